@@ -83,6 +83,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "vllm_omni",
         "gemini",
         "deepgram",
+        "nova_sonic",
         "azure",
         "openai_hosts",
         "agents",
@@ -113,6 +114,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "rtp_track",
         "sip",
         "webrtc",
+        "event_stream",
         "links",
         "impaired",
     ),
@@ -162,6 +164,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "agents",
         "telephone",
         "webrtc",
+        "nova_sonic",
         "registry",
     ),
     "reports": (
@@ -289,6 +292,8 @@ NAMED_IN = {
     "OpenSSL": ("bench.transport.webrtc.dtls",),
     "google_crc32c": ("bench.transport.webrtc.sctp_packets",),
     "opuslib_next": ("bench.transport.media.opus",),
+    "botocore": ("bench.transport.event_stream", "bench.simulator.services.nova_sonic"),
+    "h2": ("bench.transport.event_stream", "bench.simulator.services.nova_sonic"),
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.observation",),
@@ -339,6 +344,7 @@ CLOCK_FREE = (
                 for part in ("answer_plan", "call_faults", "called_party", "exchange")
             ),
             *(f"webrtc.{part}" for part in ("live_session", "output_buffer", "session")),
+            *(f"nova_sonic.{part}" for part in ("behaviour", "wire")),
         )
     ),
     "bench.session.session_io",
@@ -351,6 +357,7 @@ CLOCK_FREE = (
     "bench.record.rtp_streams",
     "bench.record.validity",
     "bench.load.execution.pairs",
+    "bench.transport.event_stream.messages",
     "bench.transport.parser",
     "bench.transport.impairment",
     "bench.transport.media",
@@ -925,7 +932,8 @@ def imported() -> set[str | None]:
 
 
 def test_the_declared_dependencies_are_exactly_the_imported_ones() -> None:
-    needed = declared(PROJECT["dependencies"]) | declared(PROJECT["optional-dependencies"]["otel"])
+    extras = PROJECT["optional-dependencies"]
+    needed = declared([*PROJECT["dependencies"], *extras["otel"], *extras["aws"]])
 
     assert imported() == needed - NEVER_NAMED
     assert needed >= NEVER_NAMED
@@ -1340,7 +1348,7 @@ NAME_A_SERVICE = {
 """The numbers of names of services in modules of the kernel. They may only become smaller."""
 SERVICE_NAME = re.compile(
     r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|"
-    r"localai|huggingface|litellm|gemini|vertex.?ai|deepgram|vllm.?omni)(?![a-z])",
+    r"localai|huggingface|litellm|gemini|vertex.?ai|deepgram|nova.?sonic|vllm.?omni)(?![a-z])",
     re.IGNORECASE,
 )
 

@@ -20,6 +20,7 @@ DialectName = Literal[
     "translation",
     "gemini",
     "deepgram",
+    "nova-sonic",
     "xai",
     "inworld",
     "qwen",

@@ -22,6 +22,7 @@ from bench.services.gemini import service as gemini
 from bench.services.gpt_live import GPT_LIVE
 from bench.services.gpt_live_track import LIVE_TRACKS
 from bench.services.names import DialectName
+from bench.services.nova_sonic import dialect as nova_sonic
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.openai.track import GA_TRACKS
@@ -42,6 +43,7 @@ SERVICES: Mapping[str, Service] = {
         inworld.SERVICE,
         *gemini.SERVICES,
         deepgram.SERVICE,
+        nova_sonic.SERVICE,
         LOCALAI,
         HUGGINGFACE,
         vllm_omni.SERVICE,

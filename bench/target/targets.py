@@ -67,7 +67,7 @@ from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.media.rtp import OPUS
 from bench.transport.sip.hops import escaped_user
 from bench.wire.dialect import CALL_ID, Peer
-from bench.wire.service import BASIC, BEARER, MODEL, WEBSOCKET, Service
+from bench.wire.service import BASIC, BEARER, FIRST_REGION, MODEL, REGION, WEBSOCKET, Service
 from bench.wire.settings import merged
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
@@ -619,7 +619,9 @@ def with_service_defaults(
             "model", f"the target needs `model`, the name of a model of {known.title}"
         )
     else:
-        named = replace(settings, url=known.url.replace(MODEL, quote(model, safe="")))
+        region = settings.region or FIRST_REGION
+        url = known.url.replace(MODEL, quote(model, safe="")).replace(REGION, region)
+        named = replace(settings, url=url)
     return replace(
         named, model=None, api_key_env=settings.api_key_env or _usual_key(settings, known, context)
     )

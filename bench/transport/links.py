@@ -10,11 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from bench.base.errors import UsageError
 from bench.transport.interface import CallKeyKind, OpenTransport
 from bench.transport.sip.telephone import open_call
 from bench.transport.webrtc.signalling import EPHEMERAL_KEYS
 from bench.transport.websocket import open_websocket
-from bench.wire.service import SIP, WEBRTC, WEBRTC_AGENT, WEBRTC_SESSION, WEBSOCKET, Link
+from bench.wire.service import (
+    EVENT_STREAM,
+    SIP,
+    WEBRTC,
+    WEBRTC_AGENT,
+    WEBRTC_SESSION,
+    WEBSOCKET,
+    Link,
+)
 
 
 def _over_webrtc() -> OpenTransport:
@@ -41,12 +50,24 @@ def _agent_over_webrtc() -> OpenTransport:
     return open_agent_call
 
 
+def _event_stream() -> OpenTransport:
+    try:
+        from bench.transport.event_stream.stream import open_event_stream
+    except ImportError as error:
+        raise UsageError(
+            f"Amazon's event streams need packages that are not installed ({error.name}): pip"
+            " install 'rtbench[aws]'"
+        ) from None
+    return open_event_stream
+
+
 TRANSPORTS: Mapping[Link, Callable[[], OpenTransport]] = {
     WEBSOCKET: lambda: open_websocket,
     SIP: lambda: open_call,
     WEBRTC: _over_webrtc,
     WEBRTC_SESSION: _session_over_webrtc,
     WEBRTC_AGENT: _agent_over_webrtc,
+    EVENT_STREAM: _event_stream,
 }
 """For each kind of connection a function that returns what opens its transport."""
 CALL_KEYS: Mapping[Link, CallKeyKind] = {WEBRTC: EPHEMERAL_KEYS}

@@ -18,6 +18,9 @@ from bench.wire.dialect import Dialect
 
 MODEL = "{model}"
 """The placeholder for the model in the address of a service."""
+REGION = "{region}"
+FIRST_REGION = "us-east-1"
+"""The placeholder for the region in the address of a service, and the region if none is set."""
 VERSION = "{version}"
 """The placeholder for the version in the path of a route. Services add versions, and keep the
 rest of the path."""
@@ -153,7 +156,20 @@ WEBRTC_AGENT = Link(
     sockets=WEBRTC.sockets,
 )
 """The link of calls over WebRTC to agents, which have no events."""
-LINKS = (WEBSOCKET, SIP, WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT)
+EVENT_STREAM = Link(
+    ("http", "https"),
+    ("connection", "session", "turn"),
+    "the settings of HTTP/2 were exchanged",
+    "services with event streams",
+    "https://HOST/model/MODEL/invoke-with-bidirectional-stream",
+    settings=("max_message_mib",),
+    title="event streams over HTTP/2",
+)
+"""The link of event streams of AWS, which the credentials of AWS sign."""
+OPENED = "opened"
+"""The key of the message in which the transport of EVENT_STREAM reports the accepted request. It
+has the `headers` of the response."""
+LINKS = (WEBSOCKET, SIP, WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT, EVENT_STREAM)
 
 
 class Tracks(NamedTuple):

@@ -17,6 +17,7 @@ from bench.simulator.services import (
 )
 from bench.simulator.services.gemini import behaviour as gemini
 from bench.simulator.services.gpt_live import behaviour as gpt_live
+from bench.simulator.services.nova_sonic import line as nova_sonic
 from bench.simulator.services.telephone import line as telephone
 from bench.simulator.services.webrtc import line as webrtc
 from bench.simulator.serving.service import SimulatedService
@@ -33,6 +34,7 @@ SERVICES: Sequence[SimulatedService] = (
     webrtc.AGENT_SERVICE,
     gemini.SERVICE,
     deepgram.SERVICE,
+    nova_sonic.SERVICE,
     vllm_omni.SERVICE,
     xai.SERVICE,
     qwen.SERVICE,

@@ -18,8 +18,8 @@ from bench.simulator.faults.injection import (
 )
 from bench.simulator.faults.kinds import EXPIRED, Fault
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
-from bench.simulator.services.webrtc.session import TrackSession
 from bench.simulator.serving.service import ServerState
+from bench.simulator.simulated_session import SimulatedSession
 from bench.transport.webrtc.data_channel import ChannelMessage
 
 
@@ -42,7 +42,7 @@ class EventChannel:
     def __init__(
         self,
         shared: ServerState,
-        session: TrackSession,
+        session: SimulatedSession,
         injector: FaultInjector | None,
         control: CallControl,
     ) -> None:

@@ -1,0 +1,397 @@
+"""The decoder of one session of Amazon Nova Sonic: its events, and the replies that they belong to.
+Pure.
+
+Names and fields are those of "Handling output events with the bidirectional API" (Amazon Nova 2
+Sonic). Content is in blocks, from `contentStart` to `contentEnd`. No event names a reply: the
+service speaks one reply at a time, so the decoder numbers them. A reply begins with its first
+planned text (SPECULATIVE) or audio, and has one block of audio or more. It ends with the block
+whose `stopReason` is END_TURN or INTERRUPTED, or with a block of a tool (TOOL_USE). The texts that
+were spoken (FINAL) follow the audio.
+
+Observed by others (Pipecat's and LiveKit's clients): after a caller's interruption the audio ends
+with END_TURN, and only a text `{ "interrupted" : true }` in a block that ends with INTERRUPTED
+states the interruption. The caller's transcript arrives in parts, and no event ends it. Tokens
+(`usageEvent`) have no reply, either: those since the end of the reply before are counted for a
+reply.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from bench.files.sanitize import slug
+from bench.files.values import (
+    MAX_ARGUMENTS_CHARACTERS,
+    MAX_ID_CHARACTERS,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_TEXT_CHARACTERS,
+    get_object,
+    get_text,
+    object_in,
+)
+from bench.wire.dialect import NOT_JSON, SIMULATOR_HEADER, SIMULATOR_VALUE, decode_again
+from bench.wire.events import (
+    EMPTY,
+    UNREAD,
+    ErrorScope,
+    EventKind,
+    FunctionCall,
+    ServerEvent,
+    ServiceFailure,
+    TokenUsage,
+    base64_bytes,
+    text_characters,
+    token_count,
+)
+from bench.wire.service import CALL_FAILED, OPENED
+
+AUDIO = "audioOutput"
+TEXT = "textOutput"
+CONTENT_START = "contentStart"
+CONTENT_END = "contentEnd"
+TOOL_USE = "toolUse"
+USAGE = "usageEvent"
+EXCEPTION = "exception"
+GO_AWAY = "goAway"
+NOTED = frozenset({"completionStart", "completionEnd"})
+"""Known events that set no instant."""
+TURN_DETECTED = "turn_detected"
+UNCONNECTED = ("connect_failed", "timeout", "throttled")
+THROTTLING = "throttlingException"
+MAX_BLOCKS = 64
+"""The maximum number of blocks that have begun and not ended."""
+MAX_CALLS = 100
+
+
+class _Audio(msgspec.Struct, rename="camel"):
+    content_id: str = ""
+    content: msgspec.Raw = EMPTY
+
+
+class _Event(msgspec.Struct, rename="camel"):
+    """The decoded event. msgspec skips all others."""
+
+    audio_output: _Audio | None = None
+    text_output: msgspec.Raw = EMPTY
+    content_start: msgspec.Raw = EMPTY
+    content_end: msgspec.Raw = EMPTY
+    tool_use: msgspec.Raw = EMPTY
+    usage_event: msgspec.Raw = EMPTY
+
+
+class _Wire(msgspec.Struct, rename="camel"):
+    """The decoded fields of a message. Only `event` is from the service, the others are from the
+    transport.
+    """
+
+    event: _Event | None = None
+    opened: msgspec.Raw = EMPTY
+    exception: msgspec.Raw = EMPTY
+    go_away: msgspec.Raw = EMPTY
+    type: str = ""
+    error: msgspec.Raw = EMPTY
+
+
+class _Names(msgspec.Struct):
+    event: dict[str, msgspec.Raw] = {}
+
+
+_decode_wire = msgspec.json.Decoder(_Wire).decode
+_decode_names = msgspec.json.Decoder(_Names).decode
+_decode_stage = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(slots=True)
+class _Block:
+    """A block of content: its type, its role, and its stage. `reply` is the number of the reply
+    of its audio.
+    """
+
+    type: str = ""
+    role: str = ""
+    is_planned: bool = False
+    reply: int = 0
+
+
+class NovaReader:
+    """The decoder of one session. `decode` gets its messages in the order of their arrival."""
+
+    __slots__ = (
+        "_blocks",
+        "_calls",
+        "_heard",
+        "_inputs",
+        "_is_cleared",
+        "_is_replying",
+        "_last",
+        "_replies",
+        "_room",
+        "_said",
+        "_usage",
+    )
+
+    def __init__(self) -> None:
+        self._replies = self._inputs = 0
+        self._is_replying = False
+        self._is_cleared = False
+        """True if the service has reported an interruption since the last reply began."""
+        self._blocks: dict[str, _Block] = {}
+        self._last = _Block()
+        """The block that began last, for events without the id of their block."""
+        self._calls: list[FunctionCall] = []
+        self._said: list[str] = []
+        self._heard: list[str] = []
+        self._room = MAX_TEXT_CHARACTERS
+        self._usage: TokenUsage | None = None
+
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
+        try:
+            return tuple(self._events(message))
+        except NOT_JSON as error:
+            return decode_again(self.decode, message, error)
+
+    def _events(self, message: bytes) -> Iterator[ServerEvent]:
+        wire = _decode_wire(message)
+        event = wire.event
+        if event is None:
+            yield from _of_transport(wire)
+            return
+        if event.audio_output is not None:
+            yield from self._audio(event.audio_output)
+            return
+        for raw, read in (
+            (event.text_output, self._text),
+            (event.content_start, self._started),
+            (event.content_end, self._ended),
+            (event.tool_use, self._called),
+            (event.usage_event, self._used),
+        ):
+            if len(raw):
+                yield from read(object_in(raw))
+                return
+        name = next(iter(_decode_names(message).event), "empty")
+        kind = EventKind.NOTED if name in NOTED else EventKind.UNKNOWN
+        yield ServerEvent(kind, name[:MAX_ID_CHARACTERS])
+
+    # Replies.
+
+    @property
+    def _reply_id(self) -> str:
+        return f"reply-{self._replies}"
+
+    def _begin(self) -> Iterator[ServerEvent]:
+        """Begin a reply with this content, unless one is in progress."""
+        if not self._is_replying:
+            yield from self._end_input()
+            self._is_replying = True
+            self._is_cleared = False
+            self._replies += 1
+
+    def _end(self, name: str, status: str, reason: str = "") -> Iterator[ServerEvent]:
+        reply_id = self._reply_id
+        self._is_replying = False
+        calls = tuple(self._calls)
+        usage = self._usage
+        text = " ".join(self._said)
+        self._calls = []
+        self._said = []
+        self._room = MAX_TEXT_CHARACTERS
+        self._usage = None
+        yield ServerEvent(
+            EventKind.RESPONSE_DONE,
+            name,
+            reply_id,
+            reply_id,
+            text=text,
+            status=status,
+            reason=reason,
+            usage=usage,
+            calls=calls,
+        )
+
+    def _interrupted(self, name: str) -> Iterator[ServerEvent]:
+        """Yield the interruption, which the service reports twice: by a text, and by the end of
+        its block.
+        """
+        if self._is_cleared:
+            yield ServerEvent(EventKind.NOTED, name)
+            return
+        self._is_cleared = True
+        yield ServerEvent(EventKind.CLEARED, name)
+        if self._is_replying:
+            yield from self._end(name, "cancelled", TURN_DETECTED)
+
+    # Blocks.
+
+    def _block_of(self, fields: Mapping[str, Any]) -> _Block:
+        return self._blocks.get(get_text(fields, "contentId"), self._last)
+
+    def _started(self, fields: Mapping[str, Any]) -> Iterator[ServerEvent]:
+        stage = ""
+        with contextlib.suppress(*NOT_JSON):
+            more = _decode_stage(get_text(fields, "additionalModelFields", 1_000))
+            stage = get_text(more, "generationStage")
+        block = _Block(get_text(fields, "type"), get_text(fields, "role"), stage == "SPECULATIVE")
+        self._last = block
+        if len(self._blocks) >= MAX_BLOCKS:
+            self._blocks.pop(next(iter(self._blocks)))
+        self._blocks[get_text(fields, "contentId")] = block
+        yield ServerEvent(EventKind.NOTED, CONTENT_START)
+
+    def _ended(self, fields: Mapping[str, Any]) -> Iterator[ServerEvent]:
+        block = self._blocks.pop(get_text(fields, "contentId"), self._last)
+        reason = get_text(fields, "stopReason")
+        kind = get_text(fields, "type") or block.type
+        if block.role == "USER":
+            yield ServerEvent(EventKind.NOTED, CONTENT_END)
+        elif reason == "INTERRUPTED":
+            yield from self._interrupted(CONTENT_END)
+        elif not self._is_replying or (kind == "AUDIO" and block.reply not in (0, self._replies)):
+            yield ServerEvent(EventKind.NOTED, CONTENT_END)
+        elif kind == "TOOL":
+            yield from self._end(CONTENT_END, "completed")
+        elif reason == "END_TURN":
+            yield ServerEvent(EventKind.AUDIO_DONE, CONTENT_END, self._reply_id, self._reply_id)
+            yield from self._end(CONTENT_END, "completed")
+        else:
+            yield ServerEvent(EventKind.NOTED, CONTENT_END)
+
+    def _audio(self, audio: _Audio) -> Iterator[ServerEvent]:
+        block = self._blocks.get(audio.content_id, self._last)
+        if block.reply and not (self._is_replying and block.reply == self._replies):
+            late = f"reply-{block.reply}"  # the rest of a reply that has ended
+            yield ServerEvent(EventKind.AUDIO_DELTA, AUDIO, late, late)
+            return
+        yield from self._begin()
+        block.reply = self._replies
+        reply_id = self._reply_id
+        size = base64_bytes(audio.content)
+        yield ServerEvent(EventKind.AUDIO_DELTA, AUDIO, reply_id, reply_id, size, audio.content)
+
+    def _text(self, fields: Mapping[str, Any]) -> Iterator[ServerEvent]:
+        block = self._block_of(fields)
+        text = get_text(fields, "content", MAX_TEXT_CHARACTERS)
+        role = get_text(fields, "role") or block.role
+        if role == "USER":
+            yield from self._heard_part(text)
+        elif _is_interruption(text):
+            yield from self._interrupted(TEXT)
+        elif text and block.is_planned:
+            yield from self._begin()
+            said = text[: self._room]
+            self._room -= len(said)
+            self._said += [said] if said else []
+            payload = msgspec.Raw(msgspec.json.encode(text))
+            size = text_characters(payload)
+            reply_id = self._reply_id
+            kind = EventKind.TRANSCRIPT_DELTA
+            yield ServerEvent(kind, TEXT, reply_id, reply_id, size, payload)
+        else:
+            yield ServerEvent(EventKind.NOTED, TEXT)
+
+    # The caller.
+
+    @property
+    def _input_id(self) -> str:
+        return f"input-{self._inputs + 1}"
+
+    def _heard_part(self, text: str) -> Iterator[ServerEvent]:
+        room = MAX_TEXT_CHARACTERS - sum(map(len, self._heard))
+        part = f" {text}" if self._heard and text else text
+        self._heard.append(part[: max(0, room)]) if part[: max(0, room)] else None
+        yield ServerEvent(EventKind.INPUT_DELTA, TEXT, item_id=self._input_id, text=part[:room])
+
+    def _end_input(self) -> Iterator[ServerEvent]:
+        """Yield the transcript of the caller's speech, which the service does not end."""
+        if self._heard:
+            item_id = self._input_id
+            text = "".join(self._heard)
+            self._heard = []
+            self._inputs += 1
+            yield ServerEvent(EventKind.INPUT_TRANSCRIBED, "", item_id=item_id, text=text)
+
+    # Tools and tokens.
+
+    def _called(self, fields: Mapping[str, Any]) -> Iterator[ServerEvent]:
+        yield from self._begin()
+        if len(self._calls) == MAX_CALLS:
+            yield ServerEvent(EventKind.NOTED, TOOL_USE)
+            return
+        arguments = get_text(fields, "content", MAX_ARGUMENTS_CHARACTERS)
+        call = FunctionCall(get_text(fields, "toolUseId"), get_text(fields, "toolName"), arguments)
+        self._calls.append(call)
+        reply_id = self._reply_id
+        yield ServerEvent(EventKind.CALL_DONE, TOOL_USE, reply_id, reply_id, calls=(call,))
+
+    def _used(self, fields: Mapping[str, Any]) -> Iterator[ServerEvent]:
+        usage = usage_of(get_object(get_object(fields, "details"), "delta"))
+        self._usage = usage if self._usage is None else self._usage + usage
+        yield ServerEvent(EventKind.NOTED, USAGE)
+
+
+def usage_of(delta: Mapping[str, Any]) -> TokenUsage:
+    """Return the tokens since the event before."""
+    counts: dict[str, int] = {}
+    try:
+        for side, suffix in (("input", "in"), ("output", "out")):
+            tokens = get_object(delta, side)
+            for kind, name in (("textTokens", "text"), ("speechTokens", "audio")):
+                counts[f"{name}_{suffix}"] = token_count(tokens.get(kind)) or 0
+            if not tokens:
+                return UNREAD
+    except ValueError:
+        return UNREAD
+    return TokenUsage(**counts)
+
+
+def _is_interruption(text: str) -> bool:
+    return text.replace(" ", "") == '{"interrupted":true}'
+
+
+# Messages of the transport.
+
+
+def _of_transport(wire: _Wire) -> Iterator[ServerEvent]:
+    if wire.type == CALL_FAILED:
+        yield _refused(object_in(wire.error))
+    elif len(wire.opened):
+        yield from _opened(get_object(object_in(wire.opened), "headers"))
+    elif len(wire.exception):
+        yield _failed(object_in(wire.exception))
+    elif len(wire.go_away):
+        yield ServerEvent(EventKind.GOING_AWAY, GO_AWAY)
+    else:
+        yield ServerEvent(EventKind.UNKNOWN, "empty")
+
+
+def _opened(headers: Mapping[str, Any]) -> Iterator[ServerEvent]:
+    session = {SIMULATOR_VALUE: True} if SIMULATOR_HEADER in headers else {}
+    session_id = get_text(headers, "x-amzn-requestid")
+    for kind in (EventKind.SESSION_CREATED, EventKind.SESSION_UPDATED):
+        yield ServerEvent(kind, OPENED, session=session, session_id=session_id)
+
+
+def _refused(error: Mapping[str, Any]) -> ServerEvent:
+    kind = slug(get_text(error, "type"))
+    failure = ServiceFailure(
+        kind,
+        slug(get_text(error, "code")) or "unknown",
+        get_text(error, "message", MAX_MESSAGE_CHARACTERS),
+        effect=ErrorScope.UNCONNECTED if kind in UNCONNECTED else ErrorScope.FATAL,
+    )
+    return ServerEvent(EventKind.ERROR, CALL_FAILED, failure=failure)
+
+
+def _failed(fields: Mapping[str, Any]) -> ServerEvent:
+    """Return the error. Each ends the stream."""
+    name = get_text(fields, "type")
+    code = slug(name) or "unknown"
+    message = get_text(fields, "message", MAX_MESSAGE_CHARACTERS)
+    effect = ErrorScope.THROTTLED if name == THROTTLING else ErrorScope.FATAL
+    failure = ServiceFailure(code, code, message, effect=effect)
+    return ServerEvent(EventKind.ERROR, EXCEPTION, failure=failure)

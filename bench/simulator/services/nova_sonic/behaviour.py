@@ -1,0 +1,483 @@
+"""The behaviour of one simulated session of Amazon Nova Sonic. Pure.
+
+The events are those of "Handling input events" and "Handling output events with the bidirectional
+API" (Amazon Nova 2 Sonic), in the order that a published log of the service has. A reply has a
+planned text and a block of audio for each sentence. As others observed, interrupted audio ends with
+END_TURN, and a text states the interruption. The service answers speech after a silence of 500 ms,
+and counts 25 tokens for a second of speech; both are assumptions, as is the end by age.
+
+In the ground-truth log the service's audio is `audio.delta`. The first one of a reply has the byte
+at which the caller's speech ended (`speech_at_byte`). Replies are numbered, as `reply-1`.
+`contentEnd.END_TURN` ends a reply.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+import msgspec
+
+from bench.base.units import NS_PER_MS
+from bench.files.safe_io import JsonError, read_json
+from bench.files.values import get_object, get_text
+from bench.simulator.caller_turns import SimulatedAsr
+from bench.simulator.faults.kinds import Fault
+from bench.simulator.profile import is_drawn
+from bench.simulator.recorded_replies import AudioBlock, RecordedReply
+from bench.simulator.responses.function_calls import ResponseTools, calls_of
+from bench.simulator.responses.response_plan import audio_schedule
+from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries
+from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.simulator.simulated_session import (
+    ClosingSession,
+    EventReceipt,
+    ReceiptFields,
+    SessionParts,
+)
+from bench.simulator.turn_taking import CallerSpeech, TurnTaking
+from bench.wire.audio import ALL_FORMATS, AudioFormatName
+
+SILENCE_MS = 500
+TOKENS_PER_S = 25
+FORMATS: Mapping[Any, AudioFormatName] = {
+    24_000: "pcm16",
+    16_000: "pcm16@16000",
+    8_000: "pcm16@8000",
+}
+OPENED = "opened"
+AUDIO = "audio.delta"
+END = "contentEnd.END_TURN"
+PLACES = {OPENED: "session", "audioInput": "input", "textInput": "input", END: "done"}
+"""The place of faults that each event is."""
+MISSING_PLACES = ("settings", "speech", "response", "input_delta", "input_transcript")
+INVALID = "validationException"
+EXPIRED = "modelTimeoutException"
+INTERRUPTED = '{ "interrupted" : true }'
+
+
+class RefusedEventError(Exception):
+    """An event that the service refuses: the message of its exception."""
+
+
+class NovaBehaviour(ClosingSession):
+    """One session of Amazon Nova Sonic."""
+
+    fault_places = PLACES
+
+    def __init__(self, parts: SessionParts) -> None:
+        self.ids = parts.ids
+        self._profile = parts.profile
+        self._rng = parts.rng
+        self._servers = parts.servers
+        self._servers.sessions += 1
+        self._next_reply = cycle(parts.replies).__next__
+        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
+        self._turn_taking = TurnTaking(self._profile, parts.rng, parts.servers)
+        self._turn_taking.audio.silence_ms = SILENCE_MS
+        self._asr = SimulatedAsr(self._profile.transcripts)
+        self._is_started = False
+        self._prompt: Json | None = None
+        self._blocks: dict[str, Json] = {}
+        """The open blocks of the client, by their names."""
+        self._input: InputSettings | None = None  # None until the caller's audio has begun
+        self._output: AudioFormatName = "pcm16"
+        self._functions: Sequence[Json] = ()
+        self._reply: PlannedSeries | None = None  # what remains of the reply in progress
+        self._played_ns = 0  # when a listener has played the last reply
+        self._has_completion = self._is_speaking = False
+        self._replies = self._rounds = 0  # `_rounds`: consecutive replies with function calls
+        self._open_calls: set[str] = set()
+        self._totals = {"input": [0, 0], "output": [0, 0]}
+        """The tokens of the session, of speech and of text."""
+
+    def open(self, at_ns: int) -> None:
+        due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
+        body = msgspec.json.encode({OPENED: {}})
+        self._outbox.plan([(due_ns, lambda due_ns: OutgoingEvent(due_ns, OPENED, body))])
+
+    def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
+        return _exception(EXPIRED, message, due_ns)
+
+    # Events of the client.
+
+    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
+        try:
+            fields = read_json(bytes(message), numbers=False)
+        except JsonError:
+            fields = None
+        return self.receive(fields if isinstance(fields, dict) else {}, at_ns)
+
+    def receive(self, event: Json, at_ns: int) -> EventReceipt:
+        inner = get_object(event, "event")
+        name = next(iter(inner), "invalid")
+        receipt: ReceiptFields = {}
+        try:
+            if not self._is_closed:
+                receipt = self._take(name, get_object(inner, name), at_ns)
+        except RefusedEventError as refused:
+            self._outbox.plan([(at_ns, partial(_exception, INVALID, str(refused)))])
+        return EventReceipt(type=name[:128], event_id=None, response=None, **receipt)
+
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
+        raise NotImplementedError("`receive` handles all events")
+
+    def _take(self, name: str, fields: Json, at_ns: int) -> ReceiptFields:
+        if name == "sessionStart":
+            inference = get_object(fields, "inferenceConfiguration")
+            if self._is_started or not isinstance(inference.get("maxTokens"), int):
+                raise RefusedEventError("Invalid sessionStart event.")
+            self._is_started = True
+            return {}
+        if not self._is_started:
+            raise RefusedEventError("The first event must be sessionStart.")
+        if name == "promptStart":
+            self._start_prompt(fields)
+            return {}
+        if name == "sessionEnd":
+            self._outbox.plan([(at_ns, _closed)])
+            return {}
+        if self._prompt is None or fields.get("promptName") != self._prompt["promptName"]:
+            raise RefusedEventError(f"The prompt of {name} is not open.")
+        match name:
+            case "contentStart":
+                self._start_block(fields)
+            case "contentEnd":
+                return self._end_block(self._blocks.pop(get_text(fields, "contentName"), {}), at_ns)
+            case "audioInput":
+                return self._hear(fields, at_ns)
+            case "textInput" | "toolResult":
+                self._block(fields)["content"] = get_text(fields, "content", 1 << 20)
+            case "promptEnd":
+                self._plan(at_ns, "completionEnd", {"stopReason": "END_TURN"})
+            case _:
+                raise RefusedEventError(f"Unknown event {name[:64]}.")
+        return {}
+
+    def _start_prompt(self, fields: Json) -> None:
+        audio = get_object(fields, "audioOutputConfiguration")
+        output = FORMATS.get(audio.get("sampleRateHertz"))
+        is_valid = isinstance(fields.get("promptName"), str) and audio.get("voiceId")
+        if self._prompt is not None or not is_valid or output is None:
+            raise RefusedEventError("Invalid promptStart event.")
+        self._prompt = fields
+        self._output = output
+        tools = get_object(fields, "toolConfiguration").get("tools", [])
+        self._functions = [_function(tool) for tool in tools] if isinstance(tools, list) else []
+
+    def _start_block(self, fields: Json) -> None:
+        name = fields.get("contentName")
+        if not isinstance(name, str) or name in self._blocks:
+            raise RefusedEventError("Invalid contentName.")
+        if fields.get("type") == "AUDIO":
+            rate_hz = get_object(fields, "audioInputConfiguration").get("sampleRateHertz")
+            if rate_hz not in FORMATS:
+                raise RefusedEventError("Invalid sampleRateHertz.")
+            format = ALL_FORMATS[FORMATS[rate_hz]]
+            self._input = InputSettings(format, EffectiveTurnDetection("server_vad"), None)
+        self._blocks[name] = dict(fields)
+
+    def _block(self, fields: Json) -> Json:
+        block = self._blocks.get(get_text(fields, "contentName"))
+        if block is None:
+            raise RefusedEventError("The content is not open.")
+        return block
+
+    def _end_block(self, block: Json, at_ns: int) -> ReceiptFields:
+        text = get_text(block, "content", 1 << 20)
+        if block.get("type") == "TOOL":
+            configuration = get_object(block, "toolResultInputConfiguration")
+            call_id = get_text(configuration, "toolUseId")
+            was_open = call_id in self._open_calls
+            self._open_calls.discard(call_id)
+            if was_open and not self._open_calls and self._reply is None:
+                self._plan_reply(at_ns, {})
+            return {"call": call_id}
+        if text:
+            self._use(at_ns, "input", 0, len(text.split()))
+        if text and block.get("role") == "USER" and block.get("interactive") is True:
+            self._interrupt(at_ns)
+            self._answer(at_ns, {})
+        return {}
+
+    def _hear(self, fields: Json, at_ns: int) -> ReceiptFields:
+        if self._block(fields).get("type") != "AUDIO" or self._input is None:
+            raise RefusedEventError("The content is not audio.")
+        try:
+            audio = base64.b64decode(get_text(fields, "content", 1 << 24), validate=True)
+        except binascii.Error:
+            raise RefusedEventError("The audio is not base64.") from None
+        start = self._turn_taking.audio.end.byte
+        is_replying = self._reply is not None or at_ns < self._played_ns
+        for speech in self._turn_taking.append(audio, self._input, at_ns, is_replying=is_replying):
+            self._on_speech(speech, at_ns)
+        return self._turn_taking.receipt(start)
+
+    # The caller's speech.
+
+    def _on_speech(self, speech: CallerSpeech, at_ns: int) -> None:
+        delays = self._profile.delays
+        edge = speech.edge
+        if edge.began:
+            if speech.stops_reply:
+                self._outbox.plan([(speech.stop_ns, self._interrupt)])
+            return
+        stopped_ns = self._outbox.after(
+            self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed
+        )
+        audio_ms = edge.end_ms - edge.begin_ms
+        text = self._asr.transcribe(audio_ms)
+        heard_ns = self._outbox.after(stopped_ns, delays.input_transcribed)
+        self._use(heard_ns, "input", round(audio_ms * TOKENS_PER_S / 1000), 0)
+        self._outbox.plan(self._text_block(heard_ns, "USER", "FINAL", text, "PARTIAL_TURN", None))
+        if speech.is_answered:
+            answer_ns = self._turn_taking.answer_ns(stopped_ns)
+            self._answer(answer_ns, {"speech_at_byte": edge.byte})
+
+    def _interrupt(self, due_ns: int) -> None:
+        """Stop the reply in progress. The service states that also while a reply is played."""
+        self._open_calls.clear()
+        is_playing = self._reply is not None or due_ns < self._played_ns
+        self._played_ns = 0
+        if self._reply is not None:
+            self._reply.dropped = True
+            self._reply = None
+            if self._is_speaking:
+                self._is_speaking = False
+                self._plan(due_ns, "contentEnd", self._stop("AUDIO", "END_TURN"))
+        if is_playing:
+            block = self._text_block(due_ns, "ASSISTANT", "FINAL", INTERRUPTED, "INTERRUPTED", None)
+            self._outbox.plan(block)
+
+    # Replies.
+
+    def _answer(self, at_ns: int, facts: Json) -> None:
+        self._rounds = 0
+        if self._reply is None:  # else the service speaks about the result of a tool
+            self._plan_reply(at_ns, facts)
+
+    def _plan_reply(self, at_ns: int, facts: Json) -> None:
+        profile = self._profile
+        start_ns = self._servers.begin_ns(at_ns)
+        slowness = self._turn_taking.slowness(start_ns)
+        calls = self._drawn_calls()
+        delay = profile.delays.function_named if calls else profile.delays.first_audio
+        first_ns = start_ns + int(delay.draw_ns(self._rng) * slowness)
+        self._replies += 1
+        if not self._has_completion:
+            self._has_completion = True
+            self._plan(start_ns, "completionStart", {})
+        if calls:
+            self._rounds += 1
+            self._servers.occupy(first_ns)
+            self._reply = self._outbox.plan(self._call_steps(calls, first_ns))
+            return
+        reply = self._next_reply()
+        self._servers.occupy(first_ns)
+        self._reply = self._outbox.plan(self._steps(reply, start_ns, first_ns, facts))
+
+    def _steps(
+        self, reply: RecordedReply, start_ns: int, first_ns: int, facts: Json
+    ) -> Sequence[OutboxStep]:
+        """Return the events of a reply: for each sentence its text and a block of audio, then its
+        tokens, and the spoken text.
+        """
+        reply_id = f"reply-{self._replies}"
+        schedule = audio_schedule(self._profile, reply, start_ns, first_ns, self._rng)
+        dues = [delta.due_ns for delta in schedule.deltas if delta.audio]
+        blocks = reply.blocks[self._output]
+        sentences = _sentences(reply, len(blocks))
+        lead_ns = self._profile.delays.transcript_lead.draw_ns(self._rng)
+        steps = list[OutboxStep]()
+        for number, (due_ns, block) in enumerate(zip(dues, blocks, strict=True)):
+            begun = sentences.get(number)
+            if begun is not None:
+                text_ns = max(start_ns, first_ns - lead_ns) if number == 0 else due_ns
+                if number:
+                    stop = partial(self._stopped, "PARTIAL_TURN", reply_id)
+                    steps.append((due_ns, stop))
+                steps += self._text_block(
+                    text_ns, "ASSISTANT", "SPECULATIVE", begun, "PARTIAL_TURN", reply_id
+                )
+                steps.append((due_ns, partial(self._speak, reply_id)))
+            known = facts if number == 0 else {}
+            steps.append((due_ns, partial(self._sound, block, reply_id, known)))
+        done_ns = max(schedule.done_ns, dues[-1])
+        tokens = round(reply.audio_ms * TOKENS_PER_S / 1000)
+        used = partial(self._used, "output", tokens, len(reply.tokens))
+        steps.append((done_ns, used))
+        steps.append((done_ns, partial(self._done, reply_id)))
+        steps += self._text_block(
+            done_ns, "ASSISTANT", "FINAL", "".join(reply.tokens).strip(), "END_TURN", reply_id
+        )
+        self._played_ns = max(done_ns, first_ns + reply.audio_ms * NS_PER_MS)
+        return steps
+
+    def _drawn_calls(self) -> list[Json]:
+        habits = self._profile.functions
+        is_called = bool(self._functions) and self._rounds < habits.rounds
+        if not is_called or not is_drawn(habits.share, self._rng):
+            return []
+        tools = ResponseTools(self._functions, "required", True)
+        return [
+            {
+                "toolUseId": self.ids.new("call"),
+                "toolName": call.name,
+                "content": "".join(call.tokens),
+            }
+            for call in calls_of(tools, (), habits, self._rng)
+        ]
+
+    def _call_steps(self, calls: Sequence[Json], due_ns: int) -> Iterator[OutboxStep]:
+        reply_id = f"reply-{self._replies}"
+        for number, call in enumerate(calls, 1):
+            content_id = self.ids.new("content")
+            start: Json = {"contentId": content_id, "type": "TOOL", "role": "TOOL"}
+            start["toolUseOutputConfiguration"] = {"mediaType": "application/json"}
+            stop = {"contentId": content_id, "type": "TOOL", "stopReason": "TOOL_USE"}
+            used = {"contentId": content_id} | call
+            yield due_ns, partial(self._event, "contentStart", start, reply_id)
+            yield due_ns, partial(self._event, "toolUse", used, reply_id)
+            if number == len(calls):
+                self._reply = None
+                self._open_calls = {each["toolUseId"] for each in calls}
+            yield due_ns, partial(self._event, "contentEnd", stop, reply_id)
+
+    def _speak(self, reply_id: str, due_ns: int) -> OutgoingEvent:
+        """Begin a block of audio."""
+        self._is_speaking = True
+        self._audio_id = self.ids.new("content")
+        rate_hz = ALL_FORMATS[self._output].rate_hz
+        configuration: Json = {"mediaType": "audio/lpcm", "sampleRateHertz": rate_hz}
+        configuration |= {"sampleSizeBits": 16, "encoding": "base64", "channelCount": 1}
+        fields: Json = {"contentId": self._audio_id, "type": "AUDIO", "role": "ASSISTANT"}
+        fields["audioOutputConfiguration"] = configuration
+        return self._event("contentStart", fields, reply_id, due_ns)
+
+    _audio_id = ""
+
+    def _sound(self, block: AudioBlock, reply_id: str, facts: Json, due_ns: int) -> OutgoingEvent:
+        fields = {"contentId": self._audio_id, "role": "ASSISTANT"}
+        event = self._event("audioOutput", fields, reply_id, due_ns)
+        body = event.body.removesuffix(b"}}}") + b',"content":' + block.encoded + b"}}}"
+        return msgspec.structs.replace(
+            event,
+            type=AUDIO,
+            body=body,
+            audio_bytes=block.audio_bytes,
+            audible_byte=block.audible_byte,
+            facts=facts or None,
+        )
+
+    def _stop(self, kind: str, reason: str) -> Json:
+        return {"contentId": self._audio_id, "type": kind, "stopReason": reason}
+
+    def _stopped(self, reason: str, reply_id: str, due_ns: int) -> OutgoingEvent:
+        return self._event("contentEnd", self._stop("AUDIO", reason), reply_id, due_ns)
+
+    def _done(self, reply_id: str, due_ns: int) -> OutgoingEvent:
+        self._reply = None
+        self._is_speaking = False
+        event = self._stopped("END_TURN", reply_id, due_ns)
+        return msgspec.structs.replace(event, type=END)
+
+    # Events of the service.
+
+    def _text_block(
+        self, due_ns: int, role: str, stage: str, text: str, reason: str, reply_id: str | None
+    ) -> Sequence[OutboxStep]:
+        content_id = self.ids.new("content")
+        start: Json = {"contentId": content_id, "type": "TEXT", "role": role}
+        start["additionalModelFields"] = json.dumps({"generationStage": stage})
+        start["textOutputConfiguration"] = {"mediaType": "text/plain"}
+        said = {"contentId": content_id, "role": role, "content": text}
+        stop = {"contentId": content_id, "type": "TEXT", "stopReason": reason}
+        events = ("contentStart", start), ("textOutput", said), ("contentEnd", stop)
+        return [(due_ns, partial(self._event, name, fields, reply_id)) for name, fields in events]
+
+    def _use(self, due_ns: int, side: str, speech: int, text: int) -> None:
+        self._outbox.plan([(due_ns, partial(self._used, side, speech, text))])
+
+    def _used(self, side: str, speech: int, text: int, due_ns: int) -> OutgoingEvent:
+        total = self._totals[side]
+        total[0] += speech
+        total[1] += text
+        delta = {"input": [0, 0], "output": [0, 0]} | {side: [speech, text]}
+        details = {"delta": _tokens(delta), "total": _tokens(self._totals)}
+        sums = {key: sum(self._totals[key]) for key in ("input", "output")}
+        fields = {
+            "details": details,
+            "totalInputTokens": sums["input"],
+            "totalOutputTokens": sums["output"],
+            "totalTokens": sum(sums.values()),
+        }
+        return self._event("usageEvent", fields, None, due_ns)
+
+    def _event(self, name: str, fields: Json, reply_id: str | None, due_ns: int) -> OutgoingEvent:
+        prompt = self._prompt or {}
+        named = {
+            "sessionId": self.ids.session,
+            "promptName": prompt.get("promptName"),
+            "completionId": f"completion-{self.ids.session}",
+        }
+        body = msgspec.json.encode({"event": {name: named | fields}})
+        return OutgoingEvent(due_ns, name, body, reply_id)
+
+    def _plan(self, due_ns: int, name: str, fields: Json) -> None:
+        self._outbox.plan([(due_ns, partial(self._event, name, fields, None))])
+
+
+def _tokens(counts: Mapping[str, Sequence[int]]) -> Json:
+    return {
+        side: {"speechTokens": speech, "textTokens": text}
+        for side, (speech, text) in counts.items()
+    }
+
+
+def _function(tool: Any) -> Json:
+    """Return a tool in the form of the Realtime API."""
+    spec = get_object(tool, "toolSpec") if isinstance(tool, dict) else {}
+    if not isinstance(spec.get("name"), str):
+        raise RefusedEventError("Invalid toolSpec.")
+    schema = get_text(get_object(spec, "inputSchema"), "json", 1 << 20)
+    try:
+        parameters = json.loads(schema)
+    except ValueError:
+        raise RefusedEventError("The inputSchema is not JSON.") from None
+    return {"type": "function", "name": spec["name"], "parameters": parameters}
+
+
+def _sentences(reply: RecordedReply, blocks: int) -> Mapping[int, str]:
+    """Return the sentences of a reply, by the number of the block of audio before which each is
+    sent. The blocks are divided evenly.
+    """
+    found = [""]
+    for token in reply.tokens:
+        found[-1] += token
+        if token in ".!?":
+            found.append("")
+    texts = [text.strip() for text in found if text.strip()][:blocks]
+    return {number * blocks // len(texts): text for number, text in enumerate(texts)}
+
+
+def _exception(kind: str, message: str, due_ns: int) -> OutgoingEvent:
+    body = msgspec.json.encode({"exception": {"type": kind, "message": message}})
+    return OutgoingEvent(due_ns, kind, body, close=(1000, ""))
+
+
+def _closed(due_ns: int) -> OutgoingEvent:
+    return OutgoingEvent(due_ns, "end", b"", close=(1000, ""))
+
+
+def lacks(fault: Fault) -> str:
+    """Return why the service does not have a fault."""
+    if fault.kind in ("error", "failed", "incomplete", "session_expired"):
+        return "Nova Sonic reports failures only by an exception that ends the session: use close"
+    if fault.kind in ("other_dialect", "binary", "fragmented", "drip", "oversized"):
+        return "an event stream has no such messages"
+    return f"Nova Sonic has no event {fault.at}" if fault.at in MISSING_PLACES else ""
