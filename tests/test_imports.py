@@ -344,7 +344,7 @@ CLOCK_FREE = (
                 for part in ("answer_plan", "call_faults", "called_party", "exchange")
             ),
             *(f"webrtc.{part}" for part in ("live_session", "output_buffer", "session")),
-            *(f"nova_sonic.{part}" for part in ("behaviour", "wire")),
+            *(f"nova_sonic.{part}" for part in ("behaviour",)),
         )
     ),
     "bench.session.session_io",

@@ -82,6 +82,7 @@ class NovaBehaviour(ClosingSession):
         self._turn_taking.audio.silence_ms = SILENCE_MS
         self._asr = SimulatedAsr(self._profile.transcripts)
         self._is_started = False
+        self._opened_ns = 0
         self._prompt: Json | None = None
         self._blocks: dict[str, Json] = {}
         """The open blocks of the client, by their names."""
@@ -97,7 +98,7 @@ class NovaBehaviour(ClosingSession):
         """The tokens of the session, of speech and of text."""
 
     def open(self, at_ns: int) -> None:
-        due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
+        self._opened_ns = due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
         body = msgspec.json.encode({OPENED: {}})
         self._outbox.plan([(due_ns, lambda due_ns: OutgoingEvent(due_ns, OPENED, body))])
 
@@ -114,6 +115,7 @@ class NovaBehaviour(ClosingSession):
         return self.receive(fields if isinstance(fields, dict) else {}, at_ns)
 
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
+        at_ns = max(at_ns, self._opened_ns)  # no event precedes the response
         inner = get_object(event, "event")
         name = next(iter(inner), "invalid")
         receipt: ReceiptFields = {}
@@ -232,9 +234,8 @@ class NovaBehaviour(ClosingSession):
         )
         audio_ms = edge.end_ms - edge.begin_ms
         text = self._asr.transcribe(audio_ms)
-        heard_ns = self._outbox.after(stopped_ns, delays.input_transcribed)
-        self._use(heard_ns, "input", round(audio_ms * TOKENS_PER_S / 1000), 0)
-        self._outbox.plan(self._text_block(heard_ns, "USER", "FINAL", text, "PARTIAL_TURN", None))
+        self._use(stopped_ns, "input", round(audio_ms * TOKENS_PER_S / 1000), 0)
+        self._outbox.plan(self._text_block(stopped_ns, "USER", "FINAL", text, "PARTIAL_TURN", None))
         if speech.is_answered:
             answer_ns = self._turn_taking.answer_ns(stopped_ns)
             self._answer(answer_ns, {"speech_at_byte": edge.byte})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -38,6 +38,11 @@ from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
 
 MAX_MESSAGE_BYTES = 1 << 24
 WINDOW_BYTES = 1 << 24
+PREFACE_BYTES = 24
+FRAME_HEADER = 9
+MAX_FRAME_BYTES = 16_384
+GOAWAY = 7
+NO_ERROR = bytes(4)
 EVENT = {":event-type": "chunk", ":content-type": "application/json", ":message-type": "event"}
 OPENED = b'{"opened"'
 EXCEPTION = b'{"exception"'
@@ -73,15 +78,22 @@ class Http2Connection:
         self.http.initiate_connection()
         self.http.increment_flow_control_window(WINDOW_BYTES)
         self._sessions: dict[int, EventStreamSession] = {}
+        self._data = bytearray()
+        self._begin = PREFACE_BYTES
+        """Where the first frame begins in the data: after the client's preface."""
 
     @property
     def has_sessions(self) -> bool:
         return bool(self._sessions)
 
     def received(self, data: bytes, at_ns: int) -> bool:
+        events: list[Event] = []
+        self._data += data
         try:
-            events = self.http.receive_data(data)
+            for frame in self._take_frames():
+                events += self.http.receive_data(frame)
         except (H2Error, ValueError):
+            self._forget_all()
             self.flush()
             return False
         is_open = True
@@ -92,8 +104,25 @@ class Http2Connection:
         self.flush()
         return is_open
 
+    def _take_frames(self) -> Iterator[bytes]:
+        """Yield the complete frames, without GOAWAY with NO_ERROR: its streams go on, and h2 would
+        end them (RFC 9113 §6.8). The SDK for JavaScript sends it as soon as it has its stream.
+        """
+        while len(self._data) >= self._begin + FRAME_HEADER:
+            length = int.from_bytes(self._data[self._begin : self._begin + 3], "big")
+            end = self._begin + FRAME_HEADER + min(length, MAX_FRAME_BYTES)
+            if len(self._data) < end:
+                return
+            frame = bytes(self._data[:end])
+            is_goodbye = frame[self._begin + 3] == GOAWAY and frame[-4:] == NO_ERROR
+            del self._data[:end]
+            self._begin = 0
+            if not (is_goodbye and length == len(NO_ERROR) * 2):
+                yield frame
+
     def _on_event(self, event: Event, at_ns: int) -> bool:
         if isinstance(event, ConnectionTerminated):
+            self._forget_all()
             return False
         number = getattr(event, "stream_id", 0)
         if isinstance(event, RequestReceived):
@@ -111,7 +140,8 @@ class Http2Connection:
     def _open(self, number: int, headers: dict[str, str], at_ns: int) -> None:
         path = headers.get(":path", "")
         fields = {name: value for name, value in headers.items() if name[:1] != ":"}
-        fields["host"] = headers.get(":authority", fields.get("host", ""))
+        fields[":authority"] = headers.get(":authority", "")
+        fields.setdefault("host", fields[":authority"])
         key = self.shared.config.authenticator.key
         chain = None if key is None else SignatureChain(key, path, fields)
         injector = self.shared.injector()
@@ -168,9 +198,12 @@ class Http2Connection:
         self.flush()
         self.stream.finish()
 
-    def ended(self) -> None:
+    def _forget_all(self) -> None:
         for session in list(self._sessions.values()):
             session.forget()
+
+    def ended(self) -> None:
+        self._forget_all()
         self._on_end(self)
 
 

@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 MEDIA_TYPE = "application/vnd.amazon.eventstream"
+HOSTS = {"host", ":authority"}
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=[^/, ]+/(\d{8})/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request, ?"
-    r"SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})"
+    r"SignedHeaders=([a-z0-9:;-]+), ?Signature=([0-9a-f]{64})"
 )
 _DATE = b"\x05:date\x08"
 
@@ -35,7 +36,8 @@ class SignatureChain:
 
     def _matches(self, found: re.Match[str], path: str, headers: Mapping[str, str]) -> bool:
         names = found[4].split(";")
-        if not {"host", "x-amz-date", "x-amz-content-sha256"} <= set(names):
+        # the SDK for JavaScript signs `:authority` in place of `host`
+        if not {"x-amz-date", "x-amz-content-sha256"} <= set(names) or not HOSTS & set(names):
             return False
         canonical = [
             "POST",
