@@ -143,7 +143,7 @@ class NovaReader:
         self._blocks: dict[str, _Block] = {}
         self._last = _Block()
         """The block that began last, for events without the id of their block."""
-        self._calls: list[FunctionCall] = []
+        self._calls = 0
         self._said: list[str] = []
         self._heard: list[str] = []
         self._room = MAX_TEXT_CHARACTERS
@@ -195,10 +195,9 @@ class NovaReader:
     def _end(self, name: str, status: str, reason: str = "") -> Iterator[ServerEvent]:
         reply_id = self._reply_id
         self._is_replying = False
-        calls = tuple(self._calls)
         usage = self._usage
         text = " ".join(self._said)
-        self._calls = []
+        self._calls = 0
         self._said = []
         self._room = MAX_TEXT_CHARACTERS
         self._usage = None
@@ -211,7 +210,6 @@ class NovaReader:
             status=status,
             reason=reason,
             usage=usage,
-            calls=calls,
         )
 
     def _interrupted(self, name: str) -> Iterator[ServerEvent]:
@@ -319,12 +317,12 @@ class NovaReader:
 
     def _called(self, fields: Mapping[str, Any]) -> Iterator[ServerEvent]:
         yield from self._begin()
-        if len(self._calls) == MAX_CALLS:
+        if self._calls == MAX_CALLS:
             yield ServerEvent(EventKind.NOTED, TOOL_USE)
             return
         arguments = get_text(fields, "content", MAX_ARGUMENTS_CHARACTERS)
         call = FunctionCall(get_text(fields, "toolUseId"), get_text(fields, "toolName"), arguments)
-        self._calls.append(call)
+        self._calls += 1
         reply_id = self._reply_id
         yield ServerEvent(EventKind.CALL_DONE, TOOL_USE, reply_id, reply_id, calls=(call,))
 

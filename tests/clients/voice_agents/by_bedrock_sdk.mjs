@@ -134,7 +134,8 @@ for (const tools of [[], [TOOL]]) {
     check("tool", await call.turn(), { calls: ["find_parcel"] });
   } else {
     check("typed", await call.turn(), { interrupted: 0 });
-    check("spoken", await call.spoken(audio), { interrupted: 1 });
+    await sleep(PLAYED_MS);
+    check("spoken", await call.spoken(audio), { interrupted: 0 });
     await sleep(PLAYED_MS);
     call.type("Tell me everything.");
     await sleep(SPOKEN_MS);

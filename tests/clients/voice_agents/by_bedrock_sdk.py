@@ -188,7 +188,8 @@ async def main(port: int, wav: str, ca: str, secret: str) -> None:
         else:
             await call.type("Hello!")
             check("typed", await call.turn(), interrupted=0)
-            check("spoken", await call.spoken(audio), interrupted=1)
+            await asyncio.sleep(PLAYED_S)
+            check("spoken", await call.spoken(audio), interrupted=0)
             await asyncio.sleep(PLAYED_S)
             await call.type("Tell me everything.")
             await asyncio.sleep(SPOKEN_S)

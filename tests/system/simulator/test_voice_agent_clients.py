@@ -1,7 +1,9 @@
 """Clients of other services hold a conversation with the simulated ones: spoken and interrupted.
 
 They need other package versions than ours, so RTBENCH_VOICE_AGENTS_PYTHON names a Python that has
-deepgram-sdk, and vllm-omni without its dependencies, with pybase64 and websockets.
+deepgram-sdk, and vllm-omni without its dependencies, with pybase64 and websockets. As the SDK of
+AWS needs Python 3.12, RTBENCH_AWS_PYTHON names one that has aws-sdk-bedrock-runtime and awscrt, and
+RTBENCH_AWS_NODE a folder in which npm has installed @aws-sdk/client-bedrock-runtime.
 """
 
 from __future__ import annotations
@@ -30,6 +32,38 @@ def test_a_foreign_client_holds_a_conversation(program: str, tmp_path: Path) -> 
             str(simulator.port),
             str(AUDIO / "late_parcel.wav"),
         ]
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=GUARD_S, check=False
+        )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
+
+
+AWS_PYTHON = os.environ.get("RTBENCH_AWS_PYTHON")
+AWS_NODE = os.environ.get("RTBENCH_AWS_NODE")
+SECRET = "a-secret-access-key"
+
+
+@pytest.mark.skipif(AWS_PYTHON is None, reason="RTBENCH_AWS_PYTHON names no Python with the SDK")
+def test_the_sdk_of_aws_for_python_holds_a_conversation(tmp_path: Path) -> None:
+    program = PROGRAMS / "by_bedrock_sdk.py"
+    with patient_simulator(tmp_path, "--tls", "--key", SECRET) as simulator:
+        arguments = [str(simulator.port), str(AUDIO / "late_parcel.wav"), str(simulator.ca), SECRET]
+        command = [str(AWS_PYTHON), str(program), *arguments]
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=GUARD_S, check=False
+        )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
+
+
+@pytest.mark.skipif(AWS_NODE is None, reason="RTBENCH_AWS_NODE names no folder with the SDK")
+def test_the_sdk_of_aws_for_javascript_holds_a_conversation(tmp_path: Path) -> None:
+    program = Path(str(AWS_NODE)) / "by_bedrock_sdk.mjs"  # Node looks for packages next to it
+    program.write_text((PROGRAMS / "by_bedrock_sdk.mjs").read_text())
+    with patient_simulator(tmp_path, "--key", SECRET) as simulator:
+        arguments = [str(simulator.port), str(AUDIO / "late_parcel.wav"), SECRET]
+        command = ["node", str(program), *arguments]
         ended = subprocess.run(
             command, capture_output=True, text=True, timeout=GUARD_S, check=False
         )

@@ -41,7 +41,7 @@ class SignatureChain:
             return False
         canonical = [
             "POST",
-            quote(path, safe="/~"),
+            quote(path.partition("?")[0], safe="/~"),  # the SDK for Python has an empty query
             "",
             *(f"{name}:{' '.join(headers.get(name, '').split())}" for name in names),
             "",
