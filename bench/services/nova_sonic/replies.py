@@ -5,8 +5,8 @@ Names and fields are those of "Handling output events with the bidirectional API
 Sonic). Content is in blocks, from `contentStart` to `contentEnd`. No event names a reply: the
 service speaks one reply at a time, so the decoder numbers them. A reply begins with its first
 planned text (SPECULATIVE) or audio, and has one block of audio or more. It ends with the block
-whose `stopReason` is END_TURN or INTERRUPTED, or with a block of a tool (TOOL_USE). The texts that
-were spoken (FINAL) follow the audio.
+whose `stopReason` is END_TURN or INTERRUPTED, or with the use of a tool. The texts that were spoken
+(FINAL) follow the audio.
 
 Observed by others (Pipecat's and LiveKit's clients): after a caller's interruption the audio ends
 with END_TURN, and only a text `{ "interrupted" : true }` in a block that ends with INTERRUPTED
@@ -64,8 +64,7 @@ TURN_DETECTED = "turn_detected"
 UNCONNECTED = ("connect_failed", "timeout", "throttled")
 THROTTLING = "throttlingException"
 MAX_BLOCKS = 64
-"""The maximum number of blocks that have begun and not ended."""
-MAX_CALLS = 100
+"""The maximum number of blocks that are known: late audio belongs to a block that has ended."""
 
 
 class _Audio(msgspec.Struct, rename="camel"):
@@ -123,7 +122,6 @@ class NovaReader:
 
     __slots__ = (
         "_blocks",
-        "_calls",
         "_heard",
         "_inputs",
         "_is_cleared",
@@ -143,7 +141,6 @@ class NovaReader:
         self._blocks: dict[str, _Block] = {}
         self._last = _Block()
         """The block that began last, for events without the id of their block."""
-        self._calls = 0
         self._said: list[str] = []
         self._heard: list[str] = []
         self._room = MAX_TEXT_CHARACTERS
@@ -197,7 +194,6 @@ class NovaReader:
         self._is_replying = False
         usage = self._usage
         text = " ".join(self._said)
-        self._calls = 0
         self._said = []
         self._room = MAX_TEXT_CHARACTERS
         self._usage = None
@@ -242,7 +238,7 @@ class NovaReader:
         yield ServerEvent(EventKind.NOTED, CONTENT_START)
 
     def _ended(self, fields: Mapping[str, Any]) -> Iterator[ServerEvent]:
-        block = self._blocks.pop(get_text(fields, "contentId"), self._last)
+        block = self._block_of(fields)
         reason = get_text(fields, "stopReason")
         kind = get_text(fields, "type") or block.type
         if block.role == "USER":
@@ -251,8 +247,6 @@ class NovaReader:
             yield from self._interrupted(CONTENT_END)
         elif not self._is_replying or (kind == "AUDIO" and block.reply not in (0, self._replies)):
             yield ServerEvent(EventKind.NOTED, CONTENT_END)
-        elif kind == "TOOL":
-            yield from self._end(CONTENT_END, "completed")
         elif reason == "END_TURN":
             yield ServerEvent(EventKind.AUDIO_DONE, CONTENT_END, self._reply_id, self._reply_id)
             yield from self._end(CONTENT_END, "completed")
@@ -316,15 +310,15 @@ class NovaReader:
     # Tools and tokens.
 
     def _called(self, fields: Mapping[str, Any]) -> Iterator[ServerEvent]:
+        """Yield the function call of a reply, and its end. The service continues in another
+        reply, which may be another call.
+        """
         yield from self._begin()
-        if self._calls == MAX_CALLS:
-            yield ServerEvent(EventKind.NOTED, TOOL_USE)
-            return
         arguments = get_text(fields, "content", MAX_ARGUMENTS_CHARACTERS)
         call = FunctionCall(get_text(fields, "toolUseId"), get_text(fields, "toolName"), arguments)
-        self._calls += 1
         reply_id = self._reply_id
         yield ServerEvent(EventKind.CALL_DONE, TOOL_USE, reply_id, reply_id, calls=(call,))
+        yield from self._end(TOOL_USE, "completed")
 
     def _used(self, fields: Mapping[str, Any]) -> Iterator[ServerEvent]:
         usage = usage_of(get_object(get_object(fields, "details"), "delta"))

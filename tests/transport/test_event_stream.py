@@ -1,0 +1,329 @@
+"""Event streams over HTTP/2: timestamps of messages, flow control, and peers that break every
+rule.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import struct
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+pytest.importorskip("h2")
+pytest.importorskip("botocore")
+
+import msgspec
+from hpack import Encoder
+
+from bench.base.clock import Arrival, monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.timeouts import Timeouts
+from bench.transport.event_stream import stream as event_stream
+from bench.transport.event_stream.messages import encoded_headers, encoded_message
+from bench.transport.event_stream.stream import EventStream, open_event_stream
+from bench.transport.interface import ConnectTimings
+from bench.wire.connection import ReceivedMessage
+
+LIMITS = Timeouts(tcp=30, tls=30, upgrade=30)
+DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE = (
+    *(0, 1),
+    *range(3, 9),
+)
+END_STREAM, END_HEADERS = 1, 4
+EVENT_HEADERS = encoded_headers({":event-type": "chunk", ":message-type": "event"})
+BEHAVIOURS = 200
+
+
+def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 1) -> bytes:
+    return len(payload).to_bytes(3, "big") + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def settings(*pairs: tuple[int, int]) -> bytes:
+    payload = b"".join(struct.pack(">HI", *pair) for pair in pairs)
+    return frame(SETTINGS, payload, stream=0)
+
+
+def response(status: str = "200", *more: tuple[str, str], flags: int = END_HEADERS) -> bytes:
+    kind = ("content-type", "application/vnd.amazon.eventstream")
+    return frame(HEADERS, Encoder().encode([(":status", status), *(more or (kind,))]), flags)
+
+
+def message(fields: Any) -> bytes:
+    encoded = b64encode(msgspec.json.encode(fields))
+    return encoded_message(EVENT_HEADERS, b'{"bytes":"' + encoded + b'"}')
+
+
+EVENT = message({"event": {"completionStart": {}}})
+OPENED = settings() + response()
+
+
+class Server:
+    """A server of one connection. It sends what `answer` yields after the client's request; None
+    waits until the client has sent more.
+    """
+
+    def __init__(self, answer: Callable[[], Iterator[bytes | None]]) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._answer = answer
+        self.received = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listening.getsockname()[1]}/model/x/stream"
+
+    def _run(self) -> None:
+        sock, _ = self._listening.accept()
+        sock.settimeout(30)
+        with sock, contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.received += len(sock.recv(65_536))
+            for data in self._answer():
+                if data is None:
+                    self.received += len(sock.recv(65_536))
+                elif data == b"RESET":
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    return
+                else:
+                    sock.sendall(data)
+            while data := sock.recv(65_536):
+                self.received += len(data)
+
+    def close(self) -> None:
+        self._listening.close()
+        self._thread.join(30)
+
+
+@contextmanager
+def connected(answer: Callable[[], Iterator[bytes | None]]) -> Iterator[EventStream]:
+    server = Server(answer)
+    try:
+        transport = open_event_stream(server.url, [], None, LIMITS, ConnectTimings())
+        try:
+            yield transport
+        finally:
+            transport.abort()
+    finally:
+        server.close()
+
+
+def received(transport: EventStream, count: int) -> list[ReceivedMessage]:
+    """Return the next messages, or those until the end of the connection."""
+    messages: list[ReceivedMessage] = []
+
+    def take(each: ReceivedMessage) -> bool:
+        messages.append(each)
+        return len(messages) >= count
+
+    until_ns = monotonic_ns() + 30 * NS_PER_S
+    while len(messages) < count and transport.closed is None and monotonic_ns() < until_ns:
+        transport.receive_until(until_ns, take)
+    return messages
+
+
+def test_the_last_message_of_a_read_is_exact_and_earlier_ones_have_a_bound() -> None:
+    def answer() -> Iterator[bytes | None]:
+        yield OPENED
+        yield None  # so that the events are a read of their own
+        yield frame(DATA, EVENT + EVENT) + frame(DATA, EVENT)
+        yield None
+        yield frame(DATA, EVENT[:20])
+        yield None
+        yield frame(DATA, EVENT[20:]) + frame(PING, bytes(8), stream=0)
+
+    with connected(answer) as transport:
+        received(transport, 1)
+        transport.send(b'{"event":{}}')
+        first, second, last = (each.arrival for each in received(transport, 3))
+        transport.send(b'{"event":{}}')
+        transport.send(b'{"event":{}}')
+        (split,) = received(transport, 1)
+
+    assert first == second
+    assert last == Arrival(first.at_ns, 0, first.is_kernel)
+    assert first.uncertainty_ns > 0
+    # a frame follows it in its read
+    assert split.arrival.uncertainty_ns > 0
+    assert split.wire_bytes >= len(EVENT) + 18
+
+
+def test_the_size_of_a_message_has_its_frames() -> None:
+    def answer() -> Iterator[bytes | None]:
+        yield OPENED + frame(DATA, EVENT) + frame(DATA, EVENT[:9]) + frame(DATA, EVENT[9:])
+
+    with connected(answer) as transport:
+        _, whole, split = received(transport, 3)
+
+    assert (whole.wire_bytes, split.wire_bytes) == (len(EVENT) + 9, len(EVENT) + 18)
+
+
+def test_a_send_waits_for_room_and_keeps_the_order() -> None:
+    def answer() -> Iterator[bytes | None]:
+        yield settings((4, 100)) + response()
+        yield None
+        for _ in range(200):
+            yield frame(WINDOW_UPDATE, struct.pack(">I", 100))
+
+    with connected(answer) as transport:
+        received(transport, 1)
+        offered = transport.try_send(b'{"event":{"a":"' + b"x" * 2_000 + b'"}}')
+        sent = transport.flush()
+
+    assert offered is None
+    assert sent is not None
+    assert sent.wire_bytes > 2_000 * 4 / 3
+
+
+def test_a_service_that_shuts_down_may_end_its_streams_first() -> None:
+    def answer() -> Iterator[bytes | None]:
+        goodbye = frame(GOAWAY, struct.pack(">II", 1, 0), stream=0)
+        yield OPENED + goodbye + frame(DATA, EVENT) + frame(DATA, flags=END_STREAM)
+
+    with connected(answer) as transport:
+        _, goes_away, event = received(transport, 9)
+        end = transport.closed
+
+    assert goes_away.data == event_stream.GOES_AWAY
+    assert event.data == b'{"event":{"completionStart":{}}}'
+    assert end is not None
+    assert end.code == 1000
+
+
+def test_a_refusal_is_a_message_without_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = msgspec.json.encode({"message": "no-secret is wrong"})
+
+    def answer() -> Iterator[bytes | None]:
+        kind = ("x-amzn-errortype", "AccessDeniedException:http://x")
+        yield settings() + response("403", kind) + frame(DATA, body, END_STREAM)
+
+    with connected(answer) as transport:
+        (refused,) = received(transport, 2)
+
+    error = msgspec.json.decode(refused.data)["error"]
+    assert (error["type"], error["code"]) == ("connect_failed", "403")
+    assert error["message"] == "HTTP 403: *** is wrong (AccessDeniedException)"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", "HTTP/1, and not in HTTP/2"),
+        (b"", "reset by peer|without an answer"),
+    ],
+)
+def test_a_server_without_http_2_is_named(answer: bytes, reason: str) -> None:
+    server = Server(lambda: iter([answer, b"RESET"] if not answer else [answer]))
+    try:
+        with pytest.raises(ConnectError, match=reason) as raised:
+            open_event_stream(server.url, [], None, LIMITS, ConnectTimings())
+    finally:
+        server.close()
+
+    assert raised.value.outcome == "connect_failed:upgrade"
+
+
+# Peers that break every rule.
+
+Part = Callable[[random.Random], bytes]
+BROKEN: list[Part] = [
+    lambda r: b"RESET",
+    lambda r: frame(GOAWAY, struct.pack(">II", r.choice([0, 1]), r.choice([0, 1, 11, 99])) + b"w"),
+    lambda r: frame(GOAWAY, bytes(r.randrange(8)), stream=0),
+    lambda r: frame(DATA, EVENT[:8] + b"\1\2\3\4" + EVENT[12:]),  # the checksum of the prelude
+    lambda r: frame(DATA, EVENT[:-4] + b"\1\2\3\4"),
+    lambda r: frame(DATA, encoded_message(b"\x05:date\x63", b"")),
+    lambda r: frame(DATA, encoded_message(EVENT_HEADERS, r.choice([b"", b"{", b'{"bytes":1}']))),
+    lambda r: frame(DATA, encoded_message(EVENT_HEADERS, b'{"bytes":"!"}')),
+    lambda r: frame(DATA, encoded_message(b"", b"[]")),
+    lambda r: frame(DATA, encoded_message(encoded_headers({":exception-type": "x" * 999}), b"")),
+    lambda r: r.randrange(16_385, 1 << 24).to_bytes(3, "big") + bytes(6) + bytes(99),
+    lambda r: frame(DATA, EVENT)[: r.randrange(1, 60)],
+    lambda r: frame(DATA, bytes(r.randrange(256) for _ in range(r.randrange(60)))),
+    lambda r: frame(DATA, EVENT) * r.choice([1, 70, 300]),
+    lambda r: frame(DATA, b"") * r.choice([1, 500]),
+    lambda r: frame(DATA, EVENT, stream=r.choice([0, 2, 3])),
+    lambda r: frame(DATA, EVENT[:30], END_STREAM),
+    lambda r: frame(RST_STREAM, struct.pack(">I", r.choice([0, 2, 8, 999]))),
+    lambda r: frame(RST_STREAM, b"x"),
+    lambda r: settings((4, 0)),  # no room for the client's events
+    lambda r: settings((4, 1 << 31)),
+    lambda r: settings((5, r.choice([0, 1 << 24]))),
+    lambda r: frame(SETTINGS, b"xyz", stream=0),
+    lambda r: settings() * 100,
+    lambda r: frame(PING, bytes(8), stream=0) * r.choice([1, 100]),
+    lambda r: frame(WINDOW_UPDATE, struct.pack(">I", r.choice([0, 1, (1 << 31) - 1]))),
+    lambda r: frame(PUSH_PROMISE, struct.pack(">I", 2), END_HEADERS),
+    lambda r: response(r.choice(["200", "403", "100", "x", ""])),
+    lambda r: response("200", ("content-type", "text/html")) + frame(DATA, b"<html>"),
+    lambda r: response("429", ("retry-after", "9")) + frame(DATA, b"{" * 70, END_STREAM),
+    lambda r: frame(HEADERS, bytes(r.randrange(256) for _ in range(40)), END_HEADERS),
+    lambda r: frame(HEADERS, b"", 0),
+    lambda r: frame(9, b"x" * 99, END_HEADERS),
+    lambda r: frame(r.randrange(10, 255), b"x" * r.randrange(99)),
+    lambda r: bytes(r.randrange(256) for _ in range(r.randrange(1, 200))),
+]
+
+
+def hostile(seed: int) -> Callable[[], Iterator[bytes | None]]:
+    rng = random.Random(seed)
+
+    def answer() -> Iterator[bytes | None]:
+        parts = [BROKEN[seed % len(BROKEN)], *rng.choices(BROKEN, k=rng.randrange(4))]
+        if rng.random() < 0.9:
+            yield settings()
+        if rng.random() < 0.8:
+            yield response()
+        for part in parts:
+            data = part(rng)
+            cut = rng.randrange(len(data) + 1) if data != b"RESET" and rng.random() < 0.3 else 0
+            if cut:
+                yield data[:cut]
+            yield data[cut:]
+        if rng.random() < 0.5:
+            yield b"RESET"
+
+    return answer
+
+
+@pytest.mark.parametrize("seed", range(BEHAVIOURS))
+def test_a_connection_with_a_hostile_peer_ends(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "SEND_LIMIT_NS", 100 * NS_PER_MS)
+    monkeypatch.setattr(event_stream, "GOODBYE_NS", 50 * NS_PER_MS)
+    limits = Timeouts(tcp=30, tls=30, upgrade=0.2)
+    server = Server(hostile(seed))
+    try:
+        transport = open_event_stream(server.url, [], None, limits, ConnectTimings())
+    except ConnectError as error:
+        assert error.outcome in ("connect_failed:upgrade", "timeout:upgrade", "connect_failed:tcp")
+        return
+    finally:
+        if "transport" not in locals():
+            server.close()
+    messages: list[ReceivedMessage] = []
+
+    def keep(each: ReceivedMessage) -> bool:
+        messages.append(each)
+        return False
+
+    for _ in range(3):
+        if transport.try_send(b'{"event":{"x":"' + b"y" * 40_000 + b'"}}') is None:
+            transport.flush()
+        transport.receive_until(
+            monotonic_ns() + 20 * NS_PER_MS, lambda m: messages.append(m) or False
+        )
+    transport.close()
+    server.close()
+
+    assert transport.closed is not None
+    assert transport.send(b"{}") is None
+    assert all(isinstance(each.data, bytes) for each in messages)
+    assert len(transport._data) <= 1 << 17
