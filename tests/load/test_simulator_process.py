@@ -29,6 +29,7 @@ SIMULATED = (  # the dialects of addresses of the simulator
     "translation",
     "gemini",
     "deepgram",
+    "nova-sonic",
     "vllm-omni",
     "acs",
     "twilio",

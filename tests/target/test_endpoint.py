@@ -300,7 +300,7 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
         (
             AZURE,
             {"dialect": dialect},
-            "--dialect must be ga, preview, voice-live, gpt-live, translation, gemini, deepgram,",
+            "--dialect must be ga, preview, voice-live, gpt-live, translation, gemini, deepgram, nova-sonic,",
         )
         for dialect in ("", "GA", "beta", "x" * 99, "a\nb")
     ),

@@ -30,6 +30,7 @@ from bench.transport.event_stream import stream as event_stream
 from bench.transport.event_stream.messages import encoded_headers, encoded_message
 from bench.transport.event_stream.stream import EventStream, open_event_stream
 from bench.transport.interface import ConnectTimings
+from bench.transport.socket_read import SocketRead
 from bench.wire.connection import ReceivedMessage
 
 LIMITS = Timeouts(tcp=30, tls=30, upgrade=30)
@@ -131,29 +132,22 @@ def received(transport: EventStream, count: int) -> list[ReceivedMessage]:
 
 
 def test_the_last_message_of_a_read_is_exact_and_earlier_ones_have_a_bound() -> None:
-    def answer() -> Iterator[bytes | None]:
-        yield OPENED
-        yield None  # so that the events are a read of their own
-        yield frame(DATA, EVENT + EVENT) + frame(DATA, EVENT)
-        yield None
-        yield frame(DATA, EVENT[:20])
-        yield None
-        yield frame(DATA, EVENT[20:]) + frame(PING, bytes(8), stream=0)
-
-    with connected(answer) as transport:
+    ping = frame(PING, bytes(8), stream=0)
+    reads = [
+        frame(DATA, EVENT + EVENT) + frame(DATA, EVENT),
+        frame(DATA, EVENT[:20]) + frame(DATA, EVENT[20:])[:30],
+        frame(DATA, EVENT[20:])[30:] + ping,
+    ]
+    with connected(lambda: iter([OPENED])) as transport:
         received(transport, 1)
-        transport.send(b'{"event":{}}')
-        first, second, last = (each.arrival for each in received(transport, 3))
-        transport.send(b'{"event":{}}')
-        transport.send(b'{"event":{}}')
-        (split,) = received(transport, 1)
+        first, second, last, split = (
+            message.arrival
+            for number, data in enumerate(reads, 1)
+            for message in transport._parse(SocketRead(data, 10 * number, 7, True, True))
+        )
 
-    assert first == second
-    assert last == Arrival(first.at_ns, 0, first.is_kernel)
-    assert first.uncertainty_ns > 0
-    # a frame follows it in its read
-    assert split.arrival.uncertainty_ns > 0
-    assert split.wire_bytes >= len(EVENT) + 18
+    assert (first, second, last) == (Arrival(10, 3), Arrival(10, 3), Arrival(10, 0))
+    assert split == Arrival(30, 23), "a frame follows it in its read"
 
 
 def test_the_size_of_a_message_has_its_frames() -> None:
