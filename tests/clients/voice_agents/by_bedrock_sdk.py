@@ -1,7 +1,7 @@
 """A conversation by aws-sdk-bedrock-runtime with the simulated Nova Sonic: typed, spoken,
 interrupted, and a tool. `send` returns when the event was written; the response is awaited apart.
 
-The SDK has HTTP/2 only over TLS, where it offers HTTP/1, too, and trusts no authority of a caller's.
+The SDK has HTTP/2 only over TLS, where it offers HTTP/1, too. It trusts no authority of a user.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from aws_sdk_bedrock_runtime.models import (
     BidirectionalInputPayloadPart,
     InvokeModelWithBidirectionalStreamInputChunk,
 )
-from smithy_aws_core.identity import StaticCredentialsResolver
 from awscrt.aio.http import AIOHttpClientConnectionUnified
 from awscrt.io import ClientTlsContext, TlsContextOptions
+from smithy_aws_core.identity import StaticCredentialsResolver
 from smithy_http.aio.crt import AWSCRTHTTPClient, AWSCRTHTTPClientConfig
 
 CHUNK_MS = 32
