@@ -724,7 +724,10 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
             "auth", f"{settings.auth} needs {source}, the name of the key's variable"
         )
     is_agent = address.dialect.peer is Peer.AGENT  # most agents need no key
-    may_need_none = is_agent or address.known_service is None or is_loopback(address.host)
+    is_signed = address.link.credential == "aws"
+    may_need_none = (
+        is_agent or is_signed or address.known_service is None or is_loopback(address.host)
+    )
     query = parse_qsl(address.resource.partition("?")[2])
     has_key = any(is_secret(name) and value != CALL_ID for name, value in query)
     if may_need_none or has_key or settings.headers or settings.subprotocols:

@@ -36,10 +36,10 @@ class Link:
     `title` names such connections. `transport` is the value of that key of targets which selects
     it; "" if only the scheme does. `codecs` are those that calls offer by default. `credential` is
     presented in a header of the first request, or as a digest of user and password if the peer
-    demands it. `is_http` is True if an HTTP request opens the connection. `is_tls_by_scheme` is
-    False if a later hop may require TLS although the scheme does not. `has_media` is True if audio
-    travels in RTP packets, which need ports of their own. `sockets` is the number of sockets that a
-    session needs.
+    demands it. With "aws" the transport finds it, and signs. `is_http` is True if an HTTP request
+    opens the connection. `is_tls_by_scheme` is False if a later hop may require TLS although the
+    scheme does not. `has_media` is True if audio travels in RTP packets, which need ports of their
+    own. `sockets` is the number of sockets that a session needs.
     """
 
     schemes: tuple[str, str]
@@ -52,7 +52,7 @@ class Link:
     transport: str = ""
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     address_form: Literal["URL", "SIP URI"] = "URL"
-    credential: Literal["header", "digest"] = "header"
+    credential: Literal["header", "digest", "aws"] = "header"
     is_http: bool = True
     is_tls_by_scheme: bool = True
     has_media: bool = False
@@ -164,6 +164,7 @@ EVENT_STREAM = Link(
     "https://HOST/model/MODEL/invoke-with-bidirectional-stream",
     settings=("max_message_mib",),
     title="event streams over HTTP/2",
+    credential="aws",
 )
 """The link of event streams of AWS, which the credentials of AWS sign."""
 OPENED = "opened"

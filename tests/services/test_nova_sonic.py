@@ -13,10 +13,12 @@ import msgspec
 import pytest
 
 from bench.base.errors import ScriptError, UsageError
+from bench.doctor.service_checks import examine_sign_in
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.services.nova_sonic.dialect import NOVA_SONIC
 from bench.services.nova_sonic.replies import NovaReader
 from bench.services.registry import service_at
+from bench.target.tokens import Keyring
 from bench.transport import links
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
 from bench.wire.service import EVENT_STREAM
@@ -107,7 +109,7 @@ def service(*replies: Sequence[bytes]) -> Callable[[bytes], Iterable[PeerAnswer]
         is_input = heard[0] == 2 if is_audio else b"sessionStart" not in sent
         heard[0] += is_audio and is_input
         if is_input and b"sessionEnd" not in sent:
-            yield from timed(*((HEARD if is_audio else ()) + (left.pop(0) if left else REPLY)))
+            yield from timed(*(HEARD if is_audio else ()), *(left.pop(0) if left else REPLY))
 
     return answer
 
@@ -186,6 +188,8 @@ def test_region_and_model_are_keys_of_a_target(tmp_path: Path) -> None:
         "https://bedrock-runtime.eu-north-1.amazonaws.com/model/x%3A1"
         "/invoke-with-bidirectional-stream"
     )
+    assert not target.notices
+    assert examine_sign_in(target, Keyring((target,))).result == "pass"
     assert (target.link, target.dialect, target.region) == (EVENT_STREAM, NOVA_SONIC, "eu-north-1")
     found = service_at("proxy.example", "/model/x/invoke-with-bidirectional-stream")
     assert found is not None
