@@ -145,7 +145,6 @@ def test_a_ring_that_rests_tells_the_next_arrival_and_none_before() -> None:
         theirs.sendall(b"a")
         read(ring, reader)
         theirs.sendall(b"b")
-        assert select.select([ours], [], [], GUARD_S)[0]
 
         assert not ring.rest()
         assert not select.select([ring.fileno()], [], [], 0)[0]
@@ -161,14 +160,11 @@ def test_a_ring_that_rests_tells_the_next_arrival_and_none_before() -> None:
 
 
 def test_a_look_receives_from_all_sockets_however_many() -> None:
-    """The kernel receives for twenty sockets at a time. A bound must not pass over the others."""
     with new_ring(256) as ring, ExitStack() as opened:
         pairs = [opened.enter_context(tcp_pair()) for _ in range(70)]
         readers = [reader_of(ring, ours) for ours, _ in pairs]
         for _, theirs in pairs:
             theirs.sendall(b"x")
-        for ours, _ in pairs:
-            assert select.select([ours], [], [], GUARD_S)[0]
         arrived_ns = monotonic_ns()
         ring.sync()
 
@@ -432,7 +428,7 @@ def test_another_value_of_the_variable_is_refused(
     [
         (errno.EPERM, "does not permit io_uring"),
         (errno.ENOSYS, "Function not implemented"),
-        (errno.EINVAL, "Linux 6.1 or later"),
+        (errno.EINVAL, "Linux 6.0 or later"),
     ],
 )
 def test_a_kernel_without_io_uring_gets_epoll_with_the_reason(

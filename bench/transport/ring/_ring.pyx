@@ -1,10 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Sockets that the kernel reads into a ring of io_uring, in C (`hub_ring.py`, `stream.py`).
 
-A multishot `recvmsg` of each socket remains armed. `Ring.sync` lets the kernel receive what has
-arrived, with its timestamps, and moves it into the queue of each socket, which is passed on later.
-So the sockets are emptied often, although the messages are handled late. Where nothing has
-arrived, a `sync` is a look at the memory that the kernel shares.
+A multishot `recvmsg` remains armed, and receives each segment in task work, which interrupts the
+thread that computes. So a segment is received by itself, with its own timestamp, although the
+thread looks at it later. `Ring.sync` moves the completions into the queue of each socket.
 """
 
 from libc.errno cimport EAGAIN, EBUSY, EINTR, ENOBUFS
@@ -49,7 +48,7 @@ cdef extern from "uring.h" nogil:
 cdef enum:
     READ_BYTES = 65536  # as in bench.transport.socket_read
     MAX_QUEUED = 1 << 20
-    ROUNDS = 1024  # of a `sync`: enough for all sockets, of which each round receives from twenty
+    ROUNDS = 64
     PIECE_COST = 1024  # what a piece counts in addition to its bytes
     # What a reader does with its pieces.
     STORE = 0
@@ -197,6 +196,7 @@ cdef class Ring:
             return False
         uring_notify(&self.ring, True)
         before_ns = read_clock(CLOCK_MONOTONIC)
+        self.enter()  # executes the task work that waits
         if uring_peek(&self.ring) != NULL or uring_pending(&self.ring) or self.lapsed:
             uring_notify(&self.ring, False)
             return False
@@ -221,6 +221,7 @@ cdef class Ring:
         self.number += 1
         uring_notify(&self.ring, False)
         before_ns = read_clock(CLOCK_MONOTONIC)
+        self.enter()
         for attempt in range(ROUNDS):
             if uring_peek(&self.ring) != NULL:
                 if gap_ns == NEVER:

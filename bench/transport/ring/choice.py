@@ -1,7 +1,7 @@
 """The choice of what reads the sockets of sessions: io_uring, or epoll and recvmsg.
 
 io_uring is chosen if a trial with a connection to this machine succeeds. A container's seccomp
-profile or the sysctl `kernel.io_uring_disabled` may forbid it, and it needs Linux 6.1.
+profile or the sysctl `kernel.io_uring_disabled` may forbid it, and it needs Linux 6.0.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _obstacle() -> str:
         ring = compiled.Ring(_do_nothing, _do_nothing, TRIAL_BUFFERS)
     except OSError as error:
         if error.errno == errno.EINVAL:
-            return "the kernel's io_uring lacks what is needed (Linux 6.1 or later)"
+            return "the kernel's io_uring lacks what is needed (Linux 6.0 or later)"
         return f"the kernel does not permit io_uring: {os.strerror(error.errno or 0)}"
     try:
         return _trial(ring)
@@ -101,7 +101,7 @@ def _trial(ring: Any) -> str:
             finally:
                 reader.close()
     return (
-        "" if reads >= 2 else "multishot receives do not work with timestamps (Linux 6.1 or later)"
+        "" if reads >= 2 else "multishot receives do not work with timestamps (Linux 6.0 or later)"
     )
 
 

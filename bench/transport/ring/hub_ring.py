@@ -4,8 +4,8 @@ The loop looks at the ring before and after each poll, and every 0.2 ms while it
 known at which instants all sockets were empty, although nothing was received for a long time.
 
 An arrival wakes the loop at once, unless others came shortly before. Then the loop sleeps until a
-pass of the schedule, `LOOK_NS` after them. A wake-up takes longer than handling a delta, and the
-kernel has timestamped what arrives meanwhile.
+pass of the schedule, `LOOK_NS` after them: a wake-up takes longer than handling a delta, and the
+kernel receives what arrives meanwhile, each segment with its own timestamp.
 
 Listeners that wait are called in the same iteration of the loop. Those that are polled are called
 by the poller, in its next pass.
@@ -30,7 +30,7 @@ from bench.transport.ring._ring import Ring
 
 LOOK_NS = MIN_PASS_INTERVAL_NS
 """The time for which the loop does not look at the ring if it has nothing else to do, and arrivals
-are frequent. It is the uncertainty of a message that shares a read."""
+are frequent."""
 _RINGS: WeakSet[HubRing] = WeakSet()
 
 

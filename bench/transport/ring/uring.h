@@ -1,6 +1,6 @@
 /* A ring of io_uring that receives messages of sockets into buffers of its own.
  *
- * These are the parts of the kernel's interface that are needed (linux/io_uring.h, Linux 6.1), so
+ * These are the parts of the kernel's interface that are needed (linux/io_uring.h, Linux 6.0), so
  * that no header and no library of it is required. The raw system calls have no wrapper in libc.
  */
 #ifndef RTBENCH_URING_H
@@ -32,12 +32,8 @@ enum {
     URING_RECV_MULTISHOT = 1 << 1,
     URING_SETUP_CQSIZE = 1 << 3,
     URING_SETUP_CLAMP = 1 << 4,
-    URING_SETUP_TASKRUN_FLAG = 1 << 9,
-    URING_SETUP_SINGLE_ISSUER = 1 << 12,
-    URING_SETUP_DEFER_TASKRUN = 1 << 13,
     URING_ENTER_GETEVENTS = 1 << 0,
     URING_SQ_CQ_OVERFLOW = 1 << 1,
-    URING_SQ_TASKRUN = 1 << 2,          /* there is deferred work */
     URING_CQ_EVENTFD_DISABLED = 1 << 0,
     URING_FEAT_SINGLE_MMAP = 1 << 0,
     URING_FEAT_NODROP = 1 << 1,
@@ -166,9 +162,8 @@ static void uring_close(struct uring *ring)
 
 /* Open a ring with `count` buffers, a power of two. Return 0, or the number of an error.
  *
- * Only the thread that opens it may use it. The kernel receives when this thread enters it
- * (`uring_enter`). If it received in task work that interrupts the thread, each segment would cost
- * an interrupt of the core, or a wake-up. */
+ * Only the thread that opens it may use it. The kernel receives in task work, which interrupts this
+ * thread while it computes: flags that defer this work would let segments merge in a busy socket. */
 static int uring_open(struct uring *ring, uint32_t count, uint32_t size, uint32_t completions)
 {
     struct uring_params params;
@@ -179,8 +174,7 @@ static int uring_open(struct uring *ring, uint32_t count, uint32_t size, uint32_
     ring->fd = ring->event_fd = -1;
     memset(&params, 0, sizeof(params));
     memset(&reg, 0, sizeof(reg));
-    params.flags = URING_SETUP_CQSIZE | URING_SETUP_CLAMP | URING_SETUP_SINGLE_ISSUER
-                   | URING_SETUP_DEFER_TASKRUN | URING_SETUP_TASKRUN_FLAG;
+    params.flags = URING_SETUP_CQSIZE | URING_SETUP_CLAMP;
     params.cq_entries = completions;
     ring->fd = (int)syscall(__NR_io_uring_setup, 256, &params);
     if (ring->fd < 0)
@@ -319,11 +313,11 @@ static int uring_overflown(struct uring *ring)
     return (__atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & URING_SQ_CQ_OVERFLOW) != 0;
 }
 
-/* Return whether `uring_enter` has something to do. If not, all sockets are empty. */
+/* Return whether `uring_enter` has something to do. If not after it, all sockets are empty. */
 static int uring_pending(struct uring *ring)
 {
     uint32_t flags = __atomic_load_n(ring->sq_flags, __ATOMIC_ACQUIRE);
-    return ring->queued || (flags & (URING_SQ_TASKRUN | URING_SQ_CQ_OVERFLOW)) != 0;
+    return ring->queued || (flags & URING_SQ_CQ_OVERFLOW) != 0;
 }
 
 /* Let what arrives make `event_fd` readable from now on, or not. What has arrived may not. */
