@@ -238,13 +238,17 @@ def _wrong_scheme(
 
 
 def _other_dialects(scheme: str, names: KeyNames) -> str:
-    """Return the remedy for a URL whose scheme only another dialect has; "" if none has it."""
+    """Return the remedy for a URL whose scheme only one or two other dialects have; "" if no such
+    dialect exists.
+    """
     others = [
         name
         for name, dialect in DIALECTS.items()
         if any(scheme in each.schemes for each in links_of(dialect))
     ]
-    return f"; {scheme}:// is for {names['dialect']} {either(others)}" if len(others) == 1 else ""
+    return (
+        f"; {scheme}:// is for {names['dialect']} {either(others)}" if 0 < len(others) <= 2 else ""
+    )
 
 
 def telephone_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:

@@ -38,6 +38,7 @@ from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.openai.track import GA_NARROW_TRACK, GA_TRACK
 from bench.services.registry import DIALECTS
+from bench.services.voice_live import VOICE_LIVE
 from bench.transport.fast import _sending_interpreted, sending
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect, MessageKind
@@ -468,9 +469,10 @@ def test_mcp_servers_are_refused_in_a_session_without_replies(with_servers: Path
 
 
 @pytest.mark.parametrize(
-    "dialect", [each for each in DIALECTS.values() if each not in (GA, GA_TRACK, GA_NARROW_TRACK)]
+    "dialect",
+    [each for each in DIALECTS.values() if each not in (GA, GA_TRACK, GA_NARROW_TRACK, VOICE_LIVE)],
 )
-def test_mcp_servers_are_refused_in_one_line_by_all_dialects_but_ga(
+def test_mcp_servers_are_refused_in_one_line_by_all_dialects_but_ga_and_voice_live(
     dialect: Dialect, with_servers: Path
 ) -> None:
     if dialect.only_detection:
