@@ -57,11 +57,11 @@ def test_a_figure_of_an_invalid_run_says_not_to_use_it() -> None:
 
 def test_the_figures_of_a_run_are_exported(tmp_path: Path) -> None:
     run = synthetic.write(tmp_path / "run", Plan(sessions=4, turns=1))
-    done = call("runs", "export", str(run), "--format", "png")
+    done = call("runs", "export", str(run), "--format", "svg")
     written = [*(run / "export").iterdir()]
 
     assert done.exit_code == 0
     assert len(written) == len(done.output.splitlines()) > 1
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+    assert all(path.read_bytes().startswith(b"<svg") for path in written)
     with pytest.raises(UsageError, match=r"exists already; overwrite it with --force"):
-        export_figures(run, "png")
+        export_figures(run, "svg")
