@@ -13,7 +13,6 @@ import typer
 
 from bench.base.errors import UsageError
 from bench.base.installation import child_environment, python_command
-from bench.load.planning.command_line import COMMAND, program
 from bench.load.planning.stages import A_SPAN, span_s
 from rtbench.cli.options import Command, argument, option
 from rtbench.overload.settings import OVERLOAD
@@ -51,6 +50,8 @@ def overload(
     `rtbench overload mine.yaml --load 20 --peak 60` also has the options of `rtbench run`, such as
     --thresholds, --targets, --simulator and --yes, and its exit status.
     """
+    from bench.load.planning.command_line import COMMAND, program
+
     shape = {
         "load": _load(load),
         "peak": peak,

@@ -46,6 +46,7 @@ NOT_HERE = {
     "python -m tools.benchmarks": "takes minutes of a quiet machine",
     "rtbench calibrate": "takes minutes; tests/system/end_to_end/test_calibrate.py",
     "rtbench capacity": "takes minutes; tests/system/end_to_end/test_capacity.py",
+    "rtbench overload": "takes minutes; tests/system/end_to_end/test_overload.py",
     "rtbench runs import": "needs recordings; tests/recorded_calls/test_command.py imports them",
     "rtbench run recorded/": "needs the scripts of an import",
     "rtbench compare runs/*-recorded": (
