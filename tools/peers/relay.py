@@ -36,7 +36,9 @@ LENGTH = re.compile(rb"(?i)\r\n(Content-Length|l) *: *\d+")
 
 
 class Relayed(NamedTuple):
-    """A packet of the agent: when it arrived, and when it was sent; None if it was dropped."""
+    """A packet of the agent: when it arrived, and the start and the end of the call that sent it.
+    `sent_ns` is None if it was dropped.
+    """
 
     ssrc: int
     sequence_number: int
@@ -44,6 +46,7 @@ class Relayed(NamedTuple):
     payload_type: int
     has_marker: bool
     received_ns: int
+    send_start_ns: int
     sent_ns: int | None
 
 
@@ -90,7 +93,7 @@ class CallPath:
     def _delay(self, data: bytes) -> None:
         now_ns = time.monotonic_ns()
         if self._chance.random() < LOSS:
-            self._write(data, now_ns, None)
+            self._write(data, now_ns, now_ns, None)
             return
         due_ns = now_ns + int(self._chance.random() * self._jitter_ns)
         since_ns = (due_ns - self._start_ns) % PERIOD_NS
@@ -100,10 +103,13 @@ class CallPath:
 
     def _pass_on(self, data: bytes, received_ns: int) -> None:
         if self.caller is not None:
+            start_ns = time.monotonic_ns()
             self.to_caller.sendto(data, self.caller)
-            self._write(data, received_ns, time.monotonic_ns())
+            self._write(data, received_ns, start_ns, time.monotonic_ns())
 
-    def _write(self, data: bytes, received_ns: int, sent_ns: int | None) -> None:
+    def _write(
+        self, data: bytes, received_ns: int, send_start_ns: int, sent_ns: int | None
+    ) -> None:
         number, timestamp, ssrc = (
             int.from_bytes(data[at:to]) for at, to in ((2, 4), (4, 8), (8, 12))
         )
@@ -115,6 +121,7 @@ class CallPath:
                 data[1] & 0x7F,
                 bool(data[1] & 0x80),
                 received_ns,
+                send_start_ns,
                 sent_ns,
             )
         )

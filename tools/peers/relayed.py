@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,8 @@ class Counts(NamedTuple):
     lost: int
     late: int
     nearly_late: int = 0
-    """The late packets that are in time if the buffer plays later by the drift of clocks."""
+    """The late packets that may be in time: if the buffer plays later by the drift of clocks, and
+    because it is not known exactly when the relay sent them."""
     agent_late_ns: int = 0
     """How late a packet of the agent came to the relay, at most. An agent that a busy host stops
     may change its clock, which the relay does not follow."""
@@ -92,29 +94,37 @@ def true_counts(path: CallPath, expected: int) -> Counts:
         ticks = (packet.timestamp - first.timestamp + (1 << 31)) % (1 << 32) - (1 << 31)
         return ticks * 1_000_000_000 // clock_hz
 
-    arrived = sorted(
-        (each.sent_ns, number, media_ns(each))
+    arrived = [
+        (each.sent_ns - media_ns(each), each.send_start_ns - media_ns(each), each.sent_ns, number)
         for number, each in counted
         if each.sent_ns is not None
-    )
+    ]
+    arrived.sort(key=itemgetter(2))
+    ends_ns, starts_ns, _, arrived_numbers = zip(*arrived, strict=True)
     received = sorted((each.received_ns, media_ns(each)) for _, each in counted)
-    agent_late_ns = max(_lateness_ns([at_ns - played_ns for at_ns, played_ns in received]))
-    lateness_ns = _lateness_ns([at_ns - played_ns for at_ns, _, played_ns in arrived])
-    late = sum(
-        number < 0 or each > LATE_NS
-        for each, (_, number, _) in zip(lateness_ns, arrived, strict=True)
+    of_agent_ns = [at_ns - played_ns for at_ns, played_ns in received]
+    # A packet arrives between the start and the end of the call that sends it.
+    late, certainly_late = (
+        sum(
+            number < 0 or each > limit_ns
+            for each, number in zip(lateness_ns, arrived_numbers, strict=True)
+        )
+        for lateness_ns, limit_ns in (
+            (_lateness_ns(ends_ns, starts_ns), LATE_NS),
+            (_lateness_ns(starts_ns, ends_ns), LATE_NS + DRIFT_NS),
+        )
     )
     lost = sum(each.sent_ns is None for _, each in counted)
-    nearly_late = sum(LATE_NS < each <= LATE_NS + DRIFT_NS for each in lateness_ns)
-    return Counts(len(counted), lost, late, nearly_late, agent_late_ns)
+    agent_late_ns = max(_lateness_ns(of_agent_ns, of_agent_ns))
+    return Counts(len(counted), lost, late, late - certainly_late, agent_late_ns)
 
 
-def _lateness_ns(offsets_ns: Sequence[int]) -> list[int]:
+def _lateness_ns(offsets_ns: Sequence[int], of_clock_ns: Sequence[int]) -> list[int]:
     """Return how late each packet is by the clock that the fastest packets before it show. An
     offset is the instant of a packet minus its media time.
     """
     return [
-        offset_ns - min(offsets_ns[max(0, index - CLOCK_PACKETS) : index + 1])
+        offset_ns - min(of_clock_ns[max(0, index - CLOCK_PACKETS) : index + 1])
         for index, offset_ns in enumerate(offsets_ns)
     ]
 
