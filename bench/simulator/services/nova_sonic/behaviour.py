@@ -18,7 +18,6 @@ import binascii
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import cycle
 from typing import Any
 
 import msgspec
@@ -32,7 +31,7 @@ from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import AudioBlock, RecordedReply
 from bench.simulator.responses.function_calls import ResponseTools, calls_of
 from bench.simulator.responses.response_plan import audio_schedule
-from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries
+from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent, PlannedSeries
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.simulated_session import (
     ClosingSession,
@@ -40,7 +39,7 @@ from bench.simulator.simulated_session import (
     ReceiptFields,
     SessionParts,
 )
-from bench.simulator.turn_taking import CallerSpeech, TurnTaking
+from bench.simulator.turn_taking import CallerSpeech
 from bench.wire.audio import ALL_FORMATS, AudioFormatName
 
 SILENCE_MS = 500
@@ -71,14 +70,7 @@ class NovaBehaviour(ClosingSession):
     fault_places = PLACES
 
     def __init__(self, parts: SessionParts) -> None:
-        self.ids = parts.ids
-        self._profile = parts.profile
-        self._rng = parts.rng
-        self._servers = parts.servers
-        self._servers.sessions += 1
-        self._next_reply = cycle(parts.replies).__next__
-        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
-        self._turn_taking = TurnTaking(self._profile, parts.rng, parts.servers)
+        super().__init__(parts)
         self._turn_taking.audio.silence_ms = SILENCE_MS
         self._asr = SimulatedAsr(self._profile.transcripts)
         self._is_started = False
@@ -92,8 +84,6 @@ class NovaBehaviour(ClosingSession):
         self._reply: PlannedSeries | None = None  # what remains of the reply in progress
         self._played_ns = 0  # when a listener has played the last reply
         self._has_completion = self._is_speaking = False
-        self._replies = self._rounds = 0  # `_rounds`: consecutive replies with function calls
-        self._open_calls: set[str] = set()
         self._totals = {"input": [0, 0], "output": [0, 0]}
         """The tokens of the session, of speech and of text."""
 
