@@ -111,10 +111,10 @@ class ProgressReport:
     sessions_renewed: int = 0
     """Ended sessions that were replaced by another session of the same call."""
     sessions_refused: int = 0
-    sessions_prevented: int = 0
-    """Sessions that a limit of this machine prevented. `sessions_done` includes them."""
     """Sessions that failed before they were open, without throttled sessions. `sessions_done`
     includes them."""
+    sessions_prevented: int = 0
+    """Sessions that a limit of this machine prevented. `sessions_done` includes them."""
     pairs_done: int = 0
     """Measured pairs whose sessions have all ended."""
     turns_succeeded: int = 0
@@ -247,6 +247,7 @@ class ProgressCounter:
             of_target = self._of_targets[target]
             of_target["sessions_measured"] += turn.turn == 1
             of_target["turns_measured"] += 1
+            # the first n odd numbers add up to n², so the sum over sessions is right at any time
             of_target["turns_squared"] += 2 * turn.turn - 1
         source = turn.receive_timestamp_source
         wait = _wait_us(turn)
