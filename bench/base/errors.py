@@ -1,9 +1,10 @@
 """The errors that this package raises on purpose, and the reference to a page that their messages
 end with.
 
-RtbenchError ├── UsageError          a request of the user that cannot be fulfilled: one line, exit
-status 2 │   └── ScriptError     the same, at a position of a file └── ConnectError        a session
-that could not be opened: an outcome of metrics.md, with the service's message
+    RtbenchError
+    ├── UsageError          a request that cannot be fulfilled, in one line; exit status 2
+    │   └── ScriptError     the same, at a position of a file
+    └── ConnectError        a session that could not be opened: an outcome of metrics.md
 """
 
 from __future__ import annotations
