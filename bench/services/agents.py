@@ -6,6 +6,17 @@ queue (`bench.observe.reply_detector.PlayoutQueue`). A call is open as soon as i
 open.
 """
 
+# Roles are reversed here. The agent is the server, and this tool is the telephony provider that
+# calls it: it sends what Azure or Twilio would send, at their pace, and plays what the agent sends.
+# The provider's page obliges each message, and an agent is tested with the messages that it will
+# get. So the codec of a call numbers and stamps them as the provider does, even if most agents
+# ignore that.
+#
+# Such an agent reports nothing about turns. Its audio is sound in a queue, and only `clear` (or
+# `StopAudio`) drops what was not played. When a reply begins and ends is found in the audio
+# (`bench.observe.reply_detector`). The dialects of tracks have no messages at all: the transport
+# delivers packets as binary messages.
+
 from __future__ import annotations
 
 import base64
@@ -263,6 +274,7 @@ class AcsCallCodec(CallCodec):
             )
             self._head = f'{{"kind":"{AUDIO_DATA}","audioData":{{"timestamp":"{instant}'.encode()
         self._audio_ms += FRAME_MS
+        # hundreds of calls have fifty frames a second each, so a frame is composed of three parts
         return b'%b%03dZ",%b}' % (self._head, milliseconds, data)
 
 

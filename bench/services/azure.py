@@ -4,6 +4,11 @@ Pure.
 The addresses are those of its reference of the Realtime API.
 """
 
+# Azure answers many mistakes with the same status, and its text names only the symptom. `explain`
+# therefore looks at the request as well: its path, its query, how it was signed, and the public
+# claims of its token. A remedy is returned only if these facts leave one cause. Otherwise the
+# general remedy of the status is shown.
+
 from __future__ import annotations
 
 import re

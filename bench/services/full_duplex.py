@@ -6,6 +6,10 @@ commit, and no items to truncate: caller and service always listen. `bench.obser
 detects turns in the audio alone.
 """
 
+# These dialects share what they lack. Where a client can request nothing, most steps of a script
+# have no meaning, and a script with such a step is refused before the run. A step that is ignored
+# would measure another conversation than the script states.
+
 from __future__ import annotations
 
 from typing import ClassVar

@@ -6,6 +6,10 @@ packets. It exchanges audio in binary messages with the session, one for each pa
 is a text message.
 """
 
+# A call has no error of the service with a code. What is known of a failure is a SIP status, a
+# cause that the transport found, and a text. So most of this module is the table of remedies: by
+# cause first, which is the most exact, then by status, then by class of status.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

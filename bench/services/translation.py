@@ -227,6 +227,9 @@ def _sound(wire: _Wire) -> Sequence[ServerEvent]:
     return (sound,)
 
 
+# The transcript of the translation counts twice. As the words of the reply it has the instants of a
+# reply, and as the transcript of the caller's speech it has a lag behind the speaker, which is what
+# users of an interpreter feel.
 def _text(wire: _Wire) -> Sequence[ServerEvent]:
     """Return the events of translated text: words of the reply, and of the caller's speech."""
     words = string_in(wire.delta)

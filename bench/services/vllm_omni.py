@@ -84,6 +84,7 @@ class VllmOmni(ServerVadOnly, Ga):
     def setup_messages(
         self, settings: SessionSettings, event_id: str
     ) -> tuple[ClientMessage | AwaitedEvent, ...]:
+        # the server greets a session only after the update has opened it
         greeting, *others = super().setup_messages(settings, event_id)
         update = next(step for step in others if isinstance(step, ClientMessage))
         return update, greeting, *(step for step in others if step is not update)

@@ -103,6 +103,11 @@ class _Wire(msgspec.Struct):
 _decode_wire = msgspec.json.Decoder(_Wire).decode
 
 
+# A session is in one of two states: a reply is in progress, or none is. Content begins a reply.
+# `AgentAudioDone`, the caller's speech or a function call ends it. Audio may arrive after the end,
+# because audio and events of the service have different paths. `_late` then states what ended the
+# last reply. As long as it is set, audio is the rest of that reply, and begins no new one. It is
+# reset by a message after which audio can only be that of a new reply.
 class DeepgramReader:
     """The decoder of one session. `decode` gets its messages in the order of their arrival."""
 
@@ -216,6 +221,7 @@ class DeepgramReader:
         if not calls:
             yield ServerEvent(EventKind.NOTED, CALL)
             return
+        # the words before the call may still be spoken
         self._late = "calling" if self._is_replying else ""
         reply_id = self._begin()
         yield ServerEvent(EventKind.CALL_DONE, CALL, reply_id, reply_id, calls=calls)

@@ -205,6 +205,9 @@ class Gemini(Dialect):
 
     # Sent messages.
 
+    # The history ends with `turnComplete`, which would request a reply. With `historyConfig` it
+    # does not: "This initial history will not trigger a model call" (google-genai,
+    # `HistoryConfig`).
     def setup_messages(
         self, settings: SessionSettings, event_id: str
     ) -> Sequence[ClientMessage | AwaitedEvent]:

@@ -138,6 +138,16 @@ _decode_wire = msgspec.json.Decoder(_Wire).decode
 _decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+# Two ends follow each other: `generationComplete` (or `interrupted`), and `turnComplete`. "When
+# model assumes realtime playback there will be delay between generation_complete and turn_complete
+# that is caused by model waiting for playback to finish" (google-genai, `LiveServerContent`). So a
+# reply ends for us with the first one: the second one is no instant of the service's work. It is
+# awaited only to give the tokens to their reply, which are in the same message (`_ended`,
+# `_completed`). The next reply may begin before it.
+#
+# Parts of one message are read in a fixed order: what the caller said, the interruption, the
+# content, then the ends. An interruption comes before content, because content in the same message
+# belongs to the next reply.
 class SessionReader:
     """The decoder of one session. `decode` gets its messages in the order of their arrival."""
 

@@ -131,6 +131,9 @@ def _text_block(block: str, role: str, text: str, *, is_interactive: bool = Fals
     )
 
 
+# The block, the prompt and the session are ended: "Completing these steps also frees GPU resources
+# and memory" (AWS, "Handling errors with Amazon Nova Sonic"). A load test must not leave sessions
+# behind that still occupy the service.
 class NovaCall(CallCodec):
     """The end of a session: no message differs between sessions."""
 

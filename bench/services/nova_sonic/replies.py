@@ -117,6 +117,14 @@ class _Block:
     reply: int = 0
 
 
+# AWS's guide gives the order of blocks: the caller's words (FINAL), tools, the planned text
+# (SPECULATIVE), the audio, and then the text that was spoken (FINAL). Blocks of a reply overlap,
+# and the last one may come when the next reply has begun. So each block of audio remembers the
+# number of its reply (`_Block.reply`), and late audio counts for that reply. The text that was
+# spoken is not counted, because it repeats the planned one.
+#
+# No event states that the caller's transcript is complete. It is complete when the reply to it
+# begins (`_begin`).
 class NovaReader:
     """The decoder of one session. `decode` gets its messages in the order of their arrival."""
 
@@ -294,9 +302,10 @@ class NovaReader:
 
     def _heard_part(self, text: str) -> Iterator[ServerEvent]:
         room = MAX_TEXT_CHARACTERS - sum(map(len, self._heard))
-        part = f" {text}" if self._heard and text else text
-        self._heard.append(part[: max(0, room)]) if part[: max(0, room)] else None
-        yield ServerEvent(EventKind.INPUT_DELTA, TEXT, item_id=self._input_id, text=part[:room])
+        part = (f" {text}" if self._heard and text else text)[:room]
+        if part:
+            self._heard.append(part)
+        yield ServerEvent(EventKind.INPUT_DELTA, TEXT, item_id=self._input_id, text=part)
 
     def _end_input(self) -> Iterator[ServerEvent]:
         """Yield the transcript of the caller's speech, which the service does not end."""

@@ -89,6 +89,9 @@ TITLES = {
 }
 
 
+# The services of this family have the same settings with few exceptions. The exceptions are a
+# table. A service that ignores a setting without an error would run another configuration than the
+# script states. So a setting that a dialect does not have is refused, with the dialect that has it.
 class DialectSetting(NamedTuple):
     """A setting that not every dialect has, with its path below a script's `session`, and its name
     in errors.
@@ -297,6 +300,8 @@ class OpenAIDialect(EventReader):
             )
         return None
 
+    # An update during a session (`send`) may add settings. It must not change those by which this
+    # tool measures, such as the format of the audio, or who requests responses.
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         """Return why an update changes what this tool relies on; "" if not. It may repeat or add
         settings.
@@ -360,6 +365,8 @@ class OpenAIDialect(EventReader):
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
         metadata = settings.metadata
         if self.names_requests:
+            # the service returns the metadata with the response, which names the request that it
+            # answers
             metadata = (metadata or {}) | {REQUEST_KEY: event_id}
         response = without_none(
             instructions=settings.instructions,

@@ -242,6 +242,10 @@ def _loose(message: bytes) -> _Wire:
     )
 
 
+# Most messages are deltas of audio, so `decode` compares this kind first, and msgspec decodes only
+# the few fields of `_Wire`. The payload stays as it is: its size follows from its length. A message
+# of other types than documented is decoded a second time, field by field (`_loose`), so that one
+# wrong field does not hide an event. All other events pass through `_described`.
 class EventReader(Dialect):
     """The decoding half of a Realtime API dialect: mappings from the names of events to their
     kinds.
@@ -332,6 +336,8 @@ class EventReader(Dialect):
             for part in _parts(message_fields):
                 part.pop("audio", None)
             return msgspec.json.encode(message_fields)
+        # A log needs the ids of a delta for the replay. In a delta of the other dialect, audio may
+        # be at a key that this dialect does not know.
         if event.kind is EventKind.AUDIO_DELTA or event.other_dialect:
             return msgspec.json.encode(
                 {"type": event.name, "response_id": event.response_id, "item_id": event.item_id}

@@ -142,6 +142,15 @@ def audio_of(message: bytes) -> msgspec.Raw | None:
     )
 
 
+# Over WebRTC, `response.done` says that the service has generated a response, not that the caller
+# has heard it. `output_audio_buffer.stopped` "is emitted after the full response data has been sent
+# to the client (`response.done`)", when the buffer "has been completely drained on the server"
+# (OpenAI's reference). Therefore the end of a response is held back until its audio has ended
+# (`_waiting`), and then passed on as if the service had sent it at that time. All rules of turns
+# then hold for tracks, too.
+#
+# Frames have no ids. A frame belongs to the response whose audio is current (`_owner`). Packets and
+# events travel apart, so an event may come some frames before or after the audio that it describes.
 class TrackReader:
     """The decoder of one call. It gives the audio of the track to responses.
 
