@@ -5,6 +5,11 @@ of `locust` is also an option here. Words that are neither options nor values of
 names of the files.
 """
 
+# Locust's `main` is the program. It reads `sys.argv`, which is rewritten here, and ends the
+# process. All that is done before it must be known from the words alone. Its parser is called
+# twice: here, to find the words that are no options, and later by Locust itself. The listeners that
+# are added here run in between.
+
 from __future__ import annotations
 
 import logging

@@ -5,6 +5,11 @@ A command that starts other processes of this tool names its simulator to them i
 variable `ADDRESS`.
 """
 
+# `--simulator` calls the first of three: the one whose address a parent command passes on in
+# `ADDRESS`, so that all runs of a search have the same; the one that already runs on the usual
+# port, unless a profile is requested; or one that is started here, on a free port, and ends with
+# the command.
+
 from __future__ import annotations
 
 import http.client

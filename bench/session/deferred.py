@@ -2,6 +2,13 @@
 time.
 """
 
+# A call sends up to fifty frames of sound per second, and most of them decide nothing. Such a frame
+# is not applied to the timeline when it arrives. It waits with others in `SessionIO`, and they are
+# applied together. Only a message whose only event is sound may wait. Its instant is that of its
+# arrival, whenever it is applied, so waiting changes no metric. The session pays for it with a
+# later reaction, of at most `DEFERRED_NS`. Therefore sound waits only while the session awaits the
+# end of a turn, and nothing else within the turn.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -32,6 +39,7 @@ def received_sound(
     if (
         len(events) != 1
         or event.kind is not AUDIO_DELTA
+        # only the kernel's timestamp shows how late this process read the sound
         or not kernel
         or isinstance(event.payload, StrippedAudio)
     ):

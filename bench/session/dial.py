@@ -2,6 +2,15 @@
 error.
 """
 
+# A dial has three steps. The keyring returns the credential, and may wait for a token. The
+# transport of the target's link connects, and completes the handshake. Then secrets are removed
+# from what the service sent, before anything stores or shows it.
+#
+# The caller gets a transport, or None. In both cases the timeline has received the result:
+# `Connected` with the instants of all phases that were reached, and after a failure
+# `SessionFailed`. So a dial that fails is a session with an outcome. It is never a session that is
+# missing.
+
 from __future__ import annotations
 
 import dataclasses
@@ -89,6 +98,7 @@ class Dialer:
         url = self.target.connection_url(call_id)
         path = self.target.network_path
         if offer_members:
+            # the id of this call, which no script can know
             members = msgspec.json.encode(offer_members).replace(CALL_ID.encode(), call_id.encode())
             path = dataclasses.replace(path, offer_members=members)
         try:

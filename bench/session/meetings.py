@@ -4,6 +4,12 @@ A meeting is complete when all of its callers wait for the turn. The instant is 
 so that each caller has noticed it, and has time for its speech.
 """
 
+# Callers of a step with `together` are sessions of one process, in greenlets of one thread, so a
+# meeting needs no lock. The last caller who joins sets the instant, and removes the meeting. The
+# next caller with the same key opens a new meeting, so a script may repeat the step. A caller whose
+# session ends, or who has waited too long, leaves: `Session._wait_for_callers` decrements
+# `waiting`.
+
 from __future__ import annotations
 
 from collections.abc import Hashable

@@ -53,6 +53,8 @@ WaitCondition = Callable[[Timeline, int], int | None]
 nothing to wait for."""
 
 
+# Wait conditions. Each reads the state of the timeline, and none remembers a message. So a wait
+# that begins after its event has arrived is over at once, and no wake-up can be missed.
 def until_turns_end(timeline: Timeline, _: int) -> int | None:
     """Return the next deadline while a turn is open, else None."""
     return None if timeline.turns.are_all_over else timeline.next_deadline_ns
@@ -224,6 +226,9 @@ class Session:
         over.
         """
         if not step.within_turn:
+            # The pause for which the service asked is known only after the last turn was delivered,
+            # so this waits for the turn, then for the pause. In the pause the service may have
+            # begun to speak, so idleness is checked again.
             if step.is_turn:
                 self.wait_until_idle(settled=False)
                 self._wait_unless_ending(until_instant(self._io.retry_after_ns))
@@ -309,6 +314,7 @@ class Session:
                     self._io.send(turn.opening)
                 self._io.microphone.open(begin_ns)
             self._io.start_turn(turn)
+            # speech and silence are sent by the event loop meanwhile
             self._wait(self._io.until_speech_sent, for_turn=True)
             # unsent speech, if the turn is over before its speech
             self._io.microphone.stop_speech()

@@ -6,6 +6,24 @@ The session sleeps in `SessionIO.receive_until`. Meanwhile the event loop passes
 actions, and the session determines what is sent next.
 """
 
+# All inputs reach the timeline by `Timeline.apply`, but not all of them at once. Frequent inputs
+# wait in `_waiting`: chunks that were sent, and while the end of a turn is awaited, sound of a
+# stream, and frames of a track. `_settle` applies those that wait, sorted by their instants. It
+# runs before any other input is applied, before a turn begins, before the session wakes, and as
+# soon as `MANY` wait or the first has waited for `DEFERRED_NS`. `Timeline.apply` gives the same
+# result for several inputs as for each in turn, so no row depends on what waited. An event log
+# needs the content of each input, so a session with a log lets none wait.
+#
+# The session wakes only if it may have to decide something, because a wake-up costs more than the
+# decoding of a message. `_on_message`, `on_deltas` and `send_due` run in the event loop, and return
+# True if it must wake. Then the deadlines expire, the due actions are taken, and each action may
+# make others due (`run_actions`).
+#
+# The latency of a turn may begin with a message of ours. Such a message is sent with a ticket
+# (`_is_stamped`), because the kernel reports its timestamp later. The timestamps are fetched before
+# each message is handled and before actions are taken, so that a turn has the timestamp when it is
+# delivered.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -307,6 +325,7 @@ class SessionIO:
         must wake.
         """
         microphone = self.microphone
+        # `plain` has added the chunks that it sent to `_waiting`
         sent = bool(self._waiting)
         opening = self._opening
         now_ns = self._transport.now_ns
@@ -418,6 +437,7 @@ class SessionIO:
                 events = self._codec.decode(events)
         handled_ns = self._transport.handled_ns()
         if defers and (sound := received_sound(events, message, handled_ns)) is not None:
+            # from now on the transport recognizes messages like this one without decoding them
             self._transport.add_template(message, events[0], is_sound=True)
             return self._defer(sound, sound.at_ns)
         received = Received(events, message, handled_ns)
@@ -458,6 +478,7 @@ class SessionIO:
         wake.
         """
         if self._may_defer:
+            # the transport has matched these, but has not passed them on
             deltas = [*deltas, *self._transport.take_deltas()]
         if not (self._waiting or deltas):
             return False

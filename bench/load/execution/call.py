@@ -2,6 +2,21 @@
 sessions.
 """
 
+# A call goes through `start`, `connect`, `open`, its steps, and `close`, and always through `end`.
+# So each call that starts leaves a session with an outcome, whatever happens: a refusal, the end of
+# the run (`RunEnded` is thrown into its greenlet), a limit of this machine, an error of ours, or
+# one of the user's task. `run` returns the errors that Locust shows, and raises none but
+# GreenletExit.
+#
+# A session is renewed between two turns. The old session must be idle, and the pacer of the target
+# must allow a start: the call reserves its start before pairs that wait, because a caller is
+# already on the line. Until then, an open session continues. A closed one has to wait. The next
+# session begins with the conversation so far: from the transcripts, or by the handle with which the
+# service restores it. Both sessions have rows of their own, whose names differ in `.2`, `.3`, ….
+#
+# If a session ends between the last check and the first sound of a turn, nothing of this turn was
+# measured. Then the step runs again in the next session. Any later end makes the turn fail.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -125,6 +140,7 @@ class Call:
         unexpected error.
         """
         self.start()
+        # `LiveRun.drain` throws `RunEnded` into the greenlets of this set
         self._sessions.active.add(gevent.getcurrent())
         try:
             if not self.connect():

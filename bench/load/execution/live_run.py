@@ -6,6 +6,20 @@ During the run, it writes the recorder's rows and histograms to disk, and measur
 event loop.
 """
 
+# All work of a process happens in greenlets of one thread: that of each user, which runs the pairs;
+# in a comparison, one for each session of a pair; and those of `Flusher`. Sessions never write
+# rows to disk.
+# They add rows to the recorder's memory, and `Flusher` writes them twice a second, so a slow disk
+# delays a write and no session.
+#
+# `run_pair` decides in this order: whether the caller has to wait (back-off, or an arriving call),
+# whether the run still needs a pair, and when the pair may start. A pair counts in `_left` as soon
+# as it waits for its start, so that processes never start more than their share. It is returned if
+# the run ends before its start.
+#
+# At the end, `drain` waits for open sessions, and throws `RunEnded` into those that are late.
+# `close` writes what is left.
+
 from __future__ import annotations
 
 import gc
@@ -319,6 +333,7 @@ class LiveRun:
             if lifecycle.is_hurried
             else (outcome, f"the session was still open {longest_s:g} s after the end of the run")
         )
+        # this continues their greenlets, so that their users live on
         for session in late:  # after gevent.kill, Locust would treat the user as dead
             gevent.get_hub().loop.run_callback(greenlet.throw, session, RunEnded(*run_end))
         until_ns = monotonic_ns() + int(ABORT_WAIT_S * NS_PER_S)

@@ -98,6 +98,8 @@ class PairCounter:
         )
 
 
+# If one target always started first, the others would always meet a busier process and network. A
+# random order makes this a part of the noise of both, and the seed makes it repeatable.
 def order(targets: int, seed: int, pair: int) -> tuple[int, ...]:
     """Draw the order in which the sessions of a pair start, as indexes of targets. All orders are
     equally likely.

@@ -2,6 +2,11 @@
 continues.
 """
 
+# A session reports what happened to its `RunListener`, which passes it on: first to the recorder,
+# so that a row exists even if a later step fails; then to the state of the target, which may delay
+# further starts; to Locust's dashboard; to the counts of the progress; and to the budget, which may
+# end the run. Of these, only the recorder's rows become results.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence

@@ -5,6 +5,14 @@ takes it. If no user is idle, the call is blocked. A user takes its next call on
 have ended. Calls do not queue (a loss system, Erlang 1917).
 """
 
+# `StartScheduler` answers when a pair may start, and `CallDispatcher` which user takes a call. A
+# closed loop has only the first. In an open loop the instants of calls are fixed before the run, so
+# a slow service cannot slow down the load: a call that finds no idle user is counted as blocked,
+# and is not started later. The delay from its arrival to its start is measured (`start_delay`).
+#
+# While Locust still creates users, a call without an idle user would be blocked although its slot
+# exists. Such calls wait in `_early` until all users have come.
+
 from __future__ import annotations
 
 import math

@@ -2,6 +2,12 @@
 that repeats a run.
 """
 
+# Words of the command line belong to three parties. Options of ours and of Locust are left to
+# Locust's parser, which alone knows which word is a value of an option. A word that is a file, or
+# looks like one, is a script or a Locust file. All other words may be names of user classes, which
+# only Locust can check, after it has imported the files. So a mistyped file is recognized here only
+# by its suffix, or if there is no Locust file whose class it could be.
+
 from __future__ import annotations
 
 import json

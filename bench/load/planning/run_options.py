@@ -3,6 +3,12 @@
 They can be set on the command line, in locust.conf, in environment variables, and in the web UI.
 """
 
+# An option is declared once, as a field of `Options`. The declaration gives the flag, the
+# environment variable, the help, the reader of its value, and whether visitors of the web UI may
+# set it. Locust parses the words and stores texts. `Options.of` reads these texts with our readers,
+# also those of the web UI, of a worker and of `locust.conf`. So a value has the same checks and the
+# same errors wherever it was set.
+
 from __future__ import annotations
 
 import math

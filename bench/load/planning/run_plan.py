@@ -2,6 +2,15 @@
 estimated cost.
 """
 
+# `plan_run` does everything that can fail before anything costs money: it reads options, load model
+# and scripts, resolves the targets, encodes all messages, estimates the cost, and limits the
+# sessions. A run that starts has no invalid input left. The plan opens no resource and no
+# connection.
+#
+# Each process makes the plan itself. Compiled scripts with their audio are large, and workers on
+# other hosts have their own files. `identity` proves that the plans are equal: a worker with other
+# scripts, targets or another version refuses the run.
+
 from __future__ import annotations
 
 import os
@@ -379,6 +388,7 @@ def plan_run(environment: Environment) -> RunPlan:
     workloads = workloads_of_targets(scripts, targets)
     users = load_model.users or peak_users(parsed, environment.shape_class)
     prices = load_price_table(options.service_options.price_file)
+    # before anything is opened, and with the estimate in the error
     sessions = check_cost(
         targets,
         users,

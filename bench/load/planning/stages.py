@@ -168,7 +168,7 @@ def load_schedule(path: Path) -> LoadSchedule:
     """Read a load schedule from a file. Raise ScriptError with the line if the file is invalid."""
     value = read_yaml(path, "the file")
     start, stages = FILE.read(value)
-    levels = [start, *(target for _, target in stages)]
+    levels = [start] + [target for _, target in stages]
     kinds = {level.kind for level in levels if level.value or level.kind == "arrivals"} or {
         "sessions"
     }

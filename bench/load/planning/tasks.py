@@ -315,6 +315,9 @@ class Caller:
         return self._call.run_or_record(verb, **options)
 
 
+# The same method of a task runs twice: in its rehearsal, with `TaskRecorder`, and in each session,
+# with `StepRunner`. Both read and check each step by the rules of scripts, so a step that a script
+# may not have fails in the rehearsal, with the line of the user's file.
 class CallSteps(ABC):
     """The base class of the two ways to process the steps of a task: to run them in a session, or
     to record them.

@@ -2,6 +2,10 @@
 run.json.
 """
 
+# A script is read once (`Script`), and then compiled for each target, because targets differ in
+# dialect and settings. Targets with the same dialect and settings share the compiled messages. So
+# the memory of the audio does not grow with the number of targets.
+
 from __future__ import annotations
 
 import hashlib

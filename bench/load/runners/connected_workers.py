@@ -5,6 +5,22 @@ Workers on other hosts send their data to the master. All workers report their p
 second.
 """
 
+# The master and a worker of it exchange these messages, in this order:
+#
+#    worker → master   HERE       facts about its host, and the key that seals its chunks
+#    both              PING, PONG several times, for the offset of the clocks
+#    master → worker   Locust's options, with the run, its members and their numbers
+#    worker → master   PROGRESS   once a second
+#    both              CHUNK, RECEIPT   from other hosts: the recorded files, piece by piece
+#    worker → master   STOP, REFUSED    requests to end the run
+#    master → worker   DRAIN      no further turns; the worker ends open ones, and sends the rest
+#    worker → master   DRAINED    no more data will come
+#
+# A worker may disappear at any of these steps. Then the run continues with the others, and ends
+# when none is left. What the missing worker recorded stays in the spool, and
+# `record.missing_workers` bounds what is unknown. A worker that connects late takes part in the
+# next run.
+
 from __future__ import annotations
 
 import contextlib

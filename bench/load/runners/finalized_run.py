@@ -6,6 +6,11 @@ before the run starts, so that an error in them costs no session. They are store
 fork, and a fork of a process of 400 MB delays the event loop by 20 to 30 ms.
 """
 
+# At the end of a run, up to four children run one after another: the decision of a comparison, the
+# check of thresholds, the report, and the upload. The first one that runs closes the folder
+# (`record.finalize`). The folder is complete after each of them, so an error of one, or a kill,
+# loses no data, and the printed command repeats its work.
+
 from __future__ import annotations
 
 import contextlib

@@ -2,6 +2,14 @@
 closes the run.
 """
 
+# A run of the leader has these steps. `open`, once: check options, find the simulator, plan,
+# prepare the web UI, wait for workers. `_start`: sign in; make the folder, hold its lock, and write
+# run.json, so that a killed run explains itself; then hand the run to the workers, or start
+# sessions here. `_poll`, each second: collect progress, enforce the budget, consider analyses, draw
+# the status line. `_finish`: complete run.json, and let children decide, check, report and upload.
+#
+# The order of the start matters: a refused sign-in or an invalid plan leaves no folder.
+
 from __future__ import annotations
 
 import atexit

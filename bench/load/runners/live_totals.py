@@ -2,6 +2,14 @@
 computed from its rows.
 """
 
+# Each report of a process replaces the one before, because counts are totals since its start. Only
+# the times of turns are new in each report, and go into histograms. So a lost report costs live
+# latencies, and never a count. Failed turns have no time. They rank above all times, as in results:
+# a quantile that falls among them is infinite.
+#
+# The verdict is that of the real checks (`record.validity`), with the values known now. It can
+# differ from the final one, but it cannot have other rules.
+
 from __future__ import annotations
 
 import math

@@ -274,6 +274,9 @@ def print_log_in(view: TerminalView) -> None:
 
 # The child process that exports metrics.
 
+# The child gets lines through a queue of limited length, written by a greenlet of its own. If the
+# child is slow or hangs, lines are dropped, and neither the memory of this process grows nor a
+# session waits.
 MAX_LINES = 1_000
 """The maximum number of lines that wait until the child process reads them. Further lines are
 dropped."""

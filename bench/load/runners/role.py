@@ -7,6 +7,12 @@ because Locust may kill the greenlets in which it stops a run. All events that s
 the same steps.
 """
 
+# Locust fires its events in greenlets that it may kill, and omits some of them: after a signal,
+# without users, or if the start failed. So no handler here does the work itself. It passes an event
+# to the lifecycle (`bench.load.lifecycle`), which decides what follows, and each long step is a
+# greenlet that waits for the step before it (`CurrentRun.then`). A handler only waits for the last
+# step. If it is killed meanwhile, the steps continue, and the next handler waits for them.
+
 from __future__ import annotations
 
 import mmap

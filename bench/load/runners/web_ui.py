@@ -11,6 +11,12 @@ page, and `extended_stats` of the response that the page requests. Each tab has 
 chart. Latency over time is exported to OpenTelemetry instead.
 """
 
+# A request passes several hooks before Locust's handler. `show_targets` fills the field for a host,
+# and removes it from the form. `restrict_handlers` checks the origin and the host name, refuses
+# changes of locked options, drops unknown fields, and then validates the rest as a new run would.
+# Locust would set valid fields before it finds an invalid one, and keep them for the next run. So a
+# form is accepted as a whole, or not at all.
+
 from __future__ import annotations
 
 import json

@@ -155,6 +155,9 @@ MIN_BYTES = 4 << 10
 until a chunk is sent."""
 
 
+# One chunk is on its way at any time. A sender that waits for a receipt uses little of the
+# connection, on which heartbeats and progress must get through. The size of chunks follows the
+# link: it doubles with each receipt, and is a quarter after each timeout.
 class PartSender:
     """A sender of a worker's recorded data. `send` passes a chunk to Locust. Call `receipt` with
     each receipt.
