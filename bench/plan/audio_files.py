@@ -6,6 +6,15 @@ and services: a file of 1 MB may contain 10 GB of samples, and a header may stat
 header is checked first, the samples are read one block after another, and their number is limited.
 """
 
+# A file is checked in three steps. Before libsndfile sees it, its first bytes show whether it is of
+# a kind that is read, and a WAV gets a header with its true size (`bench.plan.file_kinds`). While
+# its blocks are read, their number and their values are limited. After the last block, the bytes
+# that follow are checked: audio behind the stated end means that the header was not finished.
+# libsndfile alone would report none of this. A truncated file gives fewer frames, and no error.
+#
+# Each refusal states the command that makes a usable WAV, because most files of callers come from
+# telephone systems and downloads, and their owners cannot know what is wrong with a header.
+
 from __future__ import annotations
 
 import hashlib

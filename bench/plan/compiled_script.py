@@ -4,6 +4,15 @@ A `CompiledScript` chooses a session's row of variables, the length of pauses, a
 recordings.
 """
 
+# A script is encoded at three times. The constructor encodes all speech, which takes most of the
+# time and memory. `prepare_session` composes a session of these messages, with its row of variables
+# and its random choices. If nothing differs between sessions, all of them get the same object
+# (`_only`). `step` prepares a single step during a session, for tasks in Python whose steps are not
+# known before.
+#
+# A session that starts must not fail because of its script. So the constructor checks everything
+# that a dialect may lack, and a script with variables is checked with its texts when it is loaded.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -66,9 +75,13 @@ class CompiledScript:
                 for (turn_number, step), prepared_step in pairs
             )
             prepared = replace(prepared, steps=tuple(steps))
+        # the delays of function calls are drawn while the session runs
         prepared = replace(prepared, choices=choices) if prepared.functions else prepared
         chunk_ns = prepared.silence_chunks[0].duration_ns if prepared.silence_chunks else None
         return (
+            # Multiples of the golden ratio spread the microphones of any number of sessions evenly
+            # over a chunk. Otherwise sessions that start together would send at the same instants,
+            # and delay each other.
             replace(prepared, phase_ns=int(number * GOLDEN_RATIO_STEP % 1 * chunk_ns))
             if chunk_ns
             else prepared

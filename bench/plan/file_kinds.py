@@ -5,6 +5,12 @@ voice may be an MP3. Programs that write a WAV to a pipe or a connection do not 
 its header may state another size.
 """
 
+# A WAV states its size twice: in its `RIFF` header, and in its `data` chunk. If both are true, the
+# file is read as it is. If a size is a placeholder, the audio lasts until the end of the file, or
+# until known chunks that end exactly there. If it is neither, the file was cut, or not closed, or
+# has more than one recording. Nothing tells these apart with certainty, and a wrong guess would
+# play noise or lose words. So such a file is refused, with the command that decides it.
+
 from __future__ import annotations
 
 import re

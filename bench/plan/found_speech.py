@@ -2,6 +2,12 @@
 doubt it. Pure.
 """
 
+# Speech is detected down to 35 dB below its level, so that weak consonants belong to it. A breath
+# or a noise at that level would then shift the start or the end, and with it every latency that is
+# measured from the end of speech. Therefore the speech is detected a second time, with a floor at
+# which only voices are. If the two results differ by `FAINT_MS` or more at an edge, this edge is in
+# doubt, and the user is told. The doubt changes no value.
+
 from __future__ import annotations
 
 from dataclasses import dataclass

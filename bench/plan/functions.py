@@ -5,6 +5,11 @@ A result is fixed, the next of a list, or that of a Python callable. As from a r
 call gets an output; an invalid one gets an error that the model can read.
 """
 
+# The session executes no function at once. `call` computes the output and when it is due, and the
+# session sends it when `returned` hands it out. Calls of one reply run at the same time, as in a
+# client with threads, so each is due after its own delay. Outputs of a turn that is over are
+# dropped: the service would answer them in the next turn.
+
 from __future__ import annotations
 
 import json

@@ -6,6 +6,14 @@ recordings. The class of a step determines which messages the step needs (`steps
 `compiled_script.py` chooses the messages of each session.
 """
 
+# No session encodes audio. A recording is encoded once for each format (`_wires`), and cut into
+# messages once for each turn that plays it, because their event ids name the turn. All sessions
+# share these bytes, so memory does not grow with sessions.
+#
+# A chunk carries the instants that lie in it (`speech_start`, `speech_end`), as the time from each
+# to the end of the chunk. A chunk is sent when a microphone would have recorded all of it, so the
+# session subtracts this time from the instant of the send.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -482,6 +490,7 @@ class ScriptEncoder:
         recorded_ns = 0
         total_ns = sum(chunk.duration_ns for chunk in pieces)
         paced = instants is not None
+        # a sample is recorded at its end, so speech starts one sample after its first position
         boundaries_ns = dict(
             zip(instants or (), (_ns(pcm.speech.begin + 1), _ns(pcm.speech.end)), strict=False)
         )

@@ -6,6 +6,12 @@ caller's silences. A script's variables are the rows of a table. A session uses 
 values replace the variables in the script's texts.
 """
 
+# A session is identified by its number among the sessions of its script. Its choices depend on
+# nothing else but the seed: not on the process that runs it, the target, or the other sessions. So
+# the sessions of a pair have the same words and pauses, a run can be repeated, and one with more
+# processes has the same sessions. Each kind of choice has a generator of its own. So another pause
+# in a script does not change which recordings its sessions play.
+
 from __future__ import annotations
 
 import csv

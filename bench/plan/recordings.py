@@ -84,6 +84,10 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
     return speech_span(without_direct_current(samples, rate_hz), rate_hz)
 
 
+# The position of the speech is where `voice_to_voice` begins, so its error is an error of each
+# value. It is therefore exact to the sample: windows find the region, and the samples in the first
+# and the last window find the edges. `bench.plan.found_speech` tells the user when the edges are in
+# doubt.
 def speech_span(
     samples: NDArray[np.int16], rate_hz: int, min_energy: float | None = None
 ) -> SpeechSpan:

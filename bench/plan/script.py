@@ -6,6 +6,15 @@ values `script_keys.py` and `steps.py` read. An error is a `ScriptError` with th
 Python call, a `UsageError` with the key.
 """
 
+# A script is read in this order: the keys, by the validators of their fields; the texts with
+# variables; then the rules of steps, each with the settings and the turn before it. Errors of the
+# first two are gathered, so that a user sees all of them at once. The rules follow only if there
+# are none, because they need complete values. What a dialect cannot express is checked later, when
+# the script is compiled for a target.
+#
+# The digest covers everything that the sessions of a script send, and nothing else. Runs with equal
+# digests had the same workload, and only these can be merged or compared without a notice.
+
 from __future__ import annotations
 
 import contextlib

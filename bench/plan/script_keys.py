@@ -4,6 +4,12 @@
 table, and `steps.py`.
 """
 
+# A validator reads a value and gives its part of the JSON Schema, so a key cannot be documented
+# differently from how it is read. Keys that only some services have are declared by these
+# (`Dialect.setting_keys`), and are joined to the tables here. So this module names no service. A
+# key of another service is no spelling error: it gets an error of its own, when the script is
+# compiled for the target.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -521,6 +521,10 @@ def step_of(
     return table.read(PythonValue(verb, values, folder, context=source))
 
 
+# A step is checked at four times, each when enough is known. Its validators check single values.
+# `__post_init__` checks keys that exclude each other. `problems` checks it within the session: the
+# settings, and the turn that is open. `features` and `unsupported_reason` check it against the
+# dialect, in `CompiledScript`. A task in Python goes through the same checks, step by step.
 class StepRules:
     """The rules for the order of a session's steps, in YAML and in Python, which checks them
     during the session.

@@ -70,6 +70,9 @@ UNPACED = (
 )
 
 
+# A new kind of step is one class: fields that are keys, and the methods below that differ from
+# their defaults. The defaults are those of a step that waits for the turn before it, costs no time,
+# needs no feature, and adds nothing to the conversation.
 class Step(ABC):
     """A step of a session. `verb` is the key in a script that determines the kind of the step."""
 

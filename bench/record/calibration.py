@@ -10,6 +10,15 @@ cites the calibration that fits best. The citation states what has changed on th
 calibration.
 """
 
+# `rtbench calibrate` writes the file, and every run reads it (`citation`). A run quotes it in
+# run.json, and advises more processes if the planned load is higher. No check of validity depends
+# on it, because these checks measure the run itself.
+#
+# A calibration of another kernel, another version of rtbench, or another kind of connection is
+# better than none. So the most similar one is cited: first of the same dialect, then of the same
+# kind of connection, then of the same kernel, then the newest. `stale` lists what differs, so that
+# a reader of the report can judge it.
+
 from __future__ import annotations
 
 import re

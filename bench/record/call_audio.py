@@ -7,6 +7,15 @@ played it: with the jitter buffer, and without the audio that was dropped, or ar
 the caller interrupted.
 """
 
+# The log has instants, and a WAV has positions. Each piece of audio begins at the position of its
+# instant, unless it overlaps the piece before it, or almost touches it. Then it follows that piece
+# directly, because a gap of a few samples would be heard as a click, although the microphone and
+# the player had none.
+#
+# The player is simulated again from the log, by the same rules as in the session. A stop cuts the
+# pieces that were not played by then. Audio of the same items that arrives later is dropped, as a
+# client drops it after it has truncated the item.
+
 from __future__ import annotations
 
 import binascii
@@ -163,6 +172,8 @@ def call_audio(path: Path) -> Channels:
         raise UsageError(
             f"{path} lasts {seconds / 3_600:.1f} hours, the maximum of --wav is {MAX_HOURS}"
         )
+    # a file of a foreign log may state any instants, so the length is checked before memory is
+    # allocated
     both = [channel.samples(rate_hz, seconds) for channel in (caller, service)]
     length = min(map(len, both))
     return Channels(np.stack([samples[:length] for samples in both], axis=1), rate_hz)
@@ -182,6 +193,8 @@ def received_audio(event: ServerEvent) -> bytes | None:
 def sent_audio(sent: inputs.Sent) -> bytes | None:
     """Return the audio of a logged message to the service; None if the log does not contain it."""
     texts = _texts(msgspec.json.decode(sent.event)) if len(sent.event) else iter(())
+    # Each dialect has another key for its audio. The audio is the text that is base64 of as many
+    # bytes as were counted when it was sent.
     for text in texts:
         try:
             data = binascii.a2b_base64(text, strict_mode=True)

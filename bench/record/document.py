@@ -4,6 +4,11 @@ it.
 A key is NotRequired if only some runs have it, or only finalized runs.
 """
 
+# The types have three uses. mypy checks the modules that write a document, the published JSON
+# schema is made of them, and documents from other people are checked with them before a merge. A
+# reader must ignore keys that it does not know. So a new key is no new version, unless a program
+# could misread the document without it.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

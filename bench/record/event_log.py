@@ -8,6 +8,14 @@ of a delta and the position at which the sound of its item begins. The secrets t
 are never written, nor are request headers. `bench.record.replay` reads the logs.
 """
 
+# A logged session is an ordinary session with two wrappers. `LoggedTransport` remembers each
+# message that is sent. `LoggedTimeline` writes each input, and then applies it. So the file
+# contains the inputs of the timeline in their order, and a replay needs nothing else.
+#
+# A log never ends a session. After a failed write, or when it is full, it ends, and the session
+# continues. The log is flushed when turns are delivered: after a kill, it contains all turns whose
+# rows may be in the spool.
+
 from __future__ import annotations
 
 import sys
@@ -182,6 +190,7 @@ class LoggedTimeline(Timeline):
     def apply(self, *batch: inputs.AnyInput) -> None:
         for each in batch:
             if isinstance(each, inputs.Received):
+                # in a log without audio, replies could not be detected later
                 found = self._detect_replies(each.events, each.message.arrival)
                 each = msgspec.structs.replace(each, events=found)
             self._log.write(self._line(each))

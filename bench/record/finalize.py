@@ -5,6 +5,16 @@ A run that ended normally and a run that was killed are finalized in the same wa
 worker is removed only when all of its data is stored elsewhere.
 """
 
+# The process that leads a run starts this in a child process, because it takes seconds and would
+# delay the event loop. `rtbench report` finalizes a run that was killed, and `rtbench merge` writes
+# merged runs by `merge_parts`.
+#
+# The order makes an interruption harmless. Each file is written beside its final name, and then
+# renamed. run.json, whose state declares the run as finalized, follows all other files. The spool
+# is removed last. A process that is killed before run.json is replaced has lost nothing, because
+# the parts still exist. One that is killed later leaves only a rest of the spool, which the next
+# call removes.
+
 from __future__ import annotations
 
 import itertools

@@ -7,6 +7,15 @@ from the start of a turn to the start of the next turn in its slot was never sho
 shortest such time that the run recorded.
 """
 
+# If the facts of a worker state how many rows it wrote, the number of missing turns is exact: the
+# worker was done, and its rows were damaged later. Otherwise there are two bounds, and the smaller
+# one counts. Its slots cannot have started more turns than the shortest time between two turns
+# allows. Its pairs or calls cannot have had more turns than the script has. If neither is known,
+# the number is unknown (None), and the check `missing_data` fails.
+#
+# The bound is of turns, and never of latencies: a report cannot guess these, so it only states by
+# how much its counts may be wrong.
+
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

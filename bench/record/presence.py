@@ -130,6 +130,9 @@ CLOSES = "RTBENCH_CLOSES"
 of this run."""
 
 
+# A lock of flock(2) belongs to the open file. `hold` leaves its file open on purpose: the kernel
+# closes it when the process ends, however it ends. A reader tries a shared lock, so that two
+# readers do not take each other for the writer.
 def hold(folder: Path) -> None:
     """Acquire the lock of a run's folder until this process ends. Do nothing on a file system
     without locks.

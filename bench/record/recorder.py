@@ -6,6 +6,16 @@ Rows are in the spool within a second (`flush`), and histograms within ten secon
 (`histogram_slices`), even if the process is killed.
 """
 
+# A value has one of three ways to the disk. Turns, sessions and seconds become rows. Values of each
+# message (uncertainty, delays, gaps) become counts in histograms, because a row per message would
+# be too large. Everything else is in the facts, a small document. All of it happens in the
+# process's event loop, so no lock is needed, and each step must be short: `BatchWriter` makes
+# batches of 200 rows, and `histogram_slices` yields between histograms.
+#
+# Nothing here may fail because of what a service sent. A value that its column cannot hold becomes
+# null, and an incident; a second that cannot be recorded becomes an incident. A full disk raises
+# OSError to the caller, and the rows stay in memory until the next attempt.
+
 from __future__ import annotations
 
 import json
@@ -314,6 +324,8 @@ class Recorder:
         second = (self._second_start_ns + duration_ns // 2 + self._utc_offset_ns) // NS_PER_S
         self._cpu_s = cpu_s
         self._second_start_ns = now_ns
+        # UTC may be adjusted during a run. Only the starts of rows depend on it: all other instants
+        # of a row are differences on CLOCK_MONOTONIC.
         self._utc_offset_ns = utc_ns() - self._ahead_ns - now_ns
         common = {
             "run_id": self._run_id,

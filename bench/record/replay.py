@@ -9,6 +9,15 @@ that has its default value is left out of a line. A reader ignores a field that 
 an older reader would misread a change, the change raises `SCHEMA_VERSION`.
 """
 
+# A replay is the live path without the transport: each line becomes the input from which it was
+# written, and goes into a `Timeline`. Messages are decoded again by the dialect of the log's
+# session. Two facts are restored from the line instead: the positions of sound, because the log
+# usually has no audio, and the name of a message that could not be decoded.
+#
+# A process may be killed while it writes a line. A last line without its end is ignored, and the
+# session is then unfinished. Any other damage is an error: a replay with a missing input would give
+# wrong values.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -8,6 +8,14 @@ numbers. The facts may report that a worker is done: it reads them before its st
 them after these, so that they arrive after all data that they count.
 """
 
+# The worker has the state of a transfer (`PartSource`), and the master only files. A lost chunk is
+# sent again because it is not acknowledged, a repeated chunk adds nothing, and a chunk that comes
+# too early is ignored until the missing bytes have come. So neither side has to know what was lost.
+#
+# Locust's port accepts messages from any program that reaches it. Therefore each chunk has a seal
+# with a key of its worker, its name must be that of a file of a run, and it is unpacked only up to
+# the maximum size.
+
 from __future__ import annotations
 
 import hashlib

@@ -1,5 +1,9 @@
 """The runs of a folder, with a description of each."""
 
+# A list must not fail because of one damaged run. So it decodes only the keys that it shows, and a
+# folder that cannot be read becomes a notice. It reads neither rows nor histograms. A run without
+# its final state has no counts yet: they would have to be counted in its rows.
+
 from __future__ import annotations
 
 import os

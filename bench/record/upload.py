@@ -7,6 +7,10 @@ Blob: up to 5,000 MiB). It needs a header that other servers ignore. If the URL 
 the identity of this machine signs in.
 """
 
+# run.json is sent last. A program that watches the destination may therefore begin when run.json
+# appears, and a failed upload leaves no folder that looks like a run. To upload again is harmless,
+# because each file is replaced.
+
 from __future__ import annotations
 
 import errno

@@ -7,6 +7,14 @@ reply is.
 A run without any measured turn has no verdict.
 """
 
+# A check compares one value of the run with one limit. The verdict follows from the checks: one
+# that fails makes the run invalid. A run whose most important value has no known uncertainty, or
+# that measured nothing, has no verdict, because finding no fault is no proof. Otherwise the run is
+# valid.
+#
+# Uncertain metrics are another matter: they make one metric of one target unusable, and not the
+# run.
+
 from __future__ import annotations
 
 import math

@@ -5,6 +5,11 @@ The uncertainty of a metric is that of `bench.catalogue.uncertainty`, in the met
 NaN if it is unknown.
 """
 
+# Every value is computed from the final tables and histograms, after all parts were joined. So a
+# run that was killed or merged gets the same checks as any other. Only rows of the measured phase
+# count. Uncertainties are computed for each target, because a slow target would hide a fast one,
+# and for each host, because one bad clock or busy machine would disappear in the p99 of many hosts.
+
 from __future__ import annotations
 
 import math

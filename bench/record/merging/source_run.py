@@ -4,6 +4,12 @@ Only the workers in `added_workers` are merged. Other workers have a folder of t
 replaces the data that the master received from them.
 """
 
+# A source is read in two passes. The first (`extent`) reads a few columns of all rows: it counts
+# the rows of each worker, finds the starts of pairs, and checks that the tables agree with
+# run.json. Then `merge` chooses the workers of each source, and numbers them. The second pass
+# copies the rows with the new numbers, batch by batch. If a file proves damaged in either pass,
+# DamagedPartError names the source, and the merge begins again without it.
+
 from __future__ import annotations
 
 import shutil
