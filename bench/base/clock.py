@@ -6,6 +6,12 @@ for sent segments (`transport/tx_timestamps.py`). NTP may step CLOCK_REALTIME. T
 reads both clocks together at once, computes the age of the kernel timestamp, and uses only the age.
 """
 
+# Why two clocks: only CLOCK_MONOTONIC can be subtracted safely, and the kernel stamps packets in
+# CLOCK_REALTIME. The age of a stamp is the same on both, if both are read at the same time. A
+# preemption between the two readings would be an error of the instant, so they are repeated until
+# they are close (`MAX_CLOCK_GAP_NS`). A stamp from the future, or older than a minute, shows that
+# the wall clock was stepped. It is not used, and the caller counts a timestamp of user space.
+
 from __future__ import annotations
 
 import atexit

@@ -17,6 +17,9 @@ import psutil
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
 
+# Three questions are answered here: how many cores there are, who used them during a run, and which
+# priority a process has. The answers explain late timestamps to the user. No value of a run is
+# corrected by them.
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 """The file with the CPU limit of a container (cgroup v2).
 

@@ -6,6 +6,11 @@ the process with the status of a failed threshold, or sends it SIGINT. Other lib
 errors that do not state the cause.
 """
 
+# Memory can run out at any import, also in a child, and the messages of libraries then name
+# anything but the cause. A test allocation is cheap: an anonymous mapping that is never touched
+# takes no memory, but counts against the limits (RLIMIT_AS, overcommit), which are what fails
+# later.
+
 from __future__ import annotations
 
 import mmap

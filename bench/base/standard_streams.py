@@ -79,6 +79,9 @@ def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
 codecs.register_error(REPLACED := "rtbench.replaced", _replaced)
 
 
+# Python ends a process with status 120 if it cannot flush a stream, and prints a traceback if a
+# pipe is closed. Both would replace the exit status, which a CI reads as the verdict. So the file
+# below never raises.
 class OutputFile(io.FileIO):
     """The file of an output stream. Text that it does not take (`rtbench check RUN | head -1`)
     is discarded.

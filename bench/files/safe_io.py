@@ -5,6 +5,12 @@ levels, and code that walks through such a value fails with RecursionError. A na
 in place of a file never ends.
 """
 
+# Files that others wrote are read in two steps: a limit first, then the content. Files of ours are
+# written so that no reader ever sees a half of them. A document is written beside its name and
+# renamed. A stream of rows is appended to, and truncated again if a write fails in the middle.
+# Nothing waits for the disk (fsync): a machine that loses its power loses the last seconds of a
+# run, which is accepted.
+
 from __future__ import annotations
 
 import errno
@@ -139,6 +145,7 @@ def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
     """Open a regular file, or a link to one if `follow_link` is True. Raise OSError at once for
     all else.
     """
+    # O_NONBLOCK: the open of a named pipe without a writer would block
     file = os.open(
         path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW)
     )

@@ -6,6 +6,11 @@ characters that change the writing direction, and commands to the program that r
 these become visible.
 """
 
+# Every text from outside passes one of these functions before it is shown. Which one depends on the
+# place: `escape_control` keeps the text, `excerpt` shortens it for a sentence, `one_line` for a
+# line of an error, and `slug` makes it a part of an outcome, which reports group by. Texts are
+# escaped when they are shown or stored, and not when they are received, because codes compare them.
+
 from __future__ import annotations
 
 import json

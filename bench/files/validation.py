@@ -5,6 +5,14 @@ Each validator reads a value, or rejects it with a message that states what is a
 describes its form as JSON Schema (draft 2020-12), so that editors check the same rules.
 """
 
+# Validators are values, composed from each other as the file is: a table of fields, of which each
+# has a validator. One declaration gives three things: the reading, the errors, and the JSON Schema.
+# A test compares the schema with the reading, so an editor and this tool agree.
+#
+# An error belongs to the smallest value that is wrong, and states its line. `gather` continues
+# after an error, so that a user sees all errors of a file at once, except those that could follow
+# from another one: combinations are checked (`build`) only if each value is valid.
+
 from __future__ import annotations
 
 import math

@@ -6,6 +6,11 @@ that rows, pages and lines have a limited length. Services use ids of about thir
 names of at most sixty. No mark is added to a truncated value, because the value may be a key.
 """
 
+# The limits are ours, not those of a service. They bound what one message can cost in memory, in a
+# row and on a page, for any number of sessions. Each is far above what services send, so a limit
+# that is reached is a sign of a fault, and no text is lost in practice. A value is cut where it
+# enters, in the dialect, because later code copies it freely.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -4,6 +4,14 @@ This module does not know what a value means: validators (`bench.files.validatio
 Values from a Python program have the same interface.
 """
 
+# The parser gives nodes with marks, and no Python objects, because objects have no lines. A
+# `LocatedValue` is a node with its name. Its content is made only when a validator asks for it.
+# Aliases are expanded then, so the whole file is measured before (`_refuse_too_much`): ten lines of
+# nested aliases can stand for a billion values.
+#
+# Python programs pass the same values as objects (`PythonValue`). Validators do not see the
+# difference, except that errors then have no position.
+
 from __future__ import annotations
 
 import io

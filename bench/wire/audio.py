@@ -2,6 +2,14 @@
 and bytes.
 """
 
+# A format converts between bytes and samples of 16 bits, and everything else works with samples.
+# G.711 uses a table in both directions, because a call has fifty frames a second: 65,536 entries to
+# encode, and 256 to decode. The rounding of both laws is that of the recommendation, so bytes that
+# are decoded and encoded again stay the same.
+#
+# "Audible" has one definition for all formats (`AUDIBLE`), and is decided on samples. G.711 and
+# Opus change the values of silence, and must not make it audible.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

@@ -3,6 +3,11 @@
 Transports return them, and a session's timeline receives them as inputs.
 """
 
+# An input is a fact, and never an opinion: what arrived, was sent, or was measured, and when, with
+# the uncertainty of the instant. Transports make these records without knowledge of turns. The
+# timeline decides later what follows from them. They are written to event logs as they are, so a
+# field that is added here must have a default, with which old logs keep their meaning.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

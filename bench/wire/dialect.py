@@ -244,6 +244,13 @@ class Peer(Enum):
     soon as its connection is open, and the agent may pause its audio while it is silent."""
 
 
+# A dialect answers three questions: what to send (`setup_messages` to `close`), what a message
+# means (`decode`), and what the service is like (the attributes). The kernel asks for an attribute,
+# and never for a name. So a new service changes no code outside of its own file.
+#
+# A dialect has no state. What differs between calls is in a `CallCodec`. What depends on earlier
+# messages of a session is in a decoder (`session_decoder`). A replay makes the same objects, and so
+# gets the same events.
 class Dialect:
     """The message format of one kind of service. A dialect has no state: one object serves all
     sessions.

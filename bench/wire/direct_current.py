@@ -7,6 +7,10 @@ until the next such pair. A deep voice or a hum has no such blocks, because its 
 block to block.
 """
 
+# An offset would make silence audible, and so every start of a reply early. A usual high-pass
+# filter does not help: it answers the first sample of a stream with an offset by a decaying wave,
+# which is audible itself. Therefore the offset is measured where nothing else is, and subtracted.
+
 from __future__ import annotations
 
 from collections.abc import Iterable

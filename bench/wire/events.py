@@ -364,6 +364,10 @@ class ServerEvent(msgspec.Struct, frozen=True):
     paused_ns: int | None = None
 
 
+# The size of audio is needed for each delta: the player must know how long it lasts. Decoding it
+# would cost more than all other work on the delta. Four characters are three bytes (RFC 4648 §4),
+# so the length of the text is enough. Texts that are no base64 of this form get −1, and fail their
+# session later.
 def base64_bytes(raw: msgspec.Raw) -> int:
     """Return the decoded length of a base64 JSON string (RFC 4648 §4), from its length; -1 if it
     is invalid.
@@ -409,6 +413,8 @@ def text_characters(raw: msgspec.Raw) -> int:
 
 # Rate limits.
 
+# A wait that a service asks for comes in four forms: a header in milliseconds, in seconds, or as a
+# date, and a sentence in an error. The first that is readable counts.
 MAX_WAIT_S = 1e9
 """The maximum wait in seconds. A longer one is ignored: it is an error, and might not fit its
 column."""

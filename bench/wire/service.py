@@ -5,6 +5,11 @@ once for each service.
 tried.
 """
 
+# A service is data, so that commands can list, explain and choose services without a connection.
+# What a service does with its messages is in its dialect. One service may have several dialects, by
+# route, and one dialect may be spoken by several services. Code asks a `Link` how a connection is
+# opened, and never a scheme: a link has its own steps, settings and ports.
+
 from __future__ import annotations
 
 import re

@@ -285,6 +285,10 @@ def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, A
     return result
 
 
+# `extra` lets users set what this tool does not know. The danger is a setting that changes what is
+# measured: a format, who ends turns, which model answers. Each dialect lists the paths of such
+# settings (`stored`). A path in `extra` that replaces one of them, or a table around it, is refused
+# with the key of scripts that sets it.
 def conflict(
     settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
