@@ -52,6 +52,17 @@ _BARE_HOST = re.compile(r"(?:https|wss)://([^/?#@:]+)/?", re.IGNORECASE)
 _SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
 
 
+# A user gives an endpoint of Azure, from which the URL is made (`endpoint_address`), a complete
+# URL, which is never changed (`url_address`), or a SIP URI (`telephone_address`). What a URL does
+# not state is found in this order, and the first answer counts:
+#
+#   service   the setting `service`; else the one that has this host, or this path
+#   dialect   the setting `dialect`; else the agent of our simulator, on this machine; else that
+#             of the service, unless it is the usual one; else that of the path; else GA
+#   link      by the scheme, among those of the service and the dialect
+#
+# What certainly fails, or would send a key in the open, is an error. What probably is a mistake is
+# a notice, because services change their hosts, paths and versions more often than this tool does.
 def endpoint_address(
     endpoint: str, deployment: str, settings: TargetSettings, names: KeyNames
 ) -> Address:

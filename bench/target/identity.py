@@ -34,6 +34,10 @@ from bench.target.target import Credential, EntraSignIn, redacted
 from bench.transport.gevent_patch import LimitReached
 from bench.transport.interface import Proxy
 
+# A sign-in ends in one of two ways: a `Token`, or a `SignInError` with one line. The text of
+# azure-identity passes four steps before it is that line: secrets are hidden, the text is split by
+# credential of the chain, links, tokens and quoted answers are removed, and credentials that are
+# not set up here are only named. What is left is what the user has to change.
 FIRST_RETRIES = 2
 """The retries of azure-identity at the start, after a 429 or 500. Later, `TokenRenewer` retries
 instead."""

@@ -60,6 +60,13 @@ class Information(str):
     __slots__ = ()
 
 
+# A setting is refused if the link of the target cannot have it and the measurement would differ. It
+# is a notice if it only has no effect. One rule is behind the checks of addresses: without TLS,
+# nothing leaves this machine. It holds for each hop that a setting can name, which are the target,
+# `resolve` and a proxy.
+#
+# Files are read here, and not later, so that a wrong path or certificate is an error at a line
+# before the run, and not an outcome of each session.
 def network_path_of(
     settings: TargetSettings, context: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:

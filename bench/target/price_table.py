@@ -32,6 +32,9 @@ from bench.files.yaml_file import LocatedValue, read_yaml
 from bench.wire.events import TokenUsage
 
 T = TypeVar("T")
+# Prices come from a target, from a file, or from the shipped table, in the same form
+# (`PricesValidator`). They are stored in run.json with their date and sources, so a report of an
+# old run shows the costs of its time.
 DOLLARS = Number(0, 100_000, "of US dollars")
 PER_MINUTE_OF_SESSION = "usd_per_minute"
 OF_TOKENS: dict[str, Field[float]] = {

@@ -36,6 +36,9 @@ PARAMETERS = frozenset({"transport", "user", "lr"})
 """The parameters that have their usual effect. Others are only sent."""
 
 
+# A URI is checked twice: as the file has it, and again when variables have replaced `${NAME}`,
+# because a value may contain anything (`;`, `@`, a line break). Both times no message quotes it: a
+# user part may be a password, and messages go to logs of a CI.
 class TelephoneUri(NamedTuple):
     """The parts of a SIP URI, as they are sent. `parameters` starts with `;`, or is "".
 

@@ -44,6 +44,14 @@ _USERS = re.compile(r'(?<=://)(?!USER:PASSWORD@)[^\s/?#"<>]+(?=@)')
 not secret."""
 
 
+# Secrets are kept out of files and screens in three ways. A `Credential` shows only its name, and
+# cannot be pickled or copied, so a secret cannot reach another process or a file by accident.
+# Fields that may contain one have no `repr`. And each text from outside is redacted when it arrives
+# (`redacted`), before anything truncates it, because a service may quote what it got.
+#
+# Each quote that is cut must be found, too. The pieces that follow the first eight characters are
+# compared with the secret character by character, but only if these eight are in the text, which is
+# almost never so.
 class Credential:
     """A header with a secret, which follows `scheme`, such as Bearer, if there is one. Only
     `header` returns it.

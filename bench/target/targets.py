@@ -86,6 +86,15 @@ CALL_ID_CHARACTERS = 32
 PATHS = ("ca_file", "client_cert", "client_key")
 
 
+# A setting has up to four origins. An option of the command line replaces the file's value, a
+# variant's value replaces its target's, and the defaults of a service fill what is left. An error
+# names the origin: a `SettingError` has the key, and `_built` makes a line of the file from it,
+# unless an option set that key.
+#
+# `build_target` makes the parts in the order of their dependence: the address, the values of
+# variables in it, the network path, the sign-in (which uses the path), the headers. Values of
+# variables are secrets, unless the setting is one of those that reports show. Checks of the address
+# are repeated with these values.
 def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
     """Return the targets that a command line or the environment names, one or more, with unique
     names.
@@ -595,6 +604,9 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
             return prices
 
 
+# A key is sent only where the user meant it. The usual variable of a service is used only with the
+# address that this tool knows. With a `url`, even one of the same service, the user names the
+# variable.
 def with_service_defaults(
     settings: TargetSettings, known: Service, context: SettingsContext
 ) -> TargetSettings:

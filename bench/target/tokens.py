@@ -81,6 +81,14 @@ class TokenSource:
     claims: dict[str, str] = field(default_factory=dict)
 
 
+# One process has one keyring, which hides and renews all of its secrets. Sessions ask for a header
+# at each connection, so a renewed token needs no message to anyone. A session that is open keeps
+# the token that it was opened with. Therefore old tokens stay in the list that is redacted.
+#
+# Outages are visible and bounded. While a token is valid, a failed renewal is an incident, and no
+# session notices it. When none is valid, each start of a session waits, for as long as its own
+# limit of connecting permits, and then fails with `connect_failed:token`. Waiting callers are
+# counted, because they delay the load.
 class Keyring:
     """The credentials for all targets. Each process has one keyring per run. No other object stores
     tokens.
