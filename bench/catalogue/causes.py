@@ -196,6 +196,9 @@ class Limit(NamedTuple):
     stage: str
 
 
+# Why texts are not compared while a session runs: a text changes its words, and contains numbers,
+# names and words of the service. A condition on it would be right until then. A code has no such
+# parts. Texts are compared only where there is nothing else, which is in rows that were stored.
 class Cause(NamedTuple):
     """The cause of an outcome. `numbers` are the numbers and names of the text.
 
@@ -334,6 +337,7 @@ def _text(cause: Cause, limits: Mapping[str, str]) -> str:
 @cache
 def _pattern(code: Code) -> re.Pattern[str]:
     """Return the pattern of a code's text, with a group for each number."""
+    # the numbers and nouns of a text are groups, and the words between them must match exactly
     pattern = ""
     for words, name, spec, _ in Formatter().parse(code.value):
         pattern += re.escape(words)

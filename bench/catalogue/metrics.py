@@ -64,6 +64,13 @@ Numbers = TypeVar("Numbers", bound=Any)
 number is NaN."""
 
 
+# One definition serves for one turn, in live views and in histograms, and for the columns of a
+# table, in reports. `values` is written once, with the operations that both have (`MetricRows`):
+# NaN is missing, and no condition is an `if`. Otherwise the value of a live view could differ from
+# that of the report.
+#
+# A metric exists only if both of its instants do. It is never completed by an estimate, and a wait
+# that did not end is not in its values: reports count failed turns as endless waits (`is_latency`).
 class MetricRows(Protocol[Numbers]):
     """Rows of turns or sessions from which metrics are computed: those of a table, or one turn or
     session.

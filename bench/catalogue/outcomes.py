@@ -24,6 +24,14 @@ CANCELLED_SPLIT = "cancelled:turn_detected"
 because of a sound. A turn that is divided ends before its second commit."""
 NO_REPLY = "timeout:first_delta"
 
+# An outcome answers one question: what ended the turn or session. Its class answers another one:
+# how it counts. "failed" counts in the rates of errors. "unfinished" counts in none, because the
+# run, this machine or a missing measurement is the reason, and to count it as an error or a success
+# would be an invention.
+#
+# An outcome is stored as a text, with a code after the colon that a service may have chosen. So old
+# rows, and codes that nobody knew, must be readable, too: a family that is unknown is
+# `Family.UNKNOWN`, and never an error.
 Inputs = ParamSpec("Inputs")
 OutcomeClass = Literal["success", "failed", "unfinished"]
 

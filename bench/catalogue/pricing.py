@@ -14,6 +14,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal, NamedTuple, TypeVar
 
+# Three rules decide the price of a turn (`tariff_of`): the target's own prices precede those of the
+# table; the model that answered precedes the one that was requested; and a name that the table does
+# not have has no price, even if a similar name has one. A model with a date in its name that has no
+# price of its own has that of the undated name.
+#
+# Costs are an upper bound where the service does not state the kind of its tokens
+# (`TokenUsage.as_audio`).
 MILLION = 1_000_000
 CENT = 0.01
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}\Z", re.ASCII)

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from bench.base.units import NS_PER_S
 
+# Two kinds of limits end a turn. A time limit says that the service is too slow, and a script may
+# change it. The limits of size protect this tool from a service that never stops, and are far above
+# any real conversation. They are constants, because a script that reaches one measures nothing
+# useful.
 MAX_ROUNDS = 50
 MAX_CALLS = 1_000
 """Limits of one turn.

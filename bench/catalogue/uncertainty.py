@@ -13,6 +13,9 @@ from typing import Any
 from bench.catalogue.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.catalogue.metrics import ORIGIN, Metric, MetricRows, Numbers
 
+# A row stores the uncertainty of each instant, and not that of each metric. Instants that come from
+# the own clock have none. From a send to an arrival, both errors make the time shorter, so they add
+# up. Between two arrivals they have opposite directions, so only the larger one counts.
 ARRIVALS = {"turn": frozenset(TURN_ARRIVALS), "session": frozenset(SESSION_ARRIVALS)}
 SENDS = {"turn": frozenset({*TURN_SENDS, ORIGIN}), "session": frozenset(SESSION_SENDS)}
 

@@ -23,6 +23,10 @@ import re
 import unicodedata
 from functools import cache
 
+# The forms are removed in an order that matters: marks and layout characters first, then
+# compatibility forms (NFKC), then case, and the first two again, because folding can make new
+# sequences. Text that is only ASCII needs none of this, and takes another, short way with the same
+# result.
 SPACELESS = (
     # Thai to Balinese
     "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f"

@@ -137,6 +137,17 @@ class Refusal:
 
 
 @outcomes.computed
+# The most specific remedy that is known for certain is given, and only one. So the order of the
+# questions is that of their certainty:
+#
+#   1. the service speaks another dialect, which its own messages show
+#   2. the dialect has remedies of its own for refusals
+#   3. the server may be an agent that nobody named as one
+#   4. the step that failed: the proxy, the quota, the age of sessions
+#   5. the status of the refusal: what each service says about it, then what HTTP says
+#   6. the row of the outcome, which holds for any service
+#
+# Reports ask only for the last one, because they do not know how the client called the target.
 def explain(refusal: Refusal, target: Target) -> str:
     """Return the remedy for a refusal; "" if none is known."""
     family, code, _ = outcomes.parsed(refusal.outcome)
@@ -206,6 +217,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
     )
     # a gateway passes on the messages of the service behind it, so the service of the target says
     # nothing
+    # every service is asked, and not only that of the target:
     explanations = (
         service.explain(refused, service)
         for service in SERVICES.values()

@@ -38,6 +38,9 @@ from bench.transport.ring.choice import ReaderChoice
 from bench.transport.tls import shake_hands, tls_context
 from bench.wire.findings import CheckFinding, warning_unless
 
+# What is checked here can make a run wrong or impossible without any fault of the service: limits
+# of files and ports, timestamps of user space, a clock that is moved, other load. Most checks are
+# functions of the values that they judge, so that tests need no such machine.
 FEW_FILES = 1_024
 FEW_PORTS = 4_096
 OWN_FILES = 64

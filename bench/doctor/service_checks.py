@@ -80,6 +80,19 @@ VARIABLES_SENT = (
 WORDS = "Say hello, and nothing else."
 
 
+# The steps have the order in which a call depends on them, and each says what it found even if it
+# found nothing wrong:
+#
+#   target, sign-in → proxy, dns, tcp, tls → key for calls → upgrade → session → turn
+#
+# After the first step that fails, the later ones are "skipped", with the name of that step, because
+# their own failure would name a wrong cause. The upgrade, the session and the turn use one
+# connection, so that the doctor costs one session and one turn. Only an agent that did not greet is
+# called a second time. It may wait for its caller, which the first call cannot show without
+# spoiling the check of the greeting.
+#
+# Findings are yielded as soon as they are known: a step may wait for seconds, and the user must see
+# where.
 def examine(
     target: Target, prices: Mapping[str, Prices], *, with_turn: bool
 ) -> Iterator[CheckFinding]:

@@ -35,6 +35,9 @@ from bench.wire.events import RateLimit, TokenUsage, wait_of
 from bench.wire.findings import CheckFinding, warning_unless
 from bench.wire.settings import backend_model
 
+# Each finding quotes what the service sent and what it means for a run: the model, the limits, the
+# cost of a turn. Nothing here fails because of a value that is merely unusual. A failure is what
+# would fail each session of a run. A warning is what would spoil or shorten one.
 MINUTE_S = 60
 CLOSE_S = 2.0
 SKEW_S = 60.0

@@ -163,6 +163,19 @@ class RecordedCall:
         return len(self.agent) / self.audio.rate_hz
 
 
+# A call is refused rather than measured wrongly. The checks have this order, because each one needs
+# what those before it have ensured:
+#
+#   1. the header: two channels, a plausible rate, not too long
+#   2. the samples: no silent channel, no mono recording in two channels
+#   3. tones are removed, because a beep in both channels would look like a copy or an echo
+#   4. channels that a codec has mixed: nothing can separate them
+#   5. echoes: of the agent in the caller's channel, which is removed; of the caller in the agent's,
+#      which is refused, because it would hide the start of a reply
+#   6. silence and music: a channel needs a voice, with pauses
+#
+# The caller's echo is removed and the agent's is not, because only starts of replies are measured
+# in the agent's channel.
 def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> RecordedCall:
     """Read a recorded call. Raise UsageError, with a remedy, if it cannot be measured.
 

@@ -306,6 +306,15 @@ class RecordedConversation:
     unanswered: bool
 
 
+# The sounds of both channels become turns in three passes. Sounds of the agent are joined to
+# speeches, over the pauses within a sentence (`_speeches`). Sounds of the caller are joined to
+# utterances, until the agent takes its turn (`_grouped`). Then each utterance is judged by what the
+# agent does: it was silent (a turn), it was speaking and stopped (an interruption), or it was
+# speaking and went on (a backchannel). The order matters: whether a pause ends an utterance depends
+# on the speeches.
+#
+# The silence that ends a reply is derived from the call, too. It must be longer than each pause
+# within its replies, otherwise a replay of the script would cut them.
 def conversation(
     caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int, length: int
 ) -> RecordedConversation:

@@ -101,6 +101,11 @@ class StoredSamples:
         )
 
 
+# Tones. A beep of a recorder is always the same, so two of them that stand alone give its
+# frequency, length and level (`_beeps`). With these it is found over speech, as the places at which
+# a sine of this frequency has the same amplitude and phase in all four quarters (`_found`), which
+# no voice has. What is subtracted is a sine with the phase of that place, and what remains of
+# blocks that had only the beep is replaced by background.
 class Beep(NamedTuple):
     """The beep of a recorder. `length` is in samples. `rest` is the share of its energy that is
     no sine.
@@ -360,6 +365,10 @@ QUIET_BLOCKS = 40
 """The number of blocks of the background that replaces an echo."""
 
 
+# Echoes. A path is estimated three times, each time without the blocks in which the near channel is
+# too loud to be an echo of a certain level (`LOUDEST_ECHOES`): own speech is noise for the
+# estimate. The estimate that explains most is used (`_echo_path`). If each channel seems to have an
+# echo of the other one, only the louder one counts.
 class EchoPath(NamedTuple):
     """The path of an echo. `response` is its impulse response, which starts `delay` samples
     after the sound.

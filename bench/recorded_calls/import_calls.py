@@ -138,6 +138,14 @@ class Import:
     folder: Path | None = None
 
 
+# An import takes many files of unknown origin. No call ends the import of the others: each is
+# imported, known from before, or refused with one line. A call whose import fails half-way leaves
+# no script. The rows of all calls are written at the end, as one run. So an import that is killed
+# leaves scripts without a run, and a second import into the same folder takes those calls for known
+# ones.
+#
+# Calls are played one after another on the clock of the run, as if one caller had made them, so
+# that instants of different calls do not overlap.
 def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
     """Import recorded calls. Raise UsageError if the run or the scripts cannot be written at
     all.
@@ -250,6 +258,7 @@ def _imported(
         if isinstance(error, UsageError):
             raise UsageError(f"{path}: rtbench cannot play this caller: {error}") from None
         raise
+    # each WAV of the call is read once, and the cache would keep all of them
     finally:
         load_wav.clear()
     imported = ImportedCall(

@@ -88,6 +88,10 @@ def compiled_for_call(script: Script, call: RecordedCall) -> CompiledScript:
     return CompiledScript(replace(script, session=session, timeouts=NO_TIMEOUTS), PCM)
 
 
+# Inputs of the caller and of the agent are merged by time, as a live session would see them. Two
+# rules differ from a live call. An interruption is applied when the timeline can know of the reply
+# that it interrupts (`DETECTED_NS`), because a detector needs a while after the start of a sound.
+# And a turn ends when the caller speaks again, because a recorded caller cannot wait.
 def measure(
     call: RecordedCall,
     utterances: Sequence[RecordedUtterance],

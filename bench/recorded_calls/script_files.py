@@ -23,6 +23,9 @@ from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.conversation import CallerUtterance, RecordedConversation, Speech, speech
 from bench.wire.audio import PCM16
 
+# A script must lead to the same conversation with another agent, whose replies have other lengths.
+# So nothing in it is an instant of the recording. Pauses are relative to the end of a reply, and
+# interruptions to its start.
 LEAD_S = 0.2
 """The audio of a WAV before the first sound and after the last one. It contains the quiet edges
 of words."""

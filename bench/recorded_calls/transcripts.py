@@ -36,6 +36,9 @@ from bench.files.sanitize import excerpt
 from bench.plan.recordings import SpeechSpan
 from bench.recorded_calls.conversation import ChannelSound
 
+# Forms are known by the keys of their outermost object. A form is read as far as it is needed here,
+# and whatever is missing or of another type makes the whole file unknown (`UnknownFormError`). A
+# transcript that is half understood would give wrong word error rates.
 TICKS_PER_S = 10_000_000
 MIN_EPOCH_S = 100_000_000
 """The smallest time that counts as a time of day. A position in a call is smaller."""
