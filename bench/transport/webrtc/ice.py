@@ -62,6 +62,8 @@ RELAY_WAIT_NS = 500 * NS_PER_MS
 """The time for which only the direct way is checked, if there is one."""
 NO_CANDIDATE = "the peer names no candidate that can be reached"
 HOST_PREFERENCE = 126
+PEER_REFLEXIVE_PREFERENCE = 110
+"""The preferences of the types of candidates (RFC 8445 §5.1.2.2)."""
 MAX_PREFERENCE = 65_535
 """The preference of the first of several addresses of a host."""
 ROLE_CONFLICT = 487
@@ -74,6 +76,8 @@ def host_priority(preference: int = MAX_PREFERENCE) -> int:
     return HOST_PREFERENCE << 24 | preference << 8 | 255
 
 
+CHECK_PRIORITY = PEER_REFLEXIVE_PREFERENCE << 24 | MAX_PREFERENCE << 8 | 255
+"""The priority that a peer gives to an address which it learns from a check (RFC 8445 §7.1.1)."""
 RELAYED_PRIORITY = MAX_PREFERENCE << 8 | 255
 """The priority of a relayed candidate, whose type has the preference 0 (RFC 8445 §5.1.2.1)."""
 
@@ -233,7 +237,7 @@ class ControllingAgent:
         transaction = self._random_bytes(TRANSACTION_BYTES)
         attributes: dict[int, bytes] = {
             StunAttribute.USERNAME: f"{self._remote.user}:{self._local.user}".encode(),
-            StunAttribute.PRIORITY: host_priority().to_bytes(4),
+            StunAttribute.PRIORITY: CHECK_PRIORITY.to_bytes(4),
             StunAttribute.CONTROLLING: self._tie_breaker,
         }
         if nominates:
@@ -329,6 +333,8 @@ class ControllingAgent:
             for each in self._pairs.values():
                 each.due_ns = NEVER_NS
             pair.due_ns = at_ns + CONSENT_NS
+        # A pair of higher priority might still answer, but waiting for it would be a part of the
+        # set-up time.
         elif not any(each.is_valid for each in self._pairs.values()):
             # the next check nominates it
             pair.is_valid = True
@@ -357,6 +363,7 @@ def _response(
     return build_message(StunKind.SUCCESS, message.transaction, attributes, local.password)
 
 
+# The requests with which the full agent renews its consent also show this side that it lives.
 @dataclass(slots=True)
 class LiteAgent:
     """The agent of a side that only responds (RFC 8445 §2.5). `selected` is the address that the

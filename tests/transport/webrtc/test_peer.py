@@ -221,6 +221,19 @@ def check_of(
     )
 
 
+def test_a_check_has_the_priority_of_a_peer_reflexive_candidate() -> None:
+    """An address that the service learns from a check ranks below a host candidate (RFC 8445
+    §7.1.1).
+    """
+    call = Call(described())
+    call.caller.expire(0)
+    ((data, _),) = call.caller.pop_packets()
+    check = parse_message(data)
+
+    assert check is not None
+    assert check.attributes[StunAttribute.PRIORITY][0] == 110
+
+
 @pytest.mark.parametrize("is_lite", [True, False])
 @pytest.mark.parametrize("answers_from_there", [True, False])
 def test_an_address_that_answers_in_place_of_the_named_one_is_used(
