@@ -5,6 +5,14 @@ Telephone networks send it together with ISUP, which is binary, and call recorde
 servers with XML.
 """
 
+# The body is searched for one thing, the session description, and everything else is only counted
+# against the limits. A part is a session description by its type or, since some gateways mislabel
+# it, by its first line `v=`. A part with the right type wins over one without.
+#
+# Whether an unknown body is an error depends on its sender: `handling=optional` in
+# Content-Disposition permits that it is ignored, and the default `required` obliges a receiver to
+# refuse the request with 415 (RFC 3261 §20.11).
+
 from __future__ import annotations
 
 import binascii

@@ -4,6 +4,27 @@ The owner passes each datagram or framed message to `received`, calls `expire` w
 due, and sends what `pop_messages` returns. Instants and random tokens come from the owner.
 """
 
+# The states follow the INVITE (RFC 3261 §13.2, §9.1, §15):
+#
+# NEW ──INVITE──▶ CALLING ──1xx──▶ PROCEEDING ──2xx, ACK──▶ ANSWERED ──BYE──▶ ENDING ──▶ ENDED
+#                    └─────────────────┴──CANCEL──────────────────────────────▶ ENDING
+#
+# A 4xx, 5xx, or 6xx ends the call. Credentials (401, 407), a redirection (3xx), and a longer
+# session interval (422) send a new INVITE instead, as a transaction of its own with the same
+# Call-ID and the next CSeq, and the state is CALLING again.
+#
+# A proxy may fork the INVITE, so several peers may answer it. Each tag of To is a leg with its own
+# dialog (§12.1, §13.2.2.4). The first 2xx has the call. A 2xx of another peer gets its ACK and then
+# BYE, also after the end of the call: otherwise this peer repeats its 2xx for 32 s and holds a
+# line.
+#
+# CANCEL and 2xx may cross (§9.1). A 2xx after CANCEL is acknowledged, and BYE follows. A call
+# counts as ended if 64*T1 after CANCEL no final response has come, because a peer of RFC 2543 sends
+# none.
+#
+# `SipCall` has neither sockets nor timers nor a clock. A message that was lost is repeated by
+# `Transactions`, and the legs have the requests in a dialog.
+
 from __future__ import annotations
 
 from collections import Counter
@@ -237,6 +258,9 @@ class SipCall:
 
     # INVITE and its responses
 
+    # Each attempt is a new request. The legs of the last one are forgotten, because a final
+    # response other than 2xx ends all its early dialogs (RFC 3261 §12.3), and `ringing_ns` is that
+    # of the attempt that succeeds.
     def _send_invite(self, now_ns: int) -> None:
         self.invites += 1
         self.ringing_ns = None
@@ -282,6 +306,7 @@ class SipCall:
         leg = self._legs.get(tag)
         if leg is None and len(self._legs) < MAX_LEGS:
             leg = self._legs[tag] = CallLeg(self._context, self._dialog_of(response), self._offer)
+        # A provisional response that arrives after the 2xx of its peer changes nothing.
         if leg is None or leg.state != "early":
             return
         if RELIABLE in response.tokens("Require") and not leg.acknowledge_provisional(
@@ -338,6 +363,8 @@ class SipCall:
         if self._answered is not None or self.state is CallState.ENDED:
             leg.bye("fork", now_ns)
             return
+        # The call is answered from here on, even if its audio cannot be used: the peer has accepted
+        # it, and only BYE releases it.
         self._answered = leg
         self._ring_end_ns = NEVER_NS
         self.answered_ns = now_ns
@@ -376,6 +403,8 @@ class SipCall:
                 self._outside.target = target
                 may_repeat = True
                 self.digest.forget(None if self.redirection.is_elsewhere else self.settings.login)
+        # The retry must ask for at least the interval that the peer requires (RFC 4028 §7.3). A
+        # peer that asks for no more than it got would refuse each retry.
         elif response.code == 422 and (minimum := interval_of(response, "Min-SE")):
             may_repeat = minimum[0] > (self._context.session_interval_s or 0)
             self._context.session_interval_s = minimum[0]
@@ -428,6 +457,7 @@ class SipCall:
         self.ended_ns = now_ns
         self._ring_end_ns = NEVER_NS
         self.ending = ending_of(by, message, cause, self.keys)
+        # A leg with a 2xx remains, because the peer may repeat the 2xx, or send BYE itself.
         self._legs = {tag: leg for tag, leg in self._legs.items() if leg.state != "early"}
         if self._invite is not None and not self._invite.is_final:
             self._invite.end_ns = now_ns + TIMEOUT_NS  # a late 2xx still needs ACK and BYE

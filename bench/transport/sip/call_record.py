@@ -49,6 +49,8 @@ class CallSettings:
     """The further hosts that the user permits."""
     is_own: Callable[[str], bool] | None = None
     """As in `Reach`."""
+    # Proxies let a call ring for more than three minutes (timer C, RFC 3261 §16.6). A longer limit
+    # here would be theirs.
     ring_timeout_ns: int = 180 * NS_PER_S
     """The time from INVITE to the final response, after which the call is cancelled."""
 

@@ -29,6 +29,8 @@ MESSAGES = {
     "other calls": Code.OF_OTHER_CALLS,
 }
 """The kinds of messages that are ignored while a call is set up."""
+# 480 (RFC 3261 §21.4.18) and 600 (§21.6.1) mean that no callee is free, and 503 (§21.5.4) that the
+# server is overloaded. 486 is one busy line, which is no statement about load.
 REFUSED_FOR_LOAD = frozenset({480, 503, 600})
 """The responses with which a server states that it cannot take more calls now."""
 

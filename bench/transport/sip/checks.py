@@ -2,6 +2,11 @@
 clock. Pure.
 """
 
+# The checks read what a call of the doctor has seen, and change nothing. Each names a problem of
+# the deployment that a load test would only show as bad values: audio from another address than the
+# SDP names, timestamps that do not count pauses, a source that begins again with the same SSRC, and
+# a clock that differs from real time.
+
 from __future__ import annotations
 
 import ipaddress

@@ -2,6 +2,16 @@
 (RFC 4028). Pure.
 """
 
+# A dialog is named by the Call-ID and both tags (RFC 3261 §12). Its requests count up in one CSeq
+# per direction, follow the route set, which never changes after the first 2xx, and go to the
+# Contact that the peer named last (target refresh, §12.2). ACK and CANCEL have the number of their
+# INVITE.
+#
+# The route set is what the proxies on the way wrote into Record-Route: they want to see the
+# requests that follow. Contact, Record-Route, and therefore the hop of each request come from the
+# peer. Where a request really goes is decided by `Reach`, and its headers with secrets are added
+# only if the user named that hop.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,9 +32,12 @@ from bench.transport.sip.transactions import MAGIC_COOKIE, OutgoingRequest
 
 RandomTokens = Callable[[], str]
 """A source of random tokens. Each token has at least 16 hexadecimal digits."""
+# The smallest interval that RFC 4028 §5 permits, the largest one that is used, and the 32 s by
+# which BYE precedes the end of the interval (§10: the smaller of 32 s and a third of the interval).
 MIN_INTERVAL_S = 90
 MAX_INTERVAL_S = 86_400
 GRACE_S = 32
+# The value that RFC 3261 §8.1.1.6 recommends.
 MAX_FORWARDS = 70
 RELIABLE = "100rel"
 """The extension by which provisional responses are repeated until PRACK acknowledges them (RFC
@@ -87,6 +100,8 @@ def routed(target: str, routes: Sequence[str]) -> tuple[str, tuple[str, ...], st
     if not routes:
         return target, (), target
     first = parse_address(routes[0]).uri
+    # A loose router (RFC 3261 §16.12) takes the request by its own URI in Route, and leaves the
+    # Request-URI as it is.
     if "lr" in parse_uri(first).values:
         return target, tuple(routes), first
     return first, (*routes[1:], f"<{target}>"), first
@@ -113,6 +128,7 @@ class Dialog:
         return (request.callee.tag, request.caller.tag) == (self.local_tag, self.remote_tag)
 
     def refresh_target(self, message: SipMessage) -> None:
+        # A message without a valid Contact leaves the old target, so that BYE still has an address.
         if contact := contact_of(message):
             self.target = contact
 
@@ -189,6 +205,7 @@ class SessionTimer:
 
     def start(self, interval_s: int, is_refresher: bool, now_ns: int) -> None:
         whole_ns = interval_s * NS_PER_S
+        # RFC 4028 §10. Both instants count from the 2xx, which both sides have seen.
         self.refresh_ns = now_ns + whole_ns // 2 if is_refresher else NEVER_NS
         self.expiry_ns = now_ns + whole_ns - min(GRACE_S * NS_PER_S, whole_ns // 3)
 
@@ -203,6 +220,9 @@ class SessionTimer:
         else:
             self.start(found[0], found[1] != "uas", now_ns)
 
+    # RFC 4028 §9: this side may shorten the interval that the peer asks for, down to its Min-SE. A
+    # peer that does not know the timer cannot refresh, so this side then does. If the peer
+    # refreshes, Require forces it to know that (table 2 of §9).
     def answer(
         self, request: SipMessage, wanted_s: int | None, now_ns: int
     ) -> list[tuple[str, str]]:

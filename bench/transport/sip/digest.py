@@ -2,6 +2,16 @@
 answer them. Pure.
 """
 
+# A server refuses the first request with a challenge (401, a proxy 407), and the request is sent
+# again with an answer. Later requests of the call answer at once with the same nonce and the next
+# `nc` (RFC 7616 §3.4), which saves a round trip for BYE. Several proxies may each challenge, so the
+# answers are stored by header and realm, and each request has all of them.
+#
+# Endless loops are possible in two ways: a wrong password, which each answer repeats, and a server
+# that finds each nonce stale. `challenged` stops the first, and `MAX_ANSWERS` the second (§3.3).
+#
+# The password is never in a message. The hash of RFC 2069, without `qop`, is for old servers.
+
 from __future__ import annotations
 
 import hashlib
@@ -22,6 +32,7 @@ ALGORITHMS: dict[str, Callable[[bytes], str]] = {
     "MD5": lambda text: hashlib.md5(text, usedforsecurity=False).hexdigest(),
 }
 """The algorithms that are supported, the preferred one first."""
+# More challenges are ignored: each of them would cost a digest in all further requests.
 MAX_CHALLENGES = 8
 MAX_ANSWERS = 3
 """The maximum number of challenges that a call answers for each header and realm with a new
@@ -249,6 +260,7 @@ class DigestClient:
             f"{name}={quoted_string(value)}"
             for name, value in (quoted | {"response": response}).items()
         ]
+        # The value must be that of the challenge (RFC 7616 §3.4): none if the challenge named none.
         if challenge.algorithm_named:
             parts.append(f"algorithm={challenge.algorithm}")
         if challenge.has_qop:

@@ -2,6 +2,13 @@
 (RFC 5626). Pure.
 """
 
+# A stream has no borders, so Content-Length is mandatory there (RFC 3261 §18.3), exactly once: with
+# two values, this side and a proxy could find different messages in the same bytes. After an error,
+# no resynchronization is tried.
+#
+# `_scanned` bytes were searched for the end of the headers before. Without it, a peer that sends
+# its headers byte by byte would cost quadratic time.
+
 from __future__ import annotations
 
 from bench.transport.sip.messages import MAX_MESSAGE_BYTES, content_length
@@ -81,6 +88,8 @@ class StreamFramer:
             del self._buffer[: len(PONG)]
             self._scanned = 0
             self._line_ends += 1
+            # RFC 5626 §3.5.1: a double CRLF is a ping, and a single CRLF the pong. A lone CRLF
+            # between messages is neither (RFC 3261 §7.5).
             if self._line_ends == 2:
                 self._pings += 1
                 self._line_ends = 0

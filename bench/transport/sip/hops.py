@@ -101,6 +101,7 @@ def hop_of(uri: str, transport: str) -> tuple[HostPort, str]:
     parsed = parse_uri(uri)
     named = (parsed.values.get("transport") or transport).upper()
     chosen = "TLS" if parsed.scheme == "sips" else named if named in DEFAULT_PORTS else transport
+    # RFC 3261 §19.1.1: `maddr` replaces the host. It is read before anything is permitted.
     host = parse_host_port(maddr).host if (maddr := parsed.values.get("maddr")) else parsed.hop.host
     return HostPort(host, parsed.hop.port), chosen
 
@@ -181,6 +182,10 @@ class Reach:
         hosts = (self.first[0].host if self.first else "", self.address)
         return frozenset(canonical_host(host) for host in hosts if host)
 
+    # These three questions differ in what is at stake: secrets go only to the hop of the user, a
+    # new INVITE also to hosts that the user permits, and audio and requests in the dialog to any
+    # host, unless the target is on this machine. The address, port, and transport of the message
+    # itself are compared, and not the text of a URI, because a name can hide another address.
     def is_named(self, hop: HostPort, transport: str) -> bool:
         """Return whether the user names this hop with this transport. Only such a hop may
         receive secrets.
@@ -269,6 +274,8 @@ class Redirection:
                 None,
                 "the redirection is a loop" if found else "the redirection has no valid Contact",
             )
+        # RFC 3261 §8.1.3.4 lets a client go on from sips to sip if it informs its user. In a load
+        # test, nobody would see that, so the call fails.
         allowed = [uri for uri in fresh if not self._is_secure or uri.lower().startswith("sips:")]
         if not allowed:
             return None, "the redirection leads from sips to sip"
@@ -302,6 +309,9 @@ class Redirection:
         host, port = canonical(*hop_of(uri, self._transport))
         return f"{bracketed(host)}:{port}"
 
+    # Two Contacts are the same for a loop if they lead to the same user at the same hop, whatever
+    # their parameters are. The comparison of §19.1.4 includes them, and would find no loop whose
+    # server adds a counter.
     def _key(self, uri: str) -> str:
         parsed = parse_uri(uri)
         hop, transport = hop_of(uri, self._transport)

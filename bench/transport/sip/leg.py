@@ -5,6 +5,20 @@ A leg sends requests in the dialog (ACK, BYE, INVITE, UPDATE), repeats them with
 after glare, and accepts their responses. `leg_requests` answers the requests of the peer.
 """
 
+# At most one offer is open in a dialog (RFC 3264 §4), whichever side has made it: `pending` is an
+# INVITE or UPDATE of this side, and `offered_in_2xx` is an offer in a 2xx, to which ACK has the
+# answer. If both sides offer at the same time, each refuses the offer of the other with 491, and
+# tries again after a random time (RFC 3261 §14.1). An offer that is refused leaves the audio and
+# the session as they were. Only 408, 481, and silence end the dialog (§12.2.1.2).
+#
+# The session timer (RFC 4028) detects a peer that has vanished. The refresher sends UPDATE, or
+# INVITE if the peer does not allow UPDATE, after half of the interval; either side sends BYE
+# shortly before the interval ends.
+#
+# ACK of a 2xx belongs to no transaction (RFC 3261 §17): the leg stores it, and sends it again for
+# each repetition of the 2xx. The last two are stored, because a repeated 2xx of the first INVITE
+# may arrive after the answer to a re-INVITE.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -152,6 +166,8 @@ class CallLeg:
         ack = self._acks.get(response.cseq)
         if ack is None:
             self.dialog.refresh_target(response)
+            # ACK cannot be challenged, so it has the credentials of its INVITE (RFC 3261 §13.2.2.4,
+            # §22.1).
             answers = [(name, value) for name, value in invite.headers if name in AUTHORIZATION]
             branch = new_branch(self.context.tokens)
             ack = self.dialog.request(
@@ -173,6 +189,8 @@ class CallLeg:
 
         A repetition is ignored, and so is a response before which another one is missing.
         """
+        # The first RSeq is any number, and each next one is higher by one (RFC 3262 §3, §4). A
+        # response after a gap gets no PRACK, so that the peer repeats what was lost.
         number = whole_number(response.first("RSeq").strip(), 10)
         if number is None or (self._last_rseq and number != self._last_rseq + 1):
             return False
@@ -211,6 +229,8 @@ class CallLeg:
 
             def receive(response: SipResponse | None, now_ns: int) -> None:
                 nonlocal remaining
+                # A challenge from a hop that only the peer named is no reason to compute a digest
+                # for it.
                 is_named = party.reach.is_named(request.to, request.transport)
                 if response is not None and response.code in (401, 407) and remaining and is_named:
                     remaining -= 1
@@ -268,6 +288,8 @@ class CallLeg:
         """
         return self._offer(_PendingOffer("UPDATE", direction), now_ns)
 
+    # INVITE and UPDATE differ only in the ACK. All that follows a response (glare, a longer
+    # interval, the new audio) is in `_offer_answered`, for both.
     def _offer(self, pending: _PendingOffer, now_ns: int) -> bool:
         if self.state != "confirmed" or self.pending is not None or self.offered_in_2xx is not None:
             return False
@@ -292,6 +314,7 @@ class CallLeg:
             if request.method == "INVITE":
                 is_repeated = response.cseq in self._acks
                 self.acknowledge(response, request)
+                # The 2xx was accepted before, and only its ACK was lost.
                 if is_repeated:
                     return
             self.pending = None
@@ -303,6 +326,7 @@ class CallLeg:
             return
         if response is None or response.code in (408, 481):
             self.bye(Cause(Code.UNANSWERED if response is None else Code.FORGOTTEN).text, now_ns)
+        # The limit is for a peer that answers 491 to each attempt.
         elif response.code == 491 and pending.glares < MAX_GLARES:
             pending.glares += 1
             self._retry, self._retry_ns = pending, now_ns + self._glare_ns()

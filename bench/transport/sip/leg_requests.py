@@ -2,6 +2,14 @@
 §14.2, §15.1.2). Pure.
 """
 
+# Every request of the peer gets exactly one final response, at once, except ACK. The order of the
+# checks is that of RFC 3261 §8.2 and §12.2.2: the sequence number, then BYE, which always succeeds,
+# then limits and the state of the leg, then method, extensions and body (`refusal_of`), and then
+# the offer. A refused request changes neither the audio nor the session.
+#
+# `Transactions` has removed repetitions before, so a repeated request with side effects does not
+# come here. The caller and the simulated called party use the same code.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -49,6 +57,8 @@ def respond(
     transactions.send(transaction.respond(code, response, now_ns))
 
 
+# RFC 3261 §8.2.1 (405 with Allow), §8.2.2.3 (420 with Unsupported), §8.2.3 (415 with Accept),
+# §21.5.2 (501); RFC 6086 §4.2.2 (469 with Recv-Info); RFC 4028 §6 (422 with Min-SE).
 def refusal_of(request: SipRequest) -> tuple[int, list[tuple[str, str]]] | None:
     """Return the response to a request that cannot be processed (RFC 3261 §8.2). Return None if
     it can.
@@ -60,6 +70,7 @@ def refusal_of(request: SipRequest) -> tuple[int, list[tuple[str, str]]] | None:
     if request.method == "NOTIFY":
         return 481, []  # no subscription exists (RFC 6665 §4.1.3)
     required = [name for name in request.tokens("Require") if name not in EXTENSIONS]
+    # Nobody answers ACK, and a CANCEL that is refused would leave a call (RFC 3261 §8.2.2.3).
     if required and request.method not in ("ACK", "CANCEL"):
         return 420, [("Unsupported", ", ".join(required))]
     if request.method == "INFO" and request.headers.get("Info-Package") is not None:
@@ -83,6 +94,8 @@ def answer_within(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> 
         _acknowledged(leg, request, now_ns)
         return
     if leg.dialog.remote_cseq is not None and request.cseq < leg.dialog.remote_cseq:
+        # The request is older than one that was answered, and was overtaken on the way (RFC 3261
+        # §12.2.2).
         _respond(leg, transaction, 500, now_ns)
         return
     leg.dialog.remote_cseq = request.cseq
@@ -136,6 +149,7 @@ def _offered(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> None:
     is_unsettled = leg.state == "early" and not (
         leg.has_agreed_early and request.method == "UPDATE"
     )
+    # An UPDATE without a description only refreshes the session, which no open offer prevents.
     is_open = leg.pending is not None or leg.offered_in_2xx is not None or is_unsettled
     description = description_of(request)
     if is_open and (request.method == "INVITE" or description):
@@ -161,6 +175,7 @@ def _offered(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> None:
     headers = leg.timer.answer(request, leg.context.session_interval_s, now_ns)
     if request.method == "INVITE":
         # RFC 3261 §13.3.1.4
+        # Without an ACK for 64*T1, the session ends with BYE.
         transaction.unacknowledged = lambda at_ns: leg.bye(Cause(Code.NO_ACK).text, at_ns)
     _respond(
         leg,
@@ -174,6 +189,8 @@ def _offered(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> None:
         leg.set_media(media)
 
 
+# An ACK may come twice, or for an INVITE whose 2xx had the answer. Only the first ACK of an INVITE
+# without an offer brings a session description that counts (RFC 3261 §13.2.1).
 def _acknowledged(leg: CallLeg, request: SipRequest, now_ns: int) -> None:
     waiting = [
         each
@@ -225,6 +242,8 @@ def answer_outside(
             transactions,
             party,
             transaction,
+            # An INVITE with this Call-ID that no dialog has is a copy of the call's own INVITE,
+            # which a proxy has sent back (RFC 3261 §8.2.2.2).
             482 if request.method == "INVITE" else 481,
             tag,
             now_ns,

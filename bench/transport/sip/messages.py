@@ -6,6 +6,16 @@ unchanged. Therefore bytes that are not UTF-8 become surrogates, which `write_me
 back.
 """
 
+# A message is checked in three steps, and each may refuse it: its size and its lines, the headers
+# that may occur only once, and the values of the headers that a call uses. A header that no part of
+# a call reads is stored as it came.
+#
+# A malformed message is dropped, and never answered with 400: what cannot be parsed may not name
+# its sender and its transaction either.
+#
+# The limits bound memory and time per message. They are well above real messages, which rarely
+# exceed a few kilobytes, even with long routes or several bodies.
+
 from __future__ import annotations
 
 import re
@@ -26,6 +36,7 @@ MAX_HEADER_CHARACTERS = 4_096
 MAX_LIST_ENTRIES = 64
 MAX_URI_CHARACTERS = 512
 """The maximum length of a URI. A regular expression needs quadratic time for some URIs."""
+# RFC 3261 §8.1.1.5.
 MAX_CSEQ = 2**31 - 1
 MAX_TOKEN_CHARACTERS = 256
 """The maximum length of a Call-ID, a tag, a branch and a method."""
@@ -36,6 +47,7 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?")
 """A status line. Some programs leave out the space before an empty phrase."""
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
+# The Request-URI has no space (RFC 3261 §7.1).
 _REQUEST_LINE = re.compile(
     rf"({_TOKEN.pattern}) ((?:sips?|tel):[^\s\x00-\x1f\x7f]+) SIP/2\.0", re.IGNORECASE
 )
@@ -225,6 +237,7 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
     head, separator, body = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
     if not separator:
         raise ValueError("the headers have no end")
+    # A line that begins with a space continues the one before (RFC 3261 §7.3.1).
     lines = _FOLD.sub(" ", head.decode("utf-8", "surrogateescape")).split("\r\n")
     if len(lines) > MAX_HEADERS or any(len(line) > MAX_HEADER_CHARACTERS for line in lines):
         raise ValueError("the headers are too long")
@@ -297,6 +310,8 @@ def _is_token(text: str) -> bool:
 
 
 def _body_of(headers: Headers, body: bytes) -> bytes:
+    # Over UDP, the datagram ends the body if Content-Length is missing. More bytes than it states
+    # are padding, and fewer mean that the datagram was cut (RFC 3261 §18.3).
     length = content_length(headers.get("Content-Length"))
     if length is None:
         return body
@@ -390,6 +405,7 @@ def parse_address(text: str) -> NameAddress:
         raise ValueError("an address is missing")
     head = parts[0]
     if "<" in head:
+        # A display name may contain a `<` in quotes, so the last one begins the URI.
         start = head.rindex("<")
         uri, closed, rest = head[start + 1 :].partition(">")
         if not closed or rest.strip():
@@ -470,6 +486,8 @@ def write_response(
     via = request.vias[0]
     destination = request.via.sent_by
     if source is not None:
+        # The address from which the request came, and not the one in Via, which a NAT makes wrong
+        # (RFC 3261 §18.2.1). With `rport`, also the port from which it came (RFC 3581 §4).
         destination = HostPort(
             source.host, destination.port or DEFAULT_PORTS.get(request.via.transport)
         )
@@ -486,6 +504,7 @@ def write_response(
     repeated: list[tuple[str, str]] = [("Via", text) for text in (via, *request.vias[1:])]
     repeated += [("From", request.first("From")), ("To", to)]
     repeated += [("Call-ID", request.call_id), ("CSeq", f"{request.cseq} {request.cseq_method}")]
+    # Only these responses make a dialog (RFC 3261 §12.1.1).
     if code < 300 and request.method == "INVITE" and code != 100:
         repeated += [("Record-Route", text) for text in request.entries("Record-Route")]
     if code == 100 and (timestamp := request.headers.get("Timestamp")):

@@ -9,6 +9,18 @@ it, a peer that answers a cancelled call late would keep a call that no one ackn
 §9.1), and load tests would measure a service that is busy with such calls.
 """
 
+# The call decides what is sent and to which hop; this module only finds a way to that hop. One UDP
+# socket serves all hops. A connection is kept per hop and transport, and a request opens a new one
+# if the old one has ended (RFC 3261 §18.1.1). Responses go back on the connection on which the
+# request came (§18.2.2).
+#
+# Name lookups and TCP connects may take seconds, so they run in greenlets. Meanwhile, the first
+# `MAX_WAITING` messages wait, and of the later ones only the last: SIP repeats over UDP anyway, and
+# a call over TCP sends few messages.
+#
+# The owner gets all failures by `on_broken` and `on_error`, because an exception in a greenlet
+# would only be printed.
+
 from __future__ import annotations
 
 import errno
@@ -224,6 +236,7 @@ class Signalling:
         while self.socket is not None and self.socket.refused:
             refused, number = self.socket.refused.popitem()
             for hop, addresses in self._addresses.items():
+                # `on_broken` is not called: the repetition of the message goes to the next address.
                 if addresses[0][:2] == refused and len(addresses) > 1:
                     del addresses[0]
                 elif addresses[0][:2] == refused:
@@ -306,6 +319,9 @@ class PeerConnection:
         messages = self._framer.received(read.data)
         uncertainty_ns = read.timestamp_ns - read.empty_ns
         for number, message in enumerate(messages, start=1):
+            # As in `bench.transport.websocket`: the timestamp of a read is that of its last byte,
+            # so only a message at the end of a read that emptied the socket has it. Those before
+            # may be older, at most since the socket was last empty.
             is_exact = number == len(messages) and read.is_complete and self._framer.is_empty
             self._owner.listener.on_signal(
                 message,

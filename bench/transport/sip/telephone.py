@@ -1,5 +1,18 @@
 """A telephone call as a transport: signalling by SIP, and audio in an `RtpTrack`."""
 
+# One `Listener` waits for the SIP socket, the RTP socket, the RTCP socket, and the next instant of
+# the call, the track, and the sender. SIP messages are read as soon as they arrive. RTP packets are
+# not watched during a turn: they wait in the socket with the kernel's timestamps and are read once
+# per `read_period_ns`, with the work that is due anyway, because a wake-up for each packet of each
+# call would cost more CPU than all else.
+#
+# A call over TCP or TLS reads SIP in a greenlet of its own (`PeerConnection`). It calls
+# `on_signal`, which must wake the listener if the session has to act.
+#
+# The call is open when it is answered (2xx). The audio of a 183 before that is early media, whose
+# frames are stored and judged by the track, because an agent may greet in it. `opened` is the
+# arrival of the 2xx, with the uncertainty of the read in which it came.
+
 from __future__ import annotations
 
 import json
@@ -182,6 +195,8 @@ class TelephoneCall(TrackTransport):
 
     def _press(self, media: CallMedia, message: bytes) -> SendReceipt | None:
         key = str(json.loads(message).get("digit", ""))
+        # A peer that holds the call receives no keys (RFC 3264 §8.4). A key is an RTP packet of 20
+        # ms as its audio is, hence the clock divided by 50.
         is_held = not media.agreed.sends
         if not is_held and media.press(key, media.clock_hz // 50):
             return SendReceipt(SendTime(monotonic_ns()), 0)
@@ -295,6 +310,7 @@ class TelephoneCall(TrackTransport):
         if self._on_signals():
             self._listener.wake()
 
+    # RFC 3261 §8.1.3.1 treats a failed transport as a 503.
     def on_broken(self, reason: str) -> None:
         """End the call, unless it is answered: its next message then opens another connection."""
         if self._call.state not in (CallState.ANSWERED, CallState.ENDED):

@@ -5,6 +5,24 @@ A reliable transport (TCP, TLS) needs no retransmissions. Only a response 2xx to
 retransmitted over any transport, because it goes from end to end (§13.3.1.4).
 """
 
+# A transaction is a request with its responses on one hop (RFC 3261 §17). Its timers are named by
+# letters in the RFC, and beside the lines that start them here:
+#
+# client, INVITE       A repeats (T1, doubled), B gives up (64*T1), D absorbs repeated responses
+# client, others       E repeats (doubled up to T2), F gives up, K absorbs
+# server, INVITE       G repeats (doubled up to T2), H waits for ACK, I and L absorb
+# server, others       J absorbs repeated requests
+#
+# D, I, J, and K are zero over a reliable transport. RFC 6026 adds L and M: they keep an INVITE
+# transaction for 64*T1 after a 2xx, so that a repeated 2xx and a repeated INVITE find it.
+#
+# Who acknowledges differs. The ACK of a refusal belongs to the transaction and is made here
+# (§17.1.1.3). The ACK of a 2xx is a request of the dialog, which the leg makes (§13.2.2.4).
+#
+# A repeated final response or request never reaches the call, except a 2xx, for which the call
+# repeats its ACK. `expire` acts on all that is due, so an owner that calls it late skips
+# repetitions, and none comes twice.
+
 from __future__ import annotations
 
 from collections import Counter
@@ -15,6 +33,9 @@ from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.transport.interface import HostPort
 from bench.transport.sip.messages import Outgoing, SipRequest, SipResponse, write_message
 
+# The estimate of a round trip, the longest interval of repetitions, and the longest life of a
+# message in the network: the defaults of RFC 3261 §17.1.1.1 and table 4. Other values would send
+# more or fewer repetitions than other programs under the same loss.
 T1_NS = 500 * NS_PER_MS
 T2_NS = 4_000 * NS_PER_MS
 T4_NS = 5_000 * NS_PER_MS
@@ -22,6 +43,7 @@ TIMEOUT_NS = 64 * T1_NS
 """The timers B, F, H, J, M, and D over UDP."""
 MAX_TRANSACTIONS = 64
 """The maximum number of transactions of a call in each direction at the same time."""
+# With this start, the branch alone names a transaction (RFC 3261 §8.1.1.7).
 MAGIC_COOKIE = "z9hG4bK"
 
 ResponseHandler = Callable[[SipResponse | None, int], None]
@@ -93,6 +115,8 @@ class ClientTransaction(_Transaction):
             if self.is_final:
                 return False, None
             self.is_provisional = True
+            # INVITE is not repeated after a 1xx, and has no timeout, because a person may let it
+            # ring (§17.1.1.2). Any other request is still repeated, every T2 (§17.1.2.2).
             if self.is_invite:
                 self.resend_ns = self.end_ns = NEVER_NS
             elif not self.is_reliable:
@@ -241,6 +265,8 @@ class Transactions:
         return transaction
 
     def response_received(self, response: SipResponse, now_ns: int) -> None:
+        # §17.1.3. The method distinguishes CANCEL, which has the branch of its INVITE. A second Via
+        # would mean that the response belongs to another client behind this one (§8.1.3.3).
         transaction = self._clients.get((response.via.branch, response.cseq_method))
         number = (
             transaction.request.header("CSeq").partition(" ")[0] if transaction is not None else ""
@@ -261,6 +287,8 @@ class Transactions:
         or an ACK of it.
         """
         method = "INVITE" if request.method == "ACK" else request.method
+        # §17.2.3: an ACK of a refusal matches its INVITE. `sent_by` separates clients that chose
+        # the same branch, and CSeq those of RFC 2543, whose branches are not unique.
         key = (request.via.branch, request.via.sent_by, method, request.cseq)
         known = self._servers.get(key)
         if request.method == "ACK":

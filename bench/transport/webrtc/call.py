@@ -5,6 +5,23 @@ A call to a service has a data channel for its events. A call to an agent offers
 agents wait for it; its messages have no effect.
 """
 
+# The order of a call is fixed (RFC 8829, without trickle):
+#
+# 1. an allocation at the TURN server of the target, if it has one: the offer names its address
+# 2. the offer by HTTP, and the answer with all candidates of the peer
+# 3. a TURN server that only the answer names; its address cannot be in the offer any more, but a
+#    peer learns it from the checks that come from there
+# 4. ICE: one address of the peer is selected
+# 5. DTLS, whose keys are those of SRTP; then SCTP and the data channel in the records of DTLS
+# 6. media in SRTP, events in the channel, until one side closes
+#
+# One UDP socket has all of that, also the packets of a TURN server over UDP. `_read` separates
+# them: usual packets of audio first, because they are nearly all packets, then
+# `WebRtcPeer.received`, which knows STUN, DTLS, and media by their first byte.
+#
+# The peer chooses the addresses to which this side sends, so `PermittedHosts` limits them: without
+# that, an answer could aim the packets of a load test at any host.
+
 from __future__ import annotations
 
 import ipaddress
@@ -293,6 +310,8 @@ class WebRtcCall(TrackTransport):
             self.offer = write_offer(replace(self._local, relayed=self._relay.address))
             phases.set_instant("relay_allocated")
 
+    # Over TCP and TLS a relay has a connection of its own, which the listener must watch too. So
+    # the listener is made again for it, and once more if the relay fails.
     def _allocated(self, server: TurnServer, limits: Timeouts) -> Relay:
         """Return a relay that has an address. Raise ConnectError."""
         relay = open_relay(server, self.track.rtp, limits, self._path.ca)

@@ -2,6 +2,10 @@
 its packets. Pure.
 """
 
+# The findings follow the path of the packets: which candidates the answer names and which of them
+# are permitted, which one answered and how fast, the relay, DTLS, the codec, and then the packets
+# in both directions. The first that fails explains those after it.
+
 from __future__ import annotations
 
 from collections.abc import Iterator

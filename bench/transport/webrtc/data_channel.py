@@ -5,6 +5,14 @@ The client opens the channel. The service uses the first channel that its peer o
 are confirmed, and their messages are ignored.
 """
 
+# A channel is a stream of SCTP in each direction with the same number. DATA_CHANNEL_OPEN asks for
+# it, and DATA_CHANNEL_ACK confirms (RFC 8832 §5). The opener may send at once (§6), so a message
+# that comes before the confirmation opens the channel too. The channel is reliable and ordered:
+# type 0, priority 0, and no parameter of reliability in `_OPEN`.
+#
+# Messages are queued by the association, which sends what its windows permit. A peer closes a
+# channel by a reset of its stream (RFC 8831 §6.7), which is the end of the call's events here.
+
 from __future__ import annotations
 
 from enum import IntEnum
@@ -97,6 +105,8 @@ class DataChannel:
             protocol = Protocol.BINARY if is_binary else Protocol.TEXT
         else:  # SCTP has no empty messages
             protocol = Protocol.EMPTY_BINARY if is_binary else Protocol.EMPTY_TEXT
+            # RFC 8831 §6.6: the identifier says that the message is empty, and this byte is
+            # ignored.
             data = b"\0"
         return self._association.send(self._stream, protocol, data, now_ns)
 
@@ -121,6 +131,7 @@ class DataChannel:
     def _accept_control(self, stream: int, data: bytes, now_ns: int) -> None:
         if data[0] == CONFIRMED:
             self.is_open |= stream == self._stream
+        # A peer that opens a channel of its own, as some agents do, waits for the confirmation.
         elif data[0] == OPENS and len(data) >= _OPEN.size and self._confirmed < MAX_CHANNELS:
             if stream == self._stream and self._opens:
                 return  # both sides open the same stream

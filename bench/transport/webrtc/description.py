@@ -5,6 +5,19 @@ Both have one address, one login for ICE and one DTLS fingerprint. Other media o
 refused.
 """
 
+# The offer has the form of a browser's (RFC 8829 §5.2.1), since services are made for browsers:
+# BUNDLE on one transport, `rtcp-mux`, both the port 9 and the address 0.0.0.0 in place of an
+# address, and the addresses only in candidates. Login, fingerprint, and role of DTLS are repeated
+# in each line.
+#
+# Only what a call needs is read from the answer: the audio line, the line of the channel, the first
+# codec that both have, the login for ICE, the fingerprints, the role, and the candidates for UDP
+# with an IP address. The roles: an offer says `actpass`, and the answer chooses (RFC 8842 §5.3, RFC
+# 5763 §5). A peer that answers `passive` waits for this side's ClientHello.
+#
+# A candidate that names no IP address is skipped: `.local` names (mDNS) resolve only in the network
+# of the peer, and any other name would make the process wait for a lookup.
+
 from __future__ import annotations
 
 import ipaddress
@@ -49,6 +62,7 @@ DEFAULT_MESSAGE_BYTES = 65_536
 AUDIO_TRACK = "audio"
 """The id of the only track (RFC 8830). That of its stream is the CNAME."""
 BROADCAST = "255.255.255.255"
+# More lines are ignored before they are parsed. ICE then uses the best ones.
 MAX_CANDIDATE_LINES = 64
 _CANDIDATE = re.compile(
     r"\S{1,32} 1 UDP (\d{1,10}) (\S{1,64}) (\d{1,5}) typ \w{1,8}(?: .*)?", re.ASCII | re.IGNORECASE
@@ -241,6 +255,8 @@ def answer_to(local: LocalPeer, data: bytes) -> tuple[bytes, RemotePeer]:
     mids = list[str]()
     for number, line in enumerate(offer.media):
         if line is not audio and line is not channel:
+            # Each line of an offer needs an answer at its place (RFC 3264 §6), and the port 0
+            # refuses it.
             lines.append(_refused(line))
             continue
         mids.append(dict(line.attributes).get("mid", str(number)))

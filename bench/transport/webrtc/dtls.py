@@ -5,6 +5,19 @@ There are no sockets here. Only OpenSSL's own timer, with which it sends a lost 
 a clock.
 """
 
+# OpenSSL runs DTLS in memory: received datagrams go in by `bio_write`, and its records come out by
+# `bio_read`, where `datagrams_of` gives them borders again. The session knows no address; the owner
+# sends what `pop_packets` returns.
+#
+# The peers have self-signed certificates. What authenticates them is the fingerprint in the session
+# descriptions (RFC 8122 §5, RFC 5763 §5), which came with the signalling. Therefore the
+# verification of OpenSSL accepts every certificate, and `_finish` compares the hash before any key
+# is used.
+#
+# The handshake has a timer of its own in OpenSSL (RFC 6347 §4.2.4): a lost flight is repeated as a
+# whole by the side that waits. After it, records are neither repeated nor put in order, which SCTP
+# does for the data channel.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -77,6 +90,8 @@ def own_identity() -> DtlsIdentity:
         name,
         key.public_key(),
         x509.random_serial_number(),
+        # Peers that compare fingerprints ignore the dates. These are valid even if a clock is
+        # wrong.
         datetime(2020, 1, 1),
         datetime(2049, 12, 31),
     )
@@ -91,6 +106,7 @@ def _context(identity: DtlsIdentity) -> SSL.Context:
     context.use_certificate(identity.certificate)
     context.use_privatekey(identity.key)
     context.set_cipher_list(_CIPHERS)
+    # Other keys in the middle of a call would not be those of its SRTP.
     context.set_options(SSL.OP_NO_RENEGOTIATION)
     context.set_tlsext_use_srtp(PROFILE)
     return context
@@ -110,6 +126,7 @@ class DtlsSession:
         self._role = role
         self._fingerprints = fingerprints
         self._connection = SSL.Connection(_context(identity))
+        # OpenSSL fragments the messages of the handshake to fit.
         self._connection.set_ciphertext_mtu(MAX_DATAGRAM_BYTES)
         if role == "client":
             self._connection.set_connect_state()

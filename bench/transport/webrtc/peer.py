@@ -6,6 +6,19 @@ packets of `pop_packets`, and takes the messages of the data channel, which are 
 `pop_messages`.
 """
 
+# Three machines share the packets: ICE decides to which address anything may go, DTLS starts when
+# an address is selected, and the data channel starts when the keys of DTLS are known. A failure of
+# the lower one ends the upper ones, and `ending` is the first that applies.
+#
+# The peer may be faster: its DTLS client may send before this side has selected its address. Up to
+# `MAX_EARLY_DATAGRAMS` of its datagrams wait for that. Without them, its first flight would be
+# repeated after a second, and the call would seem to need that second. They are not answered
+# before, because an address that ICE has not checked may belong to somebody else.
+#
+# `at_ns` is the arrival of a packet and `now_ns` the present. The phases of the set-up end with the
+# arrival of the packet that completes them, so that a busy process measures the peer and not
+# itself.
+
 from __future__ import annotations
 
 from collections import Counter, deque
@@ -39,6 +52,7 @@ def packet_type(data: bytes) -> PacketType:
     first = data[0] if data else 255
     if first < 4:
         return PacketType.STUN
+    # The rest of the table of RFC 7983 §7 is not used here: ZRTP from 16, channels of TURN from 64.
     if 20 <= first < 64:
         return PacketType.DTLS
     return PacketType.MEDIA if 128 <= first < 192 else PacketType.OTHER
@@ -68,6 +82,8 @@ class WebRtcPeer:
         self._dtls_due_ns = NEVER_NS
         self.selected_ns: int | None = None
         self.keyed_ns: int | None = None
+        # A media packet changes none of the machines, and there are 50 of them each second, so the
+        # value is stored instead of computed.
         self.next_ns = ice.next_ns
         """The instant at which `expire` is due. It changes when packets are received, popped, or
         due, not for media."""

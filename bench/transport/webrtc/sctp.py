@@ -63,6 +63,7 @@ from bench.transport.webrtc.sctp_sender import RTO_FIRST_NS, RTO_MAX_NS, Fragmen
 
 PORT = 5_000
 MAX_STREAMS = 65_535
+# Max.Init.Retransmits of RFC 9260 §16.
 MAX_INITS = 8
 MAX_ECHOED_BYTES = 1_000
 """The maximum size of a cookie or of a heartbeat's content, which this side sends back."""
@@ -92,6 +93,7 @@ class Association:
     ) -> None:
         self._max_message_bytes = max_message_bytes
         self._peer_port = peer_port
+        # The tag 0 is that of a packet with INIT (RFC 9260 §5.3.1), so it is not drawn.
         tag, tsn = (int.from_bytes(random_bytes(4)) for _ in range(2))
         self._own = Parameters(tag or 1, WINDOW_BYTES, MAX_STREAMS, tsn, b"")
         self._cookie = random_bytes(16)
@@ -159,6 +161,8 @@ class Association:
         if self._peer is not None and self.ending is None:
             chunks = self._control
             self._control = []
+            # One SACK for all packets that were read together. RFC 9260 §6.2 wants one for every
+            # second packet at least, within 200 ms; here no timer delays it.
             if self._must_acknowledge:
                 chunks.append(build_acknowledgement(self._receiver.acknowledgement()))
                 self._must_acknowledge = False
@@ -239,6 +243,9 @@ class Association:
 
     # The handshake
 
+    # The cookie of RFC 9260 §5.1.3 carries the state, so that a server needs none for forged
+    # addresses. Inside of DTLS the peer is known, so the cookie is only a random number, and the
+    # state stays here.
     def _on_init(self, chunk: Chunk) -> None:
         offered = parse_parameters(chunk.body)
         if self._peer is not None and offered.tag != self._peer.tag:
@@ -309,6 +316,8 @@ class Association:
         if len(chunk.body) <= MAX_ECHOED_BYTES and len(self._control) < MAX_INITS:
             self._control.append(build_chunk(ChunkKind.HEARTBEAT_ACK, chunk.body))
 
+    # A request that this side cannot fulfil yet is answered with "in progress", and the peer
+    # repeats it (RFC 6525 §5.2.2). Other requests, such as more streams, are denied.
     def _on_reset(self, chunk: Chunk) -> None:
         """Answer requests to reset streams, with which a peer closes its channels (RFC 8831
         §6.7).
@@ -335,6 +344,8 @@ class Association:
                 )
             )
 
+    # RFC 9260 §9.2 lets this side send what is queued before SHUTDOWN ACK. The call ends in any
+    # case, so that is dropped.
     def _on_shutdown(self, chunk: Chunk) -> None:
         if self._peer is not None:
             self._emit(self._peer.tag, build_chunk(ChunkKind.SHUTDOWN_ACK))

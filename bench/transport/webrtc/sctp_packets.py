@@ -3,6 +3,17 @@
 The readers raise ValueError for what is malformed.
 """
 
+# Every chunk has a kind, flags, and a length without padding; the next one begins at a multiple of
+# four bytes (RFC 9260 §3.2). Parameters and causes of errors have the same form with a kind of two
+# bytes (§3.2.1). The highest bits of an unknown kind say what to do with it, which `Association`
+# does.
+#
+# The checksum is CRC32c over the whole packet with zeros in its place (§6.8), and is written in the
+# order of little-endian machines (appendix A), as the only field of the packet.
+#
+# A reader checks every length before it slices. It does not check the meaning, such as the order of
+# TSN.
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -35,6 +46,7 @@ HEADER_BYTES = _COMMON.size + _CHECKSUM.size
 DATA_HEADER_BYTES = _HEAD.size + _DATA.size
 MAX_FRAGMENT_BYTES = MAX_PACKET_BYTES - HEADER_BYTES - DATA_HEADER_BYTES
 """The maximum number of bytes of a message in a packet that is sent."""
+# More gaps would not fit into a packet. The peer learns of the others when the first are filled.
 MAX_GAPS = (MAX_PACKET_BYTES - HEADER_BYTES - _HEAD.size - _SACK.size) // _PAIR.size
 
 
@@ -150,6 +162,8 @@ def parse_parameters(body: bytes) -> Parameters:
 
 def build_parameters(own: Parameters) -> bytes:
     head = _INIT.pack(own.tag, own.window_bytes, own.streams, own.streams, own.first_tsn)
+    # A peer that sees no RE-CONFIG (RFC 5061 §4.2.7) cannot close a channel without the
+    # association.
     extensions = bytes((ChunkKind.RECONFIG, ChunkKind.FORWARD_TSN))
     written = _parameter(Parameter.FORWARD_TSN, b"") + _parameter(Parameter.EXTENSIONS, extensions)
     return head + written + (_parameter(Parameter.COOKIE, own.cookie) if own.cookie else b"")

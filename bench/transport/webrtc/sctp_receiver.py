@@ -4,9 +4,21 @@ A sender numbers its fragments (TSN) in the order in which it fragments its mess
 delivered in this order, which is also the order of the messages of each stream.
 """
 
+# Fragments up to `_tsn` have arrived, and were delivered. Those after a gap wait in `_ahead`,
+# within `WINDOW_BYTES` and `MAX_AHEAD`. What exceeds the limits is dropped without a trace in the
+# SACK, so the peer sends it again, and nothing is lost.
+#
+# Only one message is assembled at a time, because the TSN of the fragments of a message are
+# consecutive (RFC 9260 §6.9) and peers do not use the interleaving of RFC 8260, which this side
+# does not offer. Stream and sequence number are therefore not needed to put a message together.
+# Unordered messages, whose fragments also have consecutive TSN, are delivered in the order of their
+# TSN.
+#
+# TSN are compared modulo 2**32 (§1.6); `_tsn` itself counts on, so that the keys of `_ahead` can be
+# sorted.
+
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
@@ -141,12 +153,13 @@ class FragmentReceiver:
             )
             self._messages.append(message)
 
+    # §3.3.4: the cumulative TSN, the room that is left, and the blocks behind the gaps, as offsets.
     def acknowledgement(self) -> Acknowledgement:
-        ahead = sorted(self._ahead)
-        breaks = [pair for pair in pairwise(ahead) if pair[1] != pair[0] + 1]
-        starts = [*ahead[:1], *(start for _, start in breaks)]
-        ends = [*(end for end, _ in breaks), *ahead[-1:]]
-        gaps = [
-            (start - self._tsn, end - self._tsn) for start, end in zip(starts, ends, strict=True)
-        ]
+        gaps = list[tuple[int, int]]()
+        for tsn in sorted(self._ahead):
+            offset = tsn - self._tsn
+            if gaps and gaps[-1][1] == offset - 1:
+                gaps[-1] = (gaps[-1][0], offset)
+            else:
+                gaps.append((offset, offset))
         return Acknowledgement(self._tsn & TSN_MASK, WINDOW_BYTES - self._ahead_bytes, gaps)

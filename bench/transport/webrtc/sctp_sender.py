@@ -118,6 +118,8 @@ class FragmentSender:
 
         One fragment may always be on its way.
         """
+        # A fragment that three reports miss is sent at once, whatever the window is (RFC 9260
+        # §7.2.4). Those after a timeout share the window of one packet.
         for each in self._flying:
             if not each.is_due:
                 continue
@@ -133,6 +135,8 @@ class FragmentSender:
             yield self._launched(each, now_ns)
         while self._queue:
             each = self._queue[0]
+            # The zero window probe of §6.1 A: only the SACK of a fragment tells that the peer has
+            # room again.
             limit_bytes = min(self._window_bytes, self._flying_bytes + self.peer_room_bytes)
             if self._flying_bytes and self._flying_bytes + each.size > limit_bytes:
                 break
@@ -156,6 +160,8 @@ class FragmentSender:
         self._timeouts += 1
         self._timeout_ns = min(self._timeout_ns * 2, RTO_MAX_NS)
         self.next_ns = NEVER_NS
+        # §7.2.3: the window after a timeout is one packet, and slow start leads back to half of the
+        # last one.
         self._threshold_bytes = max(self._window_bytes // 2, 4 * MAX_PACKET_BYTES)
         self._window_bytes = MAX_PACKET_BYTES
         self._partial_bytes = 0
@@ -187,10 +193,13 @@ class FragmentSender:
         self.peer_room_bytes = max(0, report.window_bytes - self._flying_bytes)
         if self._recovery_tsn is not None and self._tsn >= self._recovery_tsn:
             self._recovery_tsn = None
+        # A peer without room answers probes, so it is not gone (§6.1).
         if new_bytes or not report.window_bytes:
             self._timeouts = 0
         if count:
             self.next_ns = now_ns + self._timeout_ns if self._flying else NEVER_NS
+            # Not while a loss is repaired: the SACKs of that time only confirm what was sent before
+            # it.
             if self._recovery_tsn is None and is_full:
                 self._widen(new_bytes)
         self._note_missing(last_new)
@@ -227,6 +236,8 @@ class FragmentSender:
             self._deviation_ns = round_trip_ns // 2
         else:
             difference_ns = abs(self._round_trip_ns - round_trip_ns)
+            # RTO.Beta is 1/4 and RTO.Alpha 1/8 (§16). The deviation comes first, as it needs the
+            # old round trip.
             self._deviation_ns += (difference_ns - self._deviation_ns) // 4
             self._round_trip_ns += (round_trip_ns - self._round_trip_ns) // 8
         self._timeout_ns = min(

@@ -5,6 +5,10 @@ The transport is open when the host is connected. The first message is the set-u
 failure of the call is a message of its own (`CALL_FAILED`), and the end of the connection.
 """
 
+# `SessionCall` is a `WebRtcCall` whose `send` does what `_opened` does for others. The first
+# message goes by HTTP, so its receipt has the instant and the size of the request. `send` returns
+# when the call is open, so ICE and DTLS are a part of the session's set-up.
+
 from __future__ import annotations
 
 import ssl

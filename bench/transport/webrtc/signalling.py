@@ -6,6 +6,17 @@ With a key of the project, the offer is a part of a form. With an ephemeral key 
 "Realtime API via WebRTC").
 """
 
+# Each of the four requests is one HTTP exchange over a connection that ends with it (`Connection:
+# close`): the offer of a service, the offer of an agent, the offer with the settings of a session,
+# and the request of an ephemeral key. They differ in the body and in where the answer has the
+# description, and share `_post` and `_exchanged`.
+#
+# The exchange is done by hand, and not by a client of HTTP, because the instant of the answer is a
+# measured phase: it is the kernel's timestamp of the last segment of the body, with the uncertainty
+# of that read.
+#
+# No redirect is followed. The request has a credential, and another host must not get it.
+
 from __future__ import annotations
 
 import re
@@ -54,6 +65,9 @@ LINK = "link"
 MAX_ANSWER_BYTES = 1 << 18
 """The maximum size of an answer. It may have the instructions of its session."""
 NO_DESCRIPTION = "the answer to the offer has no session description"
+# An agent that refuses with the status 200 uses words of its own choice. These are broad, since
+# they are searched only in an answer without a description, which is a failure in any case; they
+# only decide its name.
 _LIMITS = re.compile(
     rb"limit|concurren|capacity|overload|busy|too.?many|throttl|quota|exhausted", re.IGNORECASE
 )
@@ -131,10 +145,11 @@ def _post(
     body: bytes,
 ) -> bytes:
     target = f"{place.path}{part}" + (f"?{query}" if query else "")
-    lines = [
-        f"POST {target} HTTP/1.1",
-        f"Host: {place.authority}",
-        *(f"{name}: {value}" for name, value in headers),
+    # `authority` is that of the URL, also if the connection goes to another address or through a
+    # proxy.
+    lines = [f"POST {target} HTTP/1.1", f"Host: {place.authority}"]
+    lines += (f"{name}: {value}" for name, value in headers)
+    lines += [
         f"Content-Type: {content_type}",
         f"Content-Length: {len(body)}",
         f"Accept: {JSON if content_type == JSON else SDP}",

@@ -5,6 +5,14 @@ The parsers never raise an error. They return None for data that is not a valid 
 callers drop these.
 """
 
+# A message is a header with a magic cookie, and attributes of four-byte alignment (RFC 8489 §5,
+# §14). Two of them protect what precedes: MESSAGE-INTEGRITY is an HMAC-SHA1, and FINGERPRINT,
+# always the last one, is a CRC-32 that tells STUN from other packets. Both are computed as if the
+# length in the header ended with them (§14.5, §14.7), hence `_with_length`.
+#
+# An address is sent XORed with the cookie and the transaction (§14.2), because NATs rewrite
+# anything in a packet that looks like one of their addresses.
+
 from __future__ import annotations
 
 import hmac
@@ -24,7 +32,9 @@ MAX_MESSAGE_BYTES = 1_500
 _HEADER = Struct("!HHI12s")
 _ATTRIBUTE = Struct("!HH")
 _ADDRESS = Struct("!xBH")
+# The two bits of the class lie among the bits of the method (RFC 8489 §5, figure 3).
 _KIND_BITS = 0x0110
+# "STUN" in ASCII, so that the CRC differs from one of another protocol in the same packet (§14.7).
 _FINGERPRINT_MASK = 0x5354554E
 _INTEGRITY_BYTES = 20
 _FINGERPRINT_BYTES = 4

@@ -324,10 +324,8 @@ class OfferConnection:
         kind = "application/sdp" if status is HTTPStatus.CREATED else "application/json"
         own = {"Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close"}
         every = {**own, **self._line.response_headers(), **headers}
-        lines = [
-            f"HTTP/1.1 {int(status)} {status.phrase}",
-            *(f"{name}: {value}" for name, value in every.items()),
-        ]
+        lines = [f"HTTP/1.1 {int(status)} {status.phrase}"]
+        lines += (f"{name}: {value}" for name, value in every.items())
         self._stream.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
 
     def ended(self) -> None:

@@ -9,6 +9,19 @@ A refresh is sent every few seconds, and not only before the allocation expires.
 to the server is known, and a server that has died is noticed.
 """
 
+# The client of RFC 8656 in the order of its requests: Allocate (refused once, then with
+# credentials), Refresh at once and every `REFRESH_NS`, CreatePermission for each host of the
+# answer, and ChannelBind for the peer that ICE has selected. Until the channel is bound, data goes
+# in Send indications, which are about 40 bytes longer.
+#
+# A permission is for an IP address (§9) and a channel for an address with its port (§12). Both have
+# to be renewed before they expire, and data of other hosts is dropped by the server. The allocation
+# ends with `problem` if Allocate or Refresh fails. If a permission fails, the other ways may still
+# work, so it is only noted in `refused`.
+#
+# Over UDP, requests are repeated with a doubled time (RFC 8489 §6.2.1); over TCP and TLS they are
+# not (§6.2.2).
+
 from __future__ import annotations
 
 import hashlib
@@ -184,6 +197,7 @@ class Allocation:
     def permit(self, hosts: Iterable[str], now_ns: int) -> None:
         """Let the server relay to these IP addresses, and from them (RFC 8656 §9)."""
         for host in hosts:
+            # A relayed address reaches only peers of its own family (error 443).
             is_usable = (":" in host) == self.is_ipv6 and len(self._hosts) < MAX_PERMISSIONS
             if is_usable and host not in self._hosts:
                 self._hosts[host] = None
@@ -213,6 +227,8 @@ class Allocation:
         }
         return build_message(StunKind.INDICATION, transaction, attributes, "", StunMethod.SEND)
 
+    # A server keeps a forgotten allocation for `LIFETIME_NS` and counts it for the quota (486), so
+    # that it would refuse the next sessions of a load test.
     def close(self) -> None:
         """End the allocation. The last message of `pop_messages` deletes it at the server (RFC
         8656 §8).
@@ -272,6 +288,8 @@ class Allocation:
             int.from_bytes(message.attributes.get(StunAttribute.LIFETIME, b"")[:4]) * NS_PER_S
         )
         interval_ns = min(REFRESH_NS, (lifetime_ns or LIFETIME_NS) // 2)
+        # The refresh right after Allocate measures the round trip without the work of an
+        # allocation.
         self._refresh_ns = at_ns if message.method is StunMethod.ALLOCATE else at_ns + interval_ns
 
     def _refuse(self, request: _Request, message: StunMessage, at_ns: int) -> None:
@@ -283,6 +301,8 @@ class Allocation:
         is_new = code == STALE_NONCE or (code == UNAUTHORIZED and not request.is_signed)
         is_usable = 0 < len(nonce) <= MAX_TEXT_BYTES and 0 < len(realm) <= MAX_TEXT_BYTES
         if is_new and is_usable and request.nonces < MAX_NONCES:
+            # The error itself is not authentic: it has no integrity that this side could check
+            # before it knows the realm. A forged one costs at most `MAX_NONCES` further requests.
             self._nonce, self._realm, self._key = nonce, realm, long_term_key(self.login, realm)
             self._request(
                 request.method, request.attributes, request.peer, at_ns, request.nonces + 1

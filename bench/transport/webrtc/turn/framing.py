@@ -27,6 +27,9 @@ def parse_channel_data(message: bytes) -> tuple[int, bytes] | None:
     return channel, message[HEADER_BYTES : HEADER_BYTES + length]
 
 
+# On a stream, STUN messages and ChannelData follow each other without a border (RFC 8656 §12.5, RFC
+# 8489 §6.2.2). The first two bits tell them apart: 00 is STUN, whose length is a multiple of four,
+# and 01 a channel, whose data is padded on a stream but not in a datagram.
 class MessageStream:
     """The messages in the bytes of a stream. `is_broken` states that the stream has something
     else.

@@ -5,6 +5,15 @@ Data of a peer passes the allocation in both directions. Each datagram keeps the
 of the message in which it arrived.
 """
 
+# A relay replaces the socket for sending (`RelayedSender`), and filters what the socket received
+# (`Relay.receive`). Its packets look to the call as if they had come from the peer, at an address
+# of the type `RelayedAddress`, so that ICE can tell the two ways to the same peer apart.
+#
+# Over TCP and TLS, a packet is never written in part: what the kernel takes only a part of is
+# completed before the next one, and while `MAX_UNSENT_BYTES` wait, further packets are dropped and
+# counted as refused (ENOBUFS). Waiting would be worse, because audio that is late has no value and
+# blocks the loop for all calls.
+
 from __future__ import annotations
 
 import errno
@@ -112,6 +121,7 @@ class StreamLink:
         end of a read, and the other ones may have arrived earlier.
         """
         received: list[tuple[bytes, Arrival]] = []
+        # A server that sends faster than this process reads must not keep it from other calls.
         for _ in range(MAX_READS):
             if (read := self._stream.try_read()) is None:
                 break
@@ -228,6 +238,8 @@ class Relay:
         """
         received: list[Datagram] = []
         if isinstance(self._link, UdpLink):
+            # The source decides, because a peer could send a message that looks like one of the
+            # server.
             own = self._link.address[:2]
             for datagram in datagrams:
                 if datagram[1][:2] == own:

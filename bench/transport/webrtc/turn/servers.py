@@ -5,6 +5,10 @@ Link headers. Pure.
 Pipecat's runner has it in `iceConfig`. A Link header has the form of WHIP (RFC 9725 §4.6).
 """
 
+# All that a service names is bounded: the number of servers, the length of a login, and the form of
+# a host, which is looked up later. A server without a login is skipped, because TURN servers must
+# authenticate requests (RFC 8656 §5), and a `stun:` URI names no relay.
+
 from __future__ import annotations
 
 import re
@@ -20,15 +24,23 @@ MAX_SERVERS = 8
 MAX_LOGIN_CHARACTERS = 2_048
 ICE_SERVER_KEYS = ("iceServers", "ice_servers")
 _URI = re.compile(
-    r"(turns?):(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?(?:\?transport=(udp|"
-    r"tcp))?",
-    re.ASCII | re.IGNORECASE,
+    r"""
+    (turns?): (\[[0-9A-Fa-f:.]{2,45}\] | [A-Za-z0-9._-]{1,253})
+    (?: : (\d{1,5}) )?
+    (?: \?transport= (udp | tcp) )?
+    """,
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
 )
 _LINK = re.compile(
-    r"<([^<>]{1,1000})>((?:\s*;\s*[\w-]{1,32}\s*=\s*(?:\"[^\"]{0,2048}\"|[^\s,;\"]{1,2048}))*)",
-    re.ASCII,
+    r"""
+    < ([^<>]{1,1000}) >
+    ( (?: \s* ; \s* [\w-]{1,32} \s* = \s* (?: "[^"]{0,2048}" | [^\s,;"]{1,2048} ) )* )
+    """,
+    re.ASCII | re.VERBOSE,
 )
-_PARAMETER = re.compile(r";\s*([\w-]{1,32})\s*=\s*(?:\"([^\"]*)\"|([^\s,;\"]+))", re.ASCII)
+_PARAMETER = re.compile(
+    r"""; \s* ([\w-]{1,32}) \s* = \s* (?: "([^"]*)" | ([^\s,;"]+) )""", re.ASCII | re.VERBOSE
+)
 
 
 def parse_turn_uri(text: str, login: TurnLogin) -> TurnServer | None:
