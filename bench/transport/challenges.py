@@ -11,6 +11,8 @@ from typing import NamedTuple
 MAX_CHARACTERS = 2_000
 TOKEN_CHARACTER = "[A-Za-z0-9!#$%&'*+.^_`|~-]"
 """The pattern of a character of a token, such as the name of a header (RFC 9110 §5.6.2)."""
+# Schemes and parameters are both separated by commas, so a list has to be read from left to right:
+# a token with a value is a parameter of the scheme before it (RFC 9110 §11.6.1).
 _ITEM = re.compile(
     rf'(^|,)?\s*({TOKEN_CHARACTER}+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"=][^\s,"]*)))?'
 )

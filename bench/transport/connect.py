@@ -413,6 +413,8 @@ def _connect_by_http(proxy_socket: ProxySocket, proxy: Proxy, service: str) -> N
     raise _refusal(proxy, text)
 
 
+# python-socks wants a blocking socket. Its methods here block a greenlet only, with one limit for
+# the whole negotiation.
 class ProxySocket:
     """A TCP stream with the socket interface that python-socks needs. It is also the `forward` of
     python-socks.

@@ -246,6 +246,7 @@ def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket
     if no pair is free.
     """
     first = secrets.randbelow(len(ports))
+    # A random start: calls that begin together would otherwise all try the same ports in turn.
     for port in (*ports[first:], *ports[:first]):
         opened: list[socket.socket] = []
         try:

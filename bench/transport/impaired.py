@@ -7,6 +7,16 @@ one, and the delay. If this process lets a message leave later than planned, tha
 `send_delay`, and the kernel's timestamp moves the receipt later.
 """
 
+# Packets and messages differ in who may wait. A packet that is delayed is sent by a callback of the
+# event loop, and later ones may overtake it. A message must keep its order and may block the
+# kernel's buffer, so messages queue in `_held`, and leave while the connection listens:
+# `ImpairedMessages` is the sender of its own connection, and passes on the turn of the session's
+# sender.
+#
+# The measured instants are those at which the caller spoke, and not those at which the line carried
+# it: a service answers a caller in a bad network later, and that is what the run measures. So
+# receipts and transmit timestamps are moved back by the delay (`_as_handed_over`).
+
 from __future__ import annotations
 
 from collections import deque
@@ -153,6 +163,7 @@ class ImpairedMessages:
         now_ns = self.now_ns()
         wire_bytes = frame_bytes(len(message)) + MASK_BYTES
         due_ns = self._line.departure_ns(now_ns, wire_bytes)
+        # Nothing waits before it, so it leaves as it would without the line.
         if due_ns <= now_ns and not self._held and self._half_sent is None:
             return None
         self._tickets -= stamped
@@ -232,6 +243,7 @@ class ImpairedMessages:
         return min((at_ns for at_ns in (held_ns, sender_ns) if at_ns is not None), default=None)
 
     def send_due(self) -> bool:
+        # The loop must not wait for the kernel. The listener does, in `_finish`.
         if not self._let_leave():
             return True
         sender = self._sender

@@ -5,6 +5,14 @@ polls, and `check` watchers directly after. The clock is read before a check or 
 read afterwards, the process could lose its core between the call and the reading.
 """
 
+# Why it matters when a socket was empty: a read has one timestamp, that of its last segment.
+# Earlier data in the same read arrived between the instant at which the socket was last empty and
+# that timestamp. The later this instant is known, the smaller is the uncertainty of a message.
+#
+# Three sources know it: a read that emptied the socket, a check of the epoll set, which lists the
+# sockets that are readable, so that all others are empty, and a poll in which the thread slept,
+# since the kernel would have ended it for any arrival.
+
 from __future__ import annotations
 
 import os

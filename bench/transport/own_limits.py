@@ -36,6 +36,8 @@ def own_limit(error: BaseException, where: str = "") -> ConnectError | None:
 
     `where` is what the call needed, for example an address.
     """
+    # The text decides, because the loader reports a library without room by ImportError or OSError,
+    # with no number.
     if isinstance(error, MemoryError) or (
         isinstance(error, (ImportError, OSError)) and _NO_MAPPING in str(error)
     ):
@@ -103,6 +105,8 @@ def hidden_limit(error: OSError) -> OSError:
     return error
 
 
+# EADDRNOTAVAIL has two meanings: no port is free, or no own address has a route there. A UDP socket
+# tells them apart, because it takes a port of another protocol and sends nothing.
 def _has_source(family: int, address: Any) -> bool:
     """Return False if this machine has no address from which packets can be sent to `address`.
 

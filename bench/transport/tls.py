@@ -24,6 +24,7 @@ from bench.transport.tcp import TakeRead, TcpStream
 TRUNCATED = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
 """The texts that Python's `ssl` module adds before and after OpenSSL's message of an error."""
+# The alerts of RFC 8446 §6.2 that a server sends about the certificate of its client.
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
 OWN_CERTIFICATE_REMEDY = (
     "the service requires a client certificate that it trusts: set it with --client-cert FILE"

@@ -126,6 +126,9 @@ class SessionSigner:
 
     def _signed(self, payload: bytes) -> bytes:
         now_ms = utc_ns() // NS_PER_MS
+        # The string to sign has the signature before it, so a lost, repeated, or reordered message
+        # breaks all that follow. Therefore messages are signed when they are queued, in the order
+        # in which they leave.
         date = encoded_headers({":date": now_ms})
         at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_ms * NS_PER_MS // NS_PER_S))
         day = at[:8]

@@ -11,6 +11,22 @@ event. So a connection is open as soon as both sides have exchanged their settin
 a message: `OPENED`, or, if the service refuses, `CALL_FAILED`.
 """
 
+# The connection has one stream, and these layers, each with its own borders:
+#
+# bytes of TLS → frames of HTTP/2 → DATA → messages of vnd.amazon.eventstream → events in JSON
+#
+# A message may have several frames, and a frame several messages. `_message_bytes` counts what of a
+# message has begun, so a message that ends exactly with a frame is known.
+#
+# Both directions have flow control (RFC 9113 §5.2, §6.9). The client's window is large and is
+# refilled as soon as data has arrived, since the service must never wait for this side. If the
+# window of the service is full, messages wait in `_unsent`, a paced send is reported as not done,
+# and `flush` waits for WINDOW_UPDATE: a service that does not read is a fault of the service, after
+# `SEND_LIMIT_NS`.
+#
+# h2 answers SETTINGS and PING by itself; its bytes leave by `_answer_peer`, outside of the event
+# loop, which must not wait for the kernel.
+
 from __future__ import annotations
 
 import binascii
@@ -97,6 +113,7 @@ GOES_AWAY = msgspec.json.encode({"goAway": {}})
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+# AWS's `BidirectionalOutputPayloadPart`, whose `bytes` are base64 in JSON.
 class _Part(msgspec.Struct):
     """The payload of an event."""
 
@@ -197,6 +214,8 @@ class EventStream:
         http = self._http
         http.local_settings = Settings(client=True, initial_values=values)
         http.initiate_connection()
+        # INITIAL_WINDOW_SIZE applies to streams only. The window of the connection begins with
+        # 65,535 bytes, and only WINDOW_UPDATE makes it larger (RFC 9113 §6.9.2).
         http.increment_flow_control_window(WINDOW_BYTES)
         signed = dict(self._signer.signed_headers(url, shown))
         request = [
@@ -427,6 +446,7 @@ class EventStream:
         others earlier.
         """
         self._overhead += len(frame)
+        # The fourth byte of a frame is its type (RFC 9113 §4.1).
         if frame[3] == GOAWAY and len(frame) >= FRAME_HEADER + 8:
             yield from self._on_goaway(frame[FRAME_HEADER:], arrival)
             return
@@ -459,6 +479,7 @@ class EventStream:
             case ResponseReceived(headers=headers) if headers is not None:
                 yield from self._on_response(headers, arrival)
             case DataReceived(data=data, flow_controlled_length=length):
+                # Padding counts, too (RFC 9113 §6.1).
                 self._http.acknowledge_received_data(length or 0, STREAM)
                 if self._response is None or self._is_refused:
                     self._body += (data or b"")[: MAX_BODY_BYTES - len(self._body)]

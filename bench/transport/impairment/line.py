@@ -61,6 +61,8 @@ class PacketLine:
     def delay_ns(self) -> int | None:
         """Return by how much the next packet is delayed; None if it is dropped."""
         counts = self._counts
+        # The state is that of the line before this packet. A first packet is dropped with the
+        # probability `loss`, which is the share of time that the chain spends in the bad state.
         is_dropped = self._is_dropping
         # always both, so that one setting does not change the other
         change = self._random()
@@ -102,6 +104,8 @@ class StreamLine:
         if not self._stall_ns:
             self._stall_start_ns = self._stall_end_ns = NEVER_NS
             return
+        # The inverse of the exponential distribution; `random` never returns 1, so the logarithm
+        # exists.
         self._stall_start_ns = self._stall_end_ns + round(
             -self._every_ns * math.log(1 - self._random())
         )
@@ -115,6 +119,8 @@ class StreamLine:
         begin_ns = max(now_ns, self._free_ns)
         left_ns = math.ceil(size * BITS * self._bit_ns)
         while True:
+            # A stall stops the bits and not the messages: what is half sent waits, and goes on
+            # after it. Several stalls may fall into one long message.
             while self._stall_end_ns <= begin_ns:
                 self._plan_stall()
             if begin_ns + left_ns <= self._stall_start_ns:

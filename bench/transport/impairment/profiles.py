@@ -105,6 +105,8 @@ def network_of(setting: str | NetworkProfile, *, in_packets: bool) -> NetworkPro
     """
     needed, others = (OF_PACKETS, OF_STREAMS) if in_packets else (OF_STREAMS, OF_PACKETS)
     if isinstance(setting, str):
+        # A profile is one name for both transports, so its other half is left out without an error.
+        # A value that a user writes for the wrong transport is a mistake.
         absent: dict[str, Any] = dict.fromkeys(others)
         return replace(PROFILES[setting], **absent)
     given = {key for key in KEYS if getattr(setting, key) is not None}

@@ -189,6 +189,7 @@ class CallMedia:
         now on.
         """
         self.agreed = agreed
+        # The peer may restart its stream at the new address, even with the same SSRC.
         if agreed.peer != self.peer:
             self.receiver.rename()
         self.peer = agreed.peer
@@ -216,6 +217,9 @@ class CallMedia:
         """Return the duration of a piece of the session's audio, in units of the timestamp."""
         return self._audio.duration_ns(len(audio)) * self.clock_hz // NS_PER_S
 
+    # A key takes the place of audio, so the pace of packets stays the same, and media time passes
+    # for the frames that are not sent. The marker of the first packet of a press tells receivers
+    # that it starts here (RFC 4733 §2.2.2).
     def send_audio(self, payload: bytes) -> bytes:
         """Return the packet for one frame of the caller's audio, or for the key that is pressed
         instead.
@@ -251,6 +255,8 @@ class CallMedia:
         comes.
         """
         plain = self._encryption.unprotect(data)
+        # After a silence, the packets of an agent that has restarted look like a replay to SRTP.
+        # While the source is heard, they are one.
         if plain is None and self.receiver.is_silent(arrival.at_ns):
             plain = self._encryption.unprotect_again(data)
         if plain is None:
@@ -279,6 +285,8 @@ class CallMedia:
         )
 
 
+# The packets before the answer go through media of their own: the state of a jitter buffer must not
+# reach from the ring tone into the call.
 def early_audio(
     packets: Iterable[Datagram], media: CallMedia, answered_ns: int
 ) -> tuple[bytes, int]:

@@ -1,5 +1,15 @@
 """The audio that both sides of a telephone call agree on (offer and answer, RFC 3264). Pure."""
 
+# `write_offer` and `accepted_answer` are the offerer's side, `answer_to` is the answerer's. All of
+# them agree on one codec, and on at most one format of telephone events.
+#
+# The directions are those of the side that writes them. So the direction of the peer is mirrored
+# before it is compared with the own one: "sendonly" of the peer is "recvonly" here, which is how a
+# peer holds a call (RFC 3264 §8.4).
+#
+# Plain audio is no fallback for encrypted audio: a target that demands SRTP would otherwise speak
+# in the clear if its agent is configured wrongly.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
@@ -182,6 +192,8 @@ def accepted_answer(
         audio.port,
         codec.encoding,
         codec.payload_type,
+        # Each format of the offer is still accepted, whichever one the answer names: RFC 3264 §7
+        # permits the offerer to stop listening to the others, and some peers do not wait for that.
         tuple(
             (CODECS[offered_codec].payload_type, offered_codec) for offered_codec in local.codecs
         ),
@@ -308,4 +320,5 @@ def _refused(line: MediaLine) -> MediaLine:
 def _rtcp_of(audio: MediaLine, mux: bool) -> HostPort | None:
     if mux:
         return None
+    # The next higher port, unless the description names another one (RFC 3550 §11, RFC 3605).
     return audio.rtcp or HostPort(audio.address, min(audio.port + 1, 65_535))

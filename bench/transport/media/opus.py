@@ -51,6 +51,8 @@ class OpusEncoder:
 
     def encode(self, audio: bytes) -> bytes:
         """Return the packet of a frame of at most 20 ms."""
+        # The state of an encoder cannot be copied, so a frame that is not stored is encoded after
+        # the last frames have been encoded again.
         key = (*self._recent, audio)
         packet = _packets.get(key)
         if packet is not None:

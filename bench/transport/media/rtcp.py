@@ -3,6 +3,14 @@
 The parser never raises an error. It returns None for data that is not a valid compound packet.
 """
 
+# Two members send a compound packet every five seconds: a sender report, or a receiver report if
+# nothing was sent yet, and a source description with the CNAME (RFC 3550 §6.1 demands both). A
+# goodbye ends the call.
+#
+# A round trip needs no synchronized clocks: the peer returns the middle of the NTP timestamp of our
+# last report (LSR) and the time that it kept it (DLSR), and both are subtracted from the arrival of
+# its report (§6.4.1). A timestamp that this side never sent gives no round trip.
+
 from __future__ import annotations
 
 from collections import deque
@@ -290,6 +298,8 @@ class RtcpSession:
         expected = receiver.source_expected
         received = receiver.source_received
         new = expected - self._expected_before
+        # The fraction is that since the last report, and may be negative after duplicates, which
+        # counts as 0 (appendix A.3). The cumulative number keeps the sign.
         lost = new - (received - self._received_before)
         self._expected_before = expected
         self._received_before = received

@@ -156,6 +156,7 @@ def parse_packet(data: bytes) -> RtpPacket | None:
     if flags >> 6 != VERSION or kind in RTCP_TYPES:
         return None
     start = _HEADER.size
+    # Padding, an extension, or contributing sources: usual packets of calls have none of them.
     if flags & 0x3F:
         start += 4 * (flags & _CSRC_COUNT)
         if flags & _EXTENSION:
@@ -223,6 +224,7 @@ class RtpSender:
         """
         packet = self.packet(self.payload_type, self.timestamp, payload, marker=self._talk_starts)
         self._talk_starts = False
+        # The timestamp counts ticks of the codec's clock, and not packets (RFC 3550 §5.1).
         self.timestamp = (self.timestamp + self.codec.ticks(payload)) % TIMESTAMPS
         return packet
 

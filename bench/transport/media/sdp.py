@@ -4,6 +4,13 @@ The parser is strict about what a call uses, and skips everything else: other li
 `offer_answer` decides what both sides use.
 """
 
+# The lines are read in one pass into sections: the session, and one for each m=. An attribute or an
+# address of a section replaces that of the session (RFC 8866 §5.7, §5.13). Unknown attributes are
+# stored only if WebRTC needs them.
+#
+# Strictness follows what a mistake would cost. An address that cannot be used is an error, because
+# the packets would go nowhere. A missing line that nothing needs, such as `t=`, is not.
+
 from __future__ import annotations
 
 import ipaddress
@@ -224,6 +231,7 @@ def _formats(text: str, attributes: Sequence[tuple[str, str]]) -> tuple[RtpForma
     numbers = text.split()
     if len(numbers) > MAX_FORMATS:
         raise ValueError("the audio has too many formats")
+    # Payload types have seven bits (RFC 3550 §5.1).
     if not all(
         number.isascii() and number.isdigit() and int(number) < 128
         for number in numbers

@@ -157,6 +157,8 @@ class PacketEncryption:
 
     def use(self, send_key: SrtpKey | None, receive_key: SrtpKey | None) -> None:
         """Use these keys from now on. A key that does not change keeps the state of its sources."""
+        # A new session of libsrtp would start at the rollover counter 0 and refuse the running
+        # stream, so a re-INVITE with the same key must not make one.
         if send_key != self._send_key:
             self._send_key = send_key
             self._sender = _session(send_key, Policy.SSRC_ANY_OUTBOUND)

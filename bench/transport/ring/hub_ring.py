@@ -40,6 +40,8 @@ def _leave_to_parent() -> None:
         hub_ring.close()
 
 
+# Locust forks its processes after the import of the scenario. A child that touched the ring of its
+# parent would steal the parent's completions.
 os.register_at_fork(after_in_child=_leave_to_parent)
 
 

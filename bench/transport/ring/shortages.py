@@ -22,6 +22,8 @@ class Shortages:
         overflowed = ring.overflowed - self._overflowed
         self._dry = ring.dry
         self._overflowed = ring.overflowed
+        # A merged arrival has the timestamp of the last byte, so it is uncertain and not wrong. The
+        # user learns of it, since more buffers or fewer sessions in a process prevent it.
         parts = [
             *([f"no buffer was free {dry} times"] if dry else []),
             *([f"the queue of completions was full {overflowed} times"] if overflowed else []),

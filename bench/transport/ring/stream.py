@@ -38,6 +38,8 @@ class RingStream(TcpStream):
                 self._received.stop()
 
     def _join_poller(self, polled: bool) -> None:
+        # The change happens once, between two reads, so that no byte is read by both. The new
+        # reader takes over when the socket was last empty, and its last timestamp.
         if self._received is None:
             before = self._reader
             self._received = self._ring.receive(self._fd, before.drained_ns, before.stamped_ns)
@@ -77,6 +79,8 @@ class RingStream(TcpStream):
             gevent.sleep(0)
             return False
         waiter: Any = Waiter(self._hub)
+        # A wait for both directions needs two sources: the ring knows of reads, and epoll of
+        # writes.
         received.notify(lambda _: self._hub.loop.run_callback(waiter.switch, True))
         io = None
         if kind != READABLE:
