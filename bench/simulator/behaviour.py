@@ -12,6 +12,18 @@ order of the client events. No client event raises an exception: an invalid one 
 event and changes nothing.
 """
 
+# A session is cut by what changes together: its settings (`EffectiveSession`), its items
+# (`Conversation`), the input audio (`CallerTurns`), its responses (`ResponseManager`), and MCP
+# servers. All of them plan their events in one `Outbox`, which alone knows what is due.
+#
+# A client event passes the table `EVENTS`: its form is checked as a whole, and then the handler
+# applies it. The effect begins at the arrival and the answer follows after its delay, so the next
+# event finds the new state even if no answer was sent yet. What a server event causes, such as the
+# words of a delta in the conversation, begins when that event is rendered.
+#
+# The parts refer to each other, so `end` empties them: the server collects no garbage under load
+# (`bench.simulator.serving.server`).
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -98,6 +110,7 @@ class Behaviour(SimulatedSession):
 
     # Handlers of client events
 
+    # Everything that a handler rejects is a RejectedError before its first effect.
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
         event_type = event.get("type")
         if event_type is None:
@@ -199,6 +212,7 @@ class Behaviour(SimulatedSession):
         self._outbox.plan([(due_ns, partial(self._outbox.error, rejected, event_id))])
 
 
+# Messages of the assistant have one part, so the only content index is 0.
 _CUT: dict[str, Validator[Any]] = {
     "content_index": checks.whole(0, 0),
     "audio_end_ms": checks.whole(0, 1 << 40),

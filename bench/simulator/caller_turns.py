@@ -9,8 +9,18 @@ The simulator invents the transcript of each segment, unless the profile contain
 precede the transcript, except in preview sessions with responses. A whisper model sends one delta
 with the whole text; other models send one delta per word. A model that identifies speakers sends
 segments instead of deltas. A model without turn detection sends its deltas while the caller speaks,
-each with a lag from the profile (`streamed_words.py`).
+each with a lag from the profile (`StreamedWords`).
 """
+
+# Three events commit audio: the client's commit, the end of speech, and the idle timeout. Each
+# leads to `_commit`, which makes the item and plans `committed`, the item's events, and the
+# transcript.
+#
+# The id of an item is known before the item: `speech_started`, the first delta of a streamed
+# transcript, or the timeout announce it (`_announced_item_id`), and the next commit uses it.
+#
+# A response may be done while a listener still plays it. Speech until `_played_ns` therefore counts
+# as speech during a reply, and the silence of the idle timeout begins there.
 
 from __future__ import annotations
 
@@ -109,6 +119,7 @@ class StreamedWords:
                 return
             text = _invented(self.count + 1) if self._texts is None else self._texts[self.count]
             self.count += 1
+            # The word ends within this audio, at the same share of its bytes and of its duration.
             share = (word_tick - start.tick) / (end.tick - start.tick)
             before_ns = (end.tick - word_tick) / TICKS_PER_MS * NS_PER_MS
             yield SpokenWord(text, start.byte + round(share * len(audio)), at_ns - round(before_ns))
@@ -166,6 +177,8 @@ class SimulatedAsr:
             else text
         )
 
+    # A word is wrong if it makes the whole number of wrong words larger: a rate of 0.1 gives the
+    # words 10, 20, and so on.
     def _understood(self, word: str) -> str:
         before = self._words
         self._words = self._words + 1
@@ -484,6 +497,7 @@ class CallerTurns:
             streamed = self._streamed
             self._streamed = None
             self._deltas = []
+            # Audio without a word that ended in it has the transcript of any other segment.
             streamed = streamed if streamed is not None and streamed.transcript else None
             transcript = streamed.transcript if streamed else self._asr.transcribe(audio_ms)
             left = streamed.unspoken if streamed else None

@@ -1,12 +1,12 @@
 """Random delays, from distributions that a profile gives in milliseconds. Each distribution has a
 class and keys.
 
-450                                                  constant {p50: 450, p95: 900}
-log-normal, by median and 95th percentile {p50: 450, p95: 900, p99: 1500}                      the
-same up to p95, with another tail beyond it {mean: 500, shape: 4}
-gamma, by mean and shape {quantiles: [300, 420, 450, 700, 2600]}              measured: values at
-equal shares, with linear interpolation {mixture: [{share: 0.98, p50: 450, p95: 900}, {share: 0.02,
-p50: 4000, p95: 6000}]}
+    450                                  constant
+    {p50: 450, p95: 900}                 log-normal, by its median and 95th percentile
+    {p50: 450, p95: 900, p99: 1500}      the same up to p95, with another tail beyond it
+    {mean: 500, shape: 4}                gamma, by its mean and shape
+    {quantiles: [300, 420, 450, 2600]}   measured values at equal shares, interpolated linearly
+    {mixture: [{share: 0.98, p50: 450, p95: 900}, {share: 0.02, p50: 4000, p95: 6000}]}
 
 `DelayDrift` multiplies the delays of responses by a slowly varying factor.
 """
@@ -62,6 +62,7 @@ class Delay(ABC):
         """Return the median, in ms. It is estimated from random delays, with a standard error of
         about 1 %.
         """
+        # A fixed seed: the same profile has the same median in each process.
         rng = np.random.default_rng(0)
         return float(np.median([self.draw_ms(rng) for _ in range(MEDIAN_DRAWS)]))
 
@@ -92,6 +93,8 @@ class LogNormal(Delay):
     def draw_ms(self, rng: np.random.Generator) -> float:
         normal = rng.standard_normal()
         sigma = math.log(self.p95_ms / self.p50_ms) / NORMAL_P95
+        # Both pieces use the same normal number, so a profile with p99 draws what one without p99
+        # draws.
         if self.p99_ms is None or normal <= NORMAL_P95:
             return self.p50_ms * math.exp(sigma * normal)
         tail_sigma = math.log(self.p99_ms / self.p95_ms) / (NORMAL_P99 - NORMAL_P95)
@@ -152,6 +155,7 @@ class Mixture(Delay):
     parts: tuple[tuple[float, Delay], ...]
 
     def draw_ms(self, rng: np.random.Generator) -> float:
+        # One number selects the part, and further ones are drawn only by this part.
         remaining = rng.random() * sum(share for share, _ in self.parts)
         for share, delay in self.parts[:-1]:
             remaining -= share
@@ -271,6 +275,7 @@ class DelayDrift:
         """
         rates, phases = self._waves
         waves = np.cos(rates * (at_ns / NS_PER_S) + phases)
+        # A cosine with a random phase has the variance 1/2, so the sum has the variance 1.
         return float(np.exp(self.sd * np.sqrt(2 / WAVES) * waves.sum()))
 
     @cached_property
@@ -278,6 +283,7 @@ class DelayDrift:
         """The angular frequencies in radians per second, and the phases."""
         rng = np.random.default_rng(self.seed)
         shares = (np.arange(WAVES) + rng.random(WAVES)) / WAVES
+        # The quantile function of the Cauchy distribution, at one random share of each interval.
         return np.tan(np.pi * (shares - 0.5)) / self.time_constant_s, rng.uniform(
             0, 2 * np.pi, WAVES
         )

@@ -6,6 +6,19 @@ several workers do not mix, but a later line may describe an earlier event. If a
 killed, the last line may be incomplete. `read_truth` omits such a line.
 """
 
+# The log is the truth that the load generator's values are compared with, so it states what this
+# process did and not what it planned: `due_ns` is the plan, `send_start_ns` and `send_end_ns`
+# enclose the call that passed the bytes to the kernel. Their distance from `due_ns` is the
+# lateness. A log whose p99 of lateness is above `LATE_MS` is no reference, because the plan then
+# says nothing about the wire.
+#
+# All instants are on CLOCK_MONOTONIC, which processes of one machine share. Byte positions count
+# the audio of a session, so a reader can find the end of the caller's speech in what the client
+# sent.
+#
+# Lines are collected and written in blocks. A write for each delta would make the deltas late that
+# the log is about.
+
 from __future__ import annotations
 
 import os
@@ -136,6 +149,8 @@ class GroundTruthLog:
                 path,
                 "wb",
                 buffering=0,
+                # Workers write to one file. With O_APPEND, the kernel puts each block at the end as
+                # a whole.
                 opener=lambda name, flags: os.open(name, flags | os.O_APPEND, 0o666),
             )
         except OSError as error:
@@ -268,6 +283,8 @@ WARN_MS = 5.0
 simulated delays of 100 ms and more tolerate more lateness."""
 
 
+# Fixed steps instead of stored values: a run has millions of events, and the merge of workers is a
+# sum.
 class LatenessCounts:
     """A histogram of the lateness of all sent events, in steps of 0.1 ms.
 

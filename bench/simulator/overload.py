@@ -7,6 +7,14 @@ served, or when no more responses than the capacity are in progress. From then o
 known length begins, in which delays are still longer.
 """
 
+# `_ends_ns` has the planned ends of all responses in progress, so whether the service is full
+# follows from the instant alone, without timers. `_over_ns` is the end of the last overload, or of
+# the current one as far as it is known: each further request above the capacity moves it later.
+# Delays are longer until it, and then recover.
+#
+# A period of overload is reported late, because it is only certain that it has ended when the
+# recovery is over and a new overload begins, or when the simulator stops.
+
 from __future__ import annotations
 
 import heapq
@@ -108,6 +116,8 @@ class OverloadedSlots(ResponseSlots):
             return
         super().occupy(until_ns)
         heapq.heappush(self._ends_ns, until_ns)
+        # Without a queue, responses above the capacity run at the same time. The overload is over
+        # when as many have ended as there are too many.
         excess = len(self._ends_ns) - self._count
         if excess > 0 and self._rules.above != "queue":
             self._over_ns = max(self._over_ns, heapq.nsmallest(excess, self._ends_ns)[-1])

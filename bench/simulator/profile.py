@@ -4,6 +4,12 @@ service.
 Delays have distributions (`delay.py`). They are drawn from a generator with a seed per session.
 """
 
+# A key is declared once, with its validator, its note, and its default. Reading, the located
+# errors, the JSON schema, and the table of the documentation follow from the declaration.
+#
+# A file has only what differs from `profiles/quiet.yaml`. Nested tables are replaced as a whole,
+# except the delays, of which each has its own default.
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,6 +56,8 @@ SESSION_CAP_S = 3600.0
 MAX_CALLS = 20  # per response
 
 
+# A share that is not set draws nothing, so a key that is added to the simulator changes no number
+# of the profiles without it.
 def is_drawn(share: float, rng: np.random.Generator) -> bool:
     """Return True with probability `share`. If `share` is 0 or 1, no random number is drawn."""
     return share == 1 or (share > 0 and bool(rng.random() < share))
@@ -269,8 +277,8 @@ class AgentSettings:
 
 @dataclass(frozen=True)
 class PacketPathSettings:
-    """Properties of the network path of telephone calls (RTP). `telephone/packet_path.py`
-    describes the delays.
+    """Properties of the network path of telephone calls (RTP), of which `PacketPath` describes the
+    delays.
     """
 
     loss: float = field_key(SHARE, "Share of the packets that are dropped, in each direction.", 0.0)
@@ -539,6 +547,7 @@ class Profile:
         if capacity is not None:
             changed = replace(changed, slowdown=Slowdown(capacity, SLOWER_PER_SESSION))
         if ttfa_p50_ms is not None:
+            # The option of the command moves one delay, and keeps its shape.
             first_audio = self.delays.first_audio.with_median(ttfa_p50_ms)
             changed = replace(changed, delays=replace(changed.delays, first_audio=first_audio))
         return changed if speed is None else replace(changed, generation_speed=speed)

@@ -40,6 +40,8 @@ class MinuteQuota:
         self.limit = limit
         self._full_at_ns = 0
 
+    # A full bucket holds a minute of units. So `units` are there if the time until it is full,
+    # together with their own, is at most a minute.
     def wait_ns(self, units: int, at_ns: int) -> int:
         """Return the time until `units` are available. More units than the limit are available
         when it is full.
@@ -95,6 +97,7 @@ class ServiceQuota:
         return the error.
         """
         requested = {"requests": 1, "tokens": input_tokens}
+        # All quotas are asked before one of them is used, so that a refusal costs nothing.
         for name, allowance in self._of_responses.items():
             wait_ns = allowance.wait_ns(requested[name], at_ns)
             if wait_ns:

@@ -126,6 +126,9 @@ def fitting_tokens(tokens: int) -> int:
     """Return the shortest length, in audio tokens, that is at least `tokens` and a sum of the
     service's block sizes.
     """
+    # A length is the first blocks, any number of usual ones, and a last one. The three sizes of the
+    # last block reach the remainders 0, 1, and 2 of a usual block of five tokens. Other lengths
+    # need one or two tokens of silence.
     head = sum(FIRST_TOKENS)
     tokens = max(tokens, head + LAST_TOKENS[0])
     over = (tokens - head) % BLOCK_TOKENS
@@ -148,6 +151,7 @@ def _split(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple
     start = 0
     for tokens in sizes:
         piece = audio[start : start + tokens * TOKEN_MS * format.bytes_per_s // 1000]
+        # Only the block with the first audible sample has its place.
         offset = -1 if audible is None else audible - start
         encoded = b'"' + base64.b64encode(piece) + b'"'
         blocks.append(

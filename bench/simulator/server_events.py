@@ -164,6 +164,7 @@ def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
     return msgspec.json.encode({"type": event_type, "event_id": event_id, **fields})
 
 
+# The ids and the family are the simulator's own, so they need no escapes. Only the payload may.
 class DeltaTemplate:
     """A template for the deltas of one event family and content part. `render` inserts the event
     id and the payload.
@@ -206,6 +207,11 @@ class PlannedSeries:
     dropped: bool = False
 
 
+# The heap has one entry for each series: its next step. Ties are decided by the number of the
+# series, so functions are never compared, and the order is that in which the series were planned.
+#
+# A step renders its event when it is sent. So an event has what was sent before it, a cancellation
+# can drop the rest of a series at any time, and no event is made for a client that has gone.
 class Outbox:
     """The planned events of one session. `obfuscated`: True if text deltas are padded."""
 

@@ -2,6 +2,14 @@
 handles. Pure.
 """
 
+# The connection calls `open` once, then `receive_text` or `receive_binary` for each message and
+# `due` when `next_due_ns` is reached, and `end` once. Besides them, only faults (`end_response`)
+# and the maximum duration (`expiry`) act on a session.
+#
+# A service with events of the Realtime API's form (`type`, `event_id`, an `error` for what is
+# wrong) implements `_handle`. The others override `receive`, because their messages are named or
+# refused in another way. `ClosingSession` is for services whose error is the end of the session.
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -219,6 +227,7 @@ class ClientEvent(NamedTuple, Generic[SessionT]):
 
     def handled(self, session: SessionT, event: Json, at_ns: int) -> ReceiptFields:
         """Check an event and call its handler. Raise RejectedError if the event is invalid."""
+        # Validators add to this list the parameters that they accept without an effect.
         noted: list[str] = []
         fields = self.form.read(checks.EventValue("", event, noted))
         receipt = self.handler(session, fields, at_ns) or {}

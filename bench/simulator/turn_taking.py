@@ -12,6 +12,21 @@ The delays of each reply are multiplied by `TurnTaking.slowness`. The rules are 
 them.
 """
 
+# A sound of the caller passes these decisions, each at most once:
+#
+# before it begins    is it ignored if it stays short? Only during a reply
+# it is speech        it interrupts a reply, or else: will the service cut in?
+# it ends             is it answered, and how slowly?
+#
+# After a cut-in the caller still speaks. The rest of the speech counts as speech during a reply,
+# even if the reply has not begun (`_is_cut`), so it interrupts the reply to its first part.
+#
+# A reply that is interrupted stops at a future instant (`_stop_ns`). The next reply is prepared
+# from there on, since one voice cannot do both.
+#
+# Positions in the audio become instants by the audio clock: it counts received audio, whose end has
+# just arrived at `at_ns`.
+
 from __future__ import annotations
 
 import math
@@ -71,6 +86,7 @@ class TurnTaking:
         self._rng = rng
         self._servers = servers
         self.audio = InputAudio(profile.vad.min_speech_ms)
+        # Log-normal with the median 1, so `session_sd` does not move the median of all sessions.
         self._own_factor = (
             math.exp(profile.session_sd * rng.standard_normal()) if profile.session_sd else 1.0
         )
@@ -162,6 +178,7 @@ class TurnTaking:
     ) -> CallerSpeech:
         from_ns = at_ns - (self.audio.clock_ms - edge.begin_ms) * NS_PER_MS
         if is_during_reply:
+            # The service does not cut in on a caller who interrupts it.
             self.audio.cut_in_ms = None
             if self._rules.yield_ms is None:
                 stop_ns = at_ns + self._profile.delays.speech_started.draw_ns(self._rng)

@@ -1,5 +1,10 @@
 """The items that clients describe, with their tokens. An invalid item raises RejectedError."""
 
+# The forms of items are tables by dialect and role, because the services differ there: GA names
+# parts of the assistant differently from preview, and only GA has images. A key that an official
+# SDK sends for all kinds of items is accepted everywhere and ignored; any other key is an error, as
+# at the services.
+
 from __future__ import annotations
 
 import binascii

@@ -29,6 +29,7 @@ from bench.wire.audio import AudioFormat, Samples
 FRAME_MS = 10
 ONSET_FRAMES = 3
 SOUND_GAP_MS = 200  # silence that ends a sound which is too short to be speech
+# The scale of the threshold is an assumption: the services document its range, and no levels.
 QUIETEST_DBFS = -62.0
 DBFS_PER_THRESHOLD = 40.0
 FULL_SCALE = 32_768
@@ -88,6 +89,14 @@ class SpeechEdge(NamedTuple):
     is_cut_in: bool = False
 
 
+# The frames pass four states:
+#
+# silence ──ONSET_FRAMES active──▶ sound ──min_speech_ms──▶ speech ──silence_ms──▶ silence
+#                                   └──SOUND_GAP_MS without an active frame──▶ silence, ignored
+#
+# `_begin` is None in silence, and `_speaking` is True in speech. A frame may span two appends, so
+# the rest of an append waits in `_rest`; it has the format in which it arrived, and is dropped if
+# that changes.
 class InputAudio:
     """The input audio of one session.
 

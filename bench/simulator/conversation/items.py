@@ -117,6 +117,9 @@ def user_audio_tokens(audio_ms: float) -> int:
     return -int(-audio_ms // USER_AUDIO_TOKEN_MS)
 
 
+# The order of items is that of `conversation.item` events. Items of responses and of speech get
+# their place when they are announced, so their ids are reserved first: a client that guesses an id
+# gets an error.
 class Conversation:
     """The items in their order. Methods raise RejectedError for unknown ids."""
 
@@ -267,6 +270,9 @@ class ContextExceededError(Exception):
 ReadPart = tuple[object, TokenCounts]
 
 
+# A cache of prompts compares beginnings. A part is compared by its identity and its tokens: an item
+# that was truncated has other tokens, and an inserted or deleted one shifts those after it, so the
+# equal beginning ends there.
 class ModelHistory:
     """The conversation as responses read it.
 
@@ -303,6 +309,8 @@ class ModelHistory:
             return items
         if truncation == "disabled":
             raise ContextExceededError(tokens, limit_tokens)
+        # Below the limit by a ratio, so that not each further response truncates, and empties the
+        # cache.
         while tokens > setting.get("retention_ratio", 1.0) * limit_tokens and len(items) > 1:
             oldest = items.pop(0)
             oldest.left_out = True

@@ -9,6 +9,19 @@ session, the response and the fault. So it depends neither on time nor on the ra
 profile.
 """
 
+# Faults are a filter between the outbox and the connection. `actions` turns each due event into
+# zero, one, or several actions, lazily: the connection takes one, executes it, and asks for the
+# next. So a stall or the end of a response takes effect between two actions, and what is not taken
+# yet stays in `_actions` for the next call.
+#
+# Several faults may meet at one event. Those before the event (an error, a stall) come first, in
+# the order of the profile, and then the event passes all that change it. Faults of a whole response
+# (`burst`, `no_audio`, `endless`) are a state of `_FaultyResponse`, through which each of its
+# events passes.
+#
+# A place is named by the profile, and the table `places` of the session says which event it is. A
+# service without an event refuses the fault by its `lacks`, so no fault is silently ignored.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -442,6 +455,7 @@ class FaultInjector:
     def _selects(self, number: int, fault: Fault, now_ns: int, utterance: int | None) -> bool:
         response = self._response_of(fault.at, utterance)
         times = self._injections.get((number, response), 0)
+        # A fault that has begun goes on for `count` events, whatever its other conditions say.
         if times:
             return times < fault.count
         if not fault.during_s.holds((now_ns - self._started_ns) / NS_PER_S):
@@ -452,6 +466,8 @@ class FaultInjector:
             tokens = self._response.context_tokens if self._response and utterance is None else -1
             if not fault.context_tokens.holds(tokens):
                 return False
+        # A generator for each fault and response: the decision does not depend on how many others
+        # were made before it.
         return fault.share == 1 or self._rng(number, response).random() < fault.share
 
     def _response_of(self, place: str, utterance: int | None) -> int:
@@ -462,6 +478,7 @@ class FaultInjector:
             return FIRST_UTTERANCE + utterance
         if place not in OF_RESPONSES:
             return 0
+        # Input and speech precede `response.created`, so they belong to the next response.
         return self._responses + (place in ("input", "speech"))
 
 
@@ -582,6 +599,7 @@ class _FaultyResponse:
             yield EndResponse(self.id, fault.kind, {"type": "failed", "error": error})
         if "endless" in kinds:
             self._over = True
+            # The same event again and again, until the connection ends.
             while True:
                 yield StallConnection(ENDLESS_PERIOD_NS)
                 yield DeliverEvent(event)

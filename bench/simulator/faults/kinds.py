@@ -9,6 +9,15 @@
 from it.
 """
 
+# `KINDS` is the only list of faults: the options of the command, the keys of a profile, the schema,
+# and the tables of the documentation are made from it. A row states where a kind may occur and
+# which keys it has. What it does is in `injection` (connections, events) and in the services
+# (calls).
+#
+# The conditions of a fault are independent filters, which all have to hold: the place, the session,
+# the response, its input tokens, the time, and the share. They are counted from 1 in the order of
+# the server, so `sessions: 2-` spares the first client of a test.
+
 from __future__ import annotations
 
 import re

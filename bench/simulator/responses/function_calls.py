@@ -8,6 +8,13 @@ Arguments are generated from the function's JSON Schema (README.md, "Function ca
 schema may have any content. For unsupported parts the generated value is null.
 """
 
+# Arguments come from the schema of a client, which is untrusted: it may refer to itself, nest
+# deeply, or demand huge arrays. `MAX_DEPTH` and `MAX_VALUES` bound the time of a response; beyond
+# them, values are null.
+#
+# Only required properties get a value. Constants and examples of the schema come first, so a script
+# can determine the arguments.
+
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
@@ -235,6 +242,8 @@ def _rounds(read: Sequence[ConversationItem]) -> int | None:
     """
     calling = set[str]()
     following = None
+    # From the latest item back to the caller's last turn: each response that called something
+    # counts as a round, and an answer in between means that the turn is over.
     for item in reversed([item for item in read if not item.filler]):
         kind = item.body["type"]
         role = item.body.get("role")

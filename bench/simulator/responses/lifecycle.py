@@ -207,6 +207,9 @@ class ActiveResponse:
         }
 
 
+# `compose` decides everything about a response at once: what it reads, what it calls, when each
+# event is due. Later, only an early end changes it. Its random numbers are drawn in a fixed order;
+# a new draw belongs at the end of it, or the values of every seed change.
 class Composer:
     """The composer of the responses of one session."""
 
@@ -244,6 +247,9 @@ class Composer:
         preface = ContextPrefix(output.instructions, tools.written)
         own_input = settings.get("input")
         items: Sequence[ConversationItem] = ()
+        # Two causes make a response fail at its start: a context that is too long, and a quota.
+        # Both are reported by response.done and not by an error event, since the request itself was
+        # valid.
         failure: Json | None = None
         try:
             if own_input is None:
@@ -337,6 +343,11 @@ filler is sent only if no other response follows within this delay."""
 RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}
 
 
+# `_active` is the last in-band response, also when it is done. `_answers` has the series of each
+# response that is not done, so that an early end can drop what remains.
+#
+# An early end has two halves: at once, the series is dropped, and no delta follows; after the delay
+# `cancelled`, the open items are closed and response.done is sent.
 class ResponseManager:
     """The responses of one session while they run. `when_done` is called at the end of each
     in-band response.

@@ -8,6 +8,13 @@ result. The order of the events is that of OpenAI's guide "Realtime with tools";
 leaves it open (a response ends before the execution of its calls), it is that of field reports.
 """
 
+# The states of a list: declared, in progress, completed or failed. A call of a tool is an item of
+# its response until its arguments are complete. Then the response is done, and the call goes on
+# alone: it waits for an approval, runs, and ends, each with events that name the item only.
+#
+# A server that is declared again with other settings is listed again. Calls that run are not
+# affected.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

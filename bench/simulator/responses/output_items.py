@@ -5,6 +5,15 @@ the service. An event is rendered at its due instant, and its effects begin then
 an item is known at any time, and the item can be closed at any time.
 """
 
+# An item is announced, grows by deltas, and is closed by a fixed series of events. `closing` may be
+# asked at any time: at the planned end, after a cancellation, or never if the item was not
+# announced. It closes what was sent so far, because `_words` and `_spoken` grow only when a delta
+# is rendered.
+#
+# In band, the item is a part of the conversation from its announcement on, without content. The
+# content is stored with `content_part.done`, so a truncate in between finds what a listener could
+# have heard.
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod

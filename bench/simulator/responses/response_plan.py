@@ -61,6 +61,7 @@ def audio_schedule(
     audio = []
     due_ns = float(first_ns)
     for index, block in enumerate(reply.blocks["pcm16"]):
+        # A block is due when all of its audio exists, counted from the first block.
         due_ns += block.audio_ms * NS_PER_MS / profile.generation_speed if index else 0
         audio.append(PlannedDelta(int(due_ns), True))
     lead = min(len(reply.tokens), int(rng.integers(*profile.transcript_lead_deltas, endpoint=True)))
@@ -300,6 +301,8 @@ class Planner:
 AUDIO_ANSWER_TEXT_TOKENS = 12
 
 
+# The limit is applied to the finished plan, and not while it is made, so that a limit changes no
+# random number and no instant before the cut.
 def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponsePlan:
     """Return the plan up to the last token within the limit `cap`. This token may be within a
     block.

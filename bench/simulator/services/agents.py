@@ -58,6 +58,9 @@ class AgentInput(NamedTuple):
     opens: bool = False
 
 
+# One class for each protocol of agents: how a call starts, how audio and keys arrive, and how
+# audio, marks, and clearing are written. The decoders are not those of the client, which are tested
+# against these.
 class AgentWire(ABC):
     """The protocol of one call.
 
@@ -264,6 +267,14 @@ def audible_ns(frames: Sequence[AgentFrame]) -> tuple[int, int]:
     return audible[0] * FRAME_MS * NS_PER_MS, (audible[-1] + 1) * FRAME_MS * NS_PER_MS
 
 
+# An agent is heard and not read: it has audio in both directions and no events about turns, so all
+# that a client learns is in the sound. `_frames` is what it will say; a series of the outbox takes
+# one frame every 20 ms of speech while there is something to say, or for ever with background
+# noise.
+#
+# Where the line can discard audio (`clears`), the agent sends faster than real time, as real ones
+# do, and clears on an interruption. Where it cannot, audio that was sent is heard, so it sends in
+# real time.
 class AgentBehaviour(SimulatedSession):
     def __init__(self, wire: AgentWire, parts: SessionParts) -> None:
         self.ids = parts.ids

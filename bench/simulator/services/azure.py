@@ -52,6 +52,8 @@ AZURE_GA = WireDialect(
 """The dialect of GA. The name of a transcription model is that of a deployment."""
 
 
+# GA has no version in its address and the preview needs one, so either mistake is an answer of its
+# own.
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | RefusedUpgrade | None:
     version = request.query.get("api-version")
     if request.path == PREVIEW_PATH:

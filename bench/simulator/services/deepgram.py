@@ -9,6 +9,14 @@ In the ground-truth log the agent's audio is `audio.delta`. The first one of a r
 which the caller's speech ended (`speech_at_byte`). Replies are numbered, as `reply-1`.
 """
 
+# Text messages are JSON with a `type`, and audio is in binary messages in both directions.
+# `Settings` comes first and once. Each wrong message is answered by an `Error` that ends the
+# session, so handlers raise RefusedError and leave the state as it is.
+#
+# One reply is in progress at most (`_reply`), and until `_played_ns` a listener still plays it. An
+# interruption is reported at once, and the rest of the reply is dropped a little later: clients of
+# the service have to discard audio that is already on its way, and this tests that they do.
+
 from __future__ import annotations
 
 import base64
@@ -157,6 +165,7 @@ class DeepgramBehaviour(ClosingSession):
                 self._plan(at_ns, event)
                 was_open = call_id in self._open_calls
                 self._open_calls.discard(call_id)
+                # The agent speaks when the last open call has its result.
                 if was_open and not self._open_calls and self._reply is None:
                     self._plan_reply(at_ns, {})
                 return {"call": call_id}

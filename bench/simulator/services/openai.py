@@ -116,6 +116,7 @@ def _unanswered(settings: InputSettings) -> InputSettings:
     return replace(settings, detection=silent)
 
 
+# The check needs the merged session, because the model and the detection may come in two updates.
 def _without_detection(merged: Json, requested: Json) -> Json:
     """Switch off turn detection if the transcription model does not support it.
 

@@ -22,6 +22,8 @@ from bench.simulator.services.telephone import line as telephone
 from bench.simulator.services.webrtc import line as webrtc
 from bench.simulator.serving.service import SimulatedService
 
+# The first service that answers a path serves it, so those that share `/v1/realtime` and are
+# recognized by a parameter come before OpenAI, which takes what is left.
 SERVICES: Sequence[SimulatedService] = (
     webrtc.SERVICE,
     azure.SERVICE,

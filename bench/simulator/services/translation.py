@@ -11,6 +11,13 @@ the segment, or after the translation before it. The ground-truth log has the en
 (`speech_at_byte`) in the first delta of its translation.
 """
 
+# An interpreter is duplex too: input is its clock, and output never stops, as at GPT-Live. It has
+# no replies to the caller's turns. A segment is closed by a pause or by its length, and its
+# translation is queued in slices (`_planned`); `_free` is the slice after the queue, so
+# translations never overlap and a long one delays the next.
+#
+# `session.close` sends the queue at once, because no further audio will make time pass.
+
 from __future__ import annotations
 
 from collections import deque

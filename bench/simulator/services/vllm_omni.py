@@ -120,6 +120,8 @@ def vllm_omni_form(dialect: WireDialect) -> SessionForm:
     return replace(ga, opened=_session, table=table, type=None, settled=_settled)
 
 
+# Until the first update there is no session, so nothing is greeted. That update opens it, and is
+# answered by session.created and session.updated.
 class VllmOmniSession(Behaviour):
     """A session that its first `session.update` opens."""
 

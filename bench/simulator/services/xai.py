@@ -51,6 +51,8 @@ def xai_form(dialect: WireDialect) -> SessionForm:
     )
 
 
+# `_risen` and `_sunk` are inverse: the form shows two settings at the top, and all code that reads
+# a session finds them where GA has them.
 def _risen(session: Json) -> Json:
     input_settings = dict(session["audio"]["input"])
     output_settings = dict(session["audio"]["output"])

@@ -16,6 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from bench.base.clock import utc_ns
 from bench.base.units import NS_PER_S
 
+# The authority is made at each start, so a certificate that a client trusts by mistake ends by
+# itself.
 LIFE = timedelta(days=30)
 NAMES = (
     x509.DNSName("localhost"),

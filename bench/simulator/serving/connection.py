@@ -7,6 +7,19 @@ The connection itself adds the frame header to an event. It does not use the pro
 that, because the object copies more data than a delta needs.
 """
 
+# A connection passes these states:
+#
+# accepted ─▶ first bytes ─▶ upgrade ─▶ session ─▶ closing ─▶ closed
+#                  └─▶ a receiver of another protocol (SIP, offers of WebRTC, HTTP/2)
+#
+# A fault may stall it in any of them (`_stalled`): nothing is read or sent then, and what has to
+# follow (`go_on`) is called after the stall. All timers are in `_timers`, so the end cancels all of
+# them.
+#
+# The library's protocol object parses frames and answers control frames. The instants are taken
+# here, as close as possible to the kernel: a message has the timestamp of its last segment, and an
+# event the clock directly before and after the write.
+
 from __future__ import annotations
 
 import asyncio
@@ -419,6 +432,8 @@ def grouped_writes(events: Iterable[OutgoingEvent], size: int) -> Iterator[Seque
 
     The next event is requested only after the previous events were written.
     """
+    # Events that are due together share a segment, as those of a service that writes several at
+    # once do.
     group: list[OutgoingEvent] = []
     for event in events:
         if group and group[-1].due_ns != event.due_ns:

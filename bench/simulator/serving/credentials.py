@@ -84,6 +84,9 @@ class Authenticator:
         return self.key is not None or self.tokens is not None
 
 
+# The services accept a key in one of several places, and a client must find each of them here:
+# headers such as `api-key`, a parameter of the query, or a bearer token. An access token of Entra
+# ID is only a bearer token.
 def check_credentials(
     authenticator: Authenticator, headers: Mapping[str, str], in_query: Sequence[str], now_s: float
 ) -> tuple[RefusedUpgrade | None, int | None]:

@@ -56,6 +56,10 @@ def admit(
     answers = (
         (service, answer) for service in services if (answer := service.answer(request)) is not None
     )
+    # The order of the answers is that of the services: an injected refusal replaces all others,
+    # then the path decides, then the number of headers, the credentials, and at last what the
+    # path's own service says. A service that refuses after the upgrade (`bad_key`) accepts first,
+    # and complains then.
     service, answer = next(answers, (None, refusals.NO_SUCH_PATH))
     known = service or SimulatedService()
     injected = fault(known.refusal_form, known.lacks)

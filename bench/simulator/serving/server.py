@@ -88,6 +88,10 @@ class ServerWorker:
         return [seed, session] if self.count == 1 else [seed, self.number, session]
 
 
+# It owns what all sessions share: the quotas, the slots of responses, the log, and the random
+# seeds. A session is numbered when it opens and a connection when it is accepted. Both numbers seed
+# generators, so a client that is refused shifts the faults of later connections, and not their
+# sessions' delays.
 class Server:
     def __init__(
         self,
@@ -385,6 +389,9 @@ class MicrosecondSelector(selectors.DefaultSelector):
 Who = TypeVar("Who")
 
 
+# A heap cannot change an entry. A sender that is planned again gets a further entry, and the old
+# one is recognized by its instant when it comes up (lazy deletion). Therefore `pop` may find
+# nothing.
 class Timetable(Generic[Who]):
     """The next due instant of each sender that has one. Pure."""
 
@@ -424,6 +431,7 @@ class Timetable(Generic[Who]):
                 yield sender
 
 
+# While senders run, they plan themselves again; the timer is set once, after the last of them.
 class SenderTimer:
     """The timer on `loop` that wakes the senders of a timetable."""
 

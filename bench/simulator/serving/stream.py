@@ -6,6 +6,16 @@ time when a write reaches the kernel. For the same reason, TLS runs in memory (s
 SSLSocket has no `recvmsg`.
 """
 
+# `recvmsg` gives the kernel's timestamp of the last segment of a read. A read that is smaller than
+# its buffer has emptied the socket, so all bytes of the next one arrived after it began
+# (`_emptied_ns`): this is the span of an arrival.
+#
+# A write goes to the kernel at once. Only what the kernel does not take waits in `_backlog`, and
+# leaves when the socket is writable; then the instant of the end of the write is unknown (`False`).
+#
+# A fault must look on the wire as the real failure does: a reset is a RST and not a FIN, which
+# needs SO_LINGER with a timeout of 0; a TLS alert is sent in the clear, before any handshake.
+
 from __future__ import annotations
 
 import asyncio

@@ -45,6 +45,8 @@ class TokenAnswer(NamedTuple):
     delay_s: float = 0.0
 
 
+# The library asks it as it asks the endpoint of a managed identity, by IDENTITY_ENDPOINT and
+# IDENTITY_HEADER, so a client needs no change of its code to get tokens that expire after seconds.
 class IdentityEndpoint:
     """The responses of the identity endpoint to token requests. Pure: the caller passes the time
     in seconds.

@@ -5,6 +5,14 @@ null is the same as a missing key, because some clients send null for all keys t
 exception is a key with `OrNull`, for which null has a meaning.
 """
 
+# The validators are those of the files of rtbench, with other errors: a value that is wrong in a
+# client event becomes a RejectedError with the code, text, and `param` of the services. So one
+# declaration checks a key, names its path, and documents it.
+#
+# Four kinds of keys have no effect: `IGNORED` (none at the service either), `NOT_SIMULATED` (the
+# log names it, so that a user learns what the simulator cannot show), `UNKNOWN` (the service
+# refuses it), and null, which is a missing key.
+
 from __future__ import annotations
 
 import re

@@ -2,7 +2,7 @@
 output.
 
 A session form defines the initial session of a service, the settings that a client may change, and
-the meaning of these settings. Other modules of this package contain the forms of the services.
+the meaning of these settings. `bench.simulator.services` contains the forms.
 """
 
 from __future__ import annotations

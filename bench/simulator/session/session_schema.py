@@ -1,5 +1,12 @@
 """The settings of a session and of a response.create in preview and in GA, including tools."""
 
+# The tables are what the services document and their SDKs declare; a key that neither names is
+# refused. A table of another service is made from these by replacing keys
+# (`bench.simulator.services`), so a difference between two services is a line there.
+#
+# `turn_detection` shows the defaults of its type in the session object. A key of the other type is
+# `UNKNOWN` in it, such as `eagerness` in `server_vad`.
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -10,6 +10,20 @@ The ground-truth log has names of its own for the parts of a reply: `audio.delta
 (`speech_at_byte`). Replies are numbered, as `reply-1`.
 """
 
+# A session is not set up, waits for a history, or listens; then at most one reply is in progress.
+# Its states are two booleans and a list: `_is_replying` from its plan to `turnComplete`,
+# `_is_generating` from its first message to `generationComplete`, and `_series`, what can still be
+# dropped of it.
+#
+# `turnComplete` waits until a listener has played the reply. Until then the caller's speech
+# interrupts it, although nothing is generated any more (`generationComplete` of
+# `BidiGenerateContentServerContent` in Google's reference). Calls of functions that are open are
+# then cancelled.
+#
+# Every refusal is a close with a code and a reason: the service has no error message. So
+# `ClosedError` ends the session, whatever handler raises it, also one that runs later in the
+# outbox.
+
 from __future__ import annotations
 
 import base64
@@ -159,6 +173,7 @@ class GeminiBehaviour(ClosingSession):
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
         if self._is_closed:
             return {}
+        # The messages are a oneof of `BidiGenerateContentClientMessage`.
         if len(event) != 1:
             raise ClosedError(INVALID, BAD_ARGUMENT)
         name, value = next(iter(event.items()))
@@ -238,6 +253,8 @@ class GeminiBehaviour(ClosingSession):
     def _end_stream(self, _: Any, at_ns: int) -> ReceiptFields:
         """Add silence, which ends the speech in progress."""
         setup = self._known
+        # `audioStreamEnd` says that the microphone is off. Speech would never end, because only
+        # audio makes time pass; silence of the right length is what the detector needs.
         silence = bytes(
             int((self._audio.silence_ms + 100) * setup.input.format.bytes_per_s // 1000) // 2 * 2
         )
@@ -261,6 +278,7 @@ class GeminiBehaviour(ClosingSession):
                 raise ClosedError(INVALID, BAD_ARGUMENT)
             self._open_calls.discard(str(answer.get("id")))
             self._context["TEXT"] += text_tokens(str(answer["response"]))
+        # The last result of a turn continues it. Results of cancelled calls do not.
         if self._is_replying and not self._open_calls and not self._series:
             self._plan_reply(at_ns, {})
         return {"call": str(answers[0].get("id"))} if answers else {}

@@ -5,6 +5,11 @@ The fields are those of `LiveClientSetup` in google-genai. The service refuses a
 the connection.
 """
 
+# The service parses JSON into protocol buffers, so an unknown name is an error with its path, and
+# both spellings of a name are accepted (`mime_type`, `mimeType`). `SETUP` lists the fields of
+# google-genai's types; the values of most of them are not checked, since nothing depends on them
+# here.
+
 from __future__ import annotations
 
 import re

@@ -8,6 +8,14 @@ Realtime API (`bench.simulator.responses.function_calls`). Each event of the Res
 within a `response.event`.
 """
 
+# `BackendResponse` writes the events of one response, and `Backend` decides which response reads
+# what. Effects on the conversation happen when the event that shows them is rendered (`effect`), so
+# a response that ends early leaves only what was sent.
+#
+# A function call is pending from its item to its output. While one is pending no response can
+# start, since its input would lack the output. A task is `is_calling` from its call to the response
+# that continues it; one response continues all tasks that wait.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -457,6 +465,8 @@ class Backend:
         created_ns = min(end_ns, self._outbox.after(at_ns, profile.delays.response_created))
         pace = profile.functions.arguments_tokens_per_s if calls else profile.text_tokens_per_s
         written = len(reply.tokens) if reply else sum(len(call.tokens) for call in calls)
+        # The end is drawn, and the pace is given: what remains between the start and the text is
+        # reasoning.
         writing_ns = max(created_ns, end_ns - int(written / pace * NS_PER_S))
         thinking_s = (writing_ns - created_ns) / NS_PER_S if reasons(settings) else 0
         response = BackendResponse(

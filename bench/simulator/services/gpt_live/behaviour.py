@@ -9,6 +9,18 @@ delegated task have its id (`delegation`). Audio fixtures, triggers, Decisions a
 connections are not simulated.
 """
 
+# A full-duplex session has no turns and no responses of its own: input audio is its clock. Each
+# append may complete slices of 100 ms, and for each of them `_tick` plans one slice of output. So
+# the service speaks only while the client sends, as it hears only then, and delays count in audio
+# and not in real time.
+#
+# Speech of the caller stops the output at a slice (`_stop_ms`). Its end plans a reaction (`_turn`),
+# which begins with a later slice: an answer, or a task that is delegated to the client or to the
+# Responses backend. What is said then comes from whoever does the task, as commentary or as a text
+# of the backend.
+#
+# `session.closed` is the last event, and every event after `session.close` is ignored.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -205,6 +217,7 @@ class GptLiveBehaviour(SimulatedSession):
         assert self._input
         audio = event["audio"]
         start_byte = self._audio.end.byte
+        # Muted audio still makes time pass. Only what it says is not heard.
         if self._is_muted:
             silence = self._input.format.encode(
                 np.zeros(-(-len(audio) // self._input.format.sample_bytes), np.int16)

@@ -114,6 +114,7 @@ class OutputStream:
         self._planned.append(Utterance(kind, pieces, begin, delegation))
         self._planned.sort(key=lambda utterance: utterance.begin)
 
+    # The result of a task was asked for and is still true, so its answer survives an interruption.
     def stop(self) -> None:
         """Drop the rest of the current utterance, and planned utterances except greetings and
         the answers to tasks.

@@ -141,6 +141,8 @@ OFFERED = _started(
 the SDK)."""
 
 
+# Audio, voice, and history are fixed when the session starts, so their keys are unknown to an
+# update.
 def updated(session: Json, update: EventValue) -> Json:
     """Return the settings of a session after an update. Only settings of delegation can change.
     Raise RejectedError.

@@ -11,6 +11,14 @@ at which the caller's speech ended (`speech_at_byte`). Replies are numbered, as 
 `contentEnd.END_TURN` ends a reply.
 """
 
+# The client's events nest: a session has one prompt, and the prompt has blocks, which are open at
+# the same time: one of audio for the whole call, and short ones of text and results. Each must be
+# opened with its name before it is used. A violation is an exception that ends the session.
+#
+# The service's events nest as well: one completion, with a block for each text and each piece of
+# audio. A text comes twice: SPECULATIVE before its audio, as what will be said, and FINAL after it,
+# as what was said (AWS's "Handling output events").
+
 from __future__ import annotations
 
 import base64
@@ -261,6 +269,7 @@ class NovaBehaviour(ClosingSession):
         first_ns = start_ns + int(delay.draw_ns(self._rng) * slowness)
         self._replies += 1
         if not self._has_completion:
+            # One completion has all replies, until the client ends the prompt.
             self._has_completion = True
             self._plan(start_ns, "completionStart", {})
         if calls:
@@ -395,6 +404,7 @@ class NovaBehaviour(ClosingSession):
         self._outbox.plan([(due_ns, partial(self._used, side, speech, text))])
 
     def _used(self, side: str, speech: int, text: int, due_ns: int) -> OutgoingEvent:
+        # Each usage event has the tokens since the last one and those of the whole session.
         total = self._totals[side]
         total[0] += speech
         total[1] += text

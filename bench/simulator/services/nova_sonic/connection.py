@@ -59,6 +59,8 @@ class _Part(msgspec.Struct):
 _decode_part = msgspec.json.Decoder(_Part).decode
 
 
+# Several sessions may share a connection, each on a stream of its own. Frames are cut before h2
+# gets them only to take out one GOAWAY; everything else is h2's.
 class Http2Connection:
     """A connection of one client."""
 
@@ -207,6 +209,8 @@ class Http2Connection:
         self._on_end(self)
 
 
+# A session over an event stream is an `EventChannel` whose owner frames messages, checks each
+# signature against the one before, and respects the window of the client (RFC 9113 §5.2).
 class EventStreamSession:
     """One session: its stream, and its events."""
 
@@ -287,6 +291,8 @@ class EventStreamSession:
 
     def send_event(self, body: bytes, *, is_binary: bool) -> tuple[SendTime | None, int]:
         start_ns = monotonic_ns()
+        # The response's headers are an event of the behaviour, which therefore has a planned
+        # instant.
         if body.startswith(OPENED):
             own = {"content-type": MEDIA_TYPE, "x-amzn-requestid": self._id}
             headers = {":status": "200"} | own | self._connection.headers()

@@ -25,6 +25,9 @@ _AUTHORIZATION = re.compile(
 _DATE = b"\x05:date\x08"
 
 
+# It recomputes what the client must have signed: first the canonical request of Signature Version
+# 4, then for each message a string with the signature before. A message that is lost or changed
+# breaks all that follow, so one comparison per message proves the whole stream.
 class SignatureChain:
     """The signatures of one session. Each depends on the one before."""
 

@@ -103,6 +103,13 @@ class Line(Protocol):
         """Send further requests in a call."""
 
 
+# An agent is a behaviour (`AgentBehaviour`), which knows only audio, and this shell around it:
+# codec, RTP, SRTP, RTCP, the simulated path, and the faults of packets. `send_due` passes each due
+# frame through the faults, then into the path, and sends what leaves the path now.
+#
+# Frames are due by the clock of the behaviour, not one after the other, so a late loop sends
+# several at once and the stream stays in time. Timestamps follow the due instants too
+# (`_silent_ticks`).
 class TelephoneAgent:
     """The agent of one answered call."""
 
@@ -273,6 +280,7 @@ class TelephoneAgent:
                 self._sent_ticks += silent_ticks
             ticks = self._sender.codec.ticks(event.body)
             self._sent_ticks += ticks
+            # On hold and while a fault silences the agent, media time passes without packets.
             if event.due_ns < self._silent_until_ns or not self._media.sends:
                 self._sender.pause(ticks)
                 self._log(PathPacket(event.due_ns, event, b"", 0), SendTime(now_ns), None)

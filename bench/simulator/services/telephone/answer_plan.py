@@ -79,6 +79,9 @@ _HEADERS = {
 }
 
 
+# A nonce is valid for a number of requests whose counts increase (RFC 7616 §3.4, nc), so a recorded
+# answer cannot be used again. An answer that is right, but whose nonce is used up or unknown, is
+# asked for again with `stale=true` (§3.3): the caller then need not ask its user.
 class LoginCheck:
     """The nonces that the simulator gave out, and the highest count with which each was used."""
 

@@ -2,6 +2,19 @@
 machine. Pure.
 """
 
+# The call is a user agent server with a plan (`AnswerPlan`), whose steps are due after the INVITE:
+#
+# INVITE ─▶ 100, 180, 183 as planned ─▶ 2xx ─▶ ACK ─▶ planned requests ─▶ BYE of either side
+#              └─▶ CANCEL: 487      └─▶ refusal, ACK
+#
+# Before the ACK, the caller's address gets only what SIP requires, because only a caller that
+# really receives the answer knows its tag (README.md, "Callers whose address may be forged").
+# Therefore `acknowledged_ns` starts the planned requests and the agent, and a call without an ACK
+# ends silently.
+#
+# A caller that was challenged or refused may send INVITE again with the same Call-ID, so the state
+# before the answer is made anew by each INVITE that begins the call.
+
 from __future__ import annotations
 
 from collections import Counter
@@ -294,6 +307,8 @@ class CalledParty:
 
     def _schedule(self, plan: AnswerPlan, now_ns: int) -> None:
         body = self._answer if self.media is not None else b""
+        # A ring tone of the caller's own device follows 180, and audio of this side 183 with a
+        # description (RFC 3960 §3.2).
         provisional = (
             (plan.trying_ns, 100, b""),
             (plan.ringing_ns, 180, b""),
@@ -332,6 +347,8 @@ class CalledParty:
         self.code = self._plan.code
         self.answered_ns = now_ns
         leg.state = "confirmed"
+        # The INVITE had no offer: this side offers in the 2xx, and the ACK has the answer (RFC 3261
+        # §13.2.1).
         if leg.media is None:
             leg.offered_in_2xx = invite.request.cseq
         timer = leg.timer.answer(invite.request, self._plan.session_interval_s, now_ns)
@@ -371,6 +388,7 @@ class CalledParty:
     def _cancelled(self, transaction: ServerTransaction, now_ns: int) -> None:
         invite = self.transactions.invite_of(transaction.request)
         self._respond(transaction, 481 if invite is None else 200, now_ns)
+        # A CANCEL that comes after the final response changes nothing (RFC 3261 §9.2).
         if invite is not None and invite is self._invite and invite.code < 200:
             self._finish(487, now_ns)
 

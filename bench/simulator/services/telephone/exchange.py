@@ -2,6 +2,13 @@
 Pure.
 """
 
+# `_due` is a heap with lazy deletion: a call whose next instant becomes earlier gets a further
+# entry, and `_scheduled` has the valid one. After every contact with a call, `_touched` collects
+# its messages, its next instant, and whether it is over.
+#
+# Requests without a call get a response without state (RFC 3261 §8.2.7), so strangers cannot fill
+# the memory. A finished call is kept until its last transaction has absorbed repetitions.
+
 from __future__ import annotations
 
 import heapq

@@ -59,6 +59,12 @@ MAX_UNREAD_BYTES = 1 << 20
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
+# A call passes three owners: the exchange has its SIP from the first INVITE to the last repetition,
+# `_planned` its sockets and faults until the ACK, and `_calls` its agent until the end. `_advance`
+# moves it from one to the next, after each message and each timer.
+#
+# The line shares the loop with thousands of WebSockets. So it works for at most `MAX_WORK_NS` at a
+# time; what is not read stays in the kernel, where its timestamp is already taken.
 class TelephoneLine:
     """The calls of one server. With several workers there is no telephone line, because a call
     has several sockets.

@@ -20,6 +20,9 @@ from bench.simulator.services.webrtc.call import SimulatedCall
 from bench.simulator.serving.service import ServerState
 
 
+# Unlike a service, which plays silence, an agent sends nothing between two utterances, and its
+# timestamps count that time (RFC 3550 §5.1). It begins when the keys are known, which is when a
+# caller could hear it.
 class SimulatedAgentCall(SimulatedCall):
     """A call to an agent, from its offer to its end. The agent speaks when the audio is
     encrypted.

@@ -2,6 +2,14 @@
 audio in RTP.
 """
 
+# The order of a call: the offer makes ICE, DTLS and the answer; the caller's checks select its
+# address; the handshake gives the keys; then `SimulatedCall` has media, and its subclasses a
+# session or an agent. After each read and each timer, `_advance` sends what the connection, the
+# events, the frames, and the reports have due, and plans the next instant.
+#
+# Faults of a call are checked where they act: `dead_candidate` and `no_dtls` drop packets, and
+# `bad_fingerprint` is a wrong line of the answer, so a client fails as it would with a real peer.
+
 from __future__ import annotations
 
 import secrets
@@ -161,6 +169,7 @@ class SimulatedCall:
             return
         audio = payload if self._codec.decode is None else self._codec.decode(payload)
         if self._next_timestamp is not None:
+            # Timestamps wrap around, so more than half of the range means that the packet is late.
             missing = (timestamp - self._next_timestamp) % TIMESTAMPS
             if missing >= TIMESTAMPS // 2:
                 return
@@ -265,6 +274,7 @@ class SimulatedCall:
         self._shared.loop.remove_reader(self._socket)
         self._socket.close()
         # the session may be in use by the caller of this method
+        # A fault may close the call from within its session.
         self._shared.loop.call_soon(self._end_session)
         self.on_close()
 

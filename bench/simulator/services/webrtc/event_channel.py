@@ -36,6 +36,9 @@ class CallControl(Protocol):
         """End the call."""
 
 
+# It is for a data channel, and for an event stream of HTTP/2, what
+# `bench.simulator.serving.connection` is for a WebSocket: messages in, due events and faults out,
+# the maximum duration, and the log. The owner sends, stalls, and closes (`CallControl`).
 class EventChannel:
     """The events of one call, from the opening of its channel to its end."""
 

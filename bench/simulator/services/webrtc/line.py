@@ -77,6 +77,12 @@ class IssuedKey(NamedTuple):
     expires_s: int
 
 
+# One HTTP request is one call. After the answer, the connection is closed, and the call lives by
+# its UDP socket alone, until it ends or the server stops. Ephemeral keys are stored in this process
+# only.
+#
+# The path decides about the kind of call: an agent (JSON), GPT-Live (its request creates the
+# session), or the Realtime API (an offer, alone or in a form with the session).
 class WebRtcLine:
     """The calls of one server. With several workers there are none, because a call has several
     sockets.

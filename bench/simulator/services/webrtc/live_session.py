@@ -59,6 +59,8 @@ class LiveCallSession(GptLiveBehaviour, TrackSession):
             **fields | ({} if self._is_closing else self.append({"audio": audio}, at_ns))
         )
 
+    # The stream of GPT-Live never stops, so the end of an utterance is known when the next one
+    # begins.
     def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
         for event in super().due(now_ns):
             if event.type != AUDIO_DELTA:

@@ -52,6 +52,10 @@ class _Piece:
         return self.start + len(self.audio)
 
 
+# The deltas of a response come faster than real time, and a caller hears them in real time: this
+# buffer is the difference. Positions count bytes of the stream since the call began, so the frame
+# in which a sample leaves follows from its position. `output_audio_buffer.started` and `stopped`
+# belong to the frames in which the audio of a response begins and ends, and not to its deltas.
 class OutputBuffer:
     """The buffer of one call, whose stream begins at an instant. A codec delays its audio by
     `delay_ns`.
@@ -130,6 +134,8 @@ class OutputBuffer:
         )
         for each in stopped:
             del self._begun[each]
+        # What a listener decodes from this frame: a codec with a delay moves the end of a frame
+        # into the next.
         decoded = self._delayed + bytes(audio)
         self._delayed = decoded[self._frame_bytes :]
         audible = audible_byte(decoded[: self._frame_bytes], self._audio) if response_id else None

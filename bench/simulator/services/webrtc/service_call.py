@@ -23,6 +23,8 @@ from bench.simulator.serving.service import ServerState
 from bench.simulator.simulated_session import SessionParts
 
 
+# Events and audio have two clocks: the session plans deltas, and the buffer plays them. Before each
+# frame, deltas that are due are moved into the buffer, so that the frame has them.
 class ServiceCall(SimulatedCall):
     """A call to the service. Its session starts when the data channel is open.
 
@@ -95,6 +97,8 @@ class ServiceCall(SimulatedCall):
         received = session.hear(audio, span.at_ns)
         if truth := self._shared.config.truth:
             truth.received(session.ids.session, received, span)
+        # Otherwise nothing that the caller said changed what is due, which is so for nearly every
+        # packet.
         if session.next_due_ns() != before_ns:
             session.wake()
 

@@ -55,6 +55,8 @@ class TrackSession(SimulatedSession):
         """Plan the events about a frame that is sent, if there are any."""
 
 
+# The behaviour does not know of the track. This class takes its audio deltas out of the events,
+# puts them into the buffer, and adds the events about the buffer in the order of their instants.
 class CallSession(TrackSession):
     """The session of one call, with audio in a format. `buffer` receives its audio."""
 
