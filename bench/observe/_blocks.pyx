@@ -22,16 +22,21 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.string cimport memcpy, memmove, memset
 
-cdef int LOUD = AUDIBLE, BLOCK_MS = limits.BLOCK_MS, IS_LEFT = LEFT, IS_CONTINUED = CONTINUED, IS_TAKEN = TAKEN
+cdef int LOUD = AUDIBLE, BLOCK_MS = limits.BLOCK_MS, IS_LEFT = LEFT, IS_CONTINUED = CONTINUED
+cdef int IS_TAKEN = TAKEN
 cdef long long FALL_OVER = limits.FALL[0], FALL_UNDER = limits.FALL[1], RISE_OVER = limits.RISE[0]
-cdef long long RISE_UNDER = limits.RISE[1], GROUP = limits.GROUP, FAINT = limits.FAINT, FIFTH = limits.FIFTH
-cdef long long SAME_OVER = limits.NEARLY_SAME[0], SAME_UNDER = limits.NEARLY_SAME[1], HELD = limits.HELD
+cdef long long RISE_UNDER = limits.RISE[1], GROUP = limits.GROUP, FAINT = limits.FAINT
+cdef long long FIFTH = limits.FIFTH
+cdef long long SAME_OVER = limits.NEARLY_SAME[0], SAME_UNDER = limits.NEARLY_SAME[1]
+cdef long long HELD = limits.HELD
 cdef long long EVEN_OVER = limits.EVEN[0], EVEN_UNDER = limits.EVEN[1], RECHECKED = limits.RECHECKED
-cdef long long TONE_GROUPS = limits.TONE_GROUPS, STREAMED = limits.STREAMED, PLATEAU = limits.PLATEAU
+cdef long long TONE_GROUPS = limits.TONE_GROUPS, STREAMED = limits.STREAMED
+cdef long long PLATEAU = limits.PLATEAU
 cdef long long QUIETER = limits.QUIETER, HUSHED = limits.HUSHED, SETTLED = limits.SETTLED
 cdef long long MIN_OFFSET = direct_current.MIN_OFFSET, SAME_OFFSET = direct_current.SAME_OFFSET
 cdef long long LOUDEST = limits.LOUDEST
-cdef long long FOLLOWED = limits.FOLLOWED, FADING = limits.FADING, UNBROKEN = limits.UNBROKEN, NEAR = limits.NEAR
+cdef long long FOLLOWED = limits.FOLLOWED, FADING = limits.FADING, UNBROKEN = limits.UNBROKEN
+cdef long long NEAR = limits.NEAR
 
 cdef long long WITHIN = limits.WITHIN, ABRUPT = limits.ABRUPT
 cdef long long LASTS = limits.LASTS, LASTED = limits.LASTED
@@ -62,8 +67,9 @@ cdef struct Measured:
 cdef class Blocks:
     """The blocks of a stream at `rate_hz`, and the state of the sound in it.
 
-    The last `count` blocks are stored, and the samples of `retained` blocks before those that were received last. A
-    silence of `pause` blocks ends a sound. `bench.observe.onsets` describes the state.
+    The last `count` blocks are stored, and the samples of `retained` blocks before those that were
+    received last. A silence of `pause` blocks ends a sound. `bench.observe.onsets` describes the
+    state.
     """
 
     cdef Measured *blocks
@@ -79,8 +85,10 @@ cdef class Blocks:
     cdef Py_ssize_t group_count, next_group
     cdef int mean, offset
     cdef public long long _size, _lag, _retained, _total, _number, _group
-    cdef public long long _behind_sound, _behind_start, _quiet, _last, _pause, _peak, _level, _same, _noise
-    cdef public long long _revised, _group_power, _near, _recent, _unbroken, _certain, _loudest_noise, _unheard
+    cdef public long long _behind_sound, _behind_start, _quiet, _last, _pause, _peak, _level, _same
+    cdef public long long _noise
+    cdef public long long _revised, _group_power, _near, _recent, _unbroken, _certain
+    cdef public long long _loudest_noise, _unheard
     cdef public long long _noise_energy, _noise_power
     cdef public long long _start, _followed, _loudest, _early_ns, _lead_ns, _error_ns, _faint_ns
     cdef public list _rises
@@ -103,8 +111,12 @@ cdef class Blocks:
         PyMem_Free(self.blocks)
         PyMem_Free(self.samples)
 
-    cdef int receive_bytes(self, const unsigned char *data, Py_ssize_t count, const short *table) except -1:
-        """Do the same as `_receive`. `table` has the sample of each byte; NULL if the bytes are samples."""
+    cdef int receive_bytes(
+        self, const unsigned char *data, Py_ssize_t count, const short *table
+    ) except -1:
+        """Do the same as `_receive`. `table` has the sample of each byte; NULL if the bytes are
+        samples.
+        """
         cdef short *into
         cdef Py_ssize_t at
         if self.length + count > self.room:
@@ -131,8 +143,11 @@ cdef class Blocks:
             PyBuffer_Release(&view)
 
     cdef int make_room(self, Py_ssize_t count) except -1:
-        """Forget the samples that are no longer needed. Leave room for `count` more, and for some after them."""
-        cdef Py_ssize_t kept = min(self.length, self._retained + self._size), room = kept + kept // 4 + count
+        """Forget the samples that are no longer needed. Leave room for `count` more, and for some
+        after them.
+        """
+        cdef Py_ssize_t kept = min(self.length, self._retained + self._size)
+        cdef Py_ssize_t room = kept + kept // 4 + count
         cdef short *moved
         memmove(self.samples, self.samples + self.length - kept, kept * sizeof(short))
         self.length = kept
@@ -147,11 +162,15 @@ cdef class Blocks:
         return (self._number + 1) * self._size <= self._total
 
     cdef void measure(self, Measured *block) noexcept:
-        """Measure the next block: its energy and level, its first audible sample, and the end of its last one.
+        """Measure the next block: its energy and level, its first audible sample, and the end of
+        its last one.
 
-        The last two are -1 if no sample is audible. `measured_blocks` of `_blocks_interpreted.py` tells the rules.
+        The last two are -1 if no sample is audible. `measured_blocks` of `_blocks_interpreted.py`
+        tells the rules.
         """
-        cdef const short *samples = self.samples + self.length - self._total + self._number * self._size
+        cdef const short *samples = (
+            self.samples + self.length - self._total + self._number * self._size
+        )
         cdef Py_ssize_t at, size = self._size, lag = self._lag
         cdef const short *before = samples - lag
         cdef long long energy, power = 0, both = 0, power_before, loudness
@@ -164,17 +183,22 @@ cdef class Blocks:
             total += samples[at]
             lowest = samples[at] if samples[at] < lowest else lowest
             highest = samples[at] if samples[at] > highest else highest
-        # the filter subtracts three quarters of the samples that are `lag` earlier, whose sums differ at the ends only
+        # the filter subtracts three quarters of the samples that are `lag` earlier, whose sums
+        # differ at the ends only
         power_before, total_before = power, total
         for at in range(lag):
-            power_before += <int>before[at] * <int>before[at] - <int>before[size + at] * <int>before[size + at]
+            power_before += (
+                <int>before[at] * <int>before[at] - <int>before[size + at] * <int>before[size + at]
+            )
             total_before += before[at] - before[size + at]
         energy = 16 * power - 24 * both + 9 * power_before
         bias = 4 * total - 3 * total_before
         block.offset = self.offset
         block.mean = total // size
         if highest - lowest < LOUD and -SAME_OFFSET <= block.mean - self.mean <= SAME_OFFSET:
-            block.offset = block.mean if total >= MIN_OFFSET * size or total <= -MIN_OFFSET * size else 0
+            block.offset = (
+                block.mean if total >= MIN_OFFSET * size or total <= -MIN_OFFSET * size else 0
+            )
         above, below = block.offset + LOUD, block.offset - LOUD
         if highest >= above or lowest <= below:
             first = 0
@@ -187,13 +211,22 @@ cdef class Blocks:
         block.energy = energy // (16 * size)
         block.power = (power + block.offset * (block.offset * size - 2 * <long long>total)) // size
         block.first, block.last = first, last
-        block.level = (block.energy + self.earlier[0] + self.earlier[1] + self.earlier[2]) // SMOOTHED
+        block.level = (
+            block.energy + self.earlier[0] + self.earlier[1] + self.earlier[2]
+        ) // SMOOTHED
         if FAINT < self._noise_power < self._noise_energy < self._noise_power * LOUDEST:
-            loudness = (block.power + self.earlier_power[0] + self.earlier_power[1] + self.earlier_power[2]) // SMOOTHED
+            loudness = (
+                block.power
+                + self.earlier_power[0]
+                + self.earlier_power[1]
+                + self.earlier_power[2]
+            ) // SMOOTHED
             block.level = max(block.level, loudness * self._noise_energy // self._noise_power)
 
     cdef void store(self, const Measured *block) noexcept:
-        self.earlier[2], self.earlier[1], self.earlier[0] = self.earlier[1], self.earlier[0], block.energy
+        self.earlier[2] = self.earlier[1]
+        self.earlier[1] = self.earlier[0]
+        self.earlier[0] = block.energy
         self.earlier_power[2], self.earlier_power[1] = self.earlier_power[1], self.earlier_power[0]
         self.earlier_power[0] = block.power
         self.blocks[self._number % self.count] = block[0]
@@ -203,10 +236,11 @@ cdef class Blocks:
         self._number += 1
 
     cdef int skim(self) except -1:
-        """Take the next blocks that need no decision: silence without a sound, and the continuation of a sound.
+        """Take the next blocks that need no decision: silence without a sound, and the continuation
+        of a sound.
 
-        Return the sum of `LEFT` if another block is left, of `CONTINUED` if a sound was continued, and of `TAKEN` if the
-        last taken block needs a decision. It is then the last one of a group.
+        Return the sum of `LEFT` if another block is left, of `CONTINUED` if a sound was continued,
+        and of `TAKEN` if the last taken block needs a decision. It is then the last one of a group.
         """
         cdef Measured block
         cdef int continued = 0, taken
@@ -247,10 +281,11 @@ cdef class Blocks:
         return False
 
     cdef bint ends_group(self, const Measured *block, bint is_continued) except -1:
-        """Take the last block of a group, and apply the end of the group as `OnsetDetector._end_group` does.
+        """Take the last block of a group, and apply the end of the group as
+        `OnsetDetector._end_group` does.
 
-        Return False, without an effect, if that needs a decision: about a tone, about noise after a voice, about the
-        start of the stream, or about silence that was not sent.
+        Return False, without an effect, if that needs a decision: about a tone, about noise after a
+        voice, about the start of the stream, or about silence that was not sent.
         """
         cdef long long mean = (self._group + block.energy) // GROUP, same, peak = self._peak
         cdef bint holds = False
@@ -271,7 +306,12 @@ cdef class Blocks:
                 holds = self._tone
             if same % TONE_GROUPS == 0:
                 return False
-            if not holds and self._quiet < 2 * GROUP and mean * QUIETER < peak and self.are_even(block.level):
+            if (
+                not holds
+                and self._quiet < 2 * GROUP
+                and mean * QUIETER < peak
+                and self.are_even(block.level)
+            ):
                 return False
             if same == 1:
                 self._level, self._tone = mean, False
@@ -289,7 +329,9 @@ cdef class Blocks:
         return True
 
     cdef bint are_even(self, long long level) noexcept:
-        """Return whether the last `PLATEAU` blocks, of which the next one has this level, are steady."""
+        """Return whether the last `PLATEAU` blocks, of which the next one has this level, are
+        steady.
+        """
         cdef long long highest = level, lowest = level, number
         cdef const Measured *block
         for number in range(self._number - PLATEAU + 1, self._number):
@@ -306,10 +348,11 @@ cdef class Blocks:
         return block.energy, block.level, block.first, block.last, block.power
 
     def _follow_loudness(self, long long mean):
-        """Note the power of a group that has ended in that of the loudest recent part, which falls by 6 dB a second.
+        """Note the power of a group that has ended in that of the loudest recent part, which falls
+        by 6 dB a second.
 
-        If its mean energy is above that of noise, the group is also the last part that is certainly no noise. Between
-        sounds, note how loud noise is with the filter and without it.
+        If its mean energy is above that of noise, the group is also the last part that is certainly
+        no noise. Between sounds, note how loud noise is with the filter and without it.
         """
         cdef long long power = self._group_power // GROUP
         self._group_power = 0
@@ -325,22 +368,27 @@ cdef class Blocks:
 
     @property
     def fading_ns(self):
-        """The uncertainty of the sound's end if it ends now: the time since it was near its loudest recent part.
+        """The uncertainty of the sound's end if it ends now: the time since it was near its loudest
+        recent part.
 
-        In noise, this time begins at the latest with the last part that is certainly louder than the noise.
+        In noise, this time begins at the latest with the last part that is certainly louder than
+        the noise.
         """
         return self.fading()
 
     cdef long long fading(self) noexcept:
-        cdef long long near = min(self._near, self._certain) if self._behind_sound >= HUSHED else self._near
+        cdef long long near = self._near
+        if self._behind_sound >= HUSHED:
+            near = min(near, self._certain)
         cdef long long fading = (self._last + self._size - 1) // self._size - near
         return (fading + GROUP) * BLOCK_MS * (SECOND_NS // 1000) if fading > GROUP else 0
 
     def _add_group(self, long long mean):
-        """Store the mean energy of a group. A fifth of the stored groups are quieter than the background.
+        """Store the mean energy of a group. A fifth of the stored groups are quieter than the
+        background.
 
-        A voice is no background: while a sound lasts without a quiet group, groups are stored only after `UNBROKEN` of
-        them. The background has then become louder.
+        A voice is no background: while a sound lasts without a quiet group, groups are stored only
+        after `UNBROKEN` of them. The background has then become louder.
         """
         cdef long long behind
         cdef Py_ssize_t at, place
@@ -353,7 +401,11 @@ cdef class Blocks:
         if self.group_count == GROUPS:
             for at in range(GROUPS):
                 if self.ranked[at] == self.groups[self.next_group]:
-                    memmove(&self.ranked[at], &self.ranked[at + 1], (GROUPS - 1 - at) * sizeof(long long))
+                    memmove(
+                        &self.ranked[at],
+                        &self.ranked[at + 1],
+                        (GROUPS - 1 - at) * sizeof(long long),
+                    )
                     break
             self.group_count -= 1
         place = self.group_count
@@ -395,14 +447,18 @@ cdef class Blocks:
     def _at(self, long long number):
         """Return the `Block` of `_blocks_interpreted.py` of a stored block."""
         cdef const Measured *block = self.place(number)
-        return NO_BLOCK if block == NULL else (block.energy, block.level, block.first, block.last, block.power)
+        if block == NULL:
+            return NO_BLOCK
+        return block.energy, block.level, block.first, block.last, block.power
 
     def _levels(self, long long first, long long last):
         """Return the levels of the blocks from `first` to `last`."""
         return self.listed(first, last, False)
 
     def _powers(self, long long first, long long last):
-        """Return the mean squares of the samples, without a filter, of the blocks from `first` to `last`."""
+        """Return the mean squares of the samples, without a filter, of the blocks from `first` to
+        `last`.
+        """
         return self.listed(first, last, True)
 
     cdef list listed(self, long long first, long long last, bint powers):
@@ -564,7 +620,9 @@ cdef class Blocks:
         return start, max(0, (end - start + self._lag - 1) // self._lag)
 
     def _samples(self, long long block, long long count=10):
-        """Return the samples of `count` blocks from this block on, resampled to 8 kHz. Those that were forgotten lack."""
+        """Return the samples of `count` blocks from this block on, resampled to 8 kHz. Those that
+        were forgotten lack.
+        """
         cdef long long start, size, at
         cdef bytes found
         cdef short *into
@@ -642,12 +700,15 @@ cdef long long delay_ns(long long gap_ns, long long limit_ns) noexcept:
 
 
 def continue_sounds(detector, list sounds not None, limits, list continued not None):
-    """Apply the next usual deltas of `sounds`, after those that are in `continued`. Add each to `continued`.
+    """Apply the next usual deltas of `sounds`, after those that are in `continued`. Add each to
+    `continued`.
 
-    The result is the same as if `ReplyDetector.continued` applied each of them alone. Return the result of `_skim` for
-    a delta whose sound was received, but not applied, because it is not usual; None if there is none.
+    The result is the same as if `ReplyDetector.continued` applied each of them alone. Return the
+    result of `_skim` for a delta whose sound was received, but not applied, because it is not
+    usual; None if there is none.
 
-    `limits` are (the latest arrival, `GAP_NS`, `MAX_HOLD_NS`, `KNOWN_NS`, `HELD_NS`, the types of `_held` and `playing`).
+    `limits` are (the latest arrival, `GAP_NS`, `MAX_HOLD_NS`, `KNOWN_NS`, `HELD_NS`, the types of
+    `_held` and `playing`).
     """
     cdef Blocks blocks = detector._onsets
     cdef long long until_ns, gap_ns, max_hold_ns, known_ns, held_ns
@@ -657,11 +718,15 @@ def continue_sounds(detector, list sounds not None, limits, list continued not N
         return None
     cdef bytes expansion = detector.expansion
     cdef const short *table = <const short *>PyBytes_AS_STRING(expansion) if expansion else NULL
-    cdef long long rate_hz = audio.rate_hz, sample_bytes = audio.sample_bytes, bytes_per_s = audio.bytes_per_s
-    cdef long long played_ns = playout.until_ns, earliest_ns = playout._earliest_until_ns, first_ns, last_ns
-    cdef long long due_first_ns = playout._due_ns[0], due_last_ns = playout._due_ns[1], pause_ns = detector._pause_ns
+    cdef long long rate_hz = audio.rate_hz, sample_bytes = audio.sample_bytes
+    cdef long long bytes_per_s = audio.bytes_per_s
+    cdef long long played_ns = playout.until_ns, earliest_ns = playout._earliest_until_ns, first_ns
+    cdef long long last_ns
+    cdef long long due_first_ns = playout._due_ns[0], due_last_ns = playout._due_ns[1]
+    cdef long long pause_ns = detector._pause_ns
     cdef long long end = detector._end, last = detector._last, onset_ns, fading_ns
-    cdef long long at_ns, error_ns, size, count, duration_ns, audible, until = 0, oldest, silent_size = -1
+    cdef long long at_ns, error_ns, size, count, duration_ns, audible, until = 0, oldest
+    cdef long long silent_size = -1
     cdef bint speaking = detector._speaking, has_changed = False, is_track = playout.is_track
     cdef int skimmed = 0
     name, skimmed_delta, template, silence = detector._reply_id, None, None, None
@@ -688,7 +753,9 @@ def continue_sounds(detector, list sounds not None, limits, list continued not N
             if not speaking or (end + audible - last) * SECOND_NS >= pause_ns * rate_hz:
                 skimmed_delta = skimmed
                 break
-        elif speaking and (end + count - last) * sample_bytes * SECOND_NS // bytes_per_s >= pause_ns + known_ns:
+        elif speaking and (
+            (end + count - last) * sample_bytes * SECOND_NS // bytes_per_s >= pause_ns + known_ns
+        ):
             skimmed_delta = skimmed
             break
         has_changed = True
@@ -697,7 +764,10 @@ def continue_sounds(detector, list sounds not None, limits, list continued not N
             first_ns, last_ns = at_ns - error_ns, at_ns
             played_ns = max(played_ns, at_ns + duration_ns)
         else:
-            first_ns = max(due_first_ns, at_ns - error_ns - delay_ns(at_ns - error_ns - played_ns, gap_ns))
+            first_ns = max(
+                due_first_ns,
+                at_ns - error_ns - delay_ns(at_ns - error_ns - played_ns, gap_ns),
+            )
             last_ns = max(due_last_ns, at_ns - delay_ns(at_ns - earliest_ns, gap_ns))
             due_first_ns, due_last_ns = first_ns + duration_ns, last_ns + duration_ns
             earliest_ns = max(earliest_ns, at_ns - error_ns) + duration_ns
@@ -718,11 +788,16 @@ def continue_sounds(detector, list sounds not None, limits, list continued not N
             end += count
             first_ns, last_ns = max(at_ns - error_ns, first_ns), max(at_ns, last_ns)
             playing = new_tuple(PlaybackTime, (last_ns, last_ns - first_ns))
-            held.append(new_tuple(HeldDelta, (silence, new_tuple(Arrival, (at_ns, error_ns, True)), end, playing)))
+            arrival = new_tuple(Arrival, (at_ns, error_ns, True))
+            held.append(new_tuple(HeldDelta, (silence, arrival, end, playing)))
             oldest = end - held_ns * rate_hz // SECOND_NS
             while held[0][2] < oldest:
                 held.popleft()
-        continued.append(new_tuple(MatchedDelta, (event, sound[1], sound[2], sound[3], sound[4], sound[5], b"")))
+        continued.append(
+            new_tuple(
+                MatchedDelta, (event, sound[1], sound[2], sound[3], sound[4], sound[5], b"")
+            )
+        )
     if has_changed:
         detector._end, detector._last, detector._pending = end, last, None
         playout.until_ns, playout._earliest_until_ns = played_ns, earliest_ns

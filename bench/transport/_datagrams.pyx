@@ -1,5 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Datagrams in C: many are read in one call. `_datagrams_interpreted.py` does the same without a compiler."""
+"""Datagrams in C: many are read in one call. `_datagrams_interpreted.py` does the same without a
+compiler.
+"""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EINTR, EIO, errno
@@ -15,7 +17,12 @@ cdef extern from "<sys/socket.h>" nogil:
         unsigned short sa_family
     int AF_INET, AF_INET6
     ssize_t c_sendto "sendto"(
-        int fd, const void *data, size_t size, int flags, const sockaddr *destination, socklen_t length
+        int fd,
+        const void *data,
+        size_t size,
+        int flags,
+        const sockaddr *destination,
+        socklen_t length,
     )
 
 cdef extern from "<netinet/in.h>" nogil:
@@ -70,11 +77,14 @@ cdef mmsghdr MESSAGES[HANDFUL]
 
 
 cdef void make_room(int place) noexcept:
-    """Let a message have the sizes of its buffers, because the kernel has replaced them by those of a datagram."""
+    """Let a message have the sizes of its buffers, because the kernel has replaced them by those of
+    a datagram.
+    """
     VECTORS[place].iov_base, VECTORS[place].iov_len = DATA[place], MAX_DATAGRAM_BYTES
     MESSAGES[place].msg_hdr.msg_name, MESSAGES[place].msg_hdr.msg_namelen = NAMES[place], NAME_BYTES
     MESSAGES[place].msg_hdr.msg_iov, MESSAGES[place].msg_hdr.msg_iovlen = &VECTORS[place], 1
-    MESSAGES[place].msg_hdr.msg_control, MESSAGES[place].msg_hdr.msg_controllen = CONTROL[place], CONTROL_BYTES
+    MESSAGES[place].msg_hdr.msg_control = CONTROL[place]
+    MESSAGES[place].msg_hdr.msg_controllen = CONTROL_BYTES
 
 
 cdef int number
@@ -109,10 +119,11 @@ cdef class DatagramReader:
         self.fd = -1
 
     def receive(self, long long empty_ns, int most=HANDFUL):
-        """Return (the datagrams that have arrived, at most `most` of up to `HANDFUL`; the error number of the read, 0 without one).
+        """Return (the datagrams that have arrived, at most `most` of up to `HANDFUL`; the error
+        number of the read, 0 without one).
 
-        Each datagram has its data, its source, and its arrival. `empty_ns` is the last instant at which the socket was
-        empty.
+        Each datagram has its data, its source, and its arrival. `empty_ns` is the last instant at
+        which the socket was empty.
         """
         cdef int place, count
         cdef socklen_t size
@@ -134,14 +145,18 @@ cdef class DatagramReader:
                 memcpy(self.last_name, NAMES[place], size)
                 self.last_address = address_of(NAMES[place])
             datagrams.append((
-                PyBytes_FromStringAndSize(<const char *>DATA[place], MESSAGES[place].msg_len), self.last_address, arrival
+                PyBytes_FromStringAndSize(<const char *>DATA[place], MESSAGES[place].msg_len),
+                self.last_address,
+                arrival,
             ))
             make_room(place)
         return datagrams, 0
 
 
 cdef class DatagramWriter:
-    """The writer of a UDP socket that never blocks. It converts an address only if it is not that of the last datagram."""
+    """The writer of a UDP socket that never blocks. It converts an address only if it is not that
+    of the last datagram.
+    """
 
     cdef object sock, last
     cdef int fd, family
@@ -157,12 +172,16 @@ cdef class DatagramWriter:
         self.fd = -1
 
     cdef bint find(self, destination) except -1:
-        """Convert an address. Return False if it is not an IP address with a port, or if it has a zone."""
+        """Convert an address. Return False if it is not an IP address with a port, or if it has a
+        zone.
+        """
         cdef sockaddr_in *four = <sockaddr_in *>self.name
         cdef sockaddr_in6 *six = <sockaddr_in6 *>self.name
         cdef int is_address
         host, port = destination[:2]
-        if not (isinstance(host, str) and host.isascii() and isinstance(port, int) and 0 <= port <= 0xFFFF):
+        if not (isinstance(host, str) and host.isascii()):
+            return False
+        if not (isinstance(port, int) and 0 <= port <= 0xFFFF):
             return False
         text = (<str>host).encode()
         self.last = None
@@ -171,7 +190,9 @@ cdef class DatagramWriter:
             self.length, four.sin_family, four.sin_port = sizeof(sockaddr_in), AF_INET, htons(port)
             is_address = inet_pton(AF_INET, PyBytes_AS_STRING(text), &four.sin_addr)
         else:
-            self.length, six.sin6_family, six.sin6_port = sizeof(sockaddr_in6), AF_INET6, htons(port)
+            self.length = sizeof(sockaddr_in6)
+            six.sin6_family = AF_INET6
+            six.sin6_port = htons(port)
             is_address = inet_pton(AF_INET6, PyBytes_AS_STRING(text), &six.sin6_addr)
             if len(destination) == 4:
                 six.sin6_flowinfo, six.sin6_scope_id = htonl(destination[2]), destination[3]
@@ -181,7 +202,9 @@ cdef class DatagramWriter:
         return True
 
     def send(self, bytes data not None, destination):
-        """Send a datagram. Return its `SendTime`, or the number of the error with which the kernel refused it."""
+        """Send a datagram. Return its `SendTime`, or the number of the error with which the kernel
+        refused it.
+        """
         cdef long long before_ns
         cdef ssize_t sent = -1
         if destination is not self.last and not self.find(destination):
@@ -194,7 +217,12 @@ cdef class DatagramWriter:
         before_ns = read_clock(CLOCK_MONOTONIC)
         while sent < 0:
             sent = c_sendto(
-                self.fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), 0, <const sockaddr *>self.name, self.length
+                self.fd,
+                PyBytes_AS_STRING(data),
+                PyBytes_GET_SIZE(data),
+                0,
+                <const sockaddr *>self.name,
+                self.length,
             )
             if sent < 0 and errno != EINTR:
                 return errno

@@ -1,5 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The Linux calls of `event_loop.py`, in C: readable sockets, the times of a thread, and timers as files."""
+"""The Linux calls of `event_loop.py`, in C: readable sockets, the times of a thread, and timers as
+files.
+"""
 
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.string cimport memset
@@ -46,7 +48,9 @@ cdef extern from "<sys/timerfd.h>" nogil:
 
 
 def make_alarm():
-    """Return an alarm: a timer that is a file. It becomes readable at the instant that is set. Raise OSError."""
+    """Return an alarm: a timer that is a file. It becomes readable at the instant that is set.
+    Raise OSError.
+    """
     cdef int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
     if fd < 0:
         PyErr_SetFromErrno(OSError)
@@ -62,10 +66,12 @@ def set_alarm(int fd, long long at_ns):
 
 
 def readable(int epoll):
-    """Return the sockets of libev's epoll set that are readable or closed. Each other ready file is returned as -1.
+    """Return the sockets of libev's epoll set that are readable or closed. Each other ready file is
+    returned as -1.
 
-    Return [] if no file of the set is ready, and None if there are too many events for one poll. Do not block. libev
-    stores a file's number in the lower half of the data of an event (`ev_epoll.c`).
+    Return [] if no file of the set is ready, and None if there are too many events for one poll. Do
+    not block. libev stores a file's number in the lower half of the data of an event
+    (`ev_epoll.c`).
     """
     cdef epoll_event events[READY]
     cdef int count = epoll_wait(epoll, events, READY, 0), place
@@ -74,16 +80,20 @@ def readable(int epoll):
     if count == 0:
         return []
     return [
-        <int>(events[place].data.u64 & 0xFFFFFFFF) if events[place].events & (EPOLLIN | EPOLLHUP) else -1
+        <int>(events[place].data.u64 & 0xFFFFFFFF)
+        if events[place].events & (EPOLLIN | EPOLLHUP)
+        else -1
         for place in range(count)
     ]
 
 
 def thread_use(int schedstat):
-    """Return (the number of times that this thread left its core, the time for which it was awake, in ns).
+    """Return (the number of times that this thread left its core, the time for which it was awake,
+    in ns).
 
-    A thread is awake while it runs on a core or waits for one. `schedstat` is the thread's own file in /proc. The clock
-    is read last, so that the time includes the current run. The time is 0 if the kernel does not count it.
+    A thread is awake while it runs on a core or waits for one. `schedstat` is the thread's own file
+    in /proc. The clock is read last, so that the time includes the current run. The time is 0 if
+    the kernel does not count it.
     """
     cdef rusage usage
     cdef char text[64]

@@ -1,7 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The fast path in C: socket reads with kernel timestamps, TLS decryption, frames, and matched deltas (`reader.py`).
+"""The fast path in C: socket reads with kernel timestamps, TLS decryption, frames, and matched
+deltas (`reader.py`).
 
-For a reply in progress, all work for each event is done here, except for the evaluation of the deltas.
+For a reply in progress, all work for each event is done here, except for the evaluation of the
+deltas.
 """
 
 from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
@@ -25,7 +27,8 @@ cdef enum:
     READ_BYTES = 65536  # as in bench.transport.socket_read
     RECORD_HEADER = 5  # both as in bench.transport.socket_read
     RECORD_BYTES = 16384
-    PLAIN_BYTES = READ_BYTES + 2 * RECORD_BYTES  # a read may complete a record of which only one byte was missing
+    # a read may complete a record of which only one byte was missing
+    PLAIN_BYTES = READ_BYTES + 2 * RECORD_BYTES
     MANY = 32
     FINAL_TEXT = 0x81
     FINAL_BINARY = 0x82
@@ -34,8 +37,8 @@ cdef enum:
     PADDING = 0x3D
 
 cdef long long LONG_NS = 500_000_000, SOUND_NS = 80_000_000
-"""The age of the first matched delta at which the matched deltas are due, and the age for sound, in which a reply may
-begin. They are also due if there are `MANY`."""
+"""The age of the first matched delta at which the matched deltas are due, and the age for sound, in
+which a reply may begin. They are also due if there are `MANY`."""
 
 cdef const char *ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 cdef unsigned char VALUES[256]
@@ -62,7 +65,9 @@ cdef struct Entry:
 
 
 cdef bint plain(Text text, Py_ssize_t size) noexcept nogil:
-    """Return whether a JSON string needs no decoding, because it is printable ASCII without quotes and escapes."""
+    """Return whether a JSON string needs no decoding, because it is printable ASCII without quotes
+    and escapes.
+    """
     cdef unsigned char odd = 0
     cdef Py_ssize_t at
     for at in range(size):
@@ -100,9 +105,11 @@ cdef bytes decoded(Text text, Py_ssize_t size, Py_ssize_t count):
 
 
 cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noexcept nogil:
-    """Return the size of the header of a complete message in one frame, and set `length` to the size of its payload.
+    """Return the size of the header of a complete message in one frame, and set `length` to the
+    size of its payload.
 
-    Return 0 for any other frame. The length must be given in seven bits, or in sixteen bits if seven are not enough.
+    Return 0 for any other frame. The length must be given in seven bits, or in sixteen bits if
+    seven are not enough.
     """
     cdef Py_ssize_t header = 2
     if size < 2 or (wire[0] != FINAL_TEXT and wire[0] != FINAL_BINARY):
@@ -118,7 +125,13 @@ cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noe
 
 
 cdef Py_ssize_t add_messages(
-    list messages, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
+    list messages,
+    Text wire,
+    Py_ssize_t size,
+    long long at_ns,
+    long long empty_ns,
+    bint kernel,
+    bint complete,
 ) except -1:
     """Add the messages of the leading complete frames. Return the size of these frames."""
     cdef Py_ssize_t at = 0, header, length = 0
@@ -151,42 +164,66 @@ def leading_messages(read):
 
 
 cdef class Sieve:
-    """A filter between a socket and the handler of its reads. This base class passes each read on unchanged.
+    """A filter between a socket and the handler of its reads. This base class passes each read on
+    unchanged.
 
-    `due` is True if `hand_on` has data to pass on. `wakes` is True if the listener must act, even if the read was
-    completely consumed.
+    `due` is True if `hand_on` has data to pass on. `wakes` is True if the listener must act, even
+    if the read was completely consumed.
     """
 
     def sift(self, read):
-        """Return the rest of a read, which is for the handler; None if the read was completely consumed."""
+        """Return the rest of a read, which is for the handler; None if the read was completely
+        consumed.
+        """
         cdef bytes data
         cdef long long at_ns, empty_ns
         cdef bint kernel, complete
         data, at_ns, empty_ns, kernel, complete = read
-        return self.sift_wire(<Text><const char *>data, len(data), at_ns, empty_ns, kernel, complete)
+        return self.sift_wire(
+            <Text><const char *>data, len(data), at_ns, empty_ns, kernel, complete
+        )
 
     cdef object sift_wire(
-        self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
+        self,
+        Text wire,
+        Py_ssize_t size,
+        long long at_ns,
+        long long empty_ns,
+        bint kernel,
+        bint complete,
     ):
-        return new_tuple(SocketRead, (PyBytes_FromStringAndSize(<const char *>wire, size), at_ns, empty_ns, kernel, complete))
+        data = PyBytes_FromStringAndSize(<const char *>wire, size)
+        return new_tuple(SocketRead, (data, at_ns, empty_ns, kernel, complete))
 
     def hand_on(self):
         """Pass on the data of the reads that were consumed."""
 
 
 cdef class Template:
-    """A template: the bytes of a delta before and after its event id and its payload. The id may be missing."""
+    """A template: the bytes of a delta before and after its event id and its payload. The id may be
+    missing.
+    """
 
     cdef object event
     cdef bytes head, middle, tail
     cdef bint base64, binary, is_sound, keeps_text
 
     def __init__(
-        self, event, bytes head not None, bytes middle not None, bytes tail not None, bint base64, bint binary,
-        bint is_sound, bint keeps_text,
+        self,
+        event,
+        bytes head not None,
+        bytes middle not None,
+        bytes tail not None,
+        bint base64,
+        bint binary,
+        bint is_sound,
+        bint keeps_text,
     ):
         self.event, self.head, self.middle, self.tail = event, head, middle, tail
-        self.base64, self.binary, self.is_sound, self.keeps_text = base64, binary, is_sound, keeps_text
+        self.base64 = base64
+        self.binary = binary
+        self.is_sound = is_sound
+        self.keeps_text = keeps_text
 
     cdef bytes sound(self, Text text, Py_ssize_t size, Py_ssize_t payload_bytes):
         """Return the audio of a matching text; None if it is not base64."""
@@ -196,7 +233,9 @@ cdef class Template:
         return decoded(text + size - len(self.tail) - characters, characters, payload_bytes)
 
     cdef Py_ssize_t payload_bytes(self, Text text, Py_ssize_t size) noexcept:
-        """Return `ServerEvent.payload_bytes` of a matching text; 0 if it does not match, or if the payload is empty."""
+        """Return `ServerEvent.payload_bytes` of a matching text; 0 if it does not match, or if the
+        payload is empty.
+        """
         cdef Py_ssize_t head = len(self.head), middle = len(self.middle), tail = len(self.tail)
         cdef Text end
         if self.is_sound and not self.base64:  # the message is the audio
@@ -223,12 +262,14 @@ cdef class Template:
 
 
 cdef class TemplateMatcher(Sieve):
-    """A matcher of reads that contain only deltas like the templates. It stores the facts of each delta.
+    """A matcher of reads that contain only deltas like the templates. It stores the facts of each
+    delta.
 
-    `hand_out` returns the facts. `ready` is True if a read may be matched: the next byte starts a message, and there is
-    a listener. `keeps_texts` is True if each delta contains its message and is due at once, so that a log gets it when
-    it arrives. Deltas of sound contain their audio instead. `takes_messages` is True if a read of complete messages may
-    be consumed: the next byte starts a message, and there is a listener. `take_messages` returns them.
+    `hand_out` returns the facts. `ready` is True if a read may be matched: the next byte starts a
+    message, and there is a listener. `keeps_texts` is True if each delta contains its message and
+    is due at once, so that a log gets it when it arrives. Deltas of sound contain their audio
+    instead. `takes_messages` is True if a read of complete messages may be consumed: the next byte
+    starts a message, and there is a listener. `take_messages` returns them.
     """
 
     cdef list templates, texts
@@ -245,31 +286,49 @@ cdef class TemplateMatcher(Sieve):
         self.templates, self.texts, self.consumed = [], [], []
 
     def add(
-        self, event, bytes head not None, bytes middle not None, bytes tail not None, bint base64, bint binary=False,
-        bint is_sound=False, bint keeps_text=False,
+        self,
+        event,
+        bytes head not None,
+        bytes middle not None,
+        bytes tail not None,
+        bint base64,
+        bint binary=False,
+        bint is_sound=False,
+        bint keeps_text=False,
     ):
-        """Add a template: match deltas with these bytes from now on. `event` is their event, without a payload.
+        """Add a template: match deltas with these bytes from now on. `event` is their event,
+        without a payload.
 
-        `binary` is True if they are in binary frames. If `is_sound` is True, `hand_out` returns their audio. If it is
-        not in base64, a message is nothing but audio. If `keeps_text` is True, `hand_out` returns their messages.
+        `binary` is True if they are in binary frames. If `is_sound` is True, `hand_out` returns
+        their audio. If it is not in base64, a message is nothing but audio. If `keeps_text` is
+        True, `hand_out` returns their messages.
         """
-        self.templates.append(Template(event, head, middle, tail, base64, binary, is_sound, keeps_text))
+        self.templates.append(
+            Template(event, head, middle, tail, base64, binary, is_sound, keeps_text)
+        )
         self.has_sound = is_sound
 
     def forget(self):
-        """Delete the templates. Call `hand_out` before, because matched deltas refer to templates."""
+        """Delete the templates. Call `hand_out` before, because matched deltas refer to templates.
+        """
         self.templates.clear()
 
     def match(self, bytes data not None, long long at_ns, long long empty_ns, bint complete):
         """Record the deltas of a read, if the read has only complete frames of deltas that match.
 
-        Return whether this is so. `at_ns`, `empty_ns` and `complete` are `timestamp_ns`, `empty_ns` and `is_complete`
-        of `SocketRead`.
+        Return whether this is so. `at_ns`, `empty_ns` and `complete` are `timestamp_ns`, `empty_ns`
+        and `is_complete` of `SocketRead`.
         """
         return self.match_wire(<Text><const char *>data, len(data), at_ns, empty_ns, complete)
 
     cdef object sift_wire(
-        self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
+        self,
+        Text wire,
+        Py_ssize_t size,
+        long long at_ns,
+        long long empty_ns,
+        bint kernel,
+        bint complete,
     ):
         if self.ready and kernel and self.match_wire(wire, size, at_ns, empty_ns, complete):
             return None
@@ -278,11 +337,21 @@ cdef class TemplateMatcher(Sieve):
         return Sieve.sift_wire(self, wire, size, at_ns, empty_ns, kernel, complete)
 
     cdef bint take_whole(
-        self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
+        self,
+        Text wire,
+        Py_ssize_t size,
+        long long at_ns,
+        long long empty_ns,
+        bint kernel,
+        bint complete,
     ) except -1:
-        """Store the messages of a read, if the read has only complete frames. Return whether this is so."""
+        """Store the messages of a read, if the read has only complete frames. Return whether this
+        is so.
+        """
         cdef list messages = []
-        cdef Py_ssize_t taken = add_messages(messages, wire, size, at_ns, empty_ns, kernel, complete)
+        cdef Py_ssize_t taken = add_messages(
+            messages, wire, size, at_ns, empty_ns, kernel, complete
+        )
         if taken < size or not taken:
             return False
         self.consumed += messages
@@ -336,7 +405,10 @@ cdef class TemplateMatcher(Sieve):
                 texts.append(PyBytes_FromStringAndSize(<const char *>wire + at + header, length))
             else:
                 entry.kept = False
-            entry.template, entry.at_ns, entry.error_ns, entry.lag_ns = place, at_ns, at_ns - empty_ns, now_ns - at_ns
+            entry.template = place
+            entry.at_ns = at_ns
+            entry.error_ns = at_ns - empty_ns
+            entry.lag_ns = now_ns - at_ns
             entry.payload_bytes, entry.wire_bytes = payload, header + length
             at += header + length
             count += 1
@@ -361,8 +433,13 @@ cdef class TemplateMatcher(Sieve):
             if entry.kept:
                 data, texts = self.texts[texts], texts + 1
             deltas.append(new_tuple(MatchedDelta, (
-                (<Template>self.templates[entry.template]).event, entry.at_ns, entry.error_ns, entry.lag_ns,
-                entry.payload_bytes, entry.wire_bytes, data,
+                (<Template>self.templates[entry.template]).event,
+                entry.at_ns,
+                entry.error_ns,
+                entry.lag_ns,
+                entry.payload_bytes,
+                entry.wire_bytes,
+                data,
             )))
         self.count, self.due = 0, False
         self.texts.clear()
@@ -370,10 +447,12 @@ cdef class TemplateMatcher(Sieve):
 
 
 cdef class Decrypter(Sieve):
-    """The decrypter of reads. It passes the decrypted data to `matcher`, and returns what `matcher` leaves.
+    """The decrypter of reads. It passes the decrypted data to `matcher`, and returns what `matcher`
+    leaves.
 
-    `wakes` is True at the end of the stream. `heard` is True if the peer has sent data. `ended` is True if the peer
-    sends no more data. If an error is the reason, it is `error`; otherwise `error` is None.
+    `wakes` is True at the end of the stream. `heard` is True if the peer has sent data. `ended` is
+    True if the peer sends no more data. If an error is the reason, it is `error`; otherwise `error`
+    is None.
     """
 
     cdef public Sieve matcher
@@ -384,7 +463,8 @@ cdef class Decrypter(Sieve):
     """The received bytes that TLS has not consumed."""
     cdef unsigned char header[RECORD_HEADER]
     cdef Py_ssize_t header_bytes, missing
-    """The number of received bytes of the current record's header, and of missing bytes of its body."""
+    """The number of received bytes of the current record's header, and of missing bytes of its
+    body."""
 
     def __init__(self, tls, incoming, outgoing):
         """Create a decrypter. `tls` reads from `incoming` and writes to `outgoing`.
@@ -403,7 +483,13 @@ cdef class Decrypter(Sieve):
             self.early = self.incoming.read()
 
     cdef object sift_wire(
-        self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
+        self,
+        Text wire,
+        Py_ssize_t size,
+        long long at_ns,
+        long long empty_ns,
+        bint kernel,
+        bint complete,
     ):
         cdef object left = None
         cdef Py_ssize_t opened = 0 if self.ended else self.opened(wire, size)
@@ -426,7 +512,8 @@ cdef class Decrypter(Sieve):
             # another read would raise an exception, which is slow
             while opened <= PLAIN_BYTES - RECORD_BYTES and self.incoming.pending:
                 more = self.tls.read(
-                    RECORD_BYTES, PyMemoryView_FromMemory(<char *>PLAIN + opened, RECORD_BYTES, PyBUF_WRITE)
+                    RECORD_BYTES,
+                    PyMemoryView_FromMemory(<char *>PLAIN + opened, RECORD_BYTES, PyBUF_WRITE),
                 )
                 opened += more
                 if not more:
@@ -451,7 +538,9 @@ cdef class Decrypter(Sieve):
         return 0
 
     cdef void count_records(self, Text wire, Py_ssize_t size) noexcept:
-        """Count how much of the last record in these bytes has arrived. Its header has its length (RFC 8446 §5.1)."""
+        """Count how much of the last record in these bytes has arrived. Its header has its length
+        (RFC 8446 §5.1).
+        """
         cdef Py_ssize_t at = 0, step
         while at < size:
             if self.header_bytes < RECORD_HEADER:
@@ -472,16 +561,19 @@ cdef class Decrypter(Sieve):
         self.wakes = self.wakes or self.matcher.wakes
 
     def end(self):
-        """Return the arrival of the last read for which `wakes` was True: the read without its bytes."""
+        """Return the arrival of the last read for which `wakes` was True: the read without its
+        bytes.
+        """
         return new_tuple(SocketRead, (b"", *self.last))
 
 
 cdef class SocketReader:
-    """The reader of a connected non-blocking socket. For each read, it finds the last instant of an empty socket.
+    """The reader of a connected non-blocking socket. For each read, it finds the last instant of an
+    empty socket.
 
-    `stamped_ns` is the timestamp of the last read. `drained` is True if the last read emptied the socket.
-    Everything that arrived before `drained_ns` was read. `failure` is the number of the error that broke the
-    connection; 0 if it did not break.
+    `stamped_ns` is the timestamp of the last read. `drained` is True if the last read emptied the
+    socket. Everything that arrived before `drained_ns` was read. `failure` is the number of the
+    error that broke the connection; 0 if it did not break.
     """
 
     cdef int fd
@@ -491,7 +583,8 @@ cdef class SocketReader:
     cdef readonly int failure
 
     def __init__(self, sock, watch, long long asked_ns):
-        """Create a reader. `watch` is the loop's `LoopMonitor`. `asked_ns` is an instant before the socket connected.
+        """Create a reader. `watch` is the loop's `LoopMonitor`. `asked_ns` is an instant before the
+        socket connected.
 
         An instant after the connection would be wrong, because the peer may already have sent data.
         """
@@ -502,19 +595,22 @@ cdef class SocketReader:
         self.fd = -1
 
     def read(self, long long polled_ns, polls, Sieve sieve):
-        """Read the available bytes. Return what `sieve` leaves, or None. Raise BlockingIOError if there are no bytes.
+        """Read the available bytes. Return what `sieve` leaves, or None. Raise BlockingIOError if
+        there are no bytes.
 
-        If the connection broke, the result is the same as if the peer had closed it, and `failure` has the error.
-        `polled_ns` is the instant of the last poll that did not report the socket as readable; 0 if there was none.
-        `polls` is the number of the loop's polls when the loop started to watch the socket; None if no poll of the loop
-        reported the socket, or if the previous read had not emptied it.
+        If the connection broke, the result is the same as if the peer had closed it, and `failure`
+        has the error. `polled_ns` is the instant of the last poll that did not report the socket as
+        readable; 0 if there was none. `polls` is the number of the loop's polls when the loop
+        started to watch the socket; None if no poll of the loop reported the socket, or if the
+        previous read had not emptied it.
         """
         cdef char control[128]
         cdef iovec vector
         cdef msghdr message
         cdef ssize_t size
         cdef bint kernel
-        # read before the call: the process may lose its core between the call and a later clock reading
+        # read before the call: the process may lose its core between the call and a later clock
+        # reading
         cdef long long at_ns, empty_ns, stamp_ns = NO_STAMP, before_ns = read_clock(CLOCK_MONOTONIC)
         vector.iov_base, vector.iov_len = BUFFER, READ_BYTES
         memset(&message, 0, sizeof(message))
@@ -530,7 +626,8 @@ cdef class SocketReader:
             size, self.failure = 0, errno
         kernel = stamp_ns != NO_STAMP
         # two conversions of one timestamp differ by some ns, but arrivals must not go backwards
-        at_ns = self.stamped_ns = max(self.stamped_ns, stamp_ns if kernel else read_clock(CLOCK_MONOTONIC))
+        at_ns = stamp_ns if kernel else read_clock(CLOCK_MONOTONIC)
+        at_ns = self.stamped_ns = max(self.stamped_ns, at_ns)
         if self.drained and polled_ns > self.drained_ns:
             self.drained_ns = polled_ns
         empty_ns = self.drained_ns

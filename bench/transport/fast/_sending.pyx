@@ -1,5 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Sending in C: frames of a WebSocket client, writes to a socket, and the microphone, whose chunks are sent in time.
+"""Sending in C: frames of a WebSocket client, writes to a socket, and the microphone, whose chunks
+are sent in time.
 
 `_sending_interpreted.py` has the same functions and classes.
 """
@@ -37,7 +38,8 @@ cdef enum:
     RANDOM_BYTES = 4096
 
 cdef bytes random = b""
-"""Random bytes for the next masks, from `random_at` on. One system call returns those of many frames."""
+"""Random bytes for the next masks, from `random_at` on. One system call returns those of many
+frames."""
 cdef Py_ssize_t random_at = 0
 
 
@@ -99,7 +101,8 @@ cdef long long read_clock() noexcept nogil:
 
 
 def send_at_once(int fd, data):
-    """Send data, without blocking. Return (the clock before the call, its duration, the number of accepted bytes).
+    """Send data, without blocking. Return (the clock before the call, its duration, the number of
+    accepted bytes).
 
     If the kernel accepted none, the number is that of the error, as a negative number.
     """
@@ -125,8 +128,9 @@ cdef object new_tuple = tuple.__new__
 cdef class Microphone:
     """The schedule of audio chunks. While no one speaks, an open microphone loops `silence_chunks`.
 
-    A chunk is due when its last sample has been recorded. Each due instant follows from the one before, so there is no
-    drift. A microphone that is open between turns records silence (or noise) there; any other records only speech.
+    A chunk is due when its last sample has been recorded. Each due instant follows from the one
+    before, so there is no drift. A microphone that is open between turns records silence (or noise)
+    there; any other records only speech.
     """
 
     cdef object between
@@ -152,7 +156,9 @@ cdef class Microphone:
         self.plan()
 
     def align(self, long long at_ns):
-        """Delay an open microphone by less than a chunk, so that a chunk begins at an instant in the future."""
+        """Delay an open microphone by less than a chunk, so that a chunk begins at an instant in
+        the future.
+        """
         if self.recorded_ns != NOTHING and self.next_ns != NOTHING:
             self.recorded_ns += (at_ns - self.recorded_ns) % (self.next_ns - self.recorded_ns)
             self.plan()
@@ -204,8 +210,9 @@ cdef class Microphone:
 cdef class PlainChunks:
     """The chunks of a microphone that are sent without a decision of their session.
 
-    They contain no instant, and no change between speech and silence follows them. `encode` is the function of the
-    dialect's codec; None without a codec. `sent` gets a `SentChunk` for each. None is sent while `sent` has `most` entries.
+    They contain no instant, and no change between speech and silence follows them. `encode` is the
+    function of the dialect's codec; None without a codec. `sent` gets a `SentChunk` for each. None
+    is sent while `sent` has `most` entries.
     """
 
     cdef Microphone microphone
@@ -239,10 +246,11 @@ cdef class PlainChunks:
     def send(self, int fd, note_written, keep, encrypt=None):
         """Send the chunks that are due. Return the instant at which the next one is due.
 
-        Return 0 if the session must act, as it must for each chunk while `paused` is True, and until it takes what is
-        in `offered` or `refused`. `encrypt` returns the bytes on the wire of a frame; None without TLS. If the kernel
-        does not accept all of these bytes, `offered` is (chunk, instant at which it was due), and `keep` gets the size
-        of the frame, the bytes that are left, and the number of the error, or 0.
+        Return 0 if the session must act, as it must for each chunk while `paused` is True, and
+        until it takes what is in `offered` or `refused`. `encrypt` returns the bytes on the wire of
+        a frame; None without TLS. If the kernel does not accept all of these bytes, `offered` is
+        (chunk, instant at which it was due), and `keep` gets the size of the frame, the bytes that
+        are left, and the number of the error, or 0.
         """
         cdef Microphone microphone = self.microphone
         cdef long long due_ns, before_ns, width_ns, wait_ns = self.wait()
@@ -254,22 +262,26 @@ cdef class PlainChunks:
             frame = masked_frame(data if self.encode is None else self.encode(APPEND, data))
             size = len(frame)
             wire = frame if encrypt is None else encrypt(frame)
-            microphone.advance()  # not before: the session meets the error of a chunk that is still due
+            # not before: the session meets the error of a chunk that is still due
+            microphone.advance()
             before_ns, width_ns, count = send_at_once(fd, wire)
             if count > 0:
                 note_written(count)
             if count != len(wire):
                 self.offered = chunk, due_ns
-                keep(size, wire[max(count, 0):], -count if count < 0 and -count not in (EAGAIN, EINTR) else 0)
+                error = -count if count < 0 and -count not in (EAGAIN, EINTR) else 0
+                keep(size, wire[max(count, 0):], error)
                 return 0
             self.add(chunk, due_ns, before_ns, size)
             wait_ns = self.wait()
         return wait_ns
 
     def send_by(self, try_send):
-        """Do the same as `send`, by the method `try_send` of a transport that sends a chunk whole or not at all.
+        """Do the same as `send`, by the method `try_send` of a transport that sends a chunk whole
+        or not at all.
 
-        If a chunk is not sent, it is in `offered` without a receipt, and in `refused`, with its receipt, otherwise.
+        If a chunk is not sent, it is in `offered` without a receipt, and in `refused`, with its
+        receipt, otherwise.
         """
         cdef Microphone microphone = self.microphone
         cdef long long due_ns, at_ns, wait_ns = self.wait()
@@ -277,7 +289,8 @@ cdef class PlainChunks:
             due_ns = microphone.next_ns
             chunk = microphone.next_chunk()
             microphone.advance()
-            receipt = try_send(chunk.data if self.encode is None else self.encode(APPEND, chunk.data))
+            data = chunk.data if self.encode is None else self.encode(APPEND, chunk.data)
+            receipt = try_send(data)
             if receipt is None:
                 self.offered = chunk, due_ns
                 return 0

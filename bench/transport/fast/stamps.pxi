@@ -1,4 +1,5 @@
-# Messages of the kernel with their arrival timestamps, on CLOCK_MONOTONIC, for the compiled modules that include this.
+# Messages of the kernel with their arrival timestamps, on CLOCK_MONOTONIC, for the compiled modules
+# that include this.
 
 from libc.string cimport memcpy
 

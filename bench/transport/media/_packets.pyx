@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The packets of audio in C: the sent ones, and the usual ones among the received ones.
 
-`_packets_interpreted.py` has no usual ones. The rules are those of `rtp.py`, `jitter.py` and `offset.py`, and so is the
-state. A packet is usual if these modules would only advance their state with it: it is the next one of the stream, its
-audio continues the audio before it, and it is in time.
+`_packets_interpreted.py` has no usual ones. The rules are those of `rtp.py`, `jitter.py` and
+`offset.py`, and so is the state. A packet is usual if these modules would only advance their state
+with it: it is the next one of the stream, its audio continues the audio before it, and it is in
+time.
 """
 
 from bench.base import units
@@ -13,7 +14,12 @@ from bench.transport.media import jitter, offset, rtp
 from bench.transport.media.jitter import Frame
 from bench.wire.connection import MatchedDelta
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_Check,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
 from cpython.list cimport PyList_Append, PyList_GET_SIZE
 from libc.math cimport expm1, fabs, sqrt
 from libc.string cimport memcpy
@@ -26,19 +32,27 @@ cdef enum:
     LAST_REPORT = 223
     MAX_EXACT_TICKS = 9_000_000  # in ns, these are exact as a float
 
-assert (HEADER_BYTES, PLAIN_HEADER) == (rtp.HEADER_BYTES, rtp.VERSION << 6), "both implementations read the same"
+assert (HEADER_BYTES, PLAIN_HEADER) == (
+    rtp.HEADER_BYTES,
+    rtp.VERSION << 6,
+), "both implementations read the same"
 assert range(FIRST_REPORT, LAST_REPORT + 1) == rtp.RTCP_TYPES, "both implementations read the same"
 
-cdef long long NS_PER_S = units.NS_PER_S, RESYNC_NS = offset.RESYNC_NS, NS_PER_DRIFT_NS = offset._NS_PER_DRIFT_NS
+cdef long long NS_PER_S = units.NS_PER_S, RESYNC_NS = offset.RESYNC_NS
+cdef long long NS_PER_DRIFT_NS = offset._NS_PER_DRIFT_NS
 cdef long long MAX_PACKET_BYTES = rtp.MAX_PACKET_BYTES, MAX_TICKS = (1 << 63) // NS_PER_S - 1
 cdef long long BLOCK_PACKETS = offset.BLOCK_PACKETS, WINDOW_PACKETS = offset.WINDOW_PACKETS
-cdef long long START_PACKETS = offset.START_PACKETS, MAX_OFFSET_NS = (1 << 63) // (2 * offset.BLOCK_PACKETS)
+cdef long long START_PACKETS = offset.START_PACKETS
+cdef long long MAX_OFFSET_NS = (1 << 63) // (2 * offset.BLOCK_PACKETS)
 cdef long long ASSUMED_START_NS = offset.ASSUMED_START_NS, MIN_STEP_NS = offset.MIN_STEP_NS
 cdef long long MIN_BURST_SPEED = offset.MIN_BURST_SPEED, NEVER_NS = units.NEVER_NS
-cdef long long MAX_DELAYS_OF_JITTER = offset.MAX_DELAYS_OF_JITTER, ASSUMED_PACKETS = offset.ASSUMED_PACKETS
+cdef long long MAX_DELAYS_OF_JITTER = offset.MAX_DELAYS_OF_JITTER
+cdef long long ASSUMED_PACKETS = offset.ASSUMED_PACKETS
 cdef long long MAX_DELAY_PACKETS = offset.MAX_DELAY_PACKETS, SMOOTHED_NS = offset.SMOOTHED_NS
-cdef double LOG_DOUBT = offset._LOG_DOUBT, LOG_UNEXPLAINED = offset._LOG_UNEXPLAINED, JITTER_GAIN = rtp.JITTER_GAIN
-cdef double LEAST_DELAY = offset._least_delay(offset.BLOCK_PACKETS), FADING = 1 - 1 / offset.WINDOW_BLOCKS
+cdef double LOG_DOUBT = offset._LOG_DOUBT, LOG_UNEXPLAINED = offset._LOG_UNEXPLAINED
+cdef double JITTER_GAIN = rtp.JITTER_GAIN
+cdef double LEAST_DELAY = offset._least_delay(offset.BLOCK_PACKETS)
+cdef double FADING = 1 - 1 / offset.WINDOW_BLOCKS
 cdef object BlockMinimum = offset.BlockMinimum
 cdef object LATEST = rtp._LATEST
 cdef object new_tuple = tuple.__new__
@@ -49,15 +63,23 @@ cdef inline unsigned int word(const unsigned char *data) noexcept:
 
 
 cdef inline void put_word(unsigned char *into, unsigned int word) noexcept:
-    into[0], into[1], into[2], into[3] = word >> 24, word >> 16 & 0xFF, word >> 8 & 0xFF, word & 0xFF
+    into[0] = word >> 24
+    into[1] = word >> 16 & 0xFF
+    into[2] = word >> 8 & 0xFF
+    into[3] = word & 0xFF
 
 
 cdef int end_block(estimate, list offsets) except -1:
-    """Do the same as `OffsetEstimate._end_block` for a block of which `BLOCK_PACKETS` offsets and one before are known."""
-    cdef long long before_ns = offsets[0], low_ns = NEVER_NS, second_ns = NEVER_NS, high_ns = 0, sum_ns = 0
-    cdef long long decrease_ns = estimate._burst_ns, known = estimate._known_packets, growth_ns, latest_ns, offset_ns = 0
+    """Do the same as `OffsetEstimate._end_block` for a block of which `BLOCK_PACKETS` offsets and
+    one before are known.
+    """
+    cdef long long before_ns = offsets[0], low_ns = NEVER_NS, second_ns = NEVER_NS, high_ns = 0
+    cdef long long sum_ns = 0
+    cdef long long decrease_ns = estimate._burst_ns, known = estimate._known_packets, growth_ns
+    cdef long long latest_ns, offset_ns = 0
     cdef Py_ssize_t place
-    cdef double jitter_ns, delay_ns, known_delay_ns, mean_delay_ns, smooth_ns = estimate._jitter_ns, explained_ns
+    cdef double jitter_ns, delay_ns, known_delay_ns, mean_delay_ns, smooth_ns = estimate._jitter_ns
+    cdef double explained_ns
     for place in range(1, BLOCK_PACKETS + 1):
         offset_ns = offsets[place]
         decrease_ns += max(0, before_ns - offset_ns)
@@ -76,9 +98,13 @@ cdef int end_block(estimate, list offsets) except -1:
     known += BLOCK_PACKETS
     estimate._known_packets = known
     known_delay_ns = estimate._known_delay_ns
-    known_delay_ns += (delay_ns - known_delay_ns) * (<double>BLOCK_PACKETS / min(known, MAX_DELAY_PACKETS))
+    known_delay_ns += (delay_ns - known_delay_ns) * (
+        <double>BLOCK_PACKETS / min(known, MAX_DELAY_PACKETS)
+    )
     mean_delay_ns = estimate._mean_delay_ns
-    mean_delay_ns += (delay_ns - mean_delay_ns) * (<double>BLOCK_PACKETS / min(known + ASSUMED_PACKETS, MAX_DELAY_PACKETS))
+    mean_delay_ns += (delay_ns - mean_delay_ns) * (
+        <double>BLOCK_PACKETS / min(known + ASSUMED_PACKETS, MAX_DELAY_PACKETS)
+    )
     estimate._known_delay_ns, estimate._mean_delay_ns = known_delay_ns, mean_delay_ns
     known = estimate._jitter_packets + BLOCK_PACKETS
     estimate._jitter_packets = known
@@ -132,21 +158,30 @@ cdef class UsualPackets:
         self.source, self.payload_type = None, -1
 
     def take(
-        self, list datagrams not None, long long start_ns, long long now_ns, long long due_ns, list frames not None,
-        list deltas not None, event,
+        self,
+        list datagrams not None,
+        long long start_ns,
+        long long now_ns,
+        long long due_ns,
+        list frames not None,
+        list deltas not None,
+        event,
     ):
         """Accept the first datagrams that are usual packets. Return their number.
 
-        Packets that arrived before `start_ns` are not. Each is appended to `deltas`, as a delta with this event that is
-        handled at `now_ns`, or to `frames` if `event` is None, or if `frames` has earlier ones. A packet that arrived
-        before `due_ns` was to wait until then.
+        Packets that arrived before `start_ns` are not. Each is appended to `deltas`, as a delta
+        with this event that is handled at `now_ns`, or to `frames` if `event` is None, or if
+        `frames` has earlier ones. A packet that arrived before `due_ns` was to wait until then.
         """
         cdef Py_ssize_t taken = 0
         for data, source, arrival in datagrams:
             try:
-                if not self.accept(data, source, arrival, start_ns, now_ns, due_ns, frames, deltas, event):
+                if not self.accept(
+                    data, source, arrival, start_ns, now_ns, due_ns, frames, deltas, event
+                ):
                     break
-            except OverflowError:  # media time is so late that it has more than 63 bits; nothing was changed
+            # media time is so late that it has more than 63 bits; nothing was changed
+            except OverflowError:
                 break
             taken += 1
         return taken
@@ -166,9 +201,12 @@ cdef class UsualPackets:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
         cdef const unsigned char *head = <const unsigned char *>PyBytes_AS_STRING(data)
         cdef object receiver = self.receiver, buffer = self.buffer, counts, earlier
-        cdef long long at_ns = (<tuple>arrival)[0], arrival_uncertainty_ns = (<tuple>arrival)[1], available_ns
-        cdef long long highest, ticks, gap, media_ns, offset_ns, passed_ns, drift_ns, latest_ns, earliest_ns
-        cdef long long last_ns, clock_ns, played_ns, jitter_ticks = 0, duration, uncertainty_ns, start_packets = -1
+        cdef long long at_ns = (<tuple>arrival)[0], arrival_uncertainty_ns = (<tuple>arrival)[1]
+        cdef long long available_ns
+        cdef long long highest, ticks, gap, media_ns, offset_ns, passed_ns, drift_ns, latest_ns
+        cdef long long earliest_ns
+        cdef long long last_ns, clock_ns, played_ns, jitter_ticks = 0, duration, uncertainty_ns
+        cdef long long start_packets = -1
         cdef long long late_ns, packets, counted, last_offset_ns
         cdef list offsets
         cdef double excess_ns, spread_ns, better_ns, jitter_ns
@@ -176,7 +214,11 @@ cdef class UsualPackets:
         cdef int sequence
         cdef bint was_marked, is_marked, is_full, is_on_arrival
         size -= self.overhead_bytes - HEADER_BYTES  # as it is when it is decrypted
-        if not HEADER_BYTES < size <= MAX_PACKET_BYTES or at_ns < start_ns or head[0] != PLAIN_HEADER:
+        if (
+            not HEADER_BYTES < size <= MAX_PACKET_BYTES
+            or at_ns < start_ns
+            or head[0] != PLAIN_HEADER
+        ):
             return False
         if FIRST_REPORT <= head[1] <= LAST_REPORT:
             return False
@@ -198,11 +240,14 @@ cdef class UsualPackets:
         # as `JitterBuffer.add`
         if buffer._waiting or buffer._standstill is not None or buffer._increase is not None:
             return False
-        if <long long>buffer._next != highest + 1:  # it is in another source, whose numbers are higher
+        # it is in another source, whose numbers are higher
+        if <long long>buffer._next != highest + 1:
             return False
         ticks = <long long>buffer._ticks + <int>(timestamp - <unsigned int>buffer._timestamp)
         gap = ticks - <long long>buffer._end_ticks
-        if (gap and not -<long long>buffer._frame_ticks < gap < <long long>buffer._frame_ticks) or not 0 <= ticks < MAX_TICKS:
+        if gap and not -<long long>buffer._frame_ticks < gap < <long long>buffer._frame_ticks:
+            return False
+        if not 0 <= ticks < MAX_TICKS:
             return False
         was_marked, is_marked = buffer._is_marked, head[1] >= MARKER
         if is_marked and not was_marked:
@@ -238,7 +283,9 @@ cdef class UsualPackets:
                 return False
         if is_full:  # from here on, the packet is accepted
             end_block(estimate, offsets)
-            offsets, latest_ns, earliest_ns = estimate._offsets_ns, estimate.latest_ns, estimate._earliest_ns
+            offsets = estimate._offsets_ns
+            latest_ns = estimate.latest_ns
+            earliest_ns = estimate._earliest_ns
         drift_ns = passed_ns // NS_PER_DRIFT_NS
         latest_ns += drift_ns
         earliest_ns += drift_ns
@@ -303,7 +350,9 @@ cdef class UsualPackets:
             spread_ns = at_ns - last_ns - <double>(jitter_ticks * NS_PER_S) / self.clock_hz
             receiver._jitter_ns = jitter_ns + (fabs(spread_ns) - jitter_ns) * JITTER_GAIN
 
-        estimate.latest_ns, estimate._earliest_ns, estimate.media_ns = latest_ns, earliest_ns, media_ns
+        estimate.latest_ns = latest_ns
+        estimate._earliest_ns = earliest_ns
+        estimate.media_ns = media_ns
         estimate._excess_ns, estimate._packets = excess_ns, packets
         if start_packets >= 0:
             estimate._start_packets = start_packets + 1
@@ -345,9 +394,13 @@ cdef class AudioPackets:
         self.sender = sender
 
     def use(self, protect):
-        """Use an agreement, which the sender has, from now on. `protect` is None if packets are not encrypted."""
+        """Use an agreement, which the sender has, from now on. `protect` is None if packets are not
+        encrypted.
+        """
         codec = self.sender.codec
-        self.encode, self.ticks_of, self.payload_type = codec.encode, codec.ticks, self.sender.payload_type
+        self.encode = codec.encode
+        self.ticks_of = codec.ticks
+        self.payload_type = self.sender.payload_type
         self.protect = protect
 
     cpdef bytes next(self, audio):
@@ -378,7 +431,8 @@ cdef class AudioPackets:
 def send_frame(AudioPackets packets not None, write, refused, peer, audio):
     """Send the packet of the next frame. Return its receipt.
 
-    `write` is a `DatagramWriter.send`. `refused` gets a packet that it did not send, and returns the receipt.
+    `write` is a `DatagramWriter.send`. `refused` gets a packet that it did not send, and returns
+    the receipt.
     """
     cdef bytes packet = packets.next(audio)
     sent = write(packet, peer)

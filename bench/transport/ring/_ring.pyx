@@ -391,7 +391,9 @@ cdef class RingReader:
         return 0
 
     cdef bint is_proven(self) noexcept:
-        """Return whether the socket was empty, or its bytes were received, when the ring was last looked at."""
+        """Return whether the socket was empty, or its bytes were received, when the ring was last
+        looked at.
+        """
         return self.armed and not self.open and self.ring.synced_ns >= self.armed_ns
 
     cdef int take(
@@ -539,7 +541,12 @@ cdef class RingReader:
                 self.ring.sync()
         try:
             return sieve.sift_wire(
-                bytes_of(piece), piece.size, piece.at_ns, piece.empty_ns, piece.kernel, piece.complete
+                bytes_of(piece),
+                piece.size,
+                piece.at_ns,
+                piece.empty_ns,
+                piece.kernel,
+                piece.complete,
             )
         finally:
             free(piece)
