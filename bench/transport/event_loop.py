@@ -263,6 +263,10 @@ class Callbacks(NamedTuple):
     send: Callable[[], bool] | None
 
 
+# One greenlet waits for several sockets and for instants that change. `due_ns` is asked again after
+# each read, since a packet may make something due earlier. A callback that returns True, or raises,
+# ends the wait: the greenlet is scheduled, and no callback runs for it any more (`_callbacks` is
+# None).
 class Listener:
     """The wait of one greenlet for datagrams of several sockets, and for scheduled work."""
 

@@ -347,6 +347,13 @@ class PacedSender(Protocol):
         """
 
 
+# A session sees only this: messages with arrivals, receipts with instants, and one end. What
+# carries them (TCP, TLS, HTTP/2, RTP, SCTP) is not visible, and neither are threads or callbacks,
+# except that `on_message` runs in the event loop and must not block.
+#
+# Time has two rules. A deadline has passed only when `watermark_ns` is behind it, because a message
+# from before it may still be in a buffer. And an instant of a message is an arrival with an
+# uncertainty, which is never later than when the message was read.
 class Transport(Protocol):
     """An open connection. It sends and receives complete messages."""
 

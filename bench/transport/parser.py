@@ -255,6 +255,10 @@ def service_message(body: bytes, longest: int = QUOTED) -> str:
 # Frames.
 
 
+# The fast way reads what nearly every frame is: FIN set, no extension bits, opcode 1 or 2, not
+# masked (a server must not mask, RFC 6455 §5.1), and a length of at most 16 bits. Everything else
+# stops it, and the rest of the read goes to the protocol object. Both ways count the same bytes, so
+# it does not matter which of them took a frame.
 FINAL_TEXT = 0x81
 FINAL_BINARY = 0x82
 """The first byte of a complete text or binary message: FIN, and the opcode 1 or 2 (RFC 6455
@@ -322,6 +326,7 @@ def masked_frame(payload: bytes, mask: bytes) -> bytes:
     elif length <= MAX_LENGTH:
         header = struct.pack("!BBH", first, MASKED | TWO_BYTES, length)
     else:
+        # The shortest form of a length is mandatory (RFC 6455 §5.2).
         header = struct.pack("!BBQ", first, MASKED | EIGHT_BYTES, length)
     return b"".join((header, mask, apply_mask(payload, mask)))
 
@@ -510,6 +515,8 @@ class ProtocolParser:
         self._protocol.parser.close()
 
 
+# The library decompresses before it reports a frame. This extension notes the sizes on the wire, in
+# the order of the frames, because they are what the network carried.
 class MeasuredDeflate(Extension):
     """The compression extension of one connection.
 
@@ -539,6 +546,8 @@ class _Offer(ClientPerMessageDeflateFactory):
 
 def offered_deflate() -> ClientPerMessageDeflateFactory:
     """Return an offer of compression for one connection. The service may decline it."""
+    # `client_max_window_bits` (RFC 7692 §7.1.2.2) lowers our own memory per connection. The window
+    # of the server is its own choice.
     return _Offer(
         client_max_window_bits=OWN_WINDOW_BITS, compress_settings={"memLevel": OWN_MEMORY_LEVEL}
     )

@@ -2,6 +2,23 @@
 loop.
 """
 
+# One socket is read in two ways. `read` waits in the greenlet of the session: for handshakes, and
+# for all that a session does in steps. `receive_until` leaves the reading to the event loop: the
+# greenlet sleeps, `on_readable` runs in a callback of the loop, and the session is woken only if it
+# must act. A switch of greenlets for each delta would cost more than the delta.
+#
+# While it listens, either the loop or the poller watches the socket (`_join_poller`): the loop at
+# once, the poller every few milliseconds together with others. Both ways end in
+# `SocketReader.read`, which says when the socket was last empty. A poll proves that only if it had
+# the chance to report this socket, hence `_polls` and `_polled_from_ns`.
+#
+# A write that the kernel does not accept waits in `_unsent`, which is half of a frame: whatever is
+# written next must follow it. While a write waits, the peer may be waiting for us to read, so reads
+# are stored in `_held` and passed on afterwards, in their order and with their own arrivals.
+#
+# The kernel reports an error of the socket once. It is stored (`failure`), since the read and the
+# write that follow need it too.
+
 from __future__ import annotations
 
 import errno

@@ -149,6 +149,14 @@ def client_protocol(
     )
 
 
+# A read takes the fast way or the general one. `MessageReader` handles a read of complete messages
+# where it arrives, in the event loop. Anything else (a fragment, a control frame, compressed data,
+# the answer to the upgrade) is left in `_unread` to the greenlet, and there to websockets' protocol
+# object, because that may have to answer, and an answer may have to wait for the kernel.
+#
+# Received data ends the connection in `_answer_peer`, for the first of these reasons: a close frame
+# of the peer, a message that is too large, a frame that is not valid, the end of the stream. The
+# first end that is set stays.
 class WebSocket:
     """An open connection; a `bench.transport.interface.Transport`."""
 
@@ -423,6 +431,8 @@ class WebSocket:
         problem = self._protocol.parser_exc
         at_ns = read.timestamp_ns
         error_ns = 0 if read.is_kernel and read.is_complete else read.timestamp_ns - read.empty_ns
+        # RFC 6455 §7.1.5: the code and reason of the connection are those of the first close frame
+        # received.
         if received is not None:
             self._set_end(received.code, received.reason, at_ns, error_ns)
         elif isinstance(problem, PayloadTooBig):

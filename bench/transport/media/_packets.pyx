@@ -180,8 +180,8 @@ cdef class UsualPackets:
                     data, source, arrival, start_ns, now_ns, due_ns, frames, deltas, event
                 ):
                     break
-            # media time is so late that it has more than 63 bits; nothing was changed
             except OverflowError:
+                # media time is so late that it has more than 63 bits; nothing was changed
                 break
             taken += 1
         return taken

@@ -403,9 +403,9 @@ class SipCall:
                 self._outside.target = target
                 may_repeat = True
                 self.digest.forget(None if self.redirection.is_elsewhere else self.settings.login)
-        # The retry must ask for at least the interval that the peer requires (RFC 4028 §7.3). A
-        # peer that asks for no more than it got would refuse each retry.
         elif response.code == 422 and (minimum := interval_of(response, "Min-SE")):
+            # The retry must ask for at least the interval that the peer requires (RFC 4028 §7.3). A
+            # peer that asks for no more than it got would refuse each retry.
             may_repeat = minimum[0] > (self._context.session_interval_s or 0)
             self._context.session_interval_s = minimum[0]
         if may_repeat and self.invites < MAX_INVITES:

@@ -326,8 +326,8 @@ class CallLeg:
             return
         if response is None or response.code in (408, 481):
             self.bye(Cause(Code.UNANSWERED if response is None else Code.FORGOTTEN).text, now_ns)
-        # The limit is for a peer that answers 491 to each attempt.
         elif response.code == 491 and pending.glares < MAX_GLARES:
+            # The limit is for a peer that answers 491 to each attempt.
             pending.glares += 1
             self._retry, self._retry_ns = pending, now_ns + self._glare_ns()
         elif (

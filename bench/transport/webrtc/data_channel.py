@@ -131,8 +131,8 @@ class DataChannel:
     def _accept_control(self, stream: int, data: bytes, now_ns: int) -> None:
         if data[0] == CONFIRMED:
             self.is_open |= stream == self._stream
-        # A peer that opens a channel of its own, as some agents do, waits for the confirmation.
         elif data[0] == OPENS and len(data) >= _OPEN.size and self._confirmed < MAX_CHANNELS:
+            # A peer that opens a channel of its own, as some agents do, waits for the confirmation.
             if stream == self._stream and self._opens:
                 return  # both sides open the same stream
             self._confirmed += 1

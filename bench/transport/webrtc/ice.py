@@ -333,9 +333,9 @@ class ControllingAgent:
             for each in self._pairs.values():
                 each.due_ns = NEVER_NS
             pair.due_ns = at_ns + CONSENT_NS
-        # A pair of higher priority might still answer, but waiting for it would be a part of the
-        # set-up time.
         elif not any(each.is_valid for each in self._pairs.values()):
+            # A pair of higher priority might still answer, but waiting for it would be a part of
+            # the set-up time.
             # the next check nominates it
             pair.is_valid = True
             pair.checks = 0

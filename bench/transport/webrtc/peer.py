@@ -7,8 +7,8 @@ packets of `pop_packets`, and takes the messages of the data channel, which are 
 """
 
 # Three machines share the packets: ICE decides to which address anything may go, DTLS starts when
-# an address is selected, and the data channel starts when the keys of DTLS are known. A failure of
-# the lower one ends the upper ones, and `ending` is the first that applies.
+# an address is selected, and the data channel starts when the keys of DTLS are known. The end of
+# one is the end of all; `ending` prefers what the channel states, because it has the peer's reason.
 #
 # The peer may be faster: its DTLS client may send before this side has selected its address. Up to
 # `MAX_EARLY_DATAGRAMS` of its datagrams wait for that. Without them, its first flight would be
