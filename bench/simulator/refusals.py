@@ -53,8 +53,8 @@ class RefusedUpgrade:
     def body(self) -> str:
         return json.dumps({"error": {"code": self.code, "message": self.message}})
 
-    # `retry-after-ms` is a header of Azure OpenAI, beside that of HTTP (RFC 9110 §10.2.3), which
-    # has whole seconds. Rounding down would invite clients too early.
+    # `retry-after-ms` is a header of Azure OpenAI, in addition to that of HTTP (RFC 9110 §10.2.3),
+    # which has whole seconds. Rounding down would invite clients too early.
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers that state the wait, in whole seconds and in milliseconds, both rounded

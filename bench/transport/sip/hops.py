@@ -275,7 +275,7 @@ class Redirection:
                 "the redirection is a loop" if found else "the redirection has no valid Contact",
             )
         # RFC 3261 §8.1.3.4 lets a client go on from sips to sip if it informs its user. In a load
-        # test, nobody would see that, so the call fails.
+        # test, no user would see that, so the call fails.
         allowed = [uri for uri in fresh if not self._is_secure or uri.lower().startswith("sips:")]
         if not allowed:
             return None, "the redirection leads from sips to sip"

@@ -70,7 +70,7 @@ def refusal_of(request: SipRequest) -> tuple[int, list[tuple[str, str]]] | None:
     if request.method == "NOTIFY":
         return 481, []  # no subscription exists (RFC 6665 §4.1.3)
     required = [name for name in request.tokens("Require") if name not in EXTENSIONS]
-    # Nobody answers ACK, and a CANCEL that is refused would leave a call (RFC 3261 §8.2.2.3).
+    # No side answers ACK, and a CANCEL that is refused would leave a call (RFC 3261 §8.2.2.3).
     if required and request.method not in ("ACK", "CANCEL"):
         return 420, [("Unsupported", ", ".join(required))]
     if request.method == "INFO" and request.headers.get("Info-Package") is not None:

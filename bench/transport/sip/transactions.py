@@ -6,7 +6,7 @@ retransmitted over any transport, because it goes from end to end (§13.3.1.4).
 """
 
 # A transaction is a request with its responses on one hop (RFC 3261 §17). Its timers are named by
-# letters in the RFC, and beside the lines that start them here:
+# letters in the RFC, and at the lines that start them here:
 #
 # client, INVITE       A repeats (T1, doubled), B gives up (64*T1), D absorbs repeated responses
 # client, others       E repeats (doubled up to T2), F gives up, K absorbs

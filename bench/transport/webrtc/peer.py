@@ -13,7 +13,7 @@ packets of `pop_packets`, and takes the messages of the data channel, which are 
 # The peer may be faster: its DTLS client may send before this side has selected its address. Up to
 # `MAX_EARLY_DATAGRAMS` of its datagrams wait for that. Without them, its first flight would be
 # repeated after a second, and the call would seem to need that second. They are not answered
-# before, because an address that ICE has not checked may belong to somebody else.
+# before, because an address that ICE has not checked may belong to another user.
 #
 # `at_ns` is the arrival of a packet and `now_ns` the present. The phases of the set-up end with the
 # arrival of the packet that completes them, so that a busy process measures the peer and not

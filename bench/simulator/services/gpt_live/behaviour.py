@@ -16,8 +16,8 @@ connections are not simulated.
 #
 # Speech of the caller stops the output at a slice (`_stop_ms`). Its end plans a reaction (`_turn`),
 # which begins with a later slice: an answer, or a task that is delegated to the client or to the
-# Responses backend. What is said then comes from whoever does the task, as commentary or as a text
-# of the backend.
+# Responses backend. What is said then comes from the party that does the task, as commentary or as
+# a text of the backend.
 #
 # `session.closed` is the last event, and every event after `session.close` is ignored.
 

@@ -13,7 +13,7 @@ machine. Pure.
 # ends silently.
 #
 # A caller that was challenged or refused may send INVITE again with the same Call-ID, so the state
-# before the answer is made anew by each INVITE that begins the call.
+# before the answer is made again by each INVITE that begins the call.
 
 from __future__ import annotations
 
