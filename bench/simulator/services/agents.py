@@ -108,6 +108,9 @@ class PcmWire(AgentWire):
         return "audio", BinaryMessage(audio)
 
 
+# Twilio's reference "Media Streams: WebSocket Messages". Each message names its stream. `clear`
+# empties the buffer of audio that waits to be played, and a `mark` is returned when the audio
+# before it was played or cleared.
 class TwilioWire(AgentWire):
     """Twilio's Media Streams.
 
@@ -151,6 +154,8 @@ class TwilioWire(AgentWire):
         return name, msgspec.json.encode({"event": name, "streamSid": self._stream} | fields)
 
 
+# Azure's "Audio streaming" of Call Automation: the metadata come first, and `StopAudio` discards
+# what waits to be played. There are no marks.
 class AcsWire(AgentWire):
     """Azure's audio streaming. `AudioMetadata` starts the call and contains the sample rate of
     its audio.
@@ -356,6 +361,8 @@ class AgentBehaviour(SimulatedSession):
 
     def _plan_speech(self, at_ns: int, facts: Json) -> None:
         """Plan the next recording, after the delay of first audio. A filler may precede it."""
+        # A slot is occupied until the reply has been generated, which a line in real time makes
+        # last as long as its speech.
         start_ns = self._servers.begin_ns(at_ns)
         slowness = self._turn_taking.slowness(start_ns)
         due_ns = start_ns + int(self._profile.delays.first_audio.draw_ns(self._rng) * slowness)

@@ -57,6 +57,7 @@ from bench.wire.dialect import BinaryMessage
 SILENCE_MS = 500
 WARNING_S = 300
 """The time from the warning about the maximum duration to the end of a session."""
+# Names and rates of raw audio in Deepgram's reference of `Settings`.
 FORMATS: Mapping[tuple[Any, Any], AudioFormatName] = {
     ("linear16", 24_000): "pcm16",
     ("linear16", 16_000): "pcm16@16000",
@@ -185,6 +186,7 @@ class DeepgramBehaviour(ClosingSession):
             case _:
                 raise RefusedError(*UNPARSABLE)
         speak = get_object(get_object(get_object(event, "agent"), "speak"), "provider")
+        # Only the names of the service's own voices can be checked: other providers name theirs.
         is_known = speak.get("type") != "deepgram" or re.match(
             "aura-|flux-", str(speak.get("model"))
         )

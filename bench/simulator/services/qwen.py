@@ -29,6 +29,7 @@ TRANSCRIBER = OrNull(checks.object_of({"model": checks.TEXT}))
 QWEN_FORMAT: SettingTable = {
     "format": {"type": checks.choice("pcm"), "sample_rate": checks.whole(0, 1 << 20, PCM)}
 }
+# The table is that of preview, and each key here differs from it, or is Qwen's own.
 QWEN_SESSION: SettingTable = {
     **PREVIEW_SESSION,
     "model": checks.IGNORED,

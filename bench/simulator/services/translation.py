@@ -174,6 +174,7 @@ class TranslationBehaviour(SimulatedSession):
 
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
         start_byte = self._audio.end.byte
+        # A long segment is ended as a cut-in ends speech: the rest is the next segment.
         self._audio.cut_in_ms = SEGMENT_MS
         for edge in self._audio.append(event["audio"], INPUT):
             if not edge.began:

@@ -225,6 +225,7 @@ def opened_session(session_id: str, model: str, expires_at_s: int) -> Json:
     }
 
 
+# The rate is a setting of its own and belongs to `pcm16` only: the formats of G.711 have 8 kHz.
 def input_settings(session: Json) -> InputSettings:
     format = session["input_audio_format"]
     return effective.flat_input(

@@ -457,6 +457,7 @@ class Backend:
         self._buffer_items = self._buffer_bytes = 0
         for delegation in delegations:
             delegation.is_calling = False
+        # With a task, only its own items count: another task's calls are no round of this one.
         calls = calls_of(
             tools, delegations[-1].items if delegations else items, profile.functions, self._rng
         )

@@ -138,6 +138,8 @@ class OutputStream:
             if utterance.kind != "answer" or utterance.delegation is not delegation
         ]
 
+    # An utterance begins here and nowhere else, so utterances never overlap, and their numbers are
+    # in the order in which a caller hears them.
     def next(self) -> tuple[OutputSlice, Utterance | None]:
         """Return (the next slice, its utterance). The utterance is None for silence."""
         if (

@@ -273,8 +273,7 @@ class SimulatedCall:
         self._shared.plan(self, None)
         self._shared.loop.remove_reader(self._socket)
         self._socket.close()
-        # the session may be in use by the caller of this method
-        # A fault may close the call from within its session.
+        # the session may be in use by the caller of this method, such as a fault of its events
         self._shared.loop.call_soon(self._end_session)
         self.on_close()
 

@@ -36,7 +36,7 @@ class CallControl(Protocol):
         """End the call."""
 
 
-# It is for a data channel, and for an event stream of HTTP/2, what
+# For a data channel, and for an event stream of HTTP/2, it is what
 # `bench.simulator.serving.connection` is for a WebSocket: messages in, due events and faults out,
 # the maximum duration, and the log. The owner sends, stalls, and closes (`CallControl`).
 class EventChannel:
