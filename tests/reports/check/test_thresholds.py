@@ -189,8 +189,10 @@ def test_a_printed_threshold_reads_back(
     name: str, p: object, number: str, relative: bool, equal: bool
 ) -> None:
     of = THRESHOLD_METRICS[name]
-    relative = relative and of.better != "neither"
+    relative = relative and of.better != "neither" and of.only is None
     aggregate = "rate" if of.unit == "share" else f"p({p})"
+    if of.only is not None:
+        aggregate = of.only.aggregate
     sign = (">" if of.better == "higher" else "<") + "=" * equal
     unit = {"share": "pt", SLOPE: "ms"}.get(of.unit, "%") if relative else ""
     before = ("-" if of.better == "higher" else "+") if relative else ""
