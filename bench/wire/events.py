@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import binascii
 import math
+import operator
 import re
 from collections.abc import Mapping
 from email.utils import formatdate, mktime_tz, parsedate_tz
@@ -180,9 +181,7 @@ class TokenUsage(msgspec.Struct, frozen=True):
         )
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
-        return TokenUsage(
-            *(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True))
-        )
+        return TokenUsage(*map(operator.add, astuple(self), astuple(other)))
 
 
 UNREAD = TokenUsage(unread=1)

@@ -33,6 +33,8 @@ POINTS = 0.01
 """One percentage point: the default margin of a rate, and the minimum difference of shares that
 is reported."""
 NO_MARGIN = Margin()
+WRITTEN_NUMBER = r"\d{1,18}(?:\.\d{1,18})?|\.\d{1,18}"
+"""The pattern of a number in a threshold. `int` and `float` refuse many more digits."""
 
 
 class Source(Protocol):

@@ -34,7 +34,7 @@ from bench.catalogue.threshold_form import THRESHOLD
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from reports.metrics.argument_names import option_of_text
-from reports.metrics.metric_spec import MetricSpec, Statistic
+from reports.metrics.metric_spec import WRITTEN_NUMBER, MetricSpec, Statistic
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.of_peak import OF_PEAK, OfPeak
@@ -141,9 +141,8 @@ def near(name: str, known: Iterable[str]) -> str:
     return did_you_mean(name, known) or ";"
 
 
-_NUMBER = r"\d{1,18}(?:\.\d{1,18})?|\.\d{1,18}"  # int and float refuse numbers with more digits
-_LIMIT = re.compile(rf"(-?(?:{_NUMBER}))\s*([A-Za-z%×/]*)")
-_STEP = re.compile(rf"([+-])\s*({_NUMBER})\s*([a-z%×]*)")
+_LIMIT = re.compile(rf"(-?(?:{WRITTEN_NUMBER}))\s*([A-Za-z%×/]*)")
+_STEP = re.compile(rf"([+-])\s*({WRITTEN_NUMBER})\s*([a-z%×]*)")
 _AND = re.compile(r"\s+and\s+")
 
 

@@ -206,10 +206,12 @@ def _table(table: b.Table) -> str:
             strike = "~~" if has_text and (struck or "struck" in cell.style.split()) else ""
             below = f" ({_inline(cell.below)})" if cell.below else ""
             texts.append(f"{strike}{_inline(cell.text)}{below}{strike}")
-        named = [f"{plain(name)} {_inline(text)}" for name, text in row.ids]
-        lines.append(f"| {' | '.join([*texts, *([', '.join(named)] if ids else [])])} |")
-    caption = _inline(table.caption)
-    return "\n".join([*([caption, ""] if caption else []), *lines])
+        if ids:
+            texts.append(", ".join(f"{plain(name)} {_inline(text)}" for name, text in row.ids))
+        lines.append(f"| {' | '.join(texts)} |")
+    if caption := _inline(table.caption):
+        lines = [caption, "", *lines]
+    return "\n".join(lines)
 
 
 def _inline(inline: b.Inline) -> str:

@@ -268,12 +268,10 @@ class Plot:
         """
         # a dot separates the cells of a row
         labelled = [(label.replace(" · ", ", "), texts) for label, texts in lines]
-        rows = [
-            " · ".join(
-                [name, *(f"{label} {texts[key]}" for label, texts in labelled if key in texts)]
-            )
-            for key, _, name in stops
-        ]
+        rows = []
+        for key, _, name in stops:
+            values = [f"{label} {texts[key]}" for label, texts in labelled if key in texts]
+            rows.append(" · ".join([name, *values]))
         self.readout([x for _, x, _ in stops], rows)
 
     def readout(self, xs: Sequence[float], rows: Sequence[str]) -> None:

@@ -63,8 +63,13 @@ class DemoLoad:
     @property
     def options(self) -> list[str]:
         files = ",".join(str(EXAMPLES / f"{name}.py") for name in self.scenarios)
-        load = {"--users": self.users, "--spawn-rate": self.spawn_rate, "--sessions": self.sessions}
-        return ["-f", files, *(word for name, value in load.items() for word in (name, str(value)))]
+        load = {
+            "-f": files,
+            "--users": self.users,
+            "--spawn-rate": self.spawn_rate,
+            "--sessions": self.sessions,
+        }
+        return [str(word) for option in load.items() for word in option]
 
 
 SIMULATED = DemoLoad(

@@ -334,9 +334,10 @@ def _announce(
 
     identity = document.identity
     ready = json.dumps(msgspec.to_builtins(document))
+    urls = [f"  {title:13}  {text}" for title, text in announced_urls(document.urls).items()]
     lines = [
         f"SIMULATED Realtime API: profile {profile.name}, seed {seed}. {_truth_of(profile)}",
-        *(f"  {title:13}  {text}" for title, text in announced_urls(document.urls).items()),
+        *urls,
         "  WebRTC         the address of Azure GA, OpenAI or GPT-Live, with transport: webrtc",
         *([f"  trust          {document.ca}"] if document.ca else []),
         *([f"  tokens         IDENTITY_ENDPOINT={identity.endpoint}"] if identity else []),

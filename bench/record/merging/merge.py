@@ -155,7 +155,7 @@ def _merged(
         {"host": socket.gethostname(), "pid": os.getpid()},
         {"name": "rtbench", "version": tool_version()},
         documents,
-        [*entries, *(entry for _, entry in left_out)],
+        entries + [entry for _, entry in left_out],
     )
     one = "event log was not copied, because it is a link or a special file"
     more = "event logs were not copied, because they are links or special files"

@@ -300,10 +300,9 @@ def notices(
             "Parts have the same seed, so their calls arrived at the same times: use a different"
             " --seed for each part."
         )
-    return [
-        *sentences,
-        *(f"{name} is excluded, because {_missing(entry)}." for name, entry in left_out),
-    ]
+    for name, entry in left_out:
+        sentences.append(f"{name} is excluded, because {_missing(entry)}.")
+    return sentences
 
 
 def excluded_parts(left_out: Iterable[tuple[str, Document]]) -> int:

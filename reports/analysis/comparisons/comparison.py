@@ -71,7 +71,7 @@ def any_failure(
     shares = [[any_event(target.counts(FAILURES)) for target in pair] for pair in target_pairs]
     if not any(share.value > 0 for pair in shares for share in pair):
         return []
-    of_targets = (shares[0][0], *(candidate for _, candidate in shares))
+    of_targets = [shares[0][0]] + [candidate for _, candidate in shares]
     values: list[tuple[float, ...] | None] = [
         (share.value,) if share.clusters else None for share in of_targets
     ]

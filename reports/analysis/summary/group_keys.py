@@ -278,11 +278,8 @@ def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None
     if used_indices.size < 2:
         return None
     short = [f"{limit // 1000}k" for limit in CONTEXTS]
-    names = (
-        f"to {short[0]}",
-        *(f"{low} to {high}" for low, high in pairwise(short)),
-        f"over {short[-1]}",
-    )
+    between = [f"{low} to {high}" for low, high in pairwise(short)]
+    names = [f"to {short[0]}", *between, f"over {short[-1]}"]
     group_count = int(used_indices[-1]) + 1
     ends = list(zip(names, pairwise((0, *CONTEXTS, math.inf)), strict=True))[:group_count]
     bins = tuple(GroupBin(name, at, *bounds) for at, (name, bounds) in enumerate(ends, 1))

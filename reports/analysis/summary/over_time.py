@@ -210,11 +210,8 @@ def over_time(summary: Summary) -> OverTime | None:
             pools.append((pool, values, not_started))
     if not pools:
         return None
-    ends_s = [
-        float(times.max(initial=0.0))
-        for times in (at_s, *(not_started for *_, not_started in pools))
-    ]
-    duration_s = max(summary.duration_s, *ends_s, 1.0)
+    times_s = [at_s] + [not_started for _, _, not_started in pools]
+    duration_s = max(summary.duration_s, 1.0, *(float(each.max(initial=0.0)) for each in times_s))
     finite = (values[np.isfinite(values)] for _, values, _ in pools)
     spans = [(float(waits.min()), float(waits.max())) for waits in finite if waits.size]
     ends = log_range(

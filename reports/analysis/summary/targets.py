@@ -190,12 +190,8 @@ def _detection(settings: dict[str, Any]) -> str:
     detection = holder["turn_detection"]
     if not isinstance(detection, dict):
         return "none"
-    return ", ".join(
-        [
-            str(detection.get("type") or ""),
-            *(f"{k} {v}" for k, v in _flat(detection).items() if k != "type"),
-        ]
-    )
+    others = [f"{key} {value}" for key, value in _flat(detection).items() if key != "type"]
+    return ", ".join([str(detection.get("type") or ""), *others])
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:

@@ -24,6 +24,7 @@ from bench.catalogue.metrics import CATALOGUE, SLOPE
 from bench.catalogue.metrics import Better as Direction
 from bench.files.sanitize import excerpt
 from reports.metrics.metric_spec import (
+    WRITTEN_NUMBER,
     MeasuredDifferences,
     MetricSpec,
     Source,
@@ -88,7 +89,7 @@ from reports.statistics.verdicts import BECAUSE_OF, floor_reason, turns_to_decid
 MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
 """The default margins by the level of the quantile. Other quantiles have the margin of the next
 higher level."""
-_WRITTEN = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
+_WRITTEN = re.compile(rf"p\(\s*({WRITTEN_NUMBER})\s*\)")
 MISSES = {"<": np.greater_equal, "<=": np.greater, ">": np.less_equal, ">=": np.less}
 """The comparison with a limit that is true for a value that misses it, for each sign of a
 threshold."""

@@ -87,13 +87,15 @@ def _by_cell(samples: TwoSamples) -> tuple[StepLatencies, StepLatencies] | None:
 
 def step_latencies(source: Source, spec: MetricSpec) -> StepLatencies:
     """Return the values of a metric for one target, with the step and the pair of each value."""
-    parts = [(code, step_sample(source, spec, step)) for code, step in enumerate(source.step_names)]
+    samples = [step_sample(source, spec, step) for step in source.step_names]
+    values = [sample.values for sample in samples]
+    codes = [np.full(part.size, code) for code, part in enumerate(values)]
+    sessions = [sample.sessions for sample in samples]
+    # a target without steps has no arrays to join
     return StepLatencies(
-        np.concatenate([np.zeros(0), *(sample.values for _, sample in parts)]),
-        np.concatenate(
-            [np.zeros(0, np.int64), *(np.full(sample.values.size, code) for code, sample in parts)]
-        ),
-        np.concatenate([np.zeros(0, np.int64), *(sample.sessions for _, sample in parts)]),
+        np.concatenate([np.zeros(0), *values]),
+        np.concatenate([np.zeros(0, np.int64), *codes]),
+        np.concatenate([np.zeros(0, np.int64), *sessions]),
     )
 
 

@@ -20,7 +20,7 @@ from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.metrics import Better as Direction
 from bench.files.sanitize import excerpt
-from reports.metrics.metric_spec import MetricSpec, Source, StoredComparison
+from reports.metrics.metric_spec import WRITTEN_NUMBER, MetricSpec, Source, StoredComparison
 from reports.metrics.rate_metrics import MIN_RATE_UNITS
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.stored import Baseline
@@ -31,7 +31,7 @@ from reports.statistics.target_counts import TargetCounts, of_turns
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
 from reports.statistics.verdicts import LATE
 
-_WRITTEN = re.compile(r"within\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*(ms|s)?\s*\)")
+_WRITTEN = re.compile(rf"within\(\s*({WRITTEN_NUMBER})\s*(ms|s)?\s*\)")
 
 
 @dataclass(frozen=True)

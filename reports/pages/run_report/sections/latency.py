@@ -39,7 +39,8 @@ def percentile_curves(summary: Summary) -> b.Section | None:
                     for curve, points in by_p
                 )
                 rows.append([f"p{p * 100:g}", *quantiles_of])
-            numbers = [b.table(["percentile", *(f"{curve.target}, ms" for curve in plotted)], rows)]
+            heads = ["percentile"] + [f"{curve.target}, ms" for curve in plotted]
+            numbers = [b.table(heads, rows)]
             panes.append(
                 (
                     key,

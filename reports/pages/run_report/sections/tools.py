@@ -97,10 +97,11 @@ def _tool_table(
     """Return a table with a row for each target, and below it a row for each of its steps."""
     values = (value for row in rows.values() for value in row.values())
     within = next(of for value in values if (of := Within.read(value.statistic)))
+    latencies = [column for column, _ in LATENCIES]
     heads: list[b.Head] = [
         b.Column("target, step", inline=True),
         b.Column("turns", leave_out=5),
-        *(column for column, _ in LATENCIES),
+        *latencies,
         b.Column("tasks per turn", leave_out=5),
         b.Column("fillers", shorten=2),
         b.Column(f"within {ms(within.deadline)}", shorten=6),
