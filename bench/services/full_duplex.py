@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
 from bench.wire.dialect import Dialect, Feature, TurnSource
+from bench.wire.events import EMPTY
 from bench.wire.settings import (
     FULL_DUPLEX,
     SessionSettings,
@@ -34,6 +37,16 @@ UNSPEAKABLE = (
     Feature.CUT,
 )
 """The features that no full-duplex dialect has."""
+
+
+class OpenAIWire(msgspec.Struct):
+    """The decoded fields of the events that all services of OpenAI without turns have."""
+
+    type: str = ""
+    delta: msgspec.Raw = EMPTY
+    session: msgspec.Raw = EMPTY
+    error: msgspec.Raw = EMPTY
+    usage: msgspec.Raw = EMPTY
 
 
 class FullDuplexDialect(Dialect):

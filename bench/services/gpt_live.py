@@ -37,7 +37,7 @@ from bench.files.values import (
     shortened_settings,
     string_in,
 )
-from bench.services.full_duplex import FullDuplexDialect
+from bench.services.full_duplex import FullDuplexDialect, OpenAIWire
 from bench.services.openai.dialect import GPT_LIVE_NAME, ga_format, tool_choice
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of, usage_of
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, by_name
@@ -168,16 +168,11 @@ SETTING_KEYS = SettingKeys(
 """The keys of a script's `session` that only GPT-Live has."""
 
 
-class Wire(msgspec.Struct):
+class Wire(OpenAIWire):
     """The decoded fields of an event."""
 
-    type: str = ""
-    delta: msgspec.Raw = EMPTY
-    session: msgspec.Raw = EMPTY
-    error: msgspec.Raw = EMPTY
     reason: msgspec.Raw = EMPTY
     delegation: msgspec.Raw = EMPTY
-    usage: msgspec.Raw = EMPTY
     event: msgspec.Raw = EMPTY
     client_event_id: msgspec.Raw = EMPTY
 

@@ -29,7 +29,7 @@ from bench.files.values import (
     shortened_settings,
     string_in,
 )
-from bench.services.full_duplex import FullDuplexDialect
+from bench.services.full_duplex import FullDuplexDialect, OpenAIWire
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of
 from bench.wire.audio import PCM16
 from bench.wire.dialect import (
@@ -78,14 +78,9 @@ STORED: Mapping[Keys, str] = MappingProxyType(
 MAX_SESSION_S = 1_000_000.0
 
 
-class _Wire(msgspec.Struct):
+class _Wire(OpenAIWire):
     """The decoded fields of an event."""
 
-    type: str = ""
-    delta: msgspec.Raw = EMPTY
-    session: msgspec.Raw = EMPTY
-    error: msgspec.Raw = EMPTY
-    usage: msgspec.Raw = EMPTY
     sample_rate: msgspec.Raw = EMPTY
     channels: msgspec.Raw = EMPTY
 
