@@ -42,6 +42,13 @@ FilledBy = Literal[
 """
 
 
+# A column is declared once, with where its value comes from (`FilledBy`). The row of a turn is then
+# filled by these words, without a line of code for each column, and a field of an observation
+# becomes a column by its declaration here.
+#
+# A new column needs an entry in `ADDED`, until the version of the run folder changes: older folders
+# do not have it, and are read with null, which is "unknown" in each analysis. It must never be read
+# as 0 or False.
 OF_CALLS = re.compile("(peer_)?rtp_|relay_")
 RTP_METRICS = [
     m.column

@@ -65,6 +65,9 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
     return Converted(String(), load_path)
 
 
+# A script is read several times in a process (by validation, each target and each worker's plan),
+# and a history may name the same image a thousand times. So content is kept by path, and only as
+# long as the file has the same size and time.
 class ReadOnce(Generic[T]):
     """A function that reads a file again only if its size or modification time has changed.
 

@@ -42,6 +42,11 @@ from bench.record.document import SCHEMA_VERSION
 from bench.record.presence import not_a_run
 from bench.record.spool import parts, with_added
 
+# A table from another person is checked before any of its rows is in memory. What is checked is in
+# the footer of the file: the number of rows, the type of each column, and the size of each column.
+# The size there counts a repeated text once, but an array in memory counts it for each row. So the
+# lengths of texts are read, too, if the worst case would not fit (`_is_of_size`). With encodings
+# that are not listed, even this size is unknown.
 ANY_ROWS = 100_000
 BYTES_PER_ROW = 4
 """A file may have `ANY_ROWS` rows, plus one row for each `BYTES_PER_ROW` bytes of its size."""
@@ -152,6 +157,8 @@ def _is_of_size(
     return True
 
 
+# Names and schemas. One table has several files if a part of its columns is rarely needed. Both
+# come from `bench.catalogue.columns`, so a new column needs no change here.
 BLOCK_NS = 120 * NS_PER_S
 """The duration of a block of a run. Pairs of sessions that started in the same block had similar
 conditions."""

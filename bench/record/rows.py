@@ -34,6 +34,13 @@ from bench.observe.observation import SessionObservation, TurnObservation, TurnS
 from bench.wire.dialect import BINARY, BinaryMessage, Dialect, Peer
 from bench.wire.events import LIMITED, WITH_AUDIO, EventKind, RateLimit, ServerEvent
 
+# Secrets are removed in three places, because each has another form of the text: in the message, on
+# arrival (`Hide` of the keyring); in decoded JSON, where a secret with a quotation mark is not
+# escaped (`without_secrets`); and in the texts of rows (`TextSanitizer`). A text is hidden first,
+# then escaped, then truncated: in any other order, a part of a secret could be left.
+#
+# Columns of a batch are cleaned together. Hundreds of turns end per second, and nearly all of their
+# texts need nothing, which one look at the joined texts shows (`clean_column`).
 Hide = Callable[[str], str]
 HIDDEN_SETTINGS = frozenset({"client_secret"})
 MAX_SENT_CHARACTERS = 4096

@@ -12,6 +12,10 @@ from typing import Any, TypeAlias
 
 from bench.base.errors import UsageError
 
+# A platform starts N equal load generators, tells none of them its number, and may start one less.
+# So each part states the same plan in its run.json, and takes the N-th of it. Only the merged run
+# can compare the sum with the plan. Budgets and rates may be fractions. Whole numbers must be
+# divisible, because a remainder would need a part that knows that it is the one to take it.
 Load: TypeAlias = Mapping[str, float]
 """Quantities of a load, by the names of QUANTITIES. A quantity without a limit is absent."""
 PARTS = "parts"

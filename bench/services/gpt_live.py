@@ -168,6 +168,13 @@ SETTING_KEYS = SettingKeys(
 """The keys of a script's `session` that only GPT-Live has."""
 
 
+# `session.started` is the answer to the first message and describes the session, so it stands for
+# both events of the other dialects: created and updated (`_started`). The end of the session has
+# the seconds to pay for (`_closed`): without it, they are unknown, and not zero.
+#
+# Two things are refused rather than measured wrongly: a backend whose tokens the service does not
+# report, and settings of it in `extra` (`STORED`), because the cost of such a session would be
+# unknown.
 class Wire(OpenAIWire):
     """The decoded fields of an event."""
 
@@ -323,6 +330,7 @@ class GptLive(FullDuplexDialect):
         try:
             wire = _decode_wire(message)
             name = wire.type[:MAX_ID_CHARACTERS]
+            # deltas first: they are nearly all messages
             if name == AUDIO_DELTA:
                 size = base64_bytes(wire.delta)
                 return (

@@ -31,6 +31,9 @@ from bench.wire.audio import PCM16
 from bench.wire.dialect import Dialect, Peer
 from bench.wire.service import WEBSOCKET, Link, Route, Service, Tracks
 
+# All that the rest of the tool knows of services goes through this list. A new service adds one
+# line here, and no condition anywhere: what differs is data of its `Service`, or an attribute of
+# its dialect. Addresses are compared in this order.
 SERVICES: Mapping[str, Service] = {
     service.name: service
     for service in (

@@ -189,6 +189,9 @@ SETTING_KEYS = SettingKeys(
 )
 
 
+# Voice Live is the preview dialect with more keys, more events, and other names of formats. Only
+# these differences are here. Keys of a script that it alone has are declared as validators
+# (`SETTING_KEYS`), so a script for another service that uses one is refused at its line.
 class VoiceLive(Preview):
     """Azure Voice Live. It has the preview's events and flat session, and additional ones.
 

@@ -69,6 +69,8 @@ class Link:
         return f"transport: {self.transport}" if self.transport else f"{self.schemes[0]}: addresses"
 
 
+# The links. Steps are what the doctor prints and skips, in this order. `settings` decides which
+# keys of a target are refused for a link, and `has_media` whether a call needs ports.
 WEBSOCKET = Link(
     ("ws", "wss"),
     ("upgrade", "session", "turn"),

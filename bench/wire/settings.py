@@ -307,6 +307,9 @@ def conflict(
     return None
 
 
+# A setting that a service does not have is refused by its name, and never sent. A service may end
+# the session because of an unknown key, or may ignore it, and then the run measures something else
+# than its script states.
 def foreign_setting(
     settings: SessionSettings, known: Collection[str], title: str
 ) -> UnsupportedSetting | None:

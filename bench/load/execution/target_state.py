@@ -43,6 +43,20 @@ Limited = Literal["connection", "turn"]
 """The kinds of requests that a service may refuse because of a limit."""
 
 
+# The states of a pacer, and what moves it:
+#
+#   open        starts have the configured interval, or none
+#   held        after a refusal, until the end of the wait: no start
+#   half open   after the wait: one start, the probe. All others wait for its result
+#   spaced      after a success: starts at `_distance_ns`, which each success shortens by a tenth
+#
+# Refusals of requests that began before the last wait ended are one refusal: a service refuses many
+# at once, and each of them would double the wait. An unsuccessful probe without a refusal (a broken
+# connection, the end of the run) says nothing, so the next start is a probe again (`ended`).
+#
+# Each process has its own pacer, and they know nothing of each other. Each one has its share of the
+# rate and its own phase, so their starts are evenly spaced together. But each finds a limit of the
+# service by itself.
 class StartPacer:
     """The pacer of a target's starts in this process. Starts are evenly spaced.
 

@@ -63,6 +63,9 @@ from bench.wire.settings import (
     backend_model,
 )
 
+# One walk through a script gives both bounds, with another set of assumptions each (`LOW`, `HIGH`).
+# So a bound can never miss a part of a session that the other one has. What no assumption can
+# bound, such as the tokens of a backend, is named in the sentence and not in the number.
 CHARACTERS_PER_TOKEN = 4
 CALLER_TOKENS_PER_S = 10
 REPLY_TOKENS_PER_S = 20

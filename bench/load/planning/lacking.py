@@ -130,6 +130,10 @@ OF_REPLIES = (
     "unplayed_audio_ns",
 )
 
+# The order of this list is that of the reasons: the first that holds is the one that the user
+# reads, so the most general come first ("only transcribes" explains more than "replies are text").
+# Each condition asks for the plan of a turn, and not for the script's text, because defaults and a
+# target's settings are in the plan only.
 MISSING_FEATURES = (
     MissingFeature(
         OF_REPLIES,

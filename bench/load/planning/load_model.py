@@ -32,6 +32,12 @@ from bench.load.planning.run_options import Options
 from bench.load.planning.stages import LoadSchedule, load_schedule
 from bench.load.planning.tasks import file_of
 
+# A process takes each n-th instant of the one sequence that all of them draw. So no process waits
+# for another one, a process that dies takes its calls with it, and the others keep their instants.
+# The seed is the only thing that they have in common.
+#
+# The head start gives all processes the time to be ready for the first arrival. Otherwise the first
+# calls would be late, and the load would begin with a burst.
 POISSON = "poisson"
 CONSTANT = "constant"
 GAMMA = "gamma"

@@ -111,6 +111,9 @@ REMEDIES = OwnRemedies(
 _decode_type = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+# Settings are sent once, before anything else, and the answer `SettingsApplied` makes the session
+# ready. A text is answered at once, so the typed turn is its own request. A message that is to be
+# in the conversation without an answer can only be in `history`.
 class Deepgram(Dialect):
     """Deepgram's Voice Agent."""
 

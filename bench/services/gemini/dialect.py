@@ -142,6 +142,14 @@ def _message(kind: MessageKind, name: str, **fields: Any) -> ClientMessage:
     return ClientMessage(kind, name, msgspec.json.encode(fields))
 
 
+# A request has two forms here. If the client detects activity, `activityEnd` ends the caller's
+# input and requests the reply, so there is no commit (`commit` is None, and the turn's input begins
+# with `speech_opening`). If the service detects it, a spoken turn requests nothing, and a typed one
+# is the request itself (`typed_input`).
+#
+# Where other services have an event for the state of a session, this one has none: `setupComplete`
+# is both the greeting and the acceptance of the settings, and the begin of a reply is its first
+# content (`SessionReader`).
 class Gemini(Dialect):
     """Gemini Live."""
 
@@ -212,6 +220,8 @@ class Gemini(Dialect):
         self, settings: SessionSettings, event_id: str
     ) -> Sequence[ClientMessage | AwaitedEvent]:
         set_up = merged(setup(settings), settings.extra)
+        # the Gemini API has `models/NAME`, and Vertex AI has a longer path, which users give
+        # completely
         if "/" not in set_up["model"]:
             set_up["model"] = f"models/{set_up['model']}"
         steps: list[ClientMessage | AwaitedEvent] = [

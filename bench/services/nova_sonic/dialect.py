@@ -147,6 +147,9 @@ class NovaCall(CallCodec):
         )
 
 
+# An event names its prompt and its block of content, and each block is opened and closed around it.
+# A session here has one prompt, one block for all of the caller's audio, and a block of its own for
+# each text and each result of a function.
 class NovaSonic(Dialect):
     """Amazon Nova Sonic."""
 
