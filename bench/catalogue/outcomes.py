@@ -816,6 +816,9 @@ def computed(remedy: Callable[Inputs, str]) -> Callable[Inputs, str]:
     return remedy_or_note
 
 
+# A remedy is looked up from the special to the general: what a cause in the detail says, first by
+# the rows of the dialect, then by those of all services; the refusal of the service; its error
+# code; the family.
 def outcome_class(outcome: str) -> OutcomeClass:
     """Return the class of an outcome. Outcomes are, for example, `ok`, `timeout:first_delta` and
     `unfinished`.

@@ -412,6 +412,10 @@ def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
     }
 
 
+# Tables. A table reports all of its errors: unknown keys with a similar one, missing keys, and the
+# errors of each value (`gather`). The combination is built only if there is none (`read`), because
+# its error could be a consequence of them. A dataclass can be the table (`struct_of`), so that a
+# key, its type and its text are one line.
 class InvalidCombinationError(Exception):
     """An error in a combination of values of a table. Each value alone is valid. The error is
     reported at `key`.

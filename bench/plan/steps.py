@@ -68,6 +68,10 @@ from bench.plan.turns import (
 from bench.wire.dialect import MESSAGE_ID, Dialect, Feature
 from bench.wire.settings import ONLY_TRANSCRIPT, Message, SessionSettings
 
+# A step is refused before the run if its session can never fulfil it (`problems`) or its service
+# lacks something (`features`). Both are checked for the whole script, so that no session is paid
+# for one that could not succeed. What only a reply can show, such as a cue after words that are not
+# said, is an outcome.
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "transcript_delta", "audio_done", "transcript_done")

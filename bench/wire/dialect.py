@@ -175,6 +175,9 @@ OTHER_STREAM = " of another stream"
 stream of another call."""
 
 
+# Messages are encoded once for all sessions, before the load begins. What differs by call is a
+# placeholder of the same message, which the codec replaces when it is sent. If each session encoded
+# its messages, that time would lie between an instant of the script and the send.
 class CallCodec:
     """The converter for what differs by call in messages: ids, numbers and times. Unlike a
     dialect, it has state.

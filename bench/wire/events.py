@@ -135,6 +135,8 @@ TOKEN_KINDS = ("text", "audio", "image")
 is an image."""
 
 
+# Sums of tokens become costs, so what is unknown must survive each sum: `unread` counts, and
+# `kindless_…` grow with it. A total of 0 with `unread` is no total.
 class TokenUsage(msgspec.Struct, frozen=True):
     """The tokens of responses. Input tokens include the cached ones, and those written into the
     cache.
@@ -204,6 +206,9 @@ def token_count(value: Any) -> int | None:
     raise ValueError
 
 
+# Services send errors of very different weight under one name. What an error ends decides the
+# outcome of a turn, so each dialect must say so. It is told apart by code and not by text, wherever
+# the service has codes.
 class ErrorScope(Enum):
     """The effect of an error, the same for every dialect."""
 
@@ -308,6 +313,9 @@ class StrippedAudio(msgspec.Struct, frozen=True):
     end_error_ns: int = 0
 
 
+# One struct for all kinds, and no class for each kind: a delta is made for each message, the fields
+# of other kinds cost nothing there, and a log can be read without knowledge of the kinds. A decoder
+# leaves unknown what the service did not send. It never fills a field from another event.
 class ServerEvent(msgspec.Struct, frozen=True):
     """One server event. A field has its default if events of this kind do not have the field.
 
