@@ -215,9 +215,8 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         target.model,
         signed,
     )
-    # a gateway passes on the messages of the service behind it, so the service of the target says
-    # nothing
-    # every service is asked, and not only that of the target:
+    # every service is asked, and not only that of the target: a gateway passes on the messages of
+    # the service behind it
     explanations = (
         service.explain(refused, service)
         for service in SERVICES.values()

@@ -258,8 +258,8 @@ def _imported(
         if isinstance(error, UsageError):
             raise UsageError(f"{path}: rtbench cannot play this caller: {error}") from None
         raise
-    # each WAV of the call is read once, and the cache would keep all of them
     finally:
+        # each WAV of the call is read once, and the cache would keep all of them
         load_wav.clear()
     imported = ImportedCall(
         script_path.stem, path.name, call.seconds, facts, _with_words(measured, words)
