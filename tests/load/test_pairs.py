@@ -114,6 +114,19 @@ def test_the_event_loop_polls_between_two_simultaneous_starts() -> None:
     assert asked_ns == sorted(asked_ns)
 
 
+def test_a_caller_who_leaves_while_waiting_for_a_start_starts_no_call() -> None:
+    pacer = StartPacer(None)
+    now_ns = monotonic_ns()
+    pacer.hold(now_ns + 3_600 * NS_PER_S, now_ns)
+    starts = StartScheduler(
+        [TargetState("", cast(Any, None), cast(Any, None), pacer)], lambda: False
+    )
+    answers = iter([False, False, True])
+
+    with gevent.Timeout(30):
+        assert starts.acquire(now_ns, lambda: next(answers)) is None
+
+
 # The state of one target.
 
 

@@ -168,7 +168,9 @@ class LiveRun:
         self._left -= 1
         self._open += 1
         try:
-            start = self._starts.acquire(called_ns or monotonic_ns())
+            # a call that arrived starts even if its caller must leave
+            is_leaving = caller.is_leaving if called_ns is None else None
+            start = self._starts.acquire(called_ns or monotonic_ns(), is_leaving)
             if start is not None:
                 self._run_started(start, called_ns, user, task, caller)
             else:

@@ -64,8 +64,11 @@ class StartScheduler:
         """The number of times that the event loop had polled its sockets when the last pair
         started."""
 
-    def acquire(self, requested_ns: int) -> PairStart | None:
-        """Wait until a pair may start, and return its start. Return None if the run ends before.
+    def acquire(
+        self, requested_ns: int, is_leaving: Callable[[], bool] | None = None
+    ) -> PairStart | None:
+        """Wait until a pair may start, and return its start. Return None if the run ends, or its
+        caller leaves, before.
 
         Pairs start in the order of their requests. `requested_ns` is the requested instant. The
         intended start is the first instant, at `requested_ns` or later, that the pacers allow.
@@ -73,7 +76,7 @@ class StartScheduler:
         # One by one, so that the pacers know this start before the next pair requests one.
         with self._start_lock:
             due_ns = monotonic_ns()
-            while not self._ending():
+            while not (self._ending() or (is_leaving and is_leaving())):
                 if any(pacer.is_probing for pacer in self._pacers):
                     gevent.sleep(PROBE_POLL_S)
                     requested_ns = due_ns = monotonic_ns()
