@@ -731,9 +731,9 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         " state when to call which function; if the call was right, correct `expected_calls`",
     ),
     "throttled": OutcomeRow(
-        "the service limited the rate",
-        "the quota is spent: start fewer sessions at a time (-u, --connect-rate), shorten the"
-        " turns, or raise the quota",
+        "the service refused more at that time",
+        "the service takes no more at present: start fewer sessions at a time (-u,"
+        " --connect-rate), shorten the turns, or raise the limit that its message names",
     ),
     "throttled:response": OutcomeRow("the service returned a rate limit error"),
     "throttled:handshake": OutcomeRow(
