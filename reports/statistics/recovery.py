@@ -10,7 +10,7 @@ the excess does not increase again.
     window of w slots     d = mean − mean before      SE = s · √(k · (1/w + 1/n))
     k = (1 + r)/(1 − r)   r: lag-1 autocorrelation    s: standard deviation, before or after
 
-s² · k is the largest of those of slots, and of means of two and of four slots, because an
+s² · k is the largest of those of slots, and of means of two, four and eight slots, because an
 autocorrelation that all callers share is small between slots, and lasts.
 
 If d of a window exceeds m by c · SE, the service is not recovered at the start of the window; if d
@@ -31,7 +31,7 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.change_points import autocorrelation
 from reports.statistics.counting import Floats, Integers
@@ -42,7 +42,7 @@ MIN_SLOTS = 4
 MIN_BEFORE = 12
 """The minimum number of slots before the peak."""
 PARTS_OF_PEAK = 3
-SIZES = (1, 2, 4)
+SIZES = (1, 2, 4, 8)
 SERIES = 1_000
 SEED = 20261129
 TAIL = 0.025
@@ -78,13 +78,14 @@ def changes_of(
     if not _are_enough(before, *others):
         return None
     noise = _noise(before, others[-1])
-    reach = -float(stdtrit(noise.df(before.size), tail))
-    found = []
-    for part in others:
-        change = float(part.mean() - before.mean())
-        error = reach * float(noise.se(part.size, before.size))
-        found.append(np.exp([change, change - error, change + error]).tolist())
-    return found
+    return [np.exp(_change(part, before, noise, tail)).tolist() for part in others]
+
+
+def _change(part: Floats, before: Floats, noise: _Noise, tail: float) -> Floats:
+    """Return the difference of the mean of a part from that before the peak, and its interval."""
+    change = float(part.mean() - before.mean())
+    error = -float(stdtrit(noise.df(before.size), tail)) * float(noise.se(part.size, before.size))
+    return np.array([change, change - error, change + error])
 
 
 def scores(turns: ProbeTurns, peak_s: float) -> Floats:
@@ -96,8 +97,7 @@ def scores(turns: ProbeTurns, peak_s: float) -> Floats:
     for caller in np.unique(turns.callers[is_before]):
         mine = turns.callers == caller
         usual[mine] = np.median(turns.latency[is_before & mine])
-    with np.errstate(divide="ignore"):
-        of_turns: Floats = np.clip(np.log(turns.latency / usual), -CAP, CAP)
+    of_turns: Floats = np.clip(np.log(turns.latency / usual), -CAP, CAP)
     return of_turns
 
 
@@ -115,11 +115,14 @@ def recovery_of(
     """Return when the service was as before. `margin` is a share, such as 0.1. `tail` is the error
     of each end of the interval.
     """
+    from scipy.optimize import isotonic_regression  # type: ignore[import-untyped, unused-ignore]
+
     slots, before, peak, after = _parts(turns, peak_s, spacing_s)
     if not _are_enough(before, after):
         return NOTHING
     noise = _noise(before, after)
-    excess = after - before.mean() - math.log1p(margin)
+    limit = math.log1p(margin)
+    excess = after - before.mean() - limit
     starts, ends, statistics = _windows(excess, noise, before.size)
     correlation = math.ceil(10 * noise.correlation) / 10
     critical = _critical_value(before.size, after.size, correlation, tail)
@@ -128,13 +131,24 @@ def recovery_of(
     low = float(starts_s[statistics > critical].max(initial=0)) * spacing_s
     is_end = (statistics < -critical) & (starts_s * spacing_s >= low)
     high = float(ends_s[is_end].min()) * spacing_s if is_end.any() else math.inf
-    fitted = np.flatnonzero(_decreasing(excess) <= 0)
+    fitted = np.flatnonzero(isotonic_regression(excess, increasing=False).x <= 0)
     value = float(slots[fitted[0]]) * spacing_s if fitted.size else math.inf
     if not math.isfinite(high):
         return "not_recovered", max(value, low), low, math.inf
-    if not low and _stayed(peak - before.mean() - math.log1p(margin), noise, before.size, tail):
+    if not low and _stayed(peak, before, limit, noise, tail):
         return "never_left", 0.0, 0.0, 0.0
     return "recovered", min(max(value, low), high), low, high
+
+
+def tolerable_sd(callers: int, before: int, after: int, margin: float) -> float:
+    """Return the standard deviation of the logs of latencies with which a service that is as before
+    is shown to be within the margin in 90 % of runs. 0: never. `before` and `after` are slots.
+    """
+    if min(before, after) < MIN_BEFORE:
+        return 0.0
+    longest = MIN_SLOTS << int(math.log2(after / MIN_SLOTS))
+    errors = _critical_value(before, after, 0.0, TAIL) - float(ndtri(0.1))
+    return math.log1p(margin) * math.sqrt(callers / (1 / longest + 1 / before)) / errors
 
 
 def _parts(
@@ -214,22 +228,9 @@ def _critical_value(before: int, after: int, correlation: float, tail: float) ->
     return float(np.quantile(largest, 1 - tail))
 
 
-def _decreasing(values: Floats) -> Floats:
-    """Return the decreasing series with the least squared distance (pool adjacent violators)."""
-    blocks: list[tuple[float, int]] = []
-    for value in values.tolist():
-        mean, size = value, 1
-        while blocks and blocks[-1][0] < mean:
-            other, others = blocks.pop()
-            mean = (mean * size + other * others) / (size + others)
-            size += others
-        blocks.append((mean, size))
-    return np.repeat([mean for mean, _ in blocks], [size for _, size in blocks])
-
-
-def _stayed(excess: Floats, noise: _Noise, before: int, tail: float) -> bool:
+def _stayed(peak: Floats, before: Floats, limit: float, noise: _Noise, tail: float) -> bool:
     """Return whether the mean of the peak is below the margin. A part of it must seem so, too."""
-    parts = min(PARTS_OF_PEAK, excess.size // MIN_SLOTS)
-    reach = -float(stdtrit(noise.df(before), tail)) * float(noise.se(max(1, excess.size), before))
-    seems_below = all(part.mean() < 0 for part in np.array_split(excess, max(1, parts)))
-    return parts > 0 and seems_below and float(excess.mean()) + reach < 0
+    parts = min(PARTS_OF_PEAK, peak.size // MIN_SLOTS)
+    if not parts or _change(peak, before, noise, tail)[-1] >= limit:
+        return False
+    return all(part.mean() - before.mean() < limit for part in np.array_split(peak, parts))

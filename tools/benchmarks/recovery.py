@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,9 @@ import numpy.typing as npt
 from reports.statistics.recovery import ProbeTurns, Recovery, recovery_of
 
 RUNS = 400
-CALLERS = 8
-SPACING_S, BEFORE_S, PEAK_S, AFTER_S = 2.0, 240.0, 60.0, 300.0
-MARGIN = 0.1
+SPACING_S, PEAK_S = 2.0, 60.0
+FALLEN = 0.1
+"""The increase at the end of an exponential recovery."""
 SD, OF_CALLERS, STALLED, FAILED = 0.35, 0.2, 0.03, 0.003
 COMMON, CORRELATION = 0.1, 0.5
 DRIFT, DRIFT_S = 0.05, 60.0
@@ -29,6 +30,26 @@ SEED = 20261129
 TIMES_S = (0, 30, 120)
 
 Floats = npt.NDArray[np.float64]
+NOISES = ("independent", "correlated", "drift")
+
+
+class Plan(NamedTuple):
+    """What a user chooses."""
+
+    callers: int = 8
+    before_s: float = 240.0
+    after_s: float = 300.0
+    margin: float = 0.1
+
+
+DEFAULT = Plan()
+CHOICES = {
+    "the defaults": DEFAULT,
+    "--probes 16": Plan(callers=16),
+    "--before 8m --after 10m": Plan(before_s=480.0, after_s=600.0),
+    "--margin 0.2": Plan(margin=0.2),
+    "--margin 0.3": Plan(margin=0.3),
+}
 
 
 @dataclass(frozen=True)
@@ -46,22 +67,27 @@ class Peak:
         increase = self.times - 1
         if self.shape == "step" or not self.recovery_s:
             return np.where((at_s >= -PEAK_S) & (at_s < self.recovery_s), math.log(self.times), 0)
-        falling = increase * (MARGIN / increase) ** (np.maximum(at_s, 0) / self.recovery_s)
+        falling = increase * (FALLEN / increase) ** (np.maximum(at_s, 0) / self.recovery_s)
         return np.where(at_s >= -PEAK_S, np.log1p(falling), 0)
 
 
-def simulated(rng: np.random.Generator, peak: Peak, noise: str) -> ProbeTurns:
-    slots = np.arange(-(BEFORE_S + PEAK_S), AFTER_S, SPACING_S)
+def simulated(rng: np.random.Generator, peak: Peak, noise: str, plan: Plan = DEFAULT) -> ProbeTurns:
+    slots = np.arange(-(plan.before_s + PEAK_S), plan.after_s, SPACING_S)
     common = np.zeros(slots.size)
     for sd, correlation in [(COMMON, CORRELATION), (DRIFT, math.exp(-SPACING_S / DRIFT_S))][
-        : ("independent", "correlated", "drift").index(noise)
+        : NOISES.index(noise)
     ]:
         common += sd * _autoregression(rng, slots.size, correlation)
-    callers = np.repeat(np.arange(CALLERS), slots.size)
-    offsets = np.repeat(rng.uniform(0, SPACING_S, CALLERS), slots.size)
-    at_s = np.tile(slots, CALLERS) + offsets
-    log = np.repeat(OF_CALLERS * rng.standard_normal(CALLERS), slots.size)
-    log = log + np.tile(common, CALLERS) + SD * rng.standard_normal(at_s.size) + peak.excess(at_s)
+    callers = np.repeat(np.arange(plan.callers), slots.size)
+    offsets = np.repeat(rng.uniform(0, SPACING_S, plan.callers), slots.size)
+    at_s = np.tile(slots, plan.callers) + offsets
+    log = np.repeat(OF_CALLERS * rng.standard_normal(plan.callers), slots.size)
+    log = (
+        log
+        + np.tile(common, plan.callers)
+        + SD * rng.standard_normal(at_s.size)
+        + peak.excess(at_s)
+    )
     latency = 600 * np.exp(log)
     latency += (rng.random(at_s.size) < STALLED) * rng.uniform(1000, 5000, at_s.size)
     latency[rng.random(at_s.size) < FAILED] = math.inf
@@ -75,10 +101,11 @@ def _autoregression(rng: np.random.Generator, size: int, correlation: float) -> 
     return values
 
 
-def recoveries(peak: Peak, noise: str, runs: int = RUNS) -> list[Recovery]:
+def recoveries(peak: Peak, noise: str, runs: int = RUNS, plan: Plan = DEFAULT) -> list[Recovery]:
     rng = np.random.default_rng([SEED, round(10 * peak.times)])
     return [
-        recovery_of(simulated(rng, peak, noise), PEAK_S, SPACING_S, MARGIN) for _ in range(runs)
+        recovery_of(simulated(rng, peak, noise, plan), PEAK_S, SPACING_S, plan.margin)
+        for _ in range(runs)
     ]
 
 
@@ -93,9 +120,7 @@ def share(found: list[Recovery], *outcomes: str) -> float:
 def main() -> None:
     header = f"{'peak':>22} {'noise':>12} {'covered':>8} {'never left':>11} {'shown':>6}"
     print(f"{header} {'median of low, value, high (s)':>32}")
-    for recovery_s, shape, noise in product(
-        TIMES_S, ("step", "exponential"), ("independent", "correlated", "drift")
-    ):
+    for recovery_s, shape, noise in product(TIMES_S, ("step", "exponential"), NOISES):
         if not recovery_s and shape == "exponential":
             continue
         found = recoveries(Peak(2, recovery_s, shape), noise)
@@ -106,18 +131,26 @@ def main() -> None:
             f" {'  '.join(f'{end:.0f}' for end in ends):>32}"
         )
     print("\nwrong `recovered` and `never left`: the increase outlasts the run")
-    for times, noise in product((1.1, 1.15, 1.3, 2), ("independent", "correlated", "drift")):
+    for times, noise in product((1.1, 1.15, 1.3, 2), NOISES):
         found = recoveries(Peak(times, math.inf), noise)
         wrong = share(found, "recovered", "never_left")
         print(f"{f'×{times}, stays':>22} {noise:>12} {wrong:8.1%}")
     print("\nwrong `never left`: the increase ends with the peak")
-    for times, noise in product((1.1, 1.15, 1.3), ("independent", "correlated", "drift")):
+    for times, noise in product((1.1, 1.15, 1.3), NOISES):
         found = recoveries(Peak(times, 0), noise)
         print(f"{f'×{times}, 0 s':>22} {noise:>12} {share(found, 'never_left'):8.1%}")
     print("\nno increase at all: `never left`")
-    for noise in ("independent", "correlated", "drift"):
+    for noise in NOISES:
         found = recoveries(Peak(1, 0), noise)
         print(f"{'×1':>22} {noise:>12} {share(found, 'never_left'):8.1%}")
+    print("\nrecovery shown, by what the user chose, of 0 s, and of 120 s exponential")
+    for name, plan in CHOICES.items():
+        for noise in NOISES:
+            shown = (
+                share(recoveries(Peak(2, time_s, "exponential"), noise, plan=plan), "recovered")
+                for time_s in (0, 120)
+            )
+            print(f"{name:>26} {noise:>12} {'  '.join(f'{each:6.0%}' for each in shown)}")
 
 
 if __name__ == "__main__":

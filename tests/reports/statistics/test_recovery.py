@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.statistics.recovery import ProbeTurns, Recovery, changes_of, recovery_of
+from reports.statistics.recovery import (
+    ProbeTurns,
+    Recovery,
+    changes_of,
+    recovery_of,
+    tolerable_sd,
+)
 from tools.benchmarks.recovery import (
-    AFTER_S,
-    MARGIN,
+    DEFAULT,
     PEAK_S,
     SPACING_S,
     Peak,
@@ -31,7 +36,7 @@ def chosen(turns: ProbeTurns, kept: Any) -> ProbeTurns:
 
 
 def recovery(turns: ProbeTurns) -> Recovery:
-    return recovery_of(turns, PEAK_S, SPACING_S, MARGIN)
+    return recovery_of(turns, PEAK_S, SPACING_S, DEFAULT.margin)
 
 
 @pytest.mark.parametrize("recovery_s", [0, 30, 120])
@@ -49,6 +54,28 @@ def test_a_change_that_outlasts_the_run_is_no_recovery() -> None:
     assert {(outcome, high) for outcome, _, _, high in found} == {("not_recovered", math.inf)}
 
 
+def test_a_slow_drift_at_the_margin_is_rarely_called_a_recovery() -> None:
+    found = recoveries(Peak(1 + DEFAULT.margin, math.inf), "drift", runs=100)
+
+    assert share(found, "recovered", "never_left") <= 0.08  # 0.045 of 400 runs
+
+
+def test_the_variation_with_which_a_recovery_is_shown_is_known_before_the_run() -> None:
+    callers, before, after, margin = 20, 40, 40, 0.25
+    rng = np.random.default_rng(4)
+    slots = np.arange(-(before + 20), after)
+    at_s = np.tile(slots, callers) + rng.uniform(0, 1, slots.size * callers)
+    slow = np.where((at_s < 0) & (at_s >= -20), 3.0, 1.0)
+    shown = 0
+    for _ in range(40):
+        noise = tolerable_sd(callers, before, after, margin) * rng.standard_normal(at_s.size)
+        turns = ProbeTurns(at_s, slow * np.exp(noise), np.repeat(np.arange(callers), slots.size))
+        shown += recovery_of(turns, 20, 1, margin)[0] == "recovered"
+
+    assert 0.75 <= shown / 40 <= 1
+    assert tolerable_sd(callers, before, 5, margin) == 0
+
+
 def test_a_service_that_was_never_slower_never_left() -> None:
     found = recoveries(Peak(1, 0), "independent", runs=20)
 
@@ -61,7 +88,7 @@ def test_failed_turns_count_as_slow_turns() -> None:
     outcome, _, low, high = recovery(turns)
 
     assert outcome == "recovered"
-    assert 50 <= low <= 60 <= high < AFTER_S
+    assert 50 <= low <= 60 <= high < DEFAULT.after_s
 
 
 def test_a_relapse_at_the_end_is_no_recovery() -> None:
