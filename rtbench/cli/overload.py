@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +16,12 @@ import typer
 from bench.base.errors import UsageError
 from bench.base.installation import child_environment, python_command
 from bench.load.planning.stages import A_SPAN, span_s
+from reports.formatting import percent
 from rtbench.cli.options import Command, argument, option
 from rtbench.overload.settings import OVERLOAD
 
+P95 = 1.645
+"""The quantile 0.95 of the normal distribution."""
 LOCUST_FILE = Path(__file__).parents[1] / "overload" / "locustfile.py"
 
 
@@ -68,6 +73,7 @@ def overload(
     if peak <= _load(load):
         raise UsageError(f"--peak {peak} must be more than the load, {_load(load)}")
     settings = {"script": _script(script), "probe": probe, "peak": shape}
+    print(f"rtbench: {_what_shows(shape, probe)}", file=sys.stderr)
     sys.stdout.flush()
     command = python_command("rtbench.run_process", str(LOCUST_FILE), *ctx.args)
     environ = child_environment(os.environ, captured=False)
@@ -77,6 +83,19 @@ def overload(
     # until the process of the run handles them
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     os.execve(command[0], command, environ | {OVERLOAD: json.dumps(settings)})
+
+
+def _what_shows(shape: Mapping[str, Any], probe: Mapping[str, Any]) -> str:
+    """Return how little latency must vary so that the run can show that the service recovered."""
+    from reports.statistics.recovery import tolerable_sd
+
+    before, after = (int(shape[name] / probe["spacing_s"]) for name in ("before_s", "after_s"))
+    sd = tolerable_sd(probe["fixed_count"], before, after, shape["margin"])
+    how = f"if their p95 is below {math.exp(P95 * sd):.1f} × their p50, else" if sd else "only with"
+    return (
+        f"probe callers show a recovery to within {percent(shape['margin'], 1)} in this time"
+        f" {how} longer --before and --after, more --probes or a larger --margin"
+    )
 
 
 def _script(path: Path) -> str:
@@ -96,15 +115,12 @@ def _load(text: str) -> int:
     """Return the number of calls, or the highest load that passed in a finished search."""
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
-    path = Path(text) / "capacity.json"
     try:
-        found = json.loads(path.read_bytes())
-        plan = found["plan"]
-        passed = found["highest_pass"]
+        found = json.loads((Path(text) / "capacity.json").read_bytes())
+        passed = found["highest_pass"] or found["rough_estimate"]["highest_pass"]
+        return int({"concurrency": passed}[found["plan"]["by"]])
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(
-            f"--load {text!r:.80} is neither a number of calls nor the folder of a capacity"
+            f"--load {text!r:.80} is neither a number of calls nor the folder of a capacity in"
+            " calls at which the thresholds passed"
         ) from None
-    if plan.get("by") != "concurrency" or not passed:
-        raise UsageError(f"--load {text}: this search shows no number of calls that passes")
-    return int(passed)

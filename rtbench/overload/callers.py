@@ -20,6 +20,7 @@ probe callers begin before the peak, and stay until the end.
 
 from __future__ import annotations
 
+import random
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,6 +39,8 @@ from bench.record import folder as files
 MAX_SPAWNED_PER_S = 100.0
 SHORTEST_PAUSE_S = 0.001
 ASKS = ("text", "audio")
+FILES = ("audio", "background_noise", "file", "history", "image", "variables")
+"""The keys of scripts whose texts are paths."""
 
 
 class ProbeCaller(RealtimeUser):
@@ -61,6 +64,8 @@ class ProbeCaller(RealtimeUser):
         *opening, question = self.steps
         for step in opening:
             self._take(**step)
+        # together, probe callers would themselves be a peak
+        self.pause(random.uniform(SHORTEST_PAUSE_S, self.spacing_s))
         begun_ns = monotonic_ns()
         for number in count(1):
             turn = self._take_turn(**question)
@@ -79,7 +84,7 @@ class ProbeCaller(RealtimeUser):
         for step in keys.get("steps") or ():
             verb = next(iter(step), "")
             if verb in ASKS:
-                taken.append({"verb": verb, **_beside(step, path.parent), "name": "probe"})
+                taken.append({"verb": verb, **step, "name": "probe"})
                 break
             if verb in ("message", "wait_for"):
                 more = step[verb] if isinstance(step[verb], dict) else step
@@ -91,24 +96,14 @@ class ProbeCaller(RealtimeUser):
             setattr(cls, key, keys[key])
 
 
-def _beside(step: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a step with absolute paths of its recordings."""
-    wavs = step.get("audio")
-    if isinstance(wavs, str):
-        return {**step, "audio": str(folder / wavs)}
-    if isinstance(wavs, list):
-        return {
-            **step,
-            "audio": [str(folder / wav) if isinstance(wav, str) else wav for wav in wavs],
-        }
-    return step
-
-
-def _plain(value: LocatedValue) -> Any:
+def _plain(value: LocatedValue, key: str = "") -> Any:
+    """Return a value of a script with absolute paths, because the class is in another folder."""
     content = value.content()
     if isinstance(content, dict):
-        return {name: _plain(inner) for name, inner in content.items()}
-    return [_plain(inner) for inner in content] if isinstance(content, list) else content
+        return {name: _plain(inner, name) for name, inner in content.items()}
+    if isinstance(content, list):
+        return [_plain(inner, key) for inner in content]
+    return str(value.folder / content) if key in FILES and isinstance(content, str) else content
 
 
 class OverloadShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed

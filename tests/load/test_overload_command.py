@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,12 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def started(monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[list[str], dict[str, Any]]:
-    """Return the command that `rtbench overload` starts, and the settings that it passes."""
+def started(
+    monkeypatch: pytest.MonkeyPatch, *words: object
+) -> tuple[list[str], dict[str, Any], str]:
+    """Return the command that `rtbench overload` starts, the settings that it passes, and its
+    output.
+    """
     found: list[Any] = []
 
     def execve(path: str, command: list[str], environ: dict[str, str]) -> None:
@@ -32,16 +37,16 @@ def started(monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[list[str],
     monkeypatch.setattr(os, "execve", execve)
     monkeypatch.setattr("signal.pthread_sigmask", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["rtbench", "overload", *map(str, words)])
-    call_or_raise("overload", *words)
+    output = call_or_raise("overload", *words)[1]
     command, settings = found
-    return command, settings
+    return command, settings, output
 
 
 def test_the_command_starts_a_run_with_its_other_options(
     script: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ("--load", 4, "--peak", 12, "--peak-time", "30s", "--yes", "--targets", "a,b")
-    command, settings = started(monkeypatch, script, *options)
+    command, settings, _ = started(monkeypatch, script, *options)
 
     assert command[-3:] == ["--yes", "--targets", "a,b"]
     assert settings["peak"] == {
@@ -55,12 +60,33 @@ def test_the_command_starts_a_run_with_its_other_options(
     assert settings["probe"] == {"asks": str(script), "fixed_count": 8, "spacing_s": 2.0}
 
 
-def test_the_load_may_be_that_of_a_finished_search(
-    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ((), r"within 10.% in this time if their p95 is below 2\.\d × their p50, else longer"),
+        (("--margin", "0.3"), r"within 30.% in this time if their p95 is below \d\.\d × their p50"),
+        (("--after", "20s"), r"within 10.% in this time only with longer --before and --after"),
+    ],
+)
+def test_the_command_says_before_the_run_what_it_can_show(
+    script: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    shown: str,
 ) -> None:
-    found = {"plan": {"by": "concurrency"}, "highest_pass": 20}
+    _, _, output = started(monkeypatch, script, "--load", 4, "--peak", 12, *options)
+
+    assert re.search(shown, output)
+
+
+@pytest.mark.parametrize("passed", [(20, None), (None, {"highest_pass": 20})])
+def test_the_load_may_be_that_of_a_finished_search(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: tuple[Any, Any]
+) -> None:
+    found: dict[str, Any] = {"plan": {"by": "concurrency"}}
+    found |= dict(zip(("highest_pass", "rough_estimate"), passed, strict=True))
     (tmp_path / "capacity.json").write_text(json.dumps(found))
-    _, settings = started(monkeypatch, script, "--load", tmp_path, "--peak", 60)
+    _, settings, _ = started(monkeypatch, script, "--load", tmp_path, "--peak", 60)
 
     assert settings["peak"]["load"] == 20
 
