@@ -150,7 +150,10 @@ OVER = {
     "runs are played or invented, merged, and read again as one": "system/record/test_merge",
     "rows are changed for one figure, and the run with them is summarised, in most tests": """
         reports/test_targets reports/test_costs reports/test_not_started reports/test_turn_types
-        reports/test_summary
+        reports/test_summary reports/test_overload
+    """,
+    "the noise of a thousand series is simulated for each number of turns": """
+        reports/statistics/test_recovery load/test_overload_command
     """,
 }
 """The files that may exceed the budget of CPU time, by the reason.

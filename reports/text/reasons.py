@@ -16,7 +16,7 @@ from reports.results.reason import Reason, unique
 from reports.statistics.change_points import MIN_SIDE_RUNS
 from reports.statistics.verdicts import LATE
 from reports.text import check_reasons, comparability, invalid
-from reports.text.cells import as_sentence, interval
+from reports.text.cells import CHECKS, as_sentence, interval
 from reports.text.check_reasons import unequal_reason
 from reports.text.invalid import Numbers
 from reports.text.verdicts import in_unit, share
@@ -320,18 +320,27 @@ def _too_few_runs(numbers: Numbers) -> str:
     )
 
 
-OVERLOAD = {
-    "no_peak": "the run ended before the peak",
-    "no_after": "the run ended in the peak",
-    "too_few": "probe callers had too few turns before or after the peak",
-    "late": "INVALID for the peak: the load generator started its callers too late",
-    "blocked": "INVALID for the peak: the load generator stood still in it",
-    "cpu": "INVALID for the peak: the load generator used all of a core",
-    "timestamps": "INVALID for the peak: the timestamps of its turns are too uncertain",
-    "never_left": "latency never left the margin",
-    "not_recovered": "not shown within the run",
+PARTS = {
+    "before": ("before the peak", "the run ended before its load was reached"),
+    "peak": ("for the peak", "the run ended before the peak"),
+    "after": ("after the peak", "the run ended in the peak"),
 }
-"""The causes of the reason `overload`."""
+"""The parts of a run with a peak, and why they are missing."""
+OF_PARTS = {
+    "late": "the load generator started its callers too late",
+    "blocked": "the load generator stood still",
+    "cpu": "the load generator used all of a core",
+}
+
+
+def _part(numbers: Numbers) -> str:
+    when, missing = PARTS[numbers["part"]]
+    cause = numbers["cause"]
+    if cause == "not_run":
+        return missing
+    return f"INVALID {when}: {OF_PARTS.get(cause) or CHECKS[cause].failure}"
+
+
 SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "too_few": _too_few,
     "too_few_to_print": lambda n: f"needs {count(n['needed'])}{NBSP}{units(Reason('', dict(n)))}",
@@ -347,7 +356,10 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "within_bounds": _within_bounds,
     "nothing_succeeded": _nothing_succeeded,
     "no_value": "not measured on both targets",
-    "overload": lambda n: OVERLOAD[n["cause"]],
+    "part": _part,
+    "few_probe_turns": "probe callers had too few turns before or after the peak",
+    "never_left": "latency never left the margin",
+    "not_recovered": "not shown within the run",
     "no_value_here": "the run or its baseline has no such value",
     "no_ratio": "the value of the stored runs is 0, so there is no ratio",
     "in_failures": "the quantile is infinite: too many turns failed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from bench.base.errors import UsageError
 from bench.record.folder import read_document, write_document
 from reports.analysis.check.check import check_of
+from reports.analysis.overload.parts import PARTS
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
 from reports.metrics.thresholds import parse
@@ -61,6 +63,7 @@ def run_of(
     def call(index: int, row: Row) -> Row:
         if row["outcome"] != "ok":
             refused = {"outcome": "throttled:handshake", "retry_after_ns": 2 * S}
+            refused["detail"] = "HTTP 429: too many calls"
             return row | refused | {"start_utc_ns": BEGAN_NS + (PEAK_S + index) * S}
         dropped = {"outcome": "closed:1013"} if not index else {}
         ended_ns = (PEAK_S + 10 if not index else END_S) * S
@@ -111,8 +114,8 @@ def test_refused_calls_have_their_outcome_and_the_delay_that_the_service_request
 ) -> None:
     summary = summary_of(peak)
 
-    assert value(summary, "calls_refused", "throttled:handshake").value == 10
-    assert value(summary, "retry_after", "throttled:handshake").value == 2000
+    assert value(summary, "calls_refused", "HTTP 429").value == 10
+    assert value(summary, "retry_after", "HTTP 429").value == 2000
     assert value(summary, "refused_share").value == 1
 
 
@@ -150,20 +153,23 @@ def test_a_share_of_few_calls_decides_nothing(peak: Path) -> None:
     assert judged.result == "inconclusive"
 
 
+INF = float("inf")
+
+
 @pytest.mark.parametrize(
-    ("changes", "cause"),
+    ("changes", "cause", "result"),
     [
-        ({"reached_utc_ns": BEGAN_NS + (AFTER_S + 5) * S}, "too late"),
-        ({"after_utc_ns": float("inf")}, "ended in the peak"),
-        ({"peak_utc_ns": float("inf"), "after_utc_ns": float("inf")}, "before the peak"),
+        ({"reached_utc_ns": BEGAN_NS + (AFTER_S + 5) * S}, "callers too late", "not_evaluated"),
+        ({"after_utc_ns": INF}, "ended in the peak", "inconclusive"),
+        ({"peak_utc_ns": INF, "after_utc_ns": INF}, "before the peak", "inconclusive"),
     ],
     ids=["behind", "ended-in-peak", "ended-before"],
 )
 def test_a_missing_peak_is_named_and_the_part_before_it_stays(
-    tmp_path: Path, changes: dict[str, Any], cause: str
+    peak: Path, tmp_path: Path, changes: dict[str, Any], cause: str, result: str
 ) -> None:
     known = {key: each for key, each in (PEAK | changes).items() if each != float("inf")}
-    folder = run_of(tmp_path)
+    folder = shutil.copytree(peak, tmp_path / "run")
     write_document(folder, read_document(folder) | {"overload": known})
     summary = summary_of(folder)
     recovery = value(summary, "recovery_time")
@@ -172,7 +178,7 @@ def test_a_missing_peak_is_named_and_the_part_before_it_stays(
     assert cause in reason_text(recovery.reason)
     assert value(summary, "ttfa", "before").value == pytest.approx(500, rel=0.05)
     (judged,) = check_of(folder, [parse("recovery_time", "value<30s")]).thresholds
-    assert judged.result == "inconclusive"
+    assert judged.result == result
     assert list(overload(summary))
 
 
@@ -181,7 +187,7 @@ def test_the_section_names_each_result(peak: Path) -> None:
     text = str(section)
 
     assert "recovery time" in text
-    assert "throttled:handshake 10, Retry-After 2" in text
+    assert "10 HTTP 429, Retry-After 2" in text
     assert "end of the peak" in text
 
 
@@ -212,15 +218,77 @@ def test_a_wrong_threshold_of_a_peak_is_one_line(metric: str, text: str, problem
         parse(metric, text)
 
 
-@pytest.mark.parametrize(
-    ("column", "number", "cause"),
-    [("event_loop_delay_max_ns", 5 * S, "stood still"), ("cpu", 0.97, "used all of a core")],
-)
-def test_the_limit_of_the_load_generator_is_not_that_of_the_service(
-    tmp_path: Path, column: str, number: float, cause: str
-) -> None:
-    folder = edit(run_of(tmp_path), "seconds", lambda _, row: row | {column: number})
-    summary = summary_of(folder)
+def edited(peak: Path, folder: Path, table: str, part: int, **changes: Any) -> Path:
+    """Return a copy of the run in which the rows of a part, given by its index, are changed."""
+    copy = shutil.copytree(peak, folder / "run")
 
-    assert cause in reason_text(value(summary, "recovery_time").reason)
+    def change(index: int, row: Row) -> Row:
+        if table == "uncertainty":
+            at_ns = BEGAN_NS + SPACING_S * (row["turn"] - 1) * S
+        else:
+            at_ns = row["second"] * S if table == "seconds" else row["start_utc_ns"]
+        edges = (PEAK["peak_utc_ns"], PEAK["after_utc_ns"])
+        return row | changes if sum(at_ns >= edge for edge in edges) == part else row
+
+    return edit(copy, table, change)
+
+
+UNCERTAIN = {
+    f"{instant}_uncertainty_ns": S // 10
+    for instant in ("first_audio", "request_sent", "speech_end")
+}
+NEEDED = {"recovery_time": (0, 1, 2), "refused_share": (1,), "harm": (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("part", "table", "changes", "cause"),
+    [
+        (0, "seconds", {"cpu": 0.97}, "before the peak: the load generator used all of a core"),
+        (1, "seconds", {"cpu": 0.97}, "for the peak: the load generator used all of a core"),
+        (2, "seconds", {"cpu": 0.97}, "after the peak: the load generator used all of a core"),
+        (1, "seconds", {"event_loop_delay_max_ns": 5 * S}, "the load generator stood still"),
+        (1, "uncertainty", UNCERTAIN, "timestamps are too uncertain"),
+        (1, "sessions", {"outcome": "exhausted:files"}, "the load generator was the limit"),
+    ],
+)
+def test_a_fault_of_the_load_generator_voids_only_the_values_of_its_part(
+    peak: Path, tmp_path: Path, part: int, table: str, changes: dict[str, Any], cause: str
+) -> None:
+    summary = summary_of(edited(peak, tmp_path, table, part, **changes))
+
+    for metric, parts in NEEDED.items():
+        is_void = part in parts and (table, metric) != ("uncertainty", "refused_share")
+        assert (cause in reason_text(value(summary, metric).reason)) == is_void, metric
+    usable = [PARTS[each] for each in range(3) if each != part]
+    assert all(value(summary, "ttfa", name).reason is None for name in usable)
+
+
+def invalid(folder: Path, name: str) -> None:
+    check = {"name": name, "result": "fail", "value": 9.0, "limit": 1.0, "note": "", "remedy": ""}
+    validity = {"status": "invalid", "reasons": [name], "checks": [check]}
+    write_document(folder, read_document(folder) | {"validity": validity})
+
+
+def test_a_check_judges_the_values_of_parts_that_are_usable(peak: Path, tmp_path: Path) -> None:
+    folder = edited(peak, tmp_path, "seconds", 2, cpu=0.97)
+    invalid(folder, "timestamp_uncertainty")
+    thresholds = [parse("harm", "p(95)<+20%"), parse("recovery_time", "value<30s")]
+    checked = check_of(folder, thresholds)
+
+    assert [each.result for each in checked.thresholds] == ["fail", "not_evaluated"]
+    assert checked.exit_status == 4
+    assert "INVALID after the peak" in reason_text(checked.thresholds[1].reason)
+    assert check_of(folder, thresholds[:1]).exit_status == 1
+    other = parse("failure_rate", "rate<0.5")
+    assert check_of(folder, [*thresholds[:1], other]).causes
+
+
+def test_a_void_run_shows_what_was_measured_in_each_part(peak: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(peak, tmp_path / "run")
+    invalid(folder, "missing_data")
+    summary = summary_of(folder)
+    (section,) = overload(summary)
+
+    assert str(section).count("'INVALID'") == 6  # three parts, on the page and in short
+    assert "INVALID before the peak: data is missing" in str(section)
     assert value(summary, "ttfa", "before").value == pytest.approx(500, rel=0.05)

@@ -19,6 +19,7 @@ from reports.analysis.check.absolute import limit_results
 from reports.analysis.check.relative import BaselineResults
 from reports.analysis.check.results import CheckResult, check_result
 from reports.analysis.check.stored_runs import against_stored_runs
+from reports.analysis.overload.parts import NOT_RUN
 from reports.analysis.sequential.plan import was_planned
 from reports.analysis.summary.run_validity import data_notes, invalid_reasons, validity_of
 from reports.analysis.summary.targets import FAIR
@@ -90,12 +91,19 @@ def check_of(
         if stopping
         else {}
     )
-    limits = [early.get((item.threshold, item.target, item.spec), item) for item in limits]
+    limits = [
+        _of_part(early.get((item.threshold, item.target, item.spec), item)) for item in limits
+    ]
     items = (*limits, *relative.results_of(of_baseline.results), *of_baseline.items)
     causes = list(of_baseline.causes)
     if of_baseline.decision is None or of_baseline.decision.ended or absolute:
         nothing = [] if targets else [Reason("no_turns_and_sessions")]
-        causes = [*(own_causes(targets) or invalid_reasons(run.metadata)), *nothing, *causes]
+        own = own_causes(targets) or invalid_reasons(run.metadata)
+        # such thresholds depend on parts of the run, which are usable or not
+        is_of_parts = bool(items) and all(item.spec.metric in OF_PEAK for item in items)
+        if is_of_parts and validity_of(run.metadata).status == "invalid":
+            own = ()
+        causes = [*own, *nothing, *causes]
     causes += _throttled_reason(targets, items)
     unguarded = _targets_without_failure_threshold(targets, items)
     is_interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
@@ -150,6 +158,14 @@ def check_of(
         if omitted and result.exit_status == PASS_STATUS
         else result
     )
+
+
+def _of_part(item: Judged) -> Judged:
+    """Return a result; not evaluated if a part of the run on which it depends is INVALID."""
+    numbers = item.reason.numbers if item.reason and item.reason.code == "part" else {}
+    if numbers.get("cause", NOT_RUN) == NOT_RUN:
+        return item
+    return replace(item, verdict=replace(item.verdict, name="not_evaluated"))
 
 
 def _instants_noted(

@@ -1,21 +1,20 @@
 """What happened to callers before, in, and after a peak of load, as values.
 
-The values of the peak, and those that depend on it, have no numbers if the load generator fell
-behind in the peak. Those of the part before it stay.
+A value that depends on a part of the run that cannot be used has a reason instead of numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace as with_fields
 
-from bench.base.units import NS_PER_MS
-from bench.catalogue.outcomes import Family, parsed
 from reports.analysis.overload.parts import (
+    AFTER,
     BEFORE,
     NO_CALLER,
     PARTS,
@@ -26,16 +25,16 @@ from reports.analysis.overload.parts import (
 )
 from reports.data.runs import RunFrames
 from reports.data.samples import MetricSamples
-from reports.engine.evaluate import ChosenTurns, Events, average, counted, rate
+from reports.engine.evaluate import ChosenTurns, average, counted, share
 from reports.results.json_entries import entry_from
 from reports.results.reason import Reason
-from reports.results.value import ENDS, Group, Subject, Value
+from reports.results.value import ENDS, MEDIAN, RATE, Group, Subject, Value
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, dense_codes
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import CONFIDENCE, sample
 from reports.statistics.recovery import changes_of, recovery_of
-from reports.statistics.target_counts import TargetCounts, of_turns
+from reports.statistics.target_counts import NO_TURNS, TargetCounts, of_turns
 from reports.statistics.threshold_estimate import ThresholdEstimate, few_sessions, no_estimate
 
 RECOVERY_TIME = "recovery_time"
@@ -49,8 +48,8 @@ CHANGE = "change"
 """The statistic that is a latency ÷ that before the peak, paired by caller."""
 TAIL = (1 - CONFIDENCE) / 2
 DRAWS = 2_000
-REPORTED = {RECOVERY_TIME: "value", REFUSED_SHARE: "rate", HARM: "p95"}
-"""The values that may have thresholds, with their statistics."""
+ENDINGS = {math.inf: "not_recovered", 0.0: "never_left"}
+"""What the upper end of a recovery time says."""
 
 
 def overload_values(run: RunFrames, samples: MetricSamples) -> Iterator[Value]:
@@ -63,48 +62,40 @@ def overload_values(run: RunFrames, samples: MetricSamples) -> Iterator[Value]:
 
 
 def _calls(of: CallsOfPeak) -> Iterator[Value]:
-    outcomes = of.calls["outcome"].astype(str).to_numpy()
-    is_closed = np.array([parsed(name).family is Family.CLOSED for name in outcomes], dtype=bool)
-    has_broken = of.has_failed & of.has_opened
-    chosen = {
-        "calls_offered": (of.began_ns, ~np.isnan(of.began_ns)),
-        "calls_opened": (of.began_ns, of.has_opened),
-        REFUSED: (of.began_ns, of.lost),
-        "calls_dropped": (of.ended_ns, has_broken & is_closed),
-        "calls_failed": (of.ended_ns, has_broken & ~is_closed),
-    }
+    calls = of.calls
     for part, name in enumerate(PARTS):
         subject = Subject(target=of.name, group=Group(by=PART, name=name))
-        for metric, (at_ns, is_chosen) in chosen.items():
-            number = int((is_chosen & (of.peak.part(at_ns) == part)).sum())
-            yield counted(subject, metric, number, number)
-    waits_ms = of.calls["retry_after_ns"].to_numpy(dtype=np.float64, na_value=np.nan) / NS_PER_MS
-    for outcome in sorted(set(outcomes[of.lost])):
-        mine = of.lost & (outcomes == outcome)
-        subject = Subject(target=of.name, group=Group(by=OUTCOME, name=outcome))
-        yield counted(subject, REFUSED, int(mine.sum()), int(mine.sum()))
-        known = waits_ms[mine & ~np.isnan(waits_ms)]
-        value = float(np.median(known)) if known.size else math.nan
-        named = {"metric": RETRY_AFTER, "statistic": "median", "n": known.size}
-        yield entry_from(Value, subject, **named, value=value, sessions=known.size)
+        began = calls[calls["part"] == part]
+        ended = calls[calls["end_part"] == part]
+        counts = {
+            "calls_offered": len(began),
+            "calls_opened": began["is_open"].sum(),
+            REFUSED: began["is_lost"].sum(),
+            "calls_dropped": ended["is_dropped"].sum(),
+            "calls_failed": ended["is_broken"].sum(),
+        }
+        for metric, number in counts.items():
+            yield counted(subject, metric, int(number), int(number))
+    for ending, refused in calls[calls["is_lost"]].groupby("ending"):
+        subject = Subject(target=of.name, group=Group(by=OUTCOME, name=str(ending)))
+        yield counted(subject, REFUSED, len(refused), len(refused))
+        known = refused["retry_after_ms"].dropna()
+        named = {"metric": RETRY_AFTER, "statistic": MEDIAN, "n": len(known)}
+        yield entry_from(Value, subject, **named, value=known.median(), sessions=len(known))
 
 
 def _latencies(of: CallsOfPeak) -> Iterator[Value]:
     """Yield the median latency of probe callers in each part, and its change since the part before
     the peak.
     """
-    peak = of.peak
-    behind = of.behind()
-    is_whole = not behind and math.isfinite(peak.after_ns)
-    changes = changes_of(of.probe_turns(), *peak.settings[:2]) if is_whole else None
+    is_whole = of.reason(*range(len(PARTS))) is None
+    changes = changes_of(of.probe_turns(), *of.peak.settings[:2]) if is_whole else None
     for part, name in enumerate(PARTS):
         subject = Subject(target=of.name, step=PROBE, group=Group(by=PART, name=name))
         chosen = of.turns_in(part) & of.is_probe
         value = average(of.turns, ChosenTurns(subject, chosen), of.metric, of.latency)
-        value = with_fields(value, failed=int(np.isinf(of.latency[chosen]).sum()))
-        if part == PEAK and behind:
-            value = with_fields(value, value=math.nan, reason=_because(behind))
-        yield value
+        failed = int(np.isinf(of.latency[chosen]).sum())
+        yield with_fields(value, failed=failed, reason=of.reason(part))
         if changes is not None and part:
             named = {"metric": of.metric, "statistic": CHANGE, "n": value.n}
             ends = dict(zip(ENDS, changes[part - 1], strict=True))
@@ -115,14 +106,13 @@ def _reported(of: CallsOfPeak, name: str) -> Value:
     """Return one of REPORTED as a value. Without an end, the end is unknown."""
     found = overload_estimate(of, name, TAIL)
     reason = found.reason
-    is_shown = reason is None or (name == REFUSED_SHARE and bool(found.counts.turns))
-    if name == RECOVERY_TIME and reason is None:
-        outcome = recovery_of(of.probe_turns(), *of.peak.settings, TAIL)[0]
-        reason = None if outcome == "recovered" else _because(outcome)
+    is_shown = reason is None or name == REFUSED_SHARE
+    if name == RECOVERY_TIME and reason is None and found.high in ENDINGS:
+        reason = Reason(ENDINGS[found.high])
     numbers = zip(ENDS, (found.value, found.low, found.high), strict=True)
     ends = {end: at if is_shown and math.isfinite(at) else math.nan for end, at in numbers}
     counts = {"n": found.counts.turns, "sessions": found.counts.sessions}
-    named = {"metric": name, "statistic": REPORTED[name], "reason": reason}
+    named = {"metric": name, "statistic": REPORTED[name].statistic, "reason": reason}
     return entry_from(Value, Subject(target=of.name), **named, **ends, **counts)
 
 
@@ -133,79 +123,63 @@ def overload_estimate(of: CallsOfPeak | None, name: str, tail: float) -> Thresho
     """
     if of is None:
         return no_estimate()
-    if behind := of.behind():
-        return _without(of, behind)
-    return {RECOVERY_TIME: _recovery, REFUSED_SHARE: _refused, HARM: _harm}[name](of, tail)
-
-
-def _because(cause: str) -> Reason:
-    return Reason("overload", {"cause": cause})
-
-
-def _without(of: CallsOfPeak, cause: str) -> ThresholdEstimate:
-    """Return an estimate that decides nothing."""
-    counts = of_turns(np.bincount(of.turns.session[of.mine]), 0)
-    return replace(no_estimate(), counts=counts, reason=_because(cause))
-
-
-def _estimate(
-    ends: Sequence[float], counts: TargetCounts, reason: Reason | None = None
-) -> ThresholdEstimate:
-    value, low, high, lower, upper = ends
+    if reason := of.reason(*REPORTED[name].parts, is_count=name == REFUSED_SHARE):
+        counts = of_turns(np.bincount(of.turns.session[of.mine]), 0)
+        return replace(no_estimate(), counts=counts, reason=reason)
+    (value, low, high), counts, reason = REPORTED[name].interval(of, TAIL)
+    lower, upper = REPORTED[name].interval(of, tail)[0][1:]
     return ThresholdEstimate(value, low, high, lower, upper, counts, reason)
 
 
-def _recovery(of: CallsOfPeak, tail: float) -> ThresholdEstimate:
-    if math.isinf(of.peak.after_ns):
-        return _without(of, "no_after")
+Interval = tuple[Sequence[float], TargetCounts, Reason | None]
+"""A value with its interval, its counts, and why it decides nothing."""
+NOTHING: Interval = ((math.nan, -math.inf, math.inf), NO_TURNS, None)
+
+
+def _recovery(of: CallsOfPeak, tail: float) -> Interval:
     turns = of.probe_turns()
-    printed, decided = (recovery_of(turns, *of.peak.settings, each) for each in (TAIL, tail))
-    if printed[0] == "too_few":
-        return _without(of, printed[0])
+    outcome, *times_s = recovery_of(turns, *of.peak.settings, tail)
     counts = of_turns(np.bincount(turns.callers - NO_CALLER), int(np.isinf(turns.latency).sum()))
-    return _estimate([1000 * time_s for time_s in (*printed[1:], *decided[2:])], counts)
+    reason = Reason("few_probe_turns") if outcome == "too_few" else None
+    return [1000 * time_s for time_s in times_s], counts, reason
 
 
-def _refused(of: CallsOfPeak, tail: float) -> ThresholdEstimate:
-    refused = of.lost[of.peak.part(of.began_ns) == PEAK].astype(np.float64)
+def _refused(of: CallsOfPeak, tail: float) -> Interval:
+    refused = of.calls["is_lost"][of.calls["part"] == PEAK].to_numpy()
     if not refused.size:
-        return no_estimate()
-    calls = Events(refused, np.ones(refused.size))
-    printed, decided = (
-        rate(Subject(target=of.name), REFUSED_SHARE, calls, np.arange(refused.size), 1 - 2 * each)
-        for each in (TAIL, tail)
-    )
-    counts = of_turns(calls.trials, 0)
-    ends = [printed.value, printed.low, printed.high, decided.low, decided.high]
-    return _estimate(ends, counts, few_sessions(counts))
+        return NOTHING
+    calls = np.arange(refused.size)
+    found = share(Subject(target=of.name), REFUSED_SHARE, refused, calls, 1 - 2 * tail)
+    counts = of_turns(np.ones(refused.size), 0)
+    return (found.value, found.low, found.high), counts, few_sessions(counts)
 
 
-def _harm(of: CallsOfPeak, tail: float) -> ThresholdEstimate:
+def _harm(of: CallsOfPeak, tail: float) -> Interval:
     """Return the change of the p95 of calls that were in progress at the start of the peak, each
     turn divided by the median of its step before the peak, paired by call.
     """
-    in_progress = (of.began_ns < of.peak.peak_ns) & (of.ended_ns > of.peak.peak_ns)
+    peak_ns = of.peak.peak_ns
+    in_progress = (of.calls["began_ns"] < peak_ns) & (of.calls["ended_ns"] > peak_ns)
     rows = np.flatnonzero((of.run.sessions["target"] == of.name).to_numpy())
     relative = _by_step(of)
-    mine = (of.turns_in(BEFORE) | of.turns_in(PEAK)) & ~np.isnan(relative)
+    is_peak = of.turns_in(PEAK)
+    mine = (of.turns_in(BEFORE) | is_peak) & ~np.isnan(relative)
     mine &= np.isin(of.turns.session, of.turns.session_of_row[rows[in_progress]])
     clusters, size = dense_codes(of.turns.session[mine])
-    is_peak = of.turns_in(PEAK)[mine]
-    if not is_peak.any() or is_peak.all():
-        return no_estimate()
     values = relative[mine]
-    base, during = (
-        sample(values[rows], clusters[rows], failed=int(np.isinf(values[rows]).sum()))
-        for rows in (~is_peak, is_peak)
-    )
-    pair = TwoSamples(base, during, (size, size), paired=True)
-    printed, decided = (
-        quantile_differences(pair, [(0.95, Margin())], "lower", Inference(each, resamples=DRAWS))[0]
-        for each in (TAIL, tail)
-    )
-    counts = of_turns(np.bincount(clusters), during.failed)
-    logs = [printed.d, printed.low, printed.high, decided.low, decided.high]
-    return _estimate([100 * math.expm1(end) for end in logs], counts, few_sessions(counts))
+    during = is_peak[mine]
+    if not during.any() or during.all():
+        return NOTHING
+    samples = [
+        sample(values[each], clusters[each], failed=int(np.isinf(values[each]).sum()))
+        for each in (~during, during)
+    ]
+    pair = TwoSamples(samples[0], samples[1], (size, size), paired=True)
+    inference = Inference(tail, resamples=DRAWS)
+    found = quantile_differences(pair, [(0.95, Margin())], "lower", inference)[0]
+    counts = of_turns(np.bincount(clusters), samples[1].failed)
+    ends = [100 * math.expm1(end) for end in (found.d, found.low, found.high)]
+    return ends, counts, few_sessions(counts)
 
 
 def _by_step(of: CallsOfPeak) -> Floats:
@@ -216,3 +190,20 @@ def _by_step(of: CallsOfPeak) -> Floats:
         usual[step] = np.median(of.latency[before & (of.turns.step == step)])
     relative: Floats = of.latency / usual[of.turns.step]
     return relative
+
+
+class Reported(NamedTuple):
+    """A value that may have thresholds. `parts` are those of the run on which it depends. Each end
+    of its interval has the type I error that it is given.
+    """
+
+    statistic: str
+    parts: tuple[int, ...]
+    interval: Callable[[CallsOfPeak, float], Interval]
+
+
+REPORTED = {
+    RECOVERY_TIME: Reported("value", (BEFORE, PEAK, AFTER), _recovery),
+    REFUSED_SHARE: Reported(RATE, (PEAK,), _refused),
+    HARM: Reported("p95", (BEFORE, PEAK), _harm),
+}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from reports.analysis.overload.series import PeakSeries
+from reports.analysis.overload.parts import PeakSeries
 from reports.formatting import log_range, ms
-from reports.render.svg import WIDE, PixelScale, Plot, identity, log_scale, log_ticks
+from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, log_scale, log_ticks
 
+TOP = 24
 CALLS = 90
 LATENCY = 150
 GAP = 40
@@ -17,53 +20,47 @@ def overload_plot(series: PeakSeries, recovered_s: float) -> Plot:
     """Plot the calls that began in each bin, and below them the median latency of probe callers,
     over the band of the margin. `recovered_s` is when the service had recovered; NaN if unknown.
     """
-    height = 24 + CALLS + GAP + LATENCY + 30
+    ground = TOP + CALLS + GAP + LATENCY
     title = "Calls and probe latency around the peak"
     desc = "Above: calls offered, and of them accepted. Below: latency of probe callers; the band"
     desc += " reaches from the median before the peak to the margin above it."
-    plot = Plot(WIDE, height, left=56, right=66, top=24, bottom=30, title=title, desc=desc)
+    plot = Plot(WIDE, ground + 30, left=56, right=66, top=TOP, bottom=30, title=title, desc=desc)
     x = PixelScale(identity, 0.0, series.length_s, plot.x0, plot.x1)
-    ground = plot.y0
-    edges = np.arange(series.offered.size) * series.bin_s + series.bin_s / 2
-    plot.y0 = 24 + CALLS
-    plot.y1 = 24
-    plot.text(plot.x0, plot.y1 - 6, "calls: offered (line), accepted (area)", "lab")
+
+    def points(values: Sequence[float], y: PixelScale) -> list[Point]:
+        middles = ((number + 0.5) * series.bin_s for number in range(len(values)))
+        pairs = zip(middles, values, strict=True)
+        return [(x.clip(at), y.clip(value)) for at, value in pairs if value == value]
+
+    plot.y0 = TOP + CALLS
+    plot.text(plot.x0, TOP - 6, "calls that began: offered (line), accepted (area)", "lab")
     y = plot.count_axis(float(series.offered.max(initial=1.0)))
+    begin, end = map(x.clip, series.peak_s)
     with plot.along_run():
-        plot.rect(
-            x.clip(series.peak_s[0]),
-            24,
-            x.clip(series.peak_s[1]) - x.clip(series.peak_s[0]),
-            ground - 24,
-            "veil",
-        )
-        accepted, offered = (
-            [(x.clip(at), y(number)) for at, number in zip(edges, numbers, strict=True)]
-            for numbers in (series.opened, series.offered)
-        )
-        plot.band([(at, y(0)) for at, _ in accepted], accepted, "area")
-        plot.path(offered, "curve s1")
-    plot.y1 = 24 + CALLS + GAP
+        plot.rect(begin, TOP, end - begin, ground - TOP, "failed-band")
+        opened = points(series.opened.tolist(), y)
+        plot.band([(at, y(0)) for at, _ in opened], opened, "area")
+        plot.path(points(series.offered.tolist(), y), "curve s1")
+    plot.y1 = TOP + CALLS + GAP
     plot.y0 = ground
-    known = np.isfinite(series.latency)
-    levels = np.append(series.latency[known], series.band)
+    levels = np.append(series.latency, series.band)
     low, high = log_range(levels[np.isfinite(levels) & (levels > 0)])
     value = log_scale(low, high, plot.y0, plot.y1)
     plot.text(plot.x0, plot.y1 - 6, "probe latency, with the band of the margin", "lab")
     plot.y_axis(value, log_ticks(low, high, 4), ms)
+    marks = [(end, "end of the peak")]
+    if recovered_s == recovered_s:
+        marks.append((x.clip(recovered_s), "recovered"))
     with plot.along_run():
         if np.isfinite(series.band).all():
             lower, upper = (
-                [(x.clip(at), value.clip(end)) for at in (0.0, series.length_s)]
-                for end in series.band
+                [(at, value(level)) for at in (plot.x0, plot.x1)] for level in series.band
             )
             plot.band(lower, upper, "area")
-        points = zip(edges[known], series.latency[known], strict=True)
-        plot.path([(x.clip(at), value.clip(each)) for at, each in points], "curve s0")
-        for at_s in filter(np.isfinite, (series.peak_s[1], recovered_s)):
-            plot.line(x.clip(at_s), 24, x.clip(at_s), ground, "curve s2")
-    for at_s, text in ((series.peak_s[1], "end of the peak"), (recovered_s, "recovered")):
-        if np.isfinite(at_s):
-            plot.text(x.clip(at_s) + 4, ground - 6, text, "lab")
+        plot.path(points(series.latency.tolist(), value), "curve s0")
+        for at, _ in marks:
+            plot.line(at, TOP, at, ground, "curve s2")
+    for row, (at, text) in enumerate(marks):
+        plot.text(at + 4, ground - 6 - 14 * row, text, "lab")
     plot.run_axis(x)
     return plot

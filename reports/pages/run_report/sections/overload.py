@@ -5,19 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from reports.analysis.overload.parts import PARTS, CallsOfPeak, calls_of_peak
-from reports.analysis.overload.series import peak_series
-from reports.analysis.overload.values import (
-    CHANGE,
-    HARM,
-    OUTCOME,
-    RECOVERY_TIME,
-    REFUSED,
-    REFUSED_SHARE,
-    RETRY_AFTER,
-)
+from reports.analysis.overload import parts
+from reports.analysis.overload import values as of_peak
 from reports.analysis.summary.summary import Summary
-from reports.formatting import NONE, count, format_duration, ms, percent
+from reports.formatting import NONE, change, count, format_duration, join_words, ms, percent
 from reports.pages.run_report.overload_plot import overload_plot
 from reports.render import blocks as b
 from reports.render.svg import plot_figure
@@ -35,55 +26,67 @@ MEANING = (
     " calls that were in progress when the peak began, by step and paired by call. Recovery time:"
     " from the end of the peak; calls of the peak that are then in progress still end."
 )
+LONGER = "a longer --after, more --probes or a larger --margin may show it"
 
 
 def overload(summary: Summary) -> Iterable[b.Section]:
     """Return a section for each target; none if the load had no peak."""
     for number, target in enumerate(summary.targets):
-        of = calls_of_peak(summary.run, summary.samples, number)
+        of = parts.calls_of_peak(summary.run, summary.samples, number)
         if of is not None:
             values = [value for value in summary.overload if value.target == target]
             heading = f"Overload and recovery{f' · {target}' if number else ''}"
             yield _section(of, values, f"overload-{number}", heading)
 
 
-def _section(of: CallsOfPeak, values: list[Value], anchor: str, heading: str) -> b.Section:
+def _section(of: parts.CallsOfPeak, values: list[Value], anchor: str, heading: str) -> b.Section:
     table = {(value.group.name if value.group else "", value.name): value for value in values}
-    recovery = table["", f"{RECOVERY_TIME} value"]
-    share = _text(table["", REFUSED_SHARE], lambda value: percent(value, 1))
-    harm = _text(table["", f"{HARM} p95"], lambda change: f"{change:+.0f} %")
-    lines = [
-        f"recovery time: {_text(recovery, lambda time_ms: format_duration(time_ms / 1000))}",
-        f"refused: {share}",
-        f"harm to calls in progress: {harm}",
+    recovery = table["", f"{of_peak.RECOVERY_TIME} value"]
+    share = table["", of_peak.REFUSED_SHARE]
+    refused = [
+        f"{count(value.n)} {value.group.name}, Retry-After"
+        f" {_text(table[value.group.name, of_peak.RETRY_AFTER], ms)}"
+        for value in values
+        if value.group and (value.metric, value.group.by) == (of_peak.REFUSED, of_peak.OUTCOME)
     ]
-    heads: list[b.Head] = ["part", *CALLS, f"{of.metric} of probes", "change, paired by caller"]
-    # the lines above have the reason why a median is missing
-    known = {part: table.get((part, of.metric)) for part in PARTS}
-    medians = {part: None if value and value.reason else value for part, value in known.items()}
+    texts = {
+        "recovery time": _recovery(recovery),
+        "refused share of the peak": _text(share, lambda of: percent(of, 1)),
+        "harm to calls in progress": _text(table["", "harm p95"], lambda of: change(1 + of / 100)),
+        "refused in all": "; ".join(refused) or "no call",
+    }
+    by_text: dict[str, list[str]] = {}
+    for name, text in texts.items():
+        by_text.setdefault(text, []).append(name)
+    lines = [f"{join_words(names)}: {text}" for text, names in by_text.items()]
+    heads: list[b.Head] = ["part", "validity", *CALLS, f"{of.metric} of probes", "change by caller"]
     rows: list[b.Line] = [
         [
             part,
+            _validity(problem),
             *(count(round(table[part, f"calls_{call}"].value)) for call in CALLS),
-            _text(medians[part], ms),
-            _text(table.get((part, f"{of.metric} {CHANGE}")), lambda ratio: f"×{ratio:.2f}"),
+            ms(table[part, of.metric].value) if of.metric else NONE,
+            _text(
+                table.get((part, f"{of.metric} {of_peak.CHANGE}")), lambda ratio: f"×{ratio:.2f}"
+            ),
         ]
-        for part in PARTS
+        for part, problem in zip(parts.PARTS, of.problems, strict=True)
     ]
-    refused = [
-        f"{value.group.name} {count(value.n)}, Retry-After"
-        f" {_text(table[value.group.name, RETRY_AFTER], ms)}"
-        for value in values
-        if value.group and (value.metric, value.group.by) == (REFUSED, OUTCOME)
-    ]
-    lines += [f"refused calls by outcome: {'; '.join(refused)}"] if refused else []
-    series = peak_series(of)
+    series = parts.peak_series(of)
     plot = overload_plot(series, series.peak_s[1] + recovery.value / 1000)
     calls = b.table(heads, rows)
     paragraphs = (b.Paragraph(f"{line[0].upper()}{line[1:]}.") for line in lines)
     blocks: list[b.Block] = [*paragraphs, plot_figure(plot, READ), calls, *b.note(MEANING)]
     question = "What happens to callers when there are too many, and when is it over?"
     return b.Section(anchor, heading, question, blocks, brief=[*b.fact("overload", lines), calls])
+
+
+def _recovery(recovery: Value) -> str:
+    code = recovery.reason.code if recovery.reason else ""
+    if code == "never_left":
+        return reason_text(recovery.reason)
+    text = _text(recovery, lambda time_ms: format_duration(time_ms / 1000))
+    return f"{text}; {LONGER}" if code == "not_recovered" else text
 
 
 def _text(value: Value | None, write: Callable[[float], str]) -> str:
@@ -97,3 +100,7 @@ def _text(value: Value | None, write: Callable[[float], str]) -> str:
     if not math.isnan(value.low):
         text += f" ({write(value.low)} to {'∞' if math.isnan(value.high) else write(value.high)})"
     return f"{reason}; estimate {text}" if reason else text
+
+
+def _validity(problem: str) -> str:
+    return {"": "VALID", parts.NOT_RUN: "not run"}.get(problem, "INVALID")
