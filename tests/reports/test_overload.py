@@ -261,6 +261,8 @@ def test_a_fault_of_the_load_generator_voids_only_the_values_of_its_part(
         assert (cause in reason_text(value(summary, metric).reason)) == is_void, metric
     usable = [PARTS[each] for each in range(3) if each != part]
     assert all(value(summary, "ttfa", name).reason is None for name in usable)
+    (section,) = overload(summary)
+    assert f"usable parts of the run: {' and '.join(usable)}" in str(section)
 
 
 def invalid(folder: Path, name: str) -> None:
@@ -291,4 +293,5 @@ def test_a_void_run_shows_what_was_measured_in_each_part(peak: Path, tmp_path: P
 
     assert str(section).count("'INVALID'") == 6  # three parts, on the page and in short
     assert "INVALID before the peak: data is missing" in str(section)
+    assert "usable parts of the run: none" in str(section)
     assert value(summary, "ttfa", "before").value == pytest.approx(500, rel=0.05)

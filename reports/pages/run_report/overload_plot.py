@@ -50,7 +50,7 @@ def overload_plot(series: PeakSeries, recovered_s: float) -> Plot:
     plot.y_axis(value, log_ticks(low, high, 4), ms)
     marks = [(end, "end of the peak")]
     if recovered_s == recovered_s:
-        marks.append((x.clip(recovered_s), "recovered"))
+        marks.append((x.clip(recovered_s), "recovered (estimate)"))
     with plot.along_run():
         if np.isfinite(series.band).all():
             lower, upper = (
@@ -61,6 +61,6 @@ def overload_plot(series: PeakSeries, recovered_s: float) -> Plot:
         for at, _ in marks:
             plot.line(at, TOP, at, ground, "curve s2")
     for row, (at, text) in enumerate(marks):
-        plot.text(at + 4, ground - 6 - 14 * row, text, "lab")
+        plot.text(at + 4, TOP + 10 + 14 * row, text, "lab")
     plot.run_axis(x)
     return plot

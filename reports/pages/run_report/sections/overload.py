@@ -55,6 +55,9 @@ def _section(of: parts.CallsOfPeak, values: list[Value], anchor: str, heading: s
         "harm to calls in progress": _text(table["", "harm p95"], lambda of: change(1 + of / 100)),
         "refused in all": "; ".join(refused) or "no call",
     }
+    usable = [part for part, problem in zip(parts.PARTS, of.problems, strict=True) if not problem]
+    if any(problem not in ("", parts.NOT_RUN) for problem in of.problems):
+        texts["usable parts of the run"] = join_words(usable) or "none"
     by_text: dict[str, list[str]] = {}
     for name, text in texts.items():
         by_text.setdefault(text, []).append(name)
