@@ -272,5 +272,5 @@ def peak_series(of: CallsOfPeak) -> PeakSeries:
     usual = float(np.median(before)) if before.size else math.nan
     ends_s = [min((at - peak.begun_ns) / NS_PER_S, length_s) for at in peak.edges[1:3]]
     band = usual, usual * (1 + peak.margin)
-    medians: Floats = by_bin.to_numpy(dtype=np.float64)
+    medians = np.array(by_bin, dtype=np.float64)
     return PeakSeries(bin_s, length_s, offered, opened, medians, band, (ends_s[0], ends_s[1]))
