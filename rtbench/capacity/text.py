@@ -233,15 +233,19 @@ def _not_crossed(numbers: Numbers) -> str:
     )
 
 
-def _fails_alone(numbers: Numbers) -> str:
-    """Return that one call alone violates the threshold, with the cause and the remedy."""
-    alone = numbers["alone"]
-    p50 = f"p50 {ms(alone['p50_ms'])}, " if alone["p50_ms"] is not None else ""
-    which = "all" if alone["violated"] == alone["turns"] else f"{count(alone['violated'])} of"
-    missed = f"{which} {plural(alone['turns'], 'turn')} violate {numbers['threshold']}"
+def _fails_at_first(numbers: Numbers) -> str:
+    """Return that the first load violates the threshold, with the cause and the remedy."""
+    turns, violated, p50_ms = (numbers["at_first"][key] for key in ("turns", "violated", "p50_ms"))
+    first = numbers["high"]
+    p50 = f"p50 {ms(p50_ms)}, " if p50_ms is not None else ""
+    which = "all" if violated == turns else f"{count(violated)} of"
+    missed = f"{which} {plural(turns, 'turn')} violate {numbers['threshold']}"
     is_vad = (numbers.get("part") or {}).get("name") == SEGMENT_TEXTS[STOPPED]
     remedy = "choose another limit, or a script without VAD" if is_vad else "choose another limit"
-    return f"one caller alone: {p50}{missed}{_cause(numbers)}; no load can pass: {remedy}"
+    loads = "no load" if first == 1 else f"no load of {count(first)} or more"
+    fewer = "" if first == 1 else "; `--from 1` tries one call alone"
+    found = f"{unit('concurrency', first)}: {p50}{missed}{_cause(numbers, 'calls fail')}"
+    return f"{found}; {loads} can pass: {remedy}{fewer}"
 
 
 def _unknown(numbers: Numbers) -> str:
@@ -257,9 +261,9 @@ def _limited(numbers: Numbers, verb: str) -> str:
     return f"{numbers['title']} {verb} {numbers['limit']}"
 
 
-def _cause(numbers: Numbers) -> str:
+def _cause(numbers: Numbers, failing: str = "above it, calls fail") -> str:
     if failed := numbers.get("failed"):
-        return f"; above it, calls fail: {failed}"
+        return f"; {failing}: {failed}"
     if (part := numbers.get("part")) is None:
         return ""
     setting = (
@@ -290,11 +294,11 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
     # the answer of a quick search
     "crossed": _crossed,
     "not_crossed": _not_crossed,
-    "fails_alone": _fails_alone,
+    "fails_at_first": _fails_at_first,
     "unknown": _unknown,
     "no_turns": (
-        "no turn with a value of the threshold ended, so nothing is known: use a longer --max-time,"
-        " or check that the script has such turns"
+        "no turn with a value of the threshold ended, so nothing is known: use a metric that these"
+        " calls have (`rtbench report` of a level's run lists them), or a longer --max-time"
     ),
     "ramp": lambda n: f"a part of the ramps, from {count(n['from'])} on",
     "verify": _verify,

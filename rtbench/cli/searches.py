@@ -289,7 +289,7 @@ def capacity(
     from rtbench.capacity.level_run import prepare_search
     from rtbench.capacity.load_thresholds import EXAMPLES, allowed_share
     from rtbench.capacity.page import opening
-    from rtbench.capacity.quick.ramp import ends_ns
+    from rtbench.capacity.quick.ramp import FIRST, ends_ns
     from rtbench.capacity.search import ERROR, SearchPlan, smallest_first
 
     start_ns = monotonic_ns()
@@ -305,7 +305,7 @@ def capacity(
             by="concurrency" if by is LevelUnit.CONCURRENCY else "arrival_rate",
             thresholds=[threshold.source_text for threshold in required],
             metric=quantiles[0] if quantiles else "",
-            first=first or 1,
+            first=first or (min(FIRST, last) if quick else 1),
             max=last,
             precision=_precision(precision),
             error=ERROR,

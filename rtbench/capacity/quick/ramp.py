@@ -39,8 +39,11 @@ MIN_RAMP_S = 15.0
 HOLD_S = 3.0
 EVERY_S = 2.0
 """The time between two interim analyses of a ramp."""
-HOLD_EVERY_S = 1.0
-"""The same at the first load: one caller alone may end the search."""
+HOLD_EVERY_S = 0.5
+"""The same at the first load, which may end the search."""
+FIRST = 2
+"""The default of the first load. Two calls at once have two turns in the time of one, and one of
+them still has turns if the service never answers the other."""
 
 
 class Ramp(NamedTuple):
@@ -97,28 +100,28 @@ def first_ramp(first: int, top: int, time_s: float, call_s: float) -> Ramp:
     return Ramp(first, ((hold_s, first), *((doubling_s, load) for load in loads[1:])))
 
 
-def second_ramp(crossing: Crossing, first: int, top: int, left_s: float) -> Ramp | None:
+def second_ramp(crossing: Crossing, top: int, left_s: float) -> Ramp | None:
     """Return the ramp through the interval of the first estimate; None if no time is left for
     it.
     """
     if left_s < MIN_RAMP_S:
         return None
-    low = max(first, math.floor(crossing.low / MARGIN))
+    low = max(1, math.floor(crossing.low / MARGIN))
     high = max(low, min(top, math.ceil(crossing.high * MARGIN)))
     return Ramp(low, ((HOLD_S, low), (left_s - HOLD_S, high)))
 
 
-def is_alone(turns: TurnsByLoad, allowed: float) -> bool:
-    """Return whether one caller alone violates the threshold, so that no load can pass."""
-    alone = turns.where(turns.load <= 1)
-    return surely_fails(alone.violated.sum(), alone.trials.sum(), allowed)
+def fails_at_first(turns: TurnsByLoad, first: int, allowed: float) -> bool:
+    """Return whether the first load violates the threshold, so that no load from it on can pass."""
+    lowest = turns.where(turns.load <= first)
+    return surely_fails(lowest.violated.sum(), lowest.trials.sum(), first, allowed)
 
 
-def is_crossed(turns: TurnsByLoad, allowed: float) -> bool:
+def is_crossed(turns: TurnsByLoad, first: int, allowed: float) -> bool:
     """Return whether the first ramp may end, because the threshold is surely crossed below its
     load.
     """
-    if not turns.violated.any() or turns.load.max() <= 1:  # one caller alone has its own rule
+    if not turns.violated.any() or turns.load.max() <= first:  # `fails_at_first` decides it
         return False
     crossing = crossing_of(turns, allowed)
     load = float(turns.load.max())
@@ -127,7 +130,7 @@ def is_crossed(turns: TurnsByLoad, allowed: float) -> bool:
 
 class Estimate(NamedTuple):
     """The answer for one threshold. `crossing` contains the timestamp uncertainty of values; None
-    if even one caller alone violates the threshold.
+    if already the first load violates the threshold. `top` is the largest load that was reached.
     """
 
     threshold: str
@@ -148,7 +151,7 @@ class Estimate(NamedTuple):
     def high(self) -> int | None:
         """The upper end of the interval; None if it is above the largest load."""
         if self.crossing is None:
-            return 1
+            return self.top
         return None if self.crossing.high > self.top else math.ceil(self.crossing.high)
 
     @property
@@ -156,7 +159,9 @@ class Estimate(NamedTuple):
         return 0.0 if self.crossing is None else self.crossing.median
 
 
-def estimate_of(threshold: str, measured: Sequence[TurnsByLoad], allowed: float) -> Estimate | None:
+def estimate_of(
+    threshold: str, measured: Sequence[TurnsByLoad], first: int, allowed: float
+) -> Estimate | None:
     """Return the answer from turns as measured, and with each value moved by its uncertainty;
     None without turns.
     """
@@ -164,8 +169,8 @@ def estimate_of(threshold: str, measured: Sequence[TurnsByLoad], allowed: float)
     if not turns.n:
         return None
     top = int(turns.load.max())
-    if is_alone(turns, allowed):
-        return Estimate(threshold, None, top)
+    if fails_at_first(turns, first, allowed):
+        return Estimate(threshold, None, first)
     crossing = crossing_of(turns, allowed)
     changed = [other for other in moved if not np.array_equal(other.violated, turns.violated)]
     ends = [crossing, *(crossing_of(other, allowed) for other in changed)]
@@ -217,7 +222,7 @@ def answer(estimate: Estimate, about: Mapping[str, Any]) -> Reason:
     """Return the answer as a reason. `about` has its further numbers."""
     code = "crossed" if estimate.is_crossed else "not_crossed"
     if estimate.crossing is None:
-        code = "fails_alone"
+        code = "fails_at_first"
     numbers = {
         "low": estimate.low,
         "high": estimate.high,

@@ -33,6 +33,7 @@ from rtbench.capacity.level_evaluation import (
     check_opened,
     commonest_end,
     generator_fault,
+    specs_of,
     target_of,
     usd_of,
 )
@@ -45,8 +46,8 @@ from rtbench.capacity.quick.ramp import (
     answer,
     bands,
     estimate_of,
+    fails_at_first,
     first_ramp,
-    is_alone,
     is_crossed,
     lowest,
     second_ramp,
@@ -59,6 +60,9 @@ from rtbench.load_search import Bracket
 START_S = 6.0
 """The time from the start of a ramp's process to its first call."""
 DRAIN_S = 4.0
+ENOUGH_CALLS = 5
+"""The number of successful calls without any value of a threshold's metric, after which the calls
+are taken to have none."""
 CLEAR_DRAIN_S = 0.5
 """The same after a clear answer, which open turns do not change: between two signals."""
 Show = Callable[[Sequence[TurnsByLoad], Sequence[float], float], None]
@@ -94,17 +98,37 @@ class QuickSearch:
         if estimate is None or estimate.crossing is None or self._is_spent():
             return
         left_s = (self.search.until_ns - monotonic_ns()) / NS_PER_S - AROUND_S - START_S
-        if (ramp := second_ramp(estimate.crossing, plan.first, plan.max, left_s)) is not None:
+        if (ramp := second_ramp(estimate.crossing, plan.max, left_s)) is not None:
             self._ramp(2, ramp)
 
     def estimate(self) -> Estimate | None:
         """Return the answer of the threshold that is crossed first; None if no turn ended."""
         estimates = [
-            estimate_of(threshold.source_text, self._turns(index), allowed_share(threshold))
+            estimate_of(
+                threshold.source_text,
+                self._turns(index),
+                self.search.plan.first,
+                allowed_share(threshold),
+            )
             for index, threshold in enumerate(self.search.thresholds)
         ]
         known = [estimate for estimate in estimates if estimate is not None]
-        return lowest(known) if known else None
+        is_known = known and not (self.targets and self._lacks_values(self.targets[0]))
+        return lowest(known) if is_known else None
+
+    def _lacks_values(self, target: ComparedTarget) -> bool:
+        """Return whether successful calls have no value of a threshold's metric. Then only turns
+        that failed, or that the end of the run cut, count, which show nothing about it.
+        """
+        calls = int((target.run.sessions["outcome_class"] == "success").sum())
+        return calls >= ENOUGH_CALLS and any(
+            threshold.statistic.is_monotone
+            and not any(
+                np.isfinite(target.sample(spec).values).any()
+                for spec in specs_of(target, threshold)
+            )
+            for threshold in self.search.thresholds
+        )
 
     def _is_spent(self) -> bool:
         budget_usd = self.search.plan.budget_usd
@@ -167,8 +191,8 @@ class QuickSearch:
         return [allowed_share(threshold) for threshold in self.search.thresholds]
 
     def _may_end(self, folder: Path, number: int) -> bool:
-        """Show the turns so far. Return whether the ramp may end: one caller alone is too slow, or
-        the first ramp has crossed a threshold.
+        """Show the turns so far. Return whether the ramp may end: the first load violates a
+        threshold, or the first ramp has crossed one.
         """
         target = target_of(folder)
         self.live = [
@@ -178,8 +202,10 @@ class QuickSearch:
         before = [[ramp[index][0] for ramp in self.measured] for index in range(len(self.live))]
         so_far = [joined([*parts, now]) for parts, now in zip(before, self.live, strict=True)]
         self.show(so_far, self._allowed, float(self.live[0].load.max(initial=0)))
-        return any(
-            is_alone(turns, allowed) or (not self.measured and is_crossed(turns, allowed))
+        first = self.search.plan.first
+        return self._lacks_values(target) or any(
+            fails_at_first(turns, first, allowed)
+            or (not self.measured and is_crossed(turns, first, allowed))
             for turns, allowed in zip(so_far, self._allowed, strict=True)
         )
 
@@ -232,11 +258,11 @@ class QuickSearch:
             ),
             "limit": in_unit(spec.unit, 100 * limit if spec.scale == "points" else limit),
         }
-        alone = turns.where(turns.load <= 1)
-        (p50_ms,) = values_of(alone, [0.5])
+        lowest = turns.where(turns.load <= self.search.plan.first)
+        (p50_ms,) = values_of(lowest, [0.5])
         counts = {
-            "turns": alone.n,
-            "violated": int(alone.violated.sum()),
+            "turns": lowest.n,
+            "violated": int(lowest.violated.sum()),
             "p50_ms": p50_ms if math.isfinite(p50_ms) else None,
         }
         failed = turns.violated * np.isinf(turns.value)
@@ -245,7 +271,7 @@ class QuickSearch:
             cause = {"failed": self._failure()}
         elif threshold.statistic.is_monotone and spec.unit == "ms":
             cause = {"part": self._part()}
-        return {**texts, "alone": counts, **cause}
+        return {**texts, "at_first": counts, **cause}
 
     def _failure(self) -> str:
         """Return the most frequent outcome of sessions that failed, with the service's words."""

@@ -87,7 +87,7 @@ def _cut(target: ComparedTarget, threshold: Threshold, value: Floats) -> Floats:
     latency; otherwise NaN.
 
     It is unknown if the turn has no value yet, and has not waited for longer than the limit. Values
-    are added to `value`.
+    are added to `value`: for a turn without one, its wait, which is a lower bound.
     """
     turns = target.turns
     cut = np.full(value.size, np.nan)
@@ -109,5 +109,5 @@ def _cut(target: ComparedTarget, threshold: Threshold, value: Floats) -> Floats:
     late = MISSES[threshold.sign](np.where(np.isnan(known), waited_ms, known), threshold.limit)
     sure = is_cut & (late | ~np.isnan(known))
     cut[: late.size][sure] = late[sure]
-    value[: late.size][sure] = np.where(np.isnan(known), np.inf, known)[sure]
+    value[: late.size][sure] = np.where(np.isnan(known), waited_ms, known)[sure]
     return cut

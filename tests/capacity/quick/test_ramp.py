@@ -12,8 +12,8 @@ from rtbench.capacity.quick.ramp import (
     Ramp,
     bands,
     estimate_of,
+    fails_at_first,
     first_ramp,
-    is_alone,
     is_crossed,
     lowest,
     second_ramp,
@@ -65,28 +65,38 @@ def test_a_ramp_is_read_as_the_stages_of_a_run(tmp_path: object) -> None:
 
 
 def test_the_second_ramp_goes_through_the_interval_in_the_time_that_is_left() -> None:
-    ramp = second_ramp(Crossing(18, 14, 23, 1.0), 1, 256, 60)
+    ramp = second_ramp(Crossing(18, 14, 23, 1.0), 256, 60)
 
     assert ramp == Ramp(12, ((3.0, 12), (57.0, 27)))
-    assert second_ramp(Crossing(18, 14, 23, 1.0), 1, 20, 60) == Ramp(12, ((3.0, 12), (57.0, 20)))
-    assert second_ramp(Crossing(18, 14, 23, 1.0), 1, 256, 10) is None
+    assert second_ramp(Crossing(18, 14, 23, 1.0), 20, 60) == Ramp(12, ((3.0, 12), (57.0, 20)))
+    assert second_ramp(Crossing(18, 14, 23, 1.0), 256, 10) is None
+
+
+def test_the_second_ramp_goes_below_the_first_load_if_the_interval_does() -> None:
+    assert second_ramp(Crossing(1.8, 0.6, 3.0, 1.0), 256, 60) == Ramp(1, ((3.0, 1), (57.0, 4)))
 
 
 def test_the_first_ramp_ends_when_the_threshold_is_surely_crossed() -> None:
-    assert not is_crossed(build_turns(list(range(1, 30)), 99), ALLOWED)
-    assert not is_crossed(build_turns(list(range(1, 21)), 20), ALLOWED), "it is just reached"
-    assert is_crossed(build_turns(list(range(1, 30)), 20), ALLOWED)
-    assert not is_crossed(build_turns([1], 1), ALLOWED), "one caller alone has a rule of its own"
+    assert not is_crossed(build_turns(list(range(1, 30)), 99), 1, ALLOWED)
+    assert not is_crossed(build_turns(list(range(1, 21)), 20), 1, ALLOWED), "it is just reached"
+    assert is_crossed(build_turns(list(range(1, 30)), 20), 1, ALLOWED)
+    assert not is_crossed(build_turns([1, 2], 1), 2, ALLOWED), "the first load has its own rule"
 
 
-def test_one_caller_alone_who_always_waits_too_long_shows_that_no_load_passes() -> None:
-    assert is_alone(build_turns([1], 1), ALLOWED)
-    assert not is_alone(build_turns([1, 2, 3], 2), ALLOWED)
+@pytest.mark.parametrize("first", [1, 2, 8])
+def test_callers_at_the_first_load_who_wait_too_long_show_that_no_load_above_passes(
+    first: int,
+) -> None:
+    found = estimate_of("", [build_turns([first] * 2, 1)], first, ALLOWED)
+
+    assert found is not None
+    assert (found.crossing, found.low, found.high) == (None, 0, first)
+    assert not fails_at_first(build_turns([first, first + 1], first + 1), first, ALLOWED)
 
 
 def test_the_answer_is_the_threshold_that_is_crossed_first() -> None:
     slow, quick = (
-        estimate_of(str(at), [build_turns(list(range(1, 40)), at)], ALLOWED) for at in (20, 10)
+        estimate_of(str(at), [build_turns(list(range(1, 40)), at)], 1, ALLOWED) for at in (20, 10)
     )
     assert slow is not None
     assert quick is not None
@@ -97,7 +107,7 @@ def test_the_answer_is_the_threshold_that_is_crossed_first() -> None:
 def test_uncertain_timestamps_widen_the_interval() -> None:
     measured, better, worse = (build_turns(list(range(1, 40)), at) for at in (20, 24, 16))
     narrow, wide = (
-        estimate_of("", turns, ALLOWED) for turns in ([measured], [measured, better, worse])
+        estimate_of("", turns, 1, ALLOWED) for turns in ([measured], [measured, better, worse])
     )
     assert narrow is not None
     assert wide is not None
@@ -110,7 +120,7 @@ def test_uncertain_timestamps_widen_the_interval() -> None:
 def test_an_upper_end_above_the_largest_load_is_unknown() -> None:
     assert Estimate("", Crossing(18, 14, 23, 0.6), 20).high is None
     assert Estimate("", Crossing(18, 14, 19.2, 1), 20).high == 20
-    assert (Estimate("", None, 3).low, Estimate("", None, 3).high) == (0, 1)
+    assert (Estimate("", None, 3).low, Estimate("", None, 3).high) == (0, 3)
 
 
 def test_bands_of_loads_are_two_in_each_doubling() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.base.clock import monotonic_ns
@@ -56,6 +57,13 @@ def test_each_turn_has_the_calls_in_progress_and_those_that_fail_violate(tmp_pat
     assert 0 < turns.violated.sum() == failures.violated.sum() < 100
 
 
+def test_a_turn_that_the_end_of_the_run_cut_has_waited_and_has_not_failed(tmp_path: Path) -> None:
+    target = target_of(write(tmp_path, Plan(sessions=40, turns=4, abandoned=6)))
+    turns, *_ = turns_by_load(target, threshold_of("ttfa: p(95)<1"))
+
+    assert (turns.violated.all(), np.isfinite(turns.value).all()) == (True, True)
+
+
 def test_a_threshold_that_holds_is_not_crossed_up_to_the_largest_load(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -83,6 +91,15 @@ def test_a_limit_that_no_turn_meets_may_be_below_any_load(
     assert found.estimate.numbers["high"] is None, (
         "the timestamps of the run have no known uncertainty"
     )
+
+
+def test_a_metric_that_no_successful_call_has_is_not_crossed_by_the_failed_turns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Plan(sessions=60, turns=4, failed=0.05, paired=True)
+    found = searched(monkeypatch, tmp_path, run, "ttft: p(95)<800")
+
+    assert found.estimate == Reason("no_turns")
 
 
 def test_a_broken_load_generator_is_the_answer(

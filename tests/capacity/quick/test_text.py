@@ -52,20 +52,30 @@ def test_a_threshold_that_holds_has_no_breaking_point() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "remedy"),
+    ("first", "about", "text"),
     [
-        (VAD, "another limit, or a script without VAD"),
-        (VAD | {"name": "first delta"}, "another limit"),
+        (
+            1,
+            {"part": VAD},
+            "1 concurrent call: p50 1.08 s, all 3 turns violate ttfa: p(95)<800; 573 ms of it are"
+            " end-of-turn detection (VAD) (silence_duration_ms: 500); no load can pass: choose"
+            " another limit, or a script without VAD",
+        ),
+        (
+            2,
+            {"failed": "timeout:first_delta"},
+            "2 concurrent calls: p50 1.08 s, all 3 turns violate ttfa: p(95)<800; calls fail:"
+            " timeout:first_delta; no load of 2 or more can pass: choose another limit; `--from 1`"
+            " tries one call alone",
+        ),
     ],
 )
-def test_one_caller_who_is_too_slow_alone_ends_the_search_with_a_remedy(
-    part: dict[str, Any], remedy: str
+def test_a_first_load_that_is_too_slow_ends_the_search_with_a_cause_and_a_remedy(
+    first: int, about: dict[str, Any], text: str
 ) -> None:
-    alone = {"turns": 3, "violated": 3, "p50_ms": 1080.0}
-    text = text_of(None, 1, alone=alone, part=part)
+    at_first = {"turns": 3, "violated": 3, "p50_ms": 1080.0}
 
-    assert text.startswith("one caller alone: p50 1.08 s, all 3 turns violate ttfa: p(95)<800")
-    assert text.endswith(f"no load can pass: choose {remedy}")
+    assert text_of(None, first, at_first=at_first, **about) == text
 
 
 def test_refused_calls_are_the_cause_in_the_words_of_the_service() -> None:

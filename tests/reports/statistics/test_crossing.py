@@ -97,24 +97,38 @@ def test_turns_above_any_crossing_count_if_there_are_few_below() -> None:
 
 
 def test_two_turns_above_the_limit_show_that_p95_fails() -> None:
-    assert surely_fails(2, 2, ALLOWED)
-    assert not surely_fails(2, 3, ALLOWED)
-    assert not surely_fails(1, 1, ALLOWED / 100), "one turn is too few"
-    assert not surely_fails(3, 3, 0.5), "three of three turns may be above a median by chance"
+    assert surely_fails(2, 2, 1, ALLOWED)
+    assert not surely_fails(2, 3, 1, ALLOWED)
+    assert not surely_fails(1, 1, 1, ALLOWED / 100), "one turn is too few"
+    assert not surely_fails(3, 3, 1, 0.5), "three of three turns may be above a median by chance"
+    assert surely_fails(8, 8, 8, ALLOWED)
+    assert not surely_fails(7, 8, 8, ALLOWED), "eight calls at once count as two turns"
 
 
-def test_a_load_at_its_limit_is_seldom_rejected_even_if_the_turns_of_a_call_are_alike() -> None:
-    """A test after each of six turns, in calls of three turns."""
+@pytest.mark.parametrize("calls", [1, 2, 8])
+@pytest.mark.parametrize(("correlation", "most"), [(0.001, 0.01), (0.3, 0.05)])
+def test_a_load_at_its_limit_is_seldom_rejected_even_if_turns_are_alike(
+    calls: int, correlation: float, most: float
+) -> None:
+    """A test after each of 24 turns. Turns that are alike are three of one call, or those of all
+    calls at one time.
+    """
     rng = np.random.default_rng(1)
-    for correlation, most in ((0.001, 0.006), (0.3, 0.033)):
-        strength = 1 / correlation - 1
-        share = rng.beta(ALLOWED * strength, (1 - ALLOWED) * strength, (20_000, 2)).repeat(3, 1)
-        violated = (rng.random((20_000, 6)) < share).cumsum(axis=1)
-        rejects = np.array(
-            [[surely_fails(bad, turns, ALLOWED) for bad in range(7)] for turns in range(1, 7)]
-        )
+    searches, turns = 10_000, 24
+    alike = 3 if calls == 1 else calls
+    strength = 1 / correlation - 1
+    share = rng.beta(
+        ALLOWED * strength, (1 - ALLOWED) * strength, (searches, turns // alike)
+    ).repeat(alike, 1)
+    violated = (rng.random((searches, turns)) < share).cumsum(axis=1)
+    rejects = np.array(
+        [
+            [surely_fails(bad, count, calls, ALLOWED) for bad in range(turns + 1)]
+            for count in range(1, turns + 1)
+        ]
+    )
 
-        assert rejects[np.arange(6), violated].any(axis=1).mean() < most
+    assert rejects[np.arange(turns), violated].any(axis=1).mean() < most
 
 
 def test_sessions_of_two_runs_stay_apart() -> None:
