@@ -13,6 +13,7 @@ from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.other_names import OTHER_NAMES
 from bench.load.planning.command_line import secret_option
 from bench.simulator.profile import load_profile
+from bench.simulator.serving.server import listen
 from bench.target.address import url_address
 from bench.target.target import clean
 from bench.target.target_settings import IN_FILE, ServiceOptions, SettingError, TargetSettings
@@ -183,6 +184,14 @@ def test_the_url_of_a_call_over_webrtc_begins_like_that_of_a_websocket(tmp_path:
         match=r"targets\.yaml:2:\d+: url must begin with ws://, also with `transport: webrtc`",
     ):
         check_targets(tmp_path / "targets.yaml")
+
+
+def test_a_second_simulator_on_a_port_is_told_that_the_first_one_serves() -> None:
+    with (
+        listen("127.0.0.1", 0) as first,
+        pytest.raises(UsageError, match="in use: a simulator that already runs there needs no"),
+    ):
+        listen("127.0.0.1", first.getsockname()[1])
 
 
 def test_a_profile_of_the_simulator_needs_the_simulator() -> None:

@@ -11,9 +11,13 @@ import pytest
 import typer
 from click import ClickException
 
+from bench.simulator.delay import LogNormal
+from bench.simulator.profile import quiet_profile
 from rtbench.cli.app import app
 from tests.docs.commands import ROOT, commands
 
+SILENCE_MS = 500
+"""`silence_duration_ms` of the shipped scripts with a VAD."""
 FIRST_SCREEN = 40
 """The number of lines that a reader sees without scrolling."""
 
@@ -34,6 +38,22 @@ def test_every_rtbench_command_parses() -> None:
             refused.append(f"{page}: rtbench {name} {' '.join(rest)}: {error!r}")
 
     assert refused == []
+
+
+def test_each_limit_on_spoken_turns_is_above_what_a_simulated_service_needs() -> None:
+    """A limit that no load can pass is no example: a VAD, then the first audio, take longer."""
+    delays = quiet_profile().delays
+    assert isinstance(delays.first_audio, LogNormal)
+    least_ms = SILENCE_MS + delays.first_audio.p95_ms
+    limits = [
+        (page, float(limit))
+        for page, (_, *rest) in of("rtbench")
+        if any("voice_turns" in word or "agent" in word for word in rest)
+        for limit in re.findall(r"\b(?:ttfa|voice_to_voice): p\(95\)<(\d+)", " ".join(rest))
+    ]
+
+    assert len(limits) >= 3
+    assert [one for one in limits if one[1] <= least_ms] == []
 
 
 def test_every_make_command_is_a_target() -> None:

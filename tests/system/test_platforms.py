@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,24 @@ import sys
 sys.platform = "win32"
 sys.modules |= dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"))  # which Windows does not have
 """
+
+
+def test_make_with_an_old_python_prints_its_own_command_with_another(tmp_path: Path) -> None:
+    old = tmp_path / "python3.10"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    made = subprocess.run(
+        ["make", f"PYTHON={old}", "bench"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    first, *_ = made.stderr.splitlines()
+    assert first.endswith("make PYTHON=python3.13 bench")
 
 
 @pytest.mark.parametrize(
