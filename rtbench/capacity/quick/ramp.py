@@ -39,7 +39,7 @@ MIN_RAMP_S = 15.0
 HOLD_S = 3.0
 EVERY_S = 2.0
 """The time between two interim analyses of a ramp."""
-HOLD_EVERY_S = 0.5
+HOLD_EVERY_S = 1.0
 """The same at the first load, which may end the search."""
 FIRST = 2
 """The default of the first load. Two calls at once have two turns in the time of one, and one of
