@@ -95,6 +95,7 @@ class Recorded:
         raise AssertionError("the scripts of these tests have no meetings")
 
 
+@pytest.fixture
 def hang_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Raise TimeoutError in a test that hangs, even if its event loop is blocked.
 

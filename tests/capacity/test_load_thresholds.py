@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ from rtbench.capacity.load_thresholds import (
     violation_share,
 )
 from tests.capacity.models import threshold_of
-from tests.examples import trials
+from tests.examples import some, trials
 
 
 @pytest.mark.parametrize(
@@ -155,8 +157,9 @@ def test_turns_of_incomplete_sessions_can_fail_a_level_but_not_pass_it() -> None
     assert analysis_result([few], [bad], [0.05], ERROR, 10) == "fail"
 
 
-@pytest.mark.parametrize("p", [0.01, 0.05, 0.5])
-@pytest.mark.parametrize("count", [20, 80, 300])
+@pytest.mark.parametrize(
+    ("p", "count"), some(list(itertools.product((0.01, 0.05, 0.5), (20, 80, 300))), 5)
+)
 def test_the_error_rate_of_either_bound_at_the_true_share_is_at_most_the_error(
     p: float, count: int
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import re
-import tempfile
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -248,32 +247,33 @@ STEPS = st.lists(
 )
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the files that the steps name."""
+    made = tmp_path_factory.mktemp("steps")
+    tone(made / "a.wav")
+    tone(made / "b.wav", 0.2, 880.0)
+    (made / "rows.csv").write_text(ROWS)
+    (made / "a.png").write_bytes(png(2, 2))
+    (made / "think_times.txt").write_text("0.5\n1\n4\n")
+    return made
+
+
 @settings(max_examples=30)
-@given(STEPS, st.integers(0, 50), st.integers(0, 5))
+@given(groups=STEPS, number=st.integers(0, 50), seed=st.integers(0, 5))
 def test_a_task_sends_what_a_script_of_the_same_steps_sends(
-    groups: list[list[Step]], number: int, seed: int
+    folder: Path, groups: list[list[Step]], number: int, seed: int
 ) -> None:
     steps = [step for group in groups for step in group]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        tone(folder / "a.wav")
-        tone(folder / "b.wav", 0.2, 880.0)
-        (folder / "rows.csv").write_text(ROWS)
-        (folder / "a.png").write_bytes(png(2, 2))
-        (folder / "think_times.txt").write_text("0.5\n1\n4\n")
-        document = {
-            "session": {"instructions": "You talk to ${name}."},
-            "variables": "rows.csv",
-            "steps": steps,
-        }
-        (folder / "talk.yaml").write_bytes(msgspec.json.encode(document))
-        scripted = CompiledScript(load_script(folder / "talk.yaml"), GA)
-        known = {"session": document["session"], "variables": "rows.csv"}
-        built = build_script(folder / "talk.yaml", known, rehearse(task_of(steps), folder).steps)
-        improvised = CompiledScript(built, GA)
+    known = {"session": {"instructions": "You talk to ${name}."}, "variables": "rows.csv"}
+    path = folder / "talk.yaml"
+    path.write_bytes(msgspec.json.encode(known | {"steps": steps}))
+    scripted = CompiledScript(load_script(path), GA)
+    built = build_script(path, known, rehearse(task_of(steps), folder).steps)
+    improvised = CompiledScript(built, GA)
 
-        by_script = TaskRun(scripted, number, seed).play()
-        by_task = TaskRun(improvised, number, seed).perform(task_of(steps), folder)
+    by_script = TaskRun(scripted, number, seed).play()
+    by_task = TaskRun(improvised, number, seed).perform(task_of(steps), folder)
 
     assert by_task == by_script
 

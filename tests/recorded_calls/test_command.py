@@ -160,26 +160,32 @@ def test_a_call_that_is_left_out_gives_status_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("place", "error", "reason"),
     [
-        (MemoryError(), "needs more memory than this machine has free: cut the file into parts"),
         (
+            "measure",
+            MemoryError(),
+            "needs more memory than this machine has free: cut the file into parts",
+        ),
+        (
+            "measure",
             OSError(28, "No space left on device"),
             "cannot be imported: No space left on device (temporary files are in",
         ),
         (
+            "read_call",
             IndexError("list\nindex"),
             r"because of an error of rtbench: IndexError: list\nindex; please report it",
         ),
         (
+            "read_call",
             RecursionError("too deep"),
             "because of an error of rtbench: RecursionError: too deep; please report it",
         ),
     ],
 )
-@pytest.mark.parametrize("place", ["read_call", "measure"])
 def test_any_error_of_one_call_leaves_out_only_this_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str, place: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception, reason: str
 ) -> None:
     paths = [a_call(tmp_path, f"{name}.wav") for name in ("one", "two", "three")]
     real, number = getattr(import_of_calls, place), count(1)

@@ -2,77 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
 from bench.simulator.faults.kinds import read_line
-from bench.simulator.profile import FunctionCalls, Profile, quiet_profile
-from bench.simulator.server_events import OutgoingEvent
+from bench.simulator.profile import FunctionCalls, Profile
 from bench.simulator.services.deepgram import SERVICE, DeepgramBehaviour
+from bench.wire.audio import PCM16
 from bench.wire.dialect import BinaryMessage
 from tests.simulator.builders import (
     AT_NS,
-    MS,
     SECOND,
-    build_profile,
-    constant,
     session_parts,
-    sound,
 )
+from tests.simulator.service_call import FIRST_AUDIO_MS, ServiceCall, quick
 
-FIRST_AUDIO_MS = 300
 THINK: dict[str, Any] = {"provider": {"type": "open_ai", "model": "gpt-4o-mini"}}
 SETTINGS: dict[str, Any] = {"type": "Settings", "audio": {}, "agent": {"think": THINK}}
 
 
-def quick(**changes: Any) -> Profile:
-    first = constant(FIRST_AUDIO_MS)
-    return build_profile(
-        delays=replace(quiet_profile().delays, first_audio=first, function_named=first), **changes
-    )
-
-
-class Call:
-    """A session that gets all messages when they are due. `events` are those that were sent."""
+class Call(ServiceCall):
+    format = PCM16
 
     def __init__(self, profile: Profile | None = None, **think: Any) -> None:
-        self.behaviour = DeepgramBehaviour(session_parts(profile or quick()))
-        self.now_ns = AT_NS
-        self.events: list[OutgoingEvent] = []
-        self.behaviour.open(AT_NS)
-        self.send(SETTINGS | {"agent": {"think": THINK | think}})
-        self.pass_ms(200)
-
-    def send(self, fields: dict[str, Any]) -> None:
-        self.behaviour.receive_text(msgspec.json.encode(fields), self.now_ns)
-
-    def pass_ms(self, duration_ms: float) -> None:
-        until_ns = self.now_ns + round(duration_ms * MS)
-        while (due_ns := self.behaviour.next_due_ns()) is not None and due_ns <= until_ns:
-            self.now_ns = max(self.now_ns, due_ns)
-            self.events += self.behaviour.due(self.now_ns)
-        self.now_ns = until_ns
-
-    def speak(self, *parts_ms: int) -> None:
-        """Send speech and silence, alternating, at the pace of a microphone."""
-        audio = sound(*parts_ms, name="pcm16")
-        for begin in range(0, len(audio), 4_800):
-            self.pass_ms(100)
-            self.behaviour.receive_binary(audio[begin : begin + 4_800], self.now_ns)
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the messages after the set-up; several of one kind in a row count as one."""
-        names = [
-            event.type for event in self.events if event.type not in ("Welcome", "SettingsApplied")
-        ]
-        return [name for name, before in zip(names, ["", *names], strict=False) if name != before]
-
-    def of(self, name: str) -> list[Any]:
-        return [msgspec.json.decode(event.body) for event in self.events if event.type == name]
+        agent = {"agent": {"think": THINK | think}}
+        super().__init__(DeepgramBehaviour(session_parts(profile or quick())), SETTINGS | agent)
 
 
 def test_a_typed_turn_is_repeated_and_answered() -> None:

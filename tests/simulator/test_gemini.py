@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from bench.simulator.profile import FunctionCalls, Profile, quiet_profile
-from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.gemini.behaviour import GeminiBehaviour
 from bench.wire.dialect import BinaryMessage
 from tests.simulator.builders import (
@@ -23,10 +22,9 @@ from tests.simulator.builders import (
     build_profile,
     constant,
     session_parts,
-    sound,
 )
+from tests.simulator.service_call import FIRST_AUDIO_MS, ServiceCall, quick
 
-FIRST_AUDIO_MS = 300
 AUDIO_MS = 2_100
 """The duration of the only reply, with the silence that fills its last block."""
 VAD: dict[str, Any] = {}
@@ -34,61 +32,18 @@ MANUAL: dict[str, Any] = {"realtimeInputConfig": {"automaticActivityDetection": 
 TOOLS: dict[str, Any] = {"tools": [{"functionDeclarations": [{"name": "find_parcel"}]}]}
 
 
-def quick(**changes: Any) -> Profile:
-    delays = replace(
-        quiet_profile().delays,
-        first_audio=constant(FIRST_AUDIO_MS),
-        function_named=constant(FIRST_AUDIO_MS),
-    )
-    return build_profile(delays=delays, **changes)
-
-
-class Call:
-    """A session that gets all messages when they are due. `events` are those that were sent,
-    `messages` their JSON.
-    """
-
+class Call(ServiceCall):
     def __init__(self, profile: Profile | None = None, **setup: Any) -> None:
-        self.behaviour = GeminiBehaviour(session_parts(profile or quick()))
-        self.now_ns = AT_NS
-        self.events: list[OutgoingEvent] = []
-        self.behaviour.open(AT_NS)
-        self.send(
-            setup={"model": "models/gemini-3.8-live", "outputAudioTranscription": {}, **setup}
-        )
-        self.pass_ms(200)
-
-    def send(self, **message: Any) -> None:
-        self.behaviour.receive_text(msgspec.json.encode(message), self.now_ns)
+        model = {"model": "models/gemini-3.8-live", "outputAudioTranscription": {}}
+        behaviour = GeminiBehaviour(session_parts(profile or quick()))
+        super().__init__(behaviour, {"setup": model | setup})
 
     def say(self, **realtime_input: Any) -> None:
-        self.send(realtimeInput=realtime_input)
+        self.send({"realtimeInput": realtime_input})
 
-    def pass_ms(self, duration_ms: float) -> None:
-        until_ns = self.now_ns + round(duration_ms * MS)
-        while (due_ns := self.behaviour.next_due_ns()) is not None and due_ns <= until_ns:
-            self.now_ns = max(self.now_ns, due_ns)
-            self.events += self.behaviour.due(self.now_ns)
-        self.now_ns = until_ns
-
-    def speak(self, *parts_ms: int) -> None:
-        """Send speech and silence, alternating, at the pace of a microphone."""
-        audio = sound(*parts_ms, name="pcm16@16000")
-        for begin in range(0, len(audio), 3_200):
-            self.pass_ms(100)
-            data = base64.b64encode(audio[begin : begin + 3_200]).decode()
-            self.say(audio={"data": data, "mimeType": "audio/pcm;rate=16000"})
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the messages after the set-up; several deltas of one kind in a row count
-        as one.
-        """
-        names = [event.type for event in self.events if event.type != "setupComplete"]
-        return [name for name, before in zip(names, ["", *names], strict=False) if name != before]
-
-    def of(self, name: str) -> list[Any]:
-        return [msgspec.json.decode(event.body) for event in self.events if event.type == name]
+    def append(self, chunk: bytes) -> None:
+        data = base64.b64encode(chunk).decode()
+        self.say(audio={"data": data, "mimeType": "audio/pcm;rate=16000"})
 
     @property
     def close(self) -> tuple[int, str] | None:
@@ -193,8 +148,10 @@ def test_a_function_is_called_and_its_output_answered() -> None:
     assert call.names == ["toolCall"]
     (called,) = call.of("toolCall")[0]["toolCall"]["functionCalls"]
     call.send(
-        toolResponse={
-            "functionResponses": [{"id": called["id"], "name": called["name"], "response": {}}]
+        {
+            "toolResponse": {
+                "functionResponses": [{"id": called["id"], "name": called["name"], "response": {}}]
+            }
         }
     )
     call.pass_ms(10_000)
@@ -216,10 +173,10 @@ def test_speech_cancels_an_open_function_call() -> None:
 def test_a_history_gets_no_answer() -> None:
     call = Call(historyConfig={"initialHistoryInClientContent": True})
     turns = [{"role": "user", "parts": [{"text": "Hi"}]}]
-    call.send(clientContent={"turns": turns, "turnComplete": True})
+    call.send({"clientContent": {"turns": turns, "turnComplete": True}})
     call.pass_ms(10_000)
     assert not call.names
-    call.send(clientContent={"turns": turns, "turnComplete": True})
+    call.send({"clientContent": {"turns": turns, "turnComplete": True}})
     call.pass_ms(10_000)
     assert call.names[-1] == "turnComplete"
 
@@ -227,7 +184,7 @@ def test_a_history_gets_no_answer() -> None:
 def test_names_and_base64_of_the_sdk_are_accepted() -> None:
     call = Call()
     data = base64.urlsafe_b64encode(b"\xff\xff" * 1_600).decode()
-    call.send(realtime_input={"audio": {"data": data, "mime_type": "audio/pcm;rate=16000"}})
+    call.send({"realtime_input": {"audio": {"data": data, "mime_type": "audio/pcm;rate=16000"}}})
     call.pass_ms(100)
 
     assert call.close is None

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import pytest
 
 from bench.simulator.faults.kinds import read_line
-from bench.simulator.profile import FunctionCalls, Profile, quiet_profile
-from bench.simulator.server_events import OutgoingEvent
+from bench.simulator.profile import FunctionCalls, Profile
 from bench.simulator.services.nova_sonic.behaviour import NovaBehaviour
 from bench.simulator.services.nova_sonic.line import SERVICE
 from tests.simulator.builders import (
     AT_NS,
-    MS,
     SECOND,
-    build_profile,
-    constant,
     session_parts,
-    sound,
 )
+from tests.simulator.service_call import FIRST_AUDIO_MS, ServiceCall, quick
 
-FIRST_AUDIO_MS = 300
 START: dict[str, Any] = {"sessionStart": {"inferenceConfiguration": {"maxTokens": 1024}}}
 PROMPT: dict[str, Any] = {
     "promptStart": {
@@ -44,27 +39,13 @@ LISTEN: dict[str, Any] = {
 TOOL = {"toolSpec": {"name": "find_parcel", "inputSchema": {"json": '{"type": "object"}'}}}
 
 
-def quick(**changes: Any) -> Profile:
-    first = constant(FIRST_AUDIO_MS)
-    return build_profile(
-        delays=replace(quiet_profile().delays, first_audio=first, function_named=first), **changes
-    )
-
-
-class Call:
-    """A session that gets all events when they are due. `events` are those that were sent."""
-
+class Call(ServiceCall):
     def __init__(self, profile: Profile | None = None, **prompt: Any) -> None:
-        self.behaviour = NovaBehaviour(session_parts(profile or quick()))
-        self.now_ns = AT_NS
-        self.events: list[OutgoingEvent] = []
-        self.behaviour.open(AT_NS)
-        for event in (START, {"promptStart": PROMPT["promptStart"] | prompt}, LISTEN):
-            self.send(event)
-        self.pass_ms(200)
+        behaviour = NovaBehaviour(session_parts(profile or quick()))
+        super().__init__(behaviour, START, {"promptStart": PROMPT["promptStart"] | prompt}, LISTEN)
 
-    def send(self, event: dict[str, Any]) -> None:
-        self.behaviour.receive_text(msgspec.json.encode({"event": event}), self.now_ns)
+    def send(self, message: Mapping[str, Any]) -> None:
+        super().send({"event": message})
 
     def block(self, content: str, text: str, **start: Any) -> None:
         names = {"promptName": "p", "contentName": f"block-{self.now_ns}"}
@@ -75,20 +56,9 @@ class Call:
     def type(self, text: str) -> None:
         self.block("textInput", text, type="TEXT", role="USER", interactive=True)
 
-    def pass_ms(self, duration_ms: float) -> None:
-        until_ns = self.now_ns + round(duration_ms * MS)
-        while (due_ns := self.behaviour.next_due_ns()) is not None and due_ns <= until_ns:
-            self.now_ns = max(self.now_ns, due_ns)
-            self.events += self.behaviour.due(self.now_ns)
-        self.now_ns = until_ns
-
-    def speak(self, *parts_ms: int) -> None:
-        """Send speech and silence, alternating, at the pace of a microphone."""
-        audio = sound(*parts_ms, name="pcm16@16000")
-        for begin in range(0, len(audio), 3_200):
-            self.pass_ms(100)
-            content = base64.b64encode(audio[begin : begin + 3_200]).decode()
-            self.send({"audioInput": {"promptName": "p", "contentName": "a", "content": content}})
+    def append(self, chunk: bytes) -> None:
+        content = base64.b64encode(chunk).decode()
+        self.send({"audioInput": {"promptName": "p", "contentName": "a", "content": content}})
 
     def of(self, name: str) -> list[Any]:
         decoded = (msgspec.json.decode(event.body) for event in self.events if event.body)

@@ -387,7 +387,7 @@ def test_a_key_whose_end_is_not_plausible_is_renewed_as_one_without_an_end(
     monkeypatch.setattr(
         tokens, "CALL_KEYS", {WEBRTC: CallKeyKind("ephemeral key", "check the key", issue)}
     )
-    monkeypatch.setattr(tokens, "MIN_KEY_LIFE_S", 1)
+    monkeypatch.setattr(tokens, "MIN_KEY_LIFE_S", 0.1)
     target = build_target(None, link=WEBRTC, network_path=NetworkPath(offer="ephemeral"))
     keyring = Keyring([target])
     keyring.open()

@@ -55,16 +55,20 @@ def test_the_report_of_a_checked_run_has_its_verdict(tmp_path: Path) -> None:
     assert "✕ FAIL" in printed.splitlines()[-2]
 
 
-def test_a_check_renews_the_report_of_the_run(tmp_path: Path) -> None:
+def test_a_check_or_a_refused_check_renews_the_report_of_the_run(tmp_path: Path) -> None:
     folder = run(tmp_path / "run", ENOUGH)
     call_or_raise("report", folder)
     unchecked = badges(folder)
     checked(folder, tmp_path, "ttfa: med<5ms")
     failed = badges(folder)
+    with pytest.raises(UsageError):
+        checked(folder, tmp_path, "ttfa: med<5parsecs")
+    refused = badges(folder)
     checked(folder, tmp_path, "ttfa: med<5s")
 
     assert "✕ FAIL" not in unchecked
     assert "✕ FAIL" in failed
+    assert "✕ FAIL" not in refused
     assert "✓ PASS" in badges(folder)
 
 
@@ -73,16 +77,6 @@ def test_a_check_writes_no_report_of_a_run_without_one(tmp_path: Path) -> None:
     checked(folder, tmp_path, "ttfa: med<5s")
 
     assert not (folder / "report.html").exists()
-
-
-def test_a_refused_check_removes_the_verdict_of_an_earlier_one(tmp_path: Path) -> None:
-    folder = run(tmp_path / "run", ENOUGH)
-    call_or_raise("report", folder)
-    checked(folder, tmp_path, "ttfa: med<5ms")
-    with pytest.raises(UsageError):
-        checked(folder, tmp_path, "ttfa: med<5parsecs")
-
-    assert "✕ FAIL" not in badges(folder)
 
 
 def test_a_check_of_other_rows_or_of_another_version_is_not_shown(tmp_path: Path) -> None:

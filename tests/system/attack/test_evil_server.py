@@ -30,9 +30,11 @@ from bench.transport import tcp
 from bench.wire.dialect import Peer
 from bench.wire.settings import FULL_DUPLEX, TurnDetection
 from tests.helpers import build_script, play, resolve_target, say
-from tests.played_session import LONG, hang_guard, played, rows, short_at
+from tests.played_session import LONG, played, rows, short_at
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.attack.evil_server import BEHAVIOURS, evil_server
+
+pytestmark = pytest.mark.usefixtures("hang_guard")
 
 MEMORY_KB = 256 * 1024
 
@@ -47,11 +49,6 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
 def evil_port() -> Iterator[int]:
     with evil_server() as port:
         yield port
-
-
-@pytest.fixture(autouse=True)
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    yield from hang_guard(monkeypatch)
 
 
 def talk(

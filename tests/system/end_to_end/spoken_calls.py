@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 from bench.base.units import NS_PER_MS
 from bench.probe import probe_target, script_of
 from bench.record.replay import ReplayedSession, replay_log
+from bench.simulator.ground_truth_log import read_truth
 from bench.target.target import Target
 from bench.wire.audio import AudioFormat
-from tests.simulator_process import ROOT
+from tests.helpers import resolve_target
+from tests.simulator_process import ROOT, Ready, quick_simulator
 
 WAV = ROOT / "scenarios" / "audio" / "late_parcel.wav"
 STALLED_NS = 500 * NS_PER_MS
 """The maximum time for which a loaded kernel does not deliver a message. The events are further
 apart."""
+JITTER_NS = 50 * NS_PER_MS
 SPEECH = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped")
 
 
@@ -38,6 +42,36 @@ class Call:
         places = [line["speech_at_byte"] for line in self.truth if line["type"] in SPEECH]
         return [place * 1000 / self.format.bytes_per_s for place in places]
 
+    def check_instants(self, reply: AudioFormat, **names: str) -> None:
+        """Check the instants of the only turn against the messages with these names, and its
+        audio, in the format `reply`, against the audio that was sent.
+        """
+        (turn,) = self.replay.turns
+        assert turn.outcome == "ok", turn.detail
+        for instant, name in names.items():
+            line = next(line for line in self.truth if line["type"] == name)
+            # it arrives after it was sent; a loaded kernel may deliver it later than the send call
+            # returns
+            error_ns = turn.uncertainties_ns.get(instant, 0) + STALLED_NS
+            latest_ns = line["send_end_ns"] + error_ns
+            assert line["send_start_ns"] <= turn.instants[instant] <= latest_ns, instant
+        sounds = [line for line in self.truth if line["type"] == "audio.delta"]
+        assert turn.audio_bytes_received == sum(line["audio_bytes"] for line in sounds)
+        first = next(n for n, line in enumerate(sounds) if line["audible_at_byte"] is not None)
+        before = sum(line["audio_bytes"] for line in sounds[:first])
+        audible_ns = reply.duration_ns(before + sounds[first]["audible_at_byte"])
+        assert turn.instants["first_audible"] == (
+            turn.instants["first_audio"] + JITTER_NS + audible_ns
+        )
+
+    def check_words(self, *, has_tokens: bool) -> None:
+        """Check that both speakers have words, and tokens if the service counts these."""
+        (turn,) = self.replay.turns
+        assert turn.input_text.startswith("(simulated transcript of")
+        assert turn.reply_text
+        assert (turn.usage is not None) is has_tokens
+        assert turn.usage is None or min(turn.usage.audio_in, turn.usage.audio_out) > 0
+
 
 def play_call(target: Target, folder: Path, **session: Any) -> ReplayedSession:
     """Run a call that sends the WAV file. The service detects the end of the speech."""
@@ -46,3 +80,46 @@ def play_call(target: Target, folder: Path, **session: Any) -> ReplayedSession:
     script = script_of(target, WAV, {"turn_detection": "server_vad", **session})
     probe_target(target, script, log, record_audio=False)
     return replay_log(log)
+
+
+def call_simulator(
+    folder: Path,
+    service: str,
+    key: str,
+    secrets: Mapping[str, str],
+    format: AudioFormat,
+    *options: str,
+    **session: Any,
+) -> Call:
+    """Call a simulator that requires `key`. `secrets` are the environment variables of the
+    caller, whose values must not be in the log.
+    """
+    truth = folder / "truth.jsonl"
+    with quick_simulator(folder, "--ground-truth", str(truth), "--key", key, *options) as simulator:
+        reported = play_call(
+            simulated_target(simulator, service, secrets), folder / "call", **session
+        )
+    log = (folder / "call" / "call.jsonl").read_text()
+    assert not [name for name, secret in secrets.items() if secret in log]
+    session_id = reported.session.service_session_id
+    known = [line for line in read_truth(truth) if line.get("session") == session_id]
+    return Call(format, reported, known)
+
+
+def simulated_target(simulator: Ready, service: str, secrets: Mapping[str, str]) -> Target:
+    """Return the target for a service of the simulator. A single secret is its API key."""
+    settings = {"ca_file": simulator.ca} if simulator.ca else {}
+    if len(secrets) == 1:
+        (settings["api_key_env"],) = secrets
+    return resolve_target(dict(secrets), url=simulator.urls[service], **settings)
+
+
+def refused_call(
+    folder: Path, service: str, key: str, secrets: Mapping[str, str]
+) -> ReplayedSession:
+    """Call a simulator that requires another key, and check that no file has a secret."""
+    with quick_simulator(folder, "--key", key) as simulator:
+        replayed = play_call(simulated_target(simulator, service, secrets), folder / "call")
+    files = [path for path in (folder / "call").iterdir() if path.is_file()]
+    assert not any(secret in path.read_text() for path in files for secret in secrets.values())
+    return replayed

@@ -21,19 +21,16 @@ from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.simulator.ground_truth_log import read_truth
 from bench.wire.audio import PCM16
 from tests.helpers import resolve_target
-from tests.played_session import GUARD_S, hang_guard
+from tests.played_session import GUARD_S
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.spoken_calls import WAV, Call, play_call
+
+pytestmark = pytest.mark.usefixtures("hang_guard")
 
 EDGE_NS = 2 * FRAME_MS * NS_PER_MS
 """The maximum distance between the end of speech that the simulator detected and the one that
 was found offline."""
 JITTER_NS = 50 * NS_PER_MS
-
-
-@pytest.fixture(autouse=True)
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    yield from hang_guard(monkeypatch)
 
 
 def passages(call: Call, name: str) -> list[WireTransfer]:

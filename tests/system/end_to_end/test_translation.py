@@ -8,7 +8,7 @@ import asyncio
 import base64
 import statistics
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ from bench.simulator.ground_truth_log import read_truth
 from bench.wire.audio import PCM16
 from bench.wire.events import EventKind, delta_text
 from tests.helpers import resolve_target
-from tests.played_session import GUARD_S, hang_guard
+from tests.played_session import GUARD_S
 from tests.simulator_process import ROOT, Ready, quick_simulator
 from tests.system.end_to_end.spoken_calls import Call
+
+pytestmark = pytest.mark.usefixtures("hang_guard")
 
 PARCEL = load_pcm(ROOT / "scenarios" / "audio" / "late_parcel.wav").data
 SEGMENT = PARCEL + bytes(12_000) + PARCEL
@@ -38,11 +40,6 @@ SETTINGS: dict[str, Any] = {
     "input_transcription": "gpt-realtime-whisper",
     "extra": {"audio": {"output": {"language": "es"}}},
 }
-
-
-@pytest.fixture(autouse=True)
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    yield from hang_guard(monkeypatch)
 
 
 def translated_calls(folder: Path, count: int = 1) -> list[Call]:

@@ -42,8 +42,10 @@ from bench.wire.settings import TurnDetection
 from tests.examples import with_or_without_tls
 from tests.faults.cells import NOT_SIMULATED, FaultCell, cells
 from tests.helpers import build_script, resolve_target, say
-from tests.played_session import hang_guard, played, rows, short_at
+from tests.played_session import played, rows, short_at
 from tests.simulator_process import Ready, quick_simulator
+
+pytestmark = pytest.mark.usefixtures("hang_guard")
 
 CELLS = list(cells())
 WAYS = [("tls", True), *with_or_without_tls([place for place in EVERYWHERE if place != "tls"])]
@@ -132,11 +134,6 @@ def all_played(ready: Ready, tries: list[Attempt], folder: Path) -> list[Observe
         while not (dialer.through or begun[-1].ready()):
             gevent.sleep(0.001)
     return [session.get() for session in begun]
-
-
-@pytest.fixture(autouse=True)
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    yield from hang_guard(monkeypatch)
 
 
 @pytest.mark.parametrize(
