@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -23,6 +23,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
 from tests import forked
+
+if TYPE_CHECKING:
+    from tests.transport.certificates import Certificate
 
 # Machines are shared, so neither a slow example nor a slow generation of examples is a failure. CI
 # runs the same examples every time, a developer runs new ones, and `EXAMPLES=all` runs many. A
@@ -358,3 +361,12 @@ def over_budget() -> list[tuple[str, float, int]]:
         and name not in EXCUSED
         and not name.startswith("tests/release/")
     ]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Return the TLS context of a server, and the file of its certificate authority."""
+    from bench.simulator.serving.certificates import loopback_tls  # few tests need it
+
+    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
+    return loopback_tls(ca), ca

@@ -718,21 +718,3 @@ def test_an_acknowledgement_after_the_turn_is_not_awaited() -> None:
     assert "request_acked" not in listening.turns[0].instants
     assert listening.turns[0].instants["ended"] == without.turns[0].instants["ended"]
     assert transport.closed is not None
-
-
-def test_a_refused_history_fails_the_session() -> None:
-    class Refusing(Service):
-        def __call__(self, data: bytes) -> list[PeerAnswer]:
-            return (
-                [(MS, error("invalid_value", "session-message"))]
-                if ITEM.encode() in data
-                else [*super().__call__(data)]
-            )
-
-    played = Played(with_history("One"), Refusing())
-
-    assert (played.observation.outcome, played.outcomes, played.observation.turns_not_started) == (
-        "failed:invalid_value",
-        [],
-        1,
-    )

@@ -9,11 +9,9 @@ by SIGSTOP. It continues when a thread has sent the messages of the service.
 from __future__ import annotations
 
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from websockets.frames import Close, Frame, Opcode
@@ -23,7 +21,6 @@ from bench.catalogue.outcomes import STARVED
 from bench.catalogue.timeouts import Timeouts
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.services.openai.dialect import GA
-from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.connect import kernel_timestamps
 from bench.transport.ring import choice
 from tests.helpers import (
@@ -39,18 +36,13 @@ from tests.helpers import (
     session_created,
 )
 from tests.helpers import session_updated as updated
+from tests.transport.certificates import Certificate
 from tests.transport.tcp_peers import GUARD_S, KINDS, Peer, connected_websocket, wait_until_there
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="kernel stamps are Linux's"
 )
 LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
-    return loopback_tls(ca), ca
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +87,7 @@ def send_all_messages(peer: Peer, messages: Said) -> None:
 
 
 def played(
-    certificate: tuple[ssl.SSLContext, Path], early: Said, late: Said, *, tls: bool = False
+    certificate: Certificate, early: Said, late: Said, *, tls: bool = False
 ) -> tuple[SessionObservation, TurnObservation]:
     """Run a session whose process is blocked until its service has sent `early` and then `late`.
 
@@ -129,7 +121,7 @@ WHOLE = reply(GA, "r1")
 
 @KINDS
 def test_a_reply_that_arrived_in_time_counts_even_if_it_is_read_late(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+    tls: bool, certificate: Certificate
 ) -> None:
     session, turn = played(certificate, WHOLE, (), tls=tls)
 
@@ -138,7 +130,7 @@ def test_a_reply_that_arrived_in_time_counts_even_if_it_is_read_late(
 
 @KINDS
 def test_a_reply_that_may_have_arrived_in_time_is_not_a_timeout(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+    tls: bool, certificate: Certificate
 ) -> None:
     """If data are read together, they have only one kernel timestamp, which is that of the last
     packet.
@@ -154,7 +146,7 @@ def test_a_reply_that_may_have_arrived_in_time_is_not_a_timeout(
 
 @pytest.mark.parametrize("late", [[], [created("r1")]], ids=["nothing", "an event of its own read"])
 def test_a_reply_that_certainly_arrived_too_late_is_a_timeout(
-    late: list[bytes], certificate: tuple[ssl.SSLContext, Path]
+    late: list[bytes], certificate: Certificate
 ) -> None:
     session, turn = played(certificate, (), late)
 
@@ -175,7 +167,7 @@ def test_a_reply_that_certainly_arrived_too_late_is_a_timeout(
     ],
 )
 def test_a_connection_end_that_may_have_been_in_time_has_its_own_outcome(
-    early: Said, late: Said, outcome: str, certificate: tuple[ssl.SSLContext, Path]
+    early: Said, late: Said, outcome: str, certificate: Certificate
 ) -> None:
     """The close frame and the end of the stream may come in either order. In both cases the
     service has failed.
@@ -186,7 +178,7 @@ def test_a_connection_end_that_may_have_been_in_time_has_its_own_outcome(
 
 
 def test_without_kernel_timestamps_the_arrival_during_a_suspension_is_unknown(
-    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bench.transport.tcp.enable_timestamps", lambda sock: False)
     session, turn = played(certificate, WHOLE, ())

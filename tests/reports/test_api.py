@@ -43,7 +43,6 @@ from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
 PLANS = {
-    "plain": Plan(),
     "warm-up, failures, two origins": Plan(
         sessions=60,
         turns=5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+Certificate = tuple[ssl.SSLContext, Path]
+"""The TLS context of a server, and the file of its certificate authority."""
 
 PASSWORD = b"a-password-that-nobody-knows"
 HOUR = timedelta(hours=1)

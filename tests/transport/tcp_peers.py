@@ -8,7 +8,6 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -23,6 +22,7 @@ from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
+from tests.transport.certificates import Certificate
 
 GUARD_S = 30
 ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
@@ -85,9 +85,7 @@ class Peer:
 
 
 @contextmanager
-def connected(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> Iterator[tuple[ByteStream, Peer]]:
+def connected(tls: bool, certificate: Certificate) -> Iterator[tuple[ByteStream, Peer]]:
     server_context, ca = certificate
     with listener() as listening:
         peer = Peer(listening, server_context if tls else None)
@@ -113,9 +111,7 @@ def accept_upgrade(sock: Any) -> None:
 
 
 @contextmanager
-def connected_websocket(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> Iterator[tuple[WebSocket, Peer]]:
+def connected_websocket(tls: bool, certificate: Certificate) -> Iterator[tuple[WebSocket, Peer]]:
     """Open a WebSocket connection. Yield it and its peer, which follows the orders of the test."""
     server_context, ca = certificate
     with listener() as listening:

@@ -9,9 +9,8 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
-from bench.simulator.serving.certificates import loopback_tls
 from bench.target.target import redacted
 from bench.transport import connect
 from bench.transport.connect import tunnel
@@ -34,7 +32,9 @@ from bench.transport.websocket import WebSocket, open_websocket
 from tests.examples import thorough
 from tests.helpers import MS
 from tests.system.end_to_end.proxies import Asked, RunningProxy, running_proxy
+from tests.transport.certificates import Certificate
 from tests.transport.echo_server import GUARD_S, echoed, serving
+from tests.transport.refusals import refusal
 
 ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 SOON = Timeouts(tcp=0.05, tls=GUARD_S, upgrade=GUARD_S)
@@ -51,12 +51,6 @@ def has_ipv6() -> bool:
 
 
 IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
-    return loopback_tls(ca), ca
 
 
 @pytest.fixture
@@ -85,12 +79,6 @@ def opened(
     limits: Timeouts = ENOUGH,
 ) -> WebSocket:
     return open_websocket(url, [], context, limits, phases or ConnectTimings(), path)
-
-
-def refusal(call: Callable[[], object]) -> ConnectError:
-    with pytest.raises(ConnectError) as caught:
-        call()
-    return caught.value
 
 
 def point(
@@ -458,7 +446,7 @@ def test_any_bytes_from_a_proxy_are_a_tunnel_or_an_error(scheme: str, answer: by
 
 
 def test_a_chosen_address_is_used_and_the_certificate_must_match_the_url_s_host(
-    certificate: tuple[ssl.SSLContext, Path], names: dict[str, str]
+    certificate: Certificate, names: dict[str, str]
 ) -> None:
     context, ca = certificate
     with serving(context) as port:

@@ -13,7 +13,6 @@ from typing import Any
 import gevent.socket
 import pytest
 
-from bench.base.errors import ConnectError
 from bench.catalogue.outcomes import outcome_class, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect_first, look_up
@@ -22,6 +21,7 @@ from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.own_limits import own_limit
 from bench.transport.sip.telephone import open_call
 from tests.transport.echo_server import GUARD_S
+from tests.transport.refusals import refusal
 from tests.transport.resolver import use_resolver
 
 LOOPBACK, PORTS = "127.0.0.1", range(16_384, 16_484, 2)
@@ -31,12 +31,6 @@ FILES, MEMORY = (errno.EMFILE, errno.ENFILE), (errno.ENOMEM, errno.ENOBUFS)
 
 def os_error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
-
-
-def refusal(call: Callable[[], object]) -> ConnectError:
-    with pytest.raises(ConnectError) as caught:
-        call()
-    return caught.value
 
 
 def fail_with(*errors: Exception) -> Callable[..., Any]:

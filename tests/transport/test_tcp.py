@@ -19,7 +19,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -27,11 +26,9 @@ import pytest
 from websockets.sync.server import Server, ServerConnection, serve
 
 from bench.base.clock import MAX_CLOCK_GAP_NS, Arrival, monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
 from bench.services.openai.dialect import GA
-from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import connect as connecting
 from bench.transport import tcp, websocket
 from bench.transport.connect import Lookup, connect, connect_first
@@ -46,6 +43,8 @@ from bench.transport.websocket import WebSocket, open_websocket
 from bench.wire.connection import MatchedDelta, NetworkMeasured, ReceivedMessage
 from tests.compiled import needs_compiler
 from tests.helpers import MS, delta, receive
+from tests.transport.certificates import Certificate
+from tests.transport.refusals import refusal
 from tests.transport.tcp_peers import (
     ENOUGH,
     GUARD_S,
@@ -80,23 +79,14 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return name
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    """Return the TLS context of a server, and the file of its certificate authority."""
-    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
-    return loopback_tls(ca), ca
-
-
 @pytest.fixture
-def plain(certificate: tuple[ssl.SSLContext, Path]) -> Iterator[Linked]:
+def plain(certificate: Certificate) -> Iterator[Linked]:
     with connected(False, certificate) as both:
         yield both
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
-def linked(
-    request: pytest.FixtureRequest, certificate: tuple[ssl.SSLContext, Path]
-) -> Iterator[Linked]:
+def linked(request: pytest.FixtureRequest, certificate: Certificate) -> Iterator[Linked]:
     """Yield a stream and its peer: once without TLS, and once with TLS."""
     with connected(request.param, certificate) as both:
         yield both
@@ -156,7 +146,7 @@ def test_a_wait_until_an_instant_ignores_data_that_arrived_later(linked: Linked)
 
 
 def test_a_peer_that_accepts_no_tls_answer_has_ended_the_stream(
-    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> None:
         raise TimeoutError("the peer accepted no data")
@@ -197,7 +187,7 @@ def test_a_read_has_the_kernel_timestamp_of_its_arrival(linked: Linked) -> None:
 
 
 def test_without_kernel_timestamps_a_read_has_the_clock_after_it(
-    monkeypatch: pytest.MonkeyPatch, certificate: tuple[ssl.SSLContext, Path]
+    monkeypatch: pytest.MonkeyPatch, certificate: Certificate
 ) -> None:
     monkeypatch.setattr("bench.transport.tcp.enable_timestamps", lambda sock: False)
     with connected(False, certificate) as (stream, peer):
@@ -234,7 +224,7 @@ def test_a_read_from_a_silent_peer_returns_none_at_its_deadline(linked: Linked) 
 
 @KINDS
 def test_the_instant_of_the_last_byte_follows_bytes_of_both_directions(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+    tls: bool, certificate: Certificate
 ) -> None:
     with connected(tls, certificate) as (stream, peer):
         for write in (stream.write, stream.try_write):
@@ -251,7 +241,7 @@ def test_the_instant_of_the_last_byte_follows_bytes_of_both_directions(
 @KINDS
 @pytest.mark.parametrize("how", ["hears", "says", "offers"])
 def test_a_reset_connection_ends_the_session_when_it_receives_sends_or_offers(
-    tls: bool, how: str, certificate: tuple[ssl.SSLContext, Path]
+    tls: bool, how: str, certificate: Certificate
 ) -> None:
     with connected_websocket(tls, certificate) as (transport, peer):
         peer.do(_reset)
@@ -319,12 +309,6 @@ def test_network_data_that_the_kernel_does_not_have_are_none(
 # Connecting.
 
 
-def refusal(call: Callable[[], object]) -> ConnectError:
-    with pytest.raises(ConnectError) as caught:
-        call()
-    return caught.value
-
-
 def test_a_port_without_a_listener_is_refused_by_tcp() -> None:
     port, phases = free_port(), ConnectTimings()
     error = refusal(lambda: connect("127.0.0.1", port, None, ENOUGH, phases))
@@ -340,7 +324,7 @@ def loopback_addresses(*ports: int) -> list[Any]:
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused_with_a_remedy(
-    certificate: tuple[ssl.SSLContext, Path],
+    certificate: Certificate,
 ) -> None:
     with listener() as listening:
         thread = threading.Thread(
@@ -359,7 +343,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused_with_a_remedy(
 
 
 def test_a_certificate_for_another_host_is_refused(
-    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with listener() as listening:
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", listening.getsockname())]
@@ -391,7 +375,7 @@ def _asked_and_reset(sock: Any) -> None:
 
 
 def test_a_peer_that_resets_the_tls_handshake_is_reported(
-    certificate: tuple[ssl.SSLContext, Path],
+    certificate: Certificate,
 ) -> None:
     with listener() as listening:
         peer = Peer(listening, None)
@@ -425,9 +409,7 @@ def test_a_peer_that_resets_the_upgrade_is_reported() -> None:
 
 
 @pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
-def test_a_peer_that_does_not_speak_tls_is_refused(
-    says: bytes, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
+def test_a_peer_that_does_not_speak_tls_is_refused(says: bytes, certificate: Certificate) -> None:
     with listener() as listening:
         peer = Peer(listening, None)
         peer.order(
@@ -445,7 +427,7 @@ def test_a_peer_that_does_not_speak_tls_is_refused(
 
 
 def test_a_peer_that_does_not_answer_the_tls_handshake_times_out(
-    certificate: tuple[ssl.SSLContext, Path],
+    certificate: Certificate,
 ) -> None:
     with listener() as listening:
         phases = ConnectTimings()
@@ -459,7 +441,7 @@ def test_a_peer_that_does_not_answer_the_tls_handshake_times_out(
 
 
 def test_the_time_of_this_process_does_not_count_towards_the_tls_timeout(
-    certificate: tuple[ssl.SSLContext, Path],
+    certificate: Certificate,
 ) -> None:
     """The first half of the server's answer arrived long ago, but this process reads it only
     now.
@@ -563,7 +545,7 @@ def echo_once(transport: WebSocket, data: bytes) -> tuple[int, Any]:
 
 @KINDS
 def test_messages_are_sent_and_received_over_a_real_connection(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+    tls: bool, certificate: Certificate
 ) -> None:
     server_context, ca = certificate
     with serving(server_context if tls else None) as server:
@@ -606,7 +588,7 @@ class Reply:
 @LINUX
 @KINDS
 def test_an_open_reply_is_polled_and_each_arrival_is_bounded_by_the_last_check(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+    tls: bool, certificate: Certificate
 ) -> None:
     with connected(tls, certificate) as (stream, peer):
         first, _, _ = stamped(stream, peer)
@@ -707,7 +689,7 @@ def test_listening_until_a_past_instant_returns_all_data_that_arrived_before_it(
 @KINDS
 @pytest.mark.parametrize("keeps_texts", [False, True], ids=["lengths", "texts"])
 def test_deltas_over_a_real_connection_are_matched_and_other_messages_are_passed_on(
-    tls: bool, keeps_texts: bool, certificate: tuple[ssl.SSLContext, Path]
+    tls: bool, keeps_texts: bool, certificate: Certificate
 ) -> None:
     """The server echoes every message."""
     server_context, ca = certificate
@@ -829,7 +811,7 @@ def test_due_data_are_sent_while_a_listener_waits(linked: Linked) -> None:
 
 @KINDS
 def test_a_closed_connection_leaves_no_reference_cycles(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+    tls: bool, certificate: Certificate
 ) -> None:
     server_context, ca = certificate
     gc.disable()
@@ -862,7 +844,7 @@ def test_an_error_raised_while_sending_is_propagated_to_the_listener(linked: Lin
 @KINDS
 @pytest.mark.parametrize("between", [b"", b"another write in between"])
 def test_data_that_a_peer_does_not_accept_at_once_are_finished_in_order(
-    tls: bool, between: bytes, certificate: tuple[ssl.SSLContext, Path]
+    tls: bool, between: bytes, certificate: Certificate
 ) -> None:
     with connected(tls, certificate) as (stream, peer):
         offered, before_ns = 0, monotonic_ns()
@@ -895,7 +877,7 @@ def _received(sock: Any, size: int) -> bytes:
 
 @KINDS
 def test_data_are_received_while_a_write_waits_for_a_peer_that_only_sends(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+    tls: bool, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both ends write more bytes than the kernel buffers can hold.
 
@@ -1013,7 +995,7 @@ def test_data_that_a_peer_read_while_this_process_was_suspended_count(
     assert waits
 
 
-def test_a_tls_error_is_named_in_the_close_reason(certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_tls_error_is_named_in_the_close_reason(certificate: Certificate) -> None:
     with connected_websocket(True, certificate) as (transport, peer):
         # not a record of this session
         peer.do(lambda sock: os.write(sock.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32)))
@@ -1028,7 +1010,7 @@ def test_a_tls_error_is_named_in_the_close_reason(certificate: tuple[ssl.SSLCont
 
 @KINDS
 def test_close_waits_at_most_for_the_goodbye_limit(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+    tls: bool, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tcp, "SEND_LIMIT_NS", NEVER_NS // 2)
     monkeypatch.setattr(websocket, "GOODBYE_NS", MS)

@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import select
 import socket
-import ssl
 import struct
 import sys
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,6 @@ from hypothesis import strategies as st
 
 from bench.base import clock
 from bench.base.clock import monotonic_ns
-from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import tx_timestamps
 from bench.transport.tx_timestamps import (
     ACKNOWLEDGED,
@@ -37,6 +34,7 @@ from bench.transport.tx_timestamps import (
 )
 from bench.wire.connection import Transmitted
 from tests.examples import thorough
+from tests.transport.certificates import Certificate
 from tests.transport.tcp_peers import KINDS, connected
 
 GUARD_S = 30
@@ -328,16 +326,9 @@ def test_the_kernel_reports_when_bytes_were_transmitted_and_acknowledged(
     assert theirs.recv(64) == b"beforethis one"
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    """Return the TLS context of a server, and the file of its certificate authority."""
-    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
-    return loopback_tls(ca), ca
-
-
 @KINDS
 def test_a_stream_reports_when_its_data_were_transmitted(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+    tls: bool, certificate: Certificate
 ) -> None:
     """With TLS, the handshake writes bytes to the socket before the first message."""
     with connected(tls, certificate) as (stream, peer):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from tests import forked
 from tests.simulator_process import ROOT
+
+
+def ended(program: str, *arguments: str) -> CompletedProcess[str]:
+    command = [sys.executable, "-c", program, *arguments]
+    return forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
 
 STANDALONE = """
 import sys
@@ -70,10 +77,9 @@ assert how == "fails" or (closed, alone.run.summary) == ([Path("run")], "the sum
 def test_a_run_is_closed_once_if_the_closing_greenlet_is_killed(
     how: str,
 ) -> None:
-    command = [sys.executable, "-c", KILLED_IN_ITS_CLOSE, how]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    process = ended(KILLED_IN_ITS_CLOSE, how)
 
-    assert ended.returncode == 0, ended.stderr
+    assert process.returncode == 0, process.stderr
 
 
 ENDED_DURING_ITS_START = (
@@ -96,10 +102,9 @@ assert (closed, alone._environment.process_exit_code) == ([Path("run")], 4), clo
 
 def test_a_run_that_a_signal_ends_during_its_start_is_closed_after_the_start() -> None:
     """Otherwise its sessions have no records yet, and count as those of a missing worker."""
-    command = [sys.executable, "-c", ENDED_DURING_ITS_START, "ends"]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    process = ended(ENDED_DURING_ITS_START, "ends")
 
-    assert ended.returncode == 0, ended.stderr
+    assert process.returncode == 0, process.stderr
 
 
 STARTED_AGAIN = (
@@ -127,10 +132,9 @@ assert states == (RunState.REPORTED, RunState.RUNNING), states
 
 
 def test_a_run_started_during_the_report_of_the_last_one_waits() -> None:
-    command = [sys.executable, "-c", STARTED_AGAIN, "web"]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    process = ended(STARTED_AGAIN, "web")
 
-    assert (ended.returncode, ended.stdout) == (0, "the summary\n"), ended.stderr
+    assert (process.returncode, process.stdout) == (0, "the summary\n"), process.stderr
 
 
 ENDED_DURING_SIGN_IN = (
@@ -164,11 +168,10 @@ print(alone._environment.process_exit_code)
 def test_a_run_that_ends_during_its_sign_in_reports_it_and_does_not_begin(
     how: str, why: str, status: int
 ) -> None:
-    command = [sys.executable, "-c", ENDED_DURING_SIGN_IN, how]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    process = ended(ENDED_DURING_SIGN_IN, how)
 
     expected = f"the run did not start: {why} (during sign-in); no session was opened"
-    assert ended.stdout == f"{expected}\n{status}\n", ended.stderr
+    assert process.stdout == f"{expected}\n{status}\n", process.stderr
 
 
 DRAINED = """
@@ -225,10 +228,9 @@ print(ended, *said, master.run.lifecycle.reason)
 def test_a_master_waits_for_records_for_at_most_its_limit(
     how: str, expected: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", DRAINED, how, str(tmp_path)]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    process = ended(DRAINED, how, str(tmp_path))
 
-    assert ended.stdout.startswith(expected), ended.stdout + ended.stderr
+    assert process.stdout.startswith(expected), process.stdout + process.stderr
 
 
 CONNECTED_EARLY = """
@@ -251,15 +253,9 @@ print(nodes["early"].heartbeat)
 
 
 def test_a_worker_that_connects_early_is_missing_after_the_same_time_as_any_other() -> None:
-    ended = forked.run(
-        [sys.executable, "-c", CONNECTED_EARLY],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = ended(CONNECTED_EARLY)
 
-    assert ended.stdout == "21\n", ended.stdout + ended.stderr
+    assert process.stdout == "21\n", process.stdout + process.stderr
 
 
 UNWRITABLE = """
@@ -293,11 +289,10 @@ print(kind, request["problem"])
 
 @pytest.mark.parametrize(("where", "named"), [("here", ""), ("elsewhere", " (worker 3, on far)")])
 def test_a_worker_that_cannot_write_its_files_ends_the_run(where: str, named: str) -> None:
-    command = [sys.executable, "-c", UNWRITABLE, where]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    process = ended(UNWRITABLE, where)
 
     expected = (
         "cannot write the run folder: No space left on device; free disk space, or set another"
         " folder with --runs-dir"
     )
-    assert ended.stdout == f"rtbench_refused {expected}{named}\n", ended.stderr
+    assert process.stdout == f"rtbench_refused {expected}{named}\n", process.stderr

@@ -79,6 +79,12 @@ class ScriptedPeer:
         self._taken = len(self.parsed)
         return [each.method if isinstance(each, SipRequest) else str(each.code) for each in new]
 
+    @property
+    def last_response(self) -> SipResponse:
+        message = self.parsed[-1]
+        assert isinstance(message, SipResponse)
+        return message
+
     def last(self, method: str) -> SipRequest:
         """Return the last request with this method that the call has sent."""
         return next(

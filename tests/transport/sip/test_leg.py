@@ -7,19 +7,12 @@ from __future__ import annotations
 import pytest
 
 from bench.transport.sip.call_record import CallState
-from bench.transport.sip.messages import SipResponse, parse_message
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
 
 NO_ACK = "the peer sent no ACK of the response to its INVITE"
 OTHER_CODEC = "the peer answers with a codec that was not offered"
 
 HOLD = ANSWER.replace(b"m=audio 50000", b"m=audio 50010") + b"a=sendonly\n"
-
-
-def last_response(peer: ScriptedPeer) -> SipResponse:
-    message = parse_message(peer.outgoing[-1].data)
-    assert isinstance(message, SipResponse)
-    return message
 
 
 def test_without_the_ack_of_a_2xx_the_call_is_hung_up() -> None:
@@ -36,7 +29,7 @@ def test_without_the_ack_of_a_2xx_the_call_is_hung_up() -> None:
 def test_an_invite_without_an_offer_gets_an_offer_and_its_answer_is_in_the_ack() -> None:
     peer = ScriptedPeer().answered()
     peer.request("INVITE", cseq=200)
-    assert b"m=audio 40000 RTP/AVP 0 8 101" in last_response(peer).body
+    assert b"m=audio 40000 RTP/AVP 0 8 101" in peer.last_response.body
 
     peer.request("UPDATE", body=HOLD, cseq=201)
     assert peer.take() == ["200", "491"]
@@ -72,7 +65,7 @@ def test_each_request_gets_the_response_of_the_standard(
 
     assert peer.take() == [str(code)]
     assert peer.call.state is CallState.ANSWERED
-    response = last_response(peer)
+    response = peer.last_response
     if code == 405:
         assert "BYE" in response.first("Allow")
     if code == 420:
@@ -153,7 +146,7 @@ def test_a_cancel_of_an_invite_that_was_answered_has_no_effect() -> None:
     peer.request("CANCEL", cseq=200, branch="same")
 
     assert peer.take() == ["200", "200"]
-    assert last_response(peer).cseq_method == "CANCEL"
+    assert peer.last_response.cseq_method == "CANCEL"
 
 
 def test_an_offer_in_an_early_dialog_is_refused() -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.transport.sip.call_record import CallState
-from bench.transport.sip.messages import SipResponse, parse_message
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
 
 FORGOTTEN = "the peer no longer knows the call"
@@ -16,12 +15,6 @@ NOT_REFRESHED = "the session was not refreshed in time"
 UNANSWERED = "the peer did not answer a request in the call"
 
 HOLD = ANSWER.replace(b"m=audio 50000", b"m=audio 50010") + b"a=sendonly\n"
-
-
-def last_response(peer: ScriptedPeer) -> SipResponse:
-    message = parse_message(peer.outgoing[-1].data)
-    assert isinstance(message, SipResponse)
-    return message
 
 
 # Session timer (RFC 4028)
@@ -78,7 +71,7 @@ def test_a_refresh_of_the_peer_extends_the_session() -> None:
     peer = ScriptedPeer().answered(("Session-Expires", "90;refresher=uas"))
     peer.wait_s(45)
     peer.request("UPDATE", ("Session-Expires", "90;refresher=uac"), ("Supported", "timer"))
-    response = last_response(peer)
+    response = peer.last_response
     assert response.first("Session-Expires") == "90;refresher=uac"
     assert response.first("Require") == "timer"
     peer.wait_s(45)

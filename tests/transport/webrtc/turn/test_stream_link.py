@@ -5,32 +5,22 @@ read.
 from __future__ import annotations
 
 import errno
-import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.base.clock import Arrival, SendTime
-from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.webrtc.turn.framing import MessageStream, build_channel_data
 from bench.transport.webrtc.turn.relay import StreamLink
+from tests.transport.certificates import Certificate
 from tests.transport.tcp_peers import Peer, connected, wait_until_there
 
 PACKET = bytes(1_200)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
-    return loopback_tls(ca), ca
-
-
 @pytest.fixture(params=[False, True], ids=["tcp", "tls"])
-def linked(
-    request: pytest.FixtureRequest, certificate: tuple[ssl.SSLContext, Path]
-) -> Iterator[tuple[Any, Peer]]:
+def linked(request: pytest.FixtureRequest, certificate: Certificate) -> Iterator[tuple[Any, Peer]]:
     """Yield the connection to a server, and the server."""
     with connected(request.param, certificate) as both:
         yield both

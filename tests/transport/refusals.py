@@ -1,0 +1,15 @@
+"""Calls that fail to connect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bench.base.errors import ConnectError
+
+
+def refusal(call: Callable[[], object]) -> ConnectError:
+    with pytest.raises(ConnectError) as caught:
+        call()
+    return caught.value
