@@ -108,7 +108,7 @@ def call_simulator(
 
 def simulated_target(simulator: Ready, service: str, secrets: Mapping[str, str]) -> Target:
     """Return the target for a service of the simulator. A single secret is its API key."""
-    settings = {"ca_file": simulator.ca} if simulator.ca else {}
+    settings: dict[str, Any] = {"ca_file": simulator.ca} if simulator.ca else {}
     if len(secrets) == 1:
         (settings["api_key_env"],) = secrets
     return resolve_target(dict(secrets), url=simulator.urls[service], **settings)
