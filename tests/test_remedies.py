@@ -266,6 +266,19 @@ SILENT = "nothing came within the limit"
             "resolved",
         ),
         ("throttled:response", "insufficient_quota: no", "billing", "fewer sessions"),
+        (
+            "connect_failed:server_error",
+            "server_error: Upstream realtime handshake rejected with HTTP 401",
+            "the gateway's configuration",
+            "internal error",
+        ),
+        (
+            "connect_failed:server_error",
+            "server_error: Upstream realtime handshake rejected with HTTP 503",
+            "internal error",
+            "configuration",
+        ),
+        ("failed:server_error", "server_error: no (HTTP 400)", "internal error", "gateway"),
         ("protocol_error:too_large", "", "--max-message-mib", "check the URL"),
     ],
 )

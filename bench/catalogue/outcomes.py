@@ -113,6 +113,11 @@ DOCTOR = (
     "run `rtbench doctor` with the same --url or --targets, and key: it checks each step of the"
     " connection, and prints what to do about the first step that fails"
 )
+REFUSED_GATEWAY = (
+    "a gateway accepted the connection, and the service behind it refused the gateway with the HTTP"
+    " status in the message: correct the service's address, deployment or key in the gateway's"
+    " configuration"
+)
 REFUSED_KEY = (
     "copy the key of this resource again into its variable (that of --api-key-env, if it is given);"
     " with Entra ID, check role, tenant and this machine's clock; `rtbench doctor` with the same"
@@ -737,8 +742,8 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     ),
     "throttled:response": OutcomeRow("the service returned a rate limit error"),
     "throttled:handshake": OutcomeRow(
-        "the service took no more calls (HTTP status 429, SIP status 480, 503 or 600, or an answer"
-        " that names a limit)"
+        "the service took no more calls (HTTP status 429, close code 1013 before the session"
+        " started, SIP status 480, 503 or 600, or an answer that names a limit)"
     ),
 }
 SUCCESSFUL, UNFINISHED = (
@@ -794,6 +799,7 @@ class OwnRemedies:
 NO_ROW = OutcomeRow()
 NO_OWN = OwnRemedies()
 _HTTP_STATUS = re.compile(r"HTTP \d{3}: ")
+_REFUSED_BY_STATUS = re.compile(r"\bHTTP 4\d\d\b")
 NOT_COMPUTED = (
     "the remedy could not be determined, because of a bug of this tool: report it, with the message"
     " above"
@@ -909,5 +915,11 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
     if family is Family.CONNECT_FAILED and (refused_with := refusal_status(outcome)) is not None:
         return OUT_OF_ORDER if refused_with >= 500 else row.remedy or DOCTOR
     of_code = CODES.get(code, "") if family in (Family.FAILED, Family.CONNECT_FAILED) else ""
+    if (
+        family is Family.CONNECT_FAILED
+        and of_code == OUT_OF_ORDER
+        and _REFUSED_BY_STATUS.search(detail)
+    ):
+        return REFUSED_GATEWAY
     of_family = OUTCOMES.get(EXPIRED if code == EXPIRED else family, NO_ROW)
     return row.remedy or of_code or of_family.remedy

@@ -18,7 +18,7 @@ from bench.observe.reply_detector import ReplyDetector
 from bench.observe.session_facts import SessionFacts
 from bench.observe.turn import PendingTurn
 from bench.observe.turn_events import failure_ending
-from bench.transport.interface import BAD_FRAME, TOO_LARGE
+from bench.transport.interface import BAD_FRAME, TOO_LARGE, TRY_AGAIN_LATER
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import is_session_event
 from bench.wire.events import ErrorScope, ServiceFailure
@@ -167,6 +167,9 @@ class SessionEndings:
         is_expiry = self.expiry and code == self.expiry[0] and self.expiry[1] in reason
         if is_expiry or (facts.is_expiring and not closed.ours):
             self._expire(at_ns, cause)
+        # a gateway accepts the connection before it knows that the service refuses it (HTTP 429)
+        elif code == TRY_AGAIN_LATER and not facts.is_ready and not closed.ours:
+            self.fail("throttled:handshake", at_ns, cause)
         # a service that refuses a session reports an error and then closes the connection
         elif self.last_error and not facts.is_ready:
             outcome, refusal = _ending(self.last_error, "connect_failed")

@@ -610,6 +610,32 @@ def test_an_error_and_a_close_right_after_the_upgrade_are_a_refused_connection(
 
 
 @pytest.mark.parametrize(
+    ("code", "outcome"),
+    [(1013, "throttled:handshake"), (1008, "connect_failed:server_error")],
+)
+def test_a_gateway_that_closes_with_try_again_later_has_limited_the_rate(
+    code: int, outcome: str
+) -> None:
+    talk = Talk(wanted=3, ready=False)
+    talk.hear(10, error("server_error"))
+    talk.timeline.apply(inputs.ConnectionClosed(code, at(11), "rejected with HTTP 429"))
+
+    assert talk.timeline.session().outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("ready", "outcome"), [(False, "throttled:handshake"), (True, "closed:1013")]
+)
+def test_try_again_later_refuses_a_session_only_before_it_is_ready(
+    ready: bool, outcome: str
+) -> None:
+    talk = Talk(wanted=3, ready=ready)
+    talk.timeline.apply(inputs.ConnectionClosed(1013, at(11), ""))
+
+    assert talk.timeline.session().outcome == outcome
+
+
+@pytest.mark.parametrize(
     ("came", "outcome"),
     [
         ([error("benign"), session_updated()], "closed:1006"),
