@@ -41,6 +41,7 @@ cdef long long NEAR = limits.NEAR
 cdef long long WITHIN = limits.WITHIN, ABRUPT = limits.ABRUPT
 cdef long long LASTS = limits.LASTS, LASTED = limits.LASTED
 cdef long long STEADY = limits.STEADY, ROOM = limits.ROOM
+cdef long long WINDOW = limits.WINDOW, ENOUGH = limits.LOUD, CHECKED = limits.CHECKED
 cdef Py_ssize_t FIRST_LAG = tones.LAGS.start, AFTER_LAGS = tones.LAGS.stop, PART = tones.PART
 cdef double FALLEN = tones.FALLEN ** 2
 cdef double VOICED = tones.CORRELATION ** 2, CLEARLY_VOICED = tones.CLEARLY ** 2
@@ -93,7 +94,8 @@ cdef class Blocks:
     cdef public long long _start, _followed, _loudest, _early_ns, _lead_ns, _error_ns, _faint_ns
     cdef public list _rises
     cdef public bint _sounding, _moved, _tone, _sent, _streams
-    cdef public object _behind, _onset
+    cdef public long long _loud
+    cdef public object _behind, _onset, _suspect
 
     def __init__(self, int rate_hz, Py_ssize_t count, Py_ssize_t retained, int pause):
         self._size = rate_hz * BLOCK_MS // 1000
@@ -235,40 +237,63 @@ cdef class Blocks:
         self._group_power += block.power
         self._number += 1
 
-    cdef int skim(self) except -1:
+    cdef int skim(self, bint begins) except -1:
         """Take the next blocks that need no decision: silence without a sound, and the continuation
-        of a sound.
+        of a sound. If `begins` is True, also those of a possible sound, up to the next decision
+        about it.
 
         Return the sum of `LEFT` if another block is left, of `CONTINUED` if a sound was continued,
         and of `TAKEN` if the last taken block needs a decision. It is then the last one of a group.
         """
         cdef Measured block
         cdef int continued = 0, taken
-        cdef bint is_known = self._behind is not None
-        cdef long long behind = self._behind if is_known else 0
-        while self.is_left() and (self._sounding or self._onset is None):
+        cdef bint is_known = self._behind is not None, is_loud
+        cdef long long behind = self._behind if is_known else 0, number
+        while self.is_left() and (
+            self._sounding or self._onset is None or (begins and self._suspect is None)
+        ):
             self.measure(&block)
-            taken = 0
-            if not (self._number + 1) % GROUP:
+            taken, number = 0, self._number
+            if not (number + 1) % GROUP:
                 if not is_known or not self.ends_group(&block, continued):
                     break
                 behind, taken = self._behind, IS_TAKEN
             if self._sounding:
                 if block.last >= 0 and block.level * FALL_UNDER > FALL_OVER * self._behind_sound:
                     self._quiet, continued = 0, IS_CONTINUED
-                    self._last = (self._number - (taken != 0)) * self._size + block.last
+                    self._last = number * self._size + block.last
                 elif self._moved or self._quiet + 1 >= self._pause:
                     return continued | IS_LEFT | taken
                 else:
                     self._quiet += 1
-            elif is_known and block.first >= 0 and block.level * RISE_UNDER > RISE_OVER * behind:
-                return continued | IS_LEFT | taken
+            else:
+                is_loud = (
+                    is_known and block.first >= 0 and block.level * RISE_UNDER > RISE_OVER * behind
+                )
+                if (is_loud or self._onset is not None) and not (
+                    begins and self.awaits_more(number, is_loud)
+                ):
+                    return continued | IS_LEFT | taken
+                if self._onset is not None:
+                    self._loud += is_loud
+                elif is_loud:
+                    self._onset, self._loud = number, 1
             if not taken:
                 self.store(&block)
         return continued | (IS_LEFT if self.is_left() else 0)
 
+    cdef bint awaits_more(self, long long number, bint is_loud) except -1:
+        """Return whether nothing is decided about a possible sound with the block `number`."""
+        cdef long long count
+        if self._onset is None:
+            return True
+        count = number + 1 - <long long>self._onset
+        return count < WINDOW or (
+            self._loud + is_loud >= ENOUGH and (count - WINDOW) % CHECKED != 0
+        )
+
     def _skim(self):
-        return self.skim()
+        return self.skim(True)
 
     cdef bint is_louder(self, const Measured *block) noexcept:
         """Do the same as `_is_louder` of `OnsetDetector` for the group that this block ends."""
@@ -289,7 +314,7 @@ cdef class Blocks:
         """
         cdef long long mean = (self._group + block.energy) // GROUP, same, peak = self._peak
         cdef bint holds = False
-        if not self._sent or self._number < SETTLED + GROUP:
+        if not self._sent or self._number + 1 == SETTLED or self._number + 1 == SETTLED + GROUP:
             return False
         if self._sounding:
             peak = max(peak, mean)
@@ -743,7 +768,7 @@ def continue_sounds(detector, list sounds not None, limits, list continued not N
         data = sound[6]
         blocks._sent = True
         blocks.receive_bytes(<const unsigned char *>PyBytes_AS_STRING(data), count, table)
-        skimmed = blocks.skim()
+        skimmed = blocks.skim(False)
         if skimmed & IS_LEFT:
             skimmed_delta = skimmed
             break

@@ -59,10 +59,9 @@ class ItemSound:
         until = end_of_audible(samples) if with_end else None
         step = self._stream.audio.rate_hz * STEP_MS // 1_000
         for begin in range(0, self.samples, step):
-            for change in self._onsets.add(samples[begin : begin + step]):
-                if change.what == "begins":
-                    end = min(begin + step, self.samples)
-                    return StrippedAudio(end - change.back, until, _start_error_ns(change))
+            if (begins := self._onsets.start_in(samples[begin : begin + step])) is not None:
+                end = min(begin + step, self.samples)
+                return StrippedAudio(end - begins.back, until, _start_error_ns(begins))
         return StrippedAudio(until=until)
 
     def end(self) -> StrippedAudio:
@@ -78,9 +77,8 @@ class ItemSound:
         self._received = 0
         silence = np.zeros(HELD_NS * rate_hz // NS_PER_S, np.int16)
         end = len(silence)
-        for change in onsets.add(silence):
-            if change.what == "begins":
-                return StrippedAudio(end - change.back, error_ns=_start_error_ns(change))
+        if (begins := onsets.start_in(silence)) is not None:
+            return StrippedAudio(end - begins.back, error_ns=_start_error_ns(begins))
         if onsets.tones:
             return StrippedAudio(onsets.tones[0].start - received, error_ns=TONE_START_ERROR_NS)
         return StrippedAudio()

@@ -37,6 +37,11 @@ RISE = (16, 4)
 FALL = (12, 4)
 """The minimum ratios of energy to the background, as (numerator, denominator), for the start of a
 sound and for its continuation."""
+WINDOW = 16
+LOUD = 8
+"""A sound has at least `LOUD` loud blocks among its first `WINDOW` blocks."""
+CHECKED = 5
+"""The number of blocks between two checks of whether a sound is voiced."""
 UNKNOWN = 40
 """The number of blocks that the detector needs at the start of a stream to know the background."""
 SETTLED = 120

@@ -48,11 +48,13 @@ from bench.observe.onset_limits import (
     BLOCK_MS,
     CERTAIN,
     CHANGING,
+    CHECKED,
     EVEN,
     FAINT,
     GROUP,
     HELD,
     HUSHED,
+    LOUD,
     NEARLY_SAME,
     PLATEAU,
     QUIETER,
@@ -65,6 +67,7 @@ from bench.observe.onset_limits import (
     STREAMED,
     TONE_GROUPS,
     UNKNOWN,
+    WINDOW,
 )
 from bench.observe.tones import Tone, is_pure, is_tone, noise_energy
 from bench.wire.audio import Samples
@@ -74,9 +77,6 @@ PAUSE_NS = 200 * NS_PER_MS
 EDGE = (7, 4)
 """The minimum ratio of energy to the background, as (numerator, denominator), for the first blocks
 of a sound, before its first loud block."""
-WINDOW = 16
-LOUD = 8
-"""A sound has at least `LOUD` loud blocks among its first `WINDOW` blocks."""
 REACH = 24
 """The maximum number of blocks by which a sound may start before its first loud block."""
 VARIED = 12
@@ -94,8 +94,6 @@ VOICE_AT_TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
 LEAD = 50
 """The minimum number of even blocks before a voice that are noise, and no unvoiced consonant of
 the voice."""
-CHECKED = 5
-"""The number of blocks between two checks of whether a sound is voiced."""
 CLEAR = 2**19
 """The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS
 has this level."""
@@ -150,8 +148,6 @@ class OnsetDetector(BoundedSound):
         "_faint",
         "_first_level",
         "_keys_count",
-        "_loud",
-        "_suspect",
         "_unsteady",
         "tones",
     )
@@ -170,10 +166,12 @@ class OnsetDetector(BoundedSound):
         move."""
         self._keys_count = keys_count
         self._suspect: SuspectedTone | None = None
+        """What suggests that the possible sound is a tone; None if nothing does."""
         self._first_level = 0
         """The energy at the start of the stream, if this start is audible and counts as
         background; otherwise 0."""
         self._loud = 0
+        """The number of loud blocks of the possible sound."""
         self._unsteady = False
         """True if the stream may have started with a voice."""
         self._end_error_ns = 0
@@ -191,6 +189,20 @@ class OnsetDetector(BoundedSound):
         self._sent = sent
         self._receive(samples)
         return self.changes(self._skim())
+
+    def start_in(self, samples: Samples) -> SoundChange | None:
+        """Return the start of a sound that becomes known in the next samples; None if none does.
+
+        The samples after the block that makes it known are not searched.
+        """
+        self._sent = True
+        self._receive(samples)
+        while (skimmed := self._skim()) & LEFT:
+            decided = self._decide(self._number - 1) if skimmed & TAKEN else self._pop()
+            for what, sample in decided:
+                if what == "begins":
+                    return SoundChange(what, self._total - sample, self._uncertainty_ns)
+        return None
 
     def changes(self, skimmed: int) -> list[SoundChange]:
         """Return the changes in received samples. `skimmed` is the result of `_skim` for them."""

@@ -31,8 +31,8 @@ from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.blocks import continue_sounds
 from bench.observe.early_sound import Change, EarlySound
-from bench.observe.onset_limits import BLOCK_MS
-from bench.observe.onsets import HELD_NS, PAUSE_NS, WINDOW, OnsetDetector, SoundChange
+from bench.observe.onset_limits import BLOCK_MS, WINDOW
+from bench.observe.onsets import HELD_NS, PAUSE_NS, OnsetDetector, SoundChange
 from bench.wire.audio import AudioFormat, Samples, SampleStream, expansion
 from bench.wire.connection import MatchedDelta
 from bench.wire.events import (

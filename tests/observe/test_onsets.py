@@ -139,6 +139,25 @@ def test_the_detectors_in_c_and_in_python_report_the_same_changes(
                 ear.drop()
 
 
+@given(
+    stream=STREAMS,
+    cuts=st.lists(st.integers(0, 12_000), max_size=6).map(sorted),
+    after_silence=st.booleans(),
+)
+def test_the_search_for_a_start_finds_the_first_one_of_the_changes(
+    stream: Samples, cuts: list[int], after_silence: bool
+) -> None:
+    whole, search = (OnsetDetector(8_000, after_silence=after_silence) for _ in range(2))
+    parts = [cut for cut in cuts if cut < len(stream)]
+
+    for begin, end in pairwise([0, *parts, len(stream)]):
+        changes = whole.add(stream[begin:end])
+        begins = next((change for change in changes if change.what == "begins"), None)
+        assert search.start_in(stream[begin:end]) == begins
+        if begins is not None:
+            break
+
+
 @given(stream=STREAMS, back=st.integers(0, 180), count=st.integers(0, 30))
 def test_both_detectors_store_the_same_blocks_and_samples(
     stream: Samples, back: int, count: int
