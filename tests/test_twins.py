@@ -31,8 +31,8 @@ from tests.compiled import needs_compiler
 ROOT = Path(__file__).parents[1]
 STUBS = {path.stem: path for path in (ROOT / "bench").rglob("*.pyi")}
 WITHOUT_TWIN = {"_audible", "_ring"}
-"""A module whose only function is an expression of numpy, where it is used; and the ring of
-io_uring, without which epoll reads the sockets."""
+"""A module whose functions are expressions of numpy and binascii, where they are used; and the ring
+of io_uring, without which epoll reads the sockets."""
 TWINS = sorted(STUBS.keys() - WITHOUT_TWIN)
 
 

@@ -27,8 +27,11 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import astuple
 
+from bench.base.compiled import compiled_module
 from bench.base.units import NS_PER_S
 from bench.files.values import MAX_ID_CHARACTERS
+
+_COMPILED = compiled_module("bench.wire._audible")
 
 
 class EventKind(Enum):
@@ -390,6 +393,9 @@ def base64_bytes(raw: msgspec.Raw) -> int:
 
 def audio_payload(raw: msgspec.Raw) -> bytes | None:
     """Return the decoded audio of a delta's payload; None if the payload is not base64."""
+    if _COMPILED is not None and (count := base64_bytes(raw)) > 0:
+        content: bytes | None = _COMPILED.base64_content(raw, count)
+        return content
     try:
         audio = binascii.a2b_base64(memoryview(raw)[1:-1], strict_mode=True)
     except (ValueError, binascii.Error):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.xai import XAI
+from bench.wire import events
 from bench.wire.dialect import Dialect
 from bench.wire.events import (
     MAX_WAIT_S,
@@ -31,6 +33,7 @@ from bench.wire.events import (
     wait_in,
     wait_of,
 )
+from tests.compiled import needs_compiler
 from tests.examples import thorough
 from tests.helpers import (
     FAMILIES,
@@ -336,6 +339,21 @@ def test_audio_is_decoded_correctly_for_any_json_escapes_in_its_base64(
     assert json.loads(wire)["delta"] == text
     assert not isinstance(event.payload, StrippedAudio)
     assert (event.payload_bytes, audio_payload(event.payload)) == (len(payload), payload)
+
+
+@needs_compiler
+@given(
+    st.one_of(
+        st.binary(max_size=9).map(base64.b64encode),
+        st.text('Az09+/==\\" é', max_size=8).map(str.encode),
+    )
+)
+def test_base64_is_decoded_or_refused_as_by_python(text: bytes) -> None:
+    raw = msgspec.Raw(b'"' + text + b'"')
+    compiled = audio_payload(raw)
+
+    with patch.object(events, "_COMPILED", None):
+        assert audio_payload(raw) == compiled
 
 
 @thorough
