@@ -63,6 +63,8 @@ __all__ = [
 _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
 _KEY = re.compile(rb'"(?:delta|[dD]ata|payload|text)"\s*:\s*"$')
 _END = re.compile(rb'"[\s}\]]*')
+UNIQUE_BYTES = 64
+"""The maximum number of bytes by which a payload is searched in its message."""
 MAX_TEMPLATES = 32
 """The maximum number of templates: enough for two templates per open item, and a few of complete
 items."""
@@ -251,11 +253,12 @@ def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | Non
     if not isinstance(payload, msgspec.Raw):
         return None
     text = bytes(payload)  # JSON, with its quotes
-    if message.count(text) != 1:  # the payload may be any of them
-        return None
-    start = message.find(text) + 1
-    head = message[:start]
-    tail = message[start + len(text) - 2 :]
+    start = text[:UNIQUE_BYTES]  # the search for a long text would take longer
+    at = message.find(start)
+    if not message.startswith(text, at) or message.find(start, at + 1) >= 0:
+        return None  # the payload may be any of them
+    head = message[: at + 1]
+    tail = message[at + len(text) - 1 :]
     if not _KEY.search(head) or text.count(b'"') != 2:
         return None
     with_id = _EVENT_ID.fullmatch(head)
