@@ -125,22 +125,28 @@ class TxTimestamps:
 
     def pop(self) -> list[Transmitted]:
         """Return the timestamps that arrived since the last `pop`."""
-        if self.owed:
-            self.drain()
+        # Later reports are those of retransmissions. Whoever finds nothing to read drains them.
+        while self.owed and self._read_report():
+            pass
         timestamps = self._reported
         self._reported = []
         return timestamps
 
     def drain(self) -> None:
         """Empty the error queue, and store its timestamps until the next `pop`."""
-        while self.enabled:
-            try:
-                _, ancillary, _, _ = self._sock.recvmsg(0, REPORT_BYTES, ERROR_QUEUE)
-            except OSError:  # the queue is empty
-                return
-            report = read_tx_report(ancillary)
-            if report is not None:
-                self._add(report)
+        while self.enabled and self._read_report():
+            pass
+
+    def _read_report(self) -> bool:
+        """Read a report from the error queue. Return False if the queue is empty."""
+        try:
+            _, ancillary, _, _ = self._sock.recvmsg(0, REPORT_BYTES, ERROR_QUEUE)
+        except OSError:
+            return False
+        report = read_tx_report(ancillary)
+        if report is not None:
+            self._add(report)
+        return True
 
     def _add(self, report: TxReport) -> None:
         """Record a report. A retransmission causes further reports that the same byte was sent.
