@@ -192,8 +192,8 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
     """
     sign_in_kind = signed_by(target)
     takes_password = target.link.credential == "digest"
-    if sign_in_kind == "nothing" and target.link.credential == "aws":
-        return CheckFinding("sign-in", "pass", "the credentials of AWS sign the events")
+    if sign_in_kind == "nothing" and target.link.signed_by:
+        return CheckFinding("sign-in", "pass", f"{target.link.signed_by} sign the events")
     if sign_in_kind == "nothing":
         nothing = NO_PASSWORD if takes_password and not target.loopback else NOTHING_SENT
         is_usual = bool(target.secrets) or target.loopback or takes_password

@@ -133,7 +133,7 @@ class Timeline:
             self._detector = ReplyDetector(
                 self._format,
                 start.reply_silence_ns,
-                pauses=dialect.peer is Peer.AGENT or dialect.interprets,
+                pauses=dialect.pauses,
                 is_track=dialect.has_track,
             )
         self._items = ItemSounds(with_ends=dialect.has_track)

@@ -158,6 +158,7 @@ class AgentDialect(FullDuplexDialect):
     """A regular expression for words in the paths of such agents."""
     settings = frozenset({"turn_detection", "input_format", "output_format", "extra"})
     peer = Peer.AGENT
+    pauses = True
     codec = CallCodec
     remedies = REMEDIES
     only_duplex = (

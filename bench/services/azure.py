@@ -16,11 +16,8 @@ import re
 from bench.catalogue.model_retirements import retirements
 from bench.catalogue.outcomes import NO_DEPLOYMENT, REALTIME_MODELS
 from bench.files.validation import either
-from bench.services.gpt_live import GPT_LIVE
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.translation import TRANSLATION
-from bench.services.voice_live import VOICE_LIVE_ROUTE
 from bench.wire.service import Cloud, KeyHeader, RefusedRequest, Route, Service
 
 CLOUDS = {
@@ -38,15 +35,6 @@ PREVIEW_ROUTE = Route(
     needs=("deployment",),
     versions=PREVIEW_VERSIONS,
     connects_per_min=30.0,  # the service's quota is tens of new connections per minute
-)
-GPT_LIVE_ROUTE = Route("/openai/v1/live/sessions", GPT_LIVE, title=GPT_LIVE.title)
-TRANSLATION_ROUTE = Route(
-    "/openai/v1/realtime/translations",
-    TRANSLATION,
-    title=TRANSLATION.title,
-    needs=("model",),
-    versions=(),
-    roles=ROLES,
 )
 AZURE_SCHEDULE = "Microsoft's retirement schedule of Foundry models, July 2026"
 RETIREMENTS = retirements(
@@ -132,7 +120,7 @@ AZURE = Service(
     "azure",
     "Azure",
     GA,
-    routes=(GA_ROUTE, PREVIEW_ROUTE, VOICE_LIVE_ROUTE, GPT_LIVE_ROUTE, TRANSLATION_ROUTE),
+    routes=(GA_ROUTE, PREVIEW_ROUTE),
     hosts=tuple(
         f"{kind}.{domain}"
         for domain in CLOUDS

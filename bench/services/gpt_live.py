@@ -52,6 +52,7 @@ from bench.wire.events import (
     base64_bytes,
     text_characters,
 )
+from bench.wire.service import Route
 from bench.wire.settings import (
     FunctionOutput,
     Keys,
@@ -500,3 +501,7 @@ DECODERS: Mapping[str, Callable[[Wire], Sequence[ServerEvent]]] = MappingProxyTy
     }
 )
 GPT_LIVE = GptLive()
+ROUTES: Mapping[str, Route] = {
+    "openai": Route("/v1/live/sessions", GPT_LIVE),
+    "azure": Route("/openai/v1/live/sessions", GPT_LIVE, title=GPT_LIVE.title),
+}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from bench.catalogue.model_retirements import retirements
-from bench.services.gpt_live import GPT_LIVE
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.translation import TRANSLATION
 from bench.wire.service import Route, Service
 
 PATH = "/v1/realtime"
@@ -33,8 +31,6 @@ OPENAI = Service(
     routes=(
         Route(PATH, GA, needs=("model", "call_id")),
         Route(PATH, PREVIEW, headers=(("OpenAI-Beta", "realtime=v1"),)),
-        Route("/v1/live/sessions", GPT_LIVE),
-        Route("/v1/realtime/translations", TRANSLATION, needs=("model",)),
     ),
     hosts=("api.openai.com",),
     api_key_env="OPENAI_API_KEY",

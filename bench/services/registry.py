@@ -9,14 +9,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, get_args
 
 from bench.catalogue.model_retirements import Retirement
 from bench.catalogue.outcomes import UNFINISHED, parsed
 from bench.catalogue.pricing import undated
-from bench.services import agents, glm, inworld, qwen, stepfun, telephone, vllm_omni, xai
-from bench.services.azure import AZURE, PREVIEW_ROUTE
+from bench.services import (
+    agents,
+    azure,
+    glm,
+    gpt_live,
+    inworld,
+    qwen,
+    stepfun,
+    telephone,
+    vllm_omni,
+    voice_live,
+    xai,
+)
+from bench.services.azure import PREVIEW_ROUTE
 from bench.services.deepgram import dialect as deepgram
 from bench.services.gemini import service as gemini
 from bench.services.gpt_live import GPT_LIVE
@@ -27,18 +40,28 @@ from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.openai.track import GA_TRACKS
 from bench.services.openai_hosts import HUGGINGFACE, LITELLM, LOCALAI, OPENAI
+from bench.services.translation import dialect as translation
 from bench.wire.audio import PCM16
 from bench.wire.dialect import Dialect, Peer
 from bench.wire.service import WEBSOCKET, Link, Route, Service, Tracks
+
+ADDED_ROUTES = (voice_live.ROUTES, gpt_live.ROUTES, translation.ROUTES)
+"""The routes of products that several services have, by the names of the services."""
+
+
+def _with_routes(service: Service) -> Service:
+    added = [routes[service.name] for routes in ADDED_ROUTES if service.name in routes]
+    return replace(service, routes=(*service.routes, *added)) if added else service
+
 
 # All that the rest of the tool knows of services goes through this list. A new service adds one
 # line here, and no condition anywhere: what differs is data of its `Service`, or an attribute of
 # its dialect. Addresses are compared in this order.
 SERVICES: Mapping[str, Service] = {
-    service.name: service
+    service.name: _with_routes(service)
     for service in (
         OPENAI,
-        AZURE,
+        azure.AZURE,
         xai.SERVICE,
         qwen.SERVICE,
         stepfun.SERVICE,
@@ -55,6 +78,7 @@ SERVICES: Mapping[str, Service] = {
         LITELLM,
     )
 }
+AZURE = SERVICES[azure.AZURE.name]
 
 
 _NAMED = {

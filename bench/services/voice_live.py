@@ -248,15 +248,17 @@ class VoiceLive(Preview):
 
 VOICE_LIVE = VoiceLive()
 VERSIONS = ("2026-07-15", "2026-06-01-preview", "2026-04-10", "2025-10-01", "2025-05-01-preview")
-VOICE_LIVE_ROUTE = Route(
-    "/voice-live/realtime",
-    VOICE_LIVE,
-    title="Voice Live",
-    needs=("model", "agent-name", "agent_id"),
-    versions=VERSIONS,
-    # that of Voice Live's own client (azure-ai-voicelive 1.3.1)
-    scope="https://ai.azure.com/.default",
-    roles=("Cognitive Services User", "Cognitive Services OpenAI User"),
-    other_hosts={".openai.azure.com": ".services.ai.azure.com"},
-    is_unique=True,
-)
+ROUTES: Mapping[str, Route] = {
+    "azure": Route(
+        "/voice-live/realtime",
+        VOICE_LIVE,
+        title="Voice Live",
+        needs=("model", "agent-name", "agent_id"),
+        versions=VERSIONS,
+        # that of Voice Live's own client (azure-ai-voicelive 1.3.1)
+        scope="https://ai.azure.com/.default",
+        roles=("Cognitive Services User", "Cognitive Services OpenAI User"),
+        other_hosts={".openai.azure.com": ".services.ai.azure.com"},
+        is_unique=True,
+    )
+}

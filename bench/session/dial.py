@@ -35,7 +35,7 @@ from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
 from bench.target.target import Target
 from bench.transport.interface import ConnectTimings, Transport
-from bench.transport.links import TRANSPORTS
+from bench.transport.links import opener_of
 from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.own_limits import own_limit
 from bench.transport.tls import tls_context
@@ -102,7 +102,7 @@ class Dialer:
             members = msgspec.json.encode(offer_members).replace(CALL_ID.encode(), call_id.encode())
             path = dataclasses.replace(path, offer_members=members)
         try:
-            transport = TRANSPORTS[self.target.link]()(
+            transport = opener_of(self.target.link)(
                 url, headers, self._context, limits, phases, path, self.target.subprotocols
             )
         except ConnectError as error:

@@ -16,8 +16,9 @@ from dataclasses import replace
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.files.validation import either
-from bench.services.azure import AZURE, GA_ROUTE, NO_API_VERSIONS, PREVIEW_ROUTE
+from bench.services.azure import GA_ROUTE, NO_API_VERSIONS, PREVIEW_ROUTE
 from bench.services.registry import (
+    AZURE,
     DIALECTS,
     SERVICES,
     agent_dialects,

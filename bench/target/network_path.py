@@ -36,7 +36,7 @@ from bench.transport.interface import (
 from bench.transport.media.rtp import OPUS
 from bench.transport.sip.messages import parse_host_port
 from bench.transport.webrtc.turn.servers import parse_turn_uri
-from bench.wire.service import LINKS, WEBSOCKET, Link
+from bench.wire.service import MEDIA_LINKS, WEBSOCKET, Link
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "http": ("http", 80, True),
@@ -72,10 +72,10 @@ def network_path_of(
 ) -> tuple[NetworkPath, tuple[str, ...]]:
     """Return (the network path to a target, notices to show). Raise SettingError."""
     link = address.link
-    for key in dict.fromkeys(key for each in LINKS if each.has_media for key in each.settings):
+    for key in dict.fromkeys(key for each in MEDIA_LINKS for key in each.settings):
         if key not in (*link.settings, *WEBSOCKET.settings) and getattr(settings, key) is not None:
             having = either(
-                f"{each.title} ({each.selector})" for each in LINKS if key in each.settings
+                f"{each.title} ({each.selector})" for each in MEDIA_LINKS if key in each.settings
             )
             raise context.refuse(key, f"is only for {having}")
     unused = [

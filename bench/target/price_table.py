@@ -35,6 +35,7 @@ T = TypeVar("T")
 # Prices come from a target, from a file, or from the shipped table, in the same form
 # (`PricesValidator`). They are stored in run.json with their date and sources, so a report of an
 # old run shows the costs of its time.
+PRICE_FILE = "prices.yaml"
 DOLLARS = Number(0, 100_000, "of US dollars")
 PER_MINUTE_OF_SESSION = "usd_per_minute"
 OF_TOKENS: dict[str, Field[float]] = {
@@ -158,8 +159,15 @@ def load_price_table(path: Path | None) -> PriceTable:
 
 @cache
 def _shipped() -> PriceTable:
-    with resources.as_file(resources.files("bench.target") / "prices.yaml") as path:
-        return load_price_table(path)
+    """Return the built-in table, with the prices in the folders of services."""
+    with resources.as_file(resources.files("bench")) as folder:
+        table = load_price_table(folder / "target" / PRICE_FILE)
+        for path in sorted((folder / "services").glob(f"*/{PRICE_FILE}")):
+            own = load_price_table(path)
+            table = replace(
+                table, models={**table.models, **own.models}, sources=(*table.sources, *own.sources)
+            )
+    return table
 
 
 def usage_usd(prices: Prices, usage: TokenUsage) -> float:

@@ -736,7 +736,7 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
             "auth", f"{settings.auth} needs {source}, the name of the key's variable"
         )
     is_agent = address.dialect.peer is Peer.AGENT  # most agents need no key
-    is_signed = address.link.credential == "aws"
+    is_signed = bool(address.link.signed_by)
     may_need_none = (
         is_agent or is_signed or address.known_service is None or is_loopback(address.host)
     )

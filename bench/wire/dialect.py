@@ -329,9 +329,11 @@ class Dialect:
     delegates = False
     """True if the service may delegate tasks, to a backend or to its client, while it continues
     to speak."""
-    interprets = False
-    """True if the service translates the caller's speech while it listens. The transcript of the
-    speech is then the translation. The service may stop sending while it is silent."""
+    pauses = False
+    """True if the service may stop sending while it is silent, although its audio is continuous."""
+    always_transcribes = False
+    """True if the service sends a text of the caller's speech, also without
+    `input_transcription`."""
     input_formats: Mapping[AudioFormatName, AudioFormat] = MappingProxyType(by_name(PCM16))
     """The formats of the caller's audio, with their rates. The first is the service's default."""
     output_formats: Mapping[AudioFormatName, AudioFormat] = MappingProxyType(by_name(PCM16))

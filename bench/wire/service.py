@@ -38,10 +38,13 @@ class Link:
     `schemes` are without and with TLS. `steps` are the parts of a connection that can fail one
     after the other. `opened` states in messages that a connection is open. `peers` and `example`
     describe what has such addresses. `settings` are the keys of targets that only some links have.
+    `opener` is the function that opens the transport (`module:function`), and `extra` the extra of
+    this package that installs what it needs; "" if it needs none.
     `title` names such connections. `transport` is the value of that key of targets which selects
     it; "" if only the scheme does. `codecs` are those that calls offer by default. `credential` is
     presented in a header of the first request, or as a digest of user and password if the peer
-    demands it. With "aws" the transport finds it, and signs. `is_http` is True if an HTTP request
+    demands it. `signed_by` names the credentials that the transport finds by itself, and with which
+    it signs; "" if it signs nothing. `is_http` is True if an HTTP request
     opens the connection. `is_tls_by_scheme` is False if a later hop may require TLS although the
     scheme does not. `has_media` is True if audio travels in RTP packets, which need ports of their
     own. `sockets` is the number of sockets that a session needs.
@@ -54,10 +57,13 @@ class Link:
     example: str
     settings: tuple[str, ...]
     title: str
+    opener: str
+    extra: str = ""
     transport: str = ""
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     address_form: Literal["URL", "SIP URI"] = "URL"
-    credential: Literal["header", "digest", "aws"] = "header"
+    credential: Literal["header", "digest"] = "header"
+    signed_by: str = ""
     is_http: bool = True
     is_tls_by_scheme: bool = True
     has_media: bool = False
@@ -79,6 +85,7 @@ WEBSOCKET = Link(
     "wss://HOST/PATH",
     settings=("compression", "max_message_mib"),
     title="WebSocket connections",
+    opener="bench.transport.websocket:open_websocket",
     transport="websocket",
 )
 SIP = Link(
@@ -89,6 +96,7 @@ SIP = Link(
     "sip:agent@sip.example.com",
     settings=("rtp_ports", "codec", "from_", "srtp", "call_hosts"),
     title="telephone calls",
+    opener="bench.transport.sip.telephone:open_call",
     address_form="SIP URI",
     credential="digest",
     is_http=False,
@@ -114,6 +122,7 @@ WEBRTC = Link(
         "offer",
     ),
     title="calls over WebRTC",
+    opener="bench.transport.webrtc.call:open_webrtc",
     transport="webrtc",
     codecs=("OPUS",),
     has_media=True,
@@ -135,6 +144,7 @@ WEBRTC_SESSION = Link(
         "turn_login_env",
     ),
     title="sessions over WebRTC",
+    opener="bench.transport.webrtc.session_call:open_session_call",
     transport="webrtc",
     codecs=WEBRTC.codecs,
     has_media=True,
@@ -157,27 +167,17 @@ WEBRTC_AGENT = Link(
     "https://HOST/api/offer",
     settings=("rtp_ports", "codec", "call_hosts", "turn_server", "turn_login_env"),
     title="agents over WebRTC",
+    opener="bench.transport.webrtc.call:open_agent_call",
     transport="webrtc",
     codecs=WEBRTC.codecs,
     has_media=True,
     sockets=WEBRTC.sockets,
 )
 """The link of calls over WebRTC to agents, which have no events."""
-EVENT_STREAM = Link(
-    ("http", "https"),
-    ("connection", "session", "turn"),
-    "the settings of HTTP/2 were exchanged",
-    "services with event streams",
-    "https://HOST/model/MODEL/invoke-with-bidirectional-stream",
-    settings=("max_message_mib",),
-    title="event streams over HTTP/2",
-    credential="aws",
-)
-"""The link of event streams of AWS, which the credentials of AWS sign."""
+MEDIA_LINKS = (SIP, WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT)
 OPENED = "opened"
-"""The key of the message in which the transport of EVENT_STREAM reports the accepted request. It
-has the `headers` of the response."""
-LINKS = (WEBSOCKET, SIP, WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT, EVENT_STREAM)
+"""The key of the message in which a transport reports the accepted request, if the session may
+begin before. It has the `headers` of the response."""
 
 
 class Tracks(NamedTuple):

@@ -32,7 +32,7 @@ from bench.plan.steps import PauseStep
 from bench.plan.turns import Step, TextTurn
 from bench.services.gpt_live import GPT_LIVE
 from bench.services.openai.dialect import GA
-from bench.services.translation import TRANSLATION
+from bench.services.translation.dialect import TRANSLATION
 from bench.simulator.profile import FunctionCalls, quiet_profile
 from bench.simulator.recorded_replies import build_reply
 from bench.target.price_table import usage_usd

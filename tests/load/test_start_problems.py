@@ -17,9 +17,9 @@ import pytest
 from bench.base.errors import USAGE_STATUS, UsageError
 from bench.load.runners import finalized_run
 from bench.load.runners.role import start_problem
-from bench.transport.links import TRANSPORTS
+from bench.transport.links import opener_of
 from bench.transport.webrtc.dtls import own_identity
-from bench.wire.service import WEBRTC, WEBRTC_AGENT, WEBRTC_SESSION
+from bench.wire.service import WEBRTC, WEBRTC_AGENT, WEBRTC_SESSION, Link
 from rtbench.cli import app
 
 
@@ -65,10 +65,10 @@ def test_a_bug_is_not_taken_for_a_limit_of_this_machine(error: Exception) -> Non
 
 @pytest.mark.parametrize("link", [WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT])
 def test_a_call_over_webrtc_makes_no_certificate_that_was_not_made_before_the_load(
-    link: object,
+    link: Link,
 ) -> None:
     own_identity.cache_clear()
-    TRANSPORTS[link]()  # type: ignore[index]
+    opener_of(link)
 
     assert own_identity.cache_info().currsize == 1
 

@@ -15,13 +15,12 @@ import pytest
 from bench.base.errors import ScriptError, UsageError
 from bench.doctor.service_checks import examine_sign_in
 from bench.files.values import MAX_TEXT_CHARACTERS
-from bench.services.nova_sonic.dialect import NOVA_SONIC
+from bench.services.nova_sonic.dialect import EVENT_STREAM, NOVA_SONIC
 from bench.services.nova_sonic.replies import NovaReader
 from bench.services.registry import service_at
 from bench.target.tokens import Keyring
 from bench.transport import links
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
-from bench.wire.service import EVENT_STREAM
 from bench.wire.settings import Message
 from tests.helpers import MS, S, resolve_target, say
 from tests.memory_transport import PeerAnswer
@@ -199,7 +198,7 @@ def test_region_and_model_are_keys_of_a_target(tmp_path: Path) -> None:
 def test_a_missing_extra_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bench.transport.event_stream.stream", None)
     with pytest.raises(UsageError, match=r"pip install 'rtbench\[aws\]'"):
-        links.TRANSPORTS[EVENT_STREAM]()
+        links.opener_of(EVENT_STREAM)
 
 
 # Replies.

@@ -10,7 +10,7 @@ import pytest
 
 from bench.files.yaml_file import PythonValue
 from bench.plan.script_keys import SESSION
-from bench.services.translation import TRANSLATION
+from bench.services.translation.dialect import TRANSLATION
 from bench.wire.dialect import AwaitedEvent, ClientMessage
 from bench.wire.events import ErrorScope, EventKind
 from bench.wire.settings import SessionSettings

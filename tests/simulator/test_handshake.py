@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.services.azure import AZURE
+from bench.services.registry import AZURE
 from bench.simulator.behaviour import WireDialect
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW

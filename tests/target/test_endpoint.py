@@ -22,7 +22,7 @@ from bench.services.gpt_live import GPT_LIVE
 from bench.services.openai.dialect import GA, Ga
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
-from bench.services.translation import TRANSLATION
+from bench.services.translation.dialect import TRANSLATION
 from bench.services.voice_live import VOICE_LIVE
 from bench.target.address import endpoint_address
 from bench.target.target import Credential, EntraSignIn, Target

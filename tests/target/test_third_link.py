@@ -14,7 +14,6 @@ from bench.services.registry import SERVICES
 from bench.session import dial
 from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.transport import links
 from bench.transport.interface import ConnectTimings
 from bench.wire.service import WEBSOCKET, Link
 from tests.helpers import resolve_target
@@ -28,9 +27,11 @@ OFFER = Link(
     "https://HOST/PATH",
     settings=("rtp_ports",),
     title="calls by offer",
+    opener=f"{__name__}:open_offer",
     has_media=True,
     sockets=2,
 )
+CALLS: list[tuple[str, str]] = []
 URL = "https://api.openai.com/v1/realtime?model=m"
 
 
@@ -43,15 +44,13 @@ def _links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SERVICES, "openai", replace(SERVICES["openai"], links=(WEBSOCKET, OFFER)))
 
 
-def test_the_row_of_the_link_opens_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+def open_offer(url: str, headers: Any, *others: Any) -> MemoryTransport:
+    CALLS.append((url, dict(headers)["Authorization"]))
+    return MemoryTransport(lambda message: ())
 
-    def open_offer(url: str, headers: Any, *others: Any) -> MemoryTransport:
-        calls.append((url, dict(headers)["Authorization"]))
-        return MemoryTransport(lambda message: ())
 
-    monkeypatch.setitem(links.TRANSPORTS, OFFER, lambda: open_offer)  # type: ignore[arg-type]
+def test_the_function_that_the_link_names_opens_its_transport() -> None:
     known = target()
     dial.Dialer(known, Keyring([known])).open(Timeouts(), ConnectTimings())
 
-    assert calls == [(URL, "Bearer some-key-1")]
+    assert [(URL, "Bearer some-key-1")] == CALLS

@@ -26,7 +26,7 @@ from bench.services.agents import ACS, PCM, TWILIO
 from bench.services.gpt_live import GPT_LIVE
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.translation import TRANSLATION
+from bench.services.translation.dialect import TRANSLATION
 from bench.services.voice_live import VOICE_LIVE
 from bench.target.target import Credential
 from bench.transport.parser import service_message

@@ -53,7 +53,7 @@ from bench.session.dial import RunEnded
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.connect import warm_up
-from bench.transport.links import TRANSPORTS
+from bench.transport.links import opener_of
 from bench.transport.ring.shortages import Shortages
 
 POLL_S = 0.05
@@ -369,7 +369,7 @@ def _warm_up(targets: Iterable[Target]) -> None:
     """Do work now that would otherwise delay sessions."""
     warm_up()
     for link in {target.link for target in targets}:
-        TRANSPORTS[link]()  # imports its modules
+        opener_of(link)  # imports its modules
     # Locust calls it when a run stops; the first call reads every module's source and takes 30 ms
     inspect.stack()
     gc.collect()

@@ -31,7 +31,7 @@ from bench.wire.dialect import (
     TurnSource,
 )
 from bench.wire.events import EventKind, ServerEvent
-from bench.wire.service import EVENT_STREAM, MODEL, OPENED, REGION, Service
+from bench.wire.service import MODEL, OPENED, REGION, Link, Service
 from bench.wire.settings import (
     FunctionOutput,
     Keys,
@@ -347,6 +347,18 @@ def _tool(tool: Any) -> dict[str, Any]:
 
 NOVA_SONIC = NovaSonic()
 END = "invoke-with-bidirectional-stream"
+EVENT_STREAM = Link(
+    ("http", "https"),
+    ("connection", "session", "turn"),
+    "the settings of HTTP/2 were exchanged",
+    "services with event streams",
+    f"https://HOST/model/MODEL/{END}",
+    settings=("max_message_mib",),
+    title="event streams over HTTP/2",
+    opener="bench.transport.event_stream.stream:open_event_stream",
+    extra="aws",
+    signed_by="the credentials of AWS",
+)
 SERVICE = Service(
     "nova-sonic",
     TITLE,

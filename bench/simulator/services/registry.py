@@ -10,7 +10,6 @@ from bench.simulator.services import (
     deepgram,
     openai,
     qwen,
-    translation,
     vllm_omni,
     voice_live,
     xai,
@@ -19,6 +18,7 @@ from bench.simulator.services.gemini import behaviour as gemini
 from bench.simulator.services.gpt_live import behaviour as gpt_live
 from bench.simulator.services.nova_sonic import line as nova_sonic
 from bench.simulator.services.telephone import line as telephone
+from bench.simulator.services.translation import behaviour as translation
 from bench.simulator.services.webrtc import line as webrtc
 from bench.simulator.serving.service import SimulatedService
 

@@ -22,7 +22,7 @@ from bench.files.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.turns import GreetingTurn
 from bench.services.agents import PCM
-from bench.services.translation import TRANSLATION
+from bench.services.translation.dialect import TRANSLATION
 from bench.session.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring

@@ -29,6 +29,7 @@ from bench.files.values import (
     shortened_settings,
     string_in,
 )
+from bench.services.azure import ROLES
 from bench.services.full_duplex import FullDuplexDialect, OpenAIWire
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of
 from bench.wire.audio import PCM16
@@ -49,6 +50,7 @@ from bench.wire.events import (
     base64_bytes,
     text_characters,
 )
+from bench.wire.service import Route
 from bench.wire.settings import (
     Keys,
     SessionSettings,
@@ -107,7 +109,7 @@ class Translation(FullDuplexDialect):
     )
     only_duplex = "the service translates the whole stream, and has no turns"
     also_missing = (Feature.INTERRUPTION, Feature.SOUND, Feature.HISTORY)
-    interprets = True
+    pauses = always_transcribes = True
     expiry = MAX_DURATION_CLOSE
     message_kinds = MappingProxyType(
         {
@@ -262,3 +264,14 @@ def _billed_ns(usage: Mapping[str, Any]) -> int | None:
 
 
 TRANSLATION = Translation()
+ROUTES: Mapping[str, Route] = {
+    "openai": Route("/v1/realtime/translations", TRANSLATION, needs=("model",)),
+    "azure": Route(
+        "/openai/v1/realtime/translations",
+        TRANSLATION,
+        title=TRANSLATION.title,
+        needs=("model",),
+        versions=(),
+        roles=ROLES,
+    ),
+}
