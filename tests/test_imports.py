@@ -109,6 +109,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "ring",
         "tls",
         "connect",
+        "connection",
         "websocket",
         "media",
         "rtp_track",
@@ -151,6 +152,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "ready",
     ),
     "bench.simulator.services": (
+        "answering",
         "openai",
         "azure",
         "vllm_omni",
@@ -333,6 +335,7 @@ CLOCK_FREE = (
         f"bench.simulator.services.{name}"
         for name in (
             "agents",
+            "answering",
             "azure",
             "openai",
             "qwen",

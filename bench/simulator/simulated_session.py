@@ -156,10 +156,24 @@ class SimulatedSession(ABC):
         """Plan the event that reports the error, if the protocol has one."""
 
 
-class ClosingSession(SimulatedSession):
+class EndingSession(SimulatedSession):
     """A session that ends with an event that closes its connection. Later events are not sent."""
 
     _is_closed = False
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        for event in super().due(now_ns):
+            if self._is_closed:
+                return
+            self._is_closed = event.close is not None
+            yield event
+
+    def next_due_ns(self) -> int | None:
+        return None if self._is_closed else super().next_due_ns()
+
+
+class ClosingSession(EndingSession):
+    """A session that takes turns with its caller, and ends with an event that closes it."""
 
     def __init__(self, parts: SessionParts) -> None:
         self.ids = parts.ids
@@ -173,16 +187,6 @@ class ClosingSession(SimulatedSession):
         self._replies = self._rounds = 0
         """The number of replies, and of consecutive ones with function calls."""
         self._open_calls: set[str] = set()
-
-    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
-        for event in super().due(now_ns):
-            yield event
-            if event.close:
-                self._is_closed = True
-                return
-
-    def next_due_ns(self) -> int | None:
-        return None if self._is_closed else super().next_due_ns()
 
     def end(self) -> None:
         self._servers.sessions -= 1

@@ -10,7 +10,6 @@ uncertainty states this.
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 import ssl
@@ -30,6 +29,7 @@ from bench.catalogue.causes import Cause, Code, in_words
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body
+from bench.transport.connection import HANDFUL, MessageConnection
 from bench.transport.fast.reader import MessageReader, OnMessages
 from bench.transport.fast.sending import masked_frame
 from bench.transport.interface import (
@@ -57,38 +57,17 @@ from bench.transport.parser import (
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
 from bench.wire.connection import (
-    CloseCause,
-    Connected,
-    ConnectionClosed,
     MatchedDelta,
     ReceivedMessage,
 )
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 
-CAUSES: Mapping[int, CloseCause] = {
-    errno.ECONNRESET: "reset",
-    errno.ETIMEDOUT: "timed_out",
-    errno.EHOSTUNREACH: "unreachable",
-    errno.ENETUNREACH: "unreachable",
-}
-"""The cause of an end without a close frame, by the error number."""
-GOODBYE_NS = 1_000_000_000
-"""The maximum duration of closing a connection. In this time, data that was half sent must be
-completed, our close frame sent, and the peer's answer received."""
 CHOICES = {"subprotocol": "sec-websocket-protocol", "extensions": "sec-websocket-extensions"}
 """The headers in which a server chooses one of the client's offers, by a word of websockets'
 error."""
 TOKEN = re.compile(TOKEN_CHARACTER + "{1,64}")
 """The pattern of the names that errors quote."""
-PING_AFTER_NS = 20_000_000_000
-"""The silence of a connection after which the client sends a ping: devices on the way end idle
-connections.
-
-The clients of the services use the same interval (`ping_interval` of websockets).
-"""
-HANDFUL = 64
-"""The maximum number of messages that are passed on at once. After them, the listener can act."""
 OPEN = State.OPEN
 _SILENT = logging.getLogger("bench.transport.websocket")
 # also if the root's level is lower: websockets logs the request's headers with the keys
@@ -157,22 +136,16 @@ def client_protocol(
 # Received data ends the connection in `_answer_peer`, for the first of these reasons: a close frame
 # of the peer, a message that is too large, a frame that is not valid, the end of the stream. The
 # first end that is set stays.
-class WebSocket:
+class WebSocket(MessageConnection):
     """An open connection; a `bench.transport.interface.Transport`."""
 
     def __init__(self, stream: ByteStream, protocol: ClientProtocol) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._protocol = protocol
-        self.transmitted = stream.transmitted
-        self.network = stream.network
-        self.handshake = Connected({}, {})
         self.fill: Callable[[bytes], bytes] | None = None
-        self._end: ConnectionClosed | None = None
-        self._came: list[ReceivedMessage] = []
         self._unread: SocketRead | None = None  # a read in the loop that was left to the listener
         self._parser = ProtocolParser(protocol, stream.yield_to_loop)
-        self._timestamp_ns = self._response_uncertainty_ns = self._pinged_ns = 0
-        self._broken = False
+        self._timestamp_ns = self._response_uncertainty_ns = 0
         self._goodbye_until_ns = NEVER_NS
         """The instant until which data may be written while the connection is closing."""
         self._offered = 0
@@ -183,15 +156,6 @@ class WebSocket:
         self._reader = MessageReader()
         self._reader.expect(plain=self._is_plain())
         stream.sieve = self._reader
-
-    @property
-    def closed(self) -> ConnectionClosed | None:
-        return None if self._came else self._end  # the end follows all earlier messages
-
-    def now_ns(self) -> int:
-        return monotonic_ns()
-
-    handled_ns = now_ns
 
     def upgrade(
         self, headers: Iterable[tuple[str, str]], limits: Timeouts, phases: ConnectTimings
@@ -336,11 +300,6 @@ class WebSocket:
         for message in messages:
             on_message(message)
 
-    @property
-    def _ping_ns(self) -> int:
-        """The instant at which a ping is due if no byte passes before."""
-        return max(self._stream.active_ns, self._pinged_ns) + PING_AFTER_NS
-
     def _ping(self) -> None:
         """Send a ping. The peer answers with a pong, which is no message."""
         self._pinged_ns = self.now_ns()
@@ -389,14 +348,6 @@ class WebSocket:
             self._came += messages
             return True
         return any([on_message(message) for message in messages])
-
-    @property
-    def watermark_ns(self) -> int:
-        if not self._came:
-            return self._stream.watermark_ns
-        at_ns, error_ns, _ = self._came[0].arrival
-        # a deadline at the arrival of a buffered message has not passed
-        return at_ns - error_ns - 1
 
     def _on_read(self, read: SocketRead) -> None:
         """Buffer the messages that a read completes."""
@@ -447,58 +398,22 @@ class WebSocket:
         data = b"".join(self._protocol.data_to_send())
         return (
             self._stream.write(data, until_ns=self._goodbye_until_ns)
-            if data and not self._broken
+            if data and not self._is_broken
             else None
         )
 
     def _on_connection_lost(self, error: OSError) -> None:
-        """Handle a failed write: write no more data, read the data that had already arrived,
-        then set the end.
-        """
-        self._broken = True
         self._reader.end()  # what follows is read here
-        until_ns = monotonic_ns()
-        reason = (
-            f": {error.strerror or error}" if error.errno or isinstance(error, TimeoutError) else ""
-        )
-        while self._end is None:
-            read = self._stream.read(until_ns)
-            if read is None or not read.data:
-                self._set_end(
-                    ABNORMAL, f"the connection broke while sending{reason}", monotonic_ns()
-                )
-            else:
-                self._on_read(read)
+        super()._on_connection_lost(error)
 
-    def _set_end(
-        self, code: int, reason: str, at_ns: int, error_ns: int = 0, *, ours: bool = False
-    ) -> None:
-        """Record the end of the connection, once. If there was no close frame, the cause is the
-        kernel's error.
-        """
-        if self._end is None:
-            cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
-            self._end = ConnectionClosed(code, at_ns, reason, ours, cause, error_ns)
+    def _say_goodbye(self, until_ns: int) -> None:
+        self._goodbye_until_ns = until_ns
+        self._protocol.send_close(NORMAL)
+        self._flush()
 
-    def close(self) -> None:
-        try:
-            if self._end is None:
-                self._goodbye_until_ns = until_ns = monotonic_ns() + GOODBYE_NS
-                self._protocol.send_close(NORMAL)
-                self._flush()
-                while self._end is None and (read := self._stream.read(until_ns)) is not None:
-                    self._on_read(read)
-        except OSError:  # the peer has already closed
-            pass
-        finally:
-            self.abort()
-
-    def abort(self) -> None:
+    def _drop(self) -> None:
         self._reader.take_begun()
-        self._came = []
         self._parser.close()
-        self._set_end(ABNORMAL, "closed by this tool", monotonic_ns(), ours=True)
-        self._stream.close()
 
 
 def _no_upgrade(problem: Exception, headers: Mapping[str, str]) -> str:

@@ -17,7 +17,11 @@ from bench.plan.script import load_script
 from bench.services.translation.dialect import TRANSLATION
 from bench.simulator.profile import quiet_profile
 from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.translation.behaviour import AUDIO_DELTA, SEGMENT_MS, TranslationBehaviour
+from bench.simulator.services.translation.behaviour import (
+    AUDIO_DELTA,
+    SEGMENT_MS,
+    TranslationBehaviour,
+)
 from tests.helpers import seated
 from tests.memory_transport import LiveTransport, PeerAnswer
 from tests.simulator.builders import AT_NS, MS, constant, session_parts, sound

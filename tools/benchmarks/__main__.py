@@ -14,6 +14,7 @@ PARTS = {
     "onsets": "onsets",
     "calls": "calls",
     "delegation": "delegation",
+    "known_difference": "known_difference",
     "recorded_calls": "recorded_calls",
     "telephone": "telephone",
     "profiles": "simulated_profiles",

@@ -177,9 +177,7 @@ MISSING_FEATURES = (
     ),
     MissingFeature(
         ("first_input_transcript", "transcript_lag_ns", "transcript_lag_max_ns"),
-        lambda script, turn: not (
-            turn.plan.transcription_due or script.dialect.always_transcribes
-        ),
+        lambda script, turn: not (turn.plan.transcription_due or script.dialect.always_transcribes),
         NOT_TRANSCRIBED,
     ),
     MissingFeature(

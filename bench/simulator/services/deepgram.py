@@ -21,21 +21,19 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.base.units import NS_PER_S
 from bench.files.values import get_object
-from bench.simulator.caller_turns import SimulatedAsr
 from bench.simulator.faults.kinds import Fault
-from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import AudioBlock, RecordedReply
-from bench.simulator.responses.function_calls import ResponseTools, calls_of
-from bench.simulator.responses.response_plan import audio_schedule
+from bench.simulator.responses.function_calls import GeneratedCall
 from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent, PlannedSeries
+from bench.simulator.services.answering import AnsweringSession, SpokenReply
 from bench.simulator.serving.service import (
     AcceptedUpgrade,
     SimulatedService,
@@ -44,7 +42,6 @@ from bench.simulator.serving.service import (
 )
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.simulated_session import (
-    ClosingSession,
     EventReceipt,
     ReceiptFields,
     SessionParts,
@@ -88,20 +85,13 @@ class RefusedError(Exception):
     """A message that the service refuses: the code and the description of its error."""
 
 
-class DeepgramBehaviour(ClosingSession):
+class DeepgramBehaviour(AnsweringSession):
     """One session of Deepgram's Voice Agent."""
 
     fault_places = PLACES
 
     def __init__(self, parts: SessionParts) -> None:
-        super().__init__(parts)
-        self._turn_taking.audio.silence_ms = SILENCE_MS
-        self._asr = SimulatedAsr(self._profile.transcripts)
-        self._input: InputSettings | None = None  # None until the settings are applied
-        self._output: AudioFormatName = "pcm16"
-        self._functions: Sequence[Json] = ()
-        self._reply: PlannedSeries | None = None  # what remains of the reply in progress
-        self._played_ns = 0  # when a listener has played the last reply
+        super().__init__(parts, SILENCE_MS)
 
     def open(self, at_ns: int) -> None:
         due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
@@ -145,7 +135,7 @@ class DeepgramBehaviour(ClosingSession):
         match event:
             case {"type": "audio", "binary": bytes(audio)}:
                 start = self._turn_taking.audio.end.byte
-                is_replying = self._reply is not None or at_ns < self._played_ns
+                is_replying = self._is_replying(at_ns)
                 for speech in self._turn_taking.append(
                     audio, self._input, at_ns, is_replying=is_replying
                 ):
@@ -164,12 +154,7 @@ class DeepgramBehaviour(ClosingSession):
                 "content": str(),
             }:
                 self._plan(at_ns, event)
-                was_open = call_id in self._open_calls
-                self._open_calls.discard(call_id)
-                # The agent speaks when the last open call has its result.
-                if was_open and not self._open_calls and self._reply is None:
-                    self._plan_reply(at_ns, {})
-                return {"call": call_id}
+                return self._end_call(call_id, at_ns)
             case {"type": "KeepAlive"}:
                 return {}
         raise RefusedError(*(REPEATED if event.get("type") == "Settings" else UNPARSABLE))
@@ -238,82 +223,46 @@ class DeepgramBehaviour(ClosingSession):
 
     # Replies.
 
-    def _answer(self, at_ns: int, facts: Json) -> None:
-        self._rounds = 0
-        if self._reply is None:  # else the service speaks about the result of a function
-            self._plan_reply(at_ns, facts)
-
-    def _plan_reply(self, at_ns: int, facts: Json) -> None:
-        profile = self._profile
-        start_ns = self._servers.begin_ns(at_ns)
-        slowness = self._turn_taking.slowness(start_ns)
-        calls = self._drawn_calls()
-        delay = profile.delays.function_named if calls else profile.delays.first_audio
-        first_ns = start_ns + int(delay.draw_ns(self._rng) * slowness)
-        self._replies += 1
-        if calls:
-            self._rounds += 1
-            self._servers.occupy(first_ns)
-            self._reply = self._outbox.plan([(first_ns, partial(self._call, calls))])
-            return
-        reply = self._next_reply()
-        reply_id = f"reply-{self._replies}"
+    def _reply_steps(self, reply: SpokenReply) -> Iterator[OutboxStep]:
         is_first = True
-        report = {"type": "LatencyReport", "total_latency": (first_ns - at_ns) / NS_PER_S}
-        schedule = audio_schedule(profile, reply, start_ns, first_ns, self._rng)
-        blocks = iter(reply.blocks[self._output])
-        sentences = iter(_sentences(reply))
-        steps = list[OutboxStep]()
-        for delta in schedule.deltas:
+        report = {
+            "type": "LatencyReport",
+            "total_latency": (reply.first_ns - reply.asked_ns) / NS_PER_S,
+        }
+        blocks = iter(reply.recorded.blocks[self._output])
+        sentences = iter(_sentences(reply.recorded))
+        for delta in reply.schedule.deltas:
             if delta.audio:
-                steps.append(
-                    (
-                        delta.due_ns,
-                        partial(_sound, next(blocks), reply_id, facts if is_first else {}),
-                    )
-                )
+                facts = reply.facts if is_first else {}
+                yield delta.due_ns, partial(_sound, next(blocks), reply.id, facts)
                 if is_first:
-                    steps.append((delta.due_ns, partial(_event, report, reply_id)))
+                    yield delta.due_ns, partial(_event, report, reply.id)
                 is_first = False
             elif sentence := next(sentences):
                 said = {"type": "ConversationText", "role": "assistant", "content": sentence}
-                steps.append((delta.due_ns, partial(_event, said, reply_id)))
-        steps.append((schedule.done_ns, self._done))
-        self._servers.occupy(schedule.done_ns)
-        self._played_ns = max(schedule.done_ns, first_ns + reply.audio_ms * NS_PER_MS)
-        self._reply = self._outbox.plan(steps)
+                yield delta.due_ns, partial(_event, said, reply.id)
+        yield reply.schedule.done_ns, self._done
 
-    def _drawn_calls(self) -> list[Json]:
-        habits = self._profile.functions
-        if (
-            not self._functions
-            or self._rounds >= habits.rounds
-            or not is_drawn(habits.share, self._rng)
-        ):
-            return []
-        generated = calls_of(
-            ResponseTools(self._functions, "required", True), (), habits, self._rng
-        )
-        return [
+    def _call_steps(self, calls: Sequence[GeneratedCall], due_ns: int) -> Sequence[OutboxStep]:
+        requested = [
             {
                 "id": self.ids.new("call"),
                 "name": call.name,
                 "arguments": "".join(call.tokens),
                 "client_side": True,
             }
-            for call in generated
+            for call in calls
         ]
+        return [(due_ns, partial(self._call, requested))]
 
     def _call(self, calls: list[Json], due_ns: int) -> OutgoingEvent:
         self._reply = None
         self._open_calls = {call["id"] for call in calls}
-        return _event(
-            {"type": "FunctionCallRequest", "functions": calls}, f"reply-{self._replies}", due_ns
-        )
+        return _event({"type": "FunctionCallRequest", "functions": calls}, self._reply_id, due_ns)
 
     def _done(self, due_ns: int) -> OutgoingEvent:
         self._reply = None
-        return _event({"type": "AgentAudioDone"}, f"reply-{self._replies}", due_ns)
+        return _event({"type": "AgentAudioDone"}, self._reply_id, due_ns)
 
     def _plan(self, due_ns: int, fields: Json) -> None:
         self._outbox.plan([(due_ns, partial(_event, fields, None))])

@@ -62,6 +62,7 @@ from bench.catalogue.causes import Cause, Code
 from bench.catalogue.outcomes import parsed
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
+from bench.transport.connection import HANDFUL, MessageConnection
 from bench.transport.event_stream.messages import MEDIA_TYPE, events_of
 from bench.transport.event_stream.signing import SessionSigner, Signing, signing_for
 from bench.transport.interface import (
@@ -86,8 +87,7 @@ from bench.transport.parser import HttpResponse, refusal
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
 from bench.transport.tls import TlsStream
-from bench.transport.websocket import CAUSES, GOODBYE_NS, HANDFUL, PING_AFTER_NS
-from bench.wire.connection import Connected, ConnectionClosed, MatchedDelta, ReceivedMessage
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
 from bench.wire.service import CALL_FAILED, OPENED
 
@@ -150,22 +150,17 @@ def open_event_stream(
     return transport
 
 
-class EventStream:
+class EventStream(MessageConnection):
     """An open connection; a `bench.transport.interface.Transport`."""
 
     def __init__(self, stream: ByteStream, signing: Signing, max_message_bytes: int) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._signing = signing
         self._signer = SessionSigner(signing)
         self._max_message_bytes = max_message_bytes
-        self.transmitted = stream.transmitted
-        self.network = stream.network
-        self.handshake = Connected({}, {})
         self.fill: Callable[[bytes], bytes] | None = None
         self.keeps_texts = False
         self._http = H2Connection(H2Configuration(client_side=True, header_encoding=None))
-        self._end: ConnectionClosed | None = None
-        self._came: list[ReceivedMessage] = []
         self._data = bytearray()
         """The start of a frame whose rest has not arrived."""
         self._messages = EventStreamBuffer()
@@ -178,20 +173,10 @@ class EventStream:
         self._unsent = bytearray()
         """Messages that wait for room in the window of the service (RFC 9113 §5.2)."""
         self._offered = self._sent_bytes = 0
-        self._is_settled = self._is_broken = False
+        self._is_settled = False
         self._is_leaving = False
         self._is_answer = False
         """True if listening stopped only to answer the peer."""
-        self._pinged_ns = 0
-
-    @property
-    def closed(self) -> ConnectionClosed | None:
-        return None if self._came else self._end  # the end follows all earlier messages
-
-    def now_ns(self) -> int:
-        return monotonic_ns()
-
-    handled_ns = now_ns
 
     # The start.
 
@@ -387,11 +372,6 @@ class EventStream:
         self._out.clear()
         return out
 
-    @property
-    def _ping_ns(self) -> int:
-        """The instant at which a ping is due if no byte passes before."""
-        return max(self._stream.active_ns, self._pinged_ns) + PING_AFTER_NS
-
     def add_template(
         self,
         message: ReceivedMessage,
@@ -405,19 +385,14 @@ class EventStream:
     def take_deltas(self) -> list[MatchedDelta]:
         return []
 
-    @property
-    def watermark_ns(self) -> int:
-        if not self._came:
-            return self._stream.watermark_ns
-        at_ns, error_ns, _ = self._came[0].arrival
-        # a deadline at the arrival of a buffered message has not passed
-        return at_ns - error_ns - 1
+    def _on_read(self, read: SocketRead) -> None:
+        self._came += self._parse(read)
 
     def _parse(self, read: SocketRead) -> list[ReceivedMessage]:
         """Return the messages that a read completes."""
         loose = Arrival(read.timestamp_ns, read.timestamp_ns - read.empty_ns, read.is_kernel)
         if not read.data:
-            self._set_end(ABNORMAL, self._stream.error_text, loose)
+            self._end_at(ABNORMAL, self._stream.error_text, loose)
             return []
         data = self._data
         data += read.data
@@ -427,7 +402,8 @@ class EventStream:
         while size - at >= FRAME_HEADER and self._end is None:
             length = int.from_bytes(data[at : at + 3], "big")
             if length > MAX_FRAME_BYTES:
-                self._set_end(BAD_FRAME, _too_long(bytes(data[at : at + 5]), length), loose, True)
+                long = _too_long(bytes(data[at : at + 5]), length)
+                self._end_at(BAD_FRAME, long, loose, ours=True)
                 break
             end = at + FRAME_HEADER + length
             if end > size:
@@ -455,7 +431,7 @@ class EventStream:
                 yield from self._on_event(event, arrival, loose)
         except BROKEN as error:
             text = str(error) or type(error).__name__
-            self._set_end(BAD_FRAME, f"the service breaks the protocol: {text}", arrival, True)
+            self._end_at(BAD_FRAME, f"the service breaks the protocol: {text}", arrival, ours=True)
 
     def _on_goaway(self, payload: bytes, arrival: Arrival) -> Iterator[ReceivedMessage]:
         """Yield the announcement that the service will close the connection. h2 would end the
@@ -468,7 +444,7 @@ class EventStream:
         reason = f"GOAWAY {_named(code)}"
         if words := payload[8:208].decode(errors="replace"):
             reason = f"{reason}: {words}"
-        self._set_end(FAILED if code else GOING_AWAY, reason, arrival)
+        self._end_at(FAILED if code else GOING_AWAY, reason, arrival)
 
     def _on_event(
         self, event: Event, arrival: Arrival, loose: Arrival
@@ -486,7 +462,7 @@ class EventStream:
                 else:
                     yield from self._on_data(data or b"", arrival, loose)
             case StreamReset(error_code=code):
-                self._set_end(FAILED, f"RST_STREAM {_named(code or 0)}", arrival)
+                self._end_at(FAILED, f"RST_STREAM {_named(code or 0)}", arrival)
             case StreamEnded():
                 yield from self._on_end(arrival)
 
@@ -524,7 +500,7 @@ class EventStream:
             )
         if self._message_bytes > self._max_message_bytes:
             limit = f"a message exceeds the limit of {self._max_message_bytes} bytes"
-            self._set_end(TOO_LARGE, limit, arrival, True)
+            self._end_at(TOO_LARGE, limit, arrival, ours=True)
 
     def _on_end(self, arrival: Arrival) -> Iterator[ReceivedMessage]:
         """Yield the refusal, if the response is one. End the connection."""
@@ -533,7 +509,7 @@ class EventStream:
             yield ReceivedMessage(self._refusal(response), arrival, self._take_overhead())
         code = BAD_FRAME if self._message_bytes else NORMAL
         reason = "the stream ended within a message" if self._message_bytes else ""
-        self._set_end(code, reason, arrival, bool(self._message_bytes))
+        self._end_at(code, reason, arrival, ours=bool(self._message_bytes))
 
     def _refusal(self, response: HttpResponse) -> bytes:
         """Return the message about a refusal, with its outcome and without secrets."""
@@ -555,50 +531,19 @@ class EventStream:
 
     # The end.
 
-    def _on_connection_lost(self, error: OSError) -> None:
-        """Handle a failed write: write no more data, read the data that had already arrived,
-        then set the end.
-        """
-        self._is_broken = True
-        until_ns = monotonic_ns()
-        is_named = error.errno or isinstance(error, TimeoutError)
-        reason = f": {error.strerror or error}" if is_named else ""
-        while self._end is None:
-            read = self._stream.read(until_ns)
-            if read is None or not read.data:
-                broken = f"the connection broke while sending{reason}"
-                self._set_end(ABNORMAL, broken, Arrival(monotonic_ns()))
-            else:
-                self._came += self._parse(read)
+    def _end_at(self, code: int, reason: str, arrival: Arrival, *, ours: bool = False) -> None:
+        error_ns = arrival.uncertainty_ns if arrival.is_kernel else 0
+        self._set_end(code, reason, arrival.at_ns, error_ns, ours=ours)
 
-    def _set_end(self, code: int, reason: str, arrival: Arrival, ours: bool = False, /) -> None:
-        """Record the end of the connection, once."""
-        if self._end is None:
-            cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
-            error_ns = arrival.uncertainty_ns if arrival.is_kernel else 0
-            self._end = ConnectionClosed(code, arrival.at_ns, reason, ours, cause, error_ns)
+    def _say_goodbye(self, until_ns: int) -> None:
+        self._unsent += self._signer.signed_end()
+        if self._fill_window():
+            self._http.end_stream(STREAM)
+        self._write(until_ns)
 
-    def close(self) -> None:
-        try:
-            if self._end is None:
-                until_ns = monotonic_ns() + GOODBYE_NS
-                self._unsent += self._signer.signed_end()
-                if self._fill_window():
-                    self._http.end_stream(STREAM)
-                self._write(until_ns)
-                while self._end is None and (read := self._stream.read(until_ns)) is not None:
-                    self._came += self._parse(read)
-        except OSError:  # the peer has already closed
-            pass
-        finally:
-            self.abort()
-
-    def abort(self) -> None:
-        self._came = []
+    def _drop(self) -> None:
         self._data.clear()
         self._unsent.clear()
-        self._set_end(ABNORMAL, "closed by this tool", Arrival(monotonic_ns()), True)
-        self._stream.close()
 
 
 def _content(message: EventStreamMessage) -> bytes:

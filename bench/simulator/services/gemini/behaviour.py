@@ -38,11 +38,10 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.simulator.caller_turns import SimulatedAsr
 from bench.simulator.conversation.items import text_tokens
 from bench.simulator.faults.kinds import Fault
-from bench.simulator.profile import is_drawn
 from bench.simulator.refusals import PostUpgradeRefusal
-from bench.simulator.responses.function_calls import ResponseTools, calls_of
 from bench.simulator.responses.response_plan import audio_schedule, text_schedule
 from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent, PlannedSeries
+from bench.simulator.services.answering import drawn_calls
 from bench.simulator.services.gemini import setup_form
 from bench.simulator.services.gemini.setup_form import (
     BAD_ARGUMENT,
@@ -420,24 +419,14 @@ class GeminiBehaviour(ClosingSession):
         self._series = [self._outbox.plan(steps)]
 
     def _drawn_calls(self) -> list[Json]:
-        setup = self._known
         habits = self._profile.functions
-        if (
-            not setup.functions
-            or self._rounds >= habits.rounds
-            or not is_drawn(habits.share, self._rng)
-        ):
-            return []
-        generated = calls_of(
-            ResponseTools(setup.functions, "required", True), (), habits, self._rng
-        )
         return [
             {
                 "id": self.ids.new("call"),
                 "name": call.name,
                 "args": msgspec.json.decode("".join(call.tokens)),
             }
-            for call in generated
+            for call in drawn_calls(self._known.functions, self._rounds, habits, self._rng)
         ]
 
     def _call(self, calls: list[Json], due_ns: int) -> OutgoingEvent:

@@ -23,7 +23,7 @@ connections are not simulated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import cycle
 from typing import Literal, NamedTuple
@@ -57,10 +57,10 @@ from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.simulated_session import (
     ClientEvent,
+    EndingSession,
     Handler,
     ReceiptFields,
     SessionParts,
-    SimulatedSession,
     client_event,
 )
 from bench.simulator.turn_taking import CallerSpeech, TurnTaking
@@ -107,7 +107,7 @@ class PlannedTurn(NamedTuple):
     speech_ms: int
 
 
-class GptLiveBehaviour(SimulatedSession):
+class GptLiveBehaviour(EndingSession):
     """One GPT-Live session."""
 
     fault_places = PLACES
@@ -131,7 +131,7 @@ class GptLiveBehaviour(SimulatedSession):
         # when the current speech stops the service, on the audio clock
         self._stop_ms: float | None = None
         self._input: InputSettings | None = None  # None until the session has started
-        self._is_muted = self._is_closing = self._is_closed = False
+        self._is_muted = self._is_closing = False
         self._started_ns = 0
         self._turn: PlannedTurn | None = None
         self._delegations: dict[str, Delegation] = {}
@@ -144,16 +144,6 @@ class GptLiveBehaviour(SimulatedSession):
         for component in (self._backend, self._outbox, self):
             if component:
                 vars(component).clear()
-
-    def next_due_ns(self) -> int | None:
-        return None if self._is_closed else super().next_due_ns()
-
-    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
-        for event in super().due(now_ns):
-            if self._is_closed:
-                return
-            self._is_closed = event.type == CLOSED
-            yield event
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
         response = self._backend and self._backend.end_response(response_id, at_ns, status, details)

@@ -30,19 +30,15 @@ from typing import Any
 
 import msgspec
 
-from bench.base.units import NS_PER_MS
 from bench.files.safe_io import JsonError, read_json
 from bench.files.values import get_object, get_text
-from bench.simulator.caller_turns import SimulatedAsr
 from bench.simulator.faults.kinds import Fault
-from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import AudioBlock, RecordedReply
-from bench.simulator.responses.function_calls import ResponseTools, calls_of
-from bench.simulator.responses.response_plan import audio_schedule
-from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent, PlannedSeries
+from bench.simulator.responses.function_calls import GeneratedCall
+from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent
+from bench.simulator.services.answering import AnsweringSession, SpokenReply
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.simulated_session import (
-    ClosingSession,
     EventReceipt,
     ReceiptFields,
     SessionParts,
@@ -72,25 +68,18 @@ class RefusedEventError(Exception):
     """An event that the service refuses: the message of its exception."""
 
 
-class NovaBehaviour(ClosingSession):
+class NovaBehaviour(AnsweringSession):
     """One session of Amazon Nova Sonic."""
 
     fault_places = PLACES
 
     def __init__(self, parts: SessionParts) -> None:
-        super().__init__(parts)
-        self._turn_taking.audio.silence_ms = SILENCE_MS
-        self._asr = SimulatedAsr(self._profile.transcripts)
+        super().__init__(parts, SILENCE_MS)
         self._is_started = False
         self._opened_ns = 0
         self._prompt: Json | None = None
         self._blocks: dict[str, Json] = {}
         """The open blocks of the client, by their names."""
-        self._input: InputSettings | None = None  # None until the caller's audio has begun
-        self._output: AudioFormatName = "pcm16"
-        self._functions: Sequence[Json] = ()
-        self._reply: PlannedSeries | None = None  # what remains of the reply in progress
-        self._played_ns = 0  # when a listener has played the last reply
         self._has_completion = self._is_speaking = False
         self._totals = {"input": [0, 0], "output": [0, 0]}
         """The tokens of the session, of speech and of text."""
@@ -193,11 +182,7 @@ class NovaBehaviour(ClosingSession):
         if block.get("type") == "TOOL":
             configuration = get_object(block, "toolResultInputConfiguration")
             call_id = get_text(configuration, "toolUseId")
-            was_open = call_id in self._open_calls
-            self._open_calls.discard(call_id)
-            if was_open and not self._open_calls and self._reply is None:
-                self._plan_reply(at_ns, {})
-            return {"call": call_id}
+            return self._end_call(call_id, at_ns)
         if text:
             self._use(at_ns, "input", 0, len(text.split()))
         if text and block.get("role") == "USER" and block.get("interactive") is True:
@@ -213,7 +198,7 @@ class NovaBehaviour(ClosingSession):
         except binascii.Error:
             raise RefusedEventError("The audio is not base64.") from None
         start = self._turn_taking.audio.end.byte
-        is_replying = self._reply is not None or at_ns < self._played_ns
+        is_replying = self._is_replying(at_ns)
         for speech in self._turn_taking.append(audio, self._input, at_ns, is_replying=is_replying):
             self._on_speech(speech, at_ns)
         return self._turn_taking.receipt(start)
@@ -241,7 +226,7 @@ class NovaBehaviour(ClosingSession):
     def _interrupt(self, due_ns: int) -> None:
         """Stop the reply in progress. The service states that also while a reply is played."""
         self._open_calls.clear()
-        is_playing = self._reply is not None or due_ns < self._played_ns
+        is_playing = self._is_replying(due_ns)
         self._played_ns = 0
         if self._reply is not None:
             self._reply.dropped = True
@@ -255,43 +240,20 @@ class NovaBehaviour(ClosingSession):
 
     # Replies.
 
-    def _answer(self, at_ns: int, facts: Json) -> None:
-        self._rounds = 0
-        if self._reply is None:  # else the service speaks about the result of a tool
-            self._plan_reply(at_ns, facts)
-
-    def _plan_reply(self, at_ns: int, facts: Json) -> None:
-        profile = self._profile
-        start_ns = self._servers.begin_ns(at_ns)
-        slowness = self._turn_taking.slowness(start_ns)
-        calls = self._drawn_calls()
-        delay = profile.delays.function_named if calls else profile.delays.first_audio
-        first_ns = start_ns + int(delay.draw_ns(self._rng) * slowness)
-        self._replies += 1
+    def _begin_reply(self, due_ns: int) -> None:
         if not self._has_completion:
             # One completion has all replies, until the client ends the prompt.
             self._has_completion = True
-            self._plan(start_ns, "completionStart", {})
-        if calls:
-            self._rounds += 1
-            self._servers.occupy(first_ns)
-            self._reply = self._outbox.plan(self._call_steps(calls, first_ns))
-            return
-        reply = self._next_reply()
-        self._servers.occupy(first_ns)
-        self._reply = self._outbox.plan(self._steps(reply, start_ns, first_ns, facts))
+            self._plan(due_ns, "completionStart", {})
 
-    def _steps(
-        self, reply: RecordedReply, start_ns: int, first_ns: int, facts: Json
-    ) -> Sequence[OutboxStep]:
+    def _reply_steps(self, reply: SpokenReply) -> Sequence[OutboxStep]:
         """Return the events of a reply: for each sentence its text and a block of audio, then its
         tokens, and the spoken text.
         """
-        reply_id = f"reply-{self._replies}"
-        schedule = audio_schedule(self._profile, reply, start_ns, first_ns, self._rng)
+        reply_id, recorded, schedule, _, start_ns, first_ns, facts = reply
         dues = [delta.due_ns for delta in schedule.deltas if delta.audio]
-        blocks = reply.blocks[self._output]
-        sentences = _sentences(reply, len(blocks))
+        blocks = recorded.blocks[self._output]
+        sentences = _sentences(recorded, len(blocks))
         lead_ns = self._profile.delays.transcript_lead.draw_ns(self._rng)
         steps = list[OutboxStep]()
         for number, (due_ns, block) in enumerate(zip(dues, blocks, strict=True)):
@@ -307,45 +269,31 @@ class NovaBehaviour(ClosingSession):
                 steps.append((due_ns, partial(self._speak, reply_id)))
             known = facts if number == 0 else {}
             steps.append((due_ns, partial(self._sound, block, reply_id, known)))
-        done_ns = max(schedule.done_ns, dues[-1])
-        tokens = round(reply.audio_ms * TOKENS_PER_S / 1000)
-        used = partial(self._used, "output", tokens, len(reply.tokens))
+        done_ns = schedule.done_ns
+        tokens = round(recorded.audio_ms * TOKENS_PER_S / 1000)
+        used = partial(self._used, "output", tokens, len(recorded.tokens))
         steps.append((done_ns, used))
         steps.append((done_ns, partial(self._done, reply_id)))
         steps += self._text_block(
-            done_ns, "ASSISTANT", "FINAL", "".join(reply.tokens).strip(), "END_TURN", reply_id
+            done_ns, "ASSISTANT", "FINAL", "".join(recorded.tokens).strip(), "END_TURN", reply_id
         )
-        self._played_ns = max(done_ns, first_ns + reply.audio_ms * NS_PER_MS)
         return steps
 
-    def _drawn_calls(self) -> list[Json]:
-        habits = self._profile.functions
-        is_called = bool(self._functions) and self._rounds < habits.rounds
-        if not is_called or not is_drawn(habits.share, self._rng):
-            return []
-        tools = ResponseTools(self._functions, "required", True)
-        return [
-            {
-                "toolUseId": self.ids.new("call"),
-                "toolName": call.name,
-                "content": "".join(call.tokens),
-            }
-            for call in calls_of(tools, (), habits, self._rng)
-        ]
-
-    def _call_steps(self, calls: Sequence[Json], due_ns: int) -> Iterator[OutboxStep]:
-        reply_id = f"reply-{self._replies}"
-        for number, call in enumerate(calls, 1):
+    def _call_steps(self, calls: Sequence[GeneratedCall], due_ns: int) -> Iterator[OutboxStep]:
+        reply_id = self._reply_id
+        used_ids = [self.ids.new("call") for _ in calls]
+        for number, (call, used_id) in enumerate(zip(calls, used_ids, strict=True), 1):
             content_id = self.ids.new("content")
             start: Json = {"contentId": content_id, "type": "TOOL", "role": "TOOL"}
             start["toolUseOutputConfiguration"] = {"mediaType": "application/json"}
             stop = {"contentId": content_id, "type": "TOOL", "stopReason": "TOOL_USE"}
-            used = {"contentId": content_id} | call
+            used = {"contentId": content_id, "toolUseId": used_id, "toolName": call.name}
+            used["content"] = "".join(call.tokens)
             yield due_ns, partial(self._event, "contentStart", start, reply_id)
             yield due_ns, partial(self._event, "toolUse", used, reply_id)
             if number == len(calls):
                 self._reply = None
-                self._open_calls = {each["toolUseId"] for each in calls}
+                self._open_calls = set(used_ids)
             yield due_ns, partial(self._event, "contentEnd", stop, reply_id)
 
     def _speak(self, reply_id: str, due_ns: int) -> OutgoingEvent:

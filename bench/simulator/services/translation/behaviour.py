@@ -21,7 +21,6 @@ the segment, or after the translation before it. The ground-truth log has the en
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from functools import partial
 from itertools import cycle
 from typing import NamedTuple
@@ -50,9 +49,9 @@ from bench.simulator.session.effective import EffectiveTurnDetection, InputSetti
 from bench.simulator.session.session_schema import NOISE_KINDS
 from bench.simulator.simulated_session import (
     ClientEvent,
+    EndingSession,
     ReceiptFields,
     SessionParts,
-    SimulatedSession,
     client_event,
 )
 from bench.wire.audio import PCM16
@@ -102,7 +101,7 @@ class PlannedSlice(NamedTuple):
     segment_end_byte: int
 
 
-class TranslationBehaviour(SimulatedSession):
+class TranslationBehaviour(EndingSession):
     """One translation session."""
 
     fault_places = PLACES
@@ -131,7 +130,7 @@ class TranslationBehaviour(SimulatedSession):
         self._free = 0
         """The first slice after all planned translations."""
         self._utterances = 0
-        self._is_closing = self._is_closed = False
+        self._is_closing = False
 
     def open(self, at_ns: int) -> None:
         self._outbox.answer(
@@ -143,16 +142,6 @@ class TranslationBehaviour(SimulatedSession):
     def end(self) -> None:
         for component in (self._outbox, self):
             vars(component).clear()
-
-    def next_due_ns(self) -> int | None:
-        return None if self._is_closed else super().next_due_ns()
-
-    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
-        for event in super().due(now_ns):
-            if self._is_closed:
-                return
-            self._is_closed = event.type == CLOSED
-            yield event
 
     # Client events
 
