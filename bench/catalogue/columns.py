@@ -64,6 +64,10 @@ ADDED = frozenset(
     {
         *RTP_METRICS,
         "interruption_missed",
+        "start_offset_ns",
+        "start_offset_uncertainty_ns",
+        "transcript_lag_growth_ns",
+        "transcript_lag_growth_error_ns",
         "speech_pause_ns",
         "input_characters",
         "reply_characters",
@@ -411,6 +415,17 @@ TURNS = (
     _whole(
         "transcript_lag_uncertainty_ns transcript_lag_max_uncertainty_ns",
         "by how much each of the two lags may really have been shorter",
+        audit=True,
+    ),
+    _whole(
+        "transcript_lag_growth_ns transcript_lag_growth_error_ns",
+        "[growth of the lag](metrics.md#interpreters) during a talk, and the half-width of its"
+        " interval of 95 %; null if unknown",
+    ),
+    _whole("start_offset_ns", "of interpreters: [start offset](metrics.md#interpreters)"),
+    _whole(
+        "start_offset_uncertainty_ns",
+        "by how much the start offset may really have been shorter",
         audit=True,
     ),
     _number(

@@ -537,6 +537,16 @@ CATALOGUE: dict[str, Metric] = {
             column="transcript_lag_max_ns",
         ),
         Metric(
+            "start_offset",
+            "ms",
+            "turn",
+            "lower",
+            "Interpreters: from the instant at which a microphone had recorded the first speech"
+            " sample of a segment to the first audible sample of its translation, which may precede"
+            " the end of the segment.",
+            column="start_offset_ns",
+        ),
+        Metric(
             "transcription_speed",
             "×",
             "turn",

@@ -373,9 +373,16 @@ class SessionFacts(SessionObservation):
         known = name in self.unknown_events or len(self.unknown_events) < UNKNOWN_NAMES
         self.unknown_events[name if known else "other"] += 1
 
-    def bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
+    def bill(
+        self,
+        response_id: str,
+        usage: TokenUsage,
+        turn: PendingTurn | None,
+        *,
+        is_of_response: bool = True,
+    ) -> None:
         """Add the tokens of a response, even of one that does not count, to its turn, else to the
-        session.
+        session. Otherwise they are not the conversation that a response read.
 
         The turn is open, or its tokens follow its end.
         """
@@ -388,7 +395,8 @@ class SessionFacts(SessionObservation):
             return
         responses = turn.responses
         responses.bill(response_id, usage)
-        if turn.turn_source is SOUND:  # the tokens are those of a backend, not of the conversation
+        # the tokens of a backend are not those of the conversation
+        if turn.turn_source is SOUND or not is_of_response:
             return
         if responses.context is None and usage.input:
             responses.context = usage

@@ -552,7 +552,10 @@ class Timeline:
         # tokens after its end belong to no turn.
         response_id = event.response_id or event.backend_response_id
         if event.usage is not None and response_id not in self.facts.billed:
-            self.facts.bill(response_id, event.usage, turn)
+            # tokens of no response are those of the turn in which they are reported
+            is_of_response = response_id != "" or kind is not EventKind.NOTED
+            owner = turn if is_of_response else current
+            self.facts.bill(response_id, event.usage, owner, is_of_response=is_of_response)
         if kind in DETECTS_CALLER and self.turns.interrupted is not None:
             self.turns.interrupted.on_barge_in(arrival)
         if kind is EventKind.DELEGATED and turn is None and event.calls:

@@ -207,6 +207,24 @@ def _transcript_lag(turn: PendingTurn) -> TranscriptLag | None:
     return speech.words.lag(start_ns, end_ns, width_ns, is_stream=is_stream)
 
 
+def _start_offset(turn: PendingTurn) -> dict[str, Any]:
+    """Return how long after the start of its segment an interpreter is first heard, with its
+    uncertainty; {} if that is unknown. A sound before the segment is not its translation.
+    """
+    start_ns = turn.input_speech.instants.get("speech_start")
+    if not turn.plan.interpreted or start_ns is None:
+        return {}
+    heard = (reply.audio_instants().get("first_audible") for reply in (*turn.dropped, turn.reply))
+    first = next((arrival for arrival in heard if arrival and arrival.at_ns >= start_ns), None)
+    if first is None:
+        return {}
+    width_ns = turn.input_speech.widths_ns["speech_start"]
+    return {
+        "start_offset_ns": first.at_ns - start_ns,
+        "start_offset_uncertainty_ns": first.uncertainty_ns + width_ns,
+    }
+
+
 def _transcription_speed(turn: PendingTurn, audio_ns: int) -> float | None:
     """Return the audio of an unpaced recording divided by the time until its transcript; None if
     there is none.
@@ -294,6 +312,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
             turn.input_speech.words.deltas if turn.plan.transcription_due else None
         ),
         **(lag._asdict() if lag else {}),
+        **_start_offset(turn),
         transcription_speed=_transcription_speed(turn, input_audio_ns),
         rtt_scope=network.scope if network else None,
         send_timestamp_source=receive_timestamp_source(

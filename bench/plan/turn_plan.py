@@ -68,7 +68,8 @@ class TurnPlan:
     the service speaks first, without a request. `answer_min_ns` is used if the service sends no
     turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds
     before the answer are fillers. It is 0 if the script does not distinguish them. `delegates` is
-    the attribute of the dialect. `only_transcribed` is True if the turn gets no reply: it ends with
+    the attribute of the dialect. `interpreted` is the attribute `interprets` of the dialect.
+    `only_transcribed` is True if the turn gets no reply: it ends with
     the transcript of the caller's audio.
     """
 
@@ -99,6 +100,7 @@ class TurnPlan:
     greeting: bool = False
     answer_min_ns: int = 0
     delegates: bool = False
+    interpreted: bool = False
 
     def owns(self, event_id: str) -> bool:
         """Return whether the turn sent the client event with this id."""

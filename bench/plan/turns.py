@@ -345,6 +345,7 @@ class ScriptTurn(Step):
             reply_format=encoder.output_format.name,
             jitter_buffer_ns=encoder.jitter_buffer_ns,
             answer_min_ns=encoder.answer_min_ns if dialect.turn_source is SOUND else 0,
+            interpreted=dialect.interprets and self.kind == "audio",
             out_of_band=self.response.out_of_band,
             names_requests=dialect.names_requests,
             only_transcribed=output == ONLY_TRANSCRIPT,

@@ -66,6 +66,7 @@ BY_COLUMN = {
     "audio_speed": SPEED,
     "transcript_lag": ("transcript_lag_uncertainty_ns",),
     "transcript_lag_max": ("transcript_lag_max_uncertainty_ns",),
+    "start_offset": ("start_offset_uncertainty_ns",),
     "transcription_speed": TRANSCRIPTION_SPEED,
 }
 """The metrics that are not the difference of two instants, with the columns from which their
@@ -200,13 +201,18 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
     first = [f"{instant}_at_ns" for instant in ("first_audio", "first_text", "first_audible")]
     ends = [f"{metric.end}_at_ns" for metric in metrics]
     rows = read(
-        "turns", list(dict.fromkeys(["cut_off", ORIGIN, "speech_end_at_ns", *first, *ends]))
+        "turns",
+        list(
+            dict.fromkeys(["cut_off", "start_offset_ns", ORIGIN, "speech_end_at_ns", *first, *ends])
+        ),
     )
     spoken = pc.and_(pc.equal(rows[ORIGIN], "speech_end"), pc.is_valid(rows["cut_off"]))
     spoken = pc.fill_null(spoken, False).to_numpy()
     starts_ns = metric_values.first_ns(rows, ("first_audio", "first_text", "first_audible"))
     started_early = pc.fill_null(pc.less(starts_ns, rows["speech_end_at_ns"]), False).to_numpy()
-    cut_off = pc.fill_null(rows["cut_off"], False).to_numpy()
+    # an interpreter that speaks before the end of a segment translates its begin
+    is_cut_off = pc.and_not(rows["cut_off"], pc.is_valid(rows["start_offset_ns"]))
+    cut_off = pc.fill_null(is_cut_off, False).to_numpy()
     for _, target, _, succeeded in _positions(read, "turns", [""]):
         counted = succeeded & spoken
         is_early = (cut_off if target in full_duplex_targets else started_early) & counted

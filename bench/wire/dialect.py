@@ -331,9 +331,9 @@ class Dialect:
     to speak."""
     pauses = False
     """True if the service may stop sending while it is silent, although its audio is continuous."""
-    always_transcribes = False
-    """True if the service sends a text of the caller's speech, also without
-    `input_transcription`."""
+    interprets = False
+    """True if the service speaks the caller's words while it listens, as an interpreter does. The
+    text of its speech is that of the caller's."""
     input_formats: Mapping[AudioFormatName, AudioFormat] = MappingProxyType(by_name(PCM16))
     """The formats of the caller's audio, with their rates. The first is the service's default."""
     output_formats: Mapping[AudioFormatName, AudioFormat] = MappingProxyType(by_name(PCM16))

@@ -85,6 +85,8 @@ REPORTED = (
     "context_cached_tokens",
     "input_audio_ns",
     "input_transcript_deltas",
+    "transcript_lag_growth_ns",
+    "transcript_lag_growth_error_ns",
     "mcp_error",
     "speech_pause_ns",
     *(

@@ -12,6 +12,7 @@ from reports.analysis.summary.load import ArrivalSummary
 from reports.analysis.summary.run_validity import HostCpu
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.targets import Interleaving
+from reports.analysis.summary.transcription import LAG_GROWTH
 from reports.formatting import NBSP, change, count, format_number, join_words, ms, percent, plural
 from reports.results.value import by_subject
 from reports.text.cells import as_sentence, interval
@@ -70,6 +71,33 @@ def transcription(summary: Summary) -> list[str]:
         named = [f"{count(number)} {what}" for number, what in counts if number]
         of = f"; of {plural(turns, 'turn')}: " if named else ""
         texts.append(f"{name}{rate}{of}{', '.join(named)}")
+    return texts
+
+
+def interpreting(summary: Summary) -> list[str]:
+    """Return, for each interpreter, how many segments lack a value, and how the lag of its text
+    grows during a segment.
+    """
+    texts = []
+    targets = by_subject(summary.interpreting)
+    for subject, row in targets.items():
+        counts = [
+            (row["segments_early"].n, "heard before their end, so without voice_to_voice"),
+            (row["segments_without_offset"].n, "without a known start_offset"),
+            (row["segments_without_lag"].n, "without a known transcript_lag"),
+        ]
+        named = [f"{count(number)} {what}" for number, what in counts if number]
+        segments = plural(row["segments"].n, "segment")
+        text = f"{segments}: {', '.join(named)}" if named else segments
+        growth = row[LAG_GROWTH]
+        if growth.n:
+            ends = interval(growth.low, growth.high, ms)
+            text += (
+                f"; transcript_lag grows by {ms(growth.value)} during a segment ({ends};"
+                f" {count(growth.n)} of 20 s or more)"
+            )
+            text += ": it drifts" if growth.low > 0 else ": no drift is shown"
+        texts.append(f"{subject.target}: {text}" if len(targets) > 1 else text)
     return texts
 
 

@@ -122,6 +122,10 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
         transcript_lag_max_ns=99,
         transcript_lag_uncertainty_ns=100,
         transcript_lag_max_uncertainty_ns=101,
+        transcript_lag_growth_ns=103,
+        transcript_lag_growth_error_ns=104,
+        start_offset_ns=105,
+        start_offset_uncertainty_ns=106,
         transcription_speed=1.5,
         speech_pause_ns=102,
     )

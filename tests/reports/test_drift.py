@@ -18,9 +18,11 @@ from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
 from reports.data.samples import samples_of
 from reports.pages.run_report.sections import latency
+from reports.text import remarks
 from tests.examples import trials
+from tests.helpers import S
 from tests.reports import synthetic
-from tests.reports.edited import slowed
+from tests.reports.edited import Row, edited, slowed
 from tests.reports.forms import run_text, section_html
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
@@ -87,3 +89,35 @@ def test_drift_needs_more_than_five_percent_and_an_interval_that_excludes_one(
     ratio: float, low: float, high: float, suspected: bool
 ) -> None:
     assert is_suspected(ratio, low, high) == suspected
+
+
+@pytest.mark.parametrize(("error_s", "verdict"), [(1, "it drifts"), (3, "no drift is shown")])
+def test_the_lag_of_an_interpreter_drifts_if_its_growth_exceeds_its_error(
+    tmp_path: Path, error_s: int, verdict: str
+) -> None:
+    """What has no value is counted."""
+
+    def interpreted(index: int, row: Row) -> Row:
+        is_early = index % 4 == 0
+        return row | {
+            "start_offset_ns": None if index % 8 == 1 else 3 * S,
+            "cut_off": is_early,
+            "transcript_lag_ns": None if index % 2 else 2 * S,
+            "transcript_lag_growth_ns": None if index % 2 else 2 * S,
+            "transcript_lag_growth_error_ns": None if index % 2 else error_s * S,
+        }
+
+    plan = Plan(sessions=4, turns=4)
+    summary = edited(synthetic.write(tmp_path, plan), interpreted)
+    values = {value.name: value for value in summary.interpreting}
+    text = remarks.interpreting(summary)[0].replace("\u00a0", " ")
+
+    assert {name: value.n for name, value in values.items()} == {
+        "segments": 16,
+        "segments_early": 4,
+        "segments_without_offset": 2,
+        "segments_without_lag": 8,
+        "transcript_lag_growth": 8,
+    }
+    assert text.startswith("16 segments: 4 heard before their end, so without voice_to_voice, 2 wi")
+    assert f"8 of 20 s or more): {verdict}" in text

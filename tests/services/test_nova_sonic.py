@@ -15,6 +15,7 @@ import pytest
 from bench.base.errors import ScriptError, UsageError
 from bench.doctor.service_checks import examine_sign_in
 from bench.files.values import MAX_TEXT_CHARACTERS
+from bench.plan.steps import PauseStep
 from bench.services.nova_sonic.dialect import EVENT_STREAM, NOVA_SONIC
 from bench.services.nova_sonic.replies import NovaReader
 from bench.services.registry import service_at
@@ -209,7 +210,10 @@ def test_a_reply_has_several_blocks_of_audio_its_planned_text_and_its_tokens() -
     (done,) = of(events, EventKind.RESPONSE_DONE)
 
     assert (done.status, done.text) == ("completed", "It is")
-    assert done.usage == TokenUsage(text_in=2, audio_in=5, text_out=2, audio_out=9)
+    used_tokens = [event.usage for event in events if event.usage is not None]
+    assert sum(used_tokens[1:], used_tokens[0]) == TokenUsage(
+        text_in=2, audio_in=5, text_out=2, audio_out=9
+    )
     assert {delta.response_id for delta in of(events, EventKind.AUDIO_DELTA)} == {"reply-1"}
     (heard,) = of(events, EventKind.INPUT_TRANSCRIBED)
     assert (heard.text, heard.name) == ("hello", "")
@@ -238,10 +242,9 @@ def test_a_tool_ends_its_reply_and_the_answer_is_another() -> None:
 
 def test_unreadable_tokens_are_unknown_and_not_zero() -> None:
     events = decoded(used(9), event("usageEvent", details={"delta": {"input": []}}), *REPLY)
-    (done,) = of(events, EventKind.RESPONSE_DONE)
+    known, unread, *_ = [event.usage for event in events if event.usage is not None]
 
-    assert done.usage is not None
-    assert done.usage.unread == 1
+    assert (known.unread, unread.unread) == (0, 1)
 
 
 def test_a_log_keeps_no_audio() -> None:
@@ -267,6 +270,17 @@ def test_typed_and_spoken_turns_and_a_tool_are_answered(tmp_path: Path) -> None:
     assert ended.turns[2].function_calls == 1
     last = msgspec.json.decode(ended.transport.sent[-1][1])
     assert next(iter(last[-1]["event"])) == "sessionEnd"
+
+
+def test_tokens_belong_to_the_turn_in_which_they_are_reported_else_to_the_session(
+    tmp_path: Path,
+) -> None:
+    late = used(speech_in=3)
+    ended = talk(tmp_path, compiled(say(), PauseStep(pause=1), **VAD), service((*REPLY, late)))
+
+    assert ended.turns[0].usage == TokenUsage(text_in=1, text_out=1, audio_out=9)
+    assert ended.session.stray_usage == TokenUsage(text_in=1, audio_in=3, text_out=1)
+    assert ended.turns[0].context_tokens is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import statistics
+import wave
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +15,17 @@ import pytest
 
 from bench.observe.observation import TurnObservation
 from bench.plan.compiled_script import CompiledScript
+from bench.plan.recordings import load_pcm
 from bench.plan.script import load_script
 from bench.services.translation.dialect import TRANSLATION
-from bench.simulator.profile import quiet_profile
+from bench.simulator.profile import LatencyGrowth, quiet_profile
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.translation.behaviour import (
     AUDIO_DELTA,
     SEGMENT_MS,
     TranslationBehaviour,
 )
+from bench.wire.audio import PCM16
 from tests.helpers import seated
 from tests.memory_transport import LiveTransport, PeerAnswer
 from tests.simulator.builders import AT_NS, MS, constant, session_parts, sound
@@ -30,9 +34,10 @@ AUDIO = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
 DELAY_MS = 300
 
 
-def behaviour() -> TranslationBehaviour:
+def behaviour(growth: LatencyGrowth | None = None) -> TranslationBehaviour:
     delays = replace(quiet_profile().delays, first_audio=constant(DELAY_MS))
-    return TranslationBehaviour("m", session_parts(replace(quiet_profile(), delays=delays)))
+    profile = replace(quiet_profile(), delays=delays, growth=growth)
+    return TranslationBehaviour("m", session_parts(profile))
 
 
 def heard(*parts_ms: int, frame_ms: int = 200) -> list[OutgoingEvent]:
@@ -107,10 +112,15 @@ def test_an_event_of_another_service_is_refused(event: dict[str, Any], param: st
 
 
 class Interpreter:
-    """A `tests.memory_transport.LivePeer` that sends no silence."""
+    """A `tests.memory_transport.LivePeer` that sends no silence. `begun` has the instant of each
+    translation's first delta, and the byte at which its segment ended; `heard_ns` the instants of
+    audible samples.
+    """
 
-    def __init__(self) -> None:
-        self.behaviour = behaviour()
+    def __init__(self, growth: LatencyGrowth | None = None) -> None:
+        self.behaviour = behaviour(growth)
+        self.begun: list[tuple[int, int]] = []
+        self.heard_ns: list[int] = []
         self.behaviour.open(AT_NS)
 
     def hear(self, message: bytes, at_ns: int) -> None:
@@ -123,6 +133,10 @@ class Interpreter:
         for sent in self.behaviour.due(now_ns):
             if sent.type != AUDIO_DELTA or sent.utterance:
                 yield sent.due_ns, sent.body
+            if sent.facts and (byte := sent.facts.get("speech_at_byte")):
+                self.begun.append((sent.due_ns, byte))
+            if sent.audible_byte is not None:
+                self.heard_ns.append(sent.due_ns + PCM16.duration_ns(sent.audible_byte))
 
 
 def test_an_interpreter_may_stop_sending_while_it_is_silent(tmp_path: Path) -> None:
@@ -137,3 +151,50 @@ def test_an_interpreter_may_stop_sending_while_it_is_silent(tmp_path: Path) -> N
     assert [turn.outcome for turn in turns] == ["ok", "ok"]
     assert all(turn.metrics_ns()["voice_to_voice"] > DELAY_MS * MS for turn in turns)
     assert timeline.session().outcome == "ok"
+
+
+def talk(tmp_path: Path, parts: int, growth: LatencyGrowth | None = None) -> Any:
+    """Translate one segment of the script that repeats a recording; return (the turn, the peer)."""
+    wav = tmp_path / "talk.wav"
+    with wave.open(str(wav), "wb") as file:
+        file.setparams((1, 2, 24_000, 0, "NONE", ""))
+        file.writeframes((load_pcm(AUDIO).data + bytes(9_600)) * parts)
+    path = tmp_path / "talk.yaml"
+    path.write_text(f"session: {{turn_detection: full_duplex}}\nsteps: [audio: {wav}]\n")
+    script = CompiledScript(load_script(path), TRANSLATION).prepare_session(0, 0)
+    peer = Interpreter(growth)
+    session, _, listening = seated(script, LiveTransport(peer))
+    session.run()
+    (turn,) = listening.turns
+    assert turn.outcome == "ok", turn.detail
+    return turn, peer
+
+
+def test_a_translation_that_begins_before_the_end_of_its_segment_has_a_start_offset(
+    tmp_path: Path,
+) -> None:
+    turn, peer = talk(tmp_path, 4)
+    begun_ns = turn.instants["speech_start"] + turn.start_offset_ns
+
+    assert begun_ns == peer.heard_ns[0] + 50 * MS  # the jitter buffer
+    assert begun_ns < turn.instants["speech_end"]
+    assert "voice_to_voice" not in turn.metrics_ns()
+    assert turn.cut_off
+    assert turn.metrics_ns()["start_offset"] == turn.start_offset_ns
+
+
+@pytest.mark.parametrize("per_min", [0, 20])
+def test_the_lag_of_a_long_talk_grows_as_the_delay_of_the_interpreter(
+    tmp_path: Path, per_min: int
+) -> None:
+    growth = LatencyGrowth(per_min, 100) if per_min else None
+    turn, peer = talk(tmp_path, 20, growth)
+    start_ns = turn.instants["speech_start"]
+    lags = [at_ns - start_ns - PCM16.duration_ns(byte) for at_ns, byte in peer.begun]
+    ends_ns = [PCM16.duration_ns(byte) for _, byte in peer.begun]
+    slope = statistics.linear_regression(ends_ns, lags).slope
+    talk_ns = turn.instants["speech_end"] - start_ns
+    grown_ns, error_ns = turn.transcript_lag_growth_ns, turn.transcript_lag_growth_error_ns
+
+    assert abs(grown_ns - slope * talk_ns) <= error_ns
+    assert (grown_ns > error_ns) is (per_min > 0)

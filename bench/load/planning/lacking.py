@@ -177,8 +177,13 @@ MISSING_FEATURES = (
     ),
     MissingFeature(
         ("first_input_transcript", "transcript_lag_ns", "transcript_lag_max_ns"),
-        lambda script, turn: not (turn.plan.transcription_due or script.dialect.always_transcribes),
+        lambda _, turn: not (turn.plan.transcription_due or turn.plan.interpreted),
         NOT_TRANSCRIBED,
+    ),
+    MissingFeature(
+        ("start_offset_ns",),
+        lambda _, turn: not turn.plan.interpreted,
+        "the service is no interpreter",
     ),
     MissingFeature(
         ("input_word_errors", "input_words", "input_characters"),

@@ -11,8 +11,7 @@ whose `stopReason` is END_TURN or INTERRUPTED, or with the use of a tool. The te
 Observed by others (Pipecat's and LiveKit's clients): after a caller's interruption the audio ends
 with END_TURN, and only a text `{ "interrupted" : true }` in a block that ends with INTERRUPTED
 states the interruption. The caller's transcript arrives in parts, and no event ends it. Tokens
-(`usageEvent`) have no reply, either: those since the end of the reply before are counted for a
-reply.
+(`usageEvent`) have no reply, either: they belong to the open turn, else to the session.
 """
 
 from __future__ import annotations
@@ -138,7 +137,6 @@ class NovaReader:
         "_replies",
         "_room",
         "_said",
-        "_usage",
     )
 
     def __init__(self) -> None:
@@ -152,7 +150,6 @@ class NovaReader:
         self._said: list[str] = []
         self._heard: list[str] = []
         self._room = MAX_TEXT_CHARACTERS
-        self._usage: TokenUsage | None = None
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
@@ -200,11 +197,9 @@ class NovaReader:
     def _end(self, name: str, status: str, reason: str = "") -> Iterator[ServerEvent]:
         reply_id = self._reply_id
         self._is_replying = False
-        usage = self._usage
         text = " ".join(self._said)
         self._said = []
         self._room = MAX_TEXT_CHARACTERS
-        self._usage = None
         yield ServerEvent(
             EventKind.RESPONSE_DONE,
             name,
@@ -213,7 +208,6 @@ class NovaReader:
             text=text,
             status=status,
             reason=reason,
-            usage=usage,
         )
 
     def _interrupted(self, name: str) -> Iterator[ServerEvent]:
@@ -331,8 +325,7 @@ class NovaReader:
 
     def _used(self, fields: Mapping[str, Any]) -> Iterator[ServerEvent]:
         usage = usage_of(get_object(get_object(fields, "details"), "delta"))
-        self._usage = usage if self._usage is None else self._usage + usage
-        yield ServerEvent(EventKind.NOTED, USAGE)
+        yield ServerEvent(EventKind.NOTED, USAGE, usage=usage)
 
 
 def usage_of(delta: Mapping[str, Any]) -> TokenUsage:

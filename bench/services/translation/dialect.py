@@ -109,7 +109,7 @@ class Translation(FullDuplexDialect):
     )
     only_duplex = "the service translates the whole stream, and has no turns"
     also_missing = (Feature.INTERRUPTION, Feature.SOUND, Feature.HISTORY)
-    pauses = always_transcribes = True
+    pauses = interprets = True
     expiry = MAX_DURATION_CLOSE
     message_kinds = MappingProxyType(
         {

@@ -53,7 +53,11 @@ from reports.analysis.summary.targets import (
     quantiles_of_targets,
 )
 from reports.analysis.summary.tools import deadline_shares, tool_turns
-from reports.analysis.summary.transcription import are_answered, transcription_of
+from reports.analysis.summary.transcription import (
+    are_answered,
+    interpreting_of,
+    transcription_of,
+)
 from reports.analysis.summary.turn_taking import turn_taking
 from reports.data.planned_turns import expected_greetings
 from reports.data.runs import SESSION_METRICS, TURN_METRICS, RunFrames, labels_of, title_of
@@ -182,6 +186,10 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
     recorded: Annotated[bool, described("whether the run consists of imported recordings of calls")]
     transcription: Annotated[
         tuple[Value, ...], described("of each target, if sessions only transcribe; otherwise empty")
+    ]
+    interpreting: Annotated[
+        tuple[Value, ...],
+        described("segments and growth of the lag of each target that interprets"),
     ]
     differences: tuple[TargetsQuantile, ...]
     drift: Annotated[
@@ -415,6 +423,7 @@ def summarise(run: RunFrames) -> Summary:
             row for name in TRANSCRIPT_RESULTS if transcribing for row in of_metrics.of_others(name)
         ),
         transcription=tuple(transcription_of(turns, period.measured_s) if transcribing else ()),
+        interpreting=tuple(interpreting_of(turns)),
         greeting=tuple(
             _main_result(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
             for calls in connecting

@@ -1,5 +1,5 @@
-"""The amount of speech that was transcribed in sessions that only transcribe, and what is
-missing of it. Pure.
+"""What was transcribed in sessions that only transcribe, and translated by interpreters, and
+what is missing of it. Pure.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from msgspec.structs import replace
 
-from bench.base.units import NS_PER_S
+from bench.base.units import NS_PER_MS, NS_PER_S
 from reports.data.turns import TurnArrays
-from reports.engine.evaluate import by_target, counted
-from reports.results.value import Value
+from reports.engine.evaluate import ChosenTurns, average, by_target, counted
+from reports.results.value import MEAN, Value
+
+LAG_GROWTH = "transcript_lag_growth"
 
 
 def are_answered(scripts: Sequence[dict[str, object]]) -> bool:
@@ -52,3 +54,35 @@ def transcription_of(turns: TurnArrays, measured_s: float) -> Iterator[Value]:
         per_s = audio_s / measured_s if measured_s else math.nan
         for name, value in (("audio_s", audio_s), ("audio_s_per_s", per_s)):
             yield replace(counted(subject, name, transcribed), value=value)
+
+
+def interpreting_of(turns: TurnArrays) -> Iterator[Value]:
+    """Yield the segments that each interpreter translated, by what is known of their lag.
+
+    - `segments_early` were heard before they ended, so they have no `voice_to_voice`
+    - `segments_without_offset` have no `start_offset`, and `segments_without_lag` no
+      `transcript_lag`
+    - the growth of `transcript_lag` during a segment, in ms, is a mean. Its interval is the mean of
+      those of the segments, whose errors may be the same, because the words are
+    """
+    offset_ns, lag_ns, growth_ns, error_ns = (
+        turns.column(f"{name}_ns")
+        for name in ("start_offset", "transcript_lag", LAG_GROWTH, f"{LAG_GROWTH}_error")
+    )
+    good = turns.succeeded
+    counts = {
+        "segments": good,
+        "segments_early": good & (turns.column("cut_off") == 1),
+        "segments_without_offset": good & np.isnan(offset_ns),
+        "segments_without_lag": good & np.isnan(lag_ns),
+    }
+    for subject, mine in by_target(turns):
+        if np.isnan(offset_ns[mine]).all():  # no interpreter
+            continue
+        yield from (counted(subject, name, int((mine & of).sum())) for name, of in counts.items())
+        of = ChosenTurns(subject, mine & good)
+        low, value, high = (
+            average(turns, of, LAG_GROWTH, ns / NS_PER_MS, MEAN)
+            for ns in (growth_ns - error_ns, growth_ns, growth_ns + error_ns)
+        )
+        yield replace(value, low=low.value, high=high.value)

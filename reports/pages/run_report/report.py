@@ -310,6 +310,7 @@ def _facts(summary: Summary, of_check: Sequence[str]) -> list[b.Block]:
         *b.fact("differences", remarks.baseline_text(summary)),
         *b.fact("machine", [remarks.machine(summary)]),
         *b.fact("transcribed", remarks.transcription(summary)),
+        *b.fact("interpreted", remarks.interpreting(summary)),
         *b.fact("cost", cost.cost(summary.cost, simulated=summary.simulated)),
         *(health.uncertain_metrics(summary) if health.affects_results(summary) else []),
         *(

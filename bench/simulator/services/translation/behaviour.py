@@ -61,6 +61,7 @@ APPEND = "session.input_audio_buffer.append"
 AUDIO_DELTA = "session.output_audio.delta"
 CLOSED = "session.closed"
 NORMAL_CLOSURE = 1000
+MS_PER_MIN = 60_000
 FRAME_MS = 200
 """The audio that the engine reads at once (the SDK's text on appends)."""
 SILENCE_MS = 500
@@ -189,8 +190,10 @@ class TranslationBehaviour(EndingSession):
 
     def _translate(self, segment: SpeechEdge, at_ns: int) -> None:
         """Plan the translation of a segment, which has ended."""
-        delay_ms = self._outbox.after(0, self._profile.delays.first_audio) // NS_PER_MS
-        begin = max(self._free, self._count, slice_number(segment.end_ms + delay_ms))
+        delay_ms = self._outbox.after(0, self._profile.delays.first_audio) / NS_PER_MS
+        if self._profile.growth is not None:
+            delay_ms *= self._profile.growth.factor(segment.end_ms / MS_PER_MIN)
+        begin = max(self._free, self._count, slice_number(segment.end_ms + round(delay_ms)))
         longest = max(1, (segment.end_ms - segment.begin_ms) // SLICE_MS)
         pieces = slices(self._next_reply(), PCM16)[:longest]
         self._utterances += 1
