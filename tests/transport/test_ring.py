@@ -352,26 +352,25 @@ def test_the_loop_sleeps_until_a_pass_if_arrivals_are_frequent_and_else_until_th
 ) -> None:
     passes: list[int] = []
     hub_ring = HubRing.of_hub()
-    looked = SimpleNamespace(pieces=0, synced_ns=0, rest=lambda: True)
+    looked = SimpleNamespace(synced_ns=0, rest=lambda: True)
     monkeypatch.setattr(hub_ring, "ring", looked)
     monkeypatch.setattr(hub_ring._scheduler, "pass_by", passes.append)
-    monkeypatch.setattr(hub_ring, "_pieces", 0)
     monkeypatch.setattr(hub_ring, "_found_ns", 0)
 
-    def rests(found: int, at_ns: int) -> bool:
-        looked.pieces += found
+    def rests(found: bool, at_ns: int) -> bool:
+        looked.took = lambda: found
         looked.synced_ns = at_ns
         return hub_ring._before_poll()
 
     far_ns = 100 * LOOK_NS
-    assert rests(0, far_ns)
-    assert rests(1, 2 * far_ns)
-    assert not rests(3, 2 * far_ns + LOOK_NS)
+    assert rests(False, far_ns)
+    assert rests(True, 2 * far_ns)
+    assert not rests(True, 2 * far_ns + LOOK_NS)
     assert passes == [2 * far_ns + 2 * LOOK_NS]
-    assert rests(0, 2 * far_ns + 2 * LOOK_NS)
-    assert rests(1, 3 * far_ns)
+    assert rests(False, 2 * far_ns + 2 * LOOK_NS)
+    assert rests(True, 3 * far_ns)
     looked.rest = lambda: False  # something has arrived since the look
-    assert not rests(0, 3 * far_ns + 1)
+    assert not rests(False, 3 * far_ns + 1)
     assert passes[1:] == [0]
 
 

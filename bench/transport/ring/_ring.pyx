@@ -105,8 +105,8 @@ cdef long long stamp_in(uring_message *message, long long gap_ns) noexcept nogil
 cdef class Ring:
     """A ring of one thread. `wake` is called when a socket is readable whose listener waits.
 
-    `pieces` counts the completions with data. `dry` counts the completions without a free buffer,
-    and `overflowed` the times at which the queue of completions was full.
+    `dry` counts the completions without a free buffer, and `overflowed` the times at which the
+    queue of completions was full.
     """
 
     cdef uring ring
@@ -114,7 +114,9 @@ cdef class Ring:
     cdef object wake, tick
     cdef readonly long long synced_ns
     """The clock before the last `sync`. All bytes that had arrived by then are in the queues."""
-    cdef readonly long long pieces, dry, overflowed
+    cdef readonly long long dry, overflowed
+    cdef bint has_taken
+    """True if data was received since the last `took`."""
     cdef long long number
     """The number of this `sync`."""
     cdef Py_ssize_t room
@@ -203,6 +205,12 @@ cdef class Ring:
         self.synced_ns = before_ns
         return True
 
+    def took(self):
+        """Return whether data was received since the last call."""
+        cdef bint has_taken = self.has_taken
+        self.has_taken = False
+        return has_taken
+
     def wake_up(self):
         """Make `fileno` not readable."""
         uring_notified(&self.ring)
@@ -257,7 +265,7 @@ cdef class Ring:
             reader = <RingReader>self.readers[<Py_ssize_t>cqe.user_data]
             message = uring_message_of(&self.ring, cqe) if flags & URING_CQE_BUFFER else NULL
             if message != NULL:
-                self.pieces += 1
+                self.has_taken = True
                 size = uring_payload(message, cqe)
                 reader.take(
                     <Text>(message + 1), size, flags & URING_CQE_NONEMPTY and size >= self.room,

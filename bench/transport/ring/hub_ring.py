@@ -58,10 +58,8 @@ class HubRing(HubLocal):
         monitor.ring = self.ring
         monitor.before_poll = self._before_poll
         monitor.on_polled = self._on_polled
-        self._pieces = 0
         self._found_ns = 0
-        """The number of received pieces before the last poll, and the last look at the ring before
-        a poll by which there were more."""
+        """The last look at the ring before a poll by which something had been received."""
         self._watcher: Any = self._loop.io(self.ring.fileno(), READABLE, ref=False)
         self._watcher.priority = self._loop.MAXPRI
         self._watcher.start(self.ring.wake_up)  # `_on_polled` follows each poll
@@ -77,8 +75,7 @@ class HubRing(HubLocal):
     def _before_poll(self) -> bool:
         """Let the next arrival end the poll. If arrivals are frequent, let the next pass end it."""
         look_ns = 0  # at once
-        if self.ring.pieces != self._pieces:
-            self._pieces = self.ring.pieces
+        if self.ring.took():
             before_ns = self._found_ns
             self._found_ns = self.ring.synced_ns
             if self._found_ns - before_ns < 2 * LOOK_NS:
