@@ -87,6 +87,7 @@ REPORTED = (
     "input_transcript_deltas",
     "transcript_lag_growth_ns",
     "transcript_lag_growth_error_ns",
+    "late_chunks",
     "mcp_error",
     "speech_pause_ns",
     *(

@@ -85,6 +85,7 @@ def interpreting(summary: Summary) -> list[str]:
             (row["segments_early"].n, "heard before their end, so without voice_to_voice"),
             (row["segments_without_offset"].n, "without a known start_offset"),
             (row["segments_without_lag"].n, "without a known transcript_lag"),
+            (row["segments_sent_late"].n, "with audio that left late, so their lags may be wrong"),
         ]
         named = [f"{count(number)} {what}" for number, what in counts if number]
         segments = plural(row["segments"].n, "segment")

@@ -102,6 +102,7 @@ def test_the_lag_of_an_interpreter_drifts_if_its_growth_exceeds_its_error(
         return row | {
             "start_offset_ns": None if index % 8 == 1 else 3 * S,
             "cut_off": is_early,
+            "late_chunks": 1,
             "transcript_lag_ns": None if index % 2 else 2 * S,
             "transcript_lag_growth_ns": None if index % 2 else 2 * S,
             "transcript_lag_growth_error_ns": None if index % 2 else error_s * S,
@@ -117,6 +118,7 @@ def test_the_lag_of_an_interpreter_drifts_if_its_growth_exceeds_its_error(
         "segments_early": 4,
         "segments_without_offset": 2,
         "segments_without_lag": 8,
+        "segments_sent_late": 16,
         "transcript_lag_growth": 8,
     }
     assert text.startswith("16 segments: 4 heard before their end, so without voice_to_voice, 2 wi")

@@ -32,6 +32,7 @@ from tests.simulator.builders import AT_NS, MS, constant, session_parts, sound
 
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
 DELAY_MS = 300
+STALL_MS = 433
 
 
 def behaviour(growth: LatencyGrowth | None = None) -> TranslationBehaviour:
@@ -153,8 +154,23 @@ def test_an_interpreter_may_stop_sending_while_it_is_silent(tmp_path: Path) -> N
     assert timeline.session().outcome == "ok"
 
 
-def talk(tmp_path: Path, parts: int, growth: LatencyGrowth | None = None) -> Any:
-    """Translate one segment of the script that repeats a recording; return (the turn, the peer)."""
+class StalledTransport(LiveTransport):
+    """A transport that this machine does not serve for a while, at its chunk number `stalled`."""
+
+    def __init__(self, peer: Interpreter, stalled: int) -> None:
+        super().__init__(peer)
+        self.left = stalled
+
+    def _tell(self, message: bytes) -> Iterable[PeerAnswer]:
+        self.left -= b"append" in message
+        if self.left == 0:
+            self.left = -1
+            self.clock.now_ns += STALL_MS * MS
+        return super()._tell(message)
+
+
+def talk(tmp_path: Path, parts: int, growth: LatencyGrowth | None = None, stalled: int = 0) -> Any:
+    """Translate one segment that repeats a recording; return (the turn, the peer)."""
     wav = tmp_path / "talk.wav"
     with wave.open(str(wav), "wb") as file:
         file.setparams((1, 2, 24_000, 0, "NONE", ""))
@@ -163,7 +179,7 @@ def talk(tmp_path: Path, parts: int, growth: LatencyGrowth | None = None) -> Any
     path.write_text(f"session: {{turn_detection: full_duplex}}\nsteps: [audio: {wav}]\n")
     script = CompiledScript(load_script(path), TRANSLATION).prepare_session(0, 0)
     peer = Interpreter(growth)
-    session, _, listening = seated(script, LiveTransport(peer))
+    session, _, listening = seated(script, StalledTransport(peer, stalled or -1))
     session.run()
     (turn,) = listening.turns
     assert turn.outcome == "ok", turn.detail
@@ -198,3 +214,18 @@ def test_the_lag_of_a_long_talk_grows_as_the_delay_of_the_interpreter(
 
     assert abs(grown_ns - slope * talk_ns) <= error_ns
     assert (grown_ns > error_ns) is (per_min > 0)
+
+
+@pytest.mark.parametrize(("stalled", "error_ms"), [(17, -STALL_MS), (22, STALL_MS), (30, 0)])
+def test_a_late_chunk_changes_the_lag_by_at_most_its_delay_and_marks_the_turn(
+    tmp_path: Path, stalled: int, error_ms: int
+) -> None:
+    """The service reads the stream at the pace of its arrival. So the chunk in which speech ends,
+    and the one before the translation, count.
+    """
+    usual, _ = talk(tmp_path, 1)
+    turn, _ = talk(tmp_path, 1, stalled=stalled)
+    error_ns = turn.metrics_ns()["voice_to_voice"] - usual.metrics_ns()["voice_to_voice"]
+
+    assert error_ns == error_ms * MS
+    assert (usual.late_chunks, turn.late_chunks > 0) == (0, True)

@@ -62,6 +62,8 @@ def interpreting_of(turns: TurnArrays) -> Iterator[Value]:
     - `segments_early` were heard before they ended, so they have no `voice_to_voice`
     - `segments_without_offset` have no `start_offset`, and `segments_without_lag` no
       `transcript_lag`
+    - `segments_sent_late` had chunks that this machine sent late: the service reads the stream at
+      the pace of its arrival, so their lags may be wrong by as much
     - the growth of `transcript_lag` during a segment, in ms, is a mean. Its interval is the mean of
       those of the segments, whose errors may be the same, because the words are
     """
@@ -75,6 +77,7 @@ def interpreting_of(turns: TurnArrays) -> Iterator[Value]:
         "segments_early": good & (turns.column("cut_off") == 1),
         "segments_without_offset": good & np.isnan(offset_ns),
         "segments_without_lag": good & np.isnan(lag_ns),
+        "segments_sent_late": good & (turns.column("late_chunks") > 0),
     }
     for subject, mine in by_target(turns):
         if np.isnan(offset_ns[mine]).all():  # no interpreter
