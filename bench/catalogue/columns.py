@@ -6,6 +6,13 @@ and the tables of docs/run-folder.md and docs/metrics.md. The end of a column's 
 `_ns`, `_bytes_…`, `_words`. Others are counts, shares or texts.
 """
 
+# The tables have the columns in the order of the groups below. A reader names the columns that it
+# needs, so new ones cost nothing to readers of others. Columns of uncertainties (`audit`) are in a
+# file of their own: checks of validity read them, and most reports do not.
+#
+# An observation has absolute instants. A row has them relative to its `start_ns`, so that they are
+# small, and that rows of several machines can be read together.
+
 from __future__ import annotations
 
 import re
@@ -238,6 +245,8 @@ IDENTITY = (
 """Columns that turns and sessions share. They contain the identity of a row, how it ended, and
 when it began."""
 
+# Kinds of tokens overlap: cached and written tokens are a part of the input, and kindless ones a
+# part of the text. So the sum of these columns is no number of tokens.
 TOKENS = (
     "text_in",
     "audio_in",
@@ -273,6 +282,10 @@ _RETRY = (
     " throttled the "
 )
 
+# Instants have one name for all services. The sentences quote the events of OpenAI's GA; each
+# dialect maps its own events to the same `EventKind`, and the source of an instant determines its
+# column of uncertainty. An instant that is a copy of another one, such as that of a cancelled
+# response, has a name of its own, so that a metric never has to ask which of the two it ends at.
 TURN_INSTANT_GROUPS = (
     _send(
         "speech_start speech_end",
@@ -701,6 +714,9 @@ SESSIONS = (
     _text("response_headers", "JSON: the response headers of the upgrade", filled="own"),
 )
 
+# Rows of seconds are no observations: the recorder of each process writes one for each second and
+# target (`bench.record.recorder`), with these names. The source of a column (`FilledBy`) has no
+# meaning for them.
 SECONDS = (
     _RUN,
     _whole("second", "UTC, seconds since 1970"),

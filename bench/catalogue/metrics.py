@@ -6,6 +6,17 @@ stored: they are computed when a run is read. Reports use the names, units and s
 module. Live views publish quantiles by the same rule.
 """
 
+# A definition is data: the two instants of a difference, or a column. One row of the catalogue
+# therefore determines how the value is computed (`values`), how large its uncertainty is
+# (`bench.catalogue.uncertainty`), which columns a reader needs (`columns`), and why a turn cannot
+# have the metric (`lack_reason`).
+#
+# Some metrics are no property of one row: gaps between deltas, slopes over a session, rates of
+# bytes, and most delays of the load generator. They have neither instants nor a column. Only their
+# name, unit and sentence are defined here, for the modules that collect their values.
+#
+# Names are public: thresholds, reports and exported data contain them.
+
 from __future__ import annotations
 
 import math
@@ -192,6 +203,7 @@ class Metric:
             values = rows.number(self.column)
             if self.of:
                 whole: Any = rows.number(self.of)
+                # a share of nothing is unknown, and not 0 %
                 values = 100 * values / rows.where(whole == 0, math.nan, whole)
         else:
             first, others = self._starts
@@ -284,6 +296,8 @@ CATALOGUE: dict[str, Metric] = {
             "speech_end",
             "first_audible",
         ),
+        # A reply may begin with a preamble, a filler, or words before a function call. So each wait
+        # exists twice: until the first sound of the turn, and until the first sound of the answer.
         Metric(
             "answer_ttfa",
             "ms",
@@ -326,6 +340,9 @@ CATALOGUE: dict[str, Metric] = {
             "measured_from",
             "function_call_done",
         ),
+        # Our own functions run on the client, so their time is no latency of the service. Metrics
+        # of what the caller waits for include it, and `function_voice_to_voice_minus_execution`
+        # does not.
         Metric(
             "function_execution",
             "ms",
@@ -393,6 +410,9 @@ CATALOGUE: dict[str, Metric] = {
             " or between two.",
             column="dead_air_ns",
         ),
+        # An interruption begins in microphone time, because a caller knows no other. The simulated
+        # player stops at `speech_started`, as a client of the service does. Audio that arrives
+        # after it is not played, and is a metric of its own.
         Metric(
             "barge_in_detection",
             "ms",
@@ -600,6 +620,8 @@ CATALOGUE: dict[str, Metric] = {
             of="context_tokens",
             unless=("turn", 1),
         ),
+        # The path to the service. A turn that failed is no endless round trip, so the differences
+        # of these instants are no latencies (`is_latency`).
         Metric(
             "network_rtt",
             "ms",
@@ -705,6 +727,9 @@ CATALOGUE: dict[str, Metric] = {
             "connect_start",
             "opened",
         ),
+        # The phases before add up to `connect_total`: each begins where the last phase that
+        # happened has ended. Those of a call over WebRTC, which follow, are parts of
+        # `connect_upgrade`.
         Metric(
             "connect_offer",
             "ms",
@@ -779,6 +804,8 @@ CATALOGUE: dict[str, Metric] = {
             "update_sent",
             "mcp_listed",
         ),
+        # From the start of a session to its first reply, less the time that the caller takes
+        # (`caller_time_ns`): a long first question is no delay of the service.
         Metric(
             "service_time",
             "ms",
@@ -1087,6 +1114,7 @@ def awaited(instants: Mapping[str, int]) -> tuple[str, str] | None:
     for instant, metric in FIRST_DELTAS.items():
         if instant in instants:
             return instant, metric
+    # if a response began, the caller waits for its first delta, even if none came
     if TRANSCRIPT not in instants or "response_created" in instants or "response_done" in instants:
         return None
     return TRANSCRIPT, TRANSCRIPT_METRICS["speech_end" not in instants]
@@ -1155,6 +1183,7 @@ def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessi
     """
     times = MIN_EFFECTIVE_SESSIONS / effective_sessions
     if p == 0.5:
+        # the entries are ordered: the fewer turns sessions have, the more sessions are needed
         minimum = next(
             (least for few, least in SESSIONS_OF_FEW_TURNS if turns / effective_sessions < few), 0
         )
@@ -1163,6 +1192,8 @@ def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessi
         tail = min(p, 1 - p)
         independent = turns / (1 + ALIKE * (turns / effective_sessions - 1))
         times = max(times, INDEPENDENT / tail / independent, MIN_TURNS_BEYOND / tail / turns)
+    # a product that is a whole number may be slightly more in floats, and would need one session
+    # more
     return math.ceil(sessions * times - 1e-9)
 
 

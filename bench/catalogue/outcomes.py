@@ -62,6 +62,7 @@ IDLE_REMEDY = (
     " shorten the pause (this tool sends a ping after 20 s without a byte)"
 )
 
+# Remedies recommend the first one or two, so the list begins with the models that are available.
 REALTIME_MODELS = (
     "gpt-realtime-2.1",
     "gpt-realtime-2.1-mini",
@@ -199,6 +200,7 @@ def parsed(outcome: str) -> OutcomeParts:
     """Return the parts of an outcome."""
     word, _, code = outcome.partition(":")
     family = Family(word) if word in _FAMILIES else Family.UNKNOWN
+    # the prefix alone is the key of a row, and no outcome
     is_expected = len(outcome) > len(EXPECTED) and outcome.startswith(EXPECTED)
     return OutcomeParts(family, code, outcome.removeprefix(EXPECTED) if is_expected else "")
 
@@ -223,6 +225,13 @@ class OutcomeRow(NamedTuple):
     of_session: str = ""
 
 
+# Text and remedy of a row are inherited, and its class is not. A row without a text has that of its
+# family, so a specific row states only what differs. The class is always that of the row itself,
+# and an outcome without a row has failed. So each row of an unfinished outcome states its class:
+# without it, a limit of this machine would count as an error of the service.
+#
+# The causes of a row are ordered. If a detail states several of them, the first one of the row
+# determines the remedy. A row with causes replaces the causes of its family.
 OUTCOMES: Mapping[str, OutcomeRow] = {
     "ok": OutcomeRow(
         "completed, with the kind of output that was requested",
@@ -822,9 +831,6 @@ def computed(remedy: Callable[Inputs, str]) -> Callable[Inputs, str]:
     return remedy_or_note
 
 
-# A remedy is looked up from the special to the general: what a cause in the detail says, first by
-# the rows of the dialect, then by those of all services; the refusal of the service; its error
-# code; the family.
 def outcome_class(outcome: str) -> OutcomeClass:
     """Return the class of an outcome. Outcomes are, for example, `ok`, `timeout:first_delta` and
     `unfinished`.
@@ -836,6 +842,8 @@ def refusal_status(outcome: str) -> int | None:
     """Return the HTTP status with which the service refused a session; None for other outcomes."""
     family, status, _ = parsed(outcome)
     if family is Family.THROTTLED and status == "handshake":
+        # the outcome names no status: over SIP it may be 480, 503 or 600, and 429 represents all of
+        # them
         return 429
     is_status = len(status) == 3 and status.isascii() and status.isdecimal()
     return int(status) if family is Family.CONNECT_FAILED and is_status else None
@@ -871,6 +879,11 @@ def service_code(detail: str) -> str:
     return _HTTP_STATUS.sub("", message, 1).partition(":")[0]
 
 
+# A remedy is looked up from the special to the general: what a cause in the detail says, first by
+# the rows of the dialect, then by those of all services; the refusal of the service; its error
+# code; the family. Three rules precede this order. The remedies for a certificate that is not
+# trusted, and for an answer that chose what was not offered, are made from the numbers of their
+# causes. An account without credit is throttled, but no wait helps it.
 @computed
 def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
     """Return what to do about an outcome; "" if the outcome is no failure, or no remedy is known.
@@ -903,9 +916,12 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
     if own.of_refusal is not None and (remedy := own.of_refusal(detail)):
         return remedy
     if split_report(detail)[1] is not None:
+        # the service has explained its error, so the remedies of this tool's own causes do not
+        # apply
         return CODES.get(service_code(detail), OUTCOMES["failed"].remedy)
     if expected_event:
         return OUTCOMES[EXPECTED].remedy
+    # Over SIP, 404 is an unknown number. Azure answers 404 also if only the deployment is missing.
     if (
         outcome == "connect_failed:404"
         and own.of_refusal is None

@@ -4,6 +4,10 @@ turn. Pure.
 An agent sends only audio, so findings about a call with an agent are derived from its audio.
 """
 
+# `bench.doctor.service_checks` makes the calls, and yields these findings in the order of a
+# connection: the upgrade, the greeting, the settings, the turn, and the limits of the service. A
+# finding that lacks its data is `skipped`, and never `pass`.
+
 from __future__ import annotations
 
 from collections import Counter
@@ -38,6 +42,9 @@ from bench.wire.settings import backend_model
 # Each finding quotes what the service sent and what it means for a run: the model, the limits, the
 # cost of a turn. Nothing here fails because of a value that is merely unusual. A failure is what
 # would fail each session of a run. A warning is what would spoil or shorten one.
+#
+# The Date header has whole seconds, and its response travels for a while, so a difference up to
+# CLOSE_S is none. Up to SKEW_S, the difference is stated, and is no warning.
 MINUTE_S = 60
 CLOSE_S = 2.0
 SKEW_S = 60.0
@@ -422,6 +429,7 @@ def billed_tokens(reported: TokenUsage | None, paid: TurnPricing) -> str:
     tokens = f"tokens: {', '.join(parts) or 'none'}"
     if paid.prices is None:
         return f"{tokens}; no price of {paid.model or 'this model'} is known"
+    # tokens without a kind are priced as text here, and may be audio, which costs more
     least = "at least " if reported.as_audio is not reported else ""
     return f"{tokens}; {least}${dollars(cost_usd(paid.prices, usage))}"
 
@@ -443,6 +451,10 @@ MAX_RESPONSE_S = 40
 """Two maximum times, in seconds, for a greeting or an answer of an agent. AUDIBLE_S is the time
 until it is audible. MAX_RESPONSE_S is the time until it ends."""
 LIMITS = {"first_delta": AUDIBLE_S, "response": MAX_RESPONSE_S, "turn": MAX_RESPONSE_S}
+# Raw samples have no header, so a wrong sample rate shows only in their pace: if samples of 24 kHz
+# are taken for 8 kHz, three seconds of audio arrive in each second. This conclusion needs an agent
+# that sends at the speed of playback. One that sends faster has any pace, so only the ratios of
+# common sample rates are a finding. They differ by a third or more, and NEAR is much smaller.
 PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
 """The ratios between the sample rates that are common in telephony and for models."""
 NEAR = 0.04
@@ -485,6 +497,9 @@ UNCOMPRESSED = (
 )
 
 
+# An agent may greet its caller, or wait for the caller's words. The first call waits for a
+# greeting. If none is audible, this is only a warning: a second call then speaks first
+# (`answer_findings`), and decides whether the agent works.
 def check_spoken_greeting(
     turn: TurnObservation | None, session: SessionObservation, dialect: Dialect
 ) -> CheckFinding:
@@ -571,6 +586,8 @@ HEADERS = {b"RIFF": "WAV", b"RF64": "WAV", b"OggS": "Ogg", b"ID3": "MP3", b"fLaC
 """The first bytes of files with audio, and their formats."""
 
 
+# Speech synthesis often returns a file for each sentence. Its header may therefore occur in the
+# middle of a reply, so the start of each message is checked.
 class FileHeaders:
     """The audio messages of a session, and those among them that begin with the header of a
     file, by their format.
@@ -602,6 +619,9 @@ def check_headers(headers: FileHeaders) -> Iterator[CheckFinding]:
     )
 
 
+# A pause between two sentences would lower the pace, so only the longest segment without one
+# counts. In a short segment, messages that arrive together would decide. The bytes of the first
+# message of a segment belong to the time before it, and are not counted.
 class AudioPace:
     """The pace at which audio arrives, measured in the longest segment of audio without a pause.
 

@@ -1,5 +1,15 @@
 """The Python implementation of `_blocks.pyx`. The docstrings of `_blocks.pyx` have the details."""
 
+# `bench.observe.onsets` has the rules, and inherits from `Blocks` what runs for each block. Samples
+# are cut into blocks of `BLOCK_MS`, which `_receive` measures all at once. `_skim` then takes
+# blocks for as long as nothing can begin or end with them. At any other block, the detector decides
+# in Python, and skims again. `GROUP` blocks are a group, whose mean energy is a level of the
+# background.
+#
+# All numbers are integers. Sums of floats depend on their order, so the compiled twin, another CPU,
+# or another division into packets could find other starts. `tests/test_twins.py` compares both
+# twins.
+
 from __future__ import annotations
 
 from collections import deque
@@ -181,6 +191,7 @@ class Blocks:
 
     def _skim(self) -> int:
         continued = 0
+        # the last block of a group is not skimmed: the detector updates the background with it
         while self._measured and (self._number + 1) % GROUP:
             energy, first, last, power = self._measured[0]
             level = self._level_of(energy, power)
@@ -249,6 +260,7 @@ class Blocks:
 
     def _add_group(self, mean: int) -> None:
         if self._sounding and mean > max(self._behind_sound * FALL[0] // FALL[1], FAINT):
+            # a voice is no background: its groups count only after `UNBROKEN` without a quiet one
             self._unbroken += 1
             if self._unbroken <= UNBROKEN:
                 return
@@ -301,6 +313,9 @@ class Blocks:
         """The power of the loudest group; the uncertainty of the sound's start that its own
         loudness causes, and that of its inaudible start."""
 
+    # `_rises` has the blocks that are louder than all before them. A block counts with the power
+    # that `LASTS` of `AMONG` blocks from it have, so that a single click is no attack. The sound
+    # has certainly begun with the first rise within 9 dB of its loudest group (`WITHIN`).
     def _follow_attack(self) -> int:
         powers = self._powers(self._followed, self._number - 1)
         known = max(0, len(powers) - AMONG + 1)
@@ -391,6 +406,7 @@ def measured_blocks(
     blocks = samples[lag:].reshape(-1, size)
     found, direct = offsets_of(blocks, direct)
     offsets = found[:, None]
+    # four times the filtered samples, in integers; of direct current, this is the offset itself
     filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size) - offsets
     energies = (filtered * filtered).sum(axis=1) // (16 * size)
     audible = np.abs(blocks - offsets) >= AUDIBLE

@@ -11,6 +11,18 @@ performs these actions and reports them as inputs. The inputs that a transport r
 `bench.wire.connection`.
 """
 
+# Whatever affects a result is an input, also the expiry of a deadline and the delivery of turns. So
+# the replay of a log gives the same rows as the session did, and a test needs no clock and no
+# socket.
+#
+# The tag of a class is the word in the log, and its fields are the keys there. Both are a format: a
+# class may be renamed, but its tag may not. A new field has a default, with which older logs are
+# read. A new input is a class here, a part of `AnyLogged`, and a handler in `Timeline`.
+#
+# Actions have the opposite direction. An action is a request to the session, without an instant.
+# What was done, and when, returns as inputs (`Sent`, `NetworkMeasured`, `FunctionOutputSent`), so a
+# message that could not be sent has no instant either.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -288,6 +300,7 @@ def split(
         return (), (), ()
     kinds: list[type] = [*map(type, batch)]
     several: Any = batch
+    # most batches have a single kind, and `count` needs no loop in Python
     if kinds.count(kinds[0]) == len(kinds):
         if kinds[0] is MatchedDelta:
             return (), several, ()

@@ -6,6 +6,14 @@ Later audio is not decoded. Each delta that was searched gets the position of th
 log without audio gives the same replies.
 """
 
+# Each audio delta of a searched item is decoded. This is the most expensive work on a delta, so it
+# ends with the start of the sound, which most items have in their first deltas. From then on a
+# delta is only counted, and the transport may match it without reading it (`Timeline.may_match`).
+#
+# The result is written into the event, in place of the audio. The timeline and the simulated player
+# know only positions, so that a live session, and the replay of a log without audio, go the same
+# way.
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,6 +83,7 @@ class ItemSound:
         received = self._received
         self._onsets = OnsetDetector(rate_hz, after_silence=True)
         self._received = 0
+        # the detector decides after at most this audio; silence in place of it decides now
         silence = np.zeros(HELD_NS * rate_hz // NS_PER_S, np.int16)
         end = len(silence)
         if (begins := onsets.start_in(silence)) is not None:
@@ -161,6 +170,7 @@ class ItemSounds:
         if key in self._items:
             return None
         if len(self._items) >= MAX_ITEMS:
+            # a service that never ends its items must not fill the memory: the oldest search ends
             del self._items[next(iter(self._items))]
         item = self._items[key] = ItemSound(audio)
         return item

@@ -10,6 +10,15 @@ alignment with the fewest errors (substitutions, deletions and insertions). The 
 whether the turn has done its task.
 """
 
+# An observation is what is known of a turn or session when it has ended. The timeline makes it
+# (`bench.observe.turn_observation`, `bench.observe.session_facts`), and rows, live views,
+# thresholds and Python programs read it. The names of its fields are those of the columns, so that
+# a row is filled without a list of names (`bench.catalogue.columns.FilledBy`).
+#
+# What a service does not report is None, or not in the mapping of instants, and is never 0: each
+# metric that needs it is then absent. A turn's observation is frozen. That of a session is not,
+# because the growing session (`SessionFacts`) is one.
+
 from __future__ import annotations
 
 import math
@@ -98,6 +107,9 @@ class TurnScore(NamedTuple):
 UNJUDGED = TurnScore()
 
 
+# Words are scored here, and not when a run is read, because a run stores texts only on request. A
+# row has numbers of words and of errors, and no rate: the rate of several turns is made from their
+# sums.
 def score_turn(
     reference: TurnReference, outcome: str, transcript: str | None, reply: str
 ) -> TurnScore:
@@ -169,6 +181,9 @@ NO_TURNS_MISSING = UNFINISHED | {"ok", "renewed"}
 by this side."""
 
 
+# The operations of `MetricRows` on plain numbers. NaN needs no conditions: a difference with it is
+# NaN, and a comparison with it is False. Known instants remain integers. As floats, nanoseconds of
+# CLOCK_MONOTONIC would be rounded from 104 days after the start of the machine on (2^53 ns).
 class OneRow:
     """A turn or session as the one row of `bench.catalogue.metrics.MetricRows`. A missing number
     is NaN.
@@ -210,6 +225,7 @@ class OneRow:
         return then if condition else otherwise
 
     def larger(self, first: Any, second: Any) -> Any:
+        # `max` would return either number if one of them is NaN, by their order
         return first if first >= second or first != first else second
 
 
@@ -469,6 +485,7 @@ class SessionObservation(Instants, OneRow):
         throttled = is_throttled(self.outcome)
         if not throttled and parsed(self.outcome).family is not Family.CONNECT_FAILED:
             return None
+        # an error without a limit may contain any duration in its text, so only its headers count
         wait_ns = wait_of(self.headers)
         return wait_in(self.detail) if wait_ns is None and throttled else wait_ns
 

@@ -4,6 +4,15 @@ At most two turns are open: the current turn, and the turn whose reply the curre
 All other turns have ended and wait for late events.
 """
 
+# A turn is added when it starts, ends by an event or a deadline (`State.OVER`), is delivered when
+# it awaits no late event, and is then removed. The list is in the order of the starts. `last`
+# remains after the delivery: the session waits for the playback of its reply, and an event of the
+# script may still refer to it.
+#
+# A turn that starts while another one is open interrupts its reply. The instants of the
+# interruption belong to the row of the interrupted turn, and are taken from the speech of the new
+# one (`mark_barge_in`).
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -140,6 +149,7 @@ class PendingTurns:
         for turn in self.all:
             if turn.state is not State.OVER:
                 due = deadline(turn, limits)
+                # equal deadlines are ordered by their outcomes, because causes have no order
                 if due is not None and (first is None or due[:2] < first[0][:2]):
                     first = due, turn
         return first
@@ -152,6 +162,9 @@ class PendingTurns:
             if t.state is State.OVER and (session_over or not t.is_incomplete(now_ns))
         ]
 
+    # An id of these messages begins with the prefix of its turn, and ends with a word of `Cut`. An
+    # error that names such an id ends no turn: the reply may have ended by itself before the
+    # service received the message.
     def cuts(self) -> list[inputs.Action]:
         """Return the messages that cancel and truncate a stopped reply, and those that retrieve
         truncated items.
@@ -257,6 +270,10 @@ class PendingTurns:
             if "sound_end" in instants:
                 turn.interruption.spoken_ns, _ = input_speech.clear_instants("sound_end")
 
+    # A service cannot answer what it did not receive. So a turn that then gets no reply has an
+    # outcome of its own (`InputSpeech.unsent_ending`), which blames the hold or this machine.
+    # Without the end of the speech, or a part of an interruption, no value is known, however short
+    # the missing part is.
     def note_unsent(self, turn: PendingTurn, unsent: inputs.NotSent, unsent_ns: int) -> None:
         """Record unsent audio of the caller for the turns whose values depend on it. It lasts
         `unsent_ns`.

@@ -4,6 +4,15 @@ An ending of the session (an error of the service, the close of the connection, 
 its open turns. An error may instead end one turn, or be counted only.
 """
 
+# An error ends as little as possible. It ends the session if its effect is on the session, or if it
+# names a message of the set-up. It ends a turn if it names one of its messages, or if its effect is
+# on the open turn. A message that only stops a reply comes too late as often as in time, so an
+# error about it ends nothing.
+#
+# All other errors are counted, and the last one is remembered until the next turn starts. If a turn
+# then times out, or the connection is closed, this error is probably the cause: it becomes a part
+# of the detail (`explain`), and never the outcome.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -159,11 +168,16 @@ class SessionEndings:
         reason = closed.reason
         facts = self.facts
         cause = in_words(reason)
+        # of frames that cannot be read, this side closes the connection, but the service is the
+        # cause
         is_hang_up = closed.ours and code not in (BAD_FRAME, TOO_LARGE)
         facts.is_closed = True
         if not is_hang_up:  # these columns have the words of a service that closes
             facts.close_code = code
             facts.close_reason = reason
+        # The order is that of the most specific cause. An expired session is closed with a code
+        # that has other meanings, and a refused one with any code, after an error that has the
+        # reason.
         is_expiry = self.expiry and code == self.expiry[0] and self.expiry[1] in reason
         if is_expiry or (facts.is_expiring and not closed.ours):
             self._expire(at_ns, cause)
@@ -231,6 +245,7 @@ class UnansweredAudio:
         """Return why nothing audible was received of a reply that never began. `audio` is the
         format of the reply.
         """
+        # the causes are ordered by how far the audio came, because each step has another remedy
         messages, size, tones = (
             count - earlier for count, earlier in zip(self._received, self._before, strict=True)
         )

@@ -11,6 +11,14 @@ A planned interruption or sound does not take place if its cue never comes: the 
 or has no such words. An expectation takes place if its event arrives in time.
 """
 
+# The timeline has one object for the turns (`pending_turns`), one for the owners of responses
+# (`attribution`), and `SessionFacts` for what belongs to the session. It is an observation that
+# grows. The columns that the owners and the planned events know are added when it is complete
+# (`observation`).
+#
+# `end` decides the outcome once: the first terminal cause wins. Instants of the set-up are set only
+# by their first event (`setdefault`), because a service may describe its session again.
+
 from __future__ import annotations
 
 from collections import Counter
@@ -43,6 +51,11 @@ from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
 
 
+# An event counts as planned when the session comes to it in its script (`reach`), and as occurred
+# when it takes place (`occur`). The difference is missed. What the end of the run prevented is
+# withdrawn, because nobody knows whether it would have taken place. A session that failed also
+# missed what it never came to: otherwise a service that fails early would miss less than one that
+# fails late.
 class PlannedEvents:
     """The planned events of one session. `planned` is the number of each in the script; 0 if it
     is unknown.
@@ -152,6 +165,7 @@ class FalseReplies:
         """
         if event.kind is EventKind.IDLE_TIMEOUT:
             self._prompts += 1
+        # each idle timeout is followed by one response, which is no answer to the sound
         elif is_first and self._prompts:
             self._prompts -= 1
         elif is_first:
@@ -201,6 +215,7 @@ class ConversationLength:
         return previous is not None and not instructed and usage.input < previous
 
 
+# The peer chooses the names of unknown events and the ids of lists, so their numbers are limited.
 UNKNOWN_NAMES = 50
 DESCRIPTIONS: Mapping[EventKind, str] = {
     EventKind.SESSION_CREATED: "session_created",
@@ -289,6 +304,7 @@ class SessionFacts(SessionObservation):
         self.instants["connect_start"] = self.start_ns + connected.auth_wait_ns
         self.instants.update(connected.instants)
         self.uncertainties_ns.update(connected.uncertainties_ns)
+        # an agent confirms no settings: its answer opens the session, and makes it ready
         if not self.announced and (open_ns := connected.instants.get("opened")) is not None:
             error_ns = connected.uncertainties_ns.get("opened", 0)
             for instant in DESCRIPTIONS.values():
@@ -390,6 +406,7 @@ class SessionFacts(SessionObservation):
         if response_id:
             self.billed.add(response_id)
         self.unpaid = usage if self.unpaid is None else self.unpaid + usage
+        # an ended turn does not wait for tokens, unless its service always reports them later
         if turn is None or (turn.state is State.OVER and not turn.plan.usage_follows):
             self.stray_usage = usage if self.stray_usage is None else self.stray_usage + usage
             return
@@ -441,6 +458,10 @@ class SessionFacts(SessionObservation):
             )
             self._bound_greeting()
 
+    # The first packets of a track have an assumed uncertainty, because nothing is known yet about
+    # the delay of its packets. Each measurement of RTP replaces the assumption by what all packets
+    # until then show. So these bounds are computed again with each measurement, and for a turn when
+    # it is delivered.
     def _bound_greeting(self) -> None:
         """Set the uncertainty of the greeting's start."""
         if "greeting_audible" in self.instants:
@@ -495,6 +516,7 @@ class SessionFacts(SessionObservation):
         observed = {name: getattr(self, name) for name in OBSERVED} | events.counts(self.outcome)
         observed |= {name: getattr(owners, name) for name in OF_OWNERS}
         observed["detail"] = text_of(self.causes)
+        # a task in Python may start turns that no plan has
         observed["turns_planned"] = max(self.turns_planned, self.turns_started)
         return SessionObservation(**observed)
 

@@ -2,6 +2,14 @@
 counts. Pure.
 """
 
+# A turn becomes its observation once, when it is delivered: it has ended, and awaits no late event.
+# A Python program that judges the turn gets an observation before that.
+#
+# A value is absent for one of three reasons. The service sends no turn events: then only `RECEIVED`
+# and the columns outside of `UNREPORTED` can be known. The plan does not have what the column
+# describes (no functions, no turn detection, no reference). Or the turn ended before.
+# `bench.load.planning.lacking` predicts the first two reasons before the run, from the same tables.
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -84,6 +92,7 @@ def all_instants(turn: PendingTurn) -> Instants:
     found = Instants()
     interruption = turn.interruption
     found.include(turn, turn.input_speech, turn.calls, turn.reply, turn.calls.mcp)
+    # the speech went on, or another commit followed: only the instant was removed
     for removed in turn.input_speech.uncertainties_ns.keys() - turn.input_speech.instants.keys():
         del found.uncertainties_ns[removed]
     audible = turn.reply.audio_instants()
@@ -156,6 +165,7 @@ def _overlap_ns(turn: PendingTurn) -> int | None:
     interruption = turn.interruption
     if interruption is None or interruption.kind == "client" or not interruption.has_begun:
         return None
+    # both speak until the first of them is silent
     ends_ns = turn.reply.silent_from.at_ns
     if interruption.spoken_ns is not None:
         ends_ns = min(ends_ns, interruption.spoken_ns)
@@ -236,6 +246,7 @@ def _transcription_speed(turn: PendingTurn, audio_ns: int) -> float | None:
         or transcribed_ns is None
     ):
         return None
+    # the quotient is infinite only if both instants are equal, so 1 ns replaces 0
     return audio_ns / max(1, transcribed_ns - turn.start_ns)
 
 

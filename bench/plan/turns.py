@@ -5,6 +5,16 @@ The class of a kind of step has everything about that kind: the keys of a script
 are made; the features that it needs from a service; its rules, its duration and its messages.
 """
 
+# A step exists in two forms. The fields of its class read the YAML file, or the call in Python, and
+# know no target. `prepared` then makes the messages of one session for one dialect. Each subclass
+# extends what its base class returns: `ScriptTurn` makes the plan and the request of the response,
+# `AudioTurnBase` adds the speech, and `TextTurn` the text. So the order of messages is decided once
+# for each kind of input.
+#
+# A plan (`TurnPlan`) is all that the timeline knows of a turn. It is stored in an event log, so
+# that a log can be replayed without its script. What only the session needs to send the turn is in
+# `PreparedTurn`.
+
 from __future__ import annotations
 
 import re
@@ -489,6 +499,7 @@ class GreetingTurn(ScriptTurn):
         self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
     ) -> PreparedTurn:
         turn = super().prepared_turn(encoder, number, choice, row)
+        # no filler precedes a greeting, so no sound in it is too short
         return replace(turn, plan=replace(turn.plan, greeting=True, answer_min_ns=0))
 
 
@@ -555,6 +566,11 @@ CONTINUED = StructOf(
 )
 
 
+# Speech is sent in one of three ways. With turn detection, it is followed by silence until the
+# service ends the turn: nothing is committed, and a response is requested only if the service does
+# not respond by itself. Without turn detection, the speech is paced, then committed, and then the
+# response is requested. If it is not paced, all messages are sent at once, like those of a text.
+# Such a turn has no instants of speech, because no microphone could have recorded it so fast.
 @dataclass(frozen=True, kw_only=True)
 class AudioTurnBase(ScriptTurn):
     """A turn in which the caller sends audio. Each session plays one of its recordings. The
@@ -591,6 +607,8 @@ class AudioTurnBase(ScriptTurn):
         self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
     ) -> PreparedTurn:
         turn = super().prepared_turn(encoder, number, choice, row)
+        # a session draws one number for each turn, however many recordings the turn has: so another
+        # recording in one turn changes the choice in no other turn
         choice = choice % len(self.recordings)
         pcm = self.recordings[choice]
         words = self.expected_words[choice] if self.expected_words else ""
@@ -665,6 +683,8 @@ class AudioTurn(AudioTurnBase):
         audio = with_speech(self.audio, self.speech)
         if self.then is None:
             return audio
+        # joined before the run, so that each pause is exact to the sample, and is sent like other
+        # speech
         return tuple(
             joined(audio[0], self.then.audio, pause_ms) for pause_ms in self.then.pauses_ms
         )

@@ -33,6 +33,7 @@ them."""
 INTERRUPTED = "interrupted"
 """The stop reason of a run that a signal ended, or that the user stopped although it had
 --until-decided."""
+# Stop reasons are sentences for users, so their kinds are known by the first words.
 ORDINARY_ENDS = (
     "all sessions are done",
     "its time was over, or its users were stopped",
@@ -343,6 +344,11 @@ class Validity(Struct, frozen=True):
     uncertain_metrics: list[UncertainMetric] = []
 
 
+# A run is `running` from its first run.json on. The process that leads it sets `closing` when it
+# has stopped, and `ended` when the final files are complete. If the writer is gone before that, the
+# next reader finalizes the folder. A run that was `running` is then `killed`: rows that were
+# flushed before the kill count, and what is missing is reported. A run that was `closing` lacked
+# only its final files, and is `ended` if all of its workers had finished.
 StoredState = Literal["running", "closing", "ended", "killed"]
 
 
@@ -461,6 +467,8 @@ class AbortEntry(TypedDict):
     reason: AbortReasonEntry | None
 
 
+# The required keys are written when the run starts (`opening_document`), and have no result. Those
+# that finalization adds describe what happened, and `CLOSED` requires them of a run that is over.
 class RunDocument(RunEntry):
     """run.json of a run folder of Realtime Bench."""
 

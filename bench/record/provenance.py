@@ -2,6 +2,13 @@
 run starts.
 """
 
+# run.json is written before the first session, so that a run that is killed at once still states
+# its origin. What is known only later (hosts of remote workers, counts, the verdict) is added when
+# the run is finalized.
+#
+# Which options are stored is a list of permitted names. A list of forbidden ones would store a
+# secret with each new option that someone forgot to add to it.
+
 from __future__ import annotations
 
 import os
@@ -23,6 +30,7 @@ from bench.record.histograms import Histograms, worst_p99_ms
 from bench.record.spool import PartLike
 
 CPUINFO = Path("/proc/cpuinfo")
+# The packages that send, receive, decode, or count. Another version of them may change latencies.
 PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarrow", "numpy")
 STORED_SETTINGS = frozenset(
     {
@@ -226,6 +234,10 @@ def _host_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return host
 
 
+# Percentiles cannot be added, but histograms can. A part that a single host recorded has the
+# histograms of this host, so the p99 of several such parts is exact. A part with workers of several
+# hosts has one histogram for all of them. For it, only the p99 that each worker reported is known,
+# and the largest one counts.
 def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | None]:
     """Return the p99s of a host's event-loop delay and send delay, in ms. Each is the larger of two
     values.

@@ -83,6 +83,7 @@ def phrases(document: Any) -> list[Phrase]:
     known forms.
     """
     try:
+        # a file of another form fails at its first missing key
         found = [phrase for phrase in _phrases(document) if phrase.text.strip()]
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
         raise UnknownFormError(excerpt(f"{type(error).__name__}: {error}", 100)) from None
@@ -107,6 +108,7 @@ class SideWords:
 
     def text_in(self, span: SpeechSpan, rate_hz: int) -> str:
         """Return the words that were spoken in a part of the call; "" if there are none."""
+        # by their middle: the ends of phrases are less exact than the edges of sounds
         first = bisect_left(self._texts, span.begin / rate_hz - AROUND_S, key=itemgetter(0))
         last = bisect_right(self._texts, span.end / rate_hz + AROUND_S, key=itemgetter(0))
         return " ".join(text for _, _, text in sorted(self._texts[first:last], key=itemgetter(1)))
@@ -200,6 +202,14 @@ def _seconds(value: object) -> float:
     raise TypeError("a time is missing")
 
 
+# `sounding` is 1 where only the caller's channel sounds, −1 where only the agent's does, and 0
+# elsewhere. The correlation with the words of a role is then the agreement of this role at every
+# offset at once, and with the channels swapped it has the other sign. A message with a single time
+# may state its start or its end, and frameworks differ, perhaps also between roles. So both are
+# tried for each role.
+#
+# The caller's channel decides which voice is measured. A wrong answer would exchange caller and
+# agent in all values, so the swapped order must be clearly better.
 def are_swapped(
     found: Sequence[Phrase],
     caller: Sequence[ChannelSound],
@@ -262,6 +272,7 @@ def _agreements(
                     (start_s - length_s, end_s) if ends else (start_s, end_s + length_s)
                 )
             said[max(0, round(start_s * STEPS_PER_S)) : max(0, round(end_s * STEPS_PER_S))] = 1
+    # long enough that no offset wraps; negative offsets are at the end of the result
     size = 4 * limit
     spectrum = np.fft.rfft(sounding, size) * np.fft.rfft(said, size).conj()
     products: NDArray[np.float64] = np.fft.irfft(spectrum, size) / max(1.0, said.sum())

@@ -170,6 +170,10 @@ READ_LOGS = "see the reason in its message, and the log of the agent or of its S
 REFUSES_REQUEST = f"the agent or its SIP server refuses the request of this tool: {READ_LOGS}"
 BUSY_NOW = "raise its limit of calls, or start fewer calls at a time (-u, --connect-rate)"
 OTHER_NUMBER = "check the part of the URL before @"
+# These statuses are final answers to the INVITE. A cause in `ROWS` is looked up before, because the
+# transport knows more than the status: 401 before any login means that one is required, and after a
+# login that it is wrong. A status without an entry gets the remedy of its class, because RFC 3261
+# §8.1.3.2 treats unknown statuses in this way.
 OF_SIP = {
     "400": REFUSES_REQUEST,
     "401": LOGIN,
@@ -300,6 +304,7 @@ class Telephone(TrackAgent):
     input_formats = output_formats = by_name(G711_ULAW)
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, KEY: MessageKind.RAW})
 
+    # an agent on a telephone receives keys, in contrast to other agents with tracks
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         return AgentDialect.unsupported_event(self, event, settings)
 

@@ -11,6 +11,18 @@ details.
 Every command imports this module when it starts, so this module imports nothing slow.
 """
 
+# How a field is declared determines where it exists: `field_key` only in the file, `option` in the
+# file and on command lines, `only_option` only on command lines. The key of a field is its name
+# without a final `_` (`IN_FILE`), and its option has dashes in place of underscores, or another
+# word. So the file, its schema, the help and the errors cannot differ from what is read.
+#
+# Nothing here has a default value: None means that a source does not set the key. `targets.py`
+# joins the sources. A variant replaces keys of its target, an option replaces both, and a service
+# then adds what is not set. Many defaults depend on the address, which is known only after that.
+#
+# A `quiet` key may contain a secret, or a user may put one there by mistake. No error quotes its
+# value.
+
 from __future__ import annotations
 
 import json
@@ -76,6 +88,8 @@ HEADERS = MapOf(
 )
 
 
+# The tables of services and of prices import much. Their validators are made when a value is read,
+# or the schema is printed (`Deferred`).
 def _service() -> Validator[str]:
     from bench.services.registry import SERVICES
 
@@ -457,6 +471,8 @@ class ServiceOptions(TargetSettings):
             )
         return found
 
+    # Commands that start runs pass their options on in this form, so a new option reaches these
+    # runs.
     def arguments(self) -> list[str]:
         """Return the command-line arguments that set these options."""
         values = {option.flag: getattr(self, option.name) for option in OPTIONS.values()}
@@ -486,6 +502,8 @@ OPTIONS = {
 """The options in the order of the help: first those that name targets."""
 IN_FILE = {entry.name: entry.name.removesuffix("_") for entry in fields(TargetSettings)}
 """The names of the settings, each with its key in the file."""
+# Errors name a setting as the user has set it: by its key in the file, by its option, or by a
+# variable of the environment. The tables below have these names (`SettingsContext.names`).
 AS_OPTION = tuple(name for name in OPTIONS if name in IN_FILE)
 """The keys that are also options."""
 ON_COMMAND_LINE = {name: OPTIONS[name].flag for name in AS_OPTION} | {

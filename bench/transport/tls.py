@@ -4,6 +4,16 @@ TLS runs over `ssl.MemoryBIO`. An `SSLSocket` has no `recvmsg`, so the kernel's 
 lost.
 """
 
+# `TcpStream` reads from the socket, with the kernel's timestamp, and passes each read to its
+# `sieve`, which is the `Decrypter`. This decrypts the complete records in it, and passes the result
+# to the matcher of messages. What is left of a record is not in the shared buffer between two
+# reads, so other connections can use it. Writes go the other way: the session encrypts into
+# `_outgoing`, and the stream sends what is there.
+#
+# Received data may need an answer (a key update, an alert), so a read may write. Such an answer is
+# sent where the caller may wait for the kernel. In the event loop, it waits for the next
+# opportunity.
+
 from __future__ import annotations
 
 import re
@@ -45,6 +55,7 @@ class Distrust(NamedTuple):
 
 UNTRUSTED = Distrust("untrusted", TRUST_REMEDY)
 _OTHER_NAME = Distrust("other name", "use a host name that the certificate contains")
+# Other errors of the verification count as a certificate that no trusted authority has signed.
 DISTRUST = {
     9: Distrust(
         "not valid",

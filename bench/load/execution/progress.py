@@ -6,6 +6,15 @@ computed from rows, and not from reports. `bench.load.runners.live_totals` adds 
 all processes.
 """
 
+# A report costs the same whether a process has ten sessions or thousands: numbers are added when
+# something ends, and minutes of open sessions are computed from sums. The times of turns are the
+# only part that grows, and each is reported once. They are grouped by target and step, because
+# quantiles of different steps are not pooled.
+#
+# Costs are those that the budget needs while the run lasts. Each process checks its own, and the
+# leader checks those of all processes once a second (`over_budget`). A run therefore exceeds its
+# budget by what is under way at that time.
+
 from __future__ import annotations
 
 from collections import Counter, defaultdict
@@ -290,6 +299,7 @@ class ProgressCounter:
         self._times_us = {}
         failed: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for (target, step), turns in self._failed.items():
+            # a step that never succeeded has no metric yet: its failures count under None
             for key in (self._awaited.get(step), *self._headlines[step]):
                 failed[target][key] += turns
         return ProgressReport(
@@ -369,6 +379,9 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
 NO_TERMS = PricingTerms()
 
 
+# Open sessions are paid until now. The sum of their durations is the number of sessions times now,
+# minus the sum of the instants at which they were opened, so no list of sessions is needed. Prices
+# per minute are a part of the key, because sessions of one target may have different models.
 class CostMeter:
     """A meter of the cost of one process: of responses when they are done, and of minutes as they
     pass.
@@ -400,6 +413,7 @@ class CostMeter:
         reported them; None if it reported none.
         """
         tariff = self._tariff(target, token_model(self._terms_of(target), model, backend))
+        # billed by the minute only
         if tariff.prices is not None and not tariff.prices.of_tokens:
             return
         if usage.unread:

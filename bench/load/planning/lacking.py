@@ -8,6 +8,12 @@ chooses its steps in each session, and a script that sends raw service events ma
 setting.
 """
 
+# A run uses this before its first session: a threshold or an exported metric that no turn can have
+# is refused (`Metric.lack_reason`), and a report states the reason in place of an empty value. An
+# entry too many refuses a metric that exists, and one too few only makes a run without a value. So
+# an entry needs a condition that the plan alone decides, and `tests/load/test_workload.py` checks
+# that no turn has what it lacks.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -58,6 +64,7 @@ def _sounds(script: PreparedScript) -> bool:
     return any(isinstance(step, PreparedSound) for step in script.steps)
 
 
+# What only one kind of turn can have. A name may be in several of these tuples.
 SPOKEN = (
     "speech_start",
     "speech_end",
@@ -256,6 +263,7 @@ def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[
     if compiled_script.script.task is not None:
         return None
     script = compiled_script.prepare_session(0, 0)
+    # an event of the service may change any setting; a message (`item`) changes none
     if any(isinstance(step, PreparedEvent) and step.item is None for step in script.steps):
         return None
     turns = [

@@ -9,6 +9,15 @@ order. With another order, the differences between parts would look like a drift
 The document is created here before the rows are counted. The counts are added later.
 """
 
+# Each key of run.json has one of four rules. It is equal in all parts, because the merge refuses
+# others (definitions of metrics, scripts). It is copied if it is equal, and absent otherwise. It is
+# a sum, a maximum, or the whole period, if that has a meaning for all parts together. Or it is only
+# in `parts`, as it was. Only `host`, the machine that leads, is that of the first part.
+#
+# Merging happens after the runs, so nothing here can change a load. What makes the sums doubtful is
+# stated as a notice: parts that did not overlap, different prices or warm-ups, equal seeds, missing
+# parts.
+
 from __future__ import annotations
 
 import json
@@ -153,7 +162,9 @@ def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[P
     """
     starts_ns = np.concatenate([run.starts_ns for run in runs])
     new = np.empty(starts_ns.size, np.int64)
+    # stable: pairs that started at the same instant are numbered in the order of their parts
     new[np.argsort(starts_ns, kind="stable")] = np.arange(starts_ns.size)
+    # clocks of hosts differ, so a pair may seem to start before the first run
     blocks = np.maximum(starts_ns - started_utc_ns, 0) // BLOCK_NS
     ends = np.cumsum([run.numbers.size for run in runs])[:-1]
     pieces = zip(runs, np.split(new, ends), np.split(blocks, ends), strict=True)
@@ -383,6 +394,7 @@ def _arrivals(documents: Documents) -> dict[str, Any] | None:
     }
 
 
+# A sum without one of its terms would look like a smaller load or cost, so it is unknown.
 def _sum(documents: Documents, key: str) -> Any:
     """Return the sum of a key's values; None if any document has no value for the key."""
     values = [document.get(key) for document in documents]

@@ -4,6 +4,10 @@ It accepts the keys of its own client (vllm-omni 0.30.0, `clients/duplex.py`), w
 the preview.
 """
 
+# The server has keys of its own client, of the preview, and of GA. A key without a meaning for it
+# is `IGNORED`. A key that changes what it does, and does not change the simulator, is
+# `NOT_SIMULATED`: the simulator accepts it, and notes that it has no effect here.
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -145,6 +149,7 @@ def _answered(event_type: str) -> Any:
     return lambda session, event, at_ns: session.acknowledge(at_ns, event_type)
 
 
+# The events of its own client, besides those of GA. Its answers confirm them, and change no reply.
 OF_AUDIO = dict.fromkeys(
     ("format", "sample_rate_hz", "duration_ms", "audio_end_ms", "is_speech"), checks.IGNORED
 )

@@ -2,6 +2,11 @@
 details.
 """
 
+# `bench.transport.fast.sending` describes the schedule of a microphone. `PlainChunks` works between
+# two wake-ups of its session: it sends what is due, and leaves all else. What it could not send
+# completely is in `offered`, what the transport refused is in `refused`, and it sends nothing more
+# until the session has taken them. Otherwise a later chunk would overtake an earlier one.
+
 from __future__ import annotations
 
 import os
@@ -48,6 +53,7 @@ class Microphone:
 
     def align(self, at_ns: int) -> None:
         if self._recorded_ns is not None and self.due_ns is not None:
+            # by less than a chunk, so that a chunk begins at the instant
             self._recorded_ns += (at_ns - self._recorded_ns) % (self.due_ns - self._recorded_ns)
             self._plan()
 
@@ -56,6 +62,7 @@ class Microphone:
     ) -> None:
         chunks = list(speech)
         if self._between:
+            # the chunk of silence that is being recorded ends before the speech begins
             chunks = [self._between[self._position], *chunks]
             self._between = silence_chunks
             self._position = 0
@@ -125,6 +132,7 @@ class PlainChunks:
             return 0
         if monotonic_ns() < microphone.due_ns:
             return microphone.due_ns
+        # the session sends these, because it records their instants, or what follows the speech
         return 0 if microphone.next_chunk.instants or microphone.is_last_of_speech else None
 
     def _add(self, chunk: ClientMessage, due_ns: int, at_ns: int, wire_bytes: int) -> None:
@@ -147,6 +155,7 @@ class PlainChunks:
             )
             frame = masked_frame(data)
             wire = frame if encrypt is None else encrypt(frame)
+            # recorded, whether or not the kernel takes it: a microphone does not wait
             _, due_ns = microphone.pop_due()
             before_ns, _, count = send_at_once(fd, wire)
             if count > 0:

@@ -11,6 +11,13 @@ these are delayed by `jitter_ms` and `REORDER_NS`. So each of them arrives after
 follows it by one frame. The random numbers of a packet do not depend on the settings, nor on time.
 """
 
+# `TelephoneLine` asks for the faults of a call when it plans the answer, and the agent for those of
+# each frame. Refusals are no part of them: the line asks the injector for a refusal. The path is
+# that of RTP in general, so calls over WebRTC use it, too.
+#
+# A fault acts on the real packets of a real socket. So the client under test sees what a network or
+# an agent would do, and the ground-truth log has what happened to each packet (`PathPacket.facts`).
+
 from __future__ import annotations
 
 import heapq
@@ -185,6 +192,8 @@ class PacketPath:
         """
         settings = self._settings
         due_ns = event.due_ns
+        # always four numbers: another setting of one effect does not change which packets have the
+        # others
         is_dropped, is_reordered, is_duplicated, delay = self._sent_rng.random(4).tolist()
         if is_dropped < settings.loss or "drop" in faults:
             self._dropped["sent"] += 1
