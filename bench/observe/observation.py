@@ -485,7 +485,7 @@ class SessionObservation(Instants, OneRow):
         throttled = is_throttled(self.outcome)
         if not throttled and parsed(self.outcome).family is not Family.CONNECT_FAILED:
             return None
-        # an error without a limit may contain any duration in its text, so only its headers count
+        # an error that is no limit may contain any duration in its text, so only its headers count
         wait_ns = wait_of(self.headers)
         return wait_in(self.detail) if wait_ns is None and throttled else wait_ns
 

@@ -6,12 +6,13 @@ its open turns. An error may instead end one turn, or be counted only.
 
 # An error ends as little as possible. It ends the session if its effect is on the session, or if it
 # names a message of the set-up. It ends a turn if it names one of its messages, or if its effect is
-# on the open turn. A message that only stops a reply comes too late as often as in time, so an
-# error about it ends nothing.
+# on the open turn. A message that only stops a reply may come too late, so an error about it ends
+# nothing.
 #
 # All other errors are counted, and the last one is remembered until the next turn starts. If a turn
 # then times out, or the connection is closed, this error is probably the cause: it becomes a part
-# of the detail (`explain`), and never the outcome.
+# of the detail (`explain`). It decides the outcome only before the session is ready, because a
+# service refuses a session with an error and a close.
 
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ or has no such words. An expectation takes place if its event arrives in time.
 # grows. The columns that the owners and the planned events know are added when it is complete
 # (`observation`).
 #
-# `end` decides the outcome once: the first terminal cause wins. Instants of the set-up are set only
-# by their first event (`setdefault`), because a service may describe its session again.
+# `end` decides the outcome once: the first terminal cause wins. A service may describe its session
+# several times: the instants are those of the first description, and the settings those of the
+# last.
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ from bench.wire.events import EventKind, ServerEvent, TokenUsage
 
 # An event counts as planned when the session comes to it in its script (`reach`), and as occurred
 # when it takes place (`occur`). The difference is missed. What the end of the run prevented is
-# withdrawn, because nobody knows whether it would have taken place. A session that failed also
+# withdrawn, because it is unknown whether it would have taken place. A session that failed also
 # missed what it never came to: otherwise a service that fails early would miss less than one that
 # fails late.
 class PlannedEvents:

@@ -304,7 +304,7 @@ class Telephone(TrackAgent):
     input_formats = output_formats = by_name(G711_ULAW)
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, KEY: MessageKind.RAW})
 
-    # an agent on a telephone receives keys, in contrast to other agents with tracks
+    # in contrast to other agents with tracks, a telephone receives keys
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         return AgentDialect.unsupported_event(self, event, settings)
 
