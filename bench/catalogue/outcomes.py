@@ -114,11 +114,6 @@ DOCTOR = (
     "run `rtbench doctor` with the same --url or --targets, and key: it checks each step of the"
     " connection, and prints what to do about the first step that fails"
 )
-REFUSED_GATEWAY = (
-    "a gateway accepted the connection, and the service behind it refused the gateway with the HTTP"
-    " status in the message: correct the service's address, deployment or key in the gateway's"
-    " configuration"
-)
 REFUSED_KEY = (
     "copy the key of this resource again into its variable (that of --api-key-env, if it is given);"
     " with Entra ID, check role, tenant and this machine's clock; `rtbench doctor` with the same"
@@ -572,6 +567,13 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "connect_failed:403": OutcomeRow("the service refused access"),
     "connect_failed:404": OutcomeRow("the service has no such deployment or path"),
     "connect_failed:media": OutcomeRow(remedy=NO_COMMON_AUDIO),
+    # A gateway reports so that the service has refused the gateway. Only its text has the status.
+    "connect_failed:server_error": OutcomeRow(
+        remedy=(
+            f"{OUT_OF_ORDER}; if a gateway names an HTTP status from 400 to 499 in the message,"
+            " correct the service's address, deployment or key in the gateway's configuration"
+        )
+    ),
     "connect_failed:relay": OutcomeRow(
         "the TURN server did not relay the call",
         "the TURN server refuses to relay the call: see its message, and its log",
@@ -808,7 +810,6 @@ class OwnRemedies:
 NO_ROW = OutcomeRow()
 NO_OWN = OwnRemedies()
 _HTTP_STATUS = re.compile(r"HTTP \d{3}: ")
-_REFUSED_BY_STATUS = re.compile(r"\bHTTP 4\d\d\b")
 NOT_COMPUTED = (
     "the remedy could not be determined, because of a bug of this tool: report it, with the message"
     " above"
@@ -931,11 +932,5 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
     if family is Family.CONNECT_FAILED and (refused_with := refusal_status(outcome)) is not None:
         return OUT_OF_ORDER if refused_with >= 500 else row.remedy or DOCTOR
     of_code = CODES.get(code, "") if family in (Family.FAILED, Family.CONNECT_FAILED) else ""
-    if (
-        family is Family.CONNECT_FAILED
-        and of_code == OUT_OF_ORDER
-        and _REFUSED_BY_STATUS.search(detail)
-    ):
-        return REFUSED_GATEWAY
     of_family = OUTCOMES.get(EXPIRED if code == EXPIRED else family, NO_ROW)
     return row.remedy or of_code or of_family.remedy
