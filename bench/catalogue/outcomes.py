@@ -30,7 +30,7 @@ NO_REPLY = "timeout:first_delta"
 # would be an invention.
 #
 # An outcome is stored as a text, with a code after the colon that a service may have chosen. So old
-# rows, and codes that nobody knew, must be readable, too: a family that is unknown is
+# rows, and codes that no version knew, must be readable, too: a family that is unknown is
 # `Family.UNKNOWN`, and never an error.
 Inputs = ParamSpec("Inputs")
 OutcomeClass = Literal["success", "failed", "unfinished"]

@@ -142,7 +142,7 @@ class Refusal:
 #
 #   1. the service speaks another dialect, which its own messages show
 #   2. the dialect has remedies of its own for refusals
-#   3. the server may be an agent that nobody named as one
+#   3. the server may be an agent that was not named as one
 #   4. the step that failed: the proxy, the quota, the age of sessions
 #   5. the status of the refusal: what each service says about it, then what HTTP says
 #   6. the row of the outcome, which holds for any service

@@ -6,7 +6,7 @@ in place of a file never ends.
 """
 
 # Files that others wrote are read in two steps: a limit first, then the content. Files of ours are
-# written so that no reader ever sees a half of them. A document is written beside its name and
+# written so that no reader ever sees a half of them. A document is written next to its name and
 # renamed. A stream of rows is appended to, and truncated again if a write fails in the middle.
 # Nothing waits for the disk (fsync): a machine that loses its power loses the last seconds of a
 # run, which is accepted.

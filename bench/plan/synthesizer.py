@@ -40,7 +40,7 @@ from bench.target.address import split_url
 from bench.transport.interface import is_loopback
 from bench.wire.service import BEARER, KeyHeader
 
-# A script that names a command is a program of somebody else. So reading a script never runs it. A
+# A script that names a command is a program of another author. So reading a script never runs it. A
 # missing WAV is an error with the command that makes it (`MissingSpeechError`), and only the user
 # runs that command. The digest in the name makes a WAV that was made for another text, voice or
 # synthesizer impossible to use by mistake, and lets scripts share a WAV.

@@ -9,7 +9,7 @@ worker is removed only when all of its data is stored elsewhere.
 # delay the event loop. `rtbench report` finalizes a run that was killed, and `rtbench merge` writes
 # merged runs by `merge_parts`.
 #
-# The order makes an interruption harmless. Each file is written beside its final name, and then
+# The order makes an interruption harmless. Each file is written next to its final name, and then
 # renamed. run.json, whose state declares the run as finalized, follows all other files. The spool
 # is removed last. A process that is killed before run.json is replaced has lost nothing, because
 # the parts still exist. One that is killed later leaves only a rest of the spool, which the next

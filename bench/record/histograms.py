@@ -110,8 +110,8 @@ class StepLabels:
 # and of batches are summed, which is exact, because the buckets of a metric are the same in each
 # process.
 #
-# A value outside of the range is counted beside its histogram. If it were clipped, a quantile would
-# be wrong, and if it were dropped, nobody would know of it.
+# A value outside of the range is counted next to its histogram. If it were clipped, a quantile
+# would be wrong, and if it were dropped, its loss would be unknown.
 class Histograms:
     """A set of histograms. Each is allocated when its first value is recorded (172 kB). Recording a
     value takes 0.7 µs.

@@ -125,7 +125,7 @@ class TxTimestamps:
 
     def pop(self) -> list[Transmitted]:
         """Return the timestamps that arrived since the last `pop`."""
-        # Later reports are those of retransmissions. Whoever finds nothing to read drains them.
+        # Later reports are those of retransmissions. The next look for reports drains them.
         while self.owed and self._read_report():
             pass
         timestamps = self._reported

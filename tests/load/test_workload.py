@@ -29,9 +29,10 @@ from bench.load.planning.workload import (
     workloads_of_targets,
 )
 from bench.plan.compiled_script import CompiledScript
-from bench.plan.script import Script
+from bench.plan.script import Script, load_script
 from bench.plan.steps import SoundSettings, SoundStep
 from bench.plan.turn_plan import InterruptTrigger
+from bench.plan.turns import AudioTurn
 from bench.record.folder import SCHEMAS
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
@@ -333,6 +334,28 @@ def test_a_text_script_lacks_first_audible(tmp_path: Path) -> None:
     found = scripts_lacking(tmp_path, "session: {output: text}\nsteps:\n  - text: One\n")
 
     assert found["session"]["first_audible"] == "replies are text (`output`)"
+
+
+WORDS = {"input_word_errors", "input_words", "input_characters"}
+
+
+def test_a_turn_has_the_words_that_any_of_its_sessions_has(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        tone(tmp_path / name)
+    transcribed = "session: {input_transcription: {model: whisper-1}}\n"
+    loaded = load_script(talk(tmp_path, f"{transcribed}steps:\n  - audio: [a.wav, b.wav]\n"))
+    (turn,) = loaded.steps
+    assert isinstance(turn, AudioTurn)
+    silent, spoken = turn.audio
+    said = replace(turn, audio=(silent, replace(spoken, text="hello")))
+
+    def lacks(step: Any) -> set[str]:
+        found = missing_features(CompiledScript(replace(loaded, steps=(step,)), GA), arrives=False)
+        assert found is not None
+        return found["turns"][0]["lacks"].keys() & WORDS
+
+    assert lacks(turn) == WORDS
+    assert not lacks(said)
 
 
 def test_a_script_with_custom_events_has_no_list_of_lacking_data(tmp_path: Path) -> None:

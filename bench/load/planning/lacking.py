@@ -17,7 +17,7 @@ setting.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.catalogue.columns import TURN_INSTANTS
@@ -30,6 +30,7 @@ from bench.plan.prepared import (
     PreparedSound,
     PreparedTurn,
 )
+from bench.plan.turns import ScriptTurn
 from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.settings import ONLY_TRANSCRIPT
 
@@ -266,14 +267,24 @@ def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[
     # an event of the service may change any setting; a message (`item`) changes none
     if any(isinstance(step, PreparedEvent) and step.item is None for step in script.steps):
         return None
+    planned = zip(compiled_script.script.turns, script.turns, strict=True)
     turns = [
-        {"step": turn.plan.step, "lacks": dict(_of_turn(script, turn))} for turn in script.turns
+        {"step": turn.plan.step, "lacks": dict(_of_turn(script, _of_any_session(step, turn)))}
+        for step, turn in planned
     ]
     return {
         "name": script.name,
         "turns": turns,
         "session": dict(_of_session(script, arrives=arrives)),
     }
+
+
+def _of_any_session(step: ScriptTurn, turn: PreparedTurn) -> PreparedTurn:
+    """Return a turn with the words that any session may have: each one draws a recording, and the
+    words of some may be unknown.
+    """
+    reference = replace(step.reference, words=" ".join(step.expected_words))
+    return replace(turn, plan=replace(turn.plan, reference=reference))
 
 
 def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, str]]:

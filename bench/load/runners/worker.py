@@ -9,7 +9,7 @@ its own, and sends the files of this folder to the master.
 # own files and secrets, and refuses it if the plan differs from the master's. On another host, it
 # records into a folder of its own, as a run of one process does. The folder is removed only when
 # the master has acknowledged all of its data. If the master disappears, the worker ends its
-# sessions at once, because nobody counts their cost any more, and its data stays readable.
+# sessions at once, because their cost is not counted any more, and its data stays readable.
 
 from __future__ import annotations
 
