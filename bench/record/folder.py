@@ -416,9 +416,8 @@ def stored_batches(
         elif uncertainties.names:
             number = file.metadata.num_rows
             file = files.enter_context(open_rows(folder / BOUNDS_FILE, uncertainties, rows=number))
-            batches = _side_by_side(
-                batches, file.iter_batches(max_rows, columns=uncertainties.names)
-            )
+            bounds = file.iter_batches(max_rows, columns=uncertainties.names)
+            batches = _side_by_side(batches, (with_added(batch, uncertainties) for batch in bounds))
         for batch in batches:
             yield batch.select(columns)
 
