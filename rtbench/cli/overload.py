@@ -18,7 +18,7 @@ from bench.base.installation import child_environment, python_command
 from bench.load.planning.stages import A_SPAN, span_s
 from reports.formatting import percent
 from rtbench.cli.options import Command, argument, option
-from rtbench.overload.settings import OVERLOAD
+from rtbench.overload import OVERLOAD
 
 P95 = 1.645
 """The quantile 0.95 of the normal distribution."""
@@ -57,6 +57,8 @@ def overload(
     """
     from bench.load.planning.command_line import COMMAND, program
 
+    if not script.is_file():
+        raise UsageError(f"{script}: no such script")
     shape = {
         "load": _load(load),
         "peak": peak,
@@ -65,14 +67,11 @@ def overload(
         "after_s": _span(after, "--after"),
         "margin": margin,
     }
-    probe = {
-        "asks": _script(script),
-        "fixed_count": probes,
-        "spacing_s": _span(probe_spacing, "--probe-spacing"),
-    }
-    if peak <= _load(load):
-        raise UsageError(f"--peak {peak} must be more than the load, {_load(load)}")
-    settings = {"script": _script(script), "probe": probe, "peak": shape}
+    if peak <= shape["load"]:
+        raise UsageError(f"--peak {peak} must be more than the load, {shape['load']}")
+    asks = str(script.resolve())
+    spacing_s = _span(probe_spacing, "--probe-spacing")
+    probe = {"asks": asks, "fixed_count": probes, "spacing_s": spacing_s}
     print(f"rtbench: {_what_shows(shape, probe)}", file=sys.stderr)
     sys.stdout.flush()
     command = python_command("rtbench.run_process", str(LOCUST_FILE), *ctx.args)
@@ -82,7 +81,7 @@ def overload(
     environ[COMMAND] = json.dumps([program("rtbench"), *sys.argv[1:]] if is_public else [])
     # until the process of the run handles them
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    os.execve(command[0], command, environ | {OVERLOAD: json.dumps(settings)})
+    os.execve(command[0], command, environ | {OVERLOAD: json.dumps({"probe": probe, "peak": shape})})
 
 
 def _what_shows(shape: Mapping[str, Any], probe: Mapping[str, Any]) -> str:
@@ -96,12 +95,6 @@ def _what_shows(shape: Mapping[str, Any], probe: Mapping[str, Any]) -> str:
         f"probe callers show a recovery to within {percent(shape['margin'], 1)} in this time"
         f" {how} longer --before and --after, more --probes or a larger --margin"
     )
-
-
-def _script(path: Path) -> str:
-    if not path.is_file():
-        raise UsageError(f"{path}: no such script")
-    return str(path.resolve())
 
 
 def _span(text: str, flag: str) -> float:

@@ -21,7 +21,8 @@ probe callers begin before the peak, and stay until the end.
 from __future__ import annotations
 
 import random
-from itertools import count
+from bisect import bisect
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,7 +39,9 @@ from bench.record import folder as files
 
 MAX_SPAWNED_PER_S = 100.0
 SHORTEST_PAUSE_S = 0.001
+OPENING = ("message", "wait_for")
 ASKS = ("text", "audio")
+PARTS = ("begun", "peak", "after")
 FILES = ("audio", "background_noise", "file", "history", "image", "variables")
 """The keys of scripts whose texts are paths."""
 
@@ -52,12 +55,25 @@ class ProbeCaller(RealtimeUser):
     messages, and the greeting, before it."""
     fixed_count = 4
     spacing_s: ClassVar[float] = 2.0
-    steps: ClassVar[tuple[dict[str, Any], ...]] = ()
+    steps: ClassVar[list[dict[str, Any]]] = []
+    """What the caller does: what precedes the question, and the question. `settings` reads it."""
 
     @classmethod
     def settings(cls) -> dict[str, Any]:
-        cls._read_script((file_of(cls).parent / cls.asks).resolve())
-        return super().settings()
+        """Read the script. Raise ScriptError if it asks nothing."""
+        path = (file_of(cls).parent / cls.asks).resolve()
+        keys = _plain(read_yaml(path, "the script"))
+        cls.steps = []
+        for step in keys.get("steps") or ():
+            verb = next(iter(step), "")
+            if verb in OPENING:
+                more = step[verb] if isinstance(step[verb], dict) else step
+                cls.steps.append({"verb": verb, **more})
+            elif verb in ASKS:
+                cls.steps.append({"verb": verb, **step, "name": "probe"})
+                written = {key: keys[key] for key in SETTINGS.fields.keys() & keys.keys()}
+                return super().settings() | written
+        raise ScriptError(path, None, "has no text and no audio that a probe caller can ask")
 
     @task  # type: ignore[untyped-decorator]
     def probe(self) -> None:
@@ -70,30 +86,10 @@ class ProbeCaller(RealtimeUser):
         for number in count(1):
             turn = self._take_turn(**question)
             assert turn.outcome  # waits for its end
-            due_ns = begun_ns + round(number * self.spacing_s * NS_PER_S)
-            late_s = (monotonic_ns() - due_ns) / NS_PER_S
+            late_s = (monotonic_ns() - begun_ns) / NS_PER_S - number * self.spacing_s
             if late_s > self.spacing_s:
                 begun_ns += round(late_s * NS_PER_S)
             self.pause(max(SHORTEST_PAUSE_S, -late_s))
-
-    @classmethod
-    def _read_script(cls, path: Path) -> None:
-        """Take the settings of a script, and what to ask. Raise ScriptError if it asks nothing."""
-        keys = _plain(read_yaml(path, "the script"))
-        taken: list[dict[str, Any]] = []
-        for step in keys.get("steps") or ():
-            verb = next(iter(step), "")
-            if verb in ASKS:
-                taken.append({"verb": verb, **step, "name": "probe"})
-                break
-            if verb in ("message", "wait_for"):
-                more = step[verb] if isinstance(step[verb], dict) else step
-                taken.append({"verb": verb, **more})
-        else:
-            raise ScriptError(path, None, "has no text and no audio that a probe caller can ask")
-        cls.steps = tuple(taken)
-        for key in SETTINGS.fields.keys() & keys.keys():
-            setattr(cls, key, keys[key])
 
 
 def _plain(value: LocatedValue, key: str = "") -> Any:
@@ -122,15 +118,12 @@ class OverloadShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
     after_s: ClassVar[float] = 300.0
     margin: ClassVar[float] = 0.1
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._begun_ns: int | None = None
-        self._known: dict[str, float] = {}
+    _begun_ns = 0
 
     @property
     def stages(self) -> tuple[dict[str, int], ...]:
         """The largest number of users, from which the plan of a run is made."""
-        return ({"users": self.peak + sum(probe.fixed_count for probe in self._probes)},)
+        return ({"users": self.peak + self._probe_count},)
 
     @property
     def _probes(self) -> list[type[ProbeCaller]]:
@@ -138,41 +131,38 @@ class OverloadShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
         classes = environment.user_classes if environment else ()
         return [each for each in classes if issubclass(each, ProbeCaller)]
 
+    @property
+    def _probe_count(self) -> int:
+        return sum(probe.fixed_count for probe in self._probes)
+
     def tick(self) -> tuple[int, float] | None:
         """Return (users, maximum of users that start or stop per second); None at the end."""
         run = self.runner.environment.rtbench.run
-        probes = sum(probe.fixed_count for probe in self._probes)
-        has_all = self._known or self.runner.user_count >= probes + self.load
-        if run.folder is None or not has_all:
-            self.runner.environment.parsed_options.num_users = probes + self.peak
-            return probes + self.load, MAX_SPAWNED_PER_S
-        now_ns = monotonic_ns()
-        self._begun_ns = self._begun_ns or now_ns
-        at_s = (now_ns - self._begun_ns) / NS_PER_S
-        if at_s >= self.before_s + self.peak_s + self.after_s:
+        steady = self._probe_count + self.load
+        is_begun = bool(self._begun_ns) or self.runner.user_count >= steady
+        if run.folder is None or not is_begun:
+            self.runner.environment.parsed_options.num_users = self._probe_count + self.peak
+            return steady, MAX_SPAWNED_PER_S
+        self._begun_ns = self._begun_ns or monotonic_ns()
+        at_s = (monotonic_ns() - self._begun_ns) / NS_PER_S
+        ends_s = list(accumulate([self.before_s, self.peak_s, self.after_s]))
+        if at_s >= ends_s[-1]:
             return None
-        is_over = at_s >= self.before_s + self.peak_s
-        is_peak = at_s >= self.before_s and not is_over
-        self._record(run, "peak" if is_peak else "after" if is_over else "begun")
-        if is_peak and self.runner.user_count >= probes + self.peak:
+        part = PARTS[bisect(ends_s, at_s)]
+        self._record(run, part)
+        users = steady + (self.peak - self.load) * (part == "peak")
+        if part == "peak" and self.runner.user_count >= users:
             self._record(run, "reached")
-        return probes + (self.peak if is_peak else self.load), MAX_SPAWNED_PER_S
+        return users, MAX_SPAWNED_PER_S
 
     def _record(self, run: Any, instant: str) -> None:
         """Record when a part of the run began, or when the callers of the peak had started, so
         that it is known however the run ends.
         """
-        name = f"{instant}_utc_ns"
-        if name in self._known:
-            return
-        self._known[name] = utc_ns()
-        spacing_s = max((probe.spacing_s for probe in self._probes), default=0.0)
-        run.document["overload"] = {
-            "load": self.load,
-            "peak": self.peak,
-            "margin": self.margin,
-            "spacing_s": spacing_s,
-            "probes": [probe.__name__ for probe in self._probes],
-            **self._known,
-        }
-        files.write_document(run.folder, run.document)
+        entry = run.document.setdefault("overload", {})
+        if f"{instant}_utc_ns" not in entry:
+            entry |= {name: getattr(self, name) for name in ("load", "peak", "margin")}
+            entry["spacing_s"] = max((probe.spacing_s for probe in self._probes), default=0.0)
+            entry["probes"] = [probe.__name__ for probe in self._probes]
+            entry[f"{instant}_utc_ns"] = utc_ns()
+            files.write_document(run.folder, run.document)

@@ -1,5 +1,5 @@
-"""The Locust file of `rtbench overload`. The environment variable OVERLOAD has the script, and the
-attributes of its classes.
+"""The Locust file of `rtbench overload`. The environment variable OVERLOAD has the attributes
+of its classes.
 """
 
 import json
@@ -10,15 +10,15 @@ from pathlib import Path
 from bench.base.errors import USAGE_STATUS
 from bench.load.planning.tasks import script
 from bench.load.user import RealtimeUser
+from rtbench.overload import OVERLOAD
 from rtbench.overload.callers import OverloadShape, ProbeCaller
-from rtbench.overload.settings import OVERLOAD
 
 if OVERLOAD not in os.environ:  # a worker received this file from its master
     print("rtbench: start workers with a Locust file: rtbench docs overload", file=sys.stderr)
     sys.exit(USAGE_STATUS)
 
 SETTINGS = json.loads(os.environ[OVERLOAD])
-SCRIPT = Path(SETTINGS["script"])
+SCRIPT = Path(SETTINGS["probe"]["asks"])
 
 
 class Named:

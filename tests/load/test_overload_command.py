@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.base.errors import UsageError
-from rtbench.overload.settings import OVERLOAD
+from rtbench.overload import OVERLOAD
 from tests.command_line import call_or_raise
 
 
