@@ -81,7 +81,8 @@ def overload(
     environ[COMMAND] = json.dumps([program("rtbench"), *sys.argv[1:]] if is_public else [])
     # until the process of the run handles them
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    os.execve(command[0], command, environ | {OVERLOAD: json.dumps({"probe": probe, "peak": shape})})
+    environ[OVERLOAD] = json.dumps({"probe": probe, "peak": shape})
+    os.execve(command[0], command, environ)
 
 
 def _what_shows(shape: Mapping[str, Any], probe: Mapping[str, Any]) -> str:

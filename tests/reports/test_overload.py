@@ -12,7 +12,7 @@ import pytest
 from bench.base.errors import UsageError
 from bench.record.folder import read_document, write_document
 from reports.analysis.check.check import check_of
-from reports.analysis.overload.parts import PARTS
+from reports.analysis.overload import PARTS
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
 from reports.metrics.thresholds import parse

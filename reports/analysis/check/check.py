@@ -19,7 +19,7 @@ from reports.analysis.check.absolute import limit_results
 from reports.analysis.check.relative import BaselineResults
 from reports.analysis.check.results import CheckResult, check_result
 from reports.analysis.check.stored_runs import against_stored_runs
-from reports.analysis.overload.parts import NOT_RUN
+from reports.analysis.overload import NOT_RUN
 from reports.analysis.sequential.plan import was_planned
 from reports.analysis.summary.run_validity import data_notes, invalid_reasons, validity_of
 from reports.analysis.summary.targets import FAIR

@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import DEFINITIONS_VERSION, TRANSCRIPT_METRICS
 from bench.record.metric_values import CARRIED
-from reports.analysis.overload.values import overload_values
+from reports.analysis.overload import overload_values
 from reports.analysis.summary import metrics, run_validity
 from reports.analysis.summary.calls import TelephoneCalls, telephone_calls
 from reports.analysis.summary.cost import RunCost, money_of

@@ -12,8 +12,7 @@ import pandas as pd
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import CATALOGUE, SLOPE
-from reports.analysis.overload.parts import calls_of_peak
-from reports.analysis.overload.values import overload_estimate
+from reports.analysis.overload import calls_of_peak, overload_estimate
 from reports.analysis.summary.metrics import slope_sample
 from reports.analysis.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
 from reports.analysis.targets.clusters import ABSENT, NO_SESSION, Clusters

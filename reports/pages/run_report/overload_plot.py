@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports.analysis.overload.parts import PeakSeries
+from reports.analysis.overload import PeakSeries
 from reports.formatting import log_range, ms
 from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, log_scale, log_ticks
 

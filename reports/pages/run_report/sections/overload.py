@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from reports.analysis.overload import parts
-from reports.analysis.overload import values as of_peak
+from reports.analysis import overload as of_peak
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NONE, change, count, format_duration, join_words, ms, percent
 from reports.pages.run_report.overload_plot import overload_plot
@@ -32,14 +31,14 @@ LONGER = "a longer --after, more --probes or a larger --margin may show it"
 def overload(summary: Summary) -> Iterable[b.Section]:
     """Return a section for each target; none if the load had no peak."""
     for number, target in enumerate(summary.targets):
-        of = parts.calls_of_peak(summary.run, summary.samples, number)
+        of = of_peak.calls_of_peak(summary.run, summary.samples, number)
         if of is not None:
             values = [value for value in summary.overload if value.target == target]
             heading = f"Overload and recovery{f' · {target}' if number else ''}"
             yield _section(of, values, f"overload-{number}", heading)
 
 
-def _section(of: parts.CallsOfPeak, values: list[Value], anchor: str, heading: str) -> b.Section:
+def _section(of: of_peak.CallsOfPeak, values: list[Value], anchor: str, heading: str) -> b.Section:
     table = {(value.group.name if value.group else "", value.name): value for value in values}
     recovery = table["", f"{of_peak.RECOVERY_TIME} value"]
     share = table["", of_peak.REFUSED_SHARE]
@@ -55,8 +54,8 @@ def _section(of: parts.CallsOfPeak, values: list[Value], anchor: str, heading: s
         "harm to calls in progress": _text(table["", "harm p95"], lambda of: change(1 + of / 100)),
         "refused in all": "; ".join(refused) or "no call",
     }
-    usable = [part for part, problem in zip(parts.PARTS, of.problems, strict=True) if not problem]
-    if any(problem not in ("", parts.NOT_RUN) for problem in of.problems):
+    usable = [part for part, problem in zip(of_peak.PARTS, of.problems, strict=True) if not problem]
+    if any(problem not in ("", of_peak.NOT_RUN) for problem in of.problems):
         texts["usable parts of the run"] = join_words(usable) or "none"
     by_text: dict[str, list[str]] = {}
     for name, text in texts.items():
@@ -73,9 +72,9 @@ def _section(of: parts.CallsOfPeak, values: list[Value], anchor: str, heading: s
                 table.get((part, f"{of.metric} {of_peak.CHANGE}")), lambda ratio: f"×{ratio:.2f}"
             ),
         ]
-        for part, problem in zip(parts.PARTS, of.problems, strict=True)
+        for part, problem in zip(of_peak.PARTS, of.problems, strict=True)
     ]
-    series = parts.peak_series(of)
+    series = of_peak.peak_series(of)
     plot = overload_plot(series, series.peak_s[1] + recovery.value / 1000)
     calls = b.table(heads, rows)
     paragraphs = (b.Paragraph(f"{line[0].upper()}{line[1:]}.") for line in lines)
@@ -106,4 +105,4 @@ def _text(value: Value | None, write: Callable[[float], str]) -> str:
 
 
 def _validity(problem: str) -> str:
-    return {"": "VALID", parts.NOT_RUN: "not run"}.get(problem, "INVALID")
+    return {"": "VALID", of_peak.NOT_RUN: "not run"}.get(problem, "INVALID")

@@ -1,35 +1,46 @@
-"""The parts of a run with a peak of load, and its probe callers.
+"""A load with a peak: its parts, and what happened to callers before, in, and after the peak, as
+values.
 
 The entry `overload` of run.json states when the parts began. A part that has not begun, because the
 run ended before, begins at infinity.
 
 A part is usable if the load generator made and measured it, by the rules of the validity of runs.
-What is wrong in one part does not void the others.
+What is wrong in one part does not void the others. A value that depends on a part that cannot be
+used has a reason instead of numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from msgspec.structs import replace as with_fields
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import Family, is_own_limit, parsed
+from bench.catalogue.outcomes import Family, parsed
 from bench.record import folder as files
 from bench.record.validity import MAX_PREVENTED_PERCENT, ValidityData, evaluate_checks
 from bench.record.validity_data import metric_uncertainties
 from reports.data.runs import RunFrames, stated_validity
 from reports.data.samples import MetricSamples
 from reports.data.turns import FAILED, UNFINISHED, Flags, TurnArrays
+from reports.engine.evaluate import ChosenTurns, average, counted, share
 from reports.formatting import time_step
+from reports.results.json_entries import entry_from
 from reports.results.reason import Reason
-from reports.statistics.counting import Floats, Integers
-from reports.statistics.recovery import ProbeTurns
+from reports.results.value import ENDS, MEDIAN, RATE, Group, Subject, Value
+from reports.statistics.arms import TwoSamples
+from reports.statistics.counting import Floats, Integers, dense_codes
+from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.quantiles import CONFIDENCE, sample
+from reports.statistics.recovery import ProbeTurns, changes_of, recovery_of
+from reports.statistics.target_counts import NO_TURNS, TargetCounts, of_turns
+from reports.statistics.threshold_estimate import ThresholdEstimate, few_sessions, no_estimate
 
 PROBE = "probe"
 """The name of the step that probe callers ask."""
@@ -53,6 +64,18 @@ STATUS = r"^((?:HTTP|SIP) \d+)"
 NO_CALLER = -1
 BINS = 60
 """The maximum number of bins of a picture."""
+RECOVERY_TIME = "recovery_time"
+REFUSED_SHARE = "refused_share"
+REFUSED = "calls_refused"
+RETRY_AFTER = "retry_after"
+PART = "part"
+OUTCOME = "outcome"
+CHANGE = "change"
+"""The statistic that is a latency ÷ that before the peak, paired by caller."""
+TAIL = (1 - CONFIDENCE) / 2
+DRAWS = 2_000
+ENDINGS = {math.inf: "not_recovered", 0.0: "never_left"}
+"""What the upper end of a recovery time says."""
 
 
 class Peak(NamedTuple):
@@ -71,11 +94,6 @@ class Peak(NamedTuple):
         return (self.after_ns - self.peak_ns) / NS_PER_S
 
     @property
-    def settings(self) -> tuple[float, float, float]:
-        """The duration of the peak, the spacing of turns, and the margin."""
-        return self.peak_s, self.spacing_s, self.margin
-
-    @property
     def edges(self) -> tuple[float, ...]:
         """The instants between which the parts are."""
         return self.begun_ns, self.peak_ns, self.after_ns, math.inf
@@ -85,23 +103,14 @@ class Peak(NamedTuple):
         return np.searchsorted([self.peak_ns, self.after_ns], at_ns, side="right")
 
 
-def peak_of(metadata: Mapping[str, Any]) -> Peak | None:
-    """Return the peak of a run; None if its load has none."""
-    entry = metadata.get("overload")
-    if entry is None:
-        return None
-    names = ("begun", "peak", "reached", "after")
-    instants = (float(entry.get(f"{name}_utc_ns", math.inf)) for name in names)
-    return Peak(entry["margin"], entry["spacing_s"], tuple(entry["probes"]), *instants)
-
-
 @dataclass(frozen=True)
 class CallsOfPeak:
     """The calls and the ended turns of one target.
 
-    - `calls` has a row for each call: the parts in which it began and ended, how it ended, and
-      whether it is open (opened), lost (the service did not open it), dropped, broken (failed after
-      it opened otherwise), prevented (by a limit of this machine) or of a probe caller
+    - `calls` has a row for each call: the parts in which it began and ended; how it ended: refused
+      (the service did not open it), dropped (the service closed it), failed (otherwise, after it
+      opened) or ""; and whether it opened, was prevented by a limit of this machine, or is of a
+      probe caller
     - `latency` is the main latency of each turn of the run, in ms: inf if the turn failed, NaN if
       it has none. `mine` and `is_probe` are masks of turns. `metric` is that of probe callers, ""
       without any of their turns.
@@ -127,7 +136,8 @@ class CallsOfPeak:
         """Return the turns of probe callers, relative to the end of the peak. A probe call that did
         not open is a failed turn.
         """
-        lost_ns = self.calls["began_ns"][self.calls["is_lost"] & self.calls["is_probe"]].to_numpy()
+        is_lost = (self.calls["ending"] == "refused") & self.calls["is_probe"]
+        lost_ns = self.calls["began_ns"][is_lost].to_numpy()
         at_ns = np.append(self.began_ns[self.is_probe], lost_ns)
         return ProbeTurns(
             (at_ns - self.peak.after_ns) / NS_PER_S,
@@ -192,8 +202,12 @@ class CallsOfPeak:
 
 def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsOfPeak | None:
     """Return the calls of a target; None if the load of the run has no peak."""
-    if (peak := peak_of(run.metadata)) is None:
+    entry = run.metadata.get("overload")
+    if entry is None:
         return None
+    names = ("begun", "peak", "reached", "after")
+    instants = (float(entry.get(f"{name}_utc_ns", math.inf)) for name in names)
+    peak = Peak(entry["margin"], entry["spacing_s"], tuple(entry["probes"]), *instants)
     turns = samples.turns
     name = turns.targets[target]
     latency = np.full(turns.rows.size, np.nan)
@@ -217,25 +231,179 @@ def _calls(rows: pd.DataFrame, peak: Peak) -> pd.DataFrame:
     ended_ns = began_ns + rows["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.inf)
     outcomes = rows["outcome"].astype(str)
     is_open = rows["session_updated_at_ns"].notna()
-    is_prevented = outcomes.map(is_own_limit).astype(bool)
+    families = outcomes.map(lambda outcome: parsed(outcome).family)
+    is_prevented = families == Family.EXHAUSTED
+    endings = {
+        "refused": ~is_open & ~is_prevented,
+        "dropped": is_open & (families == Family.CLOSED),
+        "failed": is_open,
+    }
     has_failed = rows["outcome_class"] == "failed"
-    is_closed = outcomes.map(lambda outcome: parsed(outcome).family is Family.CLOSED).astype(bool)
+    ended_so = [has_failed & is_so for is_so in endings.values()]
     return pd.DataFrame(
         {
             "began_ns": began_ns,
             "ended_ns": ended_ns,
             "part": peak.part(began_ns),
             "end_part": peak.part(ended_ns),
-            "ending": rows["detail"].astype(str).str.extract(STATUS, expand=False).fillna(outcomes),
+            "ending": np.select(ended_so, list(endings), ""),
+            "status": rows["detail"].astype(str).str.extract(STATUS, expand=False).fillna(outcomes),
             "retry_after_ms": rows["retry_after_ns"].astype(np.float64) / NS_PER_MS,
             "is_open": is_open,
-            "is_lost": has_failed & ~is_open & ~is_prevented,
-            "is_dropped": has_failed & is_open & is_closed,
-            "is_broken": has_failed & is_open & ~is_closed,
             "is_prevented": is_prevented,
             "is_probe": rows["script"].isin(peak.probes),
         }
     )
+
+
+def overload_values(run: RunFrames, samples: MetricSamples) -> Iterator[Value]:
+    """Yield the values of a run with a peak; nothing for other runs."""
+    for target in range(len(samples.turns.targets)):
+        if (of := calls_of_peak(run, samples, target)) is not None:
+            yield from _counts(of)
+            yield from _latencies(of) if of.metric else ()
+            yield from (_reported(of, name) for name in REPORTED)
+
+
+def _counts(of: CallsOfPeak) -> Iterator[Value]:
+    calls = of.calls
+    for part, name in enumerate(PARTS):
+        subject = Subject(target=of.name, group=Group(by=PART, name=name))
+        began = calls[calls["part"] == part]
+        ended = calls[calls["end_part"] == part]
+        counts = {
+            "calls_offered": len(began),
+            "calls_opened": began["is_open"].sum(),
+            REFUSED: (began["ending"] == "refused").sum(),
+            "calls_dropped": (ended["ending"] == "dropped").sum(),
+            "calls_failed": (ended["ending"] == "failed").sum(),
+        }
+        for metric, number in counts.items():
+            yield counted(subject, metric, int(number), int(number))
+    for status, refused in calls[calls["ending"] == "refused"].groupby("status"):
+        subject = Subject(target=of.name, group=Group(by=OUTCOME, name=str(status)))
+        yield counted(subject, REFUSED, len(refused), len(refused))
+        known = refused["retry_after_ms"].dropna()
+        named = {"metric": RETRY_AFTER, "statistic": MEDIAN, "n": len(known)}
+        yield entry_from(Value, subject, **named, value=known.median(), sessions=len(known))
+
+
+def _latencies(of: CallsOfPeak) -> Iterator[Value]:
+    """Yield the median latency of probe callers in each part, and its change since the part before
+    the peak.
+    """
+    is_whole = of.reason(*range(len(PARTS))) is None
+    pace = of.peak.peak_s, of.peak.spacing_s
+    changes = changes_of(of.probe_turns(), *pace) if is_whole else None
+    for part, name in enumerate(PARTS):
+        subject = Subject(target=of.name, step=PROBE, group=Group(by=PART, name=name))
+        chosen = of.turns_in(part) & of.is_probe
+        value = average(of.turns, ChosenTurns(subject, chosen), of.metric, of.latency)
+        failed = int(np.isinf(of.latency[chosen]).sum())
+        yield with_fields(value, failed=failed, reason=of.reason(part))
+        if changes is not None and part:
+            named = {"metric": of.metric, "statistic": CHANGE, "n": value.n}
+            ends = dict(zip(ENDS, changes[part - 1], strict=True))
+            yield entry_from(Value, subject, **named, **ends, sessions=value.sessions)
+
+
+def _reported(of: CallsOfPeak, name: str) -> Value:
+    """Return one of REPORTED as a value. Without an end, the end is unknown."""
+    found = overload_estimate(of, name, TAIL)
+    reason = found.reason
+    is_shown = reason is None or name == REFUSED_SHARE
+    if name == RECOVERY_TIME and reason is None and found.high in ENDINGS:
+        reason = Reason(ENDINGS[found.high])
+    numbers = zip(ENDS, (found.value, found.low, found.high), strict=True)
+    ends = {end: at if is_shown and math.isfinite(at) else math.nan for end, at in numbers}
+    counts = {"n": found.counts.turns, "sessions": found.counts.sessions}
+    named = {"metric": name, "statistic": REPORTED[name].statistic, "reason": reason}
+    return entry_from(Value, Subject(target=of.name), **named, **ends, **counts)
+
+
+def overload_estimate(of: CallsOfPeak | None, name: str, tail: float) -> ThresholdEstimate:
+    """Return one of REPORTED, with its deciding bounds. `tail` is the type I error of each bound.
+
+    A recovery time is in ms, and harm in %.
+    """
+    if of is None:
+        return no_estimate()
+    if reason := of.reason(*REPORTED[name].parts, is_count=name == REFUSED_SHARE):
+        counts = of_turns(np.bincount(of.turns.session[of.mine]), 0)
+        return replace(no_estimate(), counts=counts, reason=reason)
+    (value, low, high), counts, reason = REPORTED[name].interval(of, TAIL)
+    lower, upper = REPORTED[name].interval(of, tail)[0][1:]
+    return ThresholdEstimate(value, low, high, lower, upper, counts, reason)
+
+
+Interval = tuple[Sequence[float], TargetCounts, Reason | None]
+"""A value with its interval, its counts, and why it decides nothing."""
+NOTHING: Interval = ((math.nan, -math.inf, math.inf), NO_TURNS, None)
+
+
+def _recovery(of: CallsOfPeak, tail: float) -> Interval:
+    turns = of.probe_turns()
+    peak = of.peak
+    outcome, *times_s = recovery_of(turns, peak.peak_s, peak.spacing_s, peak.margin, tail)
+    counts = of_turns(np.bincount(turns.callers - NO_CALLER), int(np.isinf(turns.latency).sum()))
+    reason = Reason("few_probe_turns") if outcome == "too_few" else None
+    return [1000 * time_s for time_s in times_s], counts, reason
+
+
+def _refused(of: CallsOfPeak, tail: float) -> Interval:
+    refused = (of.calls["ending"][of.calls["part"] == PEAK] == "refused").to_numpy()
+    if not refused.size:
+        return NOTHING
+    calls = np.arange(refused.size)
+    found = share(Subject(target=of.name), REFUSED_SHARE, refused, calls, 1 - 2 * tail)
+    counts = of_turns(np.ones(refused.size), 0)
+    return (found.value, found.low, found.high), counts, few_sessions(counts)
+
+
+def _harm(of: CallsOfPeak, tail: float) -> Interval:
+    """Return the change of the p95 of calls that were in progress at the start of the peak, each
+    turn divided by the median of its step before the peak, paired by call.
+    """
+    peak_ns = of.peak.peak_ns
+    in_progress = (of.calls["began_ns"] < peak_ns) & (of.calls["ended_ns"] > peak_ns)
+    is_usual = of.turns_in(BEFORE) & np.isfinite(of.latency)
+    usual = pd.Series(of.latency[is_usual]).groupby(of.turns.step[is_usual]).median()
+    relative = of.latency / usual.reindex(of.turns.step).to_numpy()
+    is_peak = of.turns_in(PEAK)
+    mine = (of.turns_in(BEFORE) | is_peak) & ~np.isnan(relative)
+    mine &= np.isin(of.turns.session, of.turns.session_of_row[of.calls.index[in_progress]])
+    clusters, size = dense_codes(of.turns.session[mine])
+    values = relative[mine]
+    during = is_peak[mine]
+    if not during.any() or during.all():
+        return NOTHING
+    samples = [
+        sample(values[each], clusters[each], failed=int(np.isinf(values[each]).sum()))
+        for each in (~during, during)
+    ]
+    pair = TwoSamples(samples[0], samples[1], (size, size), paired=True)
+    inference = Inference(tail, resamples=DRAWS)
+    found = quantile_differences(pair, [(0.95, Margin())], "lower", inference)[0]
+    counts = of_turns(np.bincount(clusters), samples[1].failed)
+    ends = [100 * math.expm1(end) for end in (found.d, found.low, found.high)]
+    return ends, counts, few_sessions(counts)
+
+
+class Reported(NamedTuple):
+    """A value that may have thresholds. `parts` are those of the run on which it depends. Each end
+    of its interval has the type I error that it is given.
+    """
+
+    statistic: str
+    parts: tuple[int, ...]
+    interval: Callable[[CallsOfPeak, float], Interval]
+
+
+REPORTED = {
+    RECOVERY_TIME: Reported("value", (BEFORE, PEAK, AFTER), _recovery),
+    REFUSED_SHARE: Reported(RATE, (PEAK,), _refused),
+    "harm": Reported("p95", (BEFORE, PEAK), _harm),
+}
 
 
 class PeakSeries(NamedTuple):

@@ -1,1 +1,0 @@
-"""A load with a peak: its parts, and what happened to callers before, in, and after the peak."""
