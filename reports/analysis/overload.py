@@ -407,15 +407,15 @@ REPORTED = {
 
 
 class PeakSeries(NamedTuple):
-    """The values of each bin. Times are in seconds after the start of the load, latencies in ms.
-    `latency` is a median, +inf if it failed, and NaN without turns. `band` is the median before the
-    peak, and the margin above it.
+    """The values of bins of equal duration. `at_s` are their middles, in seconds after the start of
+    the load. `latency` is a median in ms: +inf if it failed, NaN without turns. `band` is the
+    median before the peak, and the margin above it.
     """
 
-    bin_s: float
     length_s: float
-    offered: Floats
-    opened: Floats
+    at_s: Floats
+    offered: Integers
+    opened: Integers
     latency: Floats
     band: tuple[float, float]
     peak_s: tuple[float, float]
@@ -424,21 +424,19 @@ class PeakSeries(NamedTuple):
 def peak_series(of: CallsOfPeak) -> PeakSeries:
     """Return the series of a target. A call counts in the bin in which it began."""
     peak = of.peak
-    latency = of.latency[of.is_probe]
-    at_ns = of.began_ns[of.is_probe]
-    began_ns = of.calls["began_ns"].to_numpy()
-    calls_s, turns_s = ((ns - peak.begun_ns) / NS_PER_S for ns in (began_ns, at_ns))
+    latency = pd.Series(of.latency[of.is_probe])
+    instants = (of.calls["began_ns"].to_numpy(), of.began_ns[of.is_probe], np.array(peak.edges))
+    calls_s, turns_s, edges_s = ((ns - peak.begun_ns) / NS_PER_S for ns in instants)
     length_s = float(max(calls_s.max(initial=1.0), turns_s.max(initial=1.0)))
     bin_s = max(time_step(length_s, BINS), peak.spacing_s)
-    size = int(length_s / bin_s) + 1
-    by_bin = pd.Series(latency).groupby(turns_s // bin_s).median().reindex(range(size))
+    bins = np.arange(length_s // bin_s + 1)
     offered, opened = (
-        np.histogram(chosen_s.clip(0), size, (0, size * bin_s))[0].astype(np.float64)
+        np.histogram(chosen_s.clip(0), np.append(bins, bins.size) * bin_s)[0]
         for chosen_s in (calls_s, calls_s[of.calls["is_open"]])
     )
-    before = latency[at_ns < peak.peak_ns]
-    usual = float(np.median(before)) if before.size else math.nan
-    ends_s = [min((at - peak.begun_ns) / NS_PER_S, length_s) for at in peak.edges[1:3]]
+    medians = latency.groupby(turns_s // bin_s).median().reindex(bins).to_numpy()
+    _, begin_s, end_s, _ = edges_s.tolist()
+    usual = float(latency[turns_s < begin_s].median())
     band = usual, usual * (1 + peak.margin)
-    medians = np.array(by_bin, dtype=np.float64)
-    return PeakSeries(bin_s, length_s, offered, opened, medians, band, (ends_s[0], ends_s[1]))
+    at_s = (bins + 0.5) * bin_s
+    return PeakSeries(length_s, at_s, offered, opened, medians, band, (begin_s, end_s))

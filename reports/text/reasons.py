@@ -359,7 +359,8 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "part": _part,
     "few_probe_turns": "probe callers had too few turns before or after the peak",
     "never_left": "latency never left the margin",
-    "not_recovered": "not shown within the run",
+    "not_recovered": "not shown within the run (a longer --after, more --probes or a larger"
+    " --margin may show it)",
     "no_value_here": "the run or its baseline has no such value",
     "no_ratio": "the value of the stored runs is 0, so there is no ratio",
     "in_failures": "the quantile is infinite: too many turns failed",
