@@ -370,10 +370,7 @@ class RunEntry(TypedDict):
     overload: NotRequired[
         Annotated[
             dict[str, float | list[str]],
-            Meta(
-                description="of a load with a peak: the loads, the margin, the scripts of probe"
-                " callers, the spacing of their turns, and when each part began"
-            ),
+            Meta(description="of a load with a peak: its settings, and when each part began"),
         ]
     ]
 

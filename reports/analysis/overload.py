@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from msgspec.structs import replace as with_fields
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import Family, parsed
@@ -29,13 +28,13 @@ from bench.record.validity_data import metric_uncertainties
 from reports.data.runs import RunFrames, stated_validity
 from reports.data.samples import MetricSamples
 from reports.data.turns import FAILED, UNFINISHED, Flags, TurnArrays
-from reports.engine.evaluate import ChosenTurns, average, counted, share
+from reports.engine.evaluate import counted, share
 from reports.formatting import time_step
 from reports.results.json_entries import entry_from
 from reports.results.reason import Reason
 from reports.results.value import ENDS, MEDIAN, RATE, Group, Subject, Value
 from reports.statistics.arms import TwoSamples
-from reports.statistics.counting import Floats, Integers, dense_codes
+from reports.statistics.counting import Floats, Integers, dense_codes, distinct
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import CONFIDENCE, sample
 from reports.statistics.recovery import ProbeTurns, changes_of, recovery_of
@@ -68,8 +67,6 @@ RECOVERY_TIME = "recovery_time"
 REFUSED_SHARE = "refused_share"
 REFUSED = "calls_refused"
 RETRY_AFTER = "retry_after"
-PART = "part"
-OUTCOME = "outcome"
 CHANGE = "change"
 """The statistic that is a latency ÷ that before the peak, paired by caller."""
 TAIL = (1 - CONFIDENCE) / 2
@@ -268,7 +265,7 @@ def overload_values(run: RunFrames, samples: MetricSamples) -> Iterator[Value]:
 def _counts(of: CallsOfPeak) -> Iterator[Value]:
     calls = of.calls
     for part, name in enumerate(PARTS):
-        subject = Subject(target=of.name, group=Group(by=PART, name=name))
+        subject = Subject(target=of.name, group=Group(by="part", name=name))
         began = calls[calls["part"] == part]
         ended = calls[calls["end_part"] == part]
         counts = {
@@ -281,7 +278,7 @@ def _counts(of: CallsOfPeak) -> Iterator[Value]:
         for metric, number in counts.items():
             yield counted(subject, metric, int(number), int(number))
     for status, refused in calls[calls["ending"] == "refused"].groupby("status"):
-        subject = Subject(target=of.name, group=Group(by=OUTCOME, name=str(status)))
+        subject = Subject(target=of.name, group=Group(by="outcome", name=str(status)))
         yield counted(subject, REFUSED, len(refused), len(refused))
         known = refused["retry_after_ms"].dropna()
         named = {"metric": RETRY_AFTER, "statistic": MEDIAN, "n": len(known)}
@@ -293,18 +290,19 @@ def _latencies(of: CallsOfPeak) -> Iterator[Value]:
     the peak.
     """
     is_whole = of.reason(*range(len(PARTS))) is None
-    pace = of.peak.peak_s, of.peak.spacing_s
-    changes = changes_of(of.probe_turns(), *pace) if is_whole else None
+    peak = of.peak
+    changes = changes_of(of.probe_turns(), peak.peak_s, peak.spacing_s) if is_whole else None
     for part, name in enumerate(PARTS):
-        subject = Subject(target=of.name, step=PROBE, group=Group(by=PART, name=name))
+        subject = Subject(target=of.name, step=PROBE, group=Group(by="part", name=name))
         chosen = of.turns_in(part) & of.is_probe
-        value = average(of.turns, ChosenTurns(subject, chosen), of.metric, of.latency)
-        failed = int(np.isinf(of.latency[chosen]).sum())
-        yield with_fields(value, failed=failed, reason=of.reason(part))
+        latency = pd.Series(of.latency[chosen])
+        sessions = distinct(of.turns.session[chosen]).size
+        named = {"metric": of.metric, "n": latency.size, "sessions": sessions}
+        usual = {"value": latency.median(), "failed": int(np.isinf(latency).sum())}
+        yield entry_from(Value, subject, **named, **usual, statistic=MEDIAN, reason=of.reason(part))
         if changes is not None and part:
-            named = {"metric": of.metric, "statistic": CHANGE, "n": value.n}
             ends = dict(zip(ENDS, changes[part - 1], strict=True))
-            yield entry_from(Value, subject, **named, **ends, sessions=value.sessions)
+            yield entry_from(Value, subject, **named, **ends, statistic=CHANGE)
 
 
 def _reported(of: CallsOfPeak, name: str) -> Value:

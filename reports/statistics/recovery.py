@@ -101,14 +101,6 @@ def scores(turns: ProbeTurns, peak_s: float) -> Floats:
     return of_turns
 
 
-def slot_means(turns: ProbeTurns, of_turns: Floats, spacing_s: float) -> tuple[Integers, Floats]:
-    """Return the numbers of the slots that have turns, in ascending order, and their means. Slot 0
-    begins at the end of the peak.
-    """
-    slots, codes = np.unique(np.floor(turns.at_s / spacing_s).astype(np.int64), return_inverse=True)
-    return slots, np.bincount(codes, of_turns) / np.bincount(codes)
-
-
 def recovery_of(
     turns: ProbeTurns, peak_s: float, spacing_s: float, margin: float, tail: float = TAIL
 ) -> Recovery:
@@ -154,8 +146,11 @@ def tolerable_sd(callers: int, before: int, after: int, margin: float) -> float:
 def _parts(
     turns: ProbeTurns, peak_s: float, spacing_s: float
 ) -> tuple[Integers, Floats, Floats, Floats]:
-    """Return the slots after the peak, and the means of the slots before, in and after it."""
-    slots, means = slot_means(turns, scores(turns, peak_s), spacing_s)
+    """Return the slots after the peak that have turns, in ascending order, and the means of the
+    slots before, in and after it. Slot 0 begins at the end of the peak.
+    """
+    slots, codes = np.unique(np.floor(turns.at_s / spacing_s).astype(np.int64), return_inverse=True)
+    means = np.bincount(codes, scores(turns, peak_s)) / np.bincount(codes)
     edges = np.searchsorted(slots, [-math.ceil(peak_s / spacing_s), 0])
     before, peak, after = np.split(means, edges)
     return slots[edges[1] :], before, peak, after
@@ -212,16 +207,13 @@ def _windows(excess: Floats, noise: _Noise, before: int) -> tuple[Integers, Inte
 @cache
 def _critical_value(before: int, after: int, correlation: float, tail: float) -> float:
     """Return the quantile of the largest statistic of a service without any change."""
+    from scipy.signal import lfilter  # type: ignore[import-untyped, unused-ignore]
+
     rng = np.random.default_rng([SEED, before, after])
     shocks = rng.standard_normal((SERIES, before + after))
-    series = np.empty_like(shocks)
-    series[:, 0] = shocks[:, 0]
-    for slot in range(1, before + after):
-        series[:, slot] = (
-            correlation * series[:, slot - 1] + math.sqrt(1 - correlation**2) * shocks[:, slot]
-        )
+    shocks[:, 1:] *= math.sqrt(1 - correlation**2)
     largest = []
-    for row in series:
+    for row in lfilter([1.0], [1.0, -correlation], shocks):
         first, rest = row[:before], row[before:]
         _, _, statistics = _windows(rest - first.mean(), _noise(first, rest), before)
         largest.append(float(statistics.max()))

@@ -83,7 +83,7 @@ def check_of(
         item
         for threshold in absolute
         for target in targets
-        for item in limit_results(threshold, target)
+        for item in map(_of_part, limit_results(threshold, target))
     ]
     stopping = stopping_analysis(run)
     early = (
@@ -91,9 +91,7 @@ def check_of(
         if stopping
         else {}
     )
-    limits = [
-        _of_part(early.get((item.threshold, item.target, item.spec), item)) for item in limits
-    ]
+    limits = [early.get((item.threshold, item.target, item.spec), item) for item in limits]
     items = (*limits, *relative.results_of(of_baseline.results), *of_baseline.items)
     causes = list(of_baseline.causes)
     if of_baseline.decision is None or of_baseline.decision.ended or absolute:

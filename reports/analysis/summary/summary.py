@@ -229,10 +229,7 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
     ]
     overload: Annotated[
         tuple[Value, ...],
-        described(
-            "of a load with a peak: calls and probe latency of each part, refused calls by outcome,"
-            " refused_share, harm and recovery_time; otherwise empty"
-        ),
+        described("of a load with a peak: calls, latency, harm and recovery; otherwise empty"),
     ]
     counts: Annotated[
         tuple[Value, ...],
