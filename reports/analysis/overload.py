@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from msgspec import Struct, convert
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import Family, parsed
 from bench.record import folder as files
-from bench.record.validity import MAX_PREVENTED_PERCENT, ValidityData, evaluate_checks
+from bench.record.validity import ValidityData, evaluate_checks
 from bench.record.validity_data import metric_uncertainties
 from reports.data.runs import RunFrames, stated_validity
 from reports.data.samples import MetricSamples
@@ -36,8 +37,8 @@ from reports.results.value import ENDS, MEDIAN, RATE, Group, Subject, Value
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.quantiles import CONFIDENCE, sample
-from reports.statistics.recovery import ProbeTurns, changes_of, recovery_of
+from reports.statistics.quantiles import sample
+from reports.statistics.recovery import TAIL, ProbeTurns, changes_of, recovery_of
 from reports.statistics.target_counts import NO_TURNS, TargetCounts, of_turns
 from reports.statistics.threshold_estimate import ThresholdEstimate, few_sessions, no_estimate
 
@@ -69,22 +70,21 @@ REFUSED = "calls_refused"
 RETRY_AFTER = "retry_after"
 CHANGE = "change"
 """The statistic that is a latency ÷ that before the peak, paired by caller."""
-TAIL = (1 - CONFIDENCE) / 2
 DRAWS = 2_000
 ENDINGS = {math.inf: "not_recovered", 0.0: "never_left"}
 """What the upper end of a recovery time says."""
 
 
-class Peak(NamedTuple):
+class Peak(Struct, frozen=True, rename=lambda name: name.replace("_ns", "_utc_ns")):
     """The peak of a run. `probes` are the scripts of probe callers. Instants are in ns, UTC."""
 
     margin: float
     spacing_s: float
-    probes: tuple[str, ...]
+    probes: list[str]
     begun_ns: float
-    peak_ns: float
-    reached_ns: float
-    after_ns: float
+    peak_ns: float = math.inf
+    reached_ns: float = math.inf
+    after_ns: float = math.inf
 
     @property
     def peak_s(self) -> float:
@@ -109,7 +109,8 @@ class CallsOfPeak:
       opened) or ""; and whether it opened, was prevented by a limit of this machine, or is of a
       probe caller
     - `latency` is the main latency of each turn of the run, in ms: inf if the turn failed, NaN if
-      it has none. `mine` and `is_probe` are masks of turns. `metric` is that of probe callers, ""
+      it has none. `part` is the index in PARTS in which it began; -1: not of the
+      target, or unfinished. `is_probe` is a mask of turns. `metric` is that of probe callers, ""
       without any of their turns.
     """
 
@@ -121,13 +122,8 @@ class CallsOfPeak:
     metric: str
     began_ns: Floats
     latency: Floats
-    mine: Flags
+    part: Integers
     is_probe: Flags
-
-    def turns_in(self, part: int) -> Flags:
-        """Return a mask of the turns that began in a part."""
-        mask: Flags = self.mine & (self.peak.part(self.began_ns) == part)
-        return mask
 
     def probe_turns(self) -> ProbeTurns:
         """Return the turns of probe callers, relative to the end of the peak. A probe call that did
@@ -157,7 +153,8 @@ class CallsOfPeak:
         for part in parts:
             cause = self.problems[part]
             if cause and not (is_count and cause in OF_TIMESTAMPS):
-                return Reason("part", {"part": PARTS[part], "cause": cause})
+                code = "part_not_run" if cause == NOT_RUN else "part_invalid"
+                return Reason(code, {"part": PARTS[part], "cause": cause})
         return None
 
     def _problem(self, part: int) -> str:
@@ -177,13 +174,10 @@ class CallsOfPeak:
             return "blocked"
         if (seconds[in_part].groupby("worker")["cpu"].mean() > MAX_CPU).any():
             return "cpu"
-        prevented = self.calls["is_prevented"][self.calls["part"] == part]
-        if len(prevented) and 100 * prevented.mean() > MAX_PREVENTED_PERCENT:
-            return "own_limits"
         return next(iter(self._failed_checks(part)), "")
 
     def _failed_checks(self, part: int) -> list[str]:
-        """Return the failed checks of timestamps, made with the rows of a part only."""
+        """Return the failed checks OF_ROWS, made with the rows of a part only."""
         whole = files.row_reader(self.run.folder)
 
         def read(table: files.TableName, columns: list[str]) -> Any:
@@ -192,19 +186,18 @@ class CallsOfPeak:
             return rows.filter(self.peak.part(began_ns) == part).select(columns)
 
         mine = [each for each in metric_uncertainties(read) if each.target == self.name]
+        prevented = self.calls["is_prevented"][self.calls["part"] == part]
         evidence = ValidityData(tuple(mine), None, None, None, None, paced_audio=False)
-        validity = evaluate_checks(evidence)
+        share = float(prevented.mean()) if len(prevented) else 0.0
+        validity = evaluate_checks(replace(evidence, prevented_share=share))
         return validity.reasons if validity.status == "invalid" else []
 
 
 def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsOfPeak | None:
     """Return the calls of a target; None if the load of the run has no peak."""
-    entry = run.metadata.get("overload")
-    if entry is None:
+    if "overload" not in run.metadata:
         return None
-    names = ("begun", "peak", "reached", "after")
-    instants = (float(entry.get(f"{name}_utc_ns", math.inf)) for name in names)
-    peak = Peak(entry["margin"], entry["spacing_s"], tuple(entry["probes"]), *instants)
+    peak = convert(run.metadata["overload"], Peak)
     turns = samples.turns
     name = turns.targets[target]
     latency = np.full(turns.rows.size, np.nan)
@@ -219,7 +212,8 @@ def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsO
     metric = samples.mains[turns.strata[strata[0]]] if strata.size else ""
     calls = _calls(run.sessions[(run.sessions["target"] == name).to_numpy()], peak)
     began_ns = turns.column(START)
-    return CallsOfPeak(run, peak, name, calls, turns, metric, began_ns, latency, mine, is_probe)
+    part = np.where(mine, peak.part(began_ns), -1)
+    return CallsOfPeak(run, peak, name, calls, turns, metric, began_ns, latency, part, is_probe)
 
 
 def _calls(rows: pd.DataFrame, peak: Peak) -> pd.DataFrame:
@@ -294,7 +288,7 @@ def _latencies(of: CallsOfPeak) -> Iterator[Value]:
     changes = changes_of(of.probe_turns(), peak.peak_s, peak.spacing_s) if is_whole else None
     for part, name in enumerate(PARTS):
         subject = Subject(target=of.name, step=PROBE, group=Group(by="part", name=name))
-        chosen = of.turns_in(part) & of.is_probe
+        chosen = (of.part == part) & of.is_probe
         latency = pd.Series(of.latency[chosen])
         sessions = distinct(of.turns.session[chosen]).size
         named = {"metric": of.metric, "n": latency.size, "sessions": sessions}
@@ -327,7 +321,7 @@ def overload_estimate(of: CallsOfPeak | None, name: str, tail: float) -> Thresho
     if of is None:
         return no_estimate()
     if reason := of.reason(*REPORTED[name].parts, is_count=name == REFUSED_SHARE):
-        counts = of_turns(np.bincount(of.turns.session[of.mine]), 0)
+        counts = of_turns(np.bincount(of.turns.session[of.part >= 0]), 0)
         return replace(no_estimate(), counts=counts, reason=reason)
     (value, low, high), counts, reason = REPORTED[name].interval(of, TAIL)
     lower, upper = REPORTED[name].interval(of, tail)[0][1:]
@@ -364,15 +358,14 @@ def _harm(of: CallsOfPeak, tail: float) -> Interval:
     """
     peak_ns = of.peak.peak_ns
     in_progress = (of.calls["began_ns"] < peak_ns) & (of.calls["ended_ns"] > peak_ns)
-    is_usual = of.turns_in(BEFORE) & np.isfinite(of.latency)
+    is_usual = (of.part == BEFORE) & np.isfinite(of.latency)
     usual = pd.Series(of.latency[is_usual]).groupby(of.turns.step[is_usual]).median()
     relative = of.latency / usual.reindex(of.turns.step).to_numpy()
-    is_peak = of.turns_in(PEAK)
-    mine = (of.turns_in(BEFORE) | is_peak) & ~np.isnan(relative)
+    mine = np.isin(of.part, (BEFORE, PEAK)) & ~np.isnan(relative)
     mine &= np.isin(of.turns.session, of.turns.session_of_row[of.calls.index[in_progress]])
     clusters, size = dense_codes(of.turns.session[mine])
     values = relative[mine]
-    during = is_peak[mine]
+    during = of.part[mine] == PEAK
     if not during.any() or during.all():
         return NOTHING
     samples = [

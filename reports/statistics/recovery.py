@@ -68,17 +68,15 @@ before."""
 NOTHING: Recovery = ("too_few", math.nan, 0.0, math.inf)
 
 
-def changes_of(
-    turns: ProbeTurns, peak_s: float, spacing_s: float, tail: float = TAIL
-) -> list[list[float]] | None:
+def changes_of(turns: ProbeTurns, peak_s: float, spacing_s: float) -> list[list[float]] | None:
     """Return latency ÷ that before the peak, with its interval, in the peak and after it. Turns are
     paired by caller, and a failed turn is four times as slow as usual. Return None with too few.
     """
-    _, before, *others = _parts(turns, peak_s, spacing_s)
+    _, (before, *others) = _parts(turns, peak_s, spacing_s)
     if not _are_enough(before, *others):
         return None
     noise = _noise(before, others[-1])
-    return [np.exp(_change(part, before, noise, tail)).tolist() for part in others]
+    return [np.exp(_change(part, before, noise, TAIL)).tolist() for part in others]
 
 
 def _change(part: Floats, before: Floats, noise: _Noise, tail: float) -> Floats:
@@ -109,7 +107,7 @@ def recovery_of(
     """
     from scipy.optimize import isotonic_regression  # type: ignore[import-untyped, unused-ignore]
 
-    slots, before, peak, after = _parts(turns, peak_s, spacing_s)
+    slots, (before, peak, after) = _parts(turns, peak_s, spacing_s)
     if not _are_enough(before, after):
         return NOTHING
     noise = _noise(before, after)
@@ -143,17 +141,14 @@ def tolerable_sd(callers: int, before: int, after: int, margin: float) -> float:
     return math.log1p(margin) * math.sqrt(callers / (1 / longest + 1 / before)) / errors
 
 
-def _parts(
-    turns: ProbeTurns, peak_s: float, spacing_s: float
-) -> tuple[Integers, Floats, Floats, Floats]:
+def _parts(turns: ProbeTurns, peak_s: float, spacing_s: float) -> tuple[Integers, list[Floats]]:
     """Return the slots after the peak that have turns, in ascending order, and the means of the
     slots before, in and after it. Slot 0 begins at the end of the peak.
     """
     slots, codes = np.unique(np.floor(turns.at_s / spacing_s).astype(np.int64), return_inverse=True)
     means = np.bincount(codes, scores(turns, peak_s)) / np.bincount(codes)
     edges = np.searchsorted(slots, [-math.ceil(peak_s / spacing_s), 0])
-    before, peak, after = np.split(means, edges)
-    return slots[edges[1] :], before, peak, after
+    return slots[edges[1] :], np.split(means, edges)
 
 
 def _are_enough(before: Floats, *others: Floats) -> bool:

@@ -320,12 +320,9 @@ def _too_few_runs(numbers: Numbers) -> str:
     )
 
 
-PARTS = {
-    "before": ("before the peak", "the run ended before its load was reached"),
-    "peak": ("for the peak", "the run ended before the peak"),
-    "after": ("after the peak", "the run ended in the peak"),
-}
-"""The parts of a run with a peak, and why they are missing."""
+PARTS = {"before": "before the peak", "peak": "for the peak", "after": "after the peak"}
+NOT_RUN = {"peak": "the run ended before the peak", "after": "the run ended in the peak"}
+"""Why a part of a run with a peak is missing."""
 OF_PARTS = {
     "late": "the load generator started its callers too late",
     "blocked": "the load generator stood still",
@@ -333,12 +330,9 @@ OF_PARTS = {
 }
 
 
-def _part(numbers: Numbers) -> str:
-    when, missing = PARTS[numbers["part"]]
+def _part_invalid(numbers: Numbers) -> str:
     cause = numbers["cause"]
-    if cause == "not_run":
-        return missing
-    return f"INVALID {when}: {OF_PARTS.get(cause) or CHECKS[cause].failure}"
+    return f"INVALID {PARTS[numbers['part']]}: {OF_PARTS.get(cause) or CHECKS[cause].failure}"
 
 
 SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
@@ -356,7 +350,8 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "within_bounds": _within_bounds,
     "nothing_succeeded": _nothing_succeeded,
     "no_value": "not measured on both targets",
-    "part": _part,
+    "part_invalid": _part_invalid,
+    "part_not_run": lambda n: NOT_RUN[n["part"]],
     "few_probe_turns": "probe callers had too few turns before or after the peak",
     "never_left": "latency never left the margin",
     "not_recovered": "not shown within the run (a longer --after, more --probes or a larger"

@@ -28,9 +28,8 @@ LOCUST_FILE = Path(__file__).parents[1] / "overload" / "locustfile.py"
 class WithRunOptions(Command):
     """A command whose other options are those of `rtbench run`."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        settings = {"ignore_unknown_options": True, "allow_extra_args": True}
-        super().__init__(*args, **kwargs | {"context_settings": settings})
+    ignore_unknown_options = True
+    allow_extra_args = True
 
 
 def overload(
@@ -73,7 +72,6 @@ def overload(
     spacing_s = _span(probe_spacing, "--probe-spacing")
     probe = {"asks": asks, "fixed_count": probes, "spacing_s": spacing_s}
     print(f"rtbench: {_what_shows(shape, probe)}", file=sys.stderr)
-    sys.stdout.flush()
     command = python_command("rtbench.run_process", str(LOCUST_FILE), *ctx.args)
     environ = child_environment(os.environ, captured=False)
     # an address may contain a secret

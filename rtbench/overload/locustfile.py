@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from bench.base.errors import USAGE_STATUS
-from bench.load.planning.tasks import script
 from bench.load.user import RealtimeUser
 from rtbench.overload import OVERLOAD
 from rtbench.overload.callers import OverloadShape, ProbeCaller
@@ -32,7 +31,7 @@ class Named:
 class Caller(Named, RealtimeUser):
     """A caller of the load."""
 
-    tasks = [script(SCRIPT)]  # noqa: RUF012  # Locust's form
+    script = SCRIPT
 
 
 class Probe(Named, ProbeCaller):

@@ -19,7 +19,6 @@ from reports.analysis.check.absolute import limit_results
 from reports.analysis.check.relative import BaselineResults
 from reports.analysis.check.results import CheckResult, check_result
 from reports.analysis.check.stored_runs import against_stored_runs
-from reports.analysis.overload import NOT_RUN
 from reports.analysis.sequential.plan import was_planned
 from reports.analysis.summary.run_validity import data_notes, invalid_reasons, validity_of
 from reports.analysis.summary.targets import FAIR
@@ -160,8 +159,7 @@ def check_of(
 
 def _of_part(item: Judged) -> Judged:
     """Return a result; not evaluated if a part of the run on which it depends is INVALID."""
-    numbers = item.reason.numbers if item.reason and item.reason.code == "part" else {}
-    if numbers.get("cause", NOT_RUN) == NOT_RUN:
+    if item.reason is None or item.reason.code != "part_invalid":
         return item
     return replace(item, verdict=replace(item.verdict, name="not_evaluated"))
 
@@ -238,10 +236,9 @@ def _throttled_reason(
     )
     decided = {item.target for item in items if not item.relative and item.spec.metric == THROTTLED}
     for target in targets:
-        # a service above its capacity is expected to refuse calls
-        has_peak = "overload" in target.run.metadata
-        named = judged - decided - compared
-        if target.name in named and not has_peak and throttled_share(target) > FAIR:
+        if "overload" in target.run.metadata:
+            continue  # a service above its capacity is expected to refuse calls
+        if target.name in judged - decided - compared and throttled_share(target) > FAIR:
             yield throttled_cause(target)
 
 

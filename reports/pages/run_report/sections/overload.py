@@ -28,8 +28,7 @@ MEANING = (
 def overload(summary: Summary) -> Iterable[b.Section]:
     """Yield a section for each target; nothing if the load had no peak."""
     for number, target in enumerate(summary.targets):
-        of = of_peak.calls_of_peak(summary.run, summary.samples, number)
-        if of is not None:
+        if (of := of_peak.calls_of_peak(summary.run, summary.samples, number)) is not None:
             values = [value for value in summary.overload if value.target == target]
             heading = f"Overload and recovery{f' · {target}' if number else ''}"
             yield _section(of, values, f"overload-{number}", heading)
@@ -53,10 +52,7 @@ def _section(of: of_peak.CallsOfPeak, values: list[Value], anchor: str, heading:
     if set(problems.values()) - {"", of_peak.NOT_RUN}:
         usable = [part for part, problem in problems.items() if not problem]
         texts["usable parts of the run"] = join_words(usable) or "none"
-    by_text: dict[str, list[str]] = {}
-    for name, text in texts.items():
-        by_text.setdefault(text, []).append(name)
-    lines = [f"{join_words(names)}: {text}" for text, names in by_text.items()]
+    lines = [f"{name}: {text}" for name, text in texts.items()]
     heads: list[b.Head] = ["part", "validity", *CALLS, f"{of.metric} of probes", "change by caller"]
     rows: list[b.Line] = [
         [
