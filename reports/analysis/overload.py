@@ -403,7 +403,6 @@ class PeakSeries(NamedTuple):
     median before the peak, and the margin above it.
     """
 
-    length_s: float
     at_s: Floats
     offered: Integers
     opened: Integers
@@ -425,9 +424,9 @@ def peak_series(of: CallsOfPeak) -> PeakSeries:
         np.histogram(chosen_s.clip(0), np.append(bins, bins.size) * bin_s)[0]
         for chosen_s in (calls_s, calls_s[of.calls["is_open"]])
     )
-    medians = latency.groupby(turns_s // bin_s).median().reindex(bins).to_numpy()
+    medians = latency.groupby(turns_s // bin_s).median().reindex(bins).to_numpy(dtype=np.float64)
     _, begin_s, end_s, _ = edges_s.tolist()
     usual = float(latency[turns_s < begin_s].median())
     band = usual, usual * (1 + peak.margin)
     at_s = (bins + 0.5) * bin_s
-    return PeakSeries(length_s, at_s, offered, opened, medians, band, (begin_s, end_s))
+    return PeakSeries(at_s, offered, opened, medians, band, (begin_s, end_s))

@@ -65,7 +65,6 @@ Recovery = tuple[Outcome, float, float, float]
 """A recovery time in seconds after the end of the peak: its outcome, its value, and its interval.
 The upper end is infinite unless the service recovered. The value is infinite if no slot is as
 before."""
-NOTHING: Recovery = ("too_few", math.nan, 0.0, math.inf)
 
 
 def changes_of(turns: ProbeTurns, peak_s: float, spacing_s: float) -> list[list[float]] | None:
@@ -109,7 +108,7 @@ def recovery_of(
 
     slots, (before, peak, after) = _parts(turns, peak_s, spacing_s)
     if not _are_enough(before, after):
-        return NOTHING
+        return "too_few", math.nan, 0.0, math.inf
     noise = _noise(before, after)
     limit = math.log1p(margin)
     excess = after - before.mean() - limit

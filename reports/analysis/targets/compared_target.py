@@ -270,8 +270,7 @@ class ComparedTarget:
 
     def of_peak(self, metric: str, tail: float) -> ThresholdEstimate:
         """Return a value of a run with a peak of load."""
-        is_absent = self.target == ABSENT
-        of = None if is_absent else calls_of_peak(self.run, self.samples, self.target)
+        of = None if self.target == ABSENT else calls_of_peak(self.run, self.samples, self.target)
         return overload_estimate(of, metric, tail)
 
     def totals(self, spec: MetricSpec) -> PerCluster:

@@ -27,7 +27,7 @@ def overload_plot(series: PeakSeries, recovered_s: float) -> Plot:
     """
     ground = TOP + CALLS + GAP + LATENCY
     plot = Plot(WIDE, ground + 30, left=56, right=66, top=TOP, bottom=30, title=TITLE, desc=READ)
-    x = PixelScale(identity, 0.0, series.length_s, plot.x0, plot.x1)
+    x = PixelScale(identity, 0.0, float(series.at_s[0] + series.at_s[-1]), plot.x0, plot.x1)
 
     def points(values: Iterable[float], y: PixelScale) -> list[Point]:
         pairs = zip(series.at_s, values, strict=True)
