@@ -424,7 +424,7 @@ def peak_series(of: CallsOfPeak) -> PeakSeries:
         np.histogram(chosen_s.clip(0), np.append(bins, bins.size) * bin_s)[0]
         for chosen_s in (calls_s, calls_s[of.calls["is_open"]])
     )
-    medians = latency.groupby(turns_s // bin_s).median().reindex(bins).to_numpy(dtype=np.float64)
+    medians = np.array(latency.groupby(turns_s // bin_s).median().reindex(bins), dtype=np.float64)
     _, begin_s, end_s, _ = edges_s.tolist()
     usual = float(latency[turns_s < begin_s].median())
     band = usual, usual * (1 + peak.margin)
