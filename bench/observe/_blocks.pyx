@@ -68,9 +68,8 @@ cdef struct Measured:
 cdef class Blocks:
     """The blocks of a stream at `rate_hz`, and the state of the sound in it.
 
-    The last `count` blocks are stored, and the samples of `retained` blocks before those that were
-    received last. A silence of `pause` blocks ends a sound. `bench.observe.onsets` describes the
-    state.
+    The last `count` taken blocks are stored, and the samples of the last `retained` ones. A silence
+    of `pause` blocks ends a sound. `bench.observe.onsets` describes the state.
     """
 
     cdef Measured *blocks
@@ -148,7 +147,7 @@ cdef class Blocks:
         """Forget the samples that are no longer needed. Leave room for `count` more, and for some
         after them.
         """
-        cdef Py_ssize_t kept = min(self.length, self._retained + self._size)
+        cdef Py_ssize_t kept = self._retained + self._total - self._number * self._size
         cdef Py_ssize_t room = kept + kept // 4 + count
         cdef short *moved
         memmove(self.samples, self.samples + self.length - kept, kept * sizeof(short))
@@ -637,16 +636,21 @@ cdef class Blocks:
         return True
 
     cdef (long long, long long) narrow(self, long long block, long long count) noexcept:
-        """Return the place of the first stored sample of these blocks, and the number of their
-        samples at 8 kHz."""
-        cdef long long start = self.length - self._total + block * self._size
-        cdef long long end = min(start + count * self._size, self.length - self._total % self._size)
-        start = max(0, start)
+        """Return the place of the first sample of these blocks, and the number of their samples at
+        8 kHz.
+
+        The buffer has more samples than the `retained` blocks before the next block: how many
+        more depends on how the stream was divided, so they do not count.
+        """
+        cdef long long next_block = self.length - self._total + self._number * self._size
+        cdef long long start = next_block + (block - self._number) * self._size
+        cdef long long end = min(start + count * self._size, next_block)
+        start = max(next_block - self._retained, start)
         return start, max(0, (end - start + self._lag - 1) // self._lag)
 
     def _samples(self, long long block, long long count=10):
         """Return the samples of `count` blocks from this block on, resampled to 8 kHz. Those that
-        were forgotten lack.
+        are not among the last `retained` blocks lack, and those that were not taken yet.
         """
         cdef long long start, size, at
         cdef bytes found

@@ -180,9 +180,8 @@ class Blocks:
         self._left = stream[complete:]
         self._total += len(samples)
         if complete:
-            self._received = received = np.concatenate(
-                (self._received[-self._retained :], stream[:complete])
-            )
+            kept = self._retained + self._received_end - self._number * self._size
+            self._received = received = np.concatenate((self._received[-kept:], stream[:complete]))
             self._received_end += complete
             found, self._direct = measured_blocks(
                 received[-complete - self._lag :], self._lag, self._size, self._direct
@@ -369,8 +368,11 @@ class Blocks:
         return is_clearly_voiced(self._samples(block, count))
 
     def _samples(self, block: int, count: int = GROUP) -> Samples:
-        start = len(self._received) + block * self._size - self._received_end
-        return self._received[max(0, start) : max(0, start + count * self._size) : self._lag]
+        next_block = len(self._received) + self._number * self._size - self._received_end
+        start = next_block + (block - self._number) * self._size
+        end = min(start + count * self._size, next_block)
+        first = max(next_block - self._retained, start)
+        return self._received[first : max(first, end) : self._lag]
 
 
 def is_continued(level: int, last: int, behind: int) -> bool:

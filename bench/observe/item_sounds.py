@@ -27,9 +27,6 @@ from bench.observe.onsets import HELD_NS, OnsetDetector, SoundChange
 from bench.wire.audio import AudioFormat, SampleStream, end_of_audible
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio, audio_payload
 
-STEP_MS = 25
-"""The audio after which the search stops if the sound has begun, because no change after the
-start is needed."""
 MAX_ITEMS = 16
 """The maximum number of items that are searched at the same time. A service sends one after the
 other."""
@@ -65,12 +62,9 @@ class ItemSound:
         self.samples = len(samples)
         self._received += self.samples
         until = end_of_audible(samples) if with_end else None
-        step = self._stream.audio.rate_hz * STEP_MS // 1_000
-        for begin in range(0, self.samples, step):
-            if (begins := self._onsets.start_in(samples[begin : begin + step])) is not None:
-                end = min(begin + step, self.samples)
-                return StrippedAudio(end - begins.back, until, _start_error_ns(begins))
-        return StrippedAudio(until=until)
+        if (begins := self._onsets.start_in(samples)) is None:
+            return StrippedAudio(until=until)
+        return StrippedAudio(self.samples - begins.back, until, _start_error_ns(begins))
 
     def end(self) -> StrippedAudio:
         """Return the start of the sound, relative to the end of the item. Its last sound may be

@@ -79,8 +79,8 @@ stored."""
 STORED = 155
 """The number of blocks before the end of a silence in which the end of the sound is judged."""
 RETAINED = CERTAIN + GROUP
-"""The stored blocks before those received last; at a stream's start also `SETTLED`, which are
-judged again."""
+"""The last blocks whose samples are stored; at a stream's start also `SETTLED`, which are judged
+again."""
 
 
 class BoundedSound(Blocks):

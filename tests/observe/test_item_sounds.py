@@ -21,7 +21,7 @@ from bench.catalogue.outcomes import outcome_class, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
-from bench.observe.item_sounds import MAX_ITEMS, ItemSounds
+from bench.observe.item_sounds import MAX_ITEMS, ItemSound, ItemSounds
 from bench.observe.observation import TurnObservation
 from bench.plan.turn_plan import TurnPlan
 from bench.record.event_log import EventLog, LoggedTimeline
@@ -234,6 +234,31 @@ def test_the_header_of_a_file_in_each_delta_is_no_sound(delta_ms: int, tmp_path:
     assert audible_ms(replied(tmp_path / "s.jsonl", pieces)) == pytest.approx(
         500 + headers_ms, abs=1
     )
+
+
+@given(
+    seed=st.integers(0, 99),
+    noise_ms=st.integers(0, 400),
+    shares=st.lists(st.floats(0, 1), max_size=20).map(sorted),
+)
+def test_any_deltas_of_an_item_give_the_same_start_and_uncertainty(
+    seed: int, noise_ms: int, shares: list[float]
+) -> None:
+    noise = np.random.default_rng(seed).normal(0, 200, 24 * noise_ms).astype(np.int16)
+    data = PCM16.encode(noise) + buzz(0, 900)
+    found = list[tuple[int, int]]()
+    for cuts in ([], [int(share * len(data)) for share in shares]):
+        item = ItemSound(PCM16)
+        start = 0
+        for begin, end in pairwise([0, *cuts, len(data)]):
+            sound = item.add(data[begin:end], with_end=False)
+            if sound.audible is not None:
+                found.append((start + sound.audible, sound.error_ns))
+                break
+            start += item.samples
+
+    assert len(found) == 2
+    assert found[0] == found[1]
 
 
 def test_the_uncertainty_of_a_start_in_noise_is_a_part_of_that_of_the_instant(
