@@ -71,8 +71,6 @@ RETRY_AFTER = "retry_after"
 CHANGE = "change"
 """The statistic that is a latency ÷ that before the peak, paired by caller."""
 DRAWS = 2_000
-ENDINGS = {math.inf: "not_recovered", 0.0: "never_left"}
-"""What the upper end of a recovery time says."""
 
 
 class Peak(Struct, frozen=True, rename=lambda name: name.replace("_ns", "_utc_ns")):
@@ -153,8 +151,8 @@ class CallsOfPeak:
         for part in parts:
             cause = self.problems[part]
             if cause and not (is_count and cause in OF_TIMESTAMPS):
-                code = "part_not_run" if cause == NOT_RUN else "part_invalid"
-                return Reason(code, {"part": PARTS[part], "cause": cause})
+                of_part = {"part": PARTS[part], "cause": cause}
+                return Reason("part_not_run" if cause == NOT_RUN else "part_invalid", of_part)
         return None
 
     def _problem(self, part: int) -> str:
@@ -304,8 +302,8 @@ def _reported(of: CallsOfPeak, name: str) -> Value:
     found = overload_estimate(of, name, TAIL)
     reason = found.reason
     is_shown = reason is None or name == REFUSED_SHARE
-    if name == RECOVERY_TIME and reason is None and found.high in ENDINGS:
-        reason = Reason(ENDINGS[found.high])
+    if name == RECOVERY_TIME and reason is None and found.high in (0, math.inf):
+        reason = Reason("not_recovered" if found.high else "never_left")
     numbers = zip(ENDS, (found.value, found.low, found.high), strict=True)
     ends = {end: at if is_shown and math.isfinite(at) else math.nan for end, at in numbers}
     counts = {"n": found.counts.turns, "sessions": found.counts.sessions}
