@@ -107,9 +107,9 @@ class CallsOfPeak:
       opened) or ""; and whether it opened, was prevented by a limit of this machine, or is of a
       probe caller
     - `latency` is the main latency of each turn of the run, in ms: inf if the turn failed, NaN if
-      it has none. `part` is the index in PARTS in which it began; -1: not of the
-      target, or unfinished. `is_probe` is a mask of turns. `metric` is that of probe callers, ""
-      without any of their turns.
+      it has none. `part` is the index in PARTS in which it began; -1: not of the target, or
+      unfinished. `is_probe` is a mask of turns. `metric` is that of probe callers, "" without any
+      of their turns.
     """
 
     run: RunFrames

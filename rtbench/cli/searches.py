@@ -142,15 +142,14 @@ def _writable_folders(out: Path | None) -> list[Path]:
 def _opening(
     plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path], *, tls: bool
 ) -> str:
+    loaded, simulated = (
+        ", ".join(map(str, sorted(core_set)))
+        for core_set in (cores.load_generator, cores.simulator)
+    )
     where = (
         "load generator and simulator share cores: errors are larger than with separate cores"
         if cores.shared
-        else "load generator on core {}, simulator on {}".format(
-            *(
-                ", ".join(map(str, sorted(core_set)))
-                for core_set in (cores.load_generator, cores.simulator)
-            )
-        )
+        else f"load generator on core {loaded}, simulator on {simulated}"
     )
     transport = "over TLS" if tls else "without TLS (services use TLS: add --tls)"
     first = min(plan.grid.first, plan.grid.max)
