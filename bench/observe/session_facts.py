@@ -399,7 +399,7 @@ class SessionFacts(SessionObservation):
         is_of_response: bool = True,
     ) -> None:
         """Add the tokens of a response, even of one that does not count, to its turn, else to the
-        session. Otherwise they are not the conversation that a response read.
+        session. If not `is_of_response`, they are also not the conversation that a response read.
 
         The turn is open, or its tokens follow its end.
         """

@@ -69,8 +69,8 @@ class TurnPlan:
     turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds
     before the answer are fillers. It is 0 if the script does not distinguish them. `delegates` is
     the attribute of the dialect. `interpreted` is the attribute `interprets` of the dialect.
-    `only_transcribed` is True if the turn gets no reply: it ends with
-    the transcript of the caller's audio.
+    `only_transcribed` is True if the turn gets no reply: it ends with the transcript of the
+    caller's audio.
     """
 
     number: int

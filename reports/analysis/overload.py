@@ -22,7 +22,7 @@ import pandas as pd
 from msgspec import Struct, convert
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import Family, parsed
+from bench.catalogue.outcomes import Family, is_own_limit, parsed
 from bench.record import folder as files
 from bench.record.validity import ValidityData, evaluate_checks
 from bench.record.validity_data import metric_uncertainties
@@ -221,7 +221,7 @@ def _calls(rows: pd.DataFrame, peak: Peak) -> pd.DataFrame:
     outcomes = rows["outcome"].astype(str)
     is_open = rows["session_updated_at_ns"].notna()
     families = outcomes.map(lambda outcome: parsed(outcome).family)
-    is_prevented = families == Family.EXHAUSTED
+    is_prevented = outcomes.map(is_own_limit).astype(bool)
     endings = {
         "refused": ~is_open & ~is_prevented,
         "dropped": is_open & (families == Family.CLOSED),
