@@ -279,15 +279,11 @@ class IncidentEntry(TypedDict):
     late_ms: NotRequired[float]
 
 
+TimestampCheck = Literal["timestamp_uncertainty", "rtp_stream"]
+RowCheck = Literal[TimestampCheck, "own_limits"]
+"""The checks of rows, which a part of a run has, too. The others are about the whole run."""
 CheckName = Literal[
-    "timestamp_uncertainty",
-    "rtp_stream",
-    "event_loop_delay",
-    "send_delay",
-    "start_delay",
-    "own_limits",
-    "dropped_packets",
-    "missing_data",
+    RowCheck, "event_loop_delay", "send_delay", "start_delay", "dropped_packets", "missing_data"
 ]
 ValidityStatus = Literal["valid", "invalid", "no_verdict"]
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from msgspec import Struct, convert
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import Family, is_own_limit, parsed
 from bench.record import folder as files
+from bench.record.document import RowCheck, TimestampCheck
 from bench.record.validity import ValidityData, evaluate_checks
 from bench.record.validity_data import metric_uncertainties
 from reports.data.runs import RunFrames, stated_validity
@@ -55,9 +56,6 @@ the peak. The larger one applies."""
 MAX_PART_NS = 60 * NS_PER_S
 """The longest time of which the load generator may stand still for REACHED_SHARE."""
 NOT_RUN = "not_run"
-OF_TIMESTAMPS = ("timestamp_uncertainty", "rtp_stream")
-OF_ROWS = (*OF_TIMESTAMPS, "own_limits")
-"""The checks of the validity that are repeated for each part. Others are about the whole run."""
 START = "start_utc_ns"
 STATUS = r"^((?:HTTP|SIP) \d+)"
 """The status with which the service refused a call, in the detail of its outcome."""
@@ -141,7 +139,7 @@ class CallsOfPeak:
         """Why each of PARTS cannot be used; "" if it can."""
         checks = stated_validity(self.run.metadata).checks
         failed = [check.name for check in checks if check.result == "fail"]
-        of_all = next((name for name in failed if name not in OF_ROWS), "")
+        of_all = next((name for name in failed if name not in get_args(RowCheck)), "")
         return tuple(of_all or self._problem(part) for part in range(len(PARTS)))
 
     def reason(self, *parts: int, is_count: bool = False) -> Reason | None:
@@ -150,7 +148,7 @@ class CallsOfPeak:
         """
         for part in parts:
             cause = self.problems[part]
-            if cause and not (is_count and cause in OF_TIMESTAMPS):
+            if cause and not (is_count and cause in get_args(TimestampCheck)):
                 of_part = {"part": PARTS[part], "cause": cause}
                 return Reason("part_not_run" if cause == NOT_RUN else "part_invalid", of_part)
         return None
@@ -175,7 +173,7 @@ class CallsOfPeak:
         return next(iter(self._failed_checks(part)), "")
 
     def _failed_checks(self, part: int) -> list[str]:
-        """Return the failed checks OF_ROWS, made with the rows of a part only."""
+        """Return the failed ones of `RowCheck`, made with the rows of a part only."""
         whole = files.row_reader(self.run.folder)
 
         def read(table: files.TableName, columns: list[str]) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from bench.services.translation.dialect import Translation
 from reports.analysis.summary.drift import Drift, drifts, is_suspected
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
@@ -91,6 +92,20 @@ def test_drift_needs_more_than_five_percent_and_an_interval_that_excludes_one(
     assert is_suspected(ratio, low, high) == suspected
 
 
+INTERPRETER = {"name": "sim", "url": "ws://127.0.0.1:8765", "dialect": Translation.name}
+
+
+def test_an_interpreter_without_any_start_offset_is_counted(tmp_path: Path) -> None:
+    plan = Plan(sessions=4, turns=4)
+    summary = summarise(
+        load_for_report(synthetic.write(tmp_path / "a", plan, targets=[INTERPRETER]))
+    )
+    other = summarise(load_for_report(synthetic.write(tmp_path / "b", plan)))
+
+    assert "16 without a known start_offset" in remarks.interpreting(summary)[0]
+    assert other.interpreting == ()
+
+
 @pytest.mark.parametrize(("error_s", "verdict"), [(1, "it drifts"), (3, "no drift is shown")])
 def test_the_lag_of_an_interpreter_drifts_if_its_growth_exceeds_its_error(
     tmp_path: Path, error_s: int, verdict: str
@@ -109,7 +124,7 @@ def test_the_lag_of_an_interpreter_drifts_if_its_growth_exceeds_its_error(
         }
 
     plan = Plan(sessions=4, turns=4)
-    summary = edited(synthetic.write(tmp_path, plan), interpreted)
+    summary = edited(synthetic.write(tmp_path, plan, targets=[INTERPRETER]), interpreted)
     values = {value.name: value for value in summary.interpreting}
     text = remarks.interpreting(summary)[0].replace("\u00a0", " ")
 

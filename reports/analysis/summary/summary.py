@@ -420,7 +420,7 @@ def summarise(run: RunFrames) -> Summary:
             row for name in TRANSCRIPT_RESULTS if transcribing for row in of_metrics.of_others(name)
         ),
         transcription=tuple(transcription_of(turns, period.measured_s) if transcribing else ()),
-        interpreting=tuple(interpreting_of(turns)),
+        interpreting=tuple(interpreting_of(turns, metadata.get("targets") or ())),
         greeting=tuple(
             _main_result(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
             for calls in connecting

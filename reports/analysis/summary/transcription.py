@@ -5,12 +5,14 @@ what is missing of it. Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.services.registry import dialect_of
 from reports.data.turns import TurnArrays
 from reports.engine.evaluate import ChosenTurns, average, by_target, counted
 from reports.results.value import MEAN, Value
@@ -56,8 +58,9 @@ def transcription_of(turns: TurnArrays, measured_s: float) -> Iterator[Value]:
             yield replace(counted(subject, name, transcribed), value=value)
 
 
-def interpreting_of(turns: TurnArrays) -> Iterator[Value]:
-    """Yield the segments that each interpreter translated, by what is known of their lag.
+def interpreting_of(turns: TurnArrays, entries: Iterable[Mapping[str, Any]]) -> Iterator[Value]:
+    """Yield the segments that each interpreter translated, by what is known of their lag. `entries`
+    are the targets in run.json.
 
     - `segments_early` were heard before they ended, so they have no `voice_to_voice`
     - `segments_without_offset` have no `start_offset`, and `segments_without_lag` no
@@ -79,8 +82,9 @@ def interpreting_of(turns: TurnArrays) -> Iterator[Value]:
         "segments_without_lag": good & np.isnan(lag_ns),
         "segments_sent_late": good & (turns.column("late_chunks") > 0),
     }
+    interpreters = {entry.get("name") for entry in entries if dialect_of(entry).interprets}
     for subject, mine in by_target(turns):
-        if np.isnan(offset_ns[mine]).all():  # no interpreter
+        if subject.target not in interpreters:
             continue
         yield from (counted(subject, name, int((mine & of).sum())) for name, of in counts.items())
         of = ChosenTurns(subject, mine & good)
