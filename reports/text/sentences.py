@@ -29,6 +29,7 @@ from reports.statistics.verdicts import turns_to_decide
 from reports.text import cells, remarks
 from reports.text.invalid import endings_text
 from reports.text.notices import decision_notice
+from reports.text.peak import peak_texts
 from reports.text.reasons import early_text, reason_text
 from reports.text.validity import remedy_line, verdict_reason
 
@@ -81,10 +82,12 @@ def run_headline(summary: Summary) -> str:
     medians = _with_medians(summary)
     several = _has_several(summary)
     named = len(summary.targets) > 1
-    sentences = [_sentence(results, named=named, several=several) for results in medians]
+    sentences = [f"{capitalize(text)}." for text in peak_texts(summary.overload, named=named)] or [
+        _sentence(results, named=named, several=several) for results in medians
+    ]
     failed_targets = too_few_text(summary)
     # the headline is the latency that callers hear, if there is any
-    if not any(map(_has_median, _heard(summary))):
+    if not summary.overload and not any(map(_has_median, _heard(summary))):
         results = [
             result
             for result in _heard(summary)
@@ -201,8 +204,8 @@ def run_essentials(summary: Summary, checked: str = "") -> str:
         texts = [cells.cause(summary)]
     else:
         medians = _with_medians(summary)
-        texts = []
-        for results in medians:
+        texts = [*peak_texts(summary.overload, named=len(summary.targets) > 1)]
+        for results in () if texts else medians:
             quantiles = zip(
                 ("p50", "p95"), _quantiles(results, named=len(summary.targets) > 1), strict=False
             )
@@ -331,9 +334,9 @@ class LongerRun:
 
 def longer_runs(summary: Summary) -> list[LongerRun]:
     """Return the longer runs that a median and p95 would need. Return [] if this run is long
-    enough or invalid.
+    enough or invalid, or if its load has a peak.
     """
-    if summary.validity.status == "invalid":
+    if summary.validity.status == "invalid" or summary.overload:
         return []
     with_median = [result for result in summary.results if result.at(0.5).has_interval]
     short = [] if decision_notice(summary.run) else with_median or summary.results
@@ -381,7 +384,7 @@ def next_step(summary: Summary, *, checked: bool = False) -> str:
         return f"{longer}`rtbench compare {run}` tests these differences; this report does not."
     compares = f"`rtbench compare {run} OTHER` compares it with another run"
     finite = next((result for result in with_median if math.isfinite(result.at(0.5).high)), None)
-    if checked or _tested(summary) or finite is None:
+    if checked or _tested(summary) or summary.overload or finite is None:
         return f"{longer}{compares}."
     threshold = _limit_above(finite, {result.stratum for result in summary.results})
     return f'{longer}`rtbench check {run} --thresholds "{threshold}"` tests a limit; {compares}.'

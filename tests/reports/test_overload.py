@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from reports.analysis.overload import PARTS
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
 from reports.metrics.thresholds import parse
+from reports.pages.run_report.report import main_results
 from reports.pages.run_report.sections.overload import overload
 from reports.results.value import Value
 from reports.text.reasons import reason_text
+from reports.text.sentences import run_essentials, run_headline
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import BEGAN_NS, Plan, write
 
@@ -180,6 +183,19 @@ def test_a_missing_peak_is_named_and_the_part_before_it_stays(
     (judged,) = check_of(folder, [parse("recovery_time", "value<30s")]).thresholds
     assert judged.result == result
     assert list(overload(summary))
+
+
+def test_the_headline_is_what_happened_in_the_peak(peak: Path) -> None:
+    summary = summary_of(peak)
+    headline = run_headline(summary)
+
+    assert "median" not in headline
+    assert re.search(
+        r"Refused share of the peak: .*100\s%.*; harm to calls in progress: \+105", headline
+    )
+    assert "recovery time: 40\u00a0s (28\u00a0s to 56\u00a0s)" in headline
+    assert "recovery time: 40\u00a0s" in run_essentials(summary)
+    assert "before, in and after the peak" in str(main_results(summary))
 
 
 def test_the_section_names_each_result(peak: Path) -> None:

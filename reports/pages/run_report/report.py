@@ -247,6 +247,7 @@ def main_results(summary: Summary) -> list[b.Block]:
         rows.append(b.make_row([b.Cell(heading, columns=len(heads))], "of"))
         rows += [_result_row(summary, group, result, ends, ps) for result in group.rows]
     caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
+    caption += "; of the whole run: before, in and after the peak" if summary.overload else ""
     for p in (p for p in MAIN_LEVELS if p not in ps):
         required = [
             result.at(p).required for result in results if result.at(p).status == "too_few_sessions"
@@ -324,9 +325,9 @@ def _facts(summary: Summary, of_check: Sequence[str]) -> list[b.Block]:
 OPEN = True
 FOLDED = False
 SECTIONS: tuple[tuple[SectionMaker, bool | Callable[[Summary], bool]], ...] = (
+    (overload.overload, OPEN),
     (latency.distributions, OPEN),
     (latency.percentile_curves, OPEN),
-    (overload.overload, OPEN),
     (arrivals.arriving, OPEN),
     (latency.time, OPEN),
     (arrivals.by_load, FOLDED),
