@@ -31,10 +31,9 @@ from bench.observe.attribution import Attributor, PendingRequest
 from bench.observe.inputs import AnyInput, Received, Sent, SessionStart, split
 from bench.observe.item_sounds import SEARCHED, ItemSounds
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.pending_turns import PendingTurns
+from bench.observe.pending_turns import PendingTurns, SessionEndings, UnansweredAudio
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import PlayoutQueue, ReplyDetector
-from bench.observe.session_endings import SessionEndings, UnansweredAudio
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State, hear_late, request_continuation

@@ -15,7 +15,7 @@
 # calls, the required events, the kind of output and its sound are checked in this order), with a
 # failed response (`_ending`), with its transcript if it gets no reply (`transcript_ending`), or at
 # the first limit that expires (`deadline`): of the stage that its state names, of the response, or
-# of the turn. The session ends it too (`session_endings`). The first cause wins: `PendingTurn.end`
+# of the turn. The session ends it too (`SessionEndings`). The first cause wins: `PendingTurn.end`
 # changes nothing after it. Then the turn waits for late events (`late_until_ns`), and
 # `turn_observation` makes its row.
 #
