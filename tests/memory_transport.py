@@ -19,8 +19,7 @@ from websockets.frames import Frame, Opcode
 from bench.base.clock import Arrival, SendTime
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt
-from bench.transport.parser import MASK_BYTES, frame_bytes
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import MASK_BYTES, SocketRead, frame_bytes
 from bench.wire.connection import (
     Connected,
     ConnectionClosed,

@@ -93,7 +93,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.transport": (
         "challenges",
         "gevent_patch",
-        "socket_read",
         "impairment",
         "interface",
         "tx_timestamps",

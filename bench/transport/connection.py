@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from bench.base.clock import monotonic_ns
 from bench.transport.interface import ABNORMAL
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 from bench.transport.tcp import ByteStream
 from bench.wire.connection import CloseCause, Connected, ConnectionClosed, ReceivedMessage
 

@@ -1,4 +1,5 @@
-"""The parser of a WebSocket's data: the answer to the upgrade, and the frames. Pure.
+"""The reads of a socket, and the parser of the data of a WebSocket in them: the answer to the upgrade,
+and the frames. Pure.
 
 The head of a refusal contains everything that matters: status, retry delay, ids. Its body is often
 truncated or has no end, so the part of the body that has arrived is used (HTTP/1.1: RFC 9112).
@@ -34,7 +35,6 @@ from websockets.typing import ExtensionParameter
 from bench.base.clock import Arrival
 from bench.base.errors import ConnectError
 from bench.files.safe_io import JsonError, read_json
-from bench.transport.socket_read import SocketRead
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 
@@ -63,6 +63,24 @@ _MARKUP = re.compile(
 )
 """What is not text in a page: comments, programs, styles and tags. The pattern needs linear
 time."""
+READ_BYTES = 65_536
+"""The maximum number of bytes of one read."""
+
+
+class SocketRead(NamedTuple):
+    """The bytes of one read, with the facts about their arrival.
+
+    `timestamp_ns` is the arrival of the last segment. `empty_ns` is the latest instant before
+    `timestamp_ns` at which the socket was certainly empty. `is_complete` is True if the read
+    emptied the socket, and its end is the end of a record of the sender. Empty data means that the
+    peer has closed the connection, or that the connection broke.
+    """
+
+    data: bytes
+    timestamp_ns: int
+    empty_ns: int
+    is_kernel: bool
+    is_complete: bool
 
 
 class HttpResponse(NamedTuple):

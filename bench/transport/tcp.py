@@ -42,7 +42,7 @@ from bench.transport.fast.reader import Sieve, SocketReader
 from bench.transport.fast.sending import send_at_once
 from bench.transport.interface import PacedSender
 from bench.transport.loop_monitor import LoopMonitor
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 from bench.transport.tx_timestamps import TxTimestamps
 from bench.wire.connection import NetworkMeasured, Transmitted
 

@@ -28,7 +28,7 @@ from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import Cause, Code
 from bench.transport.fast.reader import Decrypter, Sieve
 from bench.transport.interface import PacedSender
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 from bench.transport.tcp import TakeRead, TcpStream
 
 TRUNCATED = "the connection was closed during the handshake"

@@ -51,10 +51,10 @@ from bench.transport.parser import (
     SWITCHING,
     HttpResponse,
     ProtocolParser,
+    SocketRead,
     offered_deflate,
     refusal,
 )
-from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
 from bench.wire.connection import (
     MatchedDelta,

@@ -17,7 +17,7 @@ from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.fast.reader import Sieve
 from bench.transport.interface import ConnectTimings, PacedSender
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 from bench.transport.tcp import TakeRead
 from bench.transport.websocket import WebSocket, client_protocol
 from bench.wire.connection import NetworkMeasured, Transmitted

@@ -26,7 +26,7 @@ from bench.target.target import redacted
 from bench.transport import connect
 from bench.transport.connect import tunnel
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from tests.examples import thorough

@@ -31,7 +31,7 @@ from bench.transport.event_stream import stream as event_stream
 from bench.transport.event_stream.messages import encoded_headers, encoded_message
 from bench.transport.event_stream.stream import EventStream, open_event_stream
 from bench.transport.interface import ConnectTimings
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 from bench.wire.connection import ReceivedMessage
 
 LIMITS = Timeouts(tcp=30, tls=30, upgrade=30)

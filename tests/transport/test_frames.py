@@ -23,12 +23,12 @@ from bench.transport.fast import _interpreted, _sending_interpreted, reader, sen
 from bench.transport.fast.reader import MessageReader
 from bench.transport.parser import (
     MASK_BYTES,
+    SocketRead,
     frame_bytes,
     leading_messages,
     masked_frame,
     missing_bytes,
 )
-from bench.transport.socket_read import SocketRead
 from bench.transport.websocket import WebSocket
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage

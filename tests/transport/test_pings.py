@@ -10,7 +10,7 @@ from bench.transport import connection
 from bench.transport.connection import PING_AFTER_NS
 from bench.transport.fast.reader import Sieve
 from bench.transport.interface import PacedSender
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 from bench.transport.tcp import TakeRead
 from bench.transport.websocket import WebSocket
 from bench.wire.connection import ReceivedMessage

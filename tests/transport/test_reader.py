@@ -38,8 +38,7 @@ from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.fast import _interpreted, reader
 from bench.transport.interface import ConnectTimings, PacedSender
 from bench.transport.loop_monitor import LoopMonitor
-from bench.transport.parser import leading_messages
-from bench.transport.socket_read import READ_BYTES, SocketRead
+from bench.transport.parser import READ_BYTES, SocketRead, leading_messages
 from bench.transport.tcp import TakeRead, TcpStream, pass_on
 from bench.transport.tls import TlsStream, tls_context
 from bench.transport.websocket import WebSocket, client_protocol

@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from bench.base.clock import enable_timestamps, monotonic_ns
 from bench.base.errors import UsageError
 from bench.transport.fast.reader import Sieve
+from bench.transport.parser import READ_BYTES, SocketRead
 from bench.transport.ring import choice
 from bench.transport.ring.choice import ReaderChoice, chosen_reader
 from bench.transport.ring.shortages import Shortages
-from bench.transport.socket_read import READ_BYTES, SocketRead
 
 pytestmark = pytest.mark.skipif(
     chosen_reader().name == "epoll", reason=f"no io_uring here: {chosen_reader().reason}"

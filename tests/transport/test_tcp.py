@@ -35,8 +35,8 @@ from bench.transport.connect import Lookup, connect, connect_first
 from bench.transport.event_loop import Poller
 from bench.transport.interface import ConnectTimings
 from bench.transport.loop_monitor import LoopMonitor
+from bench.transport.parser import READ_BYTES, SocketRead
 from bench.transport.ring import choice
-from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import TRUNCATED, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket

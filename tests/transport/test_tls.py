@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.fast import _interpreted, reader
-from bench.transport.socket_read import READ_BYTES, SocketRead
+from bench.transport.parser import READ_BYTES, SocketRead
 from bench.transport.tls import INCOMING, tls_context
 from tests.transport.fake_stream import cut, read
 

@@ -30,8 +30,7 @@ from bench.observe.timeline import Timeline
 from bench.session.session import Session
 from bench.transport.connect import MAX_REFUSAL_BYTES
 from bench.transport.interface import ConnectTimings
-from bench.transport.parser import frame_bytes
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead, frame_bytes
 from bench.transport.websocket import WebSocket, client_protocol
 from bench.wire.connection import ReceivedMessage
 from tests.examples import thorough

@@ -33,7 +33,7 @@ from bench.record import folder as files
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
 from bench.services.openai.dialect import GA
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 from bench.transport.websocket import WebSocket
 from bench.wire.connection import NetworkMeasured, ReceivedMessage, Transmitted
 from rtbench.calibrate.load_steps import PROFILE

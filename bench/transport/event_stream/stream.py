@@ -83,8 +83,7 @@ from bench.transport.interface import (
     authority,
     bracketed,
 )
-from bench.transport.parser import HttpResponse, refusal
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import HttpResponse, SocketRead, refusal
 from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
 from bench.transport.tls import TlsStream
 from bench.wire.connection import MatchedDelta, ReceivedMessage

@@ -2,7 +2,7 @@ import ssl
 from typing import Any
 
 from bench.transport.loop_monitor import LoopMonitor
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
 

@@ -16,7 +16,7 @@ from libc.string cimport memchr, memcmp, memset
 from ssl import SSLError, SSLWantReadError
 
 from bench.base.clock import Arrival
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 
@@ -25,8 +25,8 @@ include "../../wire/base64.pxi"
 
 cdef enum:
     ROOM = 64
-    READ_BYTES = 65536  # as in bench.transport.socket_read
-    RECORD_HEADER = 5  # both as in bench.transport.socket_read
+    READ_BYTES = 65536  # as in bench.transport.parser
+    RECORD_HEADER = 5  # both as in bench.transport.fast._interpreted
     RECORD_BYTES = 16384
     # a read may complete a record of which only one byte was missing
     PLAIN_BYTES = READ_BYTES + 2 * RECORD_BYTES

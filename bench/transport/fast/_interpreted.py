@@ -10,10 +10,15 @@ from typing import Any
 
 from bench.base.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
 from bench.transport.loop_monitor import LoopMonitor
+from bench.transport.parser import READ_BYTES, SocketRead
 from bench.transport.parser import leading_messages as leading_messages
-from bench.transport.socket_read import READ_BYTES, RECORD_BYTES, RECORD_HEADER, SocketRead
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
+
+RECORD_HEADER = 5
+RECORD_BYTES = 16_384
+"""The size of a TLS record's header, and the maximum size of its content, in bytes (RFC 8446
+§5.1)."""
 
 
 class Sieve:

@@ -23,8 +23,7 @@ import msgspec
 
 from bench.base.compiled import compiled_module, twin
 from bench.transport.interface import DeltaListener
-from bench.transport.parser import missing_bytes
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead, missing_bytes
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EMPTY, EventKind, ServerEvent

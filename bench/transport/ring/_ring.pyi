@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
 from bench.transport.fast.reader import Sieve
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 
 BUFFER_COUNT: int
 BUFFER_BYTES: int

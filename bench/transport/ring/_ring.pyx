@@ -46,7 +46,7 @@ cdef extern from "uring.h" nogil:
     unsigned int uring_payload(uring_message *message, uring_cqe *cqe)
 
 cdef enum:
-    READ_BYTES = 65536  # as in bench.transport.socket_read
+    READ_BYTES = 65536  # as in bench.transport.parser
     MAX_QUEUED = 1 << 20
     ROUNDS = 64
     PIECE_COST = 1024  # what a piece counts in addition to its bytes

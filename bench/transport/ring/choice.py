@@ -19,7 +19,7 @@ from bench.base.clock import enable_timestamps, monotonic_ns
 from bench.base.compiled import compiled_module
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
-from bench.transport.socket_read import SocketRead
+from bench.transport.parser import SocketRead
 from bench.transport.tcp import PeerScope, TcpStream
 
 VARIABLE = "RTBENCH_READER"

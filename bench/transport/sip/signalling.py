@@ -50,12 +50,12 @@ from bench.transport.datagrams import (
 from bench.transport.event_loop import Listener
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath, authority
 from bench.transport.own_limits import NO_MEMORY, exhausted, own_limit_of_port
+from bench.transport.parser import SocketRead
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.hops import CallAddress
 from bench.transport.sip.messages import DEFAULT_PORTS, Outgoing
 from bench.transport.sip.transactions import TIMEOUT_NS
-from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
 
 LISTEN_NS = 3_600 * NS_PER_S

@@ -46,13 +46,13 @@ from bench.transport.interface import (
 from bench.transport.parser import (
     MAX_HEAD_BYTES,
     HttpResponse,
+    SocketRead,
     complete_chunks,
     may_be_response,
     read_response,
     refusal,
     service_message,
 )
-from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
 from bench.transport.webrtc.turn.servers import servers_in_json, servers_in_links
 from bench.wire.dialect import NOT_JSON
