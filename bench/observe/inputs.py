@@ -44,11 +44,21 @@ from bench.wire.connection import ReceivedMessage
 from bench.wire.connection import RtpMeasured as RtpMeasured
 from bench.wire.connection import SentChunk as SentChunk
 from bench.wire.connection import Transmitted as Transmitted
-from bench.wire.events import FunctionCall, ServerEvent, TokenUsage
+from bench.wire.dialect import BinaryMessage
+from bench.wire.events import (
+    EMPTY,
+    EventKind,
+    FunctionCall,
+    ServerEvent,
+    StrippedAudio,
+    TokenUsage,
+    audio_payload,
+)
 
 if TYPE_CHECKING:
     from bench.plan.prepared import PreparedScript
 
+AUDIO_DELTA = EventKind.AUDIO_DELTA
 NO_JSON = msgspec.Raw()
 
 
@@ -317,6 +327,35 @@ def split(
         elif type(each) is Received:
             messages.append(each)
     return chunks, deltas, messages
+
+
+def received_sound(
+    events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int
+) -> MatchedDelta | None:
+    """Return the sound that is the only event of a message; None if it is another event, or cannot
+    be deferred.
+
+    If the event has no payload, the message is nothing but audio.
+    """
+    data, (at_ns, error_ns, kernel), wire_bytes = message
+    event = events[0]
+    if (
+        len(events) != 1
+        or event.kind is not AUDIO_DELTA
+        # only the kernel's timestamp shows how late this process read the sound
+        or not kernel
+        or isinstance(event.payload, StrippedAudio)
+    ):
+        return None
+    audio: bytes | None = data
+    if event.payload is not EMPTY or not isinstance(data, BinaryMessage):
+        audio = audio_payload(event.payload) if event.payload_bytes > 0 else None
+        event = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
+    return (
+        MatchedDelta(event, at_ns, error_ns, handled_ns - at_ns, len(audio), wire_bytes, audio)
+        if audio
+        else None
+    )
 
 
 class Action(msgspec.Struct, frozen=True):

@@ -14,6 +14,11 @@ actions, and the session determines what is sent next.
 # result for several inputs as for each in turn, so no row depends on what waited. An event log
 # needs the content of each input, so a session with a log lets none wait.
 #
+# A call sends up to fifty frames of sound per second, and most of them decide nothing. Applied
+# together, they take a third of the time. Only a message whose only event is sound may wait. Its
+# instant is that of its arrival, so waiting changes no metric. The session pays for it with a later
+# reaction, of at most `DEFERRED_NS`.
+#
 # The session wakes only if it may have to decide something, because a wake-up costs more than the
 # decoding of a message. `_on_message`, `on_deltas` and `send_due` run in the event loop, and return
 # True if it must wake. Then the deadlines expire, the due actions are taken, and each action may
@@ -35,13 +40,12 @@ from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.observe import inputs
 from bench.observe.due_actions import DueActions
-from bench.observe.inputs import Action, FrequentInput, Received, split
+from bench.observe.inputs import Action, FrequentInput, Received, received_sound, split
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.functions import FunctionRunner
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
-from bench.session.deferred import DEFERRED_NS, MANY, received_sound
 from bench.session.meetings import Meeting
 from bench.transport.fast.sending import Microphone, PlainChunks
 from bench.transport.interface import SendReceipt, Transport
@@ -56,6 +60,10 @@ SET_UP = MessageKind.SET_UP
 is slow."""
 AT_NS = attrgetter("at_ns")
 FAR_NS = 3_600_000_000_000
+DEFERRED_NS = 80_000_000
+MANY = 16
+"""The time for which received sound waits while the session awaits the end of a turn, and the
+number of inputs that wait."""
 DECISIVE = frozenset(
     (
         EventKind.INPUT_TRANSCRIBED,

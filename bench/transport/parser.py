@@ -1,4 +1,4 @@
-"""The reads of a socket, and the parser of the data of a WebSocket in them: the answer to the upgrade,
+"""The reads of a socket, and the parser of a WebSocket's data in them: the answer to the upgrade,
 and the frames. Pure.
 
 The head of a refusal contains everything that matters: status, retry delay, ids. Its body is often

@@ -16,12 +16,11 @@ from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
-from bench.observe.inputs import SessionStart
+from bench.observe.inputs import SessionStart, received_sound
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.services.registry import DIALECTS
-from bench.session.deferred import received_sound
 from bench.wire.audio import AudioFormat, AudioFormatName, Samples, resolve_format
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage, Peer

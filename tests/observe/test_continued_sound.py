@@ -18,12 +18,11 @@ from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import _blocks_interpreted as interpreted
 from bench.observe import blocks, inputs, reply_detector
-from bench.observe.inputs import Received, SessionStart
+from bench.observe.inputs import Received, SessionStart, received_sound
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.reply_detector import ReplyDetector
 from bench.observe.timeline import Timeline
 from bench.services.registry import DIALECTS
-from bench.session.deferred import received_sound
 from bench.wire.audio import PCM16_16K, AudioFormatName
 from bench.wire.connection import ReceivedMessage, SentChunk
 from bench.wire.dialect import BinaryMessage
