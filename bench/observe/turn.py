@@ -19,8 +19,8 @@
 # changes nothing after it. Then the turn waits for late events (`late_until_ns`), and
 # `turn_observation` makes its row.
 #
-# Each part has its own rules: what the client sent (`input_speech`), the reply (`reply`), the calls
-# (`tool_calls`), the interruption (`interruption`), and the three records below.
+# Each part has its own rules: the caller's speech and its interruption of the reply (`caller`), the
+# reply (`reply`), the calls (`tool_calls`), and the three records below.
 
 from __future__ import annotations
 
@@ -32,9 +32,14 @@ from typing import Literal
 from bench.base.clock import Arrival, SendTime
 from bench.catalogue.causes import Cause, Ending
 from bench.catalogue.outcomes import CANCELLED_SPLIT, STARVED, SUCCESSFUL, Family, parsed
-from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
+from bench.observe.caller import (
+    SPEECH_INSTANTS,
+    InputSpeech,
+    Interruption,
+    SendTimestamps,
+    TruncationCheck,
+)
 from bench.observe.inputs import Sent, Transmitted
-from bench.observe.interruption import Interruption, TruncationCheck
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.tool_calls import CALL_INSTANTS, Delegations, TurnFunctionCalls

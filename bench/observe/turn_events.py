@@ -13,7 +13,7 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.causes import NO_CAUSE, Cause, Code, Ending, Limit, in_words
 from bench.catalogue.outcomes import DELEGATION, EXPECTED
 from bench.catalogue.timeouts import MAX_ITEMS, Timeouts
-from bench.observe.input_speech import SPEECH_INSTANTS
+from bench.observe.caller import SPEECH_INSTANTS
 from bench.observe.reply import REPLY_INSTANTS
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.tool_calls import CALL_INSTANTS, DELEGATION_KINDS, MCP_KINDS, tool_name

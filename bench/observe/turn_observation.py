@@ -22,7 +22,7 @@ from bench.base.units import NEVER_NS
 from bench.catalogue.causes import text_of
 from bench.catalogue.metrics import MEASURED_FROM, turn_type_of
 from bench.catalogue.outcomes import CANCELLED_SPLIT, SUCCESSFUL, outcome_class
-from bench.observe.input_speech import TranscriptLag
+from bench.observe.caller import TranscriptLag
 from bench.observe.observation import (
     UNJUDGED,
     Instants,
