@@ -23,7 +23,7 @@ from bench.record.spool import Spool
 from bench.session.dial import Dialer, connect
 from bench.session.meetings import Meeting
 from bench.session.session import Session
-from bench.transport import connection, websocket
+from bench.transport import websocket
 from bench.wire.events import TokenUsage
 from tests.simulator_process import GUARD_S
 
@@ -101,7 +101,7 @@ def hang_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     Shorten the waits at the end of a session too.
     """
-    monkeypatch.setattr(connection, "GOODBYE_NS", 50_000_000)
+    monkeypatch.setattr(websocket, "GOODBYE_NS", 50_000_000)
     monkeypatch.setattr(websocket, "BODY_NS", 100_000_000)
 
     def hangs(number: int, frame: FrameType | None) -> None:

@@ -108,7 +108,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "ring",
         "tls",
         "connect",
-        "connection",
         "websocket",
         "media",
         "rtp_track",

@@ -26,7 +26,7 @@ from bench.base.clock import Arrival, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
-from bench.transport import connection
+from bench.transport import websocket
 from bench.transport.event_stream import stream as event_stream
 from bench.transport.event_stream.messages import encoded_headers, encoded_message
 from bench.transport.event_stream.stream import EventStream, open_event_stream
@@ -292,7 +292,7 @@ def hostile(seed: int) -> Callable[[], Iterator[bytes | None]]:
 @pytest.mark.parametrize("seed", range(BEHAVIOURS))
 def test_a_connection_with_a_hostile_peer_ends(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "SEND_LIMIT_NS", 100 * NS_PER_MS)
-    monkeypatch.setattr(connection, "GOODBYE_NS", 50 * NS_PER_MS)
+    monkeypatch.setattr(websocket, "GOODBYE_NS", 50 * NS_PER_MS)
     limits = Timeouts(tcp=30, tls=30, upgrade=0.2)
     server = Server(hostile(seed))
     try:

@@ -6,13 +6,12 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from bench.base.units import NS_PER_S
-from bench.transport import connection
-from bench.transport.connection import PING_AFTER_NS
+from bench.transport import websocket
 from bench.transport.fast.reader import Sieve
 from bench.transport.interface import PacedSender
 from bench.transport.parser import SocketRead
 from bench.transport.tcp import TakeRead
-from bench.transport.websocket import WebSocket
+from bench.transport.websocket import PING_AFTER_NS, WebSocket
 from bench.wire.connection import ReceivedMessage
 from tests.transport.fake_stream import FakeStream, close_frame, opened, text
 
@@ -72,7 +71,7 @@ class TimedStream(FakeStream):
 @pytest.fixture
 def linked(monkeypatch: pytest.MonkeyPatch) -> tuple[WebSocket, TimedStream]:
     stream = TimedStream()
-    monkeypatch.setattr(connection, "monotonic_ns", lambda: stream.now_ns)
+    monkeypatch.setattr(websocket, "monotonic_ns", lambda: stream.now_ns)
     socket, _ = opened(stream)
     stream.active_ns = stream.now_ns
     return socket, stream

@@ -30,7 +30,7 @@ from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
 from bench.services.openai.dialect import GA
 from bench.transport import connect as connecting
-from bench.transport import connection, tcp
+from bench.transport import tcp, websocket
 from bench.transport.connect import Lookup, connect, connect_first
 from bench.transport.event_loop import Poller
 from bench.transport.interface import ConnectTimings
@@ -1013,7 +1013,7 @@ def test_close_waits_at_most_for_the_goodbye_limit(
     tls: bool, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tcp, "SEND_LIMIT_NS", NEVER_NS // 2)
-    monkeypatch.setattr(connection, "GOODBYE_NS", MS)
+    monkeypatch.setattr(websocket, "GOODBYE_NS", MS)
     with connected_websocket(tls, certificate) as (transport, _), gevent.Timeout(GUARD_S):
         assert transport.try_send(TOO_MUCH) is None
         transport.close()

@@ -62,7 +62,6 @@ from bench.catalogue.causes import Cause, Code
 from bench.catalogue.outcomes import parsed
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
-from bench.transport.connection import HANDFUL, MessageConnection
 from bench.transport.event_stream.messages import MEDIA_TYPE, events_of
 from bench.transport.event_stream.signing import SessionSigner, Signing, signing_for
 from bench.transport.interface import (
@@ -86,6 +85,7 @@ from bench.transport.interface import (
 from bench.transport.parser import HttpResponse, SocketRead, refusal
 from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
 from bench.transport.tls import TlsStream
+from bench.transport.websocket import HANDFUL, MessageConnection
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
 from bench.wire.service import CALL_FAILED, OPENED
