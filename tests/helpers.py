@@ -20,7 +20,6 @@ from bench.base.clock import Arrival
 from bench.catalogue.timeouts import Timeouts
 from bench.load.execution.progress import DESIGN, TARGET_COUNTS, Failures, LiveMetricKey
 from bench.observe import inputs
-from bench.observe.due_actions import NONE, DueActions
 from bench.observe.inputs import DeliverTurn, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -403,7 +402,7 @@ class Talk:
 def due_actions(timeline: Timeline, now_ns: int) -> list[inputs.Action]:
     """Take all actions that are due, and execute none of them."""
     timeline.expire(now_ns)
-    return list(chain.from_iterable(iter(DueActions(timeline, now_ns).take, NONE)))
+    return list(chain.from_iterable(timeline.due_actions(now_ns)))
 
 
 def hears(talk: Talk, at_ms: float, item_id: str = "item_1", **audio: int) -> None:

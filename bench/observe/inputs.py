@@ -6,7 +6,7 @@ An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream o
 stands for a `Sent` without instants, a `MatchedDelta` for a `Received` with one event, and a log
 has a line of its own type for a received message.
 
-`bench.observe.due_actions` determines the actions that are due now, one value for each. The session
+`Timeline.due_actions` determines the actions that are due now, one value for each. The session
 performs these actions and reports them as inputs. The inputs that a transport reports are in
 `bench.wire.connection`.
 """

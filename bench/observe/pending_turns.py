@@ -123,6 +123,11 @@ class PendingTurns:
         return self.interrupted is not None and self.interrupted.state is not State.OVER
 
     @property
+    def is_last_over(self) -> bool:
+        """True if the last turn that is not delivered has ended."""
+        return bool(self.all) and self.all[-1].state is State.OVER
+
+    @property
     def are_all_over(self) -> bool:
         return self.current is None and not self.is_interruptible
 

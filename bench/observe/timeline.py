@@ -16,7 +16,7 @@ traffic, a recorded log and a test. Four rules define it:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,7 +28,7 @@ from bench.catalogue.outcomes import DELEGATION, NO_MEDIA, NO_REPLY, NO_SOUND, W
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor, PendingRequest
-from bench.observe.inputs import AnyInput, Received, Sent, SessionStart, split
+from bench.observe.inputs import Action, AnyInput, Received, Sent, SessionStart, split
 from bench.observe.item_sounds import SEARCHED, ItemSounds
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.pending_turns import PendingTurns, SessionEndings, UnansweredAudio
@@ -37,7 +37,7 @@ from bench.observe.reply_detector import PlayoutQueue, ReplyDetector
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State, hear_late, request_continuation
-from bench.observe.turn_observation import observation, task_success
+from bench.observe.turn_observation import observation, task_success, without_packets
 from bench.plan.turn_plan import SuccessPredicate
 from bench.wire.audio import AudioFormatName, resolve_format
 from bench.wire.connection import MatchedDelta, ReceivedMessage, SentChunk, is_late
@@ -79,9 +79,6 @@ UNTIMED = frozenset(
 
 KEEPS_DEADLINE = frozenset({SentChunk, MatchedDelta, Received, Sent})
 """The inputs that make a deadline earlier only if their handler says so."""
-
-OF_PACKETS = frozenset({"first_audio", "answer_audio", "last_audio", "audio_done"})
-"""The instants that have no meaning in a track."""
 
 
 class Timeline:
@@ -732,6 +729,49 @@ class Timeline:
         """
         return self.facts.observation(self.owners, self.turns.events)
 
+    # What the session must do.
+
+    def due_actions(
+        self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES
+    ) -> Iterator[Sequence[Action]]:
+        """Yield lists of the actions that are due. Execute all actions of a list before the next
+        one is taken. `judges` has the same meaning as in `pop_turns`.
+
+        The inputs that an execution causes (a sent message, a measurement, the end of the
+        connection) are applied between two lists. Actions of one list do not depend on each other's
+        inputs.
+        """
+        facts = self.facts
+        turns = self.turns
+        if (usage := facts.unpaid) is not None:
+            facts.unpaid = None
+            yield [inputs.ReportUsage(usage)]
+        if self.playout.due_ns <= now_ns and not self.is_over:
+            yield [inputs.AcknowledgeMark(mark) for mark in self.playout.played_by(now_ns)]
+        if turns.interrupted is not None and not self.is_over:
+            yield turns.cuts()
+        # a turn is delivered after the network was measured for it
+        if turns.awaits_network and turns.is_last_over and turns.are_all_over:
+            yield [inputs.MeasureNetwork()]
+        if turns.all and (len(turns.all) > 1 or turns.is_last_over):
+            yield [inputs.DeliverTurn(turn) for turn in self.pop_turns(now_ns, judges)]
+        turn = None if self.is_over else turns.current
+        if turn is None:
+            return
+        if turn.wants_request(now_ns):
+            yield [inputs.RequestResponse()]
+        if requested := turn.calls.mcp.pop_requested():
+            prefix = turn.plan.event_prefix
+            yield [
+                inputs.ApproveMcpCall(request_id, f"{prefix}approval-{number}")
+                for number, request_id in requested
+            ]
+        if turn.calls.complete_calls:
+            yield [inputs.CallFunction(call) for call in turn.calls.pop_new_calls()]
+        # the response that continues a reply is requested after the outputs were sent
+        if turn.wants_continuation:
+            yield [inputs.RequestContinuation()]
+
     # Delivery of turns.
 
     def pop_turns(
@@ -766,7 +806,7 @@ class Timeline:
             self.owners.forget(turn)
             observed = observation(turn, delivered.tasks_done.get(turn.plan.number))
             if self._dialect.has_track and self._detector is None:
-                observed = _without_packets(observed)
+                observed = without_packets(observed)
             self._delivered.append(self.facts.with_bound(observed))
             if self._detector is None:
                 self.facts.audio_bytes_received += observed.audio_bytes_received
@@ -799,22 +839,6 @@ def _as_received(event: ServerEvent, delta: MatchedDelta) -> Received:
     """Return the message that a delta stands for. `event` is the event in it."""
     arrival = Arrival(delta.at_ns, delta.uncertainty_ns)
     return Received((event,), ReceivedMessage(b"", arrival, delta.wire_bytes))
-
-
-def _without_packets(turn: TurnObservation) -> TurnObservation:
-    """Return a turn without the arrivals of audio. A track also has packets while no one speaks."""
-    instants = {name: at_ns for name, at_ns in turn.instants.items() if name not in OF_PACKETS}
-    uncertainties_ns = {
-        name: error_ns for name, error_ns in turn.uncertainties_ns.items() if name not in OF_PACKETS
-    }
-    return msgspec.structs.replace(
-        turn,
-        instants=instants,
-        uncertainties_ns=uncertainties_ns,
-        gaps_ns=(),
-        uncertain_gaps=0,
-        audio_speed=None,
-    )
 
 
 _HANDLERS: Mapping[type, Callable[[Timeline, Any], None]] = {

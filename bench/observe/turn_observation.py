@@ -50,6 +50,8 @@ OF_MESSAGES = tuple(
 )
 """The fields that the row has under the same name."""
 STALLS = ("stall_duration_ns", "stall_count", "stall_duration_uncertainty_ns")
+OF_PACKETS = frozenset({"first_audio", "answer_audio", "last_audio", "audio_done"})
+"""The instants that have no meaning in a track."""
 RECEIVED = frozenset(
     {
         "start",
@@ -359,4 +361,20 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         observed
         if turn.turn_source is not SOUND
         else msgspec.structs.replace(observed, **UNREPORTED)
+    )
+
+
+def without_packets(turn: TurnObservation) -> TurnObservation:
+    """Return a turn without the arrivals of audio. A track also has packets while no one speaks."""
+    instants = {name: at_ns for name, at_ns in turn.instants.items() if name not in OF_PACKETS}
+    uncertainties_ns = {
+        name: error_ns for name, error_ns in turn.uncertainties_ns.items() if name not in OF_PACKETS
+    }
+    return msgspec.structs.replace(
+        turn,
+        instants=instants,
+        uncertainties_ns=uncertainties_ns,
+        gaps_ns=(),
+        uncertain_gaps=0,
+        audio_speed=None,
     )

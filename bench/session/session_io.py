@@ -39,7 +39,6 @@ from typing import Protocol
 from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.observe import inputs
-from bench.observe.due_actions import DueActions
 from bench.observe.inputs import Action, FrequentInput, Received, received_sound, split
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
@@ -547,8 +546,7 @@ class SessionIO:
         now_ns = self._transport.now_ns()
         # not `now_ns`: the socket may contain an unread message that was in time
         self._timeline.expire(self._transport.watermark_ns)
-        due = DueActions(self._timeline, now_ns, self._judges)
-        while actions := due.take():
+        for actions in self._timeline.due_actions(now_ns, self._judges):
             for action in actions:
                 self._execute(action)
 

@@ -4,7 +4,6 @@ between two lists.
 
 from __future__ import annotations
 
-from bench.observe.due_actions import DueActions
 from bench.observe.inputs import (
     Action,
     DeliverTurn,
@@ -13,11 +12,6 @@ from bench.observe.inputs import (
     ReportUsage,
 )
 from tests.helpers import GA, Talk, at, reply
-
-
-def due_at(talk: Talk, at_ms: float) -> DueActions:
-    talk.timeline.expire(at(at_ms))
-    return DueActions(talk.timeline, at(at_ms))
 
 
 def ended() -> Talk:
@@ -29,8 +23,8 @@ def ended() -> Talk:
 
 def test_each_list_is_determined_after_the_inputs_of_the_lists_before_it() -> None:
     talk, kinds = ended(), list[type[Action]]()
-    due = due_at(talk, 300)
-    while actions := due.take():
+    talk.timeline.expire(at(300))
+    for actions in talk.timeline.due_actions(at(300)):
         kinds += map(type, actions)
         for action in actions:
             if isinstance(action, MeasureNetwork):

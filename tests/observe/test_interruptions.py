@@ -10,7 +10,6 @@ import pytest
 
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe import inputs
-from bench.observe.due_actions import DueActions
 from bench.observe.inputs import CancelResponse, RetrieveItem, TruncateItem
 from bench.plan.turn_plan import InterruptTrigger
 from bench.services.openai.dialect import GA
@@ -192,7 +191,7 @@ def test_a_client_that_interrupts_stops_playback_at_once_and_truncates_the_item(
 def test_a_cancel_or_truncate_that_arrives_too_late_fails_no_turn(whole: bool) -> None:
     talk = playing("client", whole=whole)
     talk.timeline.apply(inputs.ClientInterrupted(at(1_000)))
-    *cancels, truncation = DueActions(talk.timeline, at(1_000)).take()
+    *cancels, truncation = next(talk.timeline.due_actions(at(1_000)))
     assert cancels == [] if whole else [CancelResponse("turn-1-cancel")]
     if not whole:
         talk.send(1_000, "response.cancel")
@@ -466,7 +465,7 @@ def test_all_truncated_items_of_a_reply_must_be_correct() -> None:
     talk.hear(120, added, audio("item_b"), done("r1"))
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_c"))
-    for work in DueActions(talk.timeline, at(1_080)).take():
+    for work in next(talk.timeline.due_actions(at(1_080))):
         assert isinstance(work, TruncateItem)
         talk.send(1_081, "conversation.item.truncate", item=work.item_id, played_ms=work.played_ms)
     talk.hear(1_100, truncated("item_b"), truncated("item_a"))

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
-from bench.observe.due_actions import DueActions
 from bench.observe.inputs import (
     DeliverTurn,
     MeasureNetwork,
@@ -380,13 +379,13 @@ def test_network_metrics_are_measured_at_each_turn_s_end_and_retransmits_since_t
         asked.append(bool(talk.work(1_000 * number - 1, MeasureNetwork)))
         talk.ask(1_000 * number, number)
         talk.hear(1_000 * number + 10, *reply(GA, f"r{number}"))
-        due = DueActions(talk.timeline, at(1_000 * number + 20))
+        due = talk.timeline.due_actions(at(1_000 * number + 20))
         asked.append(
-            isinstance(due.take()[0], ReportUsage) and isinstance(due.take()[0], MeasureNetwork)
+            isinstance(next(due)[0], ReportUsage) and isinstance(next(due)[0], MeasureNetwork)
         )
         if network is not None:
             talk.timeline.apply(network)
-        talk.taken += [work.turn for work in due.take() if isinstance(work, DeliverTurn)]
+        talk.taken += [work.turn for work in next(due) if isinstance(work, DeliverTurn)]
 
     assert asked == [False, True] * 4
     assert [(t.network_rtt_ns, t.network_rtt_smoothed_ns, t.retransmits) for t in talk.taken] == [
