@@ -171,9 +171,5 @@ def _shipped() -> PriceTable:
 
 
 def usage_usd(prices: Prices, usage: TokenUsage) -> float:
-    """Return the cost of these tokens in US dollars; the higher one if some of them are text or
-    audio.
-    """
-    return max(
-        float(cost_usd(prices, msgspec.structs.asdict(each))) for each in (usage, usage.as_audio)
-    )
+    """Return the cost of these tokens in US dollars."""
+    return float(cost_usd(prices, msgspec.structs.asdict(usage)))

@@ -12,13 +12,15 @@ import pytest
 from gevent.event import Event
 
 from bench.base.errors import UsageError
-from bench.load.execution.progress import ProgressReport
+from bench.catalogue.pricing import Prices
+from bench.load.execution.progress import CostMeter, ProgressReport
 from bench.load.lifecycle import RunState
 from bench.load.planning.run_plan import RunPlan
 from bench.load.runners.interim_analyses import InterimAnalyses
 from bench.load.runners.monitor import RunMonitor, TerminalView
 from bench.load.runners.role import sign_in
 from bench.target.tokens import Keyring
+from bench.wire.events import TokenUsage
 
 
 def monitor(
@@ -56,6 +58,15 @@ def test_the_budget_applies_to_the_sum_over_processes() -> None:
     assert not both.over_budget()
     both.on_report(1, ProgressReport(usd=0.4))
     assert both.over_budget() == "the budget of 1.00 USD is spent: 1.00 USD"
+
+
+def test_a_budget_counts_tokens_without_a_kind_as_audio() -> None:
+    spending = CostMeter({"m": Prices(4, 0, 16, 32, 0, 64)}, {})
+    spending.add("sim", "m", TokenUsage(text_in=20, text_out=40, kindless_in=20, kindless_out=40))
+    run = monitor(budget_usd=0.0032)
+
+    run.on_report(0, ProgressReport(usd=spending.usd_at(0), kindless_usd=spending.kindless_usd))
+    assert run.over_budget() == "the budget of 0.0032 USD is spent: 0.00072 to 0.0032 USD"
 
 
 @pytest.mark.parametrize(

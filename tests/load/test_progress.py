@@ -447,12 +447,12 @@ SPENT: dict[
         [USED],
         2200 / 1e6,
     ),
-    "tokens without a kind cost as much as audio": (
+    "tokens without a kind cost as text, as in the report": (
         TABLE,
         {},
         "gpt-realtime",
         [TokenUsage(text_in=20, text_out=40, kindless_in=20, kindless_out=40)],
-        (20 * 32 + 40 * 64) / 1e6,
+        (20 * 4 + 40 * 16) / 1e6,
     ),
     "prices per minute need no token counts": (
         {"live": BY_MINUTE},

@@ -79,6 +79,10 @@ SHOWN_PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "throttled turns": ({"throttled": 7}, "7 throttled"),
     "sessions that wait for tokens": ({"tokenless": 5}, "5 waiting for sign-in"),
     "the cost of a simulated run": ({"simulated": True}, "1.32 USD simulated of 5.00"),
+    "tokens without a kind": (
+        {"kindless_usd": 2.0},
+        "at least 1.32 USD of 5.00",
+    ),
     "some turns without a price": ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
     "no turn with a price": ({"unpriced": 4, "usd": 0.0}, " · cost unknown (4 unpriced) · "),
     "all turns succeed": ({"turns_failed": 0}, "turns 409 ok 100 %"),

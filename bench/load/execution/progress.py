@@ -135,6 +135,8 @@ class ProgressReport:
     turns_user_stamped: int = 0
     """Turns with timestamps that are not all from the kernel."""
     usd: float = 0.0
+    kindless_usd: float = 0.0
+    """What the tokens without a kind cost more if they are audio. A budget counts it."""
     unpriced: int = 0
     waiting_s: float = 0.0
     """The remaining delay of the next start."""
@@ -306,6 +308,7 @@ class ProgressCounter:
             **others,
             **dict[str, Any](self._counts),
             usd=self.spending.usd_at(monotonic_ns()),
+            kindless_usd=self.spending.kindless_usd,
             unpriced=self.spending.unpriced,
             event_loop_delay_p99_ms=worst_p99_ms(histograms, "event_loop_delay"),
             send_delay_p99_ms=worst_p99_ms(histograms, "send_delay"),
@@ -400,6 +403,8 @@ class CostMeter:
         per minute."""
         self._usd: defaultdict[str, float] = defaultdict(float)
         """The cost of each target, without the minutes of open sessions."""
+        self.kindless_usd = 0.0
+        """What the tokens without a kind cost more if they are audio."""
         self.unpriced_of: Counter[str] = Counter()
         """The number of responses of each target that have token usage but no known cost."""
         self.unknown_models: set[str] = set()
@@ -422,7 +427,9 @@ class CostMeter:
             self.unpriced_of[target] += 1
             self.unknown_models.add(tariff.model)
         else:
-            self._usd[target] += usage_usd(tariff.prices, usage)
+            usd = usage_usd(tariff.prices, usage)
+            self._usd[target] += usd
+            self.kindless_usd += max(0.0, usage_usd(tariff.prices, usage.as_audio) - usd)
 
     def add_audio(self, target: str, model: str | None, audio_ns: int) -> None:
         """Add the audio of a turn, in a session that only transcribes and so is billed by the
@@ -497,11 +504,12 @@ class CostMeter:
         return self._tariffs[target, model]
 
 
-def over_budget(budget_usd: float | None, usd: float) -> str:
+def over_budget(budget_usd: float | None, usd: float, kindless_usd: float) -> str:
     """Return why the run must not request further responses; "" if it may request them."""
-    if budget_usd is None or usd < budget_usd:
+    if budget_usd is None or usd + kindless_usd < budget_usd:
         return ""
-    return f"the budget of {dollars(budget_usd)} USD is spent: {dollars(usd)} USD"
+    spent = f"{dollars(usd)}{f' to {dollars(usd + kindless_usd)}' if kindless_usd else ''}"
+    return f"the budget of {dollars(budget_usd)} USD is spent: {spent} USD"
 
 
 def unknown_price(spending: CostMeter) -> str:

@@ -134,7 +134,9 @@ class SessionRegistry:
             return
         if spending.unpriced:
             self.callbacks.apply(RunRefused(unknown_price(spending), spent=True))
-        elif reason := over_budget(budget_usd, spending.usd_at(monotonic_ns())):
+        elif reason := over_budget(
+            budget_usd, spending.usd_at(monotonic_ns()), spending.kindless_usd
+        ):
             self.callbacks.apply(StopRequested(reason, spent=True))
 
     def on_session_ended(

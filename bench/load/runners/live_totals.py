@@ -188,6 +188,7 @@ class LiveTotals:
         return ProgressReport(
             **{name: sum(getattr(report, name) for report in reports) for name in COUNTS},
             usd=sum((report.usd for report in reports), 0.0),
+            kindless_usd=sum((report.kindless_usd for report in reports), 0.0),
             targets={label: dict(counts) for label, counts in targets.items()},
             failures={target: list(counts.items()) for target, counts in failures.items()},
             held_s=held_s,

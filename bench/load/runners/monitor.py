@@ -225,7 +225,8 @@ def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[StatusPa
     rank = 10 if budget_usd is None else 7
     unpriced = f" ({total.unpriced} unpriced)" if total.unpriced else ""
     if total.usd or (budget_usd is not None and not total.unpriced):
-        spent = f"{dollars(total.usd)} USD{' simulated' if total.simulated else ''}"
+        least = "at least " if total.kindless_usd else ""
+        spent = f"{least}{dollars(total.usd)} USD{' simulated' if total.simulated else ''}"
         total_text = spent if budget_usd is None else f"{spent} of {dollars(budget_usd)}"
         yield StatusPart(rank, (total_text + unpriced, total_text, spent))
     elif total.unpriced:  # the cost is unknown, and 0.00 would be a value
@@ -441,7 +442,8 @@ class RunMonitor:
 
     def over_budget(self) -> str:
         """Return a notice if all processes together have spent the budget; otherwise ""."""
-        return over_budget(self._planned.options.budget_usd, self.totals.total.usd)
+        total = self.totals.total
+        return over_budget(self._planned.options.budget_usd, total.usd, total.kindless_usd)
 
     def poll(self, state: RunState = RunState.RUNNING) -> None:
         """Export the overload, start an interim analysis, and draw the status line, if due. Call
@@ -508,7 +510,7 @@ class RunMonitor:
         ends = (
             (self._elapsed_s, self._run_time_s),
             (total.sessions_over, self._sessions),
-            (total.usd, budget_usd),
+            (total.usd + total.kindless_usd, budget_usd),
         )
         return max((now / end for now, end in ends if end), default=0.0)
 
