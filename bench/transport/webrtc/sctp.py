@@ -112,6 +112,8 @@ class Association:
         self._sender = FragmentSender(tsn)
         self._receiver = FragmentReceiver(0, max_message_bytes)
         self._must_acknowledge = False
+        self._shutdown_ns = NEVER_NS
+        """The instant at which SHUTDOWN of the peer is answered at the latest."""
         self.closed_streams: set[int] = set()
         """The streams that the peer has ended."""
         self.ending: ChannelEnding | None = None
@@ -129,7 +131,14 @@ class Association:
 
     @property
     def next_ns(self) -> int:
-        return NEVER_NS if self.ending is not None else min(self._greeting_ns, self._sender.next_ns)
+        if self.ending is not None:
+            return NEVER_NS
+        return min(self._greeting_ns, self._sender.next_ns, self._shutdown_ns)
+
+    @property
+    def is_shut(self) -> bool:
+        """True if the peer has sent SHUTDOWN."""
+        return self._shutdown_ns != NEVER_NS
 
     def connect(self, now_ns: int) -> None:
         """Begin the handshake, unless the peer has begun it."""
@@ -139,9 +148,11 @@ class Association:
             self._greet(build_chunk(ChunkKind.INIT, build_parameters(self._own)))
 
     def send(self, stream: int, protocol: int, data: bytes, now_ns: int) -> int:
-        """Add a message, which is not empty. Return the size of its chunks with their headers."""
+        """Add a message, which is not empty. Return the size of its chunks with their headers; 0
+        if the peer has ended the association.
+        """
         self._now_ns = now_ns
-        return self._sender.add(stream, protocol, data)
+        return 0 if self.is_shut else self._sender.add(stream, protocol, data)
 
     def abort(self, reason: str, cause: AbortCause = AbortCause.USER) -> None:
         """End the association. The last packet reports that to the peer."""
@@ -206,6 +217,7 @@ class Association:
                 ChannelEnding(ABNORMAL, "the peer acknowledges no more data", "timed_out"),
                 AbortCause.USER,
             )
+        self._shut_down()
 
     def _greet(self, chunk: bytes) -> None:
         self._greeting = chunk
@@ -309,6 +321,7 @@ class Association:
         report = parse_acknowledgement(chunk.body)
         if self._state is AssociationState.OPEN:
             self._sender.acknowledge(report, self._now_ns)
+            self._shut_down()
 
     # The rest
 
@@ -344,10 +357,18 @@ class Association:
                 )
             )
 
-    # RFC 9260 §9.2 lets this side send what is queued before SHUTDOWN ACK. The call ends in any
-    # case, so that is dropped.
+    # All that is queued is sent before SHUTDOWN ACK, and nothing new is accepted (RFC 9260 §9.2). A
+    # peer that is gone acknowledges nothing, so this lasts for at most one timeout.
     def _on_shutdown(self, chunk: Chunk) -> None:
         if self._peer is not None:
+            self._sender.acknowledge_until(parse_number(chunk.body), self._now_ns)
+            self._shutdown_ns = min(self._shutdown_ns, self._now_ns + RTO_FIRST_NS)
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        """Answer SHUTDOWN as soon as nothing is outstanding."""
+        if self._shutdown_ns <= self._now_ns or (self.is_shut and self._sender.is_done):
+            assert self._peer is not None, "it sent SHUTDOWN"
             self._emit(self._peer.tag, build_chunk(ChunkKind.SHUTDOWN_ACK))
             self._end(ChannelEnding(NORMAL, "the peer closed the connection (SCTP SHUTDOWN)"))
 

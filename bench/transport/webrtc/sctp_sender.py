@@ -97,6 +97,11 @@ class FragmentSender:
         return len(self._queue)
 
     @property
+    def is_done(self) -> bool:
+        """Whether all messages were sent and acknowledged."""
+        return not (self._queue or self._flying)
+
+    @property
     def is_unanswered(self) -> bool:
         """Whether the peer has acknowledged nothing for too long."""
         return self._timeouts > MAX_RETRANSMITS
@@ -170,6 +175,13 @@ class FragmentSender:
             each.is_due = not each.is_acknowledged
             each.missing = 0
         self._flying_bytes = 0
+
+    def acknowledge_until(self, tsn: int, now_ns: int) -> None:
+        """Take the TSN of a SHUTDOWN, up to which all has arrived (§9.2)."""
+        later = self._flying[(tsn - self._tsn) & TSN_MASK :]
+        gaps = [(place, place) for place, each in enumerate(later, 1) if each.is_acknowledged]
+        window_bytes = self.peer_room_bytes + self._flying_bytes
+        self.acknowledge(Acknowledgement(tsn, window_bytes, gaps), now_ns)
 
     def acknowledge(self, report: Acknowledgement, now_ns: int) -> None:
         count = (report.tsn - self._tsn) & TSN_MASK

@@ -190,6 +190,41 @@ def test_a_heartbeat_is_answered_and_the_end_of_a_stream_waits_for_its_messages(
     assert ending.code == NORMAL
 
 
+def test_what_is_queued_is_sent_before_the_answer_to_a_shutdown() -> None:
+    """RFC 9260 §9.2. The peer's SHUTDOWN acknowledges, too."""
+    forger = Forger()
+    pair = forger.pair
+    end_tsn = pair.associations[1]._receiver._tsn
+    pair.client.send(bytes(20_000), pair.now_ns)
+    pair.client.pop_packets()
+    shutdown = build_chunk(ChunkKind.SHUTDOWN, end_tsn.to_bytes(4))
+    assert all(chunk.kind == ChunkKind.DATA for chunk in answers(forger.send(shutdown)))
+    sent = []
+    while pair.client.ending is None:
+        end_tsn = (end_tsn + 1) & 0xFFFFFFFF
+        sent += answers(forger.send(build_chunk(ChunkKind.SHUTDOWN, end_tsn.to_bytes(4))))
+
+    assert sum(len(chunk.body) - 12 for chunk in sent[:-1]) + 4 * 1_132 >= 20_000
+    assert sent[-1].kind == ChunkKind.SHUTDOWN_ACK
+    assert pair.client.ending.code == NORMAL
+
+
+def test_a_peer_that_shuts_down_and_acknowledges_nothing_is_awaited_for_one_timeout() -> None:
+    forger = Forger()
+    pair = forger.pair
+    end_tsn = pair.associations[1]._receiver._tsn
+    pair.client.send(b"{}", pair.now_ns)
+    pair.client.pop_packets()
+    forger.send(build_chunk(ChunkKind.SHUTDOWN, end_tsn.to_bytes(4)))
+    pair._path = NetworkPath(loss=1.0)
+    start_ns = pair.now_ns
+    pair.client.send(b"after the SHUTDOWN", pair.now_ns)
+    pair.run(lambda: pair.client.ending is not None)
+
+    assert pair.now_ns - start_ns == NS_PER_S
+    assert not pair.client.unsent
+
+
 @pytest.mark.parametrize("flags", [[0], [END], [BEGIN, BEGIN]])
 def test_fragments_that_are_no_messages_end_the_call(flags: list[int]) -> None:
     forger = Forger()
