@@ -87,7 +87,7 @@ cdef class Blocks:
     cdef public long long _size, _lag, _retained, _total, _number, _group
     cdef public long long _behind_sound, _behind_start, _quiet, _last, _pause, _peak, _level, _same
     cdef public long long _noise
-    cdef public long long _revised, _group_power, _near, _recent, _unbroken, _certain
+    cdef public long long _revised, _group_power, _near, _near_last, _recent, _unbroken, _certain
     cdef public long long _loudest_noise, _unheard
     cdef public long long _noise_energy, _noise_power
     cdef public long long _start, _followed, _loudest, _early_ns, _lead_ns, _error_ns, _faint_ns
@@ -259,8 +259,8 @@ cdef class Blocks:
                 behind, taken = self._behind, IS_TAKEN
             if self._sounding:
                 if block.last >= 0 and block.level * FALL_UNDER > FALL_OVER * self._behind_sound:
-                    self._quiet, continued = 0, IS_CONTINUED
-                    self._last = number * self._size + block.last
+                    continued = IS_CONTINUED
+                    self.sound_until(number * self._size + block.last)
                 elif self._moved or self._quiet + 1 >= self._pause:
                     return continued | IS_LEFT | taken
                 else:
@@ -390,21 +390,28 @@ cdef class Blocks:
         self._noise_energy = (self._noise_energy * (FOLLOWED - 1) + mean) // FOLLOWED
         self._noise_power = (self._noise_power * (FOLLOWED - 1) + power) // FOLLOWED
 
+    def _sound_until(self, long long last):
+        """Note the end of the sound so far, and how far its loudest recent part is before it.
+
+        In noise, that is at the latest the last part that is certainly louder than the noise. Later
+        groups do not count: how many of them the same chunk contains is chance.
+        """
+        self.sound_until(last)
+
+    cdef void sound_until(self, long long last) noexcept:
+        self._quiet, self._last, self._near_last = 0, last, self._near
+        if self._behind_sound >= HUSHED:
+            self._near_last = min(self._near, self._certain)
+
     @property
     def fading_ns(self):
         """The uncertainty of the sound's end if it ends now: the time since it was near its loudest
         recent part.
-
-        In noise, this time begins at the latest with the last part that is certainly louder than
-        the noise.
         """
         return self.fading()
 
     cdef long long fading(self) noexcept:
-        cdef long long near = self._near
-        if self._behind_sound >= HUSHED:
-            near = min(near, self._certain)
-        cdef long long fading = (self._last + self._size - 1) // self._size - near
+        cdef long long fading = (self._last + self._size - 1) // self._size - self._near_last
         return (fading + GROUP) * BLOCK_MS * (SECOND_NS // 1000) if fading > GROUP else 0
 
     def _add_group(self, long long mean):

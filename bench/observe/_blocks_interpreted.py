@@ -88,6 +88,7 @@ class Blocks:
         "_measured",
         "_moved",
         "_near",
+        "_near_last",
         "_noise",
         "_noise_energy",
         "_noise_power",
@@ -146,10 +147,11 @@ class Blocks:
         """The number of such blocks that ends a sound."""
         self._last = 0
         """The position in the stream after the last audible sample of the sound."""
-        self._group_power = self._recent = self._near = self._noise_energy = self._noise_power = 0
+        self._group_power = self._recent = self._near = self._near_last = 0
+        self._noise_energy = self._noise_power = 0
         """The power of the current group, that of the loudest recent one, and the end of the last
-        one near it; the energy of noise between sounds, and its power, which is without the
-        filter."""
+        one near it, now and before the sound's last audible block; the energy of noise between
+        sounds, and its power, which is without the filter."""
         self._loudest_noise = self._certain = 0
         """The energy above which a group is no noise, and the end of the sound's last such
         group."""
@@ -196,8 +198,7 @@ class Blocks:
             level = self._level_of(energy, power)
             if self._sounding:
                 if is_continued(level, last, self._behind_sound):
-                    self._quiet = 0
-                    self._last = self._number * self._size + last
+                    self._sound_until(self._number * self._size + last)
                     continued = CONTINUED
                 elif self._moved or self._quiet + 1 >= self._pause:
                     break
@@ -245,16 +246,16 @@ class Blocks:
         self._noise_energy = (self._noise_energy * (FOLLOWED - 1) + mean) // FOLLOWED
         self._noise_power = (self._noise_power * (FOLLOWED - 1) + power) // FOLLOWED
 
+    def _sound_until(self, last: int) -> None:
+        self._quiet = 0
+        self._last = last
+        self._near_last = (
+            min(self._near, self._certain) if self._behind_sound >= HUSHED else self._near
+        )
+
     @property
     def fading_ns(self) -> int:
-        """The uncertainty of the sound's end if it ends now: the time since it was near its loudest
-        recent part.
-
-        In noise, this time begins at the latest with the last part that is certainly louder than
-        the noise.
-        """
-        near = min(self._near, self._certain) if self._behind_sound >= HUSHED else self._near
-        fading = -(-self._last // self._size) - near
+        fading = -(-self._last // self._size) - self._near_last
         return (fading + GROUP) * BLOCK_MS * NS_PER_MS if fading > GROUP else 0
 
     def _add_group(self, mean: int) -> None:

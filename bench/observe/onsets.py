@@ -423,7 +423,7 @@ class OnsetDetector(BoundedSound):
     def _classify(self, number: int) -> Known:
         if self._sounding:
             if self._continues(number):
-                self._quiet, self._last = 0, number * self._size + self._at(number)[3]
+                self._sound_until(number * self._size + self._at(number)[3])
                 yield "sounds", self._last
                 return
             self._quiet += 1
@@ -630,10 +630,8 @@ class OnsetDetector(BoundedSound):
         last_audible = next(
             (block for block in range(number, start - 1, -1) if self._continues(block)), start
         )
-        self._quiet, self._last = (
-            number - last_audible,
-            last_audible * self._size + max(0, self._at(last_audible)[3]),
-        )
+        self._sound_until(last_audible * self._size + max(0, self._at(last_audible)[3]))
+        self._quiet = number - last_audible
         yield "sounds", self._last
 
     def _is_loud(self, number: int) -> bool:

@@ -137,6 +137,39 @@ def test_any_division_of_a_stream_gives_the_same_changes_with_the_same_samples(
         for change, block in single
     ]
     assert ears[0].tones == ears[1].tones
+    assert ears[0].fading_ns == ears[1].fading_ns
+
+
+@example(shares=[0.88], faint_s=0.3, burst=310, noise=0, is_compiled=False)
+@given(
+    shares=st.lists(st.floats(0, 1), max_size=40).map(sorted),
+    faint_s=st.floats(0, 0.5),
+    burst=st.integers(0, 500),
+    noise=st.sampled_from([0, 60, 200]),
+    is_compiled=st.booleans(),
+)
+def test_any_chunks_give_the_same_uncertainty_of_an_end_after_which_nothing_is_sent(
+    shares: list[float], faint_s: float, burst: int, noise: int, is_compiled: bool
+) -> None:
+    """It is read when the sound continues, as `ReplyDetector` does, and the last one counts. A loud
+    burst at the end may fill a part of a group.
+    """
+    stream = np.random.default_rng(5).normal(0, noise, 14_000)
+    stream[2_310:12_310] += 3_000.0 * (-1) ** np.arange(10_000)
+    faint = int(8_000 * faint_s)
+    stream[12_310 - burst - faint : 12_310 - burst] *= np.linspace(0.5, 0.05, faint)
+    samples = stream.astype(np.int16)
+    found = list[int]()
+    for cuts in ([], [int(share * len(samples)) for share in shares]):
+        ear = (OnsetDetector if is_compiled else without_compiler())(8_000)
+        ends = [
+            ear.fading_ns
+            for begin, end in pairwise([0, *cuts, len(samples)])
+            if any(change.what == "sounds" for change in ear.add(samples[begin:end]))
+        ]
+        found.append(ends[-1])
+
+    assert found[0] == found[1]
 
 
 @given(stream=STREAMS)
