@@ -207,12 +207,12 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
         ),
     )
     spoken = pc.and_(pc.equal(rows[ORIGIN], "speech_end"), pc.is_valid(rows["cut_off"]))
-    spoken = pc.fill_null(spoken, False).to_numpy()
+    spoken = _mask(spoken)
     starts_ns = metric_values.first_ns(rows, ("first_audio", "first_text", "first_audible"))
-    started_early = pc.fill_null(pc.less(starts_ns, rows["speech_end_at_ns"]), False).to_numpy()
+    started_early = _mask(pc.less(starts_ns, rows["speech_end_at_ns"]))
     # an interpreter that speaks before the end of a segment translates its begin
     is_cut_off = pc.and_not(rows["cut_off"], pc.is_valid(rows["start_offset_ns"]))
-    cut_off = pc.fill_null(is_cut_off, False).to_numpy()
+    cut_off = _mask(is_cut_off)
     for _, target, _, succeeded in _positions(read, "turns", [""]):
         counted = succeeded & spoken
         is_early = (cut_off if target in full_duplex_targets else started_early) & counted
@@ -283,6 +283,12 @@ def is_measured(rows: pa.Table) -> Any:
     return pc.fill_null(pc.equal(rows["phase"], "measurement"), True)
 
 
+def _mask(flags: Any) -> npt.NDArray[np.bool_]:
+    """Return flags as a mask. A null is no."""
+    mask: npt.NDArray[np.bool_] = pc.fill_null(flags, False).to_numpy()
+    return mask
+
+
 def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host: str) -> pa.Table:
     if not host:
         return read(table, columns)
@@ -324,10 +330,7 @@ def metric_uncertainties(
         origins = {}
         if table == "turns":
             measured_from = read("turns", [ORIGIN])[ORIGIN]
-            origins = {
-                name: pc.fill_null(pc.equal(measured_from, name), False).to_numpy()
-                for name in MEASURED_FROM
-            }
+            origins = {name: _mask(pc.equal(measured_from, name)) for name in MEASURED_FROM}
         for metric in (
             known for known in CATALOGUE.values() if known.scope == scope and bound_columns(known)
         ):
@@ -346,17 +349,11 @@ def _positions(
 ) -> Iterator[MaskedRows]:
     rows = read(table, ["target", "phase", "outcome", "host"])
     counted = is_measured(rows).to_numpy()
-    succeeded = pc.fill_null(
-        pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))), False
-    ).to_numpy()
+    succeeded = _mask(pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))))
     for host in hosts:
-        on_host = (
-            counted & pc.fill_null(pc.equal(rows["host"], host), False).to_numpy()
-            if host
-            else counted
-        )
+        on_host = counted & _mask(pc.equal(rows["host"], host)) if host else counted
         for target in sorted(pc.unique(rows["target"].filter(pa.array(on_host))).to_pylist()):
-            mask = on_host & pc.fill_null(pc.equal(rows["target"], target), False).to_numpy()
+            mask = on_host & _mask(pc.equal(rows["target"], target))
             yield MaskedRows(host, target, mask, mask & succeeded)
 
 

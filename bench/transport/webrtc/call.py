@@ -29,7 +29,7 @@ import secrets
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from urllib.parse import urlsplit
+from functools import partial
 
 import msgspec
 
@@ -38,7 +38,6 @@ from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import Cause, Code, in_words, text_of
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.connect import connect
 from bench.transport.datagrams import SocketAddress, family_of, is_this_machine, own_addresses
 from bench.transport.event_loop import Listener
 from bench.transport.interface import (
@@ -60,7 +59,7 @@ from bench.transport.interface import (
 )
 from bench.transport.media.checks import rtcp_round_trip
 from bench.transport.rtp_track import READ_SLACK_NS, RtpTrack, TrackTransport
-from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
+from bench.transport.tcp import SEND_LIMIT_NS
 from bench.transport.webrtc.checks import MediaFacts, RelayFacts, check_packets, check_path
 from bench.transport.webrtc.data_channel import DataChannel
 from bench.transport.webrtc.description import LocalPeer, accepted_answer, write_offer
@@ -68,7 +67,12 @@ from bench.transport.webrtc.dtls import DtlsSession, own_identity
 from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, RelayedAddress
 from bench.transport.webrtc.peer import WebRtcPeer
 from bench.transport.webrtc.sctp import Association
-from bench.transport.webrtc.signalling import AnsweredCall, call_agent, place_call
+from bench.transport.webrtc.signalling import (
+    AnsweredCall,
+    call_agent,
+    connect_to_host,
+    place_call,
+)
 from bench.transport.webrtc.turn.relay import Relay, RelayedSender, open_relay
 from bench.wire.connection import ConnectionClosed, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
@@ -92,72 +96,29 @@ def open_webrtc(
     phases: ConnectTimings,
     path: NetworkPath,
     subprotocols: Sequence[str] = (),
+    *,
+    of_agent: bool = False,
 ) -> WebRtcCall:
-    """Call a service. The call is open when its audio is encrypted and its data channel is open.
+    """Call a service, or an agent. The call is open when its audio is encrypted and, unless it is
+    an agent's, its data channel is open.
 
     Raise ConnectError: `connect_failed:<status>`,
     `connect_failed:dns|tcp|tls|upgrade|media|host|ice|dtls`, `throttled:handshake`,
-    `timeout:dns|tcp|tls|upgrade|ice|dtls`, `failed:load_generator`.
+    `timeout:dns|tcp|tls|upgrade|ice|dtls`, `failed:load_generator`. If an agent's answer is a
+    refusal, `connect_failed:refused` or `throttled:handshake`.
     """
-
-    def place(stream: ByteStream, offer: bytes) -> AnsweredCall:
-        return place_call(stream, url, headers, offer, limits, phases, path.offer)
-
-    return _opened(url, context, limits, phases, path, place, needs_channel=True)
-
-
-def open_agent_call(
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath,
-    subprotocols: Sequence[str] = (),
-) -> WebRtcCall:
-    """Call an agent. The call is open when its audio is encrypted.
-
-    Raise as `open_webrtc`; `connect_failed:refused` or `throttled:handshake` if the answer is a
-    refusal.
-    """
-
-    def place(stream: ByteStream, offer: bytes) -> AnsweredCall:
-        return call_agent(stream, url, headers, offer, limits, phases, path.offer_members)
-
-    return _opened(url, context, limits, phases, path, place, needs_channel=False)
-
-
-def connect_to_host(
-    url: str,
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath,
-) -> ByteStream:
-    """Connect to the host of a URL, for the offer. Raise ConnectError as `connect`."""
-    parts = urlsplit(url)
-    port = parts.port or (80 if context is None else 443)
-    return connect(parts.hostname or "", port, context, limits, phases, path)
-
-
-def _opened(
-    url: str,
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath,
-    place: Callable[[ByteStream, bytes], AnsweredCall],
-    *,
-    needs_channel: bool,
-) -> WebRtcCall:
-    """Return an open call. `place` sends its offer over a connection, and returns the answer."""
     stream = connect_to_host(url, context, limits, phases, path)
     call: WebRtcCall | None = None
     try:
         own, peer = (str(address[0]) for address in stream.endpoints)
-        call = WebRtcCall(own, peer, path, needs_channel=needs_channel)
+        call = WebRtcCall(own, peer, path, needs_channel=not of_agent)
         call.prepare(limits, phases)
-        answer = place(stream, call.offer)
+        if of_agent:
+            answer = call_agent(
+                stream, url, headers, call.offer, limits, phases, path.offer_members
+            )
+        else:
+            answer = place_call(stream, url, headers, call.offer, limits, phases, path.offer)
         call.connect(answer, limits, phases)
     except BaseException:  # also at the end of the run: there is no other reference to the socket
         if call is not None:
@@ -167,6 +128,9 @@ def _opened(
         stream.close()
     call.handshake = phases.connected(answer.headers)
     return call
+
+
+open_agent_call = partial(open_webrtc, of_agent=True)
 
 
 class PermittedHosts:

@@ -30,9 +30,9 @@ from bench.transport.interface import (
     SendReceipt,
 )
 from bench.transport.tcp import ByteStream
-from bench.transport.webrtc.call import WebRtcCall, connect_to_host
+from bench.transport.webrtc.call import WebRtcCall
 from bench.transport.webrtc.checks import check_path
-from bench.transport.webrtc.signalling import place_session
+from bench.transport.webrtc.signalling import connect_to_host, place_session
 from bench.wire.connection import ConnectionClosed, ReceivedMessage
 from bench.wire.findings import CheckFinding
 from bench.wire.service import CALL_FAILED

@@ -168,6 +168,19 @@ class AnsweredCall(NamedTuple):
     servers: tuple[TurnServer, ...] = ()
 
 
+def connect_to_host(
+    url: str,
+    context: ssl.SSLContext | None,
+    limits: Timeouts,
+    phases: ConnectTimings,
+    path: NetworkPath,
+) -> ByteStream:
+    """Connect to the host of a URL, for the offer. Raise ConnectError as `connect`."""
+    parts = urlsplit(url)
+    port = parts.port or (80 if context is None else 443)
+    return connect(parts.hostname or "", port, context, limits, phases, path)
+
+
 def place_call(
     stream: ByteStream,
     url: str,
@@ -365,9 +378,7 @@ def request_key(
     path: NetworkPath,
 ) -> CallKey:
     """Request an ephemeral key. Raise ConnectError, as `place_call` and `connect` do."""
-    parts = urlsplit(url)
-    port = parts.port or (80 if context is None else 443)
-    stream = connect(parts.hostname or "", port, context, limits, ConnectTimings(), path)
+    stream = connect_to_host(url, context, limits, ConnectTimings(), path)
     try:
         request = key_request(url, headers)
         response = _exchanged(stream, request, "the request of an ephemeral key", limits).response
