@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from random import SystemRandom
+from typing import Any
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
@@ -24,6 +25,7 @@ from bench.transport.datagrams import (
     SocketAddress,
     media_sockets,
 )
+from bench.transport.event_loop import Listener
 from bench.transport.interface import (
     UNSPECIFIED,
     DeltaListener,
@@ -391,12 +393,22 @@ class TrackTransport:
     """The part of a `Transport` that is the same for each call whose audio is a track."""
 
     keeps_texts = False
+    _is_polled = False
+    """True if the sockets may be polled only every few milliseconds."""
+    _listener: Listener
 
     def __init__(self, track: RtpTrack) -> None:
         self.track = track
         self._closed: ConnectionClosed | None = None
         self.handshake = Connected({}, {})
         self.fill: Callable[[bytes], bytes] | None = None
+        self._on_message: OnMessage | None = None
+        self._is_watched = False
+        """True if packets are read when they arrive, because events may be among them."""
+        self._read_ns = NEVER_NS
+        """The instant at which the packets are read, if they are not watched."""
+        self._due_ns = 0
+        """The instant at which the loop calls back."""
 
     def watch_packets(self) -> None:
         """Store from now on what the checks need to know of each packet."""
@@ -412,6 +424,88 @@ class TrackTransport:
     now_ns = staticmethod(monotonic_ns)
 
     def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        raise NotImplementedError
+
+    def receive_until(
+        self,
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
+    ) -> None:
+        track = self.track
+        self._on_message = on_message
+        track.begin(reply)
+        try:
+            if track.pass_frames(on_message) or self._has_ended():
+                return
+            if monotonic_ns() >= until_ns:
+                self._read_all()
+                self._on_due()
+                return
+            is_watched = self._is_watched
+
+            def due_ns() -> int:
+                sender_ns = sender.due_ns if sender is not None else None
+                self._due_ns = min(
+                    sender_ns or NEVER_NS, track.next_ns, self._own_ns(), self._read_ns
+                )
+                return self._due_ns
+
+            def has_work(now_ns: int) -> bool:
+                return min(self._read_ns - READ_SLACK_NS, track.next_ns, self._own_ns()) <= now_ns
+
+            def send() -> bool:
+                now_ns = monotonic_ns()
+                return self._send_plain(sender, now_ns) > now_ns and not has_work(now_ns)
+
+            def on_due() -> bool:
+                now_ns = monotonic_ns()
+                if not is_watched and has_work(now_ns):
+                    self._read(self._due_ns)
+                    self._read_ns = now_ns + track.read_period_ns
+                is_woken = self._on_due()
+                return self._send_due_of(sender, monotonic_ns()) or is_woken
+
+            if self._closed is not None:
+                return
+            if not is_watched:
+                self._read_ns = min(self._read_ns, monotonic_ns() + track.read_period_ns)
+            self._listener.listen(
+                until_ns,
+                self._on_readable,
+                due_ns,
+                on_due,
+                None if is_watched else track.rtp,
+                send=send,
+                polled=self._is_polled,
+            )
+        finally:
+            self._on_message = None
+            track.end()
+
+    def _own_ns(self) -> int:
+        """Return the instant of the next work that is not the track's."""
+        raise NotImplementedError
+
+    def _read(self, due_ns: int = 0) -> None:
+        """Read the packets. `due_ns` is that of `RtpTrack.read_audio`."""
+        self.track.read_audio(due_ns)
+
+    def _read_all(self) -> None:
+        """Read all sockets."""
+        self._read()
+
+    def _on_readable(self, sock: Any) -> bool:
+        """Read a socket. Return True if the session must act."""
+        raise NotImplementedError
+
+    def _on_due(self) -> bool:
+        """Do what is due. Return True if the session must act."""
+        raise NotImplementedError
+
+    def _has_ended(self) -> bool:
+        """Note the end of the call. Return True if the call has ended."""
         raise NotImplementedError
 
     def _send_due_of(self, sender: PacedSender | None, now_ns: int) -> bool:

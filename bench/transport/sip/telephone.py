@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
-from bench.base.units import NEVER_NS, NS_PER_S
+from bench.base.units import NS_PER_S
 from bench.catalogue.causes import Cause, Code
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.datagrams import DatagramSocket
@@ -31,11 +31,8 @@ from bench.transport.interface import (
     ABNORMAL,
     NORMAL,
     ConnectTimings,
-    DeltaListener,
     HostPort,
     NetworkPath,
-    OnMessage,
-    PacedSender,
     SendReceipt,
     bracketed,
 )
@@ -43,7 +40,7 @@ from bench.transport.media.call_media import CallMedia
 from bench.transport.media.checks import rtcp_round_trip
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import new_keys, without_keys
-from bench.transport.rtp_track import READ_SLACK_NS, RtpTrack, TrackTransport
+from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallFacts, CallState, own_hang_up
 from bench.transport.sip.call_setup import (
@@ -133,11 +130,8 @@ class TelephoneCall(TrackTransport):
             url, own, signalling.transport, signalling.peer, media, headers, path
         )
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
-        self._on_message: OnMessage | None = None
-        self._read_ns = self._signals_ns = self._due_ns = 0
-        """The instants of the next read of audio, of the next work of the signalling, and of the
-        next work of any kind.
-        """
+        self._read_ns = self._signals_ns = 0
+        """The instants of the next read of audio, and of the next work of the signalling."""
         self._uncertainties_ns: dict[int, int] = {}
         """The uncertainties of the arrivals of SIP messages until the call is answered."""
         self._peer = ""
@@ -222,57 +216,13 @@ class TelephoneCall(TrackTransport):
 
     # Receiving
 
-    def receive_until(
-        self,
-        until_ns: int,
-        on_message: OnMessage,
-        reply: DeltaListener | None = None,
-        sender: PacedSender | None = None,
-    ) -> None:
-        track = self.track
-        self._on_message = on_message
-        track.begin(reply)
-        try:
-            if track.pass_frames(on_message):
-                return
-            if monotonic_ns() >= until_ns:
-                for sock in (self._signalling.socket, self.track.rtp, self.track.rtcp):
-                    if sock is not None:
-                        self._on_readable(sock)
-                self._on_due()
-                return
+    def _own_ns(self) -> int:
+        return self._signals_ns
 
-            def due_ns() -> int:
-                sender_ns = sender.due_ns if sender is not None else None
-                self._due_ns = min(
-                    sender_ns or NEVER_NS, track.next_ns, self._signals_ns, self._read_ns
-                )
-                return self._due_ns
-
-            def has_work(now_ns: int) -> bool:
-                return min(self._read_ns - READ_SLACK_NS, track.next_ns, self._signals_ns) <= now_ns
-
-            def send() -> bool:
-                now_ns = monotonic_ns()
-                return self._send_plain(sender, now_ns) > now_ns and not has_work(now_ns)
-
-            def on_due() -> bool:
-                now_ns = monotonic_ns()
-                if has_work(now_ns):
-                    track.read_audio(self._due_ns)
-                    self._read_ns = now_ns + track.read_period_ns
-                is_woken = self._work(now_ns)
-                return self._send_due_of(sender, now_ns) or is_woken
-
-            if self._closed is None:
-                self._signals_ns = self._call.next_ns
-                self._read_ns = min(self._read_ns, monotonic_ns() + track.read_period_ns)
-                self._listener.listen(
-                    until_ns, self._on_readable, due_ns, on_due, unwatched=track.rtp, send=send
-                )
-        finally:
-            self._on_message = None
-            track.end()
+    def _read_all(self) -> None:
+        for sock in (self._signalling.socket, self.track.rtp, self.track.rtcp):
+            if sock is not None:
+                self._on_readable(sock)
 
     def _on_readable(self, sock: DatagramSocket) -> bool:
         """Read datagrams. Return True if the session must act."""
@@ -322,10 +272,7 @@ class TelephoneCall(TrackTransport):
         self._listener.wake(error)
 
     def _on_due(self) -> bool:
-        return self._work(monotonic_ns())
-
-    def _work(self, now_ns: int) -> bool:
-        """Do what is due. Return True if the session must act."""
+        now_ns = monotonic_ns()
         if self._signals_ns <= now_ns:
             self._call.expire(now_ns)
             self._send_signals()

@@ -47,18 +47,15 @@ from bench.transport.interface import (
     TOO_LARGE,
     UNSPECIFIED,
     ConnectTimings,
-    DeltaListener,
     HostPort,
     NetworkPath,
-    OnMessage,
-    PacedSender,
     SendReceipt,
     TurnServer,
     authority,
     is_address,
 )
 from bench.transport.media.checks import rtcp_round_trip
-from bench.transport.rtp_track import READ_SLACK_NS, RtpTrack, TrackTransport
+from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.tcp import SEND_LIMIT_NS
 from bench.transport.webrtc.checks import MediaFacts, RelayFacts, check_packets, check_path
 from bench.transport.webrtc.data_channel import DataChannel
@@ -218,6 +215,8 @@ class WebRtcCall(TrackTransport):
     If `needs_channel` is True, there is no call without a data channel.
     """
 
+    _is_polled = True
+
     def __init__(
         self, host: str, service: str, path: NetworkPath, *, needs_channel: bool = True
     ) -> None:
@@ -249,7 +248,6 @@ class WebRtcCall(TrackTransport):
         self._peer: WebRtcPeer | None = None
         self._other_hosts = ""
         self._listener = Listener((self.track.rtp,))
-        self._on_message: OnMessage | None = None
         self._peer_limit_bytes = 0
         """The maximum size of a message to the peer; 0: any size."""
         self._offered_bytes = 0
@@ -259,10 +257,9 @@ class WebRtcCall(TrackTransport):
         self._answered_ns = 0
         self._sent_ns = 0
         """The instant of the last packet of the caller's audio."""
-        self._read_ns = NEVER_NS
-        """The instant at which the packets are read, if no event may be among them."""
-        self._due_ns = 0
-        """The instant at which the loop calls back."""
+        # each packet has its own timestamp, and no event in a channel waits for a reaction of the
+        # session
+        self._is_watched = needs_channel
 
     def prepare(self, limits: Timeouts, phases: ConnectTimings) -> None:
         """Make the offer complete: with the address at the TURN server that the target names.
@@ -635,69 +632,8 @@ class WebRtcCall(TrackTransport):
                 )
         return None
 
-    def receive_until(
-        self,
-        until_ns: int,
-        on_message: OnMessage,
-        reply: DeltaListener | None = None,
-        sender: PacedSender | None = None,
-    ) -> None:
-        self._on_message = on_message
-        self.track.begin(reply)
-        try:
-            if self.track.pass_frames(on_message) or self._has_ended():
-                return
-            if monotonic_ns() >= until_ns:
-                self._read()
-                self._on_due()
-                return
-            peer = self._connected_peer
-            track = self.track
-
-            def due_ns() -> int:
-                sender_ns = sender.due_ns if sender is not None else None
-                self._due_ns = min(
-                    sender_ns or NEVER_NS,
-                    track.next_ns,
-                    peer.next_ns,
-                    self._relay_ns,
-                    self._read_ns,
-                )
-                return self._due_ns
-
-            def has_work(now_ns: int) -> bool:
-                return (
-                    min(self._read_ns - READ_SLACK_NS, track.next_ns, peer.next_ns, self._relay_ns)
-                    <= now_ns
-                )
-
-            def send() -> bool:
-                now_ns = monotonic_ns()
-                return self._send_plain(sender, now_ns) > now_ns and not has_work(now_ns)
-
-            def on_due() -> bool:
-                now_ns = monotonic_ns()
-                if not reads_events and has_work(now_ns):
-                    self._read(self._due_ns)
-                    self._read_ns = now_ns + track.read_period_ns
-                is_woken = self._on_due()
-                return self._send_due_of(sender, monotonic_ns()) or is_woken
-
-            # each packet has its own timestamp, and no event in a channel waits for a reaction of
-            # the session
-            reads_events = self._local.needs_channel
-            self._read_ns = (
-                NEVER_NS
-                if reads_events
-                else min(self._read_ns, monotonic_ns() + track.read_period_ns)
-            )
-            unwatched = None if reads_events else track.rtp
-            self._listener.listen(
-                until_ns, self._on_readable, due_ns, on_due, unwatched, send=send, polled=True
-            )
-        finally:
-            self._on_message = None
-            self.track.end()
+    def _own_ns(self) -> int:
+        return min(self._connected_peer.next_ns, self._relay_ns)
 
     def _on_readable(self, _: object) -> bool:
         self._read()
