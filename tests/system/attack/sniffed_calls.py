@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -181,8 +180,9 @@ class Telephones(threading.Thread):
         self.ends = threading.Event()
 
     def run(self) -> None:
-        while not self.ends.is_set():
-            for sock in select.select([self.named, *self.others], [], [], 0.05)[0]:
+        sockets = [self.named, *self.others]
+        while (ready := select.select(sockets, [], [], 0.05)[0]) or not self.ends.is_set():
+            for sock in ready:
                 data, source = sock.recvfrom(65_535)
                 try:
                     message = parse_message(data)
@@ -273,10 +273,12 @@ class Sniffer(threading.Thread):
 
     def run(self) -> None:
         self.raw.settimeout(0.1)
-        while not self.ends.is_set():
+        while True:
             try:
                 data, (_, _, kind, *_) = self.raw.recvfrom(65_535)
             except TimeoutError:
+                if self.ends.is_set():  # and all that was sent before is read
+                    return
                 continue
             if kind == OUTGOING:
                 self._count(data)
@@ -359,7 +361,6 @@ def main(share: int, folder: Path) -> None:
         result = subprocess.run(
             command, cwd=name, env=environment, capture_output=True, text=True, check=False
         )
-    time.sleep(0.2)
     for thread in (telephones, sniffer):
         thread.ends.set()
         thread.join()
