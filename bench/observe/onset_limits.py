@@ -98,7 +98,7 @@ so steady."""
 ERRORS_NS = (
     (4_000, 50 * NS_PER_MS),
     (1_000, 100 * NS_PER_MS),
-    (500, 120 * NS_PER_MS),
+    (500, 140 * NS_PER_MS),
     (125, 200 * NS_PER_MS),
     (32, 300 * NS_PER_MS),
     (16, 700 * NS_PER_MS),
