@@ -37,6 +37,9 @@ from tests.system.attack.evil_server import BEHAVIOURS, evil_server
 pytestmark = pytest.mark.usefixtures("hang_guard")
 
 MEMORY_KB = 256 * 1024
+PAUSE_S = 0.25
+"""The pause between two sessions on the normal simulator, which would otherwise use a core while
+the attacked session waits for its timeout."""
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,7 @@ def test_a_hostile_server_gives_one_outcome_and_affects_no_other_session(
     neighbours: list[tuple[SessionObservation, list[TurnObservation]]] = []
     while not (neighbours and attacked.ready()):
         neighbours.append(talk(good, tmp_path / f"neighbour_{len(neighbours)}", LONG))
+        attacked.join(PAUSE_S)
     session, turns = attacked.get()
 
     ends = turns[0] if turns else session

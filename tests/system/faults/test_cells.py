@@ -39,7 +39,7 @@ from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, Transport
 from bench.wire.dialect import Dialect
 from bench.wire.settings import TurnDetection
-from tests.examples import with_or_without_tls
+from tests.examples import some, with_or_without_tls
 from tests.faults.cells import NOT_SIMULATED, FaultCell, cells
 from tests.helpers import build_script, resolve_target, say
 from tests.played_session import played, rows, short_at
@@ -67,12 +67,16 @@ class Attempt(NamedTuple):
 
 
 def attempts(place: str) -> list[Attempt]:
-    every = (("ga", GA), ("preview", PREVIEW), ("gemini", GEMINI))
+    """Return the attempts of a place. Its cells alternate between the two dialects of the Realtime
+    API, whose outcomes are the same. If `EXAMPLES=all`, each cell is tried in both.
+    """
+    realtime = (("ga", GA), ("preview", PREVIEW))
     return [
         Attempt(cell, *way)
-        for cell in CELLS
-        if cell.place == place
-        for way in ((("openai", GA),) if cell.openai else every)
+        for number, cell in enumerate(cell for cell in CELLS if cell.place == place)
+        for way in (
+            [("openai", GA)] if cell.openai else [*some(realtime, 1, number), ("gemini", GEMINI)]
+        )
     ]
 
 
