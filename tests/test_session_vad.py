@@ -8,6 +8,8 @@ import gc
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from operator import le
 
 import msgspec
 import pytest
@@ -270,21 +272,19 @@ def test_endless_noise_delays_the_next_turn_by_at_most_the_response_timeout(cloc
 # Lost connections, expected events, and ends of the run.
 
 
-@pytest.mark.parametrize("at_ms", range(0, 6_000, 130))
 @pytest.mark.parametrize("detection", [VAD, ASKED])
-def test_every_turn_has_an_outcome_if_the_run_ends_at_any_moment(
-    at_ms: int, detection: TurnDetection
-) -> None:
+def test_every_turn_has_an_outcome_if_the_run_ends_at_any_moment(detection: TurnDetection) -> None:
     script = build_script(play(300), PauseStep(0.3), play(200), play(100), turn_detection=detection)
     after = hearing(3, 2, 1, audio_ms=900)
-    played = Played(script, Hearing(after=after), ending=lambda ns: ns >= at_ms * MS)
+    for end_ns in range(0, 6 * S, 130 * MS):
+        played = Played(script, Hearing(after=after), ending=partial(le, end_ns))
 
-    session = played.observation
-    assert session.outcome in ("ok", "unfinished")
-    assert played.outcomes == ["ok"] * session.turns_started
-    assert (session.outcome == "ok") == (session.turns_started == 3)
-    assert session.turns_not_started == 0
-    assert played.now_ns < max(at_ms, 40) * MS + 2 * S  # at most the turn in progress
+        session = played.observation
+        assert session.outcome in ("ok", "unfinished")
+        assert played.outcomes == ["ok"] * session.turns_started
+        assert (session.outcome == "ok") == (session.turns_started == 3)
+        assert session.turns_not_started == 0
+        assert played.now_ns < max(end_ns, 40 * MS) + 2 * S  # at most the turn in progress
 
 
 class Full(GuardedTransport):

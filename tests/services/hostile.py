@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from tests.helpers import MS, closing
 from tests.memory_transport import PeerAnswer
 
-BEHAVIOURS, LONGEST_S = 200, 600
-"""The number of hostile servers, and the longest time that a session may need, on its virtual
-clock."""
+SEEDS = [range(first, first + 20) for first in range(0, 200, 20)]
+"""The seeds of the hostile servers: a test plays several."""
+LONGEST_S = 600
+"""The longest time that a session may need, on its virtual clock."""
 Hostile = Callable[[random.Random], bytes]
 
 

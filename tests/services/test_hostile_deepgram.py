@@ -32,7 +32,7 @@ from tests.services.deepgram_talk import (
     said,
     talk,
 )
-from tests.services.hostile import ANY, BEHAVIOURS, LONGEST_S, Hostile, hostile_server
+from tests.services.hostile import ANY, LONGEST_S, SEEDS, Hostile, hostile_server
 from tests.services.talk import interrupted_by_speech, parcels, speak
 
 HOSTILE: list[Hostile] = [
@@ -75,20 +75,23 @@ def set_up(sent: bytes) -> Iterable[PeerAnswer]:
         yield 30 * MS, READY
 
 
-@pytest.mark.parametrize("seed", range(BEHAVIOURS))
-def test_a_session_with_a_hostile_server_ends_with_an_outcome(seed: int, tmp_path: Path) -> None:
-    steps = [(say(), say("again")), (speak(), say()), interrupted_by_speech(100)][seed % 3]
-    script = compiled(*steps, tools=(parcels(),), input_transcription="any", **VAD)
-    began_ns = 1_000 * S
-    peer = hostile_server(
-        seed, HOSTILE, REPLY, set_up, lambda sent: isinstance(sent, BinaryMessage)
-    )
-    ended = talk(tmp_path, script, peer, greeting=GREETING if seed % 20 else ())
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_a_session_with_a_hostile_server_ends_with_an_outcome(seeds: range, tmp_path: Path) -> None:
+    for seed in seeds:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        steps = [(say(), say("again")), (speak(), say()), interrupted_by_speech(100)][seed % 3]
+        script = compiled(*steps, tools=(parcels(),), input_transcription="any", **VAD)
+        began_ns = 1_000 * S
+        peer = hostile_server(
+            seed, HOSTILE, REPLY, set_up, lambda sent: isinstance(sent, BinaryMessage)
+        )
+        ended = talk(folder, script, peer, greeting=GREETING if seed % 20 else ())
 
-    assert ended.session.outcome
-    assert all(turn.outcome for turn in ended.turns)
-    assert ended.transport.now_ns() - began_ns < LONGEST_S * S
-    assert (tmp_path / "log.jsonl").read_bytes().count(b"\n") > 1
+        assert ended.session.outcome
+        assert all(turn.outcome for turn in ended.turns)
+        assert ended.transport.now_ns() - began_ns < LONGEST_S * S
+        assert (folder / "log.jsonl").read_bytes().count(b"\n") > 1
 
 
 def test_the_state_of_a_session_has_a_limit() -> None:

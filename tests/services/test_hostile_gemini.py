@@ -30,7 +30,7 @@ from tests.services.gemini_talk import (
     said,
     sound,
 )
-from tests.services.hostile import ANY, BEHAVIOURS, LONGEST_S, Hostile, hostile_server, nested
+from tests.services.hostile import ANY, LONGEST_S, SEEDS, Hostile, hostile_server, nested
 from tests.services.talk import LOUD, interrupted_by_speech, parcels, speak
 
 
@@ -91,17 +91,20 @@ def is_audio(message: bytes) -> bool:
     return "audio" in msgspec.json.decode(message).get("realtimeInput", {})
 
 
-@pytest.mark.parametrize("seed", range(BEHAVIOURS))
-def test_a_session_with_a_hostile_server_ends_with_an_outcome(seed: int, tmp_path: Path) -> None:
-    steps = [(say(), say("again")), (speak(), say()), interrupted_by_speech(100)][seed % 3]
-    script = compiled(*steps, tools=(parcels(),), input_transcription="any", **VAD)
-    began_ns = 1_000 * S
-    talk = Talk(tmp_path, script, hostile_server(seed, HOSTILE, REPLY, set_up, is_audio))
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_a_session_with_a_hostile_server_ends_with_an_outcome(seeds: range, tmp_path: Path) -> None:
+    for seed in seeds:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        steps = [(say(), say("again")), (speak(), say()), interrupted_by_speech(100)][seed % 3]
+        script = compiled(*steps, tools=(parcels(),), input_transcription="any", **VAD)
+        began_ns = 1_000 * S
+        talk = Talk(folder, script, hostile_server(seed, HOSTILE, REPLY, set_up, is_audio))
 
-    assert talk.session.outcome
-    assert all(turn.outcome for turn in talk.turns)
-    assert talk.transport.now_ns() - began_ns < LONGEST_S * S
-    assert (tmp_path / "log.jsonl").read_bytes().count(b"\n") > 1
+        assert talk.session.outcome
+        assert all(turn.outcome for turn in talk.turns)
+        assert talk.transport.now_ns() - began_ns < LONGEST_S * S
+        assert (folder / "log.jsonl").read_bytes().count(b"\n") > 1
 
 
 def test_the_state_of_a_session_has_a_limit() -> None:

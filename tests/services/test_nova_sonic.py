@@ -25,7 +25,7 @@ from bench.wire.events import EventKind, ServerEvent, TokenUsage
 from bench.wire.settings import Message
 from tests.helpers import MS, S, resolve_target, say
 from tests.memory_transport import PeerAnswer
-from tests.services.hostile import ANY, BEHAVIOURS, LONGEST_S, Hostile, hostile_server
+from tests.services.hostile import ANY, LONGEST_S, SEEDS, Hostile, hostile_server
 from tests.services.talk import (
     LOUD,
     Talk,
@@ -333,16 +333,19 @@ def set_up(sent: bytes) -> Iterable[PeerAnswer]:
         yield 30 * MS, OPENED
 
 
-@pytest.mark.parametrize("seed", range(BEHAVIOURS))
-def test_a_session_with_a_hostile_server_ends_with_an_outcome(seed: int, tmp_path: Path) -> None:
-    steps = [(say(), say("again")), (speak(), say()), interrupted_by_speech(100)][seed % 3]
-    script = compiled(*steps, tools=(parcels(),), input_transcription="any", **VAD)
-    peer = hostile_server(seed, HOSTILE, timed(*REPLY), set_up, lambda sent: b"audioIn" in sent)
-    ended = talk(tmp_path, script, peer, greeting=((5 * MS, OPENED),) if seed % 20 else ())
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_a_session_with_a_hostile_server_ends_with_an_outcome(seeds: range, tmp_path: Path) -> None:
+    for seed in seeds:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        steps = [(say(), say("again")), (speak(), say()), interrupted_by_speech(100)][seed % 3]
+        script = compiled(*steps, tools=(parcels(),), input_transcription="any", **VAD)
+        peer = hostile_server(seed, HOSTILE, timed(*REPLY), set_up, lambda sent: b"audioIn" in sent)
+        ended = talk(folder, script, peer, greeting=((5 * MS, OPENED),) if seed % 20 else ())
 
-    assert ended.session.outcome
-    assert all(turn.outcome for turn in ended.turns)
-    assert ended.transport.now_ns() - 1_000 * S < LONGEST_S * S
+        assert ended.session.outcome
+        assert all(turn.outcome for turn in ended.turns)
+        assert ended.transport.now_ns() - 1_000 * S < LONGEST_S * S
 
 
 def test_the_state_of_a_session_has_a_limit() -> None:

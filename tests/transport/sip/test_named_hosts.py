@@ -71,19 +71,17 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("contact", FOREIGN)
-@pytest.mark.parametrize("code", [300, 302, 305, 380])
-def test_a_redirection_to_a_host_that_the_user_does_not_name_is_refused(
-    code: int, contact: str
-) -> None:
-    peer = local_peer()
-    peer.respond(code, ("Contact", contact))
+def test_a_redirection_to_a_host_that_the_user_does_not_name_is_refused(contact: str) -> None:
+    for code in (300, 302, 305, 380):
+        peer = local_peer()
+        peer.respond(code, ("Contact", contact))
 
-    assert peer.take() == ["INVITE", "ACK"]
-    assert hops(peer) == {("127.0.0.1", 5080, "UDP")}
-    ending = peer.call.ending
-    assert ending is not None
-    assert ending.code == code
-    assert "the call was redirected to " in ending.cause or "no valid Contact" in ending.cause
+        assert peer.take() == ["INVITE", "ACK"]
+        assert hops(peer) == {("127.0.0.1", 5080, "UDP")}
+        ending = peer.call.ending
+        assert ending is not None
+        assert ending.code == code
+        assert "the call was redirected to " in ending.cause or "no valid Contact" in ending.cause
 
 
 @pytest.mark.parametrize(
