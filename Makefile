@@ -20,8 +20,8 @@ test: .venv/dev ## tests without a process of their own, and one real run of eac
 	$(BIN)/python -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) --ignore tests/system --durations=25 --durations-min=1
 
 test-compiled: .venv/dev ### those tests of make test that behave differently where code is compiled
-	$(BIN)/python -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) tests/observe tests/transport tests/wire tests/services \
-		$(shell grep -l needs_compiler tests/test_*.py tests/record/test_*.py) tests/test_compiled_arguments.py tests/test_delta_paths.py
+	$(BIN)/python -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) tests/observe tests/wire tests/transport/test_*.py tests/transport/media \
+		$(shell grep -l needs_compiler tests/test_*.py tests/record/test_*.py tests/services/test_*.py) tests/test_compiled_arguments.py tests/test_delta_paths.py
 
 # More processes than cores: most of their time is waiting.
 test-system: .venv/dev ### tests that start processes, or use damaged and hostile run folders (tests/system): five to eight minutes on two cores
