@@ -37,9 +37,10 @@ settings.register_profile("ci", settings.get_profile("shared"), derandomize=True
 settings.register_profile("all", deadline=None, max_examples=300)
 PROFILE = os.environ.get("EXAMPLES") or ("ci" if os.environ.get("CI") else "shared")
 settings.load_profile(PROFILE)
-if PROFILE == "ci":
-    # Hypothesis also draws constants that it finds in the loaded modules of a project. Without this
-    # line, a change of one module would change the examples of all properties.
+if PROFILE != "all":
+    # Hypothesis also draws constants that it finds in the loaded modules of a project. Each worker
+    # would parse all modules for them, and in CI a change of one module would change the examples
+    # of all properties.
     providers._get_local_constants = lambda: providers._local_constants
 
 # A shell starts a command before an `&` with SIGINT ignored. Without this line, the processes that
@@ -133,9 +134,7 @@ OVER = {
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
     "each step of a close is cut, in a run folder of its own": "record/test_finalize",
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
-    "pages of a dozen runs and as many comparisons are drawn and parsed": """
-        reports/test_every_page reports/test_snapshots
-    """,
+    "pages of twenty runs and as many comparisons are drawn and parsed": "reports/test_snapshots",
     "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
         reports/comparisons/test_comparison reports/check/test_check
         reports/sequential/test_decide

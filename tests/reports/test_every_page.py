@@ -1,6 +1,7 @@
-"""The pages of runs, comparisons, trends and searches.
+"""The pages of runs, comparisons and trends.
 
-The tests check their structure, escaping, and folds, and that texts of a service are shown safely.
+The tests check their escaping and their sentences, and that texts of a service are shown safely.
+test_snapshots.py checks their structure.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from bench.files.sanitize import escape_control
 from bench.record.folder import read_document, write_document
 from reports.analysis.summary.summary import summarise
 from reports.analysis.targets.fairness import FairnessCheck
-from reports.analysis.targets.named import parse_targets
 from reports.analysis.trends.trend import trend_of_points
 from reports.analysis.trends.trend_point import TrendPoint
 from reports.pages.run_report.document import write_report
@@ -36,25 +34,15 @@ from reports.render.html import render_html
 from reports.render.markdown import plain, render_markdown
 from reports.results.reason import Reason
 from reports.text.sentences import next_step, run_headline, run_second
-from rtbench.capacity.page import capacity_page
-from rtbench.capacity.search import LevelEntry
-from tests.capacity.searched import LEVELS, searched
 from tests.reports import synthetic
-from tests.reports.comparisons.build import quick
-from tests.reports.comparisons.invented import PAGES as COMPARISONS
 from tests.reports.comparisons.invented import comparison, invented_targets
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, run_text, trend_html
-from tests.reports.shared import folder, page_of, summary_of
+from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.trends.examples import entry, invalid, stepped
+from tests.reports.trends.examples import entry
 
 HERE = Path("/somewhere/runs")
-
-
-IN_PAIRS = Plan(
-    sessions=60, turns=4, targets=("a", "b", "c"), paired=True, failed=0.02, seconds=600
-)
 
 
 EVIL = "<script>alert(1)</script>"
@@ -64,125 +52,16 @@ def compared(**changes: Any) -> str:
     return comparison_html(comparison(**changes))
 
 
-def compared_with(changes: Callable[[], dict[str, Any]]) -> str:
-    return compared(**changes())
+def page_of_run(simulated: bool) -> str:
+    return page_of(Plan(simulated=simulated))
+
+
+def page_of_comparison(simulated: bool) -> str:
+    return compared(targets=invented_targets("direct", "gateway", simulated=simulated))
 
 
 def trend(entries: list[TrendPoint]) -> str:
     return trend_html(trend_of_points(entries), HERE)
-
-
-def capacity(levels: list[LevelEntry]) -> str:
-    return render_html(capacity_page(searched(levels)))
-
-
-TWO = Plan(
-    sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300, warmup_s=40
-)
-PLANS = {
-    "small": Plan(),
-    "failure_rate": Plan(failed=1.0),
-    "one": Plan(sessions=1, turns=1),
-    "refused": Plan(sessions=0, refused=3),
-    "nothing": Plan(sessions=0),
-    "text": Plan(text=True, tls=False),
-    "two": TWO,
-    "five": Plan(sessions=50, targets=("a", "b", "c", "d", "e"), failed=0.1),
-    "manual": Plan(sessions=20, kinds=("manual",)),
-    "mixed": Plan(
-        sessions=30,
-        kinds=("vad", "typed", "manual"),
-        targets=("a", "b"),
-        early=40,
-        unattributed_commits=3,
-    ),
-    "arms": Plan(
-        sessions=30,
-        targets=("a", "b", "a.f"),
-        failed=0.1,
-        seconds=200,
-        paired=True,
-        usage=True,
-        limited=True,
-        proxied=("b",),
-        auth_waits=2,
-    ),
-    "many turns": Plan(sessions=100, turns=15, failed=0.01, seconds=200),
-}
-PAGES: dict[str, Callable[[], str]] = {
-    **{f"run, {name}": partial(page_of, plan) for name, plan in PLANS.items()},
-    **{
-        f"comparison, {name}": partial(compared_with, changes)
-        for name, changes in COMPARISONS.items()
-    },
-    "comparison of pairs": lambda: comparison_html(
-        quick(parse_targets([synthetic.write(folder(), IN_PAIRS, interleaved=True)]))
-    ),
-    "trend": lambda: trend(stepped(12, 12)),
-    "history of nothing valid": lambda: trend([invalid(0)]),
-    "search": lambda: capacity(LEVELS),
-    "search without a level": lambda: capacity([]),
-}
-
-
-@cache
-def page(name: str) -> str:
-    return PAGES[name]()
-
-
-class Outline(HTMLParser):
-    """A parser that collects the IDs, links and open elements of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        known = dict(attrs)
-        self.ids += [known["id"] or ""] if "id" in known else []
-        self.links += [
-            value or ""
-            for name, value in attrs
-            if name in ("href", "src", "srcset", "action", "data")
-        ]
-        if tag not in ("meta", "br", "input"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_complete_and_loads_nothing(name: str) -> None:
-    outline = Outline()
-    outline.feed(page(name))
-
-    assert not outline.open
-    assert len(outline.ids) == len(set(outline.ids))
-    assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids)
-    elsewhere = [link for link in outline.links if not link.startswith("#")]
-    assert all(
-        re.fullmatch(r"events/s\d+\.jsonl|run-\d+/report\.html", link) for link in elsewhere
-    ), elsewhere
-    assert "default-src 'none'" in page(name)
-    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", page(name))
-    assert "nan" not in re.sub(r"<[^>]*>", " ", page(name)).lower().split()
-    assert len(page(name)) < 620_000
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_figure_is_valid_labelled_and_drawn_once(name: str) -> None:
-    drawn = [ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page(name), re.S)]
-    labels = [figure.get("aria-label") for figure in drawn if figure.get("class") == "figure"]
-
-    # each instant of measurement has its own curves
-    assert len(set(labels)) == len(labels) or name == "run, mixed"
-    for figure in drawn:
-        assert figure.get("aria-label") or figure.get("aria-hidden") == "true"
-        assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
-        assert len(figure)
 
 
 def run_of(label: str) -> str:
@@ -219,26 +98,16 @@ def test_labels_are_escaped(made: Callable[[str], str]) -> None:
     assert [ET.fromstring(found) for found in re.findall(r"<svg.*?</svg>", text, re.S)]
 
 
-@pytest.mark.parametrize(
-    ("simulated", "real"),
-    [
-        ("run, small", lambda: page_of(Plan(simulated=False))),
-        (
-            "comparison, verdicts",
-            lambda: compared(targets=invented_targets("direct", "gateway", simulated=False)),
-        ),
-    ],
-)
-def test_a_simulated_run_is_marked_in_title_and_page(
-    simulated: str, real: Callable[[], str]
-) -> None:
-    title = re.search(r"<title>(.*?)</title>", page(simulated))
+@pytest.mark.parametrize("made", [page_of_run, page_of_comparison])
+def test_a_simulated_run_is_marked_in_title_and_page(made: Callable[[bool], str]) -> None:
+    simulated = made(True)
+    title = re.search(r"<title>(.*?)</title>", simulated)
 
     assert title is not None
     assert "SIMULATED" in title[1]
-    assert page(simulated).count("SIMULATED") == 3
-    assert "rtbench simulate, no real service" in page(simulated)
-    assert "SIMULATED" not in real()
+    assert simulated.count("SIMULATED") == 3
+    assert "rtbench simulate, no real service" in simulated
+    assert "SIMULATED" not in made(False)
 
 
 NBSP = "\u00a0"

@@ -95,8 +95,14 @@ def peak(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of(tmp_path_factory.mktemp("peak"))
 
 
-def test_calls_are_counted_in_the_part_in_which_they_began_or_ended(peak: Path) -> None:
-    summary = summary_of(peak)
+@pytest.fixture(scope="module")
+def summary(peak: Path) -> Summary:
+    return summary_of(peak)
+
+
+def test_calls_are_counted_in_the_part_in_which_they_began_or_ended(
+    summary: Summary,
+) -> None:
     counts = {
         (part, name): value(summary, f"calls_{name}", part).value
         for part in ("before", "peak", "after")
@@ -113,17 +119,16 @@ def test_calls_are_counted_in_the_part_in_which_they_began_or_ended(peak: Path) 
 
 
 def test_refused_calls_have_their_outcome_and_the_delay_that_the_service_requested(
-    peak: Path,
+    summary: Summary,
 ) -> None:
-    summary = summary_of(peak)
-
     assert value(summary, "calls_refused", "HTTP 429").value == 10
     assert value(summary, "retry_after", "HTTP 429").value == 2000
     assert value(summary, "refused_share").value == 1
 
 
-def test_the_recovery_time_and_the_harm_are_those_of_the_service(peak: Path) -> None:
-    summary = summary_of(peak)
+def test_the_recovery_time_and_the_harm_are_those_of_the_service(
+    summary: Summary,
+) -> None:
     recovery = value(summary, "recovery_time")
     harm = value(summary, "harm")
 
@@ -134,26 +139,18 @@ def test_the_recovery_time_and_the_harm_are_those_of_the_service(peak: Path) -> 
     assert change.low < 2 < change.high
 
 
-@pytest.mark.parametrize(
-    ("metric", "threshold", "result"),
-    [
-        ("recovery_time", "value<120s", "pass"),
-        ("recovery_time", "value<20s", "fail"),
-        ("recovery_time", "value<42s", "inconclusive"),
-        ("harm", "p(95)<+200%", "pass"),
-        ("harm", "p(95)<+20%", "fail"),
-    ],
-)
-def test_a_check_judges_the_peak(peak: Path, metric: str, threshold: str, result: str) -> None:
-    (judged,) = check_of(peak, [parse(metric, threshold)]).thresholds
+def test_a_check_judges_the_peak_and_decides_nothing_by_a_share_of_few_calls(peak: Path) -> None:
+    expected = {
+        ("recovery_time", "value<120s"): "pass",
+        ("recovery_time", "value<20s"): "fail",
+        ("recovery_time", "value<42s"): "inconclusive",
+        ("harm", "p(95)<+200%"): "pass",
+        ("harm", "p(95)<+20%"): "fail",
+        ("refused_share", "rate<0.2"): "inconclusive",
+    }
+    judged = check_of(peak, [parse(*threshold) for threshold in expected]).thresholds
 
-    assert judged.result == result
-
-
-def test_a_share_of_few_calls_decides_nothing(peak: Path) -> None:
-    (judged,) = check_of(peak, [parse("refused_share", "rate<0.2")]).thresholds
-
-    assert judged.result == "inconclusive"
+    assert [each.result for each in judged] == list(expected.values())
 
 
 INF = float("inf")
@@ -185,8 +182,7 @@ def test_a_missing_peak_is_named_and_the_part_before_it_stays(
     assert list(overload(summary))
 
 
-def test_the_headline_is_what_happened_in_the_peak(peak: Path) -> None:
-    summary = summary_of(peak)
+def test_the_headline_is_what_happened_in_the_peak(summary: Summary) -> None:
     headline = run_headline(summary)
 
     assert "median" not in headline
@@ -198,8 +194,8 @@ def test_the_headline_is_what_happened_in_the_peak(peak: Path) -> None:
     assert "before, in and after the peak" in str(main_results(summary))
 
 
-def test_the_section_names_each_result(peak: Path) -> None:
-    (section,) = overload(summary_of(peak))
+def test_the_section_names_each_result(summary: Summary) -> None:
+    (section,) = overload(summary)
     text = str(section)
 
     assert "recovery time" in text

@@ -1,5 +1,5 @@
 """The texts and figures of runs, comparisons, checks and trends of every type, compared with stored
-snapshots.
+snapshots. Each page is complete.
 
 RTBENCH_SNAPSHOTS=renew pytest tests/reports/test_snapshots.py
 
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import re
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.sequential.analysis import End
 from reports.analysis.sequential.decision import Decision
 from reports.analysis.trends.trend import trend_of_points
+from reports.analysis.trends.trend_point import TrendPoint
 from reports.engine.judge import Judged
 from reports.pages.check.report import check_page, with_sentences
 from reports.pages.comparisons.interim import z_scores
@@ -42,6 +45,9 @@ from reports.results.verdict import VerdictName
 from reports.text.check_sentences import result_line
 from reports.text.decision_sentences import decision_sentence
 from reports.text.sentences import run_essentials
+from rtbench.capacity.page import capacity_page
+from rtbench.capacity.search import LevelEntry
+from tests.capacity.searched import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.check import examples
 from tests.reports.comparisons import invented
@@ -83,6 +89,10 @@ def forms_of(name: str) -> tuple[str, str, str, str]:
     summary = RUNS[name]()
     page = run_page(summary)
     return run_essentials(summary), render_page(page), render_markdown(page), render_html(page)
+
+
+def html_of(name: str) -> str:
+    return forms_of(name)[-1]
 
 
 def run_words(name: str) -> str:
@@ -162,6 +172,10 @@ def page_words(name: str) -> str:
     return first_words(invented.comparison(**invented.PAGES[name]()))
 
 
+def invented_html(name: str) -> str:
+    return comparison_html(invented.comparison(**invented.PAGES[name]()))
+
+
 def size_words(metric: str) -> str:
     path = synthetic.write(
         folder() / "pilot",
@@ -170,6 +184,18 @@ def size_words(metric: str) -> str:
     )
     size = sample_size(str(path), power_spec(metric, None, None, 0.9))
     return joined({"terminal": render_lines(sample_size_blocks(size))})
+
+
+@cache
+def typed_and_spoken() -> Comparison:
+    pair, kinds = ("west", "east"), ("typed", "vad")
+    return quick(targets(Plan(sessions=120, turns=10, targets=pair, kinds=kinds, paired=True)))
+
+
+@cache
+def two_runs() -> Comparison:
+    first, second = Plan(sessions=60, turns=10), Plan(sessions=40, turns=10, failed=0.1)
+    return quick(two(first, second, labels={"commit": "1a2b"}))
 
 
 EVERY = (
@@ -208,28 +234,8 @@ OTHERS: dict[str, Callable[[], str]] = {
     "comparison, invalid though decided": lambda: first_words(
         invented.comparison(checks=(invented.UNFAIR,), decision=invented.decision())
     ),
-    "comparison, typed and spoken": lambda: first_words(
-        quick(
-            targets(
-                Plan(
-                    sessions=120,
-                    turns=10,
-                    targets=("west", "east"),
-                    kinds=("typed", "vad"),
-                    paired=True,
-                )
-            )
-        )
-    ),
-    "comparison, two runs": lambda: comparison_words(
-        quick(
-            two(
-                Plan(sessions=60, turns=10),
-                Plan(sessions=40, turns=10, failed=0.1),
-                labels={"commit": "1a2b"},
-            )
-        )
-    ),
+    "comparison, typed and spoken": lambda: first_words(typed_and_spoken()),
+    "comparison, two runs": lambda: comparison_words(two_runs()),
     "check": lambda: check_words(
         examples.check(*EVERY, baseline="before", warnings=("33 % failed",))
     ),
@@ -307,9 +313,9 @@ PAGES: dict[str, tuple[Callable[[], str], str]] = {
     # (page, names of its stored figures)
     "": (lambda: run_html(summary_of(DRAWN)), ""),
     "climbing ": (lambda: run_html(summary_of(CLIMBING)), "load-"),
-    "eventful ": (lambda: forms_of("eventful")[-1], "context-1|heard-1|segments-1"),
-    "arriving ": (lambda: forms_of("calls that arrive")[-1], "calls-"),
-    "six targets ": (lambda: forms_of("six targets")[-1], "spread-1"),
+    "eventful ": (partial(html_of, "eventful"), "context-1|heard-1|segments-1"),
+    "arriving ": (partial(html_of, "calls that arrive"), "calls-"),
+    "six targets ": (partial(html_of, "six targets"), "spread-1"),
     "comparison ": (
         lambda: comparison_html(invented.comparison("gateway", "canary", checks=())),
         "",
@@ -363,6 +369,85 @@ def test_every_figure_equals_its_snapshot(name: str) -> None:
     assert figures
     for at, svg in figures.items():
         check_snapshot(f"{'' if at.startswith('load-') else name}{at}.svg", normal(svg))
+
+
+def history(*entries: TrendPoint) -> str:
+    return trend_html(trend_of_points(entries), Path("/runs"))
+
+
+def search(*levels: LevelEntry) -> str:
+    return render_html(capacity_page(searched(list(levels))))
+
+
+WHOLE: dict[str, Callable[[], str]] = {
+    **{f"run, {name}": partial(html_of, name) for name in RUNS},
+    **{f"comparison, {name}": partial(invented_html, name) for name in invented.PAGES},
+    "comparison of pairs": lambda: comparison_html(typed_and_spoken()),
+    "comparison of runs": lambda: comparison_html(two_runs()),
+    "trend": lambda: history(*stepped(12, 12)),
+    "history of nothing valid": lambda: history(invalid(0)),
+    "search": lambda: search(*LEVELS),
+    "search without a level": search,
+}
+
+
+class Outline(HTMLParser):
+    """A parser that collects the IDs, links and open elements of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        self.ids += [known["id"] or ""] if "id" in known else []
+        self.links += [
+            value or ""
+            for name, value in attrs
+            if name in ("href", "src", "srcset", "action", "data")
+        ]
+        if tag not in ("meta", "br", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_page_is_complete_and_loads_nothing(name: str) -> None:
+    page, outline = WHOLE[name](), Outline()
+    outline.feed(page)
+
+    assert not outline.open
+    assert len(outline.ids) == len(set(outline.ids))
+    assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids)
+    elsewhere = [link for link in outline.links if not link.startswith("#")]
+    assert all(
+        re.fullmatch(r"events/s\d+\.jsonl|run-\d+/report\.html", link) for link in elsewhere
+    ), elsewhere
+    assert "default-src 'none'" in page
+    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", page)
+    assert "nan" not in re.sub(r"<[^>]*>", " ", page).lower().split()
+    assert len(page) < 800_000
+    check_figures([ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page, re.S)], name)
+
+
+DRAWN_TWICE = {"run, mixed": 1, "run, eventful": 2}
+"""The number of figures with the label of another one: each instant of measurement has its own
+steps, and the latency along a session is also shown next to that by context."""
+
+
+def check_figures(figures: list[ET.Element], name: str) -> None:
+    """Assert that every figure is drawn, valid, and labelled, and that few have the same label."""
+    labels = [figure.get("aria-label") for figure in figures if figure.get("class") == "figure"]
+
+    assert len(labels) - len(set(labels)) == DRAWN_TWICE.get(name, 0)
+    for figure in figures:
+        assert figure.get("aria-label") or figure.get("aria-hidden") == "true"
+        assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
+        assert len(figure)
 
 
 @pytest.mark.parametrize("name", RUNS)
