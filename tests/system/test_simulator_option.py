@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from bench.base.installation import EXAMPLES
 from bench.load.simulator_process import serves
 from bench.target.target_settings import SIMULATOR_PORT
+from tests import forked
 
 PORT = re.compile(r"SIMULATED: the service is .* on port (\d+) of this machine(.*)")
 COMMANDS = {
@@ -38,7 +38,7 @@ def test_a_command_calls_a_simulator_that_ends_with_it(
     found = not profile and serves(SIMULATOR_PORT)  # the machine of a developer may have one
     named = ("--simulator-profile", profile) if profile else ()
     command = [sys.executable, "-m", module, *given, "--simulator", *named]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    ended = forked.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     notice = PORT.search(ended.stderr)
 
     assert ended.returncode in statuses, ended.stderr

@@ -19,6 +19,8 @@ from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, write_scenario
 from tools.peers.agents.ports import free_port
 
+SCRIPT = "session: {output: audio}\nsteps:\n  - text: Hello\n  - pause: 0.5\n  - text: Bye\n"
+"""A script that pauses, because callers that never wait would use a core for the whole search."""
 OPTIONS = ("--thresholds", "ttfa: med<5s", "--from", "4", "--to", "4", "--max-time", "60s")
 
 
@@ -57,7 +59,7 @@ def document_of(out: Path) -> dict[str, Any]:
 def test_a_decided_level_ends_early_and_is_a_run_with_a_report(tmp_path: Path) -> None:
     with quick_simulator(tmp_path) as simulator:
         options = (*OPTIONS, "--url", simulator.urls["ga"])
-        with capacity(write_scenario(tmp_path, turns=1), tmp_path / "found", *options) as process:
+        with capacity(write_scenario(tmp_path, script=SCRIPT), tmp_path / "found", *options) as process:
             output, errors = process.communicate(timeout=GUARD_S)
 
     found = document_of(tmp_path / "found")
@@ -115,7 +117,7 @@ def test_a_quick_search_answers_in_a_sentence_and_prints_the_command_of_a_verifi
 ) -> None:
     """The search runs a YAML script, too."""
     options = ("--quick", "--max-time", "60s", "--to", "8", "--thresholds", "ttfa: p(95)<5s")
-    script = write_scenario(tmp_path).with_name("script.yaml")
+    script = write_scenario(tmp_path, script=SCRIPT).with_name("script.yaml")
     with quick_simulator(tmp_path, more="max_sessions: 3") as simulator:
         service = ("--url", simulator.urls["ga"])
         with capacity(script, tmp_path / "found", *options, *service) as process:
