@@ -59,7 +59,9 @@ def document_of(out: Path) -> dict[str, Any]:
 def test_a_decided_level_ends_early_and_is_a_run_with_a_report(tmp_path: Path) -> None:
     with quick_simulator(tmp_path) as simulator:
         options = (*OPTIONS, "--url", simulator.urls["ga"])
-        with capacity(write_scenario(tmp_path, script=SCRIPT), tmp_path / "found", *options) as process:
+        with capacity(
+            write_scenario(tmp_path, script=SCRIPT), tmp_path / "found", *options
+        ) as process:
             output, errors = process.communicate(timeout=GUARD_S)
 
     found = document_of(tmp_path / "found")

@@ -15,6 +15,7 @@ import pytest
 
 from bench.record import folder as files
 from bench.record.spool import FACTS, path_of
+from tests.examples import some
 from tests.simulator_process import Ready, running_simulator
 from tests.system.attack.evil_server import evil_server
 from tests.system.end_to_end.locust_process import (
@@ -33,12 +34,15 @@ from tests.system.end_to_end.voice_run import VoiceRun, unlike_their_logs
 from tests.system.end_to_end.voices import tone, write_sound
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one", "two"])
+SIGNALS = [(signal.SIGINT, 2), (signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)]
+
+
+@pytest.mark.parametrize(("number", "processes"), some(SIGNALS, 2))
 def test_a_signal_lets_turns_finish_and_gives_the_status_of_an_interrupted_run(
-    processes: tuple[str, ...], number: signal.Signals, tmp_path: Path, simulator: Ready
+    number: signal.Signals, processes: int, tmp_path: Path, simulator: Ready
 ) -> None:
-    load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"], *processes)
+    several = ("--processes", str(processes)) if processes > 1 else ()
+    load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"], *several)
     with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
         folder = wait_for_rows(tmp_path / "runs", "turns", 5)
         process.send_signal(number)
