@@ -170,15 +170,21 @@ A process on the same core may double the CPU time of a test.
 """
 EXCUSED = {f"tests/{name}.py" for names in OVER.values() for name in names.split()}
 SLOWEST = """
-    system/end_to_end/test_workflows system/end_to_end/test_engines system/docs/test_other_pages
-    system/docs/test_first_pages system/faults/test_cells system/end_to_end/test_webrtc
-    system/end_to_end/test_calibrate system/docs/test_agent_pages
-    system/end_to_end/test_run_command system/end_to_end/test_webrtc_agents
-    system/end_to_end/test_hostile_telephones system/end_to_end/test_telephone
-    system/end_to_end/test_secrets system/end_to_end/test_interrupts_and_failures
-    system/browser/test_pages system/end_to_end/test_capacity system/test_probe
-    system/end_to_end/test_shipped system/end_to_end/test_orphans system/end_to_end/test_quota
-    system/doctor/test_doctor test_main_job
+    system/docs/test_other_pages system/transport/test_agents_of_others
+    system/end_to_end/test_workflows system/end_to_end/test_engines system/docs/test_first_pages
+    system/end_to_end/test_calibrate system/faults/test_cells system/end_to_end/test_webrtc
+    system/end_to_end/test_capacity system/attack/test_hostile_texts
+    system/end_to_end/test_overload system/simulator/test_voice_agent_clients
+    system/end_to_end/test_run_command system/docs/test_agent_pages system/end_to_end/test_turn
+    system/end_to_end/test_interrupts_and_failures system/test_simulator_option
+    system/browser/test_pages system/end_to_end/test_abort system/test_peers system/test_probe
+    system/attack/test_hostile_webrtc system/end_to_end/test_secrets system/browser/test_webrtc
+    system/end_to_end/test_webrtc_agents system/end_to_end/test_hosts system/test_deploy
+    system/end_to_end/test_telephone system/attack/test_evil_server system/test_memory_limits
+    system/clients/test_cells system/end_to_end/test_hostile_telephones
+    system/transport/test_turn system/test_platforms system/test_vendors_schemas
+    reports/test_snapshots reports/test_api test_main_job transport/sip/test_hostile_calls
+    transport/test_tcp transport/sip/test_unanswered_calls reports/sequential/test_decide
 """
 """The files with the longest durations, which start first in a new clone."""
 PLACES = {f"tests/{name}.py": place for place, name in enumerate(SLOWEST.split())}

@@ -349,8 +349,8 @@ def long_page(answer: int, section: int) -> Page:
     [
         (300, 300, (None, True)),
         (300, 0, (None, False)),
-        (5_000, 10, (True, True)),
-        (5_000, 0, (True, False)),
+        (2_000, 10, (True, True)),
+        (2_000, 0, (True, False)),
     ],
     ids=["sections", "nothing", "answer and sections", "answer"],
 )

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from bench.base.errors import UsageError
 from bench.record.folder import read_document, write_document
 from reports.analysis.check.check import check_of
-from reports.analysis.overload import PARTS
+from reports.analysis.overload import PARTS, overload_values
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
+from reports.data.samples import samples_of
 from reports.metrics.thresholds import parse
 from reports.pages.run_report.report import main_results
 from reports.pages.run_report.sections.overload import overload
@@ -78,8 +80,12 @@ def run_of(
     return edit(folder, "sessions", call)
 
 
-def summary_of(folder: Path) -> Summary:
-    return summarise(load_for_report(folder))
+def changed(summary: Summary, folder: Path) -> Summary:
+    """Return the summary with the peak of the run in the folder."""
+    run = load_for_report(folder)
+    samples = samples_of(run)
+    values = tuple(overload_values(run, samples))
+    return structs.replace(summary, run=run, samples=samples, overload=values)
 
 
 def value(summary: Summary, metric: str, group: str = "") -> Value:
@@ -97,7 +103,7 @@ def peak(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def summary(peak: Path) -> Summary:
-    return summary_of(peak)
+    return summarise(load_for_report(peak))
 
 
 def test_calls_are_counted_in_the_part_in_which_they_began_or_ended(
@@ -166,20 +172,20 @@ INF = float("inf")
     ids=["behind", "ended-in-peak", "ended-before"],
 )
 def test_a_missing_peak_is_named_and_the_part_before_it_stays(
-    peak: Path, tmp_path: Path, changes: dict[str, Any], cause: str, result: str
+    summary: Summary, peak: Path, tmp_path: Path, changes: dict[str, Any], cause: str, result: str
 ) -> None:
     known = {key: each for key, each in (PEAK | changes).items() if each != float("inf")}
     folder = shutil.copytree(peak, tmp_path / "run")
     write_document(folder, read_document(folder) | {"overload": known})
-    summary = summary_of(folder)
-    recovery = value(summary, "recovery_time")
+    found = changed(summary, folder)
+    recovery = value(found, "recovery_time")
 
     assert np.isnan(recovery.value)
     assert cause in reason_text(recovery.reason)
-    assert value(summary, "ttfa", "before").value == pytest.approx(500, rel=0.05)
+    assert value(found, "ttfa", "before").value == pytest.approx(500, rel=0.05)
     (judged,) = check_of(folder, [parse("recovery_time", "value<30s")]).thresholds
     assert judged.result == result
-    assert list(overload(summary))
+    assert list(overload(found))
 
 
 def test_the_headline_is_what_happened_in_the_peak(summary: Summary) -> None:
@@ -204,14 +210,15 @@ def test_the_section_names_each_result(summary: Summary) -> None:
 
 
 def test_a_run_without_a_peak_has_no_values_and_its_threshold_is_not_evaluated(
+    summary: Summary,
     tmp_path: Path,
 ) -> None:
     folder = write(tmp_path, Plan())
-    summary = summary_of(folder)
+    found = changed(summary, folder)
     (judged,) = check_of(folder, [parse("recovery_time", "value<30s")]).thresholds
 
-    assert summary.overload == ()
-    assert list(overload(summary)) == []
+    assert found.overload == ()
+    assert list(overload(found)) == []
     assert judged.result == "not_evaluated"
 
 
@@ -264,16 +271,22 @@ NEEDED = {"recovery_time": (0, 1, 2), "refused_share": (1,), "harm": (0, 1)}
     ],
 )
 def test_a_fault_of_the_load_generator_voids_only_the_values_of_its_part(
-    peak: Path, tmp_path: Path, part: int, table: str, changes: dict[str, Any], cause: str
+    summary: Summary,
+    peak: Path,
+    tmp_path: Path,
+    part: int,
+    table: str,
+    changes: dict[str, Any],
+    cause: str,
 ) -> None:
-    summary = summary_of(edited(peak, tmp_path, table, part, **changes))
+    found = changed(summary, edited(peak, tmp_path, table, part, **changes))
 
     for metric, parts in NEEDED.items():
         is_void = part in parts and (table, metric) != ("uncertainty", "refused_share")
-        assert (cause in reason_text(value(summary, metric).reason)) == is_void, metric
+        assert (cause in reason_text(value(found, metric).reason)) == is_void, metric
     usable = [PARTS[each] for each in range(3) if each != part]
-    assert all(value(summary, "ttfa", name).reason is None for name in usable)
-    (section,) = overload(summary)
+    assert all(value(found, "ttfa", name).reason is None for name in usable)
+    (section,) = overload(found)
     assert f"usable parts of the run: {' and '.join(usable)}" in str(section)
 
 
@@ -297,13 +310,15 @@ def test_a_check_judges_the_values_of_parts_that_are_usable(peak: Path, tmp_path
     assert check_of(folder, [*thresholds[:1], other]).causes
 
 
-def test_a_void_run_shows_what_was_measured_in_each_part(peak: Path, tmp_path: Path) -> None:
+def test_a_void_run_shows_what_was_measured_in_each_part(
+    summary: Summary, peak: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(peak, tmp_path / "run")
     invalid(folder, "missing_data")
-    summary = summary_of(folder)
-    (section,) = overload(summary)
+    found = changed(summary, folder)
+    (section,) = overload(found)
 
     assert str(section).count("'INVALID'") == 6  # three parts, on the page and in short
     assert "INVALID before the peak: data is missing" in str(section)
     assert "usable parts of the run: none" in str(section)
-    assert value(summary, "ttfa", "before").value == pytest.approx(500, rel=0.05)
+    assert value(found, "ttfa", "before").value == pytest.approx(500, rel=0.05)

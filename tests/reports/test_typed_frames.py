@@ -6,7 +6,7 @@ Its dtypes do not depend on its data, and it is unchanged after it was stored as
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -50,10 +50,8 @@ FRAMES: dict[str, Callable[[rtbench.Run], pd.DataFrame]] = {
     ),
     "slopes": lambda run: run.quantiles("latency_slope", by="host"),
     "rates": lambda run: run.rates(by=COLUMNS),
-    **{
-        f"quantiles by {name}": partial(rtbench.Run.quantiles, metric="ttfa", by=name)
-        for name in (*COLUMNS, "step")
-    },
+    "quantiles by step": lambda run: run.quantiles("ttfa", by="step"),
+    "quantiles by columns": lambda run: run.quantiles("ttfa", by=COLUMNS),
     "summary": rtbench.Run.summary,
     "outcomes": rtbench.Run.outcomes,
     "cost": rtbench.Run.cost,

@@ -56,7 +56,6 @@ def status_of(document: dict[str, Any], status: int) -> int:
 
 
 LOADS = {
-    "sessions": ("-u", "4", "-r", "4", "--sessions", str(MOST)),
     "two processes": ("-u", "4", "-r", "4", "--sessions", str(MOST), "--processes", "2"),
     "arrivals": ("--arrival-rate", f"{MOST / 60:g}/s", "--max-concurrent", "20", "-t", "60s"),
 }
