@@ -18,6 +18,7 @@ from bench.plan.recordings import FULL_SCALE, mean_squares
 from bench.recorded_calls import channels, echoes_and_tones
 from bench.recorded_calls.conversation import sounds
 from bench.recorded_calls.echoes_and_tones import echo_paths, without_echo
+from tests.examples import some
 from tests.recorded_calls.composed import RATE_HZ, composed, measured, words
 from tests.recorded_calls.constructed import Conditions, ConstructedCall, constructed_call
 from tests.recorded_calls.imports import found_utterances, recording
@@ -35,7 +36,7 @@ CONDITIONS = Conditions(rate_hz=8_000)
     ],
     ids=str,
 )
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", some([1, 2], 1))
 def test_a_call_without_an_echo_has_none(conditions: Conditions, seed: int) -> None:
     call = constructed_call(seed, conditions, turns=3)
 

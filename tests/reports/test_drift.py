@@ -65,7 +65,7 @@ def test_at_most_one_stationary_run_in_fifty_is_suspected_of_drift() -> None:
     """
     targets = tuple("abcde")
     plans = [
-        Plan(sessions=150, turns=4, targets=targets, kinds=("vad", "typed"), seconds=300, seed=seed)
+        Plan(sessions=250, turns=4, targets=targets, kinds=("vad", "typed"), seconds=300, seed=seed)
         for seed in range(trials(6, 400))
     ]
     runs = [drifts_in(plan, f"{plan.seed}") for plan in plans]

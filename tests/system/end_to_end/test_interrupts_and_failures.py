@@ -33,7 +33,6 @@ from tests.system.end_to_end.locust_process import (
 from tests.system.end_to_end.voice_run import VoiceRun, unlike_their_logs
 from tests.system.end_to_end.voices import tone, write_sound
 
-
 SIGNALS = [(signal.SIGINT, 2), (signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)]
 
 
