@@ -42,6 +42,7 @@ from reports.text.check_sentences import against_text
 from reports.text.decision_sentences import decision_sentence
 from reports.text.notices import decision_notice
 from rtbench.cli.verdicts import check
+from tests.examples import some
 from tests.reports import synthetic
 from tests.reports.comparisons.invented import CHECKS, UNFAIR, comparison
 from tests.reports.edited import Row, edit
@@ -292,14 +293,17 @@ ENDS: dict[str, tuple[dict[str, Any], bool, str, str]] = {
             ),
             "the last one is interim analysis 2 of 3, 80 pairs",
         )
-        for reason, more in (
-            ("the budget of 1 USD is spent", {}),
-            (INTERRUPTED, {}),
-            ("the services are down", {}),
-            ("its time was over, or its users were stopped", {}),
-            ("all sessions are done", {}),
-            (KILLED, {"state": "killed"}),
-            ("no worker is left", {}),
+        for reason, more in some(
+            (
+                ("the budget of 1 USD is spent", {}),
+                (INTERRUPTED, {}),
+                ("the services are down", {}),
+                (KILLED, {"state": "killed"}),
+                ("its time was over, or its users were stopped", {}),
+                ("all sessions are done", {}),
+                ("no worker is left", {}),
+            ),
+            3,
         )
     },
 }
