@@ -6,8 +6,12 @@ not committed. `make schema` writes them into `reports/schemas`, which is part o
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+from collections.abc import Iterator
 from functools import cache, reduce
+from itertools import pairwise
 from operator import or_
 from pathlib import Path
 from typing import Any, get_args
@@ -32,10 +36,12 @@ from reports.analysis.trends.trend import TrendDocument
 from reports.metrics.stored import Baseline
 from reports.pages.comparisons.document import CompareDocument
 from reports.pages.evidence.document import EvidenceDocument
-from reports.results.json_entries import schema_of
 from rtbench.capacity.search import CapacityDocument
 
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(reports.__file__).parent / "schemas"
+PACKAGES = ("reports.", "rtbench.")
+"""The packages in whose types the text below a field is the description of the field."""
 Schema = dict[str, Any]
 
 
@@ -65,6 +71,44 @@ def schemas() -> dict[str, Schema]:
     lines, types = msgspec.json.schema_components(TRUTH_LINES, ref_template="#/$defs/{name}")
     truth = schema_of(Any, "truth", "A line of the ground-truth log of rtbench simulate")
     return made | {"truth": truth | {"anyOf": list(lines), "$defs": types}}
+
+
+def schema_of(kind: Any, name: str, title: str) -> Schema:
+    """Return the JSON Schema of a document of this type."""
+    schema = msgspec.json.schema(kind, schema_hook=_schema)
+    types = {entry.__name__: entry for entry in _own_types(msgspec.Struct)}
+    for entry in types.keys() & schema.get("$defs", {}).keys():
+        properties = schema["$defs"][entry]["properties"]
+        for key, text in _descriptions(types[entry]).items():
+            properties[key]["description"] = text
+    return {"$schema": DRAFT, "$id": f"rtbench:{name}", "title": title} | schema
+
+
+def _schema(kind: type) -> Schema:
+    return {"type": ["string" if issubclass(kind, str) else "number", "null"]}
+
+
+def _own_types(kind: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
+    """Yield the subclasses of a type that PACKAGES define."""
+    for subclass in kind.__subclasses__():
+        if subclass.__module__.startswith(PACKAGES):
+            yield subclass
+        yield from _own_types(subclass)
+
+
+def _descriptions(entry: type[msgspec.Struct]) -> dict[str, str]:
+    """Return the texts below the fields of a type, by the keys of the fields in JSON."""
+    keys = {field.name: field.encode_name for field in msgspec.structs.fields(entry)}
+    texts: dict[str, str] = {}
+    for kind in entry.__mro__:
+        if kind.__module__.startswith(PACKAGES):
+            (definition,) = ast.parse(inspect.getsource(kind)).body
+            assert isinstance(definition, ast.ClassDef)
+            for field, text in pairwise(definition.body):
+                match field, text:
+                    case ast.AnnAssign(ast.Name(name)), ast.Expr(ast.Constant(str(words))):
+                        texts.setdefault(keys[name], " ".join(words.split()))
+    return texts
 
 
 def event_log_line() -> Any:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -36,7 +36,7 @@ from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.thresholds import metric_option, quoted
-from reports.results.json_entries import ClosedJsonEntry, Number, described, entry_from
+from reports.results.json_entries import ClosedJsonEntry, Number, entry_from
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.differences import LEVEL, Margin
 from reports.statistics.power import (
@@ -163,50 +163,50 @@ def _share(text: str, option: str) -> float:
     return number
 
 
-class SampleSize(ClosedJsonEntry, frozen=True):
+class SampleSize(ClosedJsonEntry):
     """The planned sample size. A value is null if the pilot has no value for it."""
 
     schema: Literal[3]
     pilot: str
-    validity: Annotated[ValidityStatus, described("of the pilot")]
-    simulated: Annotated[bool, described("whether the pilot is a run against the simulator")]
+    validity: ValidityStatus
+    """of the pilot"""
+    simulated: bool
+    """whether the pilot is a run against the simulator"""
     targets: list[str]
     title: str
     metric: str
-    kind: Annotated[str, described("quantile, rate or within")]
+    kind: str
+    """quantile, rate or within"""
     p: float | None
-    deadline_ms: Annotated[
-        float | None, described("of within, the share of turns that have the metric by a deadline")
-    ]
-    better: Annotated[
-        Direction, described("of the metric: if higher, the effect and the margin are decreases")
-    ]
+    deadline_ms: float | None
+    """of within, the share of turns that have the metric by a deadline"""
+    better: Direction
+    """of the metric: if higher, the effect and the margin are decreases"""
     detect: float
     margin: float
     power: float
     alpha: float
-    primary_metrics: Annotated[
-        int, described("primary metrics of the check, which share the error level (Holm)")
-    ]
+    primary_metrics: int
+    """primary metrics of the check, which share the error level (Holm)"""
     paired: bool
     pilot_sessions: int
-    sessions: Annotated[int, described("of each target; pairs if the pilot has pairs")]
-    sessions_single_metric: Annotated[int, described("the number for a single primary metric")]
-    sessions_to_pass: Annotated[
-        int | None,
-        described("of a rate: sessions per target needed to pass with the margin if no turn fails"),
-    ]
-    seconds: Annotated[
-        Number,
-        described("duration of a run of both targets at once, at the session rate of the pilot"),
-    ]
-    usd: Annotated[Number, described("of both targets")]
-    power_of_pilot: Annotated[Number, described("power with the sessions of the pilot")]
+    sessions: int
+    """of each target; pairs if the pilot has pairs"""
+    sessions_single_metric: int
+    """the number for a single primary metric"""
+    sessions_to_pass: int | None
+    """of a rate: sessions per target needed to pass with the margin if no turn fails"""
+    seconds: Number
+    """duration of a run of both targets at once, at the session rate of the pilot"""
+    usd: Number
+    """of both targets"""
+    power_of_pilot: Number
+    """power with the sessions of the pilot"""
     turns_per_session: Number
-    sessions_per_min: Annotated[
-        Number, described("session rate of the pilot; pairs if it has pairs")
-    ]
-    usd_per_session: Annotated[Number, described("of one session on each target")]
+    sessions_per_min: Number
+    """session rate of the pilot; pairs if it has pairs"""
+    usd_per_session: Number
+    """of one session on each target"""
     sigma: Number
     icc: Number
     deff_p50: Number

@@ -26,7 +26,7 @@ COLUMNS = (
 """The columns that a notebook shows."""
 
 
-class Checked(CheckResult, frozen=True, kw_only=True):
+class Checked(CheckResult, kw_only=True):
     """The check of one run."""
 
     def to_frame(self) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from bench.catalogue.metrics import Better as Direction
 from reports.formatting import NBSP, format_number
 from reports.metrics.stored import Baseline
 from reports.metrics.strata import NO_STRATUM, Stratum
-from reports.results.json_entries import JsonEntry, Known, described
+from reports.results.json_entries import JsonEntry, Known
 from reports.results.reason import Reason
 from reports.results.value import Scale, Sign
 from reports.statistics.arms import TwoSamples
@@ -423,21 +423,19 @@ def by_sample(specs: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
     return list(groups.values())
 
 
-class MetricSpecEntry(JsonEntry, frozen=True):
+class MetricSpecEntry(JsonEntry):
     """The statistic, the metric, and the turns of a value."""
 
     metric: str
-    kind: Annotated[str, described("the kind of statistic, such as quantile, mean, or rate")]
+    kind: str
+    """the kind of statistic, such as quantile, mean, or rate"""
     p: float | None
-    measured_from: Annotated[
-        Known, described("the instant that latency is measured from, if a run has several")
-    ]
-    turn_type: Annotated[
-        Known, described("the turn type; null for regular turns, and if a run has no others")
-    ]
-    deadline_ms: Annotated[
-        float | None, described("of within, the share of turns that have the metric by a deadline")
-    ]
+    measured_from: Known
+    """the instant that latency is measured from, if a run has several"""
+    turn_type: Known
+    """the turn type; null for regular turns, and if a run has no others"""
+    deadline_ms: float | None
+    """of within, the share of turns that have the metric by a deadline"""
 
 
 def better_direction(spec: MetricSpec) -> Better:

@@ -8,10 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from msgspec import Meta
-
 from bench.catalogue.metrics import Better
-from reports.results.json_entries import described
 
 RateUnit = Literal["turns", "words", "characters", "words and characters"]
 """The unit of a rate's denominator."""
@@ -32,12 +29,8 @@ class RateMetric:
     column: str = ""
     words_column: str = ""
     characters_column: str = ""
-    definition: Meta = field(kw_only=True)
-
-    @property
-    def sentence(self) -> str:
-        """The definition as a sentence."""
-        return self.definition.description or ""
+    sentence: str = field(kw_only=True)
+    """The definition of the rate."""
 
     @property
     def units(self) -> Literal["turns", "words"]:
@@ -58,18 +51,18 @@ RATES = {
     for rate in (
         RateMetric(
             "failure_rate",
-            definition=described(
+            sentence=(
                 "Share of the planned turns that failed or did not start; unfinished ones are"
                 " excluded."
             ),
         ),
         RateMetric(
             "throttle_rate",
-            definition=described("Share of the ended turns that the service throttled."),
+            sentence="Share of the ended turns that the service throttled.",
         ),
         RateMetric(
             "stall_rate",
-            definition=described(
+            sentence=(
                 "Share of the successful turns with audio in which the simulated player ran out of"
                 " audio."
             ),
@@ -78,7 +71,7 @@ RATES = {
             "yield_rate",
             "higher",
             "yielded",
-            definition=described(
+            sentence=(
                 "Share of the interruptions of a reply after which the player was silent within"
                 " 2 s."
             ),
@@ -87,7 +80,7 @@ RATES = {
             "false_yield_rate",
             "lower",
             "false_yield",
-            definition=described(
+            sentence=(
                 "Share of the backchannels, noises and asides played during a reply that stopped it"
                 " within 1 s."
             ),
@@ -96,7 +89,7 @@ RATES = {
             "truncation_correct_rate",
             "higher",
             "truncation_correct",
-            definition=described(
+            sentence=(
                 "Share of the checked interrupted replies of which the service retained only the"
                 " audio that was played."
             ),
@@ -105,7 +98,7 @@ RATES = {
             "false_reply_rate",
             "lower",
             "false_reply",
-            definition=described(
+            sentence=(
                 "Share of the turns after a sound during silence in which the service replied to"
                 " that sound."
             ),
@@ -114,7 +107,7 @@ RATES = {
             "cut_off_rate",
             "lower",
             "cut_off",
-            definition=described(
+            sentence=(
                 "Share of the VAD turns in which a reply was played before the end of the caller's"
                 " speech."
             ),
@@ -123,23 +116,19 @@ RATES = {
             "preamble_rate",
             "neither",
             "preamble",
-            definition=described(
-                "Share of the good turns with audio in which other audio preceded the answer."
-            ),
+            sentence="Share of the good turns with audio in which other audio preceded the answer.",
         ),
         RateMetric(
             "mcp_failure_rate",
             "lower",
             "mcp_call_failed",
-            definition=described("Share of the turns with MCP calls in which a call failed."),
+            sentence="Share of the turns with MCP calls in which a call failed.",
         ),
         RateMetric(
             "task_success_rate",
             "higher",
             "task_success",
-            definition=described(
-                "Share of the turns with a success criterion in their script that met it."
-            ),
+            sentence="Share of the turns with a success criterion in their script that met it.",
         ),
         RateMetric(
             "input_wer",
@@ -147,7 +136,7 @@ RATES = {
             "input_word_errors",
             "input_words",
             "input_characters",
-            definition=described(
+            sentence=(
                 "Word errors in the service's transcription of the caller's speech ÷ words of that"
                 " speech."
             ),
@@ -158,7 +147,7 @@ RATES = {
             "reply_word_errors",
             "reply_words",
             "reply_characters",
-            definition=described(
+            sentence=(
                 "Word errors in the transcripts or texts of replies ÷ words of the expected"
                 " replies."
             ),

@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 import msgspec
 
 from reports.metrics.strata import Stratum
-from reports.results.json_entries import described
 
 SCHEMA = 4
 BY_PARTS = 3
@@ -43,7 +42,7 @@ class StoredQuantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     variances: tuple[float | None, ...]
     infinite: tuple[float, ...]
     turn_type: str = ""
-    """The turn type; "" in older files, which do not have this key."""
+    # "" in older files, which do not have this key
     by_quarters: tuple[float | None, ...] = ()
     by_sixths: tuple[float | None, ...] = ()
 
@@ -83,9 +82,8 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sessions: int
     turns: int
     quantile_levels: tuple[float, ...]
-    conditions: Annotated[
-        dict[str, str], described("conditions of the measurement, by their codes")
-    ]
+    conditions: dict[str, str]
+    """conditions of the measurement, by their codes"""
     quantiles: tuple[StoredQuantiles, ...]
     rates: tuple[StoredRate, ...]
     labels: dict[str, str]

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, NamedTuple
 
+from msgspec import Meta
+
 from bench.catalogue import metrics
 from bench.catalogue.metrics import REGULAR
-from reports.results.json_entries import JsonEntry, Known, described
+from reports.results.json_entries import JsonEntry, Known
 
 MEASURED_FROM_TEXTS = {"request_sent": "request sent", "speech_end": "end of speech"}
 """The instants from which latency is measured, each with its displayed name, in the order of
@@ -33,7 +35,7 @@ MEASURED_FROM_PHRASES = {
 }
 
 
-Traits = Annotated[Known, described("the type of the turns; null for regular turns")]
+Traits = Annotated[Known, Meta(description="the type of the turns; null for regular turns")]
 
 
 class Stratum(NamedTuple):
@@ -133,7 +135,7 @@ def in_order(turn_type: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(turn_type, key=lambda several: (type_ranks[several], several)))
 
 
-class MainMetric(JsonEntry, frozen=True):
+class MainMetric(JsonEntry):
     """The main metric of one stratum and target."""
 
     metric: str

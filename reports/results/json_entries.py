@@ -1,9 +1,10 @@
 """JSON documents that programs read. One Python type defines a document: its JSON and its JSON
-Schema are made from it.
+Schema are made from it. A text below a field is its description in the schema.
 
     class Row(JsonEntry):
         target: str
         failed: Count = field(name="turns_failed")      # the attribute `failed`, under another key
+        \"\"\"turns that failed\"\"\"
         usd_per_turn: Rounded
 
 This module is the only place where NaN and infinity become null. `optional_keys` makes the type of
@@ -20,23 +21,27 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import reduce
 from operator import or_
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypeAlias, TypedDict, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    NotRequired,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    cast,
+    dataclass_transform,
+)
 
 import msgspec
 
 from bench.files.safe_io import read_json
 
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DIGITS = 6
 
 
-def described(description: str) -> msgspec.Meta:
-    """Return a description of a field for the schema, to use in `Annotated`."""
-    return msgspec.Meta(description=description)
-
-
 Count = Annotated[int, msgspec.Meta(ge=0)]
-Version = Annotated[int, msgspec.Meta(ge=1), described("version of the metrics' definitions")]
+Version = Annotated[int, msgspec.Meta(ge=1, description="version of the metrics' definitions")]
 
 
 if TYPE_CHECKING:
@@ -63,13 +68,14 @@ Read = TypeVar("Read", bound=msgspec.Struct)
 AnyValue = TypeVar("AnyValue")
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class JsonEntry(msgspec.Struct, frozen=True):
     """An object with a key for each field. Later versions may add keys, which readers of this
-    version skip.
+    version skip. Its subclasses are frozen, too.
     """
 
 
-class ClosedJsonEntry(JsonEntry, frozen=True, forbid_unknown_fields=True):
+class ClosedJsonEntry(JsonEntry, forbid_unknown_fields=True):
     """An object with a key for each field and no other keys."""
 
 
@@ -126,13 +132,6 @@ def text_of(data: dict[str, Any]) -> str:
     )
 
 
-def schema_of(kind: Any, name: str, title: str) -> dict[str, Any]:
-    """Return the JSON Schema of a document of this type."""
-    return {"$schema": DRAFT, "$id": f"rtbench:{name}", "title": title} | msgspec.json.schema(
-        kind, schema_hook=_schema
-    )
-
-
 def _builtin(value: Any) -> Any:
     """Convert a value of numpy or of the types above to a str, float, int, or list of Python."""
     if isinstance(value, str | float | int):
@@ -149,10 +148,6 @@ def _plain(value: Any) -> Any:
         if math.isfinite(value)
         else None
     )
-
-
-def _schema(kind: type) -> dict[str, Any]:
-    return {"type": ["string" if issubclass(kind, str) else "number", "null"]}
 
 
 def optional_keys(kind: Any) -> Any:

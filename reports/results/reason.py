@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from msgspec import field
 
-from reports.results.json_entries import ClosedJsonEntry, Known, described
+from reports.results.json_entries import ClosedJsonEntry, Known
 
 Counted = Literal["session", "pair", "turn", "word"]
 T = TypeVar("T")
 
 
-class Reason(ClosedJsonEntry, frozen=True):
+class Reason(ClosedJsonEntry):
     """A reason. Programs read its code and its numbers, people read its text.
     `reports.text.reasons` has all codes, and writes the texts. Only documents contain a text.
     """
 
     code: str
-    numbers: Annotated[
-        dict[str, Any], described("the numbers and names of the reason, by name")
-    ] = field(default_factory=dict)
-    text: Annotated[Known, described("the reason as a sentence")] = ""
+    numbers: dict[str, Any] = field(default_factory=dict)
+    """the numbers and names of the reason, by name"""
+    text: Known = ""
+    """the reason as a sentence"""
 
     @property
     def needed(self) -> int:

@@ -6,11 +6,11 @@ Whether a run is valid is a `ValidityStatus` (`bench.record.document`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
 from bench.record.document import ValidityStatus
-from reports.results.json_entries import JsonEntry, described
+from reports.results.json_entries import JsonEntry
 from reports.results.reason import Reason, unique
 
 Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
@@ -47,7 +47,7 @@ RESULT_OF_STATUS: dict[VerdictStatus, Result] = {
 """For each exit status of a verdict, the result that it means."""
 
 
-class ValidityEntry(JsonEntry, frozen=True):
+class ValidityEntry(JsonEntry):
     """Whether the values of a check or comparison may be used: the reasons if not, and these as
     lines with remedies.
     """
@@ -66,13 +66,12 @@ def validity_entry(status: ValidityStatus, reasons: Sequence[Reason]) -> Validit
     )
 
 
-class Conclusion(JsonEntry, frozen=True, kw_only=True):
+class Conclusion(JsonEntry, kw_only=True):
     """The verdict of a document, in the same form in each of them."""
 
-    result: Annotated[
-        Result, described("not_evaluated: the values may not be used, or there are none")
-    ]
-    exit_status: Annotated[
-        VerdictStatus, described("0 pass, 1 fail, 3 inconclusive, 4 not evaluated")
-    ]
-    headline: Annotated[str, described("the verdict as a sentence")]
+    result: Result
+    """not_evaluated: the values may not be used, or there are none"""
+    exit_status: VerdictStatus
+    """0 pass, 1 fail, 3 inconclusive, 4 not evaluated"""
+    headline: str
+    """the verdict as a sentence"""

@@ -34,12 +34,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Annotated
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.results.json_entries import ClosedJsonEntry, Number, described
+from reports.results.json_entries import ClosedJsonEntry, Number
 from reports.results.reason import Reason
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Order
@@ -321,28 +320,25 @@ WIDER = 1e-6
 is wider than that of the standard error, and this wider bound decides."""
 
 
-class StatisticEntry(ClosedJsonEntry, frozen=True, kw_only=True):
+class StatisticEntry(ClosedJsonEntry, kw_only=True):
     """The statistic of one metric at an interim analysis.
 
     The unit is that of the difference: log of a ratio, or points.
     """
 
-    d: Annotated[Number, described("the difference of candidate and baseline")]
-    excess: Annotated[
-        Number, described("the distance by which the candidate is worse than the margin allows")
-    ]
+    d: Number
+    """the difference of candidate and baseline"""
+    excess: Number
+    """the distance by which the candidate is worse than the margin allows"""
     se: Number
     df: Number
-    untested: Annotated[
-        Reason | None, described("why the metric cannot be tested yet; null if it can")
-    ]
-    order: Annotated[
-        Order | None,
-        described("found in one target: the standard error is that of parts of the run"),
-    ]
+    untested: Reason | None
+    """why the metric cannot be tested yet; null if it can"""
+    order: Order | None
+    """found in one target: the standard error is that of parts of the run"""
 
 
-class InterimStatistic(StatisticEntry, frozen=True, kw_only=True):
+class InterimStatistic(StatisticEntry, kw_only=True):
     """One metric at one interim analysis.
 
     - `upper` is a function: it returns the upper bound of `excess` at a critical value.

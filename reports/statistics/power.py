@@ -201,7 +201,7 @@ def _rate_deff(events: Floats, turns: Floats) -> float:
     )
 
 
-class Variability(JsonEntry, frozen=True):
+class Variability(JsonEntry):
     """The variability of a run, which determines the sample size. A value is NaN if it is unknown.
 
     - `sigma` is the sd of the log of successful latencies.

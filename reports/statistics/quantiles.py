@@ -39,7 +39,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -48,7 +48,7 @@ from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-unty
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import MIN_TURNS_BEYOND, sessions_to_publish
 from reports.results.estimate import Estimate
-from reports.results.json_entries import Count, JsonEntry, Rounded, described
+from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.results.reason import IN_FAILURES, Reason, too_few_to_print
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share
@@ -105,7 +105,7 @@ class Sample:
         return self.succeeded.size / self.planned if self.planned else math.nan
 
 
-class QuantileEstimate(Estimate, JsonEntry, frozen=True):
+class QuantileEstimate(Estimate, JsonEntry):
     """A quantile with its interval, in the unit of the metric. Pages print and JSON stores the
     computed values.
 
@@ -118,30 +118,22 @@ class QuantileEstimate(Estimate, JsonEntry, frozen=True):
     value: Rounded
     low: Rounded
     high: Rounded
-    deff: Annotated[Rounded, described("design effect")]
-    reason: Annotated[
-        Reason | None,
-        described(
-            "null if it is reported with an interval that has two ends; unbounded: an end is"
-            " missing"
-        ),
-    ]
-    sessions: Annotated[Count, described("those with a value")] = 0
-    effective_sessions: Annotated[
-        Rounded, described("Kish's effective number of these sessions")
-    ] = 0.0
-    by_length: Annotated[
-        bool, described("long sessions differ from short ones, and a few contain many of the turns")
-    ] = False
-    in_failures: Annotated[
-        bool, described("the quantile is infinite because too many turns failed")
-    ] = False
-    reported: Annotated[bool, described("can be compared: it has an interval with two ends")] = (
-        False
-    )
-    successes: Annotated[Rounded, described("the same quantile of successful turns alone")] = (
-        math.nan
-    )
+    deff: Rounded
+    """design effect"""
+    reason: Reason | None
+    """null if it is reported with an interval that has two ends; unbounded: an end is missing"""
+    sessions: Count = 0
+    """those with a value"""
+    effective_sessions: Rounded = 0.0
+    """Kish's effective number of these sessions"""
+    by_length: bool = False
+    """long sessions differ from short ones, and a few contain many of the turns"""
+    in_failures: bool = False
+    """the quantile is infinite because too many turns failed"""
+    reported: bool = False
+    """can be compared: it has an interval with two ends"""
+    successes: Rounded = math.nan
+    """the same quantile of successful turns alone"""
 
     def published(self) -> QuantileEstimate:
         """Return a copy in which the numbers that may not be printed are NaN. A value of +inf

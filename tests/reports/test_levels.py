@@ -10,10 +10,10 @@ from reports.pages.run_report.document import summary_data
 from reports.pages.run_report.metric_tables import METRICS
 from reports.pages.run_report.report import run_page
 from reports.render.markdown import render_markdown
-from reports.results.json_entries import schema_of
 from reports.results.levels import LEVEL_KEYS, LEVEL_NAMES, LEVELS
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
+from tools.schemas import schema_of
 
 
 def test_summary_json_and_its_schema_have_a_key_for_each_level() -> None:

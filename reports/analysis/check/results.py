@@ -24,7 +24,7 @@ from reports.analysis.summary.run_validity import DataNotes
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
 from reports.engine.judge import Judged
-from reports.results.json_entries import Count, Known, described
+from reports.results.json_entries import Count, Known
 from reports.results.reason import Reason
 from reports.results.value import Finding
 from reports.results.verdict import (
@@ -40,7 +40,7 @@ SCHEMA = 6
 BY_SEVERITY: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
 
 
-class CheckDocument(Conclusion, frozen=True):
+class CheckDocument(Conclusion):
     """The file of a check."""
 
     schema: Annotated[int, Meta(ge=1)]
@@ -53,16 +53,15 @@ class CheckDocument(Conclusion, frozen=True):
     baseline: Known
     on_inconclusive: OnInconclusive
     observed_s: float
-    rows: Annotated[Count, described("the number of checked rows of turns and sessions")]
+    rows: Count
+    """the number of checked rows of turns and sessions"""
     result_counts: dict[Result, int]
     findings: tuple[Finding, ...]
-    differs: Annotated[
-        tuple[Reason, ...], described("how the run differs from the stored baseline, if it may not")
-    ]
+    differs: tuple[Reason, ...]
+    """how the run differs from the stored baseline, if it may not"""
     notices: tuple[str, ...]
-    explanations: Annotated[
-        tuple[str, ...], described("the error rates of the verdicts, and what widens the bounds")
-    ]
+    explanations: tuple[str, ...]
+    """the error rates of the verdicts, and what widens the bounds"""
     warnings: tuple[str, ...]
 
 
@@ -82,7 +81,7 @@ def severity(finding: Finding) -> int:
     return BY_SEVERITY.index(finding.result)
 
 
-class CheckResult(CheckDocument, frozen=True, kw_only=True):
+class CheckResult(CheckDocument, kw_only=True):
     """The check of one run.
 
     - `observed_s` is the seconds from the start of the first session to the end of the last one,

@@ -47,7 +47,7 @@ from reports.engine.evaluate import ChosenTurns
 from reports.engine.judge import Judged, add_verdicts
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.rate import FAILURES
-from reports.results.json_entries import ClosedJsonEntry, Count, described
+from reports.results.json_entries import ClosedJsonEntry, Count
 from reports.results.reason import Reason
 from reports.results.value import Finding, Subject, Value
 from reports.results.verdict import VerdictStatus
@@ -84,37 +84,25 @@ def any_failure(
 Design = Literal["pairs", "sessions"]
 
 
-class Method(ClosedJsonEntry, frozen=True):
+class Method(ClosedJsonEntry):
     """The method of the comparison, with all that is needed to compute it again."""
 
     design: Design
-    unit: Annotated[Count, described("pairs, or sessions of the smaller target")]
+    unit: Count
+    """pairs, or sessions of the smaller target"""
     bootstrap_samples: Count
     seed: Count
-    confidence: Annotated[
-        float,
-        Meta(gt=0.5, lt=1),
-        described(
-            "of each one-sided bound that decides a verdict: its type I error is 1 − confidence"
-        ),
-    ]
-    holm: Annotated[Count, described("primary metrics in Holm's correction")]
-    run_sd: Annotated[
-        float,
-        Meta(ge=0),
-        described("assumed run-to-run standard deviation of latencies, on the log scale"),
-    ] = 0.0
-    rate_run_sd: Annotated[
-        float, Meta(ge=0), described("the same of rates, on the log odds scale")
-    ] = 0.0
-    observed_s: Annotated[
-        float,
-        Meta(ge=0),
-        described(
-            "seconds from the start of the first session to the end of the last; of targets, the"
-            " shortest"
-        ),
-    ] = 0.0
+    confidence: Annotated[float, Meta(gt=0.5, lt=1)]
+    """of each one-sided bound that decides a verdict: its type I error is 1 − confidence"""
+    holm: Count
+    """primary metrics in Holm's correction"""
+    run_sd: Annotated[float, Meta(ge=0)] = 0.0
+    """assumed run-to-run standard deviation of latencies, on the log scale"""
+    rate_run_sd: Annotated[float, Meta(ge=0)] = 0.0
+    """the same of rates, on the log odds scale"""
+    observed_s: Annotated[float, Meta(ge=0)] = 0.0
+    """seconds from the start of the first session to the end of the last; of targets, the
+    shortest"""
 
     def __post_init__(self) -> None:
         one_sided_alpha(self.confidence)  # msgspec only checks decoded values

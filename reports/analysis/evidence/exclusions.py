@@ -7,14 +7,14 @@ The list is the same for every run, so that a reader sees that nothing else was 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from bench.catalogue.outcomes import OWN_FAULT, STARVED, is_own_limit
 from reports.analysis.summary.summary import Summary
 from reports.data.turns import UNFINISHED
-from reports.results.json_entries import Count, JsonEntry, Known, described
+from reports.results.json_entries import Count, JsonEntry, Known
 
 BEFORE_SERVICE = tuple(
     f"{family}:{stage}"
@@ -40,7 +40,7 @@ failure rates."""
 INCLUDED: frozenset[Exclusion] = frozenset({"load_generator", "network"})
 
 
-class ExclusionEntry(JsonEntry, frozen=True, kw_only=True):
+class ExclusionEntry(JsonEntry, kw_only=True):
     """A reason, with the numbers of its turns and sessions; null if a number is unknown, or if
     there can be none.
     """
@@ -48,9 +48,8 @@ class ExclusionEntry(JsonEntry, frozen=True, kw_only=True):
     reason: Exclusion
     turns: Count | None
     sessions: Count | None
-    included: Annotated[
-        bool, described("true if they count in the failure rates; false if they are excluded")
-    ]
+    included: bool
+    """true if they count in the failure rates; false if they are excluded"""
     note: Known = ""
 
 

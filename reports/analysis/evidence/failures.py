@@ -6,7 +6,6 @@ Every kind of failure has an example, and the examples are distributed over the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from reports.analysis.evidence.secrets import hidden
 from reports.analysis.summary.failures import FailureEntry, failed_sessions, failed_turns
 from reports.analysis.summary.summary import Summary
 from reports.data.turns import FAILED
-from reports.results.json_entries import Count, JsonEntry, described
+from reports.results.json_entries import Count, JsonEntry
 from reports.statistics.counting import Integers
 
 MAX_LISTED = 100
@@ -25,17 +24,17 @@ MAX_LISTED = 100
 KIND = ["scope", "target", "outcome"]
 
 
-class ListedFailures(JsonEntry, frozen=True):
+class ListedFailures(JsonEntry):
     """The failures that are listed. A kind of failure is a target, with an outcome of turns or
     of sessions.
     """
 
-    examples: Annotated[
-        tuple[FailureEntry, ...],
-        described("one of each kind, the most frequent first; at most 100, others included"),
-    ]
-    others: Annotated[tuple[FailureEntry, ...], described("further failures by time")]
-    total: Annotated[Count, described("all failures: turns, and sessions without such a turn")]
+    examples: tuple[FailureEntry, ...]
+    """one of each kind, the most frequent first; at most 100, others included"""
+    others: tuple[FailureEntry, ...]
+    """further failures by time"""
+    total: Count
+    """all failures: turns, and sessions without such a turn"""
     kinds: Count
 
     @property

@@ -22,11 +22,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
-from reports.results.json_entries import ClosedJsonEntry, Number, described, entry_from
+from reports.results.json_entries import ClosedJsonEntry, Number, entry_from
 from reports.results.reason import Reason
 from reports.results.verdict import VerdictName
 from reports.statistics import group_sequential
@@ -78,7 +78,7 @@ class AnalysisSchedule:
         return EARLY if pairs < self.sizes[-1] else FOUND
 
 
-class AnalyzedMetricEntry(StatisticEntry, frozen=True, kw_only=True):
+class AnalyzedMetricEntry(StatisticEntry, kw_only=True):
     """The statistic of one primary metric at an analysis, with the test statistic `z`."""
 
     name: str
@@ -89,20 +89,18 @@ class AnalyzedMetricEntry(StatisticEntry, frozen=True, kw_only=True):
         return math.isfinite(self.d) and not self.untested
 
 
-class AnalysisEntry(ClosedJsonEntry, frozen=True):
+class AnalysisEntry(ClosedJsonEntry):
     """An analysis that was made. `observed_s` is 0 until the sessions of its pairs are known."""
 
     pairs: int
     information_fraction: float
-    critical_value: Annotated[Number, described("c_k(a), at which a metric passes")]
-    critical_value_first: Annotated[
-        Number, described("c_k(a / m) of m metrics, which one must reach if any is to fail")
-    ]
+    critical_value: Number
+    """c_k(a), at which a metric passes"""
+    critical_value_first: Number
+    """c_k(a / m) of m metrics, which one must reach if any is to fail"""
     primary_metrics: tuple[AnalyzedMetricEntry, ...]
-    observed_s: Annotated[
-        Number,
-        described("from the start of the first to the end of the last session of these pairs"),
-    ] = 0.0
+    observed_s: Number = 0.0
+    """from the start of the first to the end of the last session of these pairs"""
 
 
 def judged_pairs(

@@ -6,14 +6,14 @@ can be computed again.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from bench.base.errors import FAIL_STATUS, PASS_STATUS
 from bench.record.document import SequentialPlanEntry
 from reports.analysis.sequential.analysis import AnalysisEntry, End
 from reports.data.runs import RunFrames
 from reports.engine.judge import Judged
-from reports.results.json_entries import Known, described
+from reports.results.json_entries import Known
 from reports.results.reason import Reason
 from reports.results.value import Finding
 from reports.results.verdict import Conclusion, VerdictName, VerdictStatus
@@ -23,7 +23,7 @@ BY_ANALYSIS = "interim_analysis"
 """The `stop_reason` of a run that an interim analysis ended."""
 
 
-class DecisionDocument(Conclusion, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class DecisionDocument(Conclusion, forbid_unknown_fields=True, kw_only=True):
     """The plan of a comparison that may end early, the statistics of every analysis, and the
     result.
 
@@ -36,25 +36,26 @@ class DecisionDocument(Conclusion, frozen=True, forbid_unknown_fields=True, kw_o
     baseline: str
     candidate: str
     simulated: bool
-    ended: Annotated[bool, described("true if the run has ended")]
-    stopped: Annotated[bool, described("true if no further analysis will be made")]
-    end: Annotated[End, described("why no further analysis follows")]
-    invalid: Annotated[
-        list[Reason], described("why the targets may not be compared; empty if they may")
-    ]
-    sentence: Annotated[str, described("the headline, and what ended the run")] = ""
-    stop_reason: Annotated[
-        Known,
-        described(
-            "why the run ended, or interim_analysis; null if it continues, or if that is unknown"
-        ),
-    ]
-    stopped_by_analysis: Annotated[bool, described("true if an interim analysis stopped the run")]
-    analyses_made: Annotated[
-        int | None, described("those that took place; `analyses` may have more; null if unknown")
-    ]
-    pairs: Annotated[int, described("in the verdict")]
-    pairs_after: Annotated[int, described("complete pairs that are not in the verdict")]
+    ended: bool
+    """true if the run has ended"""
+    stopped: bool
+    """true if no further analysis will be made"""
+    end: End
+    """why no further analysis follows"""
+    invalid: list[Reason]
+    """why the targets may not be compared; empty if they may"""
+    sentence: str = ""
+    """the headline, and what ended the run"""
+    stop_reason: Known
+    """why the run ended, or interim_analysis; null if it continues, or if that is unknown"""
+    stopped_by_analysis: bool
+    """true if an interim analysis stopped the run"""
+    analyses_made: int | None
+    """those that took place; `analyses` may have more; null if unknown"""
+    pairs: int
+    """in the verdict"""
+    pairs_after: int
+    """complete pairs that are not in the verdict"""
     plan: SequentialPlanEntry
     seed: int
     analyses: tuple[AnalysisEntry, ...]
@@ -85,7 +86,7 @@ def is_decided(end: End, invalid: object) -> bool:
     return end == "invalid" if invalid else end not in ("pending", "no_analysis")
 
 
-class Decision(DecisionDocument, frozen=True, kw_only=True, eq=False):
+class Decision(DecisionDocument, kw_only=True, eq=False):
     """The decision, with the run and what its pages show in addition.
 
     `comparisons` has the comparison of both targets for each primary metric, with the values at the

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from bench.catalogue.outcomes import HANG_UP, NO_MEDIA, NO_SOUND, refusal_status
 from reports.analysis.summary.targets import called_by_telephone
 from reports.data.turns import FAILED
 from reports.engine.evaluate import share
-from reports.results.json_entries import Count, JsonEntry, described
+from reports.results.json_entries import Count, JsonEntry
 from reports.results.value import Subject, Value
 
 RINGS_OUT = "timeout:upgrade"
@@ -44,7 +44,7 @@ OF_CALLS = [
 ]
 
 
-class ReasonCount(JsonEntry, frozen=True):
+class ReasonCount(JsonEntry):
     """A reason why calls were not set up, or why the agent or this tool ended them."""
 
     outcome: str
@@ -52,7 +52,7 @@ class ReasonCount(JsonEntry, frozen=True):
     calls: Count
 
 
-class PacketCount(JsonEntry, frozen=True):
+class PacketCount(JsonEntry):
     """The packets of one direction in all calls: how many are lost or late, of those that were
     expected.
     """
@@ -61,72 +61,57 @@ class PacketCount(JsonEntry, frozen=True):
     expected: Count
 
 
-class OtherHosts(JsonEntry, frozen=True):
+class OtherHosts(JsonEntry):
     """The hosts that only the agent named and to which calls sent audio or SIP, as text."""
 
     hosts: str
     calls: Count
 
 
-class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
+class TelephoneCalls(JsonEntry, kw_only=True):
     """The telephone calls of one target."""
 
     target: str
-    answered: Annotated[Value, described("calls that were answered, of those that were tried")]
-    refused: Annotated[Count, described("calls that a SIP status refused")]
-    unanswered: Annotated[Count, described("calls that no one answered in time")]
-    failed: Annotated[Count, described("other calls that were not set up")]
-    not_set_up: Annotated[
-        tuple[ReasonCount, ...], described("why calls were not set up: the most frequent reasons")
-    ]
-    without_packets: Annotated[Count, described("answered calls that ended as timeout:media")]
-    without_sound: Annotated[Count, described("answered calls that ended as timeout:sound")]
-    ended_by_agent: Annotated[
-        Count, described("answered calls that the agent ended before the end of the script")
-    ]
-    endings: Annotated[
-        tuple[ReasonCount, ...], described("why the agent ended calls: the most frequent reasons")
-    ]
-    hung_up: Annotated[
-        Count, described("answered calls that this tool ended before the end of the script")
-    ]
-    hang_ups: Annotated[
-        tuple[ReasonCount, ...], described("why this tool ended calls: the most frequent reasons")
-    ]
-    packets: Annotated[PacketCount, described("the agent's RTP packets that never arrived")]
-    late_packets: Annotated[
-        PacketCount, described("the agent's RTP packets that were too late for the jitter buffer")
-    ]
-    peer_packets: Annotated[
-        PacketCount, described("the caller's RTP packets that did not reach the agent, by RTCP")
-    ]
-    unsent_packets: Annotated[
-        Count | None,
-        described(
-            "the caller's RTP packets that the kernel of this machine refused to send; null: not"
-            " counted"
-        ),
-    ]
-    dropped_packets: Annotated[
-        Count | None,
-        described(
-            "packets that arrived and that the kernel of this machine dropped; null: not counted"
-        ),
-    ]
-    uncounted_pauses: Annotated[
-        Count | None,
-        described(
-            "how often the agent's RTP packets stopped for longer than their timestamps say; null:"
-            " not counted"
-        ),
-    ]
-    restarts: Annotated[
-        Count | None, described("how often the agent's RTP stream began again; null: not counted")
-    ]
-    other_hosts: Annotated[
-        tuple[OtherHosts, ...],
-        described("hosts that only the agent named and that received something: the most frequent"),
-    ]
+    answered: Value
+    """calls that were answered, of those that were tried"""
+    refused: Count
+    """calls that a SIP status refused"""
+    unanswered: Count
+    """calls that no one answered in time"""
+    failed: Count
+    """other calls that were not set up"""
+    not_set_up: tuple[ReasonCount, ...]
+    """why calls were not set up: the most frequent reasons"""
+    without_packets: Count
+    """answered calls that ended as timeout:media"""
+    without_sound: Count
+    """answered calls that ended as timeout:sound"""
+    ended_by_agent: Count
+    """answered calls that the agent ended before the end of the script"""
+    endings: tuple[ReasonCount, ...]
+    """why the agent ended calls: the most frequent reasons"""
+    hung_up: Count
+    """answered calls that this tool ended before the end of the script"""
+    hang_ups: tuple[ReasonCount, ...]
+    """why this tool ended calls: the most frequent reasons"""
+    packets: PacketCount
+    """the agent's RTP packets that never arrived"""
+    late_packets: PacketCount
+    """the agent's RTP packets that were too late for the jitter buffer"""
+    peer_packets: PacketCount
+    """the caller's RTP packets that did not reach the agent, by RTCP"""
+    unsent_packets: Count | None
+    """the caller's RTP packets that the kernel of this machine refused to send; null: not
+    counted"""
+    dropped_packets: Count | None
+    """packets that arrived and that the kernel of this machine dropped; null: not counted"""
+    uncounted_pauses: Count | None
+    """how often the agent's RTP packets stopped for longer than their timestamps say; null: not
+    counted"""
+    restarts: Count | None
+    """how often the agent's RTP stream began again; null: not counted"""
+    other_hosts: tuple[OtherHosts, ...]
+    """hosts that only the agent named and that received something: the most frequent"""
 
     @property
     def by_loss(self) -> dict[str, PacketCount]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from reports.analysis.summary.example_turns import BYTES_PER_S
 from reports.analysis.summary.transcription import are_answered
 from reports.data.runs import RunFrames
 from reports.data.turns import Flags, position_of, values_of
-from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described
+from reports.results.json_entries import Count, JsonEntry, Known, Rounded
 from reports.statistics.counting import Floats, Integers, distinct
 
 KINDS = (
@@ -257,22 +257,26 @@ CACHED = tuple(f"cached_{kind}" for kind in INPUT)
 UNNAMED = "unnamed model"
 
 
-class Charge(JsonEntry, frozen=True):
+class Charge(JsonEntry):
     """The tokens and minutes of one target and model, and their prices; null if there are no
     prices.
     """
 
     model: str
-    is_backend: Annotated[bool, described("it does tasks that another model delegates")]
+    is_backend: bool
+    """it does tasks that another model delegates"""
     turns: Count
-    source: Annotated[Known, described("source of the prices: own, or table")]
+    source: Known
+    """source of the prices: own, or table"""
     tokens: dict[str, Count]
-    unattributed_tokens: Annotated[dict[str, Count], described("of tokens that belong to no turn")]
-    unattributed_sessions: Annotated[Count, described("sessions with such tokens")]
-    minutes: Annotated[
-        Rounded, described("that the service reported as billable, or else of open sessions")
-    ]
-    standby_minutes: Annotated[Rounded, described("of these minutes, those in standby")]
+    unattributed_tokens: dict[str, Count]
+    """of tokens that belong to no turn"""
+    unattributed_sessions: Count
+    """sessions with such tokens"""
+    minutes: Rounded
+    """that the service reported as billable, or else of open sessions"""
+    standby_minutes: Rounded
+    """of these minutes, those in standby"""
     prices: Prices | None
 
     @property
@@ -287,16 +291,19 @@ class Charge(JsonEntry, frozen=True):
         return float(cost_usd(self.prices, self.unattributed_tokens)) if self.prices else 0.0
 
 
-class UnplayedAudio(JsonEntry, frozen=True):
+class UnplayedAudio(JsonEntry):
     """The audio of interrupted replies that was generated but not played."""
 
     replies: Count
-    replies_with_usage: Annotated[Count, described("those whose service reported tokens")]
-    replies_priced: Annotated[Count, described("those with a price")]
+    replies_with_usage: Count
+    """those whose service reported tokens"""
+    replies_priced: Count
+    """those with a price"""
     seconds: Rounded
     audio_tokens: Count
     usd: Rounded
-    usd_per_reply: Annotated[Rounded, described("of one interruption")]
+    usd_per_reply: Rounded
+    """of one interruption"""
 
 
 def _together(wastes: Sequence[UnplayedAudio]) -> UnplayedAudio:
@@ -305,47 +312,34 @@ def _together(wastes: Sequence[UnplayedAudio]) -> UnplayedAudio:
     return UnplayedAudio(**sums, usd_per_reply=_per(sums["usd"], sums["replies_priced"]))
 
 
-class TargetCost(JsonEntry, frozen=True, kw_only=True):
+class TargetCost(JsonEntry, kw_only=True):
     """The cost of one target's sessions; null if nothing has a price."""
 
     target: str
     usd: Rounded
-    is_lower_bound: Annotated[
-        bool,
-        described(
-            "minutes have a price, but tokens of the same sessions have none; or tokens have no"
-            " kind"
-        ),
-    ]
+    is_lower_bound: bool
+    """minutes have a price, but tokens of the same sessions have none; or tokens have no kind"""
     usd_per_turn: Rounded
     usd_per_session: Rounded
     usd_per_minute: Rounded
-    turns: Annotated[
-        Count, described("that are billed: turns with usage, or all turns if only time is billed")
-    ]
+    turns: Count
+    """that are billed: turns with usage, or all turns if only time is billed"""
     turns_priced: Count
-    turns_without_usage: Annotated[
-        Count, described("turns whose usage the service did not report, although tokens are billed")
-    ]
-    turns_without_kinds: Annotated[
-        Count,
-        described(
-            "turns with tokens that count as text although they may be audio: the service did not"
-            " report a kind"
-        ),
-    ]
-    unattributed_usd: Annotated[Rounded, described("what of it belongs to no turn")]
-    unattributed_sessions: Annotated[Count, described("sessions with such costs")]
-    sessions: Annotated[Count, described("those with a price")]
-    minutes: Annotated[
-        Rounded, described("of conversation in them, from the opened connection to the end")
-    ]
-    sessions_unconfirmed: Annotated[
-        Count,
-        described(
-            "sessions billed by the minute whose billable duration the service did not report"
-        ),
-    ]
+    turns_without_usage: Count
+    """turns whose usage the service did not report, although tokens are billed"""
+    turns_without_kinds: Count
+    """turns with tokens that count as text although they may be audio: the service did not report a
+    kind"""
+    unattributed_usd: Rounded
+    """what of it belongs to no turn"""
+    unattributed_sessions: Count
+    """sessions with such costs"""
+    sessions: Count
+    """those with a price"""
+    minutes: Rounded
+    """of conversation in them, from the opened connection to the end"""
+    sessions_unconfirmed: Count
+    """sessions billed by the minute whose billable duration the service did not report"""
     unplayed_audio: UnplayedAudio
     models: tuple[Charge, ...]
 
@@ -353,14 +347,14 @@ class TargetCost(JsonEntry, frozen=True, kw_only=True):
         return sum(charge.tokens[kind] for charge in self.models for kind in kinds)
 
 
-class PricesUsed(JsonEntry, frozen=True):
+class PricesUsed(JsonEntry):
     """The prices that the run used."""
 
     name: Known
     as_of: Known
 
 
-class RunCost(JsonEntry, frozen=True, kw_only=True):
+class RunCost(JsonEntry, kw_only=True):
     """The cost of the run, its budget and its estimate; null if nothing has a price."""
 
     usd: Rounded
@@ -368,16 +362,17 @@ class RunCost(JsonEntry, frozen=True, kw_only=True):
     turns_priced: Count
     turns_without_usage: Count
     turns_without_kinds: Count
-    unattributed_usd: Annotated[Rounded, described("what of it belongs to no turn")]
+    unattributed_usd: Rounded
+    """what of it belongs to no turn"""
     unattributed_sessions: Count
-    unplayed_audio: Annotated[UnplayedAudio | None, described("null if no reply was interrupted")]
+    unplayed_audio: UnplayedAudio | None
+    """null if no reply was interrupted"""
     models_without_price: tuple[str, ...]
     prices: PricesUsed
     budget_usd: float | None
     estimate_usd: tuple[float, float] | None
-    input_transcription_extra: Annotated[
-        bool, described("the service transcribed the input, which is billed separately")
-    ]
+    input_transcription_extra: bool
+    """the service transcribed the input, which is billed separately"""
     targets: tuple[TargetCost, ...]
 
     @property

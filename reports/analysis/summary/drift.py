@@ -55,7 +55,7 @@ WEIGHTS = 20_000_000
 reduced if resamples × sessions would exceed WEIGHTS."""
 
 
-class Drift(Value, frozen=True, kw_only=True):
+class Drift(Value, kw_only=True):
     """The median of the later half of the turns divided by that of the earlier half, relative to
     the medians of steps.
 

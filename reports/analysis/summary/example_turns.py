@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,7 +26,7 @@ from reports.data.runs import RunFrames, records, response_ids
 from reports.data.samples import VOICE_TO_VOICE, MetricSample, MetricSamples
 from reports.data.turns import TurnArrays, values_of
 from reports.metrics.strata import MainMetric, Stratum
-from reports.results.json_entries import Count, Known, Rounded, described
+from reports.results.json_entries import Count, Known, Rounded
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import rank
 
@@ -38,27 +38,28 @@ OF_STEPS = 96
 all steps together. With many steps, each step has fewer turns."""
 
 
-class SlowTurnEntry(MainMetric, frozen=True):
+class SlowTurnEntry(MainMetric):
     """One of the slowest successful turns, with its IDs for the service and the network; an ID
     is null if absent.
     """
 
     step: str
     turn: Count
-    at_s: Annotated[float, described("start of the turn since the start of the run")]
+    at_s: float
+    """start of the turn since the start of the run"""
     retransmits: Count | None
     session: str
     service_session: Known
     response: Known
     request: Known
     region: Known
-    event_log: Annotated[Known, described("of the session, relative to the run's folder")]
+    event_log: Known
+    """of the session, relative to the run's folder"""
     value_ms: Rounded
     ttfa_ms: Rounded
     voice_to_voice_ms: Rounded
-    created_ms: Annotated[
-        Rounded, described("from the instant that latency is measured from to response.created")
-    ]
+    created_ms: Rounded
+    """from the instant that latency is measured from to response.created"""
     network_rtt_ms: Rounded
 
 

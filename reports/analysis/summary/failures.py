@@ -5,7 +5,7 @@ received.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from reports.analysis.summary.example_turns import ids_of, sessions_of, text_in
 from reports.analysis.summary.groups import GroupDifference
 from reports.data.runs import RunFrames, records, response_ids
 from reports.data.turns import FAILED, TurnArrays
-from reports.results.json_entries import Count, JsonEntry, Known, described
+from reports.results.json_entries import Count, JsonEntry, Known
 
 ID_HEADERS = (
     "x-request-id",
@@ -62,7 +62,7 @@ OF_CONTEXT = 3
 Scope = Literal["turn", "session"]
 
 
-class FailureEntry(JsonEntry, frozen=True, kw_only=True):
+class FailureEntry(JsonEntry, kw_only=True):
     """A failed turn, or a failed session without such a turn, with its instants in UTC and its
     IDs; null if unknown.
     """
@@ -70,37 +70,34 @@ class FailureEntry(JsonEntry, frozen=True, kw_only=True):
     scope: Scope
     target: str
     step: Known = ""
-    turn: Annotated[
-        Count | None, described("number of the turn in its session, from 1; null for a session")
-    ] = None
+    turn: Count | None = None
+    """number of the turn in its session, from 1; null for a session"""
     started_utc_ns: Count
-    failed_utc_ns: Annotated[
-        Count | None, described("when it ended; null if that was not recorded")
-    ]
+    failed_utc_ns: Count | None
+    """when it ended; null if that was not recorded"""
     outcome: str
-    http_status: Annotated[Count | None, described("of the answer to the upgrade")]
+    http_status: Count | None
+    """of the answer to the upgrade"""
     close_code: Count | None
     close_reason: Known
-    message: Annotated[Known, described("of the service, as received")]
-    message_is_cut: Annotated[
-        bool, described("true if only the first characters of the message were stored")
-    ]
-    context_tokens: Annotated[
-        Count | None, described("input tokens of the turn's first response")
-    ] = None
-    is_bound: Annotated[
-        bool,
-        described(
-            "true if these are the input tokens of an earlier turn of the session, so a lower bound"
-        ),
-    ] = field(name="context_is_lower_bound", default=False)
-    session: Annotated[str, described("this tool's ID of the session")]
+    message: Known
+    """of the service, as received"""
+    message_is_cut: bool
+    """true if only the first characters of the message were stored"""
+    context_tokens: Count | None = None
+    """input tokens of the turn's first response"""
+    is_bound: bool = field(name="context_is_lower_bound", default=False)
+    """true if these are the input tokens of an earlier turn of the session, so a lower bound"""
+    session: str
+    """this tool's ID of the session"""
     service_session: Known
     response: Known = ""
     request: Known
     region: Known
-    headers: Annotated[dict[str, str], described("of the answer to the upgrade: IDs, region, date")]
-    event_log: Annotated[Known, described("of the session, relative to the run's folder")]
+    headers: dict[str, str]
+    """of the answer to the upgrade: IDs, region, date"""
+    event_log: Known
+    """of the session, relative to the run's folder"""
 
 
 def failed_turns(run: RunFrames, turns: TurnArrays, chosen: Sequence[int]) -> list[FailureEntry]:

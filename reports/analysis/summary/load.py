@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,48 +25,52 @@ from bench.record.metric_values import floats
 from reports.data.runs import RunFrames, by_label
 from reports.data.turns import measured_rows
 from reports.formatting import time_step
-from reports.results.json_entries import Count, JsonEntry, Number, Rounded, described
+from reports.results.json_entries import Count, JsonEntry, Number, Rounded
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import quantile
 
 BINS = 90
 
 
-class OfferedLoad(JsonEntry, frozen=True):
+class OfferedLoad(JsonEntry):
     """The load of the calls that arrived at one target, in the measured phase. Every call has a
     session on each target, so several targets have the same calls.
     """
 
     target: str
     offered: Count
-    blocked: Annotated[Count, described("calls that found no free slot")]
-    delayed: Annotated[
-        Count, described("calls delayed by the service or the connection rate limit")
-    ]
-    started: Annotated[
-        Count, described("calls neither blocked nor cut, including delayed and refused ones")
-    ]
-    not_started: Annotated[
-        Count, described("calls still waiting for their start when the run ended")
-    ]
-    connect_failed: Annotated[Count, described("did not open")]
+    blocked: Count
+    """calls that found no free slot"""
+    delayed: Count
+    """calls delayed by the service or the connection rate limit"""
+    started: Count
+    """calls neither blocked nor cut, including delayed and refused ones"""
+    not_started: Count
+    """calls still waiting for their start when the run ended"""
+    connect_failed: Count
+    """did not open"""
     completed: Count
-    duration_s: Annotated[Number, described("duration of arrivals in the measured phase")]
+    duration_s: Number
+    """duration of arrivals in the measured phase"""
     per_s: Rounded
-    call_duration_s: Annotated[Rounded, described("mean duration of a call; null if none ended")]
+    call_duration_s: Rounded
+    """mean duration of a call; null if none ended"""
     offered_erlangs: Rounded
-    carried_erlangs: Annotated[Rounded, described("mean number of calls in progress")]
+    carried_erlangs: Rounded
+    """mean number of calls in progress"""
     max_concurrent: Count
     start_delay_p50_ms: Rounded
     start_delay_p99_ms: Rounded
 
 
-class ArrivalSummary(JsonEntry, frozen=True):
+class ArrivalSummary(JsonEntry):
     """The arrivals of calls."""
 
     pattern: str
-    per_s: Annotated[Number | None, described("the requested rate, if there was one")]
-    think_s: Annotated[tuple[Number, ...], described("mean think time per call, by script")]
+    per_s: Number | None
+    """the requested rate, if there was one"""
+    think_s: tuple[Number, ...]
+    """mean think time per call, by script"""
     targets: tuple[OfferedLoad, ...]
 
 
@@ -192,7 +196,7 @@ class RemainingLimit:
     share: Floats
 
 
-class RateLimits(JsonEntry, frozen=True):
+class RateLimits(JsonEntry):
     """The throttling by the service, and the minimum remaining share of each limit."""
 
     target: str
@@ -202,13 +206,12 @@ class RateLimits(JsonEntry, frozen=True):
     retry_after_p50_s: Rounded
     retry_after_max_s: Rounded
     start_delay_s: Rounded
-    calls_backed_off: Annotated[
-        Count, described("calls delayed after refused ones, in a closed loop")
-    ]
+    calls_backed_off: Count
+    """calls delayed after refused ones, in a closed loop"""
     min_remaining: dict[str, Rounded]
 
 
-class Throttling(RateLimits, frozen=True, kw_only=True):
+class Throttling(RateLimits, kw_only=True):
     """The rate limits of one target over the run.
 
     - `counts` is the number of throttled turns and sessions in each time bin.

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -35,7 +34,7 @@ from reports.data.uncertainty import UncertainMetric, uncertain_reason
 from reports.engine.evaluate import Events, by_target, counted, events_of, published, rate, rates
 from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.strata import NO_STRATUM, MainMetric
-from reports.results.json_entries import Count, JsonEntry, Rounded, described
+from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.results.levels import LEVEL_KEYS, LEVELS, by_level, level_fields
 from reports.results.reason import Reason
 from reports.results.value import Value
@@ -45,30 +44,31 @@ from reports.statistics.typical_change import theil_sen
 ALL = "all"
 
 
-class MetricSummary(MainMetric, frozen=True, kw_only=True):
+class MetricSummary(MainMetric, kw_only=True):
     """A metric of a target and step. Quantiles are those of `n` values. If the metric is a latency,
     failed turns count as +inf.
     """
 
-    title: Annotated[
-        str, described("the target, with what distinguishes these turns from others of the run")
-    ]
+    title: str
+    """the target, with what distinguishes these turns from others of the run"""
     unit: str
     step: str
     n: Count
     failed: Count
-    not_started: Annotated[Count, described("failed turns that did not start")]
+    not_started: Count
+    """failed turns that did not start"""
     unfinished: Count
-    planned: Annotated[Count, described("values, plus all failed turns")]
-    completed_share: Annotated[
-        Rounded, described("share of the planned turns that have a value; null if none was planned")
-    ]
+    planned: Count
+    """values, plus all failed turns"""
+    completed_share: Rounded
+    """share of the planned turns that have a value; null if none was planned"""
     __annotations__.update(level_fields(QuantileEstimate))
-    low: Annotated[Rounded, described("smallest successful value")] = field(name="min")
-    high: Annotated[Rounded, described("largest successful value")] = field(name="max")
-    uncertain: Annotated[
-        Reason | None, described("why the values are uncertain in this run; null if they are not")
-    ] = None
+    low: Rounded = field(name="min")
+    """smallest successful value"""
+    high: Rounded = field(name="max")
+    """largest successful value"""
+    uncertain: Reason | None = None
+    """why the values are uncertain in this run; null if they are not"""
 
     @property
     def quantiles(self) -> tuple[QuantileEstimate, ...]:
@@ -280,7 +280,7 @@ LOAD_GENERATOR = (
 )
 
 
-class HistogramSummary(JsonEntry, frozen=True, kw_only=True):
+class HistogramSummary(JsonEntry, kw_only=True):
     """A metric from its histogram; times in ms, rates in B/s; null if nothing was recorded."""
 
     metric: str
@@ -302,7 +302,7 @@ class HistogramSummary(JsonEntry, frozen=True, kw_only=True):
         return value
 
 
-class Throughput(JsonEntry, frozen=True):
+class Throughput(JsonEntry):
     """The bytes in one direction: total, mean rate of the measured phase, distributions over
     seconds and sessions.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from bench.catalogue.outcomes import OwnRemedies, is_throttled, outcome_class, r
 from bench.services.registry import dialect_of
 from reports.analysis.summary.metrics import failure_rates
 from reports.data.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
-from reports.results.json_entries import Count, JsonEntry, Rounded, described
+from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.statistics.counting import Integers
 
 WITH_MESSAGE = ["outcome", "outcome_class", "detail"]
@@ -45,14 +45,14 @@ class Remedy:
     text: str
 
 
-class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
+class OutcomesEntry(JsonEntry, kw_only=True):
     """The outcomes of the turns and sessions of one target."""
 
     turns_failed: Count
-    turns_not_started: Annotated[Count, described("planned turns that did not start")]
-    turns_planned: Annotated[
-        Count, described("planned turns, started or not, without unfinished ones")
-    ]
+    turns_not_started: Count
+    """planned turns that did not start"""
+    turns_planned: Count
+    """planned turns, started or not, without unfinished ones"""
     turns: dict[str, Count]
     sessions: dict[str, Count]
     service_message: dict[str, str] = field(default_factory=dict)
@@ -61,7 +61,8 @@ class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
     failure_rate: Rounded
     sessions_started: Count
     sessions_with_failure: Count = 0
-    failure_rate_low: Annotated[Rounded, described("of the 95 % interval of failures")]
+    failure_rate_low: Rounded
+    """of the 95 % interval of failures"""
     failure_rate_high: Rounded
 
     @property

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Any, Literal, cast, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from reports.data.runs import RunFrames, by_label, hosts_of, stated_validity
 from reports.data.turns import TurnArrays
 from reports.data.uncertainty import UncertainMetric
 from reports.render.blocks import MARKS
-from reports.results.json_entries import Count, JsonEntry, Known, Number, Rounded, described
+from reports.results.json_entries import Count, JsonEntry, Known, Number, Rounded
 from reports.results.reason import Reason
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
@@ -37,12 +37,13 @@ TITLES: dict[ValidityStatus, RunWord] = {
 """The word that reports print for each status."""
 
 
-class RunValidity(JsonEntry, frozen=True, kw_only=True):
+class RunValidity(JsonEntry, kw_only=True):
     """The validity of a run's values."""
 
     status: ValidityStatus
     reasons: list[Reason]
-    message: Annotated[str, described("the reason in words")]
+    message: str
+    """the reason in words"""
     checks: tuple[Check, ...]
     uncertain_metrics: tuple[UncertainMetric, ...] = ()
 
@@ -138,7 +139,7 @@ def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
     return float(totals["sessions_active"].max()), float(max(rates))
 
 
-class HostAccuracy(JsonEntry, frozen=True):
+class HostAccuracy(JsonEntry):
     """A host that recorded a part of the run, with the accuracy of its timestamps and its clock;
     null if unknown.
     """
@@ -151,11 +152,11 @@ class HostAccuracy(JsonEntry, frozen=True):
     start_delay_p99_ms: Rounded
     event_loop_delay_p99_ms: Rounded
     send_delay_p99_ms: Rounded
-    clock_offset_ms: Annotated[
-        Rounded, described("how far its clock was ahead of the leader's clock")
-    ]
+    clock_offset_ms: Rounded
+    """how far its clock was ahead of the leader's clock"""
     clock_offset_error_ms: Rounded
-    calibrated: Annotated[Known, described("date")]
+    calibrated: Known
+    """date"""
 
 
 class HostCpu(CpuUsage):
@@ -227,13 +228,15 @@ FILLER = "filler"
 """A word in the name of a turn type. It shows that a filler may come before the answer."""
 
 
-class PlannedEvents(JsonEntry, frozen=True):
+class PlannedEvents(JsonEntry):
     """The interruptions, sounds or expectations that the scripts of a target planned."""
 
     target: str
     event: PlannedEvent
-    planned: Annotated[Count, described("without those that the end of the run prevented")]
-    missed: Annotated[Count, described("those that did not take place")]
+    planned: Count
+    """without those that the end of the run prevented"""
+    missed: Count
+    """those that did not take place"""
 
 
 def planned_events(sessions: pd.DataFrame) -> Iterable[PlannedEvents]:
@@ -335,7 +338,7 @@ def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Dat
     )
 
 
-class Incident(JsonEntry, frozen=True):
+class Incident(JsonEntry):
     """An event other than a measurement, with a text; `at_s` is the time after the start of the
     run.
     """
@@ -344,9 +347,8 @@ class Incident(JsonEntry, frozen=True):
     worker: Count
     kind: str
     text: str
-    late_ms: Annotated[
-        Number, described("how late a simulator was; null if unknown, and for other incidents")
-    ] = math.nan
+    late_ms: Number = math.nan
+    """how late a simulator was; null if unknown, and for other incidents"""
 
 
 @dataclass(frozen=True)
@@ -408,21 +410,16 @@ def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
 BY_SERVICE = ("server_vad", "semantic_vad")
 
 
-class PlaybackSetup(JsonEntry, frozen=True):
+class PlaybackSetup(JsonEntry):
     """Settings of the run's scripts that affect the values."""
 
     jitter_buffers_ms: tuple[float, ...]
-    vad_chunks_ms: Annotated[
-        tuple[float, ...], described("audio per message in VAD turns; empty if none started")
-    ]
-    detections: Annotated[
-        tuple[dict[str, Any], ...],
-        described("the turn detection settings of these scripts, with the service's names"),
-    ]
-    packetisation: Annotated[
-        Known,
-        described("why larger chunks increase the latency of VAD turns; null if there are none"),
-    ]
+    vad_chunks_ms: tuple[float, ...]
+    """audio per message in VAD turns; empty if none started"""
+    detections: tuple[dict[str, Any], ...]
+    """the turn detection settings of these scripts, with the service's names"""
+    packetisation: Known
+    """why larger chunks increase the latency of VAD turns; null if there are none"""
 
 
 def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import field
@@ -20,7 +20,7 @@ from bench.catalogue.metrics import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS
 from reports.analysis.summary.metrics import ALL
 from reports.data.turns import TurnArrays
 from reports.metrics.strata import Traits
-from reports.results.json_entries import Count, JsonEntry, Rounded, described
+from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantile
 
@@ -34,24 +34,20 @@ COMPLETE = {
 }
 
 
-class Segment(JsonEntry, frozen=True):
+class Segment(JsonEntry):
     """The time from one instant to the next, summed over a breakdown's turns; negative if the
     instants are reversed.
     """
 
     begin: str = field(name="from")
     end: str = field(name="to")
-    name: Annotated[
-        str,
-        described(
-            "by its end; if an instant between is missing, by both ends: noticed → first delta"
-        ),
-    ]
+    name: str
+    """by its end; if an instant between is missing, by both ends: noticed → first delta"""
     total_ns: int
     mean_ms: Rounded
 
 
-class Breakdown(JsonEntry, frozen=True):
+class Breakdown(JsonEntry):
     """The segments of the successful turns of one target, turn type and step (or all steps) with
     the same instants. The sums of the segments add up exactly to the total.
     """
@@ -60,7 +56,8 @@ class Breakdown(JsonEntry, frozen=True):
     step: str
     turn_type: Traits
     turns: Count
-    total_ns: Annotated[int, described("voice_to_voice, summed over the turns")]
+    total_ns: int
+    """voice_to_voice, summed over the turns"""
     mean_ms: Rounded
     segments: tuple[Segment, ...]
 
@@ -74,7 +71,7 @@ class Breakdown(JsonEntry, frozen=True):
         return all((segment.begin, segment.end) in COMPLETE for segment in self.segments)
 
 
-class PercentileBand(Breakdown, frozen=True, kw_only=True):
+class PercentileBand(Breakdown, kw_only=True):
     """A breakdown of the turns around a percentile of voice_to_voice."""
 
     p: float

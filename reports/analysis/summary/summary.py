@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import pandas as pd
 from msgspec import structs
@@ -70,7 +70,7 @@ from reports.data.samples import (
 )
 from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 from reports.metrics.strata import MainMetric, Stratum
-from reports.results.json_entries import Count, JsonEntry, Known, Number, Version, described
+from reports.results.json_entries import Count, JsonEntry, Known, Number, Version
 from reports.results.value import Value
 from reports.statistics.counting import distinct
 from reports.statistics.power import Variability, variability_of
@@ -90,7 +90,7 @@ PLOTTED_OF_TRANSCRIPTS = (*TRANSCRIPT_METRICS, "transcript_lag")
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
-class MainResult(MetricSummary, frozen=True, kw_only=True):
+class MainResult(MetricSummary, kw_only=True):
     """The values of a metric that callers of one target wait for, measured from one instant,
     with numbers of turns.
     """
@@ -98,10 +98,10 @@ class MainResult(MetricSummary, frozen=True, kw_only=True):
     turns: Count
     sessions: Count
     turns_failed: Count
-    turns_not_started: Annotated[Count, described("planned turns that did not start")]
-    turns_planned: Annotated[
-        Count, described("planned turns, started or not, without unfinished ones")
-    ]
+    turns_not_started: Count
+    """planned turns that did not start"""
+    turns_planned: Count
+    """planned turns, started or not, without unfinished ones"""
 
     @property
     def failed_or_not_started(self) -> int:
@@ -121,7 +121,7 @@ class RunPeriod(NamedTuple):
         return max(0.0, self.duration_s - self.warmup_s)
 
 
-class MainVariability(Variability, frozen=True, kw_only=True):
+class MainVariability(Variability, kw_only=True):
     """The variability of a main metric of a target."""
 
     metric: str
@@ -130,139 +130,94 @@ class MainVariability(Variability, frozen=True, kw_only=True):
     target: str
 
 
-class SharedResults(JsonEntry, frozen=True, kw_only=True):
+class SharedResults(JsonEntry, kw_only=True):
     """The results of one run that evidence.json has, too."""
 
     simulated: bool
-    turn_metrics: Annotated[
-        tuple[MetricSummary, ...],
-        described("all metrics of turns, for each pool, and for each step of a pool"),
-    ]
-    results: Annotated[
-        tuple[MainResult, ...], described("the main metrics, one for each target and stratum")
-    ]
-    voice_to_voice: Annotated[
-        tuple[MainResult, ...],
-        described("for the strata with spoken turns whose main metric is another one"),
-    ]
-    transcript_first: Annotated[
-        tuple[MainResult, ...],
-        described("for each target and stratum whose replies have a transcript"),
-    ]
-    transcripts: Annotated[
-        tuple[MainResult, ...],
-        described(
-            "first text and lag of transcripts, if sessions only transcribe; otherwise empty"
-        ),
-    ]
-    rates: Annotated[
-        tuple[Value, ...], described("rates of turns, by column; empty if no turn counts")
-    ]
+    turn_metrics: tuple[MetricSummary, ...]
+    """all metrics of turns, for each pool, and for each step of a pool"""
+    results: tuple[MainResult, ...]
+    """the main metrics, one for each target and stratum"""
+    voice_to_voice: tuple[MainResult, ...]
+    """for the strata with spoken turns whose main metric is another one"""
+    transcript_first: tuple[MainResult, ...]
+    """for each target and stratum whose replies have a transcript"""
+    transcripts: tuple[MainResult, ...]
+    """first text and lag of transcripts, if sessions only transcribe; otherwise empty"""
+    rates: tuple[Value, ...]
+    """rates of turns, by column; empty if no turn counts"""
     definitions_version: Version
     run_id: str | None
     state: str | None
     started_utc_ns: int
     warmup_s: Number
     validity: run_validity.RunValidity
-    groups: Annotated[
-        tuple[Value, ...],
-        described(
-            "latencies of groups of turns; keys with the same value for all turns are excluded"
-        ),
-    ]
+    groups: tuple[Value, ...]
+    """latencies of groups of turns; keys with the same value for all turns are excluded"""
     outcomes: dict[str, OutcomesEntry]
-    slowest: Annotated[
-        tuple[SlowTurnEntry, ...], described("by voice_to_voice, or else by the main metric")
-    ]
+    slowest: tuple[SlowTurnEntry, ...]
+    """by voice_to_voice, or else by the main metric"""
 
 
-class RunResults(SharedResults, frozen=True, kw_only=True):
+class RunResults(SharedResults, kw_only=True):
     """The results of one run: the content of summary.json. Its texts for people are empty until
     it is written.
     """
 
     scenario: str
-    labels: Annotated[dict[str, str], described("the labels of the run (--label)")]
-    recorded: Annotated[bool, described("whether the run consists of imported recordings of calls")]
-    transcription: Annotated[
-        tuple[Value, ...], described("of each target, if sessions only transcribe; otherwise empty")
-    ]
-    interpreting: Annotated[
-        tuple[Value, ...],
-        described("segments and growth of the lag of each target that interprets"),
-    ]
+    labels: dict[str, str]
+    """the labels of the run (--label)"""
+    recorded: bool
+    """whether the run consists of imported recordings of calls"""
+    transcription: tuple[Value, ...]
+    """of each target, if sessions only transcribe; otherwise empty"""
+    interpreting: tuple[Value, ...]
+    """segments and growth of the lag of each target that interprets"""
     differences: tuple[TargetsQuantile, ...]
-    drift: Annotated[
-        tuple[Drift, ...],
-        described("the later half of the turns of each pool, relative to the earlier half"),
-    ]
-    context_failures: Annotated[
-        tuple[FailureEntry, ...],
-        described(
-            "failed turns with the shortest contexts from which a target fails more often; empty if"
-            " none does"
-        ),
-    ]
+    drift: tuple[Drift, ...]
+    """the later half of the turns of each pool, relative to the earlier half"""
+    context_failures: tuple[FailureEntry, ...]
+    """failed turns with the shortest contexts from which a target fails more often; empty if none
+    does"""
     segments: tuple[Breakdown, ...]
-    segments_around: Annotated[
-        tuple[PercentileBand, ...],
-        described("of the turns around this percentile of voice_to_voice"),
-    ]
-    calls: Annotated[
-        tuple[TelephoneCalls, ...],
-        described("calls of the targets that are called by telephone; empty if none is"),
-    ]
-    within: Annotated[
-        tuple[Value, ...],
-        described("shares of turns by a deadline: those that the run's thresholds limit"),
-    ]
-    tools: Annotated[
-        tuple[Value, ...],
-        described("of turns with function calls or delegated tasks, by target and by step"),
-    ]
-    turn_taking: Annotated[
-        tuple[Value, ...],
-        described(
-            "of scripts with pauses of a set length in the caller's speech: rates of each step, and"
-            " values by pause; otherwise empty"
-        ),
-    ]
-    overload: Annotated[
-        tuple[Value, ...],
-        described("of a load with a peak: calls, latency, harm and recovery; otherwise empty"),
-    ]
-    counts: Annotated[
-        tuple[Value, ...],
-        described("stalls, turn detection and TCP retransmissions of each target"),
-    ]
+    segments_around: tuple[PercentileBand, ...]
+    """of the turns around this percentile of voice_to_voice"""
+    calls: tuple[TelephoneCalls, ...]
+    """calls of the targets that are called by telephone; empty if none is"""
+    within: tuple[Value, ...]
+    """shares of turns by a deadline: those that the run's thresholds limit"""
+    tools: tuple[Value, ...]
+    """of turns with function calls or delegated tasks, by target and by step"""
+    turn_taking: tuple[Value, ...]
+    """of scripts with pauses of a set length in the caller's speech: rates of each step, and values
+    by pause; otherwise empty"""
+    overload: tuple[Value, ...]
+    """of a load with a peak: calls, latency, harm and recovery; otherwise empty"""
+    counts: tuple[Value, ...]
+    """stalls, turn detection and TCP retransmissions of each target"""
     event_metrics: tuple[HistogramSummary, ...]
     load_generator: tuple[HistogramSummary, ...]
     throughput: tuple[Throughput, ...]
-    hosts: Annotated[
-        tuple[run_validity.HostAccuracy, ...],
-        described("hosts that recorded the run; empty if there was only one"),
-    ]
-    machines: Annotated[
-        tuple[run_validity.HostCpu, ...], described("which programs used the CPU of each host")
-    ]
+    hosts: tuple[run_validity.HostAccuracy, ...]
+    """hosts that recorded the run; empty if there was only one"""
+    machines: tuple[run_validity.HostCpu, ...]
+    """which programs used the CPU of each host"""
     target_settings: tuple[TargetFacts, ...]
     interleaving: Interleaving | None
     cost: RunCost
-    arrivals: Annotated[ArrivalSummary | None, described("null in a closed loop")]
+    arrivals: ArrivalSummary | None
+    """null in a closed loop"""
     schema: Literal[8]
     duration_s: Number
     targets: tuple[str, ...]
-    main_metric: Annotated[str, described("the latency that callers experience")]
-    main_metrics: Annotated[
-        dict[str, str],
-        described("the same by start instant and turn type: request_sent+function_calls"),
-    ]
+    main_metric: str
+    """the latency that callers experience"""
+    main_metrics: dict[str, str]
+    """the same by start instant and turn type: request_sent+function_calls"""
     playback: run_validity.PlaybackSetup
     variability: tuple[MainVariability, ...]
-    planned_events: Annotated[
-        tuple[run_validity.PlannedEvents, ...],
-        described("interruptions, sounds and expectations of scripts; empty if none was planned"),
-    ]
+    planned_events: tuple[run_validity.PlannedEvents, ...]
+    """interruptions, sounds and expectations of scripts; empty if none was planned"""
     session_metrics: tuple[MetricSummary, ...]
     rate_limits: tuple[RateLimits, ...]
     incidents: tuple[run_validity.Incident, ...]
@@ -270,7 +225,7 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
     notices: tuple[str, ...]
 
 
-class Summary(RunResults, frozen=True, kw_only=True, eq=False):
+class Summary(RunResults, kw_only=True, eq=False):
     """The results of one run, and the data from which they were computed. Curves and plots need
     these data.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +18,7 @@ from bench.services.registry import dialect_of
 from reports.analysis.summary.metrics import MetricSummary
 from reports.formatting import count, excerpt, join_words, plural
 from reports.metrics.strata import Stratum, Traits
-from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described
+from reports.results.json_entries import Count, JsonEntry, Known, Rounded
 from reports.results.levels import TYPICAL_LEVELS
 
 FAIR = 0.01
@@ -33,7 +33,7 @@ OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_
 times as long."""
 
 
-class TargetFacts(JsonEntry, frozen=True, kw_only=True):
+class TargetFacts(JsonEntry, kw_only=True):
     """The settings of one target or variant, as texts; null if the run does not contain them."""
 
     target: str
@@ -50,20 +50,22 @@ class TargetFacts(JsonEntry, frozen=True, kw_only=True):
     variant_settings: Known | None = None
 
 
-class Interleaving(JsonEntry, frozen=True):
+class Interleaving(JsonEntry):
     """The sessions of all targets that started together."""
 
     targets: Count
-    pairs: Annotated[Count, described("complete ones: with a session of each target")]
-    incomplete: Annotated[Count, described("those without")]
+    pairs: Count
+    """complete ones: with a session of each target"""
+    incomplete: Count
+    """those without"""
     blocks: Count
-    not_opened: Annotated[Count, described("complete pairs of which a session never opened")]
-    max_start_gap_ms: Annotated[
-        float, described("the longest time between the first and the last start in a pair")
-    ]
+    not_opened: Count
+    """complete pairs of which a session never opened"""
+    max_start_gap_ms: float
+    """the longest time between the first and the last start in a pair"""
 
 
-class TargetsQuantile(JsonEntry, frozen=True):
+class TargetsQuantile(JsonEntry):
     """A quantile that several targets report, relative to that of the first target, which is the
     baseline.
     """

@@ -9,7 +9,7 @@ only some of the targets were simulated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from msgspec import field
@@ -26,28 +26,31 @@ from reports.analysis.targets.named import matched_to_the_first
 from reports.data.runs import hosts_of
 from reports.data.turns import measured_sessions
 from reports.formatting import join_words
-from reports.results.json_entries import ClosedJsonEntry, Known, described, to_json_data
+from reports.results.json_entries import ClosedJsonEntry, Known, to_json_data
 from reports.results.reason import Reason, unique
 from reports.statistics.autocorrelation import have_same_distribution
 
 Fairness = Literal["pass", "fail", "informational"]
 
 
-class FairnessCheck(ClosedJsonEntry, frozen=True):
+class FairnessCheck(ClosedJsonEntry):
     """A check of whether targets may be compared. The texts are added when a page or a document
     shows it.
 
     `remedy` is the remedies of all reasons, as one text; "" if no remedy is known.
     """
 
-    code: Annotated[str, described("what is checked; `workload:` and a condition if it differs")]
-    values: Annotated[list[Any], described("one per target")]
+    code: str
+    """what is checked; `workload:` and a condition if it differs"""
+    values: list[Any]
+    """one per target"""
     result: Fairness
-    reasons: Annotated[
-        list[Reason], described("why the check failed; each names the target that it concerns")
-    ] = field(default_factory=list)
-    name: Annotated[str, described("what is checked, as a text")] = ""
-    texts: Annotated[list[str], described("one per target")] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
+    """why the check failed; each names the target that it concerns"""
+    name: str = ""
+    """what is checked, as a text"""
+    texts: list[str] = field(default_factory=list)
+    """one per target"""
     remedy: Known = ""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,7 +18,7 @@ from reports.analysis.targets.conditions import OF_TARGET, differing_between, gr
 from reports.analysis.trends.trend_point import RunValue, TrendPoint
 from reports.formatting import NONE
 from reports.metrics.metric_spec import POINTS, MetricSpec, MetricSpecEntry
-from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described
+from reports.results.json_entries import Count, JsonEntry, Known, Rounded
 from reports.results.reason import Reason
 from reports.statistics import change_points
 from reports.statistics.change_points import DAY, ENOUGH, WEEK, ChangePoint, without_cycle
@@ -96,7 +96,7 @@ def _distinguishing(workloads: Sequence[Mapping[str, str]]) -> list[dict[str, st
     ]
 
 
-class SizedChange(JsonEntry, frozen=True, kw_only=True):
+class SizedChange(JsonEntry, kw_only=True):
     """A change of a metric with its interval: a share of the value before it; for rates, the
     difference.
 
@@ -111,27 +111,27 @@ class SizedChange(JsonEntry, frozen=True, kw_only=True):
     change: Rounded
     low: Rounded
     high: Rounded
-    worse: Annotated[bool | None, described("null if neither more nor less is better")]
+    worse: bool | None
+    """null if neither more nor less is better"""
 
 
-class TrendChange(SizedChange, frozen=True, kw_only=True):
+class TrendChange(SizedChange, kw_only=True):
     """A change between two runs."""
 
-    runs_before: Annotated[Count, described("that were compared")]
+    runs_before: Count
+    """that were compared"""
     runs_after: Count
-    also_changed: Annotated[
-        dict[str, tuple[Known, Known]],
-        described("conditions that changed at the same time, before and after"),
-    ]
+    also_changed: dict[str, tuple[Known, Known]]
+    """conditions that changed at the same time, before and after"""
 
 
-class SlowTrendChange(SizedChange, frozen=True, kw_only=True):
+class SlowTrendChange(SizedChange, kw_only=True):
     """A steady rise or fall over several runs."""
 
     runs: Count
 
 
-class TrendSegment(JsonEntry, frozen=True):
+class TrendSegment(JsonEntry):
     """The runs between two changes, with their mean (geometric for latencies) without the effect of
     hours and weekdays.
 
@@ -139,54 +139,43 @@ class TrendSegment(JsonEntry, frozen=True):
     """
 
     value: Rounded
-    last_value: Annotated[
-        Rounded, described("at the last run; differs from `value` during a slow change")
-    ]
+    last_value: Rounded
+    """at the last run; differs from `value` during a slow change"""
     first_run: str
     first_started_utc_ns: int
     last_run: str
     last_started_utc_ns: int
 
 
-class TrendMetric(MetricSpecEntry, frozen=True, kw_only=True):
+class TrendMetric(MetricSpecEntry, kw_only=True):
     """A metric over the runs of a series."""
 
     title: str
     unit: str
-    values: Annotated[tuple[RunValue, ...], described("of each run of the series")]
-    compared: Annotated[
-        tuple[Count, ...], described("the indexes of the runs that are compared, from 0")
-    ]
+    values: tuple[RunValue, ...]
+    """of each run of the series"""
+    compared: tuple[Count, ...]
+    """the indexes of the runs that are compared, from 0"""
     comparisons: Count = 0
-    not_searched: Annotated[Reason | None, described("why changes could not be searched for")] = (
-        None
-    )
-    autocorrelation: Annotated[
-        Rounded, described("of neighbouring runs, 0 to 0.9; 0 if there is no change, marked or not")
-    ] = 0.0
-    effective_runs: Annotated[
-        Count, described("independent runs that contain as much information as the compared runs")
-    ] = 0
-    weekdays: Annotated[
-        tuple[Rounded, ...],
-        described(
-            "Monday to Sunday relative to their mean, which is subtracted; empty if they do not"
-            " differ"
-        ),
-    ] = ()
-    hours: Annotated[tuple[Rounded, ...], described("the same for the 24 hours of a day, UTC")] = ()
-    slow_change: Annotated[
-        SlowTrendChange | None, described("a steady rise or fall; null if none was found")
-    ] = None
+    not_searched: Reason | None = None
+    """why changes could not be searched for"""
+    autocorrelation: Rounded = 0.0
+    """of neighbouring runs, 0 to 0.9; 0 if there is no change, marked or not"""
+    effective_runs: Count = 0
+    """independent runs that contain as much information as the compared runs"""
+    weekdays: tuple[Rounded, ...] = ()
+    """Monday to Sunday relative to their mean, which is subtracted; empty if they do not differ"""
+    hours: tuple[Rounded, ...] = ()
+    """the same for the 24 hours of a day, UTC"""
+    slow_change: SlowTrendChange | None = None
+    """a steady rise or fall; null if none was found"""
     levels: tuple[TrendSegment, ...] = ()
-    unmarked_changes: Annotated[
-        tuple[TrendChange, ...],
-        described("changes that would be marked if neighbouring runs were independent"),
-    ] = ()
+    unmarked_changes: tuple[TrendChange, ...] = ()
+    """changes that would be marked if neighbouring runs were independent"""
     changes: tuple[TrendChange, ...] = ()
 
 
-class MetricTrend(TrendMetric, frozen=True, kw_only=True):
+class MetricTrend(TrendMetric, kw_only=True):
     """A metric over the runs of a series, with its spec and the series."""
 
     spec: MetricSpec

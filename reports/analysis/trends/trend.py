@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import SLOPE, WAITS
@@ -33,7 +33,7 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.strata import Stratum
 from reports.metrics.thresholds import metric_option, quoted
-from reports.results.json_entries import Count, JsonEntry, Rounded, described
+from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.results.levels import LEVELS
 from reports.results.reason import Reason
 
@@ -142,7 +142,7 @@ class Trend:
         return list(groups.values())
 
 
-class TrendSeries(JsonEntry, frozen=True):
+class TrendSeries(JsonEntry):
     """Comparable runs of a target, the oldest first."""
 
     scenario: str
@@ -153,18 +153,14 @@ class TrendSeries(JsonEntry, frozen=True):
     metrics: list[TrendMetric]
 
 
-class TrendDocument(JsonEntry, frozen=True):
+class TrendDocument(JsonEntry):
     """The output of `rtbench trend --json`."""
 
     schema: Literal[5]
-    alpha: Annotated[
-        Rounded,
-        described("the maximum share of unchanged histories in which a change is ever marked"),
-    ]
-    comparisons: Annotated[
-        Count,
-        described("made with these runs; each run of a year has the same share of the error level"),
-    ]
+    alpha: Rounded
+    """the maximum share of unchanged histories in which a change is ever marked"""
+    comparisons: Count
+    """made with these runs; each run of a year has the same share of the error level"""
     series: list[TrendSeries]
     notices: list[str]
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -37,7 +37,6 @@ from reports.results.json_entries import (
     JsonEntry,
     Number,
     Rounded,
-    described,
     map_values,
     read_document,
 )
@@ -54,25 +53,22 @@ class MetricKey(NamedTuple):
     stratum: Stratum
 
 
-class RunValue(JsonEntry, frozen=True):
+class RunValue(JsonEntry):
     """A value of one run with its 95 % interval, in the unit of the metric; null if it is
     missing.
     """
 
-    value: Annotated[Rounded, described("null also if infinite because too many turns failed")] = (
-        math.nan
-    )
+    value: Rounded = math.nan
+    """null also if infinite because too many turns failed"""
     low: Rounded = math.nan
     high: Rounded = math.nan
-    variance: Annotated[
-        Number,
-        described(
-            "from the sessions of the run: of a rate itself, or of the log of another value; 0 if"
-            " unknown"
-        ),
-    ] = 0.0
-    n: Annotated[Count, described("turns")] = 0
-    missing: Annotated[Reason | None, described("why there is no value")] = None
+    variance: Number = 0.0
+    """from the sessions of the run: of a rate itself, or of the log of another value; 0 if
+    unknown"""
+    n: Count = 0
+    """turns"""
+    missing: Reason | None = None
+    """why there is no value"""
     in_failures: bool = False
 
     @classmethod
@@ -110,19 +106,22 @@ class RunValue(JsonEntry, frozen=True):
         return cls(value, value / factor, value * factor, variance, row.n)
 
 
-class TrendRun(JsonEntry, frozen=True, kw_only=True):
+class TrendRun(JsonEntry, kw_only=True):
     """A run of a series."""
 
     run_id: str
-    name: Annotated[str, described("name of its folder; for a stored baseline, its id")]
+    name: str
+    """name of its folder; for a stored baseline, its id"""
     started_utc_ns: int
     validity: ValidityStatus
-    excluded: Annotated[tuple[Reason, ...], described("why it is not compared; empty if it is")]
+    excluded: tuple[Reason, ...]
+    """why it is not compared; empty if it is"""
     labels: dict[str, str]
-    conditions: Annotated[dict[str, str], described("conditions of the measurement")]
+    conditions: dict[str, str]
+    """conditions of the measurement"""
 
 
-class TrendPoint(TrendRun, frozen=True, kw_only=True):
+class TrendPoint(TrendRun, kw_only=True):
     """One target of one run, with all of its values."""
 
     scenario: str

@@ -18,7 +18,6 @@ from reports.results.json_entries import (
     Count,
     Known,
     Version,
-    described,
     entry_from,
     text_of,
 )
@@ -40,74 +39,57 @@ from reports.text.validity import with_messages
 COMPARE_VERSION: Literal[7] = 7
 
 
-class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
+class ComparedTargetEntry(ClosedJsonEntry):
     """A compared target."""
 
     title: str
     target: Known
     run_id: str
-    folder: Annotated[str, described("name of the run's folder")]
-    sessions: Annotated[
-        Count, described("sessions that count; in an interleaved run, those of complete pairs")
-    ]
+    folder: str
+    """name of the run's folder"""
+    sessions: Count
+    """sessions that count; in an interleaved run, those of complete pairs"""
     turns: Count
-    pairs_incomplete: Annotated[Count, described("incomplete pairs, which do not count")]
+    pairs_incomplete: Count
+    """incomplete pairs, which do not count"""
     simulated: bool
     recorded: bool
 
 
-class SequentialEntry(Conclusion, frozen=True, forbid_unknown_fields=True):
+class SequentialEntry(Conclusion, forbid_unknown_fields=True):
     """The decision of planned interim analyses; decision.json has all of it."""
 
-    analysis: Annotated[int | None, described("interim analyses made so far; null if unknown")]
-    analyses: Annotated[int, described("interim analyses planned")]
-    pairs: Annotated[int, described("pairs in the verdict")]
+    analysis: int | None
+    """interim analyses made so far; null if unknown"""
+    analyses: int
+    """interim analyses planned"""
+    pairs: int
+    """pairs in the verdict"""
 
 
-class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
+class CompareDocument(Conclusion, forbid_unknown_fields=True):
     """A comparison of targets. The first one is the baseline. Values that do not exist are null."""
 
     schema: Literal[7]
-    validity: Annotated[
-        ValidityEntry,
-        described("whether and why not the targets may be compared; if invalid, use no value"),
-    ]
+    validity: ValidityEntry
+    """whether and why not the targets may be compared; if invalid, use no value"""
     simulated: bool
     recorded: bool
     definitions_version: Version
     compared: Annotated[list[ComparedTargetEntry], Meta(min_length=2)]
-    verdicts: Annotated[
-        dict[str, VerdictName | None],
-        described(
-            "verdict on all primary metrics per candidate, the worst first; null if it has none"
-        ),
-    ]
+    verdicts: dict[str, VerdictName | None]
+    """verdict on all primary metrics per candidate, the worst first; null if it has none"""
     comparisons: list[Finding]
-    steps: Annotated[
-        list[Finding],
-        described(
-            "p50 of each step, without effect on the verdict, with Holm's correction; per"
-            " candidate, the worst first"
-        ),
-    ]
-    turn_taking: Annotated[
-        tuple[Value, ...],
-        described(
-            "of each target by the pause in the caller's speech; empty without pauses of a set"
-            " length"
-        ),
-    ]
-    turn_taking_findings: Annotated[
-        tuple[Finding, ...],
-        described("rates of each step, and of all turns with a pause; without verdicts"),
-    ]
-    sequential: Annotated[
-        SequentialEntry | None,
-        described(
-            "the result of interim analyses, which is then the overall verdict; `comparisons` has"
-            " one test over all pairs"
-        ),
-    ]
+    steps: list[Finding]
+    """p50 of each step, without effect on the verdict, with Holm's correction; per candidate, the
+    worst first"""
+    turn_taking: tuple[Value, ...]
+    """of each target by the pause in the caller's speech; empty without pauses of a set length"""
+    turn_taking_findings: tuple[Finding, ...]
+    """rates of each step, and of all turns with a pause; without verdicts"""
+    sequential: SequentialEntry | None
+    """the result of interim analyses, which is then the overall verdict; `comparisons` has one test
+    over all pairs"""
     fairness_checks: list[FairnessCheck]
     method: Method
     notices: list[Reason]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from msgspec.structs import replace as with_fields
@@ -32,7 +32,6 @@ from reports.results.json_entries import (
     JsonEntry,
     Known,
     Rounded,
-    described,
     entry_from,
     text_of,
 )
@@ -44,21 +43,22 @@ NOT_SHARED = {*WITH_CONTENT, OWN_FAULT}
 """The outcomes whose messages may contain words of the conversation, or of the user's code."""
 
 
-class EndpointEntry(JsonEntry, frozen=True, kw_only=True):
+class EndpointEntry(JsonEntry, kw_only=True):
     """A target as the service's support knows it; null if unknown."""
 
     target: str
     host: Known
     dialect: Known
-    requested: Annotated[Known, described("the deployment or model of the address")]
+    requested: Known
+    """the deployment or model of the address"""
     api_version: Known
-    model: Annotated[Known, described("the models that the service reported")]
-    region: Annotated[
-        Known, described("the regions that the service reported, otherwise the configured one")
-    ]
+    model: Known
+    """the models that the service reported"""
+    region: Known
+    """the regions that the service reported, otherwise the configured one"""
 
 
-class ScriptDigest(JsonEntry, frozen=True):
+class ScriptDigest(JsonEntry):
     """A script that was played, with its SHA-256."""
 
     name: str
@@ -67,19 +67,17 @@ class ScriptDigest(JsonEntry, frozen=True):
     turns: Count
 
 
-class EvidenceDocument(SharedResults, frozen=True, kw_only=True):
+class EvidenceDocument(SharedResults, kw_only=True):
     """The content of evidence.json. The results are those of summary.json, with hidden
     credentials.
     """
 
     schema: Literal[4]
     tool_version: Known
-    ended_utc_ns: Annotated[
-        Count | None, described("null if the run has not ended, or if its end is unknown")
-    ]
-    load: Annotated[
-        str, described("the load in words: users or arrivals, calls, turns, and the measured time")
-    ]
+    ended_utc_ns: Count | None
+    """null if the run has not ended, or if its end is unknown"""
+    load: str
+    """the load in words: users or arrivals, calls, turns, and the measured time"""
     endpoints: tuple[EndpointEntry, ...]
     scripts: tuple[ScriptDigest, ...]
     receive_timestamp_source: Known
