@@ -7,10 +7,10 @@ import math
 from reports.analysis.sample_size import SampleSize
 from reports.analysis.summary.run_validity import TITLES
 from reports.formatting import NBSP, NONE, count, format_duration, format_number, plural, usd
-from reports.render.blocks import Block, Column, Paragraph, table
+from reports.render.blocks import Blocks, Column, Paragraph, table
 
 
-def sample_size_blocks(size: SampleSize) -> list[list[Block]]:
+def sample_size_blocks(size: SampleSize) -> list[Blocks]:
     """Return the warnings on the pilot, and the table with its heading."""
     error, power = (f"{format_number(100 * share)}{NBSP}%" for share in (size.alpha, size.power))
     unit = "points" if size.p is None else "%"
@@ -29,7 +29,7 @@ def sample_size_blocks(size: SampleSize) -> list[list[Block]]:
         f"to detect {sign}{effect} with a margin of {margin}, power {power}, type I error"
         f" {error}{shared}"
     )
-    warnings: list[Block] = []
+    warnings: Blocks = []
     if size.validity != "valid":
         text = (
             f"The pilot is {TITLES[size.validity]}, so do not rely on this plan: use a valid run."

@@ -380,7 +380,9 @@ class Page:
         return keys
 
 
+Blocks = list[Block]
 Head = Column | Inline
+Heads = list[Head]
 Line = list[Cell | Inline]
 
 
@@ -461,15 +463,15 @@ def with_marker(word: str) -> str:
     return f"{MARKS[word].marker} {word.replace('_', ' ')}"
 
 
-def note(text: Inline) -> list[Block]:
+def note(text: Inline) -> Blocks:
     return [Paragraph(text, "note")] if text else []
 
 
-def fact(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> list[Block]:
+def fact(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> Blocks:
     """Return a list with the fact `name` and its texts; [] if there are no texts."""
     present = [text for text in texts if text]
     return [Fact(name, present, max_lines=max_lines)] if present else []
 
 
-def line(text: Inline) -> list[Block]:
+def line(text: Inline) -> Blocks:
     return [Paragraph(text)] if text else []

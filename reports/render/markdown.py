@@ -57,7 +57,7 @@ def _page(page: b.Page, in_answer: int, in_sections: int) -> str:
             f" {badge.note}" if badge.note else "",
             " · ",
         ]
-    blocks: list[b.Block] = [
+    blocks: b.Blocks = [
         b.Heading(f"{page.badges[0].marker} {page.headline}"),
         b.Paragraph((*opening, page.notes) if page.notes else tuple(opening[:-1])),
         *_shortened([*page.lead, *(page.answer or ())], in_answer),

@@ -12,7 +12,7 @@ import pandas as pd
 from reports.formatting import count, format_number
 from reports.render.blocks import (
     MARKS,
-    Block,
+    Blocks,
     Cell,
     Column,
     Paragraph,
@@ -46,7 +46,7 @@ def frame_html(
     more = (
         f"{count(len(frame) - MAX_ROWS)} more rows in the frame." if len(frame) > MAX_ROWS else ""
     )
-    blocks: list[Block] = [Paragraph(Strong(headline))]
+    blocks: Blocks = [Paragraph(Strong(headline))]
     blocks += [block for text in notes for block in note(text)]
     blocks += [table(heads, rows)] if rows else []
     rendered: Any = environment().get_template("blocks.html.j2").make_module({"defs": ()})

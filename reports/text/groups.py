@@ -11,7 +11,7 @@ from typing import NamedTuple
 from reports.analysis.summary.groups import GroupDifference, GroupedLatency, TurnGroup
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NBSP, NONE, count, format_ms_list, join_words, ms, percent, plural
-from reports.render.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
+from reports.render.blocks import Blocks, Cell, Column, Heads, Line, Paragraph, Row, Table, table
 from reports.results.value import Value
 from reports.text import cells
 from reports.text.cells import interval
@@ -71,7 +71,7 @@ def latency_table(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -
     key and metric.
     """
     opening = any(group.unopened is not None for latency in latencies for group in latency.groups)
-    heads: list[Head] = [
+    heads: Heads = [
         Column(key_text(latencies[0].by).head, left=True),
         Column("target", left=True, leave_out=0 if len(latencies) > 1 else 1),
         Column("turns", leave_out=4),
@@ -181,7 +181,7 @@ def description(group: TurnGroup) -> str:
     return ", ".join(parts)
 
 
-def latency_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -> list[Block]:
+def latency_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -> Blocks:
     """Return the blocks for the latencies of groups: a title, a table, and a note on turns
     without a group.
     """
@@ -199,11 +199,11 @@ FAILED_AT_BOUND = (
 )
 
 
-def failure_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -> list[Block]:
+def failure_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -> Blocks:
     """Return a table of failed turns, with a row for each group and target, and a note on groups
     by a lower bound.
     """
-    heads: list[Head] = [
+    heads: Heads = [
         Column(key_text(latencies[0].by).head, left=True),
         Column("target", left=True, leave_out=0 if len(latencies) > 1 else 1),
         "turns",
@@ -276,7 +276,7 @@ def rising_failures(summary: Summary) -> str:
     return " ".join(texts)
 
 
-def compared_blocks(summary: Summary, by: str) -> list[Block]:
+def compared_blocks(summary: Summary, by: str) -> Blocks:
     """Return the blocks for the groups of a key; [] if the groups of this key are not compared."""
     pools = summary.latency_by(by)
     compared = any(latency.compared for latencies in pools for latency in latencies)

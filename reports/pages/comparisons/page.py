@@ -226,7 +226,7 @@ def design(comparison: Comparison) -> str:
     return f"{join_words([count(size) for size in sizes])} sessions{over}"
 
 
-def _lead(comparison: Comparison) -> list[b.Block]:
+def _lead(comparison: Comparison) -> b.Blocks:
     """Return the blocks after the headline: the remedies of an invalid comparison, a text, the
     runs, the notices.
     """
@@ -307,7 +307,7 @@ def _changes(comparison: Comparison) -> b.Section:
     main, secondary = (panels_of(all_panels, primary=of) for of in (True, False))
     plotted, folded = (main, secondary) if main else (secondary, ())
     rows = [row for panel in all_panels for row in panel.rows]
-    blocks: list[b.Block] = [*_drawings(plotted)]
+    blocks: b.Blocks = [*_drawings(plotted)]
     blocks += [
         b.Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)
     ]
@@ -339,11 +339,11 @@ def _changes(comparison: Comparison) -> b.Section:
         for title, mine in parts.items()
         if mine
     ]
-    numbers: list[b.Block] = [_numbers(comparison, first), *b.note(TURNS_OF)] if first else []
+    numbers: b.Blocks = [_numbers(comparison, first), *b.note(TURNS_OF)] if first else []
     first_block: b.Block = b.Paragraph("The targets have no metric in common.")
     if plotted:
         first_block = b.Figure("", forest.reading_guide(plotted), below=blocks, numbers=numbers)
-    brief: list[b.Block] = [_numbers(comparison, primary)] if primary else []
+    brief: b.Blocks = [_numbers(comparison, primary)] if primary else []
     brief += (
         [b.Paragraph("secondary metrics", "soft"), _numbers(comparison, others)] if others else []
     )
@@ -373,7 +373,7 @@ def _numbers(comparison: Comparison, rows: Sequence[ComparisonRow]) -> b.Table:
     base, candidate = comparison.targets[:2]
     verdict = b.Column("verdict", left=True, shorten=2)
     interval = f"{interval_text(comparison.method.level)} interval"
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         b.Column("metric", leave_out=3),
         *([b.Column("candidate", left=True)] if several else []),
     ]
@@ -424,8 +424,8 @@ def _analyses(decision: Decision | None) -> b.Section | None:
     if not decision or table is None:
         return None
     lines = verdict_lines(decision)
-    guide: list[b.Block] = [b.Bullets(tuple(lines)), b.ReadingGuide(BOUNDS)] if lines else []
-    blocks: list[b.Block] = [b.Paragraph(end_reason(decision)), *guide, table]
+    guide: b.Blocks = [b.Bullets(tuple(lines)), b.ReadingGuide(BOUNDS)] if lines else []
+    blocks: b.Blocks = [b.Paragraph(end_reason(decision)), *guide, table]
     return b.Section("analyses", "Interim analyses", "When was it decided?", blocks)
 
 
@@ -449,7 +449,7 @@ def _percentiles(comparison: Comparison) -> b.Section | None:
     figure = plot_figure(
         percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target"
     )
-    curves: list[b.Block] = [b.SideBySide([figure, _differences(comparison, shift)])]
+    curves: b.Blocks = [b.SideBySide([figure, _differences(comparison, shift)])]
     return b.Section("shift", "Shift by percentile", "Which turns got slower?", curves)
 
 
@@ -471,7 +471,7 @@ def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
 
 def _fairness(comparison: Comparison) -> b.Section:
     """Return the section with the fairness checks. Each check has a text for each target."""
-    heads: list[b.Head] = ["check"]
+    heads: b.Heads = ["check"]
     for index, target in enumerate(comparison.targets):
         below = (
             f"{'candidate' if index else 'baseline'},"
@@ -506,7 +506,7 @@ def _fairness(comparison: Comparison) -> b.Section:
 
 def _different_checks(
     comparison: Comparison, head: str, checks: Iterable[FairnessCheck]
-) -> list[b.Block]:
+) -> b.Blocks:
     """Return a table of the checks whose targets differ; [] if there are none."""
     rows = [
         [check.name, *check.texts]

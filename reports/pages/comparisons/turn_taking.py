@@ -31,7 +31,7 @@ def turn_taking(comparison: Comparison) -> b.Section | None:
         return None
     labels = [target.label for target in comparison.targets]
     several = len(comparison.targets) > 2
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         b.Column("step", left=True, inline=True),
         b.Column("turns", left=True),
         *([b.Column("candidate", left=True)] if several else []),

@@ -150,7 +150,7 @@ def headline(summary: Summary) -> str:
     return f"{'; '.join(parts)}." if parts else "Nothing was measured."
 
 
-def _warning(evidence: Evidence) -> list[b.Block]:
+def _warning(evidence: Evidence) -> b.Blocks:
     """Return what a reader must know before the values: an unusable run, or faults of our own."""
     verdict = evidence.summary.validity
     lines = list[b.Inline]()
@@ -225,7 +225,7 @@ def measured(evidence: Evidence) -> b.Section:
         run,
         style="facts",
     )
-    blocks: list[b.Block] = [b.Heading("Endpoints"), endpoints] if columns else []
+    blocks: b.Blocks = [b.Heading("Endpoints"), endpoints] if columns else []
     hosts = [
         f"{entry.host or UNKNOWN}, {entry.requested or entry.model or 'model unknown'}, "
         f"region {entry.region or UNKNOWN}"
@@ -256,7 +256,7 @@ def failures(of: ListedFailures, targets: Sequence[str]) -> b.Section:
         return b.Section(
             "failures", heading, question, [b.Paragraph("No turn and no session failed.")]
         )
-    blocks: list[b.Block] = [b.Paragraph(CREDENTIALS)]
+    blocks: b.Blocks = [b.Paragraph(CREDENTIALS)]
     blocks += [
         b.Heading(f"An example of each kind ({count(len(of.examples))} of {count(of.kinds)})")
     ]
@@ -357,7 +357,7 @@ def excluded(evidence: Evidence) -> b.Section:
         " recorded. The table has everything that the results exclude, and the failures that they"
         " include although the service may not be their cause. Nothing else was left out."
     )
-    blocks: list[b.Block] = [
+    blocks: b.Blocks = [
         b.Paragraph(recorded),
         b.table(heads, rows, style="facts", stacked=True),
     ]

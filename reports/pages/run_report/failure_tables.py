@@ -28,7 +28,7 @@ def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> b.
     and its IDs.
     """
     several = len(targets) > 1
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         b.Column("outcome", left=True, below="failed at (UTC)"),
         *([b.Column("target", left=True)] if several else []),
         b.Column("step, turn", left=True),

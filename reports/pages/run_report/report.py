@@ -99,7 +99,7 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
     began = format_utc(summary.started_utc_ns)
     sections = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in sections))
-    definition_blocks: list[b.Block] = [
+    definition_blocks: b.Blocks = [
         b.ReadingGuide("Words with a dotted underline link to these definitions."),
         b.Details(f"{len(definitions)} definitions", [b.Definitions(list(definitions.items()))]),
         b.Details(
@@ -171,7 +171,7 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
     )
 
 
-def _warnings(summary: Summary, checked: CheckDocument) -> list[b.Block]:
+def _warnings(summary: Summary, checked: CheckDocument) -> b.Blocks:
     """Return the reasons why a valid run was not evaluated, and the warnings of the check."""
     is_refused = checked.exit_status == INVALID_STATUS and summary.validity.status == "valid"
     return [
@@ -180,7 +180,7 @@ def _warnings(summary: Summary, checked: CheckDocument) -> list[b.Block]:
     ]
 
 
-def _verdict(checked: CheckDocument) -> list[b.Block]:
+def _verdict(checked: CheckDocument) -> b.Blocks:
     """Return the table of the thresholds, and what explains their verdicts."""
     against = f", against {checked.baseline}" if checked.baseline else ""
     why = [b.Explanation(checked.explanations)] if checked.exit_status != INVALID_STATUS else []
@@ -205,7 +205,7 @@ def badges_of(summary: Summary, checked: CheckDocument | None = None) -> list[b.
     return [*badges, *b.source_badges(simulated=summary.simulated, recorded=summary.recorded)]
 
 
-def main_results(summary: Summary) -> list[b.Block]:
+def main_results(summary: Summary) -> b.Blocks:
     """Return the main metrics of all targets in one table with one scale, and a text on how to read
     the table. Return [] if no turn started.
     """
@@ -224,7 +224,7 @@ def main_results(summary: Summary) -> list[b.Block]:
         for p in MAIN_LEVELS
         if p in TYPICAL_LEVELS or any(result.at(p).has_interval for result in results)
     ]
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         b.Column("target", style="vh"),
         b.Column("turns", shorten=1, leave_out=5),
         *(
@@ -302,7 +302,7 @@ def _result_row(
     ]
 
 
-def _facts(summary: Summary, of_check: Sequence[str]) -> list[b.Block]:
+def _facts(summary: Summary, of_check: Sequence[str]) -> b.Blocks:
     inexact = uncertain_line(summary.run, cells.main_metrics(summary))
     remaining_notices = [
         notice for notice in dict.fromkeys([*notices(summary), *of_check]) if notice != inexact

@@ -165,7 +165,7 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
     """Return a table of all changes, the newest first. `numbers` is the number of each series on
     the page.
     """
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         b.Column("what changed", left=True),
         b.Column("before", leave_out=3),
         b.Column("after", leave_out=3),
@@ -218,7 +218,7 @@ def _section(
     trend: Trend, scenario: str, index: int, numbers: Mapping[str, int], folder: Path
 ) -> b.Section:
     of_scenario = [metric for metric in trend.metrics if metric.series.scenario == scenario]
-    plots: list[b.Block] = []
+    plots: b.Blocks = []
     for spec in dict.fromkeys(metric.spec for metric in of_scenario):
         metrics = [metric for metric in of_scenario if metric.spec == spec]
         unit = sentences.unit_text(spec)
@@ -237,7 +237,7 @@ def _section(
             ),
         )
         plots.append(plot_figure(plot_over_time(metrics, numbers), caption, stops=()))
-    tables: list[b.Block] = [
+    tables: b.Blocks = [
         _runs(series, metrics, folder)
         for series, metrics in trend.by_series
         if series.scenario == scenario

@@ -51,7 +51,7 @@ def by_load(summary: Summary) -> b.Section | None:
         plots.append(
             plot_figure(charts.latency_lines(frame, WIDE), read, stops=(), numbers=numbers)
         )
-    blocks: list[b.Block] = [*plots, *b.note(TOGETHER)]
+    blocks: b.Blocks = [*plots, *b.note(TOGETHER)]
     question = "Does latency depend on the load?"
     brief = groups.compared_blocks(summary, "calls")
     return (
@@ -112,7 +112,7 @@ def rate_limits(summary: Summary) -> b.Section | None:
     totals_text = limits_in_all(limits)
     what = b.Paragraph(cells.as_sentence(totals_text) or "Nothing was throttled.")
     brief = b.fact("rate limits", [totals_text])
-    blocks: list[b.Block] = [what, *plots, b.table(LIMITS, rows)]
+    blocks: b.Blocks = [what, *plots, b.table(LIMITS, rows)]
     return b.Section(
         "limits", "Rate limits", "Did the service limit the rate?", blocks, brief=brief
     )
@@ -198,7 +198,7 @@ def arriving(summary: Summary) -> b.Section | None:
                 *times,
             ]
         )
-    blocks: list[b.Block] = [
+    blocks: b.Blocks = [
         *b.line(" ".join([cells.as_sentence(remarks.requested_load(frame)), *loads])),
         plot_figure(time_panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
         b.table(ARRIVED, arrived),

@@ -91,7 +91,7 @@ def segments(summary: Summary) -> b.Section | None:
         if len(rows) > bar_charts.MAX_ROWS
         else ""
     )
-    all_turns: list[b.Block] = [
+    all_turns: b.Blocks = [
         plot_figure(
             bar_charts.segment_bars(rows, summary.targets),
             ("Mean segments of ", b.Term(VOICE_TO_VOICE), caption_text),
@@ -99,7 +99,7 @@ def segments(summary: Summary) -> b.Section | None:
         _table(summary, rows),
     ]
     notes = [n for n in (settings.packetisation(summary.playback), cells.COMPARABLE) if n]
-    meanings: list[b.Block] = [b.Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
+    meanings: b.Blocks = [b.Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
     displayed = all_turns
     if bands:  # typical and slow turns, and each bar in numbers
         slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
@@ -111,7 +111,7 @@ def segments(summary: Summary) -> b.Section | None:
         caption = ("Mean segments of ", b.Term(VOICE_TO_VOICE), bands_text)
         around = plot_figure(plot, caption, stops=(), numbers=[_table(summary, bands, "around")])
         displayed = [around, b.Details("All turns, step by step", all_turns, style="gap")]
-    blocks: list[b.Block] = [
+    blocks: b.Blocks = [
         *displayed,
         *b.note(settings.contained(summary.playback)),
         b.Details("What the segments mean", meanings, style="note"),
@@ -130,7 +130,7 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b
     of percentiles.
     """
     names = bar_charts.names_of(rows)
-    heads: list[b.Head] = [head, b.Column("target", left=True), "turns", *names, "total, ms"]
+    heads: b.Heads = [head, b.Column("target", left=True), "turns", *names, "total, ms"]
     lines: list[b.Line] = []
     for row in rows:
         means = {segment_title(segment): format_number(segment.mean_ms) for segment in row.segments}
@@ -157,7 +157,7 @@ def playback(summary: Summary) -> b.Section | None:
         example_turns_of_steps(run, latencies).items() if examples else ()
     ):
         panes.append((f"heard-{index}", step, _timeline(step_examples)))
-    blocks: list[b.Block] = [b.Tabs(TIMELINE, panes)] if panes else []
+    blocks: b.Blocks = [b.Tabs(TIMELINE, panes)] if panes else []
     detected = {
         subject.target: cells.detection(row) for subject, row in by_subject(summary.counts).items()
     }

@@ -86,7 +86,7 @@ def context_failures(summary: Summary) -> b.Section | None:
     ]
     if not frames:
         return None
-    blocks: list[b.Block] = [*b.line(groups.rising_failures(summary) or NO_RISE)]
+    blocks: b.Blocks = [*b.line(groups.rising_failures(summary) or NO_RISE)]
     for frame in frames:
         title = cells.metric_title(frame[0].metric, frame[0].stratum)
         blocks += [b.Heading(title)] if len(frames) > 1 else []
@@ -138,8 +138,8 @@ def _plottable(summary: Summary, *keys: str) -> list[list[GroupedLatency]]:
     return [frame for frame in frames if any(len(latency.published) > 1 for latency in frame)]
 
 
-def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list[b.Block]:
-    blocks: list[b.Block] = []
+def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> b.Blocks:
+    blocks: b.Blocks = []
     for stratum in summary.turns.strata:
         stratum_frames = [frame for frame in frames if frame[0].stratum == stratum]
         width = HALF if len(stratum_frames) > 1 else WIDE

@@ -40,9 +40,7 @@ def costs(summary: Summary) -> b.Section | None:
     if not run_cost.is_known and run_cost.budget_usd is None:
         return None
     simulated = (b.Strong("◇ SIMULATED."), " ") if summary.simulated else ""
-    blocks: list[b.Block] = [
-        b.Paragraph((simulated, cells.as_sentence(", ".join(amounts(run_cost)))))
-    ]
+    blocks: b.Blocks = [b.Paragraph((simulated, cells.as_sentence(", ".join(amounts(run_cost)))))]
     if run_cost.targets:
         inputs = INPUT if run_cost.has_images else INPUT[:-1]
         heads = (*COSTS, *(["image input"] if run_cost.has_images else []), *OF_COSTS)

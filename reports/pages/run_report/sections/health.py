@@ -74,7 +74,7 @@ def incidents(summary: Summary) -> b.Section | None:
         rows.append([clock(incident.at_s, long=long), count(incident.worker), kind, text])
     more = f" The texts of {count(len(rows))} were recorded." if relevant.total > len(rows) else ""
     heads = ("when", "worker", b.Column("what", left=True), b.Column("details", left=True))
-    blocks: list[b.Block] = [
+    blocks: b.Blocks = [
         b.Paragraph(f"{incident_kinds(relevant)}.{more}"),
         b.table(heads, rows),
     ]
@@ -90,7 +90,7 @@ def incidents(summary: Summary) -> b.Section | None:
     )
 
 
-def uncertain_metrics(summary: Summary) -> list[b.Block]:
+def uncertain_metrics(summary: Summary) -> b.Blocks:
     """Return the list of metrics that are uncertain in this run, each with its uncertainty; []
     if there are none.
     """
@@ -153,7 +153,7 @@ def health(summary: Summary) -> b.Section:
         gaps = int(np.nansum(summary.turns.column("uncertain_gaps")))
         sentences.append(f"{count(gaps)} gaps between deltas were excluded as uncertain.")
     sentences += validity.accuracy_notes(summary)
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         "metric",
         "n",
         *LEVEL_NAMES.values(),
@@ -169,7 +169,7 @@ def health(summary: Summary) -> b.Section:
         ]
         for distribution in summary.load_generator
     ]
-    body: list[b.Block] = [b.Paragraph("In ms, over all targets."), b.table(heads, rows)]
+    body: b.Blocks = [b.Paragraph("In ms, over all targets."), b.table(heads, rows)]
     blocks = [
         b.Paragraph(line),
         *([] if affects_results(summary) else uncertain_metrics(summary)),
@@ -200,11 +200,11 @@ def hosts(summary: Summary) -> b.Section | None:
     """
     if not summary.hosts:
         return None
-    blocks: list[b.Block] = [b.Paragraph(POOLED.format(len(summary.hosts)))]
+    blocks: b.Blocks = [b.Paragraph(POOLED.format(len(summary.hosts)))]
     for frame in summary.latency_by("host"):
         blocks += groups.latency_blocks(frame, summary.targets)
     delays = map(b.Term, LOAD_GENERATOR_CHECKS)
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         "host",
         "workers",
         *delays,
@@ -228,7 +228,7 @@ def hosts(summary: Summary) -> b.Section | None:
     return b.Section("hosts", "Results by host", "Do the hosts agree?", blocks, brief=brief)
 
 
-def checks(evaluated: Sequence[Check]) -> list[b.Block]:
+def checks(evaluated: Sequence[Check]) -> b.Blocks:
     """Return a table of validity checks, each with its value, its limit and its result; [] if
     there are none.
     """

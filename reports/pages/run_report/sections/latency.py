@@ -199,7 +199,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
         return
     published = any(e.has_interval for row in rows for e in row.quantiles)
     caption = cells.slowest_step(summary, stratum)
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         "step",
         b.Column("target", left=True),
         *LEVEL_NAMES.values(),

@@ -47,7 +47,7 @@ def network(summary: Summary) -> b.Section | None:
             shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + remainder)} of ttfa")
     share = f"The p50 of network_rtt is {'; '.join(shares)}." if shares else ""
     text = " ".join(filter(None, (share, round_trips(summary), sent)))
-    blocks: list[b.Block] = [
+    blocks: b.Blocks = [
         b.Paragraph(text),
         b.Details("Network metrics", [metrics(summary, rows)], open=True, again=True),
     ]
@@ -99,7 +99,7 @@ def other_metrics(summary: Summary) -> b.Section | None:
     text = (
         f"{plural(len(names | counted), 'metric')}, separately for each target and start instant."
     )
-    blocks: list[b.Block] = [
+    blocks: b.Blocks = [
         b.Paragraph(text),
         b.Details("All metrics", [metrics(summary, of_turns, of_events)]),
     ]
@@ -167,7 +167,7 @@ def flow(summary: Summary) -> b.Section | None:
     )
 
 
-def _carried(summary: Summary) -> list[b.Block]:
+def _carried(summary: Summary) -> b.Blocks:
     """Return a table of the bytes in total, and of their rates over the run and over each
     session.
     """

@@ -80,7 +80,7 @@ def outcomes(summary: Summary) -> b.Section | None:
         ),
         ("sessions with any failure", "sessions_with_failure", f"of {opened}"),
     ]
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         "outcome",
         *summary.targets,
         b.Column("meaning", left=True, style="narrowout"),
@@ -93,7 +93,7 @@ def outcomes(summary: Summary) -> b.Section | None:
         f"{plural(run_outcomes.started, 'turn')} started in the measured phase, one outcome each"
     )
     table = b.table(heads, [*map(_ending, run_outcomes.turns), *sum_rows])
-    blocks: list[b.Block] = [
+    blocks: b.Blocks = [
         b.Paragraph(f"{started}; {count(run_outcomes.not_started)} not started."),
         table,
     ]

@@ -48,7 +48,7 @@ def _section(of: of_peak.CallsOfPeak, values: list[Value], anchor: str, heading:
     if set(problems.values()) - {"", of_peak.NOT_RUN}:
         usable = [part for part, problem in problems.items() if not problem]
         lines.append(f"usable parts of the run: {join_words(usable) or 'none'}")
-    heads: list[b.Head] = ["part", "validity", *CALLS, f"{of.metric} of probes", "change by caller"]
+    heads: b.Heads = ["part", "validity", *CALLS, f"{of.metric} of probes", "change by caller"]
     rows: list[b.Line] = [
         [
             part,
@@ -63,5 +63,5 @@ def _section(of: of_peak.CallsOfPeak, values: list[Value], anchor: str, heading:
     series = of_peak.peak_series(of)
     plot = overload_plot(series, series.peak_s[1] + recovery.value / 1000)
     paragraphs = (b.Paragraph(f"{line[0].upper()}{line[1:]}.") for line in lines)
-    blocks: list[b.Block] = [*paragraphs, plot_figure(plot, READ), calls, *b.note(MEANING)]
+    blocks: b.Blocks = [*paragraphs, plot_figure(plot, READ), calls, *b.note(MEANING)]
     return b.Section(anchor, heading, QUESTION, blocks, brief=[*b.fact("overload", lines), calls])

@@ -26,7 +26,7 @@ def slowest(summary: Summary) -> b.Section | None:
     """Return the section on the slowest successful turns; None if there are none. It has a table of
     all steps for each stratum and metric, and a table for each step.
     """
-    blocks: list[b.Block] = []
+    blocks: b.Blocks = []
     for index, (stratum, metric) in enumerate(
         dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)
     ):
@@ -76,7 +76,7 @@ def _slow_table(
     targets = len(summary.targets) > 1
     is_voice_to_voice = metric == VOICE_TO_VOICE
     network = any(not math.isnan(slow.network_rtt_ms) for slow in rows)
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         "step, turn",
         *([b.Column("target", left=True)] if targets else []),
         metric,

@@ -86,7 +86,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
     if not summary.calls:
         return None
     called = summary.calls
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         "calls",
         *(of.target for of in called),
         b.Column("meaning", left=True, style="narrowout"),
@@ -105,7 +105,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         counts = [getattr(of, field) for of in called]
         if any(counts):
             rows.append([name, *(NONE if n is None else count(n) for n in counts), meaning])
-    blocks: list[b.Block] = [b.table(heads, rows)]
+    blocks: b.Blocks = [b.table(heads, rows)]
     others: list[b.Line] = [
         [hosts.hosts, of.target, count(hosts.calls)] for of in called for hosts in of.other_hosts
     ]

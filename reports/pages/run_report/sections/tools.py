@@ -98,7 +98,7 @@ def _tool_table(
     values = (value for row in rows.values() for value in row.values())
     within = next(of for value in values if (of := Within.read(value.statistic)))
     latencies = [column for column, _ in LATENCIES]
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         b.Column("target, step", inline=True),
         b.Column("turns", leave_out=5),
         *latencies,

@@ -38,7 +38,7 @@ def turn_taking(summary: Summary) -> b.Section | None:
     values = by_subject(summary.turn_taking)
     if not any(subject.group for subject in values):
         return None
-    heads: list[b.Head] = [
+    heads: b.Heads = [
         "pause, ms",
         b.Column("target", left=True),
         "cut off",
@@ -87,7 +87,7 @@ def _length_text(pause: Group) -> str:
     )
 
 
-def pause_blocks(values: Sequence[Value], targets: Sequence[str]) -> list[b.Block]:
+def pause_blocks(values: Sequence[Value], targets: Sequence[str]) -> b.Blocks:
     """Return the cut-off pauses as texts, and their plot. `targets` are all targets of the page."""
     plot = charts.cut_off_by_pause(values, targets)
     read = "Share of turns that were cut off, by the pause in the caller's speech."

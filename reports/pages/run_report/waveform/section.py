@@ -32,7 +32,7 @@ def waveform_of_call(summary: Summary) -> b.Section | None:
     return _section([figure])
 
 
-def _section(blocks: list[b.Block]) -> b.Section:
+def _section(blocks: b.Blocks) -> b.Section:
     return b.Section("waveform", "Recorded call", "What did the slowest call sound like?", blocks)
 
 
