@@ -16,7 +16,7 @@ from bench.base.errors import UsageError, see
 from bench.catalogue.metrics import MEASURED_FROM, TURN_TYPES, turn_type_of
 from bench.catalogue.outcomes import SUCCESSFUL, UNFINISHED, OutcomeClass
 from reports.api.arguments import given_texts
-from reports.data.runs import RunFrames
+from reports.data.runs import RunFrames, target_entries
 from reports.data.turns import (
     FAILED,
     NOT_STARTED_COLUMNS,
@@ -317,7 +317,7 @@ def selected_turns(
 
 def target_names(run: RunFrames) -> list[str]:
     """Return the targets that are recorded with a run, also those without turns."""
-    return [str(entry.get("name")) for entry in run.metadata.get("targets") or []]
+    return list(target_entries(run.metadata))
 
 
 def _with_turn_types(where: RowFilter) -> RowFilter:

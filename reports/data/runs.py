@@ -263,6 +263,16 @@ def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return document.get("hosts") or []
 
 
+def target_entries(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the entry of each target in the document of a run, by the name of the target."""
+    return {str(entry.get("name")): entry for entry in document.get("targets") or []}
+
+
+def scripts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of the scripts in the document of a run."""
+    return document.get("scripts") or []
+
+
 def bounds_of(run: RunFrames) -> pd.DataFrame:
     """Return the timestamp uncertainties of each row of `run.turns`, and the columns TURN_KEYS of
     the row. Raise UsageError if they cannot be read.

@@ -28,7 +28,7 @@ import pandas as pd
 
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, TRANSCRIPT_METRICS, Metric
 from bench.catalogue.outcomes import is_throttled
-from reports.data.runs import RunFrames, by_label
+from reports.data.runs import RunFrames, by_label, scripts_of
 from reports.data.turns import (
     FAILED,
     GOOD,
@@ -303,7 +303,7 @@ def samples_of(run: RunFrames) -> MetricSamples:
     transcript.
     """
     turns = measured_turns(run)
-    requested_outputs = {script.get("output") for script in run.metadata.get("scripts") or []}
+    requested_outputs = {script.get("output") for script in scripts_of(run.metadata)}
     is_audio_only = all(target.get("full_duplex") for target in run.metadata.get("targets") or [{}])
     unknown = (
         VOICE_TO_VOICE if is_audio_only else "ttft" if requested_outputs == {"text"} else "ttfa"

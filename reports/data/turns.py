@@ -24,7 +24,7 @@ from bench.catalogue.metrics import CATALOGUE, REGULAR
 from bench.record.histograms import MAX_STEPS, OTHER_STEP
 from bench.record.metric_values import floats, measured_from_ns, values_ns
 from reports.data.planned_turns import TurnOfScript, planned_turns
-from reports.data.runs import RunFrames, by_label, sequence
+from reports.data.runs import RunFrames, by_label, sequence, target_entries
 from reports.metrics import step_names
 from reports.metrics.strata import MEASURED_FROM_PHRASES, MEASURED_FROM_TEXTS, Stratum, in_order
 from reports.statistics.counting import Floats, Integers
@@ -472,11 +472,7 @@ def target_labels(run: RunFrames) -> tuple[str, ...]:
     """Return the targets that occur in the rows: first those of the run's document, in its
     order, then the others.
     """
-    known = [
-        str(target.get("name", ""))
-        for target in run.metadata.get("targets") or []
-        if target.get("name")
-    ]
+    known = [name for name, entry in target_entries(run.metadata).items() if entry.get("name")]
     seen = {
         label
         for frame in (run.turns, run.sessions)

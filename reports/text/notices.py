@@ -21,7 +21,7 @@ from reports.analysis.summary.outcomes import Outcomes
 from reports.analysis.summary.run_validity import DataNotes, PlannedEvents, UnrequestedResponses
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.targets import FAIR
-from reports.data.runs import RunFrames, hosts_of
+from reports.data.runs import RunFrames, hosts_of, scripts_of, target_entries
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.metrics.thresholds import recorded
 from reports.results.reason import Reason
@@ -173,7 +173,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
             f"{format_duration(known.audio_after_end_s)} of audio arrived after the response.done"
             f" of its response (in {in_sessions}). No turn has it, although a player plays it."
         )
-    several = len(run.metadata.get("targets") or []) > 1
+    several = len(target_entries(run.metadata)) > 1
     for unrequested in known.unrequested:
         yield from _unrequested(unrequested, f"{unrequested.target}: " if several else "")
 
@@ -210,7 +210,7 @@ def _replayed(run: RunFrames) -> Iterable[str]:
     """
     scripts = {
         str(script.get("name"))
-        for script in run.metadata.get("scripts") or []
+        for script in scripts_of(run.metadata)
         if script.get("recorded_call")
     }
     played = run.sessions.loc[run.sessions["measured"], "script"].astype(str) if scripts else []
@@ -256,13 +256,10 @@ def _audio_only(run: RunFrames) -> Iterable[str]:
     """Yield a notice if turns were measured of a target whose protocol has no events for them. Also
     yield a notice if messages were ignored.
     """
-    targets = [target for target in run.metadata.get("targets") or [] if target.get("full_duplex")]
+    entries = target_entries(run.metadata)
+    targets = [name for name, entry in entries.items() if entry.get("full_duplex")]
     if targets and len(run.turns):
-        whose = (
-            ""
-            if len(targets) == len(run.metadata["targets"])
-            else f"{join_words([t['name'] for t in targets])}: "
-        )
+        whose = "" if len(targets) == len(entries) else f"{join_words(targets)}: "
         yield (
             f"{whose}The protocol has no events for turns: voice_to_voice, greetings and"
             " interruptions are measured by audio onset detection; ttfa, transcripts, turn"
@@ -280,14 +277,11 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
     if run.simulated:
         return
     today = datetime.fromtimestamp((run.metadata.get("started_utc_ns") or 0) / NS_PER_S, UTC).date()
-    services = {
-        str(target.get("name")): str(target.get("service"))
-        for target in run.metadata.get("targets") or []
-    }
+    entries = target_entries(run.metadata)
     for target, model in known.models:
-        retirement = retirement_of(services.get(target, ""), model)
+        retirement = retirement_of(str(entries.get(target, {}).get("service")), model)
         if retirement is not None and retirement.days_left(today) <= SOON_DAYS:
-            whose = f"{target}: " if len(run.metadata.get("targets") or []) > 1 else ""
+            whose = f"{target}: " if len(target_entries(run.metadata)) > 1 else ""
             yield f"{whose}{model} {retirement.text(today)}, as of the day of this run."
 
 
@@ -314,7 +308,7 @@ def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> st
     )
     which = join_words(names) if len(names) <= NAMED else f"{len(names)} metrics"
     them = "it" if len(names) == 1 else "them"
-    on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
+    on = f" on {worst.target}" if len(target_entries(run.metadata)) > 1 else ""
     return (
         f"Timestamp uncertainty is too high for {which}: comparisons of {them} and thresholds on"
         f" {them} include the uncertainty: {worst.metric}{on} may be off"

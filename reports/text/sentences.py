@@ -13,6 +13,7 @@ from bench.files.sanitize import escape_control
 from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.run_validity import within_warmup
 from reports.analysis.summary.summary import MainResult, Summary
+from reports.data.runs import target_entries
 from reports.data.samples import VOICE_TO_VOICE
 from reports.formatting import (
     AT_LEAST,
@@ -574,12 +575,12 @@ def early_replies(summary: Summary) -> list[str]:
     question. It has the remedy.
     """
     early = {metric.target: metric for metric in summary.run.uncertain_metrics if metric.is_early}
-    targets = summary.run.metadata.get("targets") or []
-    audio_only = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
+    entries = target_entries(summary.run.metadata)
+    audio_only = {name for name, entry in entries.items() if entry.get("full_duplex")}
     return [
         f"{f'{name}: ' if len(summary.targets) > 1 else ''}{early_text(metric.numbers)}, so"
         " latencies may belong to the previous question and decide no verdict:"
-        f" {EARLY_REMEDIES[name in audio_only]}"
+        f" {EARLY_REMEDIES[bool(entries.get(name, {}).get('full_duplex'))]}"
         for name, metric in early.items()
     ]
 

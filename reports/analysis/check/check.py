@@ -27,7 +27,7 @@ from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import own_causes, throttled_cause, throttled_share
 from reports.analysis.targets.metric_specs import instants_of
 from reports.analysis.targets.named import targets_of
-from reports.data.runs import RunFrames, labels_of, load_for_report, run_id_of
+from reports.data.runs import RunFrames, labels_of, load_for_report, run_id_of, scripts_of
 from reports.data.turns import measured_sessions
 from reports.engine.judge import Judged
 from reports.metrics import step_names
@@ -265,7 +265,7 @@ def _refuse_unknown_steps(
     """
     turns = targets[0].turns if targets else None
     sessions = measured_sessions(run)
-    scripts = {str(script.get("name")) for script in run.metadata.get("scripts") or []}
+    scripts = {str(script.get("name")) for script in scripts_of(run.metadata)}
     played = sessions["script"][
         (sessions["outcome"] == "ok").to_numpy() & ~sessions["renewed"].to_numpy(dtype=bool)
     ]

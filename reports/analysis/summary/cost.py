@@ -30,7 +30,7 @@ from bench.record.metric_values import floats
 from bench.services.registry import dialect_of
 from reports.analysis.summary.example_turns import BYTES_PER_S
 from reports.analysis.summary.transcription import are_answered
-from reports.data.runs import RunFrames
+from reports.data.runs import RunFrames, scripts_of, target_entries
 from reports.data.turns import Flags, position_of, values_of
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded
 from reports.statistics.counting import Floats, Integers, distinct
@@ -105,7 +105,7 @@ class UsageArrays:
     @property
     def are_answered(self) -> bool:
         """False if the sessions only transcribe. Their service reports no tokens of responses."""
-        return are_answered(self.run.metadata.get("scripts") or [])
+        return are_answered(scripts_of(self.run.metadata))
 
     @property
     def minutes(self) -> Floats:
@@ -117,7 +117,7 @@ class UsageArrays:
         """
         sessions = self.run.sessions
         if not self.are_answered:
-            scripts = self.run.metadata.get("scripts") or []
+            scripts = scripts_of(self.run.metadata)
             formats = {
                 script.get("name"): script.get("input_format") or "pcm16" for script in scripts
             }
@@ -452,7 +452,7 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
         prices=PricesUsed(str(prices.get("name") or ""), str(prices.get("as_of") or "")),
         budget_usd=document.get("budget_usd"),
         estimate_usd=(estimate[0], estimate[1]) if estimate else None,
-        input_transcription_extra=are_answered(document.get("scripts") or [])
+        input_transcription_extra=are_answered(scripts_of(document))
         and not bool(np.isnan(values_of(run.turns, "input_transcript")).all()),
         targets=costs,
     )
@@ -636,7 +636,7 @@ def _unplayed_audio(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> list[
 
 def terms_of(run: RunFrames, targets: Sequence[str]) -> list[PricingTerms]:
     """Return the pricing terms of each target, as the run stored them."""
-    entries = {entry.get("name"): entry for entry in run.metadata.get("targets") or []}
+    entries = target_entries(run.metadata)
     return [
         PricingTerms(
             str(entry.get("model") or ""),

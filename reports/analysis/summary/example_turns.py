@@ -22,7 +22,7 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, open_file, read_json
 from bench.files.sanitize import escape_control
 from bench.record.metric_values import measured_from_ns
-from reports.data.runs import RunFrames, records, response_ids
+from reports.data.runs import RunFrames, records, response_ids, scripts_of
 from reports.data.samples import VOICE_TO_VOICE, MetricSample, MetricSamples
 from reports.data.turns import TurnArrays, values_of
 from reports.metrics.strata import MainMetric, Stratum
@@ -383,7 +383,7 @@ def _example_turns(
     """Yield the example turns of the chosen turns. `chosen` is the role and the index of each turn.
     `longest` is the index of the turn with the longest stall; −1 if unknown.
     """
-    settings = {str(script.get("name")): script for script in run.metadata.get("scripts") or []}
+    settings = {str(script.get("name")): script for script in scripts_of(run.metadata)}
     logged = run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)
     logs = set(run.sessions["session_id"][logged].astype(str))
     rows = turns.frame.iloc[turns.rows[[index for _, index in chosen]]]
@@ -419,7 +419,7 @@ def _example_turns(
         )
         last_s = _after_speech(turn, "last_audible")
         rate = BYTES_PER_S.get(str(script.get("output_format")))
-        buffer_ms = script.get("jitter_buffer_ms")
+        buffer_ms: Any = script.get("jitter_buffer_ms")
         known = isinstance(buffer_ms, int | float) and 0 <= buffer_ms <= MAX_BUFFER_MS
         buffer_s = buffer_ms / 1e3 if known else 0.0
         end_s = (

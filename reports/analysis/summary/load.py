@@ -22,7 +22,7 @@ import pandas as pd
 from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import is_throttled
 from bench.record.metric_values import floats
-from reports.data.runs import RunFrames, by_label
+from reports.data.runs import RunFrames, by_label, scripts_of
 from reports.data.turns import measured_rows
 from reports.formatting import time_step
 from reports.results.json_entries import Count, JsonEntry, Number, Rounded
@@ -99,9 +99,7 @@ def arriving_of(
     start_s = max(began_s, measured_from_s)
     end_s = ended_s if duration_s is None else min(ended_s, began_s + float(duration_s))
     thinking = {
-        float(s["think_s"])
-        for s in run.metadata.get("scripts") or []
-        if s.get("think_s") is not None
+        float(s["think_s"]) for s in scripts_of(run.metadata) if s.get("think_s") is not None
     }
     offered = tuple(_offered(run, label, arrivals, start_s, end_s) for label in targets)
     return ArrivalSummary(

@@ -16,6 +16,7 @@ from bench.catalogue.outcomes import SUCCESSFUL as GOOD_OUTCOMES
 from bench.catalogue.outcomes import OwnRemedies, is_throttled, outcome_class, remedy_of
 from bench.services.registry import dialect_of
 from reports.analysis.summary.metrics import failure_rates
+from reports.data.runs import target_entries
 from reports.data.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
 from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.statistics.counting import Integers
@@ -209,7 +210,7 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Mapping[str
             sessions_with_failure=with_failure[index],
         )
         targets.append(entry)
-    entries = {entry.get("name"): entry for entry in document.get("targets") or []}
+    entries = target_entries(document)
     own_remedies = tuple(dialect_of(entries.get(target, {})).remedies for target in turns.targets)
     return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets), own_remedies)
 

@@ -19,7 +19,7 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent
 from bench.record.document import Check, Validity, ValidityStatus
 from reports.analysis.summary.targets import transcription_model
-from reports.data.runs import RunFrames, by_label, hosts_of, stated_validity
+from reports.data.runs import RunFrames, by_label, hosts_of, scripts_of, stated_validity
 from reports.data.turns import TurnArrays
 from reports.data.uncertainty import UncertainMetric
 from reports.render.blocks import MARKS
@@ -423,7 +423,7 @@ class PlaybackSetup(JsonEntry):
 
 
 def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
-    scripts = document.get("scripts") or []
+    scripts = scripts_of(document)
     # scripts with speech, in real time, in a measured turn
     started_scripts = {
         str(name) for name in turns.frame["script"].iloc[turns.rows[turns.spoken]].unique()

@@ -60,7 +60,14 @@ from reports.analysis.summary.transcription import (
 )
 from reports.analysis.summary.turn_taking import turn_taking
 from reports.data.planned_turns import expected_greetings
-from reports.data.runs import SESSION_METRICS, TURN_METRICS, RunFrames, labels_of, title_of
+from reports.data.runs import (
+    SESSION_METRICS,
+    TURN_METRICS,
+    RunFrames,
+    labels_of,
+    scripts_of,
+    title_of,
+)
 from reports.data.samples import (
     ANSWER_VOICE_TO_VOICE,
     VOICE_TO_VOICE,
@@ -321,7 +328,7 @@ def summarise(run: RunFrames) -> Summary:
     of_metrics = _MainResults(run, samples, sessions, endings, {})
     results = tuple(of_metrics.of(pool, samples.mains[pool.stratum]) for pool in turns.pools)
     voice_to_voice = of_metrics.of_others(VOICE_TO_VOICE)
-    scripts = metadata.get("scripts") or []
+    scripts = scripts_of(metadata)
     transcribing = not are_answered(scripts)
     connecting = tuple(
         metrics.session_metrics(

@@ -16,6 +16,7 @@ from bench.files.safe_io import JsonError, read_json
 from bench.files.sanitize import escape_control
 from bench.services.registry import dialect_of
 from reports.analysis.summary.metrics import MetricSummary
+from reports.data.runs import target_entries
 from reports.formatting import count, excerpt, join_words, plural
 from reports.metrics.strata import Stratum, Traits
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded
@@ -91,11 +92,8 @@ def called_by_telephone(document: Mapping[str, Any]) -> set[str]:
     """Return the names of the targets of a run that are called by telephone. `document` is the
     content of run.json.
     """
-    return {
-        str(entry.get("name"))
-        for entry in document.get("targets") or []
-        if dialect_of(entry).has_track
-    }
+    entries = target_entries(document)
+    return {name for name, entry in entries.items() if dialect_of(entry).has_track}
 
 
 def facts_of_targets(
@@ -104,7 +102,7 @@ def facts_of_targets(
     """Return the settings of each target, from the run's document and from the rows of its
     sessions.
     """
-    known = {entry.get("name"): entry for entry in document.get("targets") or []}
+    known = target_entries(document)
     facts = sessions[OF_FACTS]
     facts_by_target = {label: facts[(sessions["target"] == label).to_numpy()] for label in targets}
     return tuple(

@@ -24,6 +24,7 @@ from bench.catalogue.metrics import DEFINITIONS_VERSION
 from bench.services.registry import dialect_of, own_formats
 from reports.analysis.summary.targets import TargetFacts, facts_of_targets
 from reports.analysis.targets.compared_target import ComparedTarget
+from reports.data.runs import scripts_of, target_entries
 from reports.formatting import NONE
 from reports.metrics.argument_names import option
 from reports.metrics.thresholds import near, quoted
@@ -153,8 +154,7 @@ def differing_between(targets: Sequence[Mapping[str, str]]) -> dict[str, tuple[s
 
 
 def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
-    entries = [entry for entry in document.get("targets") or [] if isinstance(entry, dict)]
-    return next((entry for entry in entries if entry.get("name") == target), {})
+    return target_entries(document).get(target, {})
 
 
 def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
@@ -164,8 +164,7 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
     have PCM16, the format of the Realtime API: then it is a property of the service, which a
     comparison is about.
     """
-    scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
-    mine = [script for script in scripts if script["target"] == target]
+    mine = [script for script in scripts_of(document) if script["target"] == target]
     own = _entry(document, target).get("session") or {}
     varied = {key for setting in own for key in OF_VARIANTS.get(setting, ())}
     varied |= own_formats(dialect_of(_entry(document, target)))

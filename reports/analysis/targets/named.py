@@ -16,7 +16,7 @@ from bench.record.presence import is_folder
 from reports.analysis.targets.clusters import ABSENT, Clusters, by_pair, by_session
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data import runs
-from reports.data.runs import RunFrames, run_id_of
+from reports.data.runs import RunFrames, run_id_of, target_entries
 from reports.data.samples import samples_of
 from reports.data.turns import target_labels
 
@@ -99,8 +99,7 @@ def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
     """Return whether two targets of an interleaved run are services: the candidate is no variant
     of the baseline.
     """
-    entries = {str(entry.get("name")): entry for entry in run.metadata.get("targets") or []}
-    variant_of = (entries.get(candidate) or {}).get("variant_of")
+    variant_of = target_entries(run.metadata).get(candidate, {}).get("variant_of")
     return bool(run.metadata.get("interleaved")) and variant_of != baseline
 
 
@@ -167,9 +166,8 @@ def known_targets(run: RunFrames) -> list[str]:
     """Return the names of a run's targets: those of its document, even without sessions, then
     others in rows.
     """
-    written = [
-        str(entry["name"]) for entry in run.metadata.get("targets") or [] if entry.get("name")
-    ]
+    entries = target_entries(run.metadata)
+    written = [name for name, entry in entries.items() if entry.get("name")]
     return list(dict.fromkeys([*written, *target_labels(run)]))
 
 

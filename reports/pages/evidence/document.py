@@ -23,6 +23,7 @@ from reports.analysis.evidence.secrets import hidden
 from reports.analysis.summary.failures import WITH_CONTENT
 from reports.analysis.summary.outcomes import OutcomeCount, OutcomesEntry
 from reports.analysis.summary.summary import SharedResults, Summary
+from reports.data.runs import scripts_of, target_entries
 from reports.formatting import NBSP
 from reports.pages.run_report.document import validity_with_message
 from reports.render.blocks import Page
@@ -119,7 +120,7 @@ def evidence_of(results: Summary) -> Evidence:
                 str(script.get("digest") or ""),
                 int(script.get("turns") or 0),
             )
-            for script in metadata.get("scripts") or []
+            for script in scripts_of(metadata)
         ),
         receive_timestamp_source=str(metadata.get("receive_timestamp_source") or ""),
         timestamp_uncertainty_p99_ms=next(uncertainty, math.nan),
@@ -165,9 +166,7 @@ def _shareable_outcomes(entry: OutcomesEntry) -> OutcomesEntry:
 
 def _endpoints(summary: Summary) -> Iterable[EndpointEntry]:
     """Yield the endpoint of each target."""
-    known = {
-        str(target.get("name")): target for target in summary.run.metadata.get("targets") or []
-    }
+    known = target_entries(summary.run.metadata)
     for facts in summary.target_settings:
         target = known.get(facts.target, {})
         host, query = _address(str(target.get("url") or ""))
