@@ -25,6 +25,7 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import Family, is_own_limit, parsed
 from bench.record import folder as files
 from bench.record.document import RowCheck, TimestampCheck
+from bench.record.metric_values import floats
 from bench.record.validity import ValidityData, evaluate_checks
 from bench.record.validity_data import metric_uncertainties
 from reports.data.runs import RunFrames, stated_validity
@@ -162,7 +163,7 @@ class CallsOfPeak:
         if part == PEAK and math.isfinite(end_ns) and self.peak.reached_ns > begin_ns + allowed_ns:
             return "late"
         seconds = self.run.seconds
-        ended_ns = (seconds["second"].to_numpy(dtype=np.float64) + 1) * NS_PER_S
+        ended_ns = (floats(seconds, "second") + 1) * NS_PER_S
         stood_ns = seconds["event_loop_delay_max_ns"].to_numpy(dtype=np.float64, na_value=0.0)
         longest_ns = min(end_ns - begin_ns, MAX_PART_NS)
         in_part = (ended_ns > begin_ns) & (ended_ns - np.maximum(stood_ns, NS_PER_S) < end_ns)
@@ -214,7 +215,7 @@ def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsO
 
 def _calls(rows: pd.DataFrame, peak: Peak) -> pd.DataFrame:
     """Return the calls of a target (`CallsOfPeak`) from the rows of its sessions."""
-    began_ns = rows[START].to_numpy(dtype=np.float64)
+    began_ns = floats(rows, START)
     ended_ns = began_ns + rows["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.inf)
     outcomes = rows["outcome"].astype(str)
     is_open = rows["session_updated_at_ns"].notna()

@@ -41,6 +41,7 @@ from bench.record.metric_values import (
     CARRIED,
     all_histograms,
     bytes_per_s,
+    floats,
     measured_from_ns,
     repeated,
     values_ns,
@@ -321,7 +322,7 @@ def _load(
         seconds = second_frame(_table(path, "seconds"))
     pa.default_memory_pool().release_unused()
     ids, of_turns = (frame["session_id"].cat for frame in (sessions, turns))
-    numbers = turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = floats(turns, "turn")
     # a session or turn with two rows would count twice
     if wrong := repeated(
         ids.codes.to_numpy(), ids.categories.__getitem__, of_turns.codes.to_numpy(), numbers

@@ -713,9 +713,7 @@ def _steps(
     """
     first = np.full(len(labels) * len(strata), np.inf)
     stratum_codes = codes * len(strata) + stratum_index
-    np.minimum.at(
-        first, stratum_codes[rows], np.nan_to_num(frame["turn"].to_numpy(dtype=np.float64)[rows])
-    )
+    np.minimum.at(first, stratum_codes[rows], np.nan_to_num(floats(frame, "turn")[rows]))
     present = [divmod(index, len(strata)) for index in range(first.size) if first[index] < np.inf]
     of_label = defaultdict[int, list[Stratum]](list)
     for code, position in present:

@@ -580,7 +580,7 @@ def early_replies(summary: Summary) -> list[str]:
     return [
         f"{f'{name}: ' if len(summary.targets) > 1 else ''}{early_text(metric.numbers)}, so"
         " latencies may belong to the previous question and decide no verdict:"
-        f" {EARLY_REMEDIES[bool(entries.get(name, {}).get('full_duplex'))]}"
+        f" {EARLY_REMEDIES[name in audio_only]}"
         for name, metric in early.items()
     ]
 

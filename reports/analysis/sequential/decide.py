@@ -25,6 +25,7 @@ from msgspec import structs
 
 from bench.base.errors import INCONCLUSIVE_STATUS, INVALID_STATUS, UsageError
 from bench.record.document import GIVEN_UP, INTERRUPTED
+from bench.record.metric_values import floats
 from reports.analysis.sequential.analysis import (
     AnalysisSchedule,
     End,
@@ -283,7 +284,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool, targets: int = TARGETS) -> I
     is_measured = np.zeros(len(sessions), dtype=bool)
     is_measured[measured_rows(sessions)] = True
     is_unfinished = (sessions["outcome_class"] == "unfinished").to_numpy() & ended
-    number = sessions["pair"].to_numpy(dtype=np.float64)[numbered].astype(np.int64)
+    number = floats(sessions, "pair")[numbered].astype(np.int64)
     frame = pd.DataFrame(
         {
             "target": sessions["target"].to_numpy(dtype=object)[numbered],

@@ -21,7 +21,7 @@ import numpy as np
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, open_file, read_json
 from bench.files.sanitize import escape_control
-from bench.record.metric_values import measured_from_ns
+from bench.record.metric_values import floats, measured_from_ns
 from reports.data.runs import RunFrames, records, response_ids, scripts_of
 from reports.data.samples import VOICE_TO_VOICE, MetricSample, MetricSamples
 from reports.data.turns import TurnArrays, values_of
@@ -128,9 +128,7 @@ def _slow(
         name: values_of(rows, name)
         for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")
     }
-    created = rows["response_created_at_ns"].to_numpy(
-        dtype=np.float64, na_value=np.nan
-    ) - measured_from_ns(rows)
+    created = floats(rows, "response_created_at_ns") - measured_from_ns(rows)
     slow = []
     for (listing, position), row in zip(ranked, at.tolist(), strict=True):
         sample = listing.sample

@@ -28,6 +28,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.base.units import NS_PER_S
+from bench.record.metric_values import floats
 from reports.data.runs import RunFrames, hosts_of, sequence
 from reports.data.turns import Flags, Pool, TurnArrays, measured_sessions, unopened_of
 from reports.formatting import NBSP, count_step, format_number
@@ -180,7 +181,7 @@ def concurrency_of(run: RunFrames, target: str) -> ConcurrencySeries:
     """
     sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
-    length_ns = sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan)
+    length_ns = floats(sessions, "ended_at_ns")
     ends_ns = np.where(
         np.isnan(length_ns), NEVER_NS, starts_ns + np.nan_to_num(length_ns).astype(np.int64)
     )
@@ -373,7 +374,7 @@ def ages(turns: TurnArrays, sessions: pd.DataFrame) -> Floats:
     session has no row.
     """
     began = pd.Series(
-        sessions["start_utc_ns"].to_numpy(dtype=np.float64),
+        floats(sessions, "start_utc_ns"),
         index=sessions["session_id"].astype(str),
     )
     of_category = began[~began.index.duplicated()].reindex(

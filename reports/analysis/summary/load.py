@@ -119,7 +119,7 @@ def _offered(
     is_first = sessions["call_arrival_at_ns"].notna().to_numpy()
     # a call may have several sessions, and only its last one ends the call
     is_last = ~sessions["renewed"].to_numpy(dtype=bool)
-    lasted_s = sessions["session_duration_ms"].to_numpy(dtype=np.float64) / 1000
+    lasted_s = floats(sessions, "session_duration_ms") / 1000
     ended = int(((kind != "unfinished") & is_last).sum())
     opened = sessions["session_updated_at_ns"].notna().to_numpy()
     offered, blocked, delayed = (
@@ -130,10 +130,8 @@ def _offered(
     duration_s = max(0.0, end_s - start_s)
     per_s = offered / duration_s if duration_s else math.nan
     call_s = float(np.nansum(lasted_s)) / ended if ended else math.nan
-    from_s = all_sessions["start_utc_ns"].to_numpy(dtype=np.float64) / NS_PER_S
-    to_s = (
-        from_s + all_sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) / NS_PER_S
-    )
+    from_s = floats(all_sessions, "start_utc_ns") / NS_PER_S
+    to_s = from_s + floats(all_sessions, "ended_at_ns") / NS_PER_S
     within = np.clip(np.nan_to_num(to_s, nan=end_s), start_s, end_s) - np.clip(
         from_s, start_s, end_s
     )
@@ -165,7 +163,7 @@ def call_bins(run: RunFrames) -> CallBins:
     began_s = int(run.metadata.get("started_utc_ns") or 0) / NS_PER_S
     first = seconds["target"].iloc[:1]
     rows = seconds[(seconds["target"] == first.iloc[0]).to_numpy()] if len(first) else seconds
-    at_s = np.maximum(rows["second"].to_numpy(dtype=np.float64) - began_s, 0.0)
+    at_s = np.maximum(floats(rows, "second") - began_s, 0.0)
     bin_s = time_step(max(1.0, float(at_s.max(initial=0.0)) + 1), BINS)
     index = (at_s // bin_s).astype(np.int64)
     bins = int(index.max(initial=0)) + 1
@@ -261,7 +259,7 @@ def rate_limits_of(
     sessions, and values over time from the rows of seconds.
     """
     seconds = run.seconds[OF_SECOND]
-    at_s = seconds["second"].to_numpy(dtype=np.float64) - started_utc_ns / NS_PER_S
+    at_s = floats(seconds, "second") - started_utc_ns / NS_PER_S
     length_s = max(length_s, float(at_s.max(initial=0.0)) + 1, 1.0)
     bin_s = time_step(length_s, BINS)
     bin_index = np.maximum(at_s // bin_s, 0).astype(np.int64)
@@ -282,7 +280,7 @@ def rate_limits_of(
             )
             pauses_ns.append(retry_after_ns[of_target & ~np.isnan(retry_after_ns)])
         waits_s = np.sort(np.concatenate(pauses_ns)) / NS_PER_S
-        throttled = np.nan_to_num(rows["throttled"].to_numpy(dtype=np.float64))
+        throttled = np.nan_to_num(floats(rows, "throttled"))
         remaining = tuple(_remaining(rows, bin_indices, bins, bin_s))
         throttling.append(
             Throttling(

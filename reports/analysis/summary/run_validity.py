@@ -18,6 +18,7 @@ from bench.base.cpu import CpuUsage
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent
 from bench.record.document import Check, Validity, ValidityStatus
+from bench.record.metric_values import floats
 from reports.analysis.summary.targets import transcription_model
 from reports.data.runs import RunFrames, by_label, hosts_of, scripts_of, stated_validity
 from reports.data.turns import TurnArrays
@@ -207,7 +208,7 @@ def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Itera
             timestamp_uncertainty_p99_ms=_p99(
                 turns.column("timestamp_uncertainty_ns")[mine & turns.succeeded] / NS_PER_MS
             ),
-            start_delay_p99_ms=_p99(of_host["start_delay_ms"].to_numpy(dtype=np.float64)),
+            start_delay_p99_ms=_p99(floats(of_host, "start_delay_ms")),
             event_loop_delay_p99_ms=_or_nan(entry.get("event_loop_delay_p99_ms")),
             send_delay_p99_ms=_or_nan(entry.get("send_delay_p99_ms")),
             clock_offset_ms=_or_nan(entry.get("clock_offset_ns")) / NS_PER_MS,
@@ -274,7 +275,7 @@ def unrequested_responses(sessions: pd.DataFrame) -> Iterable[UnrequestedRespons
     """
     counted = sessions[["target", "unrequested_responses", "answers_uncertain"]]
     for target, rows in counted.groupby("target", observed=True, sort=False):
-        responses = np.nan_to_num(rows["unrequested_responses"].to_numpy(dtype=np.float64))
+        responses = np.nan_to_num(floats(rows, "unrequested_responses"))
         are_uncertain = rows["answers_uncertain"] == True  # noqa: E712
         uncertain = are_uncertain.to_numpy(dtype=bool, na_value=False)
         surplus = int(responses[uncertain].sum())
@@ -322,14 +323,12 @@ def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Dat
         models += [
             (str(target), str(name)) for name in (model, backend, transcription_model(settings))
         ]
-    audio_after_end_ns = np.nan_to_num(sessions["audio_after_end_ns"].to_numpy(dtype=np.float64))
+    audio_after_end_ns = np.nan_to_num(floats(sessions, "audio_after_end_ns"))
     return DataNotes(
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
         filled_in=int(filled[turns.rows].sum()),
-        unattributed_commits=int(
-            np.nansum(sessions["unattributed_commits"].to_numpy(dtype=np.float64))
-        ),
+        unattributed_commits=int(np.nansum(floats(sessions, "unattributed_commits"))),
         unrequested=tuple(unrequested_responses(sessions)),
         audio_after_end_s=float(audio_after_end_ns.sum()) / NS_PER_S,
         sessions_with_audio_after_end=int(np.count_nonzero(audio_after_end_ns)),

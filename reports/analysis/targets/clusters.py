@@ -14,6 +14,7 @@ from functools import reduce
 
 import numpy as np
 
+from bench.record.metric_values import floats
 from reports.data.runs import RunFrames, hosts_of
 from reports.data.turns import TurnArrays, measured_rows
 from reports.statistics.counting import Integers
@@ -70,7 +71,7 @@ def by_pair(
     complete pair.
     """
     rows = [session_rows_of(run, turns, target) for target in targets]
-    numbers = [run.sessions["pair"].to_numpy(dtype=np.float64)[mine] for mine in rows]
+    numbers = [floats(run.sessions, "pair")[mine] for mine in rows]
     known = [np.unique(number[~np.isnan(number)]) for number in numbers]
     complete = reduce(np.intersect1d, known)
     if not complete.size:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.catalogue.metrics import CATALOGUE
+from bench.record.metric_values import floats
 from bench.record.validity_data import bound_columns, bounds_of_rows
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.samples import MetricSamples, sampled
@@ -61,7 +62,7 @@ def moved(target: ComparedTarget, spec: MetricSpec) -> Moved | None:
     targets: list[ComparedTarget] = []
     if metric.scope == "session":
         column = column_of(metric.name)
-        values = frame[column].to_numpy(dtype=np.float64)
+        values = floats(frame, column)
         counted = np.zeros(len(frame), dtype=bool)
         counted[target.clusters.rows] = True
         for change in _changes(errors):

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.record.metric_values import measured_from_ns
+from bench.record.metric_values import floats, measured_from_ns
 from reports.analysis.summary.example_turns import text_in
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, records
@@ -78,7 +78,7 @@ def recorded_call(summary: Summary, columns: int) -> RecordedCall | None:
     run = summary.run
     if not (run.metadata.get("settings") or {}).get("record_audio"):
         return None
-    is_short = run.sessions["ended_at_ns"].to_numpy(dtype=np.float64) <= MAX_CALL_S * NS_PER_S
+    is_short = floats(run.sessions, "ended_at_ns") <= MAX_CALL_S * NS_PER_S
     is_logged = run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)
     sessions = run.sessions[is_short & is_logged]
     for metric in dict.fromkeys((VOICE_TO_VOICE, *summary.mains.values())):
