@@ -144,6 +144,11 @@ def instant(seconds: float, step_s: float) -> str:
     return clock(seconds, long=True) if seconds >= 60 and step_s % 60 else format_duration(seconds)
 
 
+def join_present(separator: str, *texts: str) -> str:
+    """Return the texts with a separator between them. Texts that are "" are left out."""
+    return separator.join(filter(None, texts))
+
+
 def join_words(words: list[str]) -> str:
     """Join words as `a, b and c`."""
     return (

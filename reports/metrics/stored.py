@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from reports.formatting import join_present
 from reports.metrics.strata import Stratum
 
 SCHEMA = 4
@@ -106,5 +107,5 @@ def by_code(baseline: Baseline) -> Baseline:
     conditions = {}
     for key, text in baseline.conditions.items():
         found = pattern.fullmatch(key)
-        conditions[":".join(filter(None, (codes[found[1]], found[2]))) if found else key] = text
+        conditions[join_present(":", codes[found[1]], found[2]) if found else key] = text
     return msgspec.structs.replace(baseline, conditions=conditions)

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from bench.catalogue import metrics
 from bench.catalogue.metrics import REGULAR
+from reports.formatting import join_present
 from reports.results.json_entries import JsonEntry, Known
 
 MEASURED_FROM_TEXTS = {"request_sent": "request sent", "speech_end": "end of speech"}
@@ -50,7 +51,7 @@ class Stratum(NamedTuple):
     @property
     def key(self) -> str:
         """The name of the stratum in documents, such as `request_sent+function_calls`."""
-        return "+".join(filter(None, self))
+        return join_present("+", *self)
 
     @property
     def labels(self) -> dict[str, str | None]:
@@ -62,7 +63,9 @@ class Stratum(NamedTuple):
     @property
     def measured_from_text(self) -> str:
         """The text for the turns of a latency, such as `from request sent, with function calls`."""
-        return _joined(MEASURED_FROM_PHRASES.get(self.measured_from, ""), self.turn_type_text)
+        return join_present(
+            ", ", MEASURED_FROM_PHRASES.get(self.measured_from, ""), self.turn_type_text
+        )
 
     @property
     def turns(self) -> str:
@@ -105,7 +108,7 @@ class Stratum(NamedTuple):
             if len({other.turn_type for other in others}) > 1
             else ""
         )
-        return _joined(origin, turn_type)
+        return join_present(", ", origin, turn_type)
 
 
 def turn_type_text(turn_type: str) -> str:
@@ -119,10 +122,6 @@ NO_STRATUM = Stratum()
 """The stratum of a value for which all turns count alike."""
 NO_LABELS: dict[str, str | None] = dict.fromkeys(Stratum._fields)
 """The labels of a value that belongs to no stratum."""
-
-
-def _joined(*parts: str) -> str:
-    return ", ".join(filter(None, parts))
 
 
 def in_order(turn_type: Collection[str]) -> tuple[str, ...]:

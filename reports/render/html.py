@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context,
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from reports.formatting import capitalize
+from reports.formatting import capitalize, join_present
 from reports.render.blocks import (
     WHY,
     Code,
@@ -87,7 +87,7 @@ def _unbroken(text: str) -> Markup:
 
 
 def _style(*classes: str) -> Markup:
-    named = " ".join(filter(None, classes))
+    named = join_present(" ", *classes)
     return Markup(' class="{}"').format(named) if named else Markup("")
 
 

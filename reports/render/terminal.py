@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from bench.files.sanitize import escape_control
-from reports.formatting import NBSP
+from reports.formatting import NBSP, join_present
 from reports.render import blocks as b
 from reports.render.markers import colour_class, marker_char
 
@@ -63,7 +63,7 @@ def render_page(
 def essentials(page: b.Page) -> str:
     """Return the essentials of a page in one line: its badges and the text next to these."""
     badges = (f"{badge.marker} {badge.text}" for badge in page.badges)
-    return " · ".join(filter(None, (*badges, page.notes))).replace(NBSP, " ")
+    return join_present(" · ", *badges, page.notes).replace(NBSP, " ")
 
 
 def render_lines(
@@ -76,7 +76,7 @@ def render_lines(
         "\n".join(line for block in group for line in _lines(block, width, colour))
         for group in groups
     )
-    return "\n\n".join(filter(None, texts)).replace(NBSP, " ") + "\n"
+    return join_present("\n\n", *texts).replace(NBSP, " ") + "\n"
 
 
 def coloured(text: str, style: str, colour: bool = True) -> str:

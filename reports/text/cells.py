@@ -24,6 +24,7 @@ from reports.formatting import (
     count,
     format_duration,
     format_number,
+    join_present,
     join_words,
     ms,
     percent,
@@ -207,9 +208,7 @@ def estimate_cell(
     """
     if uncertain:
         cell = estimate_cell(estimate, n, failed, noun)
-        return replace(
-            cell, below="; ".join(filter(None, (str(cell.below), "uncertain in this run")))
-        )
+        return replace(cell, below=join_present("; ", str(cell.below), "uncertain in this run"))
     if estimate.reason is None:
         return Cell(format_number(estimate.value), _interval(estimate))
     if not n:
@@ -223,7 +222,7 @@ def estimate_cell(
         )
         return Cell(
             INFINITE,
-            "; ".join(filter(None, (failures, successes))) or ("all failed" if failed == n else ""),
+            join_present("; ", failures, successes) or ("all failed" if failed == n else ""),
         )
     if estimate.status == "unbounded":
         lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
@@ -380,9 +379,7 @@ class ResultRows(NamedTuple):
         if CATALOGUE[self.metric].begin == "measured_from":
             several = len({row.stratum.turn_type for row in self.rows}) > 1
             which = result.stratum.turn_type_text or (REGULAR if several else "")
-        return " · ".join(
-            filter(None, [which, "uncertain in this run" if result.uncertain else ""])
-        )
+        return join_present(" · ", which, "uncertain in this run" if result.uncertain else "")
 
 
 def main_metrics(summary: Summary) -> set[str]:

@@ -14,7 +14,7 @@ from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, 
 from reports.analysis.check.results import CheckDocument, CheckResult, by_threshold
 from reports.analysis.summary.run_validity import TITLES
 from reports.engine.judge import Judged
-from reports.formatting import NBSP, NONE, count, format_number, percent, plural
+from reports.formatting import NBSP, NONE, count, format_number, join_present, percent, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import THRESHOLD_METRICS
 from reports.render.blocks import MARKS, Badge, source_badges
@@ -271,7 +271,7 @@ def why(result: Judged) -> str:
     """Return the reason for the result, and its notes; "" if the values of the result show the
     reason.
     """
-    return "; ".join(filter(None, (reason_text(result.reason), reasons_text(result.notes))))
+    return join_present("; ", reason_text(result.reason), reasons_text(result.notes))
 
 
 def result_sentence(result: Judged) -> str:
@@ -341,7 +341,7 @@ def remark(result: Judged) -> str:
     if not math.isnan(completed) and completed != 1:
         of = "sessions" if THRESHOLD_METRICS[result.spec.metric].of_sessions else "planned turns"
         parts.append(f"{completed_text(result)} of the {of} have a value")
-    return "; ".join(filter(None, parts))
+    return join_present("; ", *parts)
 
 
 def outcome_text(checked: CheckDocument) -> str:
@@ -365,7 +365,7 @@ def outcome_text(checked: CheckDocument) -> str:
 def result_line(checked: CheckDocument) -> str:
     """Return the result of a check as text, such as `✕ FAIL: 1 of 2 thresholds failed`."""
     badge = result_badge(checked)
-    return ": ".join(filter(None, (f"{badge.marker} {badge.text}", badge.note)))
+    return join_present(": ", f"{badge.marker} {badge.text}", badge.note)
 
 
 def ending(checked: CheckResult) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.catalogue.metrics import CATALOGUE, REGULAR, SLOPE
 from reports.engine.judge import Judged
-from reports.formatting import NBSP, NONE, count, excerpt, format_number, ms
+from reports.formatting import NBSP, NONE, count, excerpt, format_number, join_present, ms
 from reports.metrics.metric_spec import MetricSpec, better_direction
 from reports.metrics.rate_metrics import RATES
 from reports.render.blocks import MARKS
@@ -192,7 +192,7 @@ class ComparisonRow:
             text = (
                 f"needs {number_text} {'pairs' if one.cluster == 'pair' else 'sessions per target'}"
             )
-        return "; ".join(filter(None, (direction_of(one), text)))
+        return join_present("; ", direction_of(one), text)
 
     @property
     def after_holm(self) -> bool:
@@ -230,8 +230,8 @@ class ComparisonRow:
         """The text below the name if the row has little room, such as `from end of speech,
         secondary`.
         """
-        text = ", ".join(
-            filter(None, (self.turns_text, "" if self.comparison.spec.primary else "secondary"))
+        text = join_present(
+            ", ", self.turns_text, "" if self.comparison.spec.primary else "secondary"
         )
         return text if len(text) <= ROOM else excerpt(self.turns_text, ROOM)
 

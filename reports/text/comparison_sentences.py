@@ -14,13 +14,13 @@ from reports.analysis.summary.run_validity import data_notes, validity_of
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import FairnessCheck
 from reports.data.turns import measured_sessions
-from reports.formatting import NBSP, format_number, join_words
+from reports.formatting import NBSP, format_number, join_present, join_words
 from reports.results.reason import Reason
 from reports.results.verdict import VerdictName
 from reports.text import validity
 from reports.text.comparability import check_name, check_texts
 from reports.text.comparison_rows import ComparisonRow
-from reports.text.decision_sentences import decision_details, decision_headline, joined
+from reports.text.decision_sentences import decision_details, decision_headline
 from reports.text.metric_sentences import displayed_overall, headline, headline_details, worst_first
 from reports.text.notices import run_notices, uncertain_line
 from reports.text.reasons import remedies, remedies_text
@@ -89,7 +89,7 @@ def comparison_second(comparison: Comparison) -> str:
     if comparison.failed_checks:
         return remedies_text(comparison.invalid_reasons)
     if comparison.decision is not None:
-        return joined(decision_details(comparison.decision), BY_ANALYSES)
+        return join_present(" ", decision_details(comparison.decision), BY_ANALYSES)
     return headline_details(comparison.primary)
 
 

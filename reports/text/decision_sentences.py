@@ -6,7 +6,7 @@ import math
 
 from reports.analysis.sequential.analysis import End
 from reports.analysis.sequential.decision import BY_ANALYSIS, Decision
-from reports.formatting import NBSP, count, format_duration, plural
+from reports.formatting import NBSP, count, format_duration, join_present, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.blocks import MARKS
 from reports.statistics.differences import as_share
@@ -31,13 +31,9 @@ REASONS: dict[End, str] = {
 }
 
 
-def joined(*sentences: str) -> str:
-    return " ".join(filter(None, sentences))
-
-
 def decision_sentence(decision: Decision) -> str:
     """Return the headline, its details, and what ended the run."""
-    return joined(decision_headline(decision), decision_details(decision))
+    return join_present(" ", decision_headline(decision), decision_details(decision))
 
 
 def decision_headline(decision: Decision) -> str:
@@ -72,7 +68,7 @@ def decision_details(decision: Decision) -> str:
     if not decision.is_decided_by_analysis:
         return end_sentence(decision) if decision.ended and decision.invalid else ""
     drifted = not decision.invalid and any(one.verdict.provisional for one in decision.comparisons)
-    return joined(_details(decision), DRIFTED if drifted else "", end_sentence(decision))
+    return join_present(" ", _details(decision), DRIFTED if drifted else "", end_sentence(decision))
 
 
 def _details(decision: Decision) -> str:
@@ -85,7 +81,7 @@ def _details(decision: Decision) -> str:
 
 def outcome(decision: Decision) -> str:
     """Return the headline and its confidence, without the sentence about the end of the run."""
-    return joined(decision_headline(decision), _details(decision))
+    return join_present(" ", decision_headline(decision), _details(decision))
 
 
 def end_sentence(decision: Decision) -> str:
@@ -190,4 +186,4 @@ def end_reason(decision: Decision) -> str:
         f"{count(decision.pairs_after)} complete pairs after that analysis are not part of the"
         " verdict."
     )
-    return joined(ended, REASONS[decision.end], after if decision.pairs_after else "")
+    return join_present(" ", ended, REASONS[decision.end], after if decision.pairs_after else "")

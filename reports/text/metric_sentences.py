@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from bench.catalogue.metrics import CATALOGUE
 from reports.engine.judge import Judged
-from reports.formatting import NBSP, count, format_number, join_words
+from reports.formatting import NBSP, count, format_number, join_present, join_words
 from reports.results.verdict import VerdictName
 from reports.statistics.differences import MAX_SESSIONS_RATIO
 from reports.statistics.verdicts import NOT_AFTER_HOLM
@@ -124,7 +124,7 @@ def headline_details(primary: Sequence[Judged], *, settle: bool = True) -> str:
     parts = [_confidence(representative), *_others(mine, representative)]
     if verdict == "inconclusive" and settle:
         parts.append(settling([one for one in mine if one.verdict.name == verdict]))
-    return " ".join(filter(None, parts))
+    return join_present(" ", *parts)
 
 
 def settling(inconclusive: Sequence[Judged]) -> str:
@@ -167,7 +167,7 @@ def sentence(comparison: Judged) -> str:
     """Return one comparison as text. Its verdict is the first sentence."""
     is_open = comparison.verdict.name == "inconclusive" and not comparison.verdict.reason
     details = settling([comparison]) if is_open else _confidence(comparison)
-    return " ".join(filter(None, (_opening(comparison, [comparison]), details)))
+    return join_present(" ", _opening(comparison, [comparison]), details)
 
 
 def _opening(comparison: Judged, primary: Sequence[Judged]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bench.record.validity import EARLY_REPLIES
-from reports.formatting import NBSP, count, format_number, join_words, plural
+from reports.formatting import NBSP, count, format_number, join_present, join_words, plural
 from reports.metrics import step_names
 from reports.results.json_entries import JsonEntry, map_values, to_json_data
 from reports.results.reason import Reason, unique
@@ -58,7 +58,7 @@ def reason_text(reason: Reason | None) -> str:
     """Return a reason as a text; "" if there is none. Example: `too few turns to decide: p95 needs
     400 per target, 96 on new`.
     """
-    return ": ".join(filter(None, parts(reason)))
+    return join_present(": ", *parts(reason))
 
 
 def parts(reason: Reason | None) -> tuple[str, str]:
@@ -81,7 +81,7 @@ def reason_line(reason: Reason) -> str:
     """Return a reason with its remedy, such as `the run is INVALID: audio was sent late (…).
     Lower the load.`.
     """
-    return " ".join(filter(None, (f"{reason_text(reason).rstrip('.')}.", remedies_text([reason]))))
+    return join_present(" ", f"{reason_text(reason).rstrip('.')}.", remedies_text([reason]))
 
 
 def reasons_text(reasons: Iterable[Reason]) -> str:

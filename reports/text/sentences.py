@@ -20,6 +20,7 @@ from reports.formatting import (
     capitalize,
     count,
     format_ms_list,
+    join_present,
     join_words,
     percent,
     plural,
@@ -604,7 +605,7 @@ def load_line(summary: Summary) -> str:
     more = [f"{len(named) - SCRIPTS} other scripts"] if len(named) > SCRIPTS else []
     played += f": {', '.join([*named[:SCRIPTS], *more])}" if len(named) > 1 else ""
     targets = join_words(list(summary.targets)) if len(summary.targets) > 1 else ""
-    return " · ".join(filter(None, [offered_load(summary), played, cells.lasted(summary), targets]))
+    return join_present(" · ", offered_load(summary), played, cells.lasted(summary), targets)
 
 
 def offered_load(summary: Summary) -> str:

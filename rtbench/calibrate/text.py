@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bench.record.calibration import Calibration, LoadStep, SessionKind, at_least
-from reports.formatting import plural
+from reports.formatting import join_present, plural
 from reports.results.reason import Reason
 from reports.statistics.quantiles import turns_to_publish
 from rtbench.calibrate.load_step_search import bytes_per_session, is_concluded
@@ -104,7 +104,7 @@ def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
             (few_turns(step) for step in reversed(steps) if step.sessions == trusted.sessions), ""
         ),
     ]
-    return "; ".join(filter(None, parts))
+    return join_present("; ", *parts)
 
 
 def _answer(calibration: Calibration) -> str:

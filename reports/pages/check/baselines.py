@@ -11,7 +11,7 @@ import numpy as np
 from bench.catalogue.metrics import CATALOGUE
 from bench.files.sanitize import escape_control
 from reports.analysis.check.baselines import MAX_STORED_RUNS, StoredBaseline
-from reports.formatting import NBSP, NONE, count, format_number, format_utc, plural
+from reports.formatting import NBSP, NONE, count, format_number, format_utc, join_present, plural
 from reports.metrics.stored import PS, Baseline
 from reports.render.blocks import (
     SIMULATED,
@@ -106,7 +106,7 @@ def _values(runs: Sequence[Baseline]) -> Iterable[Line]:
             index = PS.index(p)
             newest = row.values[index]
             logs = [math.log(value) for one in same if (value := one.values[index])]
-            name = " ".join(filter(None, [row.metric, f"p{p * 100:g}", row.stratum.key]))
+            name = join_present(" ", row.metric, f"p{p * 100:g}", row.stratum.key)
             value_text = in_unit(CATALOGUE[row.metric].unit, math.inf if newest is None else newest)
             if newest != 0:
                 yield [

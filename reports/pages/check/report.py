@@ -7,7 +7,7 @@ from msgspec import structs
 from reports.analysis.check.results import BY_SEVERITY, CheckResult
 from reports.data.runs import title_of
 from reports.engine.judge import Judged, finding_of
-from reports.formatting import NBSP, count
+from reports.formatting import NBSP, count, join_present
 from reports.pages.comparisons.interim import z_scores
 from reports.pages.thresholds import threshold_table
 from reports.render import blocks as b
@@ -62,9 +62,7 @@ def check_page(checked: CheckResult) -> b.Page:
     return b.Page(
         title=f"{name}: {written.headline}",
         badges=sentences.check_badges(written),
-        notes=" · ".join(
-            filter(None, [name, checked.run_id, against, observed(checked.observed_s)])
-        ),
+        notes=join_present(" · ", name, checked.run_id, against, observed(checked.observed_s)),
         headline=sentences.check_headline(checked),
         lead=[b.Paragraph(b.Strong(f"! {warning}"), "warn bold") for warning in written.warnings],
         answer=[threshold_table(written)] if results else [],

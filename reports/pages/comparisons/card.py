@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from reports.analysis.comparisons.comparison import Comparison
 from reports.data.runs import titles_of
-from reports.formatting import format_utc, join_words
+from reports.formatting import format_utc, join_present, join_words
 from reports.pages.comparisons.forest import forest, panels, panels_of
 from reports.pages.comparisons.page import design
 from reports.render.picture import Text, sheet
@@ -42,4 +42,4 @@ def _about(comparison: Comparison) -> Iterator[str]:
     )
     simulated = "SIMULATED, no real service" if comparison.simulated else ""
     about = [join_words(titles_of(documents)), design(comparison), " and ".join(began), simulated]
-    yield " · ".join(filter(None, about))
+    yield join_present(" · ", *about)

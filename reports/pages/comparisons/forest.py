@@ -14,7 +14,7 @@ from typing import Literal
 from bench.catalogue.metrics import SLOPE
 from reports.analysis.comparisons.comparison import Comparison
 from reports.analysis.comparisons.measurements import RatioCurve
-from reports.formatting import NBSP, change, excerpt, format_number, nines
+from reports.formatting import NBSP, change, excerpt, format_number, join_present, nines
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.markers import COLOURS, colour_class, marker_char
 from reports.render.svg import (
@@ -338,7 +338,7 @@ def _texts_around(plot: Plot, row: ComparisonRow, top: float) -> None:
     plot.text(plot.w, top + 18, row.signed, f"dl w-{row.verdict_name.replace(' ', '-')}", "end")
     plot.text(0, top + 71, _measured(row), "num")
     plot.text(plot.w, top + 71, row.short, "num", "end")
-    plot.text(0, top + 87, ", ".join(filter(None, (f"margin {row.margin_text}", row.note))), "tiny")
+    plot.text(0, top + 87, join_present(", ", f"margin {row.margin_text}", row.note), "tiny")
     for index, line in enumerate(_reason_lines(row, narrow=True), start=1):
         plot.text(0, top + 87 + LINE * index, line, "tiny")
 
@@ -347,10 +347,8 @@ def _reason_lines(row: ComparisonRow, *, narrow: bool = False) -> list[str]:
     """Return the lines below a verdict: `provisional`, and the reason or, for "equivalent", the
     margin.
     """
-    text = "; ".join(
-        filter(
-            None, ("provisional" if row.is_doubted else "", row.reason or row.within.strip(" ()"))
-        )
+    text = join_present(
+        "; ", "provisional" if row.is_doubted else "", row.reason or row.within.strip(" ()")
     )
     return textwrap.wrap(text, NARROW_LONGEST if narrow else MAX_REASON_CHARACTERS)
 

@@ -17,6 +17,7 @@ from reports.formatting import (
     format_duration,
     format_number,
     format_utc,
+    join_present,
     join_words,
     percent,
     plural,
@@ -248,7 +249,7 @@ def _lead(comparison: Comparison) -> b.Blocks:
     return [
         *([b.Banner([(b.Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([b.Paragraph(second, "lead")] if second else []),
-        b.Paragraph(" · ".join(filter(None, about)), "meta"),
+        b.Paragraph(join_present(" · ", *about), "meta"),
         *([b.Bullets([*map(b.coded, notices)])] if notices else []),
         *([b.Explanation([*map(b.coded, why)])] if why else []),
     ]

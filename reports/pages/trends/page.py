@@ -21,7 +21,7 @@ from reports.analysis.trends.metric_trend import (
 )
 from reports.analysis.trends.trend import TREND_VERSION, Trend, TrendDocument, TrendSeries
 from reports.analysis.trends.trend_point import TrendPoint, TrendRun
-from reports.formatting import NBSP, NONE, plural
+from reports.formatting import NBSP, NONE, join_present, plural
 from reports.metrics.rate_metrics import RATES
 from reports.pages.trends.plot import plot_over_time
 from reports.render import blocks as b
@@ -258,8 +258,7 @@ def _runs(series: RunSeries, metrics: list[MetricTrend], folder: Path) -> b.Bloc
     """
     order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the start is already in the name of a run
     titles = (
-        ", ".join(filter(None, [metric.title, sentences.unit_text(metric.spec)]))
-        for metric in metrics
+        join_present(", ", metric.title, sentences.unit_text(metric.spec)) for metric in metrics
     )
     heads = [
         b.Column("run", inline=True),

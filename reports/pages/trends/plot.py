@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from bench.base.units import NS_PER_S
 from reports.analysis.trends.metric_trend import MetricTrend
-from reports.formatting import format_utc, log_range, ms, plural
+from reports.formatting import format_utc, join_present, log_range, ms, plural
 from reports.render.markers import colour_class, curve_class, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
 from reports.text.reasons import reasons_text
@@ -144,7 +144,7 @@ def _runs(plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelS
         if math.isnan(run.value):
             continue
         at, value = positions[index]
-        verdict = ": ".join(filter(None, (marker(point), reasons_text(point.excluded))))
+        verdict = join_present(": ", marker(point), reasons_text(point.excluded))
         tip = f"{point.name}: {value_text(run, metric.spec)}, {verdict}"
         if index in metric.compared:
             if not math.isnan(run.low):

@@ -10,7 +10,7 @@ from reports.analysis.summary.over_time import OverTime, over_time, steps_over_t
 from reports.analysis.summary.summary import Summary
 from reports.data.samples import VOICE_TO_VOICE
 from reports.data.turns import Pool
-from reports.formatting import NONE, clock, format_duration, join_words, plural
+from reports.formatting import NONE, clock, format_duration, join_present, join_words, plural
 from reports.metrics.strata import Stratum
 from reports.pages.run_report import bar_charts, charts, time_panels
 from reports.pages.run_report.metric_tables import quantile_cells, target_cell
@@ -60,7 +60,7 @@ def percentile_curves(summary: Summary) -> b.Section | None:
     read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.")
     question = "What is the latency of most turns, and of the slowest?"
     return b.Section(
-        "spread", "Latency percentiles", question, [b.Tabs(" ".join(filter(None, read)), panes)]
+        "spread", "Latency percentiles", question, [b.Tabs(join_present(" ", *read), panes)]
     )
 
 
@@ -137,7 +137,7 @@ def time(summary: Summary) -> b.Section | None:
     below = b.note((b.Term("drift"), f": {drift}")) if drift else []
     figure = plot_figure(
         time_panels.time_panels(frame),
-        " ".join(filter(None, _reading(summary, frame))),
+        join_present(" ", *_reading(summary, frame)),
         below=below,
     )
     brief = b.fact("drift", [remarks.drift_suspected(summary.drift)])

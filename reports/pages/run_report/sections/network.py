@@ -6,7 +6,17 @@ from bench.base.units import byte_unit
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.summary.metrics import ALL, SLOPES
 from reports.analysis.summary.summary import Summary
-from reports.formatting import NONE, count, format_number, join_words, ms, percent, plural, quantity
+from reports.formatting import (
+    NONE,
+    count,
+    format_number,
+    join_present,
+    join_words,
+    ms,
+    percent,
+    plural,
+    quantity,
+)
 from reports.pages.run_report.metric_tables import metrics, rows_of, target_cell, texts_by_target
 from reports.pages.run_report.sections.telephone import PACKETS, SETUP, is_of_calls
 from reports.render import blocks as b
@@ -46,7 +56,7 @@ def network(summary: Summary) -> b.Section | None:
             named = f" on {target}" if len(summary.targets) > 1 else ""
             shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + remainder)} of ttfa")
     share = f"The p50 of network_rtt is {'; '.join(shares)}." if shares else ""
-    text = " ".join(filter(None, (share, round_trips(summary), sent)))
+    text = join_present(" ", share, round_trips(summary), sent)
     blocks: b.Blocks = [
         b.Paragraph(text),
         b.Details("Network metrics", [metrics(summary, rows)], open=True, again=True),
