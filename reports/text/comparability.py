@@ -186,14 +186,6 @@ def _widened(numbers: Numbers) -> str:
     )
 
 
-def _by_length(numbers: Numbers) -> str:
-    return (
-        f"The change of {join_words(numbers['metrics'])} differs between long and short sessions,"
-        " and a few sessions contain many of the turns: the bound in the direction of the long"
-        " sessions allows for an unseen session."
-    )
-
-
 def _coarse_ticks(numbers: Numbers) -> str:
     tick, margin = (f"{format_number(numbers[name])}{NBSP}ms" for name in ("tick_ms", "margin_ms"))
     wider = (
@@ -212,33 +204,6 @@ def _metrics_of_targets(numbers: Numbers) -> str:
     """
     return join_words(
         [f"{metric} of {target}" if target else metric for metric, target in numbers["metrics"]]
-    )
-
-
-def _drifted(numbers: Numbers) -> str:
-    return (
-        f"Latency of one target drifted ({_metrics_of_targets(numbers)}): neighbouring"
-        f" {numbers['unit']}s are autocorrelated. Quarters of the run are resampled, and these"
-        f" verdicts are provisional: if the true value is exactly on the margin, {OWN_DRIFT}. A"
-        " longer run reduces this error. In 1 of 20 metrics without drift, drift is found by"
-        " chance."
-    )
-
-
-def _had_bursts(numbers: Numbers) -> str:
-    return (
-        f"Failures or slow turns of one target occurred in bursts ({_metrics_of_targets(numbers)})."
-        f" Sixths of the run are counted, not {numbers['unit']}s, and these verdicts are"
-        " provisional: the run may have missed rarer bursts. A longer run is more reliable. In 1"
-        " of 30 metrics without bursts, bursts are found by chance."
-    )
-
-
-def _ended_by_analyses(numbers: Numbers) -> str:
-    return (
-        f"{numbers['run']} was ended by interim analyses, so a test of a fixed size has a larger"
-        f" type I error than its confidence states; `rtbench check {numbers['folder']}` shows the"
-        " decision of the analyses."
     )
 
 
@@ -263,10 +228,29 @@ SENTENCES: Mapping[str, Callable[[Numbers], str]] = {
     "one_seed": _one_seed,
     "lacking_metrics": _lacking,
     "widened": _widened,
-    "by_length": _by_length,
+    "by_length": lambda n: (
+        f"The change of {join_words(n['metrics'])} differs between long and short sessions,"
+        " and a few sessions contain many of the turns: the bound in the direction of the long"
+        " sessions allows for an unseen session."
+    ),
     "coarse_ticks": _coarse_ticks,
-    "metrics_drifted": _drifted,
-    "metrics_had_bursts": _had_bursts,
-    "ended_by_analyses": _ended_by_analyses,
+    "metrics_drifted": lambda n: (
+        f"Latency of one target drifted ({_metrics_of_targets(n)}): neighbouring"
+        f" {n['unit']}s are autocorrelated. Quarters of the run are resampled, and these"
+        f" verdicts are provisional: if the true value is exactly on the margin, {OWN_DRIFT}. A"
+        " longer run reduces this error. In 1 of 20 metrics without drift, drift is found by"
+        " chance."
+    ),
+    "metrics_had_bursts": lambda n: (
+        f"Failures or slow turns of one target occurred in bursts ({_metrics_of_targets(n)})."
+        f" Sixths of the run are counted, not {n['unit']}s, and these verdicts are"
+        " provisional: the run may have missed rarer bursts. A longer run is more reliable. In 1"
+        " of 30 metrics without bursts, bursts are found by chance."
+    ),
+    "ended_by_analyses": lambda n: (
+        f"{n['run']} was ended by interim analyses, so a test of a fixed size has a larger"
+        f" type I error than its confidence states; `rtbench check {n['folder']}` shows the"
+        " decision of the analyses."
+    ),
     "run_notice": _run_notice,
 }

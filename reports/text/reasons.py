@@ -255,13 +255,6 @@ def _few_baseline(numbers: Numbers) -> tuple[str, str]:
     return lead, f"it needs about {count(numbers['needed'])}"
 
 
-def _no_analysis(numbers: Numbers) -> tuple[str, str]:
-    return (
-        "no interim analysis",
-        f"{count(numbers['there'][0])} of {plural(numbers['needed'], 'pair')} ended",
-    )
-
-
 def _within_bounds(numbers: Numbers) -> str:
     if not numbers:
         return "the limit lies within the interval"
@@ -289,10 +282,6 @@ def _older_version(numbers: Numbers) -> str:
         f"{runs} of an older version cannot show bursts or drift during a run:"
         f" {_save('the run again', numbers)}"
     )
-
-
-def _nothing_succeeded(numbers: Numbers) -> str:
-    return f"no turn succeeded; {reason_text(inner(numbers))}"
 
 
 def inner(numbers: Numbers) -> Reason:
@@ -343,12 +332,15 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "no_event": partial(_no_event, is_limit=True),
     "few_baseline": _few_baseline,
     "no_turns": lambda n: f"no {n['metric']} on {join_words(n['targets'])}",
-    "no_analysis": _no_analysis,
+    "no_analysis": lambda n: (
+        "no interim analysis",
+        f"{count(n['there'][0])} of {plural(n['needed'], 'pair')} ended",
+    ),
     "would_stay_inconclusive": lambda n: f"would stay inconclusive at {n['needed']} pairs",
     "uncertain": _uncertain,
     "no_step": _no_step,
     "within_bounds": _within_bounds,
-    "nothing_succeeded": _nothing_succeeded,
+    "nothing_succeeded": lambda n: f"no turn succeeded; {reason_text(inner(n))}",
     "no_value": "not measured on both targets",
     "part_invalid": _part_invalid,
     "part_not_run": lambda n: NOT_RUN[n["part"]],
