@@ -92,7 +92,7 @@ class Sources(Protocol):
         differ in length.
         """
 
-    def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
+    def targets(self, spec: MetricSpec) -> TwoSamples:
         """Return the samples of both targets.
 
         The steps are included if the candidate's turns must be weighted to the shares that the

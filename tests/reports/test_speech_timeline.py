@@ -46,7 +46,6 @@ TALK = ExampleTurn(
     colour=0,
     step="greeting",
     turn=3,
-    session="s1",
     event_log="",
     speech_s=1.2,
     noticed_s=0.5,

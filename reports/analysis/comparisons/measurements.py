@@ -306,7 +306,7 @@ def ratio_curves(
     for index, (target, sample) in enumerate(zip(targets[1:], samples[1:], strict=True), start=1):
         ps = grid(min(samples[0].n, sample.n), required_ps)
         if ps:
-            two_samples = ComparedTargets(targets[0], target).targets(spec, (samples[0], sample))
+            two_samples = ComparedTargets(targets[0], target).targets(spec)
             settings = replace(how, resamples=min(DRAWS, how.resamples))
             differences = quantile_differences(
                 two_samples, [(p, Margin()) for p in ps], "lower", settings

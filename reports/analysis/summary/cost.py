@@ -426,6 +426,17 @@ class RunCost(JsonEntry, kw_only=True):
         )
 
 
+SUMMED = (
+    "turns",
+    "turns_priced",
+    "turns_without_usage",
+    "turns_without_kinds",
+    "unattributed_usd",
+    "unattributed_sessions",
+)
+"""The fields of `RunCost` that are the sums of those of its targets."""
+
+
 def _per(usd: float, number: float) -> float:
     return usd / number if number else math.nan
 
@@ -439,12 +450,7 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
     waste = _together([cost.unplayed_audio for cost in costs])
     return RunCost(
         usd=sum(known_usd) if known_usd else math.nan,
-        turns=sum(cost.turns for cost in costs),
-        turns_priced=sum(cost.turns_priced for cost in costs),
-        turns_without_usage=sum(cost.turns_without_usage for cost in costs),
-        turns_without_kinds=sum(cost.turns_without_kinds for cost in costs),
-        unattributed_usd=sum(cost.unattributed_usd for cost in costs),
-        unattributed_sessions=sum(cost.unattributed_sessions for cost in costs),
+        **{name: sum(getattr(cost, name) for cost in costs) for name in SUMMED},
         unplayed_audio=waste if waste.replies else None,
         models_without_price=tuple(
             dict.fromkeys(c.model for cost in costs for c in cost.models if c.prices is None)

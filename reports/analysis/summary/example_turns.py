@@ -285,7 +285,6 @@ class ExampleTurn:
     colour: int
     step: str
     turn: int
-    session: str
     event_log: str
     """The path of the session's event log, relative to the run's folder. Empty if there is no
     log."""
@@ -400,7 +399,6 @@ def _example_turns(
             colour=colour,
             step=turns.steps[int(turns.step[index])],
             turn=int(np.nan_to_num(turn["turn"])),
-            session=session,
             event_log=f"events/{session}.jsonl" if session in logs else "",
             speech_s=_after_speech(turn, "speech_start") * -1,
             noticed_s=_after_speech(turn, "speech_stopped"),

@@ -20,7 +20,7 @@ from bench.catalogue.metrics import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS
 from reports.analysis.summary.metrics import ALL
 from reports.data.turns import TurnArrays
 from reports.metrics.strata import Traits
-from reports.results.json_entries import Count, JsonEntry, Rounded
+from reports.results.json_entries import Count, JsonEntry, Rounded, entry_from
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantile
 
@@ -152,16 +152,7 @@ def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
                 )
     near.sort(key=lambda band: (band[0], band[1].target))
     return tuple(
-        PercentileBand(
-            breakdown.target,
-            ALL,
-            breakdown.turn_type,
-            breakdown.turns,
-            breakdown.total_ns,
-            breakdown.mean_ms,
-            breakdown.segments,
-            p=p,
-        )
+        entry_from(PercentileBand, breakdown, step=ALL, p=p)
         for (p, _), breakdown in zip(
             near, _summed(turns, [piece for _, piece in near]), strict=True
         )

@@ -322,7 +322,7 @@ def summarise(run: RunFrames) -> Summary:
     turns = samples.turns
     targets = samples.turns.targets
     period = period_of(run, turns, sessions)
-    started_utc_ns, duration_s, warmup_s = period
+    started_utc_ns, duration_s, _ = period
     began_s = started_utc_ns / NS_PER_S
     endings = outcomes_of(turns, sessions, metadata)
     of_metrics = _MainResults(run, samples, sessions, endings, {})
@@ -352,9 +352,7 @@ def summarise(run: RunFrames) -> Summary:
         labels=labels_of(metadata),
         simulated=run.simulated,
         recorded=run.recorded,
-        started_utc_ns=started_utc_ns,
-        duration_s=duration_s,
-        warmup_s=warmup_s,
+        **period._asdict(),
         validity=structs.replace(
             run_validity.validity_of(metadata), uncertain_metrics=run.uncertain_metrics
         ),

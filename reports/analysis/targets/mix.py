@@ -318,16 +318,16 @@ class ComparedTargets:
         both = self.base, self.candidate
         return _with_weights(*both) if self.is_weighted_by_number else both
 
-    def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
+    def targets(self, spec: MetricSpec) -> TwoSamples:
         """Return the samples of both targets.
 
         If the candidate's turns must be weighted, the result has the cell of each value: its step,
         or its step and its turn number. Values of excluded cells are left out.
         """
         both = self.base, self.candidate
-        two_samples = TwoSamples(
-            *samples, (self.base.sessions, self.candidate.sessions), self.base.paired
-        )
+        samples = self.base.sample(spec), self.candidate.sample(spec)
+        sessions = self.base.sessions, self.candidate.sessions
+        two_samples = TwoSamples(*samples, sessions, self.base.paired)
         metric = CATALOGUE[spec.metric]
         if metric.scope != "turn" or metric.unit == SLOPE:
             return two_samples

@@ -151,9 +151,7 @@ class Quantile(Statistic):
     def compare(
         self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
     ) -> MeasuredDifferences:
-        samples = sources.targets(
-            group[0], (sources.base.sample(group[0]), sources.candidate.sample(group[0]))
-        )
+        samples = sources.targets(group[0])
         counts = of_sample(samples.base), of_sample(samples.cand)
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
@@ -211,9 +209,7 @@ class Quantile(Statistic):
         rng: np.random.Generator,
         error: float,
     ) -> list[InterimStatistic]:
-        samples = sources.targets(
-            group[0], (sources.base.sample(group[0]), sources.candidate.sample(group[0]))
-        )
+        samples = sources.targets(group[0])
         return quantiles_seen(
             samples, _margins(group), better_direction(group[0]), rng, draws=draws, error=error
         )

@@ -54,10 +54,7 @@ class TypicalChange(Statistic):
         if base.paired and counts[0].turns and counts[1].turns:
             latencies = step_latencies(base, group[0]), step_latencies(candidate, group[0])
             if sources.is_weighted_by_number:
-                samples = sources.targets(
-                    group[0], (base.sample(group[0]), candidate.sample(group[0]))
-                )
-                latencies = _by_cell(samples) or latencies
+                latencies = _by_cell(sources.targets(group[0])) or latencies
             change = typical_change(*latencies, base.sessions)
         if math.isnan(change.d):
             return MeasuredDifferences(counts, [None] * len(group))

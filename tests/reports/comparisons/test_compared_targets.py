@@ -178,17 +178,14 @@ def test_shares_that_differ_by_chance_are_weighted_without_a_notice() -> None:
     base, cand = two(MIXED_OF_MIXES, replace(MIXED_OF_MIXES, seed=11))
 
     assert changed_shares(base, cand) == []
-    assert (
-        ComparedTargets(base, cand).targets(P50, (base.sample(P50), cand.sample(P50))).steps
-        is not None
-    )
+    assert ComparedTargets(base, cand).targets(P50).steps is not None
 
 
 def test_the_step_of_each_value_is_assigned_correctly() -> None:
     """The steps have different latencies, so each latency shows its step."""
     base, cand = two(replace(MIXED_OF_MIXES, refused=5), MORE_SLOW)
     samples = base.sample(P50), cand.sample(P50)
-    samples_of_both = ComparedTargets(base, cand).targets(P50, samples)
+    samples_of_both = ComparedTargets(base, cand).targets(P50)
     assert samples_of_both.steps is not None
 
     for side, sample, steps in zip((base, cand), samples, samples_of_both.steps, strict=True):
