@@ -16,10 +16,10 @@ from typing import Annotated, NamedTuple
 
 from bench.base.errors import UsageError
 from bench.base.installation import PACKAGE_ROOT
-from bench.base.standard_streams import MAX_WIDTH, text_width
+from bench.base.standard_streams import MAX_WIDTH
 from bench.base.suggestions import did_you_mean
 from rtbench.cli.options import argument
-from rtbench.cli.report import wants_colour
+from rtbench.cli.report import print_blocks, wants_colour
 
 NAME_WIDTH = 18
 LESS_OPTIONS = "-RFX"
@@ -55,12 +55,12 @@ def docs(
 
 def _list_pages() -> None:
     from reports.render.blocks import Fact
-    from reports.render.terminal import render_lines
 
     index = (folder() / INDEX).read_text(encoding="utf-8")
     for group, pages in groupby(entries(index), key=lambda entry: entry.group):
         rows = [Fact(entry.name, [entry.about], indent=NAME_WIDTH) for entry in pages]
-        sys.stdout.write(f"{group}\n" + render_lines([rows], text_width(), wants_colour()) + "\n")
+        sys.stdout.write(f"{group}\n")
+        print_blocks([rows], "\n")
     sys.stdout.write(
         "`rtbench docs NAME` prints a page, `rtbench docs NAME#SECTION` a section of it.\n"
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from shlex import quote
@@ -21,6 +21,7 @@ from rtbench.cli.options import argument, option
 if TYPE_CHECKING:
     from reports.analysis.summary.summary import Summary
     from reports.data.export import Format
+    from reports.render.blocks import Block, Page
 
 RunName = Annotated[str, argument("Folder or name of a run (default: the newest).", "[RUN]")]
 Explain = Annotated[
@@ -135,7 +136,6 @@ def report(
     from reports.pages.run_report.document import write_report
     from reports.pages.run_report.report import run_page
     from reports.pages.thresholds import stored_check
-    from reports.render.terminal import render_page
     from reports.text.check_sentences import result_line
     from reports.text.sentences import run_essentials
 
@@ -144,9 +144,9 @@ def report(
     page = run_page(summary, checked)
     is_valid = summary.validity.status == "valid"
     outcome = result_line(checked) if checked and is_valid else ""
-    sys.stdout.write(render_page(page, text_width(), colour=wants_colour(), explain=explain))
+    print_page(page, explain=explain)
     sys.stdout.write(f"{run_essentials(summary, outcome)}\n".replace(NBSP, " "))
-    sys.stdout.write(f"{escape_control(str(write_report(summary, page).html))}\n")
+    print_path(write_report(summary, page).html)
 
 
 def _open(name: str, runs_dir: Path) -> None:
@@ -173,21 +173,19 @@ def _open(name: str, runs_dir: Path) -> None:
     import webbrowser
 
     webbrowser.open(page.resolve().as_uri())
-    print(escape_control(str(page)))
+    print_path(page)
 
 
 def _evidence(run: Path) -> None:
     from reports.pages.evidence.document import evidence_of, write_evidence
     from reports.pages.evidence.page import evidence_page
-    from reports.render.terminal import render_page
 
     made = evidence_of(summarise(run))
     page = evidence_page(made)
-    sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
+    print_page(page)
     paths = write_evidence(made, page)
-    sys.stdout.writelines(
-        f"{escape_control(str(path))}\n" for path in (paths.json, paths.markdown, paths.html)
-    )
+    for path in (paths.json, paths.markdown, paths.html):
+        print_path(path)
 
 
 def summarise(run: Path) -> Summary:
@@ -227,6 +225,24 @@ def wants_colour() -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") in COLOURLESS:
         return False
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
+
+
+def print_page(page: Page, *, explain: bool = False) -> None:
+    """Print a page. `explain` adds what explains the error rates of its verdicts."""
+    from reports.render.terminal import render_page
+
+    sys.stdout.write(render_page(page, text_width(), colour=wants_colour(), explain=explain))
+
+
+def print_blocks(groups: Iterable[Iterable[Block]], after: str = "") -> None:
+    """Print groups of blocks, and a text after them."""
+    from reports.render.terminal import render_lines
+
+    sys.stdout.write(render_lines(groups, text_width(), wants_colour()) + after)
+
+
+def print_path(path: Path) -> None:
+    sys.stdout.write(f"{escape_control(str(path))}\n")
 
 
 class ReportFormat(StrEnum):

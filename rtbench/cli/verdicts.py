@@ -22,8 +22,7 @@ from bench.base.errors import (
     RtbenchError,
     UsageError,
 )
-from bench.base.standard_streams import text_width
-from bench.files.sanitize import escape_control, one_line, to_safe_json
+from bench.files.sanitize import one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
 from rtbench.cli.options import Command, Group, ThresholdTexts, argument, option
 from rtbench.cli.report import (
@@ -31,8 +30,10 @@ from rtbench.cli.report import (
     RunName,
     close_if_left,
     newest_valid_run,
+    print_blocks,
+    print_page,
+    print_path,
     run_with_name,
-    wants_colour,
     without_other_folders,
 )
 
@@ -109,7 +110,7 @@ def compare(
     from reports.analysis.targets.named import parse_targets, split_name
     from reports.pages.comparisons.document import write_comparison
     from reports.pages.comparisons.page import comparison_page
-    from reports.render.terminal import essentials, render_page
+    from reports.render.terminal import essentials
 
     one_sided_alpha(confidence)  # raise an error before any folder is written to
     target_names = [target_with_name(name) for name in without_other_folders(names or [""])]
@@ -118,13 +119,11 @@ def compare(
     targets = parse_targets(target_names)
     comparison = compare_targets(targets, confidence=confidence)
     page = comparison_page(comparison)
-    sys.stdout.write(
-        f"{render_page(page, text_width(), colour=wants_colour(), explain=explain)}"
-        f"{essentials(page)}\n"
-    )
+    print_page(page, explain=explain)
+    sys.stdout.write(f"{essentials(page)}\n")
     with nullcontext() if out else _optional():
         paths = write_comparison(comparison, page, out or targets[-1].run.folder)
-        sys.stdout.write(f"{escape_control(str(paths.html))}\n")
+        print_path(paths.html)
     if png is not None:
         from reports.pages.comparisons.card import card
         from reports.render.picture import png_of
@@ -194,7 +193,6 @@ def sample_size(
     """
     from reports.analysis.sample_size import power_spec, sample_size
     from reports.pages.sample_size import sample_size_blocks
-    from reports.render.terminal import render_lines
     from reports.results.json_entries import to_json_data
 
     named = target_with_name(pilot) if pilot else str(newest_valid_run())
@@ -202,7 +200,7 @@ def sample_size(
     if as_json:
         print(to_safe_json(to_json_data(result)))
     else:
-        sys.stdout.write(render_lines(sample_size_blocks(result), text_width(), wants_colour()))
+        print_blocks(sample_size_blocks(result))
     if result.validity != "valid":
         raise typer.Exit(INVALID_STATUS)
 
@@ -253,14 +251,13 @@ def trend(
         print(to_safe_json(trend_data(result)))
     else:
         from reports.pages.trends.page import trend_page, write_trend
-        from reports.render.terminal import render_page
 
         # the page of one run would be in its folder; a page of many runs is next to their folders
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
         path = out or first / "trend.html"
         page = trend_page(result, path.parent)
-        sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
-        sys.stdout.write(f"{escape_control(str(write_trend(page, path)))}\n")
+        print_page(page)
+        print_path(write_trend(page, path))
     if all(point.excluded for point in result.points):
         raise typer.Exit(INVALID_STATUS)
 
@@ -335,7 +332,6 @@ def check(
     )
     from reports.pages.check.report import check_page
     from reports.pages.run_report.document import renew_report
-    from reports.render.terminal import render_page
 
     run = Path(name or FOLDER)
     files = []
@@ -361,7 +357,7 @@ def check(
         comment = write_check(result, page, run)
         renew_report(run)
     if not quiet:
-        sys.stdout.write(render_page(page, text_width(), colour=wants_colour(), explain=explain))
+        print_page(page, explain=explain)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with _optional():
             append_summary(page, Path(summary))
@@ -369,7 +365,7 @@ def check(
     for form, path in files:
         save_text(path, form.text(result, page))
     if comment and not quiet:
-        sys.stdout.write(f"{escape_control(str(comment))}\n")
+        print_path(comment)
     if result.exit_status:
         raise typer.Exit(result.exit_status)
 
@@ -421,19 +417,16 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     if reason := next(filter(None, map(baselines.unfit_reason, targets)), None):
         raise UsageError(f"{run} cannot be a baseline: {reason_line(reason)}".replace(NBSP, " "))
     for target in targets:
-        sys.stdout.write(
-            f"{escape_control(str(baselines.save(baselines.baseline_of(target), folder)))}\n"
-        )
+        print_path(baselines.save(baselines.baseline_of(target), folder))
 
 
 @baseline.command(name="list", cls=Command)
 def listing(folder: Folder = BASELINES) -> None:
     """List the scenarios and targets that have baselines, with the number of runs of each."""
     from reports.pages.check.baselines import list_baselines
-    from reports.render.terminal import render_lines
 
     stored, notices = _stored(folder)
-    sys.stdout.write(render_lines([list_baselines(stored)], text_width(), wants_colour()) + notices)
+    print_blocks([list_baselines(stored)], notices)
 
 
 @baseline.command(cls=Command)
@@ -442,7 +435,6 @@ def show(
 ) -> None:
     """Show the stored runs of a target, and the run-to-run variation of their values."""
     from reports.pages.check.baselines import describe_baselines
-    from reports.render.terminal import render_lines
 
     scenario, _, target = which.partition("/")
     stored, notices = _stored(folder)
@@ -456,9 +448,7 @@ def show(
             f"{entry.baseline.scenario}/{entry.baseline.target}" for entry in stored
         )
         raise UsageError(f"{folder} has no baseline of {which}; it has {', '.join(known)}")
-    sys.stdout.write(
-        render_lines(describe_baselines(matching), text_width(), wants_colour()) + notices
-    )
+    print_blocks(describe_baselines(matching), notices)
 
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
