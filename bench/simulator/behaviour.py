@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from bench.base.errors import INVALID_VALUE
@@ -40,45 +39,38 @@ from bench.simulator.delay import Delay
 from bench.simulator.profile import is_drawn
 from bench.simulator.responses.lifecycle import Composer, ResponseManager
 from bench.simulator.responses.mcp_servers import McpServers
-from bench.simulator.server_events import Json, Outbox, RejectedError, WireNames
+from bench.simulator.server_events import Json, RejectedError, WireNames
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import EffectiveSession, SessionForm
 from bench.simulator.simulated_session import (
     ClientEvent,
     EventReceipt,
+    PlannedSession,
     ReceiptFields,
     SessionParts,
-    SimulatedSession,
     client_event,
 )
 from bench.wire.audio import AudioFormatName
 
 
-class Behaviour(SimulatedSession):
+class Behaviour(PlannedSession):
     """One session of the Realtime API, in the dialect of a service."""
 
     def __init__(self, dialect: WireDialect, model: str, parts: SessionParts) -> None:
-        ids = parts.ids
         profile = parts.profile
-        rng = parts.rng
-        self.ids = ids
+        super().__init__(parts, obfuscated=profile.obfuscation and dialect.names.is_ga)
         self._dialect = dialect
-        self._profile = profile
-        self._rng = rng
         self._delays = profile.delays
         self._events = (
             _TRANSCRIPTION_EVENTS[dialect.names.is_ga] if dialect.transcribes else dialect.events
         )
         self.session = EffectiveSession(
-            dialect.form(dialect), ids.session, model, parts.expires_at_s
+            dialect.form(dialect), self.ids.session, model, parts.expires_at_s
         )
-        self._conversation = Conversation(ids, dialect.names)
+        self._conversation = Conversation(self.ids, dialect.names)
         self._reader = ItemReader(self._conversation, dialect.items or ITEMS[dialect.names.is_ga])
-        self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names.is_ga)
-        self._servers = parts.servers
-        self._servers.sessions += 1
-        self._mcp = McpServers(self._conversation, self._outbox, profile.mcp, rng)
+        self._mcp = McpServers(self._conversation, self._outbox, profile.mcp, parts.rng)
         composer = Composer(
             parts, self.session, self._conversation, self._reader, self._outbox, self._mcp
         )
@@ -104,9 +96,9 @@ class Behaviour(SimulatedSession):
         self._responses.end(response_id, at_ns, status, details)
 
     def end(self) -> None:
-        self._servers.sessions -= 1
-        for component in (self._turns, self._responses, self._mcp, self._outbox, self):
+        for component in (self._turns, self._responses, self._mcp):
             vars(component).clear()
+        super().end()
 
     # Handlers of client events
 
@@ -206,10 +198,6 @@ class Behaviour(SimulatedSession):
 
     def _acknowledge(self, at_ns: int, event_type: str, fields: Json) -> None:
         self._outbox.answer(at_ns, self._delays.item_created, (event_type, fields))
-
-    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
-        due_ns = self._outbox.answer_due(at_ns, self._delays.item_created)
-        self._outbox.plan([(due_ns, partial(self._outbox.error, rejected, event_id))])
 
 
 # Messages of the assistant have one part, so the only content index is 0.

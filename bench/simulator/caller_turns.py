@@ -331,18 +331,9 @@ class CallerTurns:
         # A response is active, or the client still plays one. The client is assumed to play audio
         # on arrival.
         is_replying = self._responses.active is not None or at_ns < self._played_ns
-        for speech in self._turn_taking.append(audio, settings, at_ns, is_replying=is_replying):
-            assert settings.detection is not None
-            # the silence that ends it is random
-            if speech.edge.began and settings.detection.type == "semantic_vad":
-                random_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
-                self._audio.silence_ms = semantic_silence_ms(
-                    random_ms, settings.detection.eagerness
-                )
-            self._stop_waiting()
-            (self._on_start if speech.edge.began else self._on_end)(
-                speech, settings.detection, at_ns
-            )
+        receipt = self._turn_taking.append(
+            audio, settings, at_ns, self._on_speech, is_replying=is_replying
+        )
         if (
             settings.detection is None
             and settings.transcriber is not None
@@ -351,7 +342,7 @@ class CallerTurns:
             self._streamed = self._streamed or self._asr.stream()
             for word in self._streamed.append(audio, start, settings.format, at_ns):
                 self._plan_delta(word, at_ns)
-        return self._turn_taking.receipt(start.byte)
+        return receipt
 
     def _plan_delta(self, word: SpokenWord, at_ns: int) -> None:
         """Plan the delta of a word, after its lag and after the deltas before it."""
@@ -360,7 +351,7 @@ class CallerTurns:
         lag_ns = round(lag_ns * DELAY_FACTORS.get(self._session.input.transcript_delay, 1.0))
         self._delta_due_ns = max(self._delta_due_ns, at_ns, word.spoken_ns + lag_ns)
         render = partial(self._streamed_delta, self._announced_item_id, word)
-        self._deltas.append(self._outbox.plan([(self._delta_due_ns, render)]))
+        self._deltas.append(self._outbox.plan_step(self._delta_due_ns, render))
 
     def _streamed_delta(self, item_id: str, word: SpokenWord, due_ns: int) -> OutgoingEvent:
         fields = {"item_id": item_id, "content_index": 0} | delta_fields(self._outbox, word.text)
@@ -396,6 +387,16 @@ class CallerTurns:
 
     # Speech
 
+    def _on_speech(self, speech: CallerSpeech, at_ns: int) -> None:
+        detection = self._session.input.detection
+        assert detection is not None, "speech is detected"
+        # the silence that ends it is random
+        if speech.edge.began and detection.type == "semantic_vad":
+            random_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
+            self._audio.silence_ms = semantic_silence_ms(random_ms, detection.eagerness)
+        self._stop_waiting()
+        (self._on_start if speech.edge.began else self._on_end)(speech, detection, at_ns)
+
     def _on_start(
         self, speech: CallerSpeech, detection: EffectiveTurnDetection, at_ns: int
     ) -> None:
@@ -413,14 +414,13 @@ class CallerTurns:
     def _on_end(self, speech: CallerSpeech, detection: EffectiveTurnDetection, at_ns: int) -> None:
         stopped_ns = self._outbox.answer_due(at_ns, self._delays.speech_stopped)
         edge = speech.edge
-        self._outbox.plan(
-            [(stopped_ns, self._speech_event("stopped", {"audio_end_ms": edge.heard_ms}, edge))]
-        )
+        stopped = self._speech_event("stopped", {"audio_end_ms": edge.heard_ms}, edge)
+        self._outbox.plan_step(stopped_ns, stopped)
         self._audio.mark_committed()
         audio_ms = edge.heard_ms - _padded_ms(edge, detection)
         committed_ns = self._commit(audio_ms, stopped_ns, self._delays.vad_committed)
         if detection.create_response and speech.is_answered:
-            self._outbox.plan([(committed_ns, self._respond)])
+            self._outbox.plan_step(committed_ns, self._respond)
 
     def _speech_event(self, name: str, fields: Json, speech: SpeechEdge) -> Render:
         fields = fields | {"item_id": self._announced_item_id}
@@ -471,7 +471,7 @@ class CallerTurns:
         committed_ns = self._commit(
             until_ms - self._quiet_from_ms, due_ns, self._delays.vad_committed
         )
-        self._outbox.plan([(committed_ns, self._respond)])
+        self._outbox.plan_step(committed_ns, self._respond)
         return self._outbox.event("input_audio_buffer.timeout_triggered", fields, due_ns)
 
     # Committed turns
@@ -506,7 +506,7 @@ class CallerTurns:
                 item, audio_ms, model, self._outbox, transcript, self._conversation.ids, left
             )
             if is_drawn(self._transcripts.failure_rate, self._rng):
-                self._outbox.plan([(completed_ns, pending.failed)])
+                self._outbox.plan_step(completed_ns, pending.failed)
             else:
                 begin_ns = max(committed_ns, self._delta_due_ns)
                 deltas = self._session.form.transcript_deltas

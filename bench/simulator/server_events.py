@@ -249,6 +249,10 @@ class Outbox:
         self._plan_next(series)
         return series
 
+    def plan_step(self, due_ns: int, render: Render) -> PlannedSeries:
+        """Plan a series of one step."""
+        return self.plan([(due_ns, render)])
+
     def _plan_next(self, series: PlannedSeries) -> None:
         following = None if series.dropped else next(series.steps, None)
         if following is not None:

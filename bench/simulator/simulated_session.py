@@ -8,12 +8,13 @@ handles. Pure.
 #
 # A service with events of the Realtime API's form (`type`, `event_id`, an `error` for what is
 # wrong) implements `_handle`. The others override `receive`, because their messages are named or
-# refused in another way. `ClosingSession` is for services whose error is the end of the session.
+# refused in another way.
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
@@ -37,7 +38,7 @@ from bench.simulator.server_events import (
     event_bytes,
 )
 from bench.simulator.session import checks
-from bench.simulator.turn_taking import TurnDecision, TurnTaking
+from bench.simulator.turn_taking import TurnDecision
 
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -76,7 +77,6 @@ class SimulatedSession(ABC):
     """The place of faults that each event is."""
     without_audio = staticmethod(without_audio_tokens)
     """A function that returns an event without the tokens of audio that is not sent."""
-    _outbox: Outbox
     wake: Callable[[], None] = staticmethod(lambda: None)
     """A function that lets the connection look for due events. It is called after input that is
     not a message."""
@@ -119,11 +119,13 @@ class SimulatedSession(ABC):
             self._reject(at_ns, rejected, event_id)
         return EventReceipt(**fields)
 
+    @abstractmethod
     def next_due_ns(self) -> int | None:
-        return self._outbox.next_due_ns()
+        """Return the instant of the next call of `due`; None if nothing is planned."""
 
+    @abstractmethod
     def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
-        return self._outbox.due(now_ns)
+        """Yield the due events, each rendered when it is requested."""
 
     def end_response(  # noqa: B027
         self, response_id: str, at_ns: int, status: str, details: Json
@@ -156,7 +158,38 @@ class SimulatedSession(ABC):
         """Plan the event that reports the error, if the protocol has one."""
 
 
-class EndingSession(SimulatedSession):
+class PlannedSession(SimulatedSession):
+    """A session that plans its events in one outbox, and speaks recorded replies."""
+
+    is_counted = True
+    """Whether the session is one of those that share the server's slots."""
+
+    def __init__(self, parts: SessionParts, *, obfuscated: bool = False) -> None:
+        self.ids = parts.ids
+        self._profile = parts.profile
+        self._rng = parts.rng
+        self._next_reply = cycle(parts.replies).__next__
+        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=obfuscated)
+        self._servers = parts.servers
+        self._servers.sessions += self.is_counted
+
+    def next_due_ns(self) -> int | None:
+        return self._outbox.next_due_ns()
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        return self._outbox.due(now_ns)
+
+    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
+        due_ns = self._outbox.answer_due(at_ns, self._profile.delays.item_created)
+        self._outbox.plan_step(due_ns, partial(self._outbox.error, rejected, event_id))
+
+    def end(self) -> None:
+        self._servers.sessions -= self.is_counted
+        for component in (self._outbox, self):
+            vars(component).clear()
+
+
+class EndingSession(PlannedSession):
     """A session that ends with an event that closes its connection. Later events are not sent."""
 
     _is_closed = False
@@ -172,26 +205,28 @@ class EndingSession(SimulatedSession):
         return None if self._is_closed else super().next_due_ns()
 
 
-class ClosingSession(EndingSession):
-    """A session that takes turns with its caller, and ends with an event that closes it."""
+class DuplexSession(EndingSession):
+    """A session that hears and speaks all the time, and ends when its client asks for it."""
 
-    def __init__(self, parts: SessionParts) -> None:
-        self.ids = parts.ids
-        self._profile = parts.profile
-        self._rng = parts.rng
-        self._servers = parts.servers
-        self._servers.sessions += 1
-        self._next_reply = cycle(parts.replies).__next__
-        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
-        self._turn_taking = TurnTaking(self._profile, parts.rng, parts.servers)
-        self._replies = self._rounds = 0
-        """The number of replies, and of consecutive ones with function calls."""
-        self._open_calls: set[str] = set()
+    is_counted = False
+    events: Mapping[str, ClientEvent[Any]]
+    """The client events that it accepts, by their types."""
+    _is_closing = False
 
-    def end(self) -> None:
-        self._servers.sessions -= 1
-        for component in (self._outbox, self):
-            vars(component).clear()
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
+        if self._is_closing:
+            return None
+        name = event.get("type")
+        if not isinstance(name, str) or name not in self.events:
+            raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
+        self._check_order(name)
+        return self.events[name].handled(self, event, at_ns)
+
+    def _check_order(self, name: str) -> None:
+        """Raise RejectedError if another event must come before this one."""
+
+    def _send(self, name: str, fields: Json, at_ns: int, facts: Json | None = None) -> None:
+        self._outbox.plan_step(at_ns, partial(self._outbox.event, name, fields, facts=facts))
 
 
 def json_fields(message: bytes | bytearray) -> Json:

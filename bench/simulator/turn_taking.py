@@ -1,7 +1,7 @@
 """How a simulated service takes turns with its caller: one rule for all services. Pure.
 
 A service passes the caller's audio to `TurnTaking.append`, and reacts to the speech that this
-yields:
+reports:
 
 - `stop_ns` of a start of speech: the instant at which the service notices the speech, and stops its
   reply
@@ -30,7 +30,7 @@ them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -101,12 +101,20 @@ class TurnTaking:
         self._decisions: list[TurnDecision] = []
 
     def append(
-        self, audio: bytes, settings: InputSettings, at_ns: int, *, is_replying: bool
-    ) -> Iterator[CallerSpeech]:
-        """Append input audio that arrives at `at_ns`. Yield the starts and ends of speech.
+        self,
+        audio: bytes,
+        settings: InputSettings,
+        at_ns: int,
+        on_speech: Callable[[CallerSpeech, int], None],
+        *,
+        is_replying: bool,
+    ) -> dict[str, Any]:
+        """Append input audio that arrives at `at_ns`. Return the fields of its receipt.
 
-        `is_replying`: True if the service prepares or says a reply, or the caller still plays one.
+        `on_speech` is called for each start and end of speech, with `at_ns`. `is_replying`: True if
+        the service prepares or says a reply, or the caller still plays one.
         """
+        from_byte = self.audio.end.byte
         if self._since_ns is None:
             self._since_ns = at_ns
         is_during_reply = (
@@ -118,18 +126,17 @@ class TurnTaking:
             if edge.began:
                 is_during_reply = is_during_reply or self._is_cut
                 self._is_cut = False
-                yield self._started(
+                speech = self._started(
                     edge, at_ns, is_during_reply, answers=settings.detection.create_response
                 )
+                on_speech(speech, at_ns)
             else:
-                yield self._ended(edge, at_ns, answers=settings.detection.create_response)
+                speech = self._ended(edge, at_ns, answers=settings.detection.create_response)
+                on_speech(speech, at_ns)
                 self._prepare_sound(is_during_reply or self._is_cut)
         for min_ms in self.audio.take_ignored():
             if min_ms > self._profile.vad.min_speech_ms:
                 self._decisions.append(TurnDecision("ignored_backchannel"))
-
-    def receipt(self, from_byte: int) -> dict[str, Any]:
-        """Return the fields of the receipt of appended audio, which began at `from_byte`."""
         fields: dict[str, Any] = {"from_byte": from_byte, "to_byte": self.audio.end.byte}
         if self._decisions:
             fields["decisions"] = self._decisions

@@ -425,7 +425,7 @@ class ResponseManager:
         self._used_tokens["requests"] += 1
         self._used_tokens["tokens"] += response.context.tokens.sum
         if self._profile.rate_limits_updated in ("after_created", "both"):
-            self._outbox.plan([self._limits_step(response.plan.created_ns)])
+            self._outbox.plan_step(*self._limits_step(response.plan.created_ns))
 
     def _after_done(self, response: ActiveResponse, done_ns: int) -> list[OutboxStep]:
         steps: list[OutboxStep] = [(done_ns, partial(self._on_done, response))]
@@ -440,7 +440,7 @@ class ResponseManager:
         if self.when_done is not None:
             self.when_done(response, done_ns)
         if self._composer.fills_calls(response):
-            self._outbox.plan([(done_ns + AFTER_CALL_NS, partial(self._fill, response))])
+            self._outbox.plan_step(done_ns + AFTER_CALL_NS, partial(self._fill, response))
 
     def _fill(self, response: ActiveResponse, at_ns: int) -> None:
         """Start a filler while functions run.

@@ -23,21 +23,21 @@ from bench.base.units import NS_PER_MS
 from bench.services.agents import SIMULATED_PATH
 from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
-from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent
+from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent, RejectedError
 from bench.simulator.serving.service import (
     AcceptedUpgrade,
     SimulatedService,
     UpgradeRequest,
     websocket_urls,
 )
-from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.simulator.session.effective import InputSettings
 from bench.simulator.simulated_session import (
     EventReceipt,
+    PlannedSession,
     ReceiptFields,
     SessionParts,
-    SimulatedSession,
 )
-from bench.simulator.turn_taking import TurnTaking
+from bench.simulator.turn_taking import CallerSpeech, TurnTaking
 from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName, Samples
 from bench.wire.dialect import BinaryMessage
 
@@ -280,17 +280,12 @@ def audible_ns(frames: Sequence[AgentFrame]) -> tuple[int, int]:
 # Where the line can discard audio (`clears`), the agent sends faster than real time, as real ones
 # do, and clears on an interruption. Where it cannot, audio that was sent is heard, so it sends in
 # real time.
-class AgentBehaviour(SimulatedSession):
+class AgentBehaviour(PlannedSession):
     def __init__(self, wire: AgentWire, parts: SessionParts) -> None:
-        self.ids = parts.ids
-        self._servers = parts.servers
-        profile = parts.profile
-        self._servers.sessions += 1
+        super().__init__(parts)
+        profile = self._profile
         self._wire = wire
-        self._profile = profile
         self._replies = parts.replies
-        self._rng = parts.rng
-        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
         self._turn_taking = TurnTaking(profile, parts.rng, parts.servers)
         self._turn_taking.audio.silence_ms = SILENCE_MS
         self._speed = (
@@ -311,11 +306,6 @@ class AgentBehaviour(SimulatedSession):
         """
         return self._rng.spawn(count)
 
-    def end(self) -> None:
-        self._servers.sessions -= 1
-        for component in (self._outbox, self):
-            vars(component).clear()
-
     def _start_call(self, at_ns: int) -> None:
         self._opened = True
         if self._profile.agent.noise_dbfs is not None:
@@ -330,6 +320,9 @@ class AgentBehaviour(SimulatedSession):
         kind = "audio" if self._wire.plain else "invalid_event"
         return EventReceipt(type=kind, event_id=None, response=None, **fields)
 
+    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
+        """Do nothing: an agent reports no errors."""
+
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
         agent_input = self._wire.read(event)
         if agent_input.opens and not self._opened:
@@ -340,22 +333,18 @@ class AgentBehaviour(SimulatedSession):
         return {"type": agent_input.name, "event_id": agent_input.id} | audio_fields
 
     def _on_audio(self, audio: bytes, at_ns: int) -> ReceiptFields:
-        start_byte = self._turn_taking.audio.end.byte
-        settings = InputSettings(
-            self._wire.format,
-            EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS),
-            None,
-        )
+        settings = InputSettings(self._wire.format)
         is_replying = bool(self._frames) or at_ns < self._playing_until_ns
-        for speech in self._turn_taking.append(audio, settings, at_ns, is_replying=is_replying):
-            if speech.stops_reply:
-                self._outbox.plan([(speech.stop_ns, self._stop_reply)])
-            elif not speech.edge.began and speech.is_answered:
-                answer_ns = self._turn_taking.answer_ns(at_ns)
-                self._plan_speech(
-                    answer_ns, {"utterance": "answer", "speech_at_byte": speech.edge.byte}
-                )
-        return self._turn_taking.receipt(start_byte)
+        return self._turn_taking.append(
+            audio, settings, at_ns, self._on_speech, is_replying=is_replying
+        )
+
+    def _on_speech(self, speech: CallerSpeech, at_ns: int) -> None:
+        if speech.stops_reply:
+            self._outbox.plan_step(speech.stop_ns, self._stop_reply)
+        elif not speech.edge.began and speech.is_answered:
+            facts = {"utterance": "answer", "speech_at_byte": speech.edge.byte}
+            self._plan_speech(self._turn_taking.answer_ns(at_ns), facts)
 
     # Utterances
 
@@ -368,12 +357,12 @@ class AgentBehaviour(SimulatedSession):
         due_ns = start_ns + int(self._profile.delays.first_audio.draw_ns(self._rng) * slowness)
         if facts["utterance"] == "answer" and is_drawn(self._profile.agent.filler, self._rng):
             filler = partial(self._start_reply, {"utterance": "filler"}, FILLER_MS)
-            self._outbox.plan([(due_ns, filler)])
+            self._outbox.plan_step(due_ns, filler)
             due_ns = self._outbox.after(
                 due_ns + FILLER_MS * NS_PER_MS, self._profile.delays.answer_pause
             )
-        self._servers.occupy(due_ns + round(self._next_reply.audio_ms * NS_PER_MS / self._speed))
-        self._outbox.plan([(due_ns, partial(self._start_reply, facts, None))])
+        self._servers.occupy(due_ns + round(self._reply.audio_ms * NS_PER_MS / self._speed))
+        self._outbox.plan_step(due_ns, partial(self._start_reply, facts, None))
         if (
             facts["utterance"] == "greeting"
             and (pause := self._profile.agent.greeting_pause_ms) is not None
@@ -383,14 +372,15 @@ class AgentBehaviour(SimulatedSession):
                 for reply in islice(cycle(self._replies), 2)
             )
             second_ns = due_ns + end_ns + pause.draw_ns(self._rng) - begin_ns
-            self._outbox.plan([(second_ns, partial(self._start_reply, facts, None))])
+            self._outbox.plan_step(second_ns, partial(self._start_reply, facts, None))
 
     @property
-    def _next_reply(self) -> RecordedReply:
+    def _reply(self) -> RecordedReply:
+        """The reply that is said next."""
         return self._replies[self._reply_count % len(self._replies)]
 
     def _start_reply(self, facts: Json, max_ms: int | None, due_ns: int) -> OutgoingEvent | None:
-        frames = list(frames_of(self._next_reply, self._wire.format))
+        frames = list(frames_of(self._reply, self._wire.format))
         if max_ms is not None:
             del frames[max_ms // FRAME_MS :]
         self._reply_count += 1
@@ -435,7 +425,7 @@ class AgentBehaviour(SimulatedSession):
         )
         self._playing_until_ns = max(self._playing_until_ns, due_ns) + FRAME_MS * NS_PER_MS
         if frame.last and (mark := self._wire.mark(f"said-{self._reply_count}")) is not None:
-            self._outbox.plan([(due_ns, lambda at_ns: OutgoingEvent(at_ns, *mark))])
+            self._outbox.plan_step(due_ns, lambda at_ns: OutgoingEvent(at_ns, *mark))
         noisy = self._profile.agent.noise_dbfs is not None
         audio = self._wire.format.encode(self._noisy(frame.samples)) if noisy else frame.audio
         name, body = self._wire.audio_out(audio)

@@ -33,19 +33,18 @@ from bench.simulator.faults.kinds import Fault
 from bench.simulator.recorded_replies import AudioBlock, RecordedReply
 from bench.simulator.responses.function_calls import GeneratedCall
 from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent, PlannedSeries
-from bench.simulator.services.answering import AnsweringSession, SpokenReply
+from bench.simulator.services.answering import AnsweringSession, RefusedError, SpokenReply
 from bench.simulator.serving.service import (
     AcceptedUpgrade,
     SimulatedService,
     UpgradeRequest,
     websocket_urls,
 )
-from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.simulator.session.effective import InputSettings
 from bench.simulator.simulated_session import (
     EventReceipt,
     ReceiptFields,
     SessionParts,
-    json_fields,
 )
 from bench.simulator.turn_taking import CallerSpeech
 from bench.wire.audio import ALL_FORMATS, AudioFormatName
@@ -79,10 +78,7 @@ UNPARSABLE = (
 BAD_SETTINGS = "INVALID_SETTINGS", "Invalid settings: model not available."
 EARLY = "NON_SETTINGS_MESSAGE_BEFORE_SETTINGS", "Expected a Settings message first."
 REPEATED = "SETTINGS_ALREADY_APPLIED", "Settings were already applied."
-
-
-class RefusedError(Exception):
-    """A message that the service refuses: the code and the description of its error."""
+EXPIRED = "MAXIMUM_SESSION_LENGTH_REACHED", "The maximum session length was reached."
 
 
 class DeepgramBehaviour(AnsweringSession):
@@ -104,27 +100,19 @@ class DeepgramBehaviour(AnsweringSession):
             self._plan(at_ns + int(warn_s * NS_PER_S), {"type": "Warning"} | warning)
 
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
-        return _error(
-            "MAXIMUM_SESSION_LENGTH_REACHED", "The maximum session length was reached.", due_ns
-        )
+        return self._refusal(*EXPIRED, due_ns)
 
     # Messages of the client.
-
-    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
-        return self.receive(json_fields(message), at_ns)
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
         return self.receive({"type": "audio", "binary": message}, at_ns)
 
-    def receive(self, event: Json, at_ns: int) -> EventReceipt:
-        receipt: ReceiptFields = {}
-        try:
-            receipt = {} if self._is_closed else self._handle(event, at_ns)
-        except RefusedError as refused:
-            self._outbox.plan([(at_ns, partial(_error, *refused.args))])
-        return EventReceipt(
-            type=str(event.get("type", "invalid"))[:128], event_id=None, response=None, **receipt
-        )
+    def _name_of(self, event: Json) -> str:
+        return str(event.get("type", "invalid"))
+
+    def _refusal(self, code: str | int, reason: str, due_ns: int) -> OutgoingEvent:
+        body = msgspec.json.encode({"type": "Error", "code": code, "description": reason})
+        return OutgoingEvent(due_ns, "Error", body, close=(1000, ""))
 
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
         if self._input is None:
@@ -134,19 +122,12 @@ class DeepgramBehaviour(AnsweringSession):
             return {}
         match event:
             case {"type": "audio", "binary": bytes(audio)}:
-                start = self._turn_taking.audio.end.byte
-                is_replying = self._is_replying(at_ns)
-                for speech in self._turn_taking.append(
-                    audio, self._input, at_ns, is_replying=is_replying
-                ):
-                    self._on_speech(speech, at_ns)
-                return self._turn_taking.receipt(start)
+                return self._hear(audio, self._input, at_ns)
             case {"type": "InjectUserMessage", "content": str(text)}:
                 if self._reply is not None:
                     self._interrupt(at_ns)
                 self._plan(at_ns, {"type": "ConversationText", "role": "user", "content": text})
-                self._answer(at_ns, {})
-                return {}
+                return self._answer(at_ns, {})
             case {
                 "type": "FunctionCallResponse",
                 "id": str(call_id),
@@ -182,7 +163,7 @@ class DeepgramBehaviour(AnsweringSession):
         ):
             raise RefusedError(*BAD_SETTINGS)
         heard, self._output = (format or "pcm16" for format in formats)
-        self._input = InputSettings(ALL_FORMATS[heard], EffectiveTurnDetection("server_vad"), None)
+        self._input = InputSettings(ALL_FORMATS[heard])
         self._functions = [
             {"type": "function", "name": function["name"], "parameters": function.get("parameters")}
             for function in functions
@@ -194,20 +175,13 @@ class DeepgramBehaviour(AnsweringSession):
 
     # The caller's speech.
 
-    def _on_speech(self, speech: CallerSpeech, at_ns: int) -> None:
-        delays = self._profile.delays
-        edge = speech.edge
-        if edge.began:
-            self._interrupt(speech.stop_ns)
-            return
-        stopped_ns = self._outbox.after(
-            self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed
-        )
-        text = self._asr.transcribe(edge.end_ms - edge.begin_ms)
-        heard_ns = self._outbox.after(stopped_ns, delays.input_transcribed)
+    def _on_start(self, speech: CallerSpeech) -> None:
+        self._interrupt(speech.stop_ns)
+
+    def _transcribe(self, audio_ms: float, at_ns: int) -> None:
+        text = self._asr.transcribe(audio_ms)
+        heard_ns = self._outbox.after(at_ns, self._profile.delays.input_transcribed)
         self._plan(heard_ns, {"type": "ConversationText", "role": "user", "content": text})
-        if speech.is_answered:
-            self._answer(self._turn_taking.answer_ns(stopped_ns), {"speech_at_byte": edge.byte})
 
     def _interrupt(self, due_ns: int) -> None:
         """Report the begin of the caller's speech. Stop the reply in progress, of which a part
@@ -218,7 +192,7 @@ class DeepgramBehaviour(AnsweringSession):
         self._played_ns = 0
         if self._reply is not None:
             stop_ns = self._outbox.after(due_ns, self._profile.delays.cancelled)
-            self._outbox.plan([(stop_ns, partial(_drop, self._reply))])
+            self._outbox.plan_step(stop_ns, partial(_drop, self._reply))
             self._reply = None
 
     # Replies.
@@ -265,7 +239,7 @@ class DeepgramBehaviour(AnsweringSession):
         return _event({"type": "AgentAudioDone"}, self._reply_id, due_ns)
 
     def _plan(self, due_ns: int, fields: Json) -> None:
-        self._outbox.plan([(due_ns, partial(_event, fields, None))])
+        self._outbox.plan_step(due_ns, partial(_event, fields, None))
 
 
 def _is_function(fields: Any) -> bool:
@@ -292,11 +266,6 @@ def _sentences(reply: RecordedReply) -> Sequence[str]:
 
 def _event(fields: Json, reply_id: str | None, due_ns: int) -> OutgoingEvent:
     return OutgoingEvent(due_ns, str(fields["type"]), msgspec.json.encode(fields), reply_id)
-
-
-def _error(code: str, description: str, due_ns: int) -> OutgoingEvent:
-    body = msgspec.json.encode({"type": "Error", "code": code, "description": description})
-    return OutgoingEvent(due_ns, "Error", body, close=(1000, ""))
 
 
 def _sound(block: AudioBlock, reply_id: str, facts: Json, due_ns: int) -> OutgoingEvent:

@@ -49,6 +49,9 @@ class EffectiveTurnDetection:
     interrupt_response: bool = True
 
 
+SERVER_VAD = EffectiveTurnDetection("server_vad")
+
+
 @dataclass(frozen=True)
 class InputSettings:
     """The settings of the caller's audio.
@@ -57,8 +60,8 @@ class InputSettings:
     """
 
     format: AudioFormat
-    detection: EffectiveTurnDetection | None
-    transcriber: str | None
+    detection: EffectiveTurnDetection | None = SERVER_VAD
+    transcriber: str | None = None
     transcript_delay: str = ""
     """How long the model waits before it sends text: a value of the setting `delay`; empty if it
     is not set."""

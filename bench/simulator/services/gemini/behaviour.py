@@ -11,8 +11,8 @@ The ground-truth log has names of its own for the parts of a reply: `audio.delta
 """
 
 # A session is not set up, waits for a history, or listens; then at most one reply is in progress.
-# Its states are two booleans and a list: `_is_replying` from its plan to `turnComplete`,
-# `_is_generating` from its first message to `generationComplete`, and `_series`, what can still be
+# Its states are two booleans and a series: `_has_turn` from its plan to `turnComplete`,
+# `_is_generating` from its first message to `generationComplete`, and `_reply`, what can still be
 # dropped of it.
 #
 # `turnComplete` waits until a listener has played the reply. Until then the caller's speech
@@ -21,32 +21,30 @@ The ground-truth log has names of its own for the parts of a reply: `audio.delta
 # then cancelled.
 #
 # Every refusal is a close with a code and a reason: the service has no error message. So
-# `ClosedError` ends the session, whatever handler raises it, also one that runs later in the
+# `RefusedError` ends the session, whatever handler raises it, also one that runs later in the
 # outbox.
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.simulator.caller_turns import SimulatedAsr
+from bench.base.units import NS_PER_S
 from bench.simulator.conversation.items import text_tokens
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.refusals import PostUpgradeRefusal
-from bench.simulator.responses.response_plan import audio_schedule, text_schedule
-from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent, PlannedSeries
-from bench.simulator.services.answering import drawn_calls
+from bench.simulator.responses.function_calls import GeneratedCall
+from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent
+from bench.simulator.services.answering import AnsweringSession, RefusedError, SpokenReply
 from bench.simulator.services.gemini import setup_form
 from bench.simulator.services.gemini.setup_form import (
     BAD_ARGUMENT,
     INVALID,
-    ClosedError,
     SessionSetup,
 )
 from bench.simulator.serving.service import (
@@ -56,7 +54,6 @@ from bench.simulator.serving.service import (
     websocket_urls,
 )
 from bench.simulator.simulated_session import (
-    ClosingSession,
     EventReceipt,
     ReceiptFields,
     SessionParts,
@@ -97,7 +94,7 @@ STANDARD = str.maketrans("-_", "+/")
 MessageHandler = Callable[["GeminiBehaviour", Any, int], ReceiptFields]
 
 
-class GeminiBehaviour(ClosingSession):
+class GeminiBehaviour(AnsweringSession):
     """One session of Gemini Live."""
 
     fault_places = PLACES
@@ -105,7 +102,7 @@ class GeminiBehaviour(ClosingSession):
     def __init__(self, parts: SessionParts) -> None:
         super().__init__(parts)
         self._quota = parts.quota
-        self._audio, self._asr = self._turn_taking.audio, SimulatedAsr(self._profile.transcripts)
+        self._audio = self._turn_taking.audio
         self._setup: SessionSetup | None = None  # None until the session is set up
         self._awaits_history = False
         # where the activity that the client has begun starts
@@ -113,8 +110,7 @@ class GeminiBehaviour(ClosingSession):
         self._handles = 0
         self._context: dict[str, int] = {"TEXT": 0, "AUDIO": 0}  # tokens of the conversation
         self._written = 0  # tokens of the reply in progress
-        self._series: list[PlannedSeries] = []  # what remains of the reply, with its `turnComplete`
-        self._is_generating = self._is_replying = False
+        self._is_generating = self._has_turn = False
         # the instant of the last `turnComplete`, before which no reply begins
         self._completed_ns = 0
 
@@ -133,7 +129,7 @@ class GeminiBehaviour(ClosingSession):
         """End the reply in progress without `generationComplete`. `turnComplete` states the
         reason.
         """
-        if response_id == f"reply-{self._replies}" and self._is_replying:
+        if response_id == self._reply_id and self._has_turn:
             self._drop()
             cause = str(details["reason"] if status == "incomplete" else details["error"]["code"])
             fields = self._completed()
@@ -157,35 +153,32 @@ class GeminiBehaviour(ClosingSession):
 
     receive_binary = receive_text
 
-    def receive(self, event: Json, at_ns: int) -> EventReceipt:
+    def _name_of(self, event: Json) -> str:
         kind = next(iter(event), "invalid_json")
         inner = event.get(kind)
         if kind == "realtimeInput" and isinstance(inner, dict) and inner:
-            kind = f"{kind}.{next(iter(inner))}"
-        receipt: ReceiptFields = {}
-        try:
-            receipt = self._handle(event, at_ns)
-        except ClosedError as refused:
-            self._close(at_ns, refused)
-        return EventReceipt(type=kind[:128], event_id=None, **{"response": None} | receipt)
+            return f"{kind}.{next(iter(inner))}"
+        return kind
+
+    def _refusal(self, code: str | int, reason: str, due_ns: int) -> OutgoingEvent:
+        return OutgoingEvent(due_ns, CLOSED, b"", close=(int(code), reason))
 
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
-        if self._is_closed:
-            return {}
         # The messages are a oneof of `BidiGenerateContentClientMessage`.
         if len(event) != 1:
-            raise ClosedError(INVALID, BAD_ARGUMENT)
+            raise RefusedError(INVALID, BAD_ARGUMENT)
         name, value = next(iter(event.items()))
         if name not in _MESSAGES:
             raise setup_form.unknown_name(name, "client_message")
         if (self._setup is None) is not (name == "setup") or not isinstance(value, dict):
-            raise ClosedError(INVALID, BAD_ARGUMENT)
+            raise RefusedError(INVALID, BAD_ARGUMENT)
         return _MESSAGES[name](self, value, at_ns)
 
     def _set_up(self, value: Json, at_ns: int) -> ReceiptFields:
         self._setup = setup_form.read_setup(value)
         if (detection := self._setup.input.detection) is not None:
             self._audio.silence_ms = detection.silence_duration_ms
+        self._functions = self._setup.functions
         self._awaits_history = self._setup.waits_for_history
         self._context["TEXT"] = text_tokens(
             str(value.get("systemInstruction", "")) + str(value.get("tools", ""))
@@ -210,23 +203,15 @@ class GeminiBehaviour(ClosingSession):
         try:
             audio = base64.b64decode((data or "").translate(STANDARD), validate=True)
         except (ValueError, AttributeError):
-            raise ClosedError(INVALID, BAD_ARGUMENT) from None
+            raise RefusedError(INVALID, BAD_ARGUMENT) from None
         if not str(blob.get("mimeType")).startswith("audio/pcm"):
-            raise ClosedError(INVALID, BAD_ARGUMENT)
-        return self._append(audio, at_ns)
-
-    def _append(self, audio: bytes, at_ns: int) -> ReceiptFields:
-        setup = self._known
-        start = self._audio.end.byte
-        is_replying = self._is_replying and setup.interrupts
-        for speech in self._turn_taking.append(audio, setup.input, at_ns, is_replying=is_replying):
-            self._on_speech(speech, at_ns)
-        return self._turn_taking.receipt(start)
+            raise RefusedError(INVALID, BAD_ARGUMENT)
+        return self._hear(audio, self._known.input, at_ns)
 
     def _typed(self, text: Any, at_ns: int) -> ReceiptFields:
         """Add a text. If the service detects activity, the text is one, and interrupts a reply."""
         if not isinstance(text, str):
-            raise ClosedError(INVALID, BAD_ARGUMENT)
+            raise RefusedError(INVALID, BAD_ARGUMENT)
         self._context["TEXT"] += text_tokens(text)
         if not self._known.is_manual:
             self._interrupt(at_ns)
@@ -235,14 +220,14 @@ class GeminiBehaviour(ClosingSession):
 
     def _begin_activity(self, _: Any, at_ns: int) -> ReceiptFields:
         if not self._known.is_manual:
-            raise ClosedError(INVALID, BAD_ARGUMENT)
+            raise RefusedError(INVALID, BAD_ARGUMENT)
         self._activity_byte = self._audio.end.byte
         self._interrupt(at_ns)
         return {}
 
     def _end_activity(self, _: Any, at_ns: int) -> ReceiptFields:
         if self._activity_byte is None:
-            raise ClosedError(INVALID, BAD_ARGUMENT)
+            raise RefusedError(INVALID, BAD_ARGUMENT)
         heard_bytes = self._audio.end.byte - self._activity_byte
         self._activity_byte = None
         if heard_bytes:
@@ -257,7 +242,7 @@ class GeminiBehaviour(ClosingSession):
         silence = bytes(
             int((self._audio.silence_ms + 100) * setup.input.format.bytes_per_s // 1000) // 2 * 2
         )
-        decided = self._append(silence, at_ns)
+        decided = self._hear(silence, setup.input, at_ns)
         return {key: value for key, value in decided.items() if key == "decisions"}
 
     def _client_content(self, value: Json, at_ns: int) -> ReceiptFields:
@@ -271,14 +256,14 @@ class GeminiBehaviour(ClosingSession):
     def _tool_response(self, value: Json, at_ns: int) -> ReceiptFields:
         answers = value.get("functionResponses")
         if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
-            raise ClosedError(INVALID, BAD_ARGUMENT)
+            raise RefusedError(INVALID, BAD_ARGUMENT)
         for answer in answers:
             if not isinstance(answer.get("response"), dict):
-                raise ClosedError(INVALID, BAD_ARGUMENT)
+                raise RefusedError(INVALID, BAD_ARGUMENT)
             self._open_calls.discard(str(answer.get("id")))
             self._context["TEXT"] += text_tokens(str(answer["response"]))
         # The last result of a turn continues it. Results of cancelled calls do not.
-        if self._is_replying and not self._open_calls and not self._series:
+        if self._has_turn and not self._open_calls and self._reply is None:
             self._plan_reply(at_ns, {})
         return {"call": str(answers[0].get("id"))} if answers else {}
 
@@ -289,35 +274,39 @@ class GeminiBehaviour(ClosingSession):
 
     # Speech
 
+    @property
+    def _speaks(self) -> bool:
+        return self._known.audio
+
+    def _is_replying(self, at_ns: int) -> bool:
+        return self._has_turn and self._known.interrupts
+
     def _on_speech(self, speech: CallerSpeech, at_ns: int) -> None:
-        setup = self._known
-        delays = self._profile.delays
         edge = speech.edge
-        if setup.reports_activity:
+        if self._known.reports_activity:
             kind = "ACTIVITY_START" if edge.began else "ACTIVITY_END"
             position_ms = edge.begin_ms if edge.began else edge.heard_ms
             activity = {"voiceActivityType": kind, "audioOffset": f"{position_ms / 1000:.3f}s"}
             due_ns = (
-                speech.stop_ns if edge.began else self._outbox.after(at_ns, delays.speech_stopped)
+                speech.stop_ns
+                if edge.began
+                else self._outbox.after(at_ns, self._profile.delays.speech_stopped)
             )
             self._plan(due_ns, "voiceActivity", {"voiceActivity": activity})
-        if edge.began:
-            if setup.interrupts:
-                self._outbox.plan([(speech.stop_ns, self._interrupt)])
-            return
-        stopped_ns = self._outbox.after(
-            self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed
-        )
-        self._transcribe(edge.end_ms - edge.begin_ms, stopped_ns)
-        if speech.is_answered:
-            respond = partial(self._respond, {"speech_at_byte": edge.byte})
-            self._outbox.plan([(self._turn_taking.answer_ns(stopped_ns), respond)])
+        super()._on_speech(speech, at_ns)
 
-    def _respond(self, facts: Json, due_ns: int) -> None:
+    def _on_start(self, speech: CallerSpeech) -> None:
+        if self._known.interrupts:
+            self._outbox.plan_step(speech.stop_ns, self._interrupt)
+
+    def _respond(self, facts: Json, at_ns: int) -> None:
+        self._outbox.plan_step(at_ns, partial(self._answer_speech, facts))
+
+    def _answer_speech(self, facts: Json, due_ns: int) -> None:
         try:
             self._answer(due_ns, facts)
-        except ClosedError as refused:
-            self._close(due_ns, refused)
+        except RefusedError as refused:
+            self._outbox.plan_step(due_ns, partial(self._refusal, *refused.args))
 
     def _transcribe(self, audio_ms: float, at_ns: int) -> None:
         self._context["AUDIO"] += round(audio_ms * AUDIO_TOKENS_PER_S / 1000)
@@ -334,14 +323,14 @@ class GeminiBehaviour(ClosingSession):
 
     def _interrupt(self, due_ns: int) -> None:
         """Stop the reply, if it could not have been played yet, and drop one that has not begun."""
-        if not self._is_replying:
+        if not self._has_turn:
             return
         is_generating = self._is_generating
         self._drop()
         cancelled = sorted(self._open_calls)
         self._open_calls = set()
         if is_generating or self._written or cancelled:
-            reply_id = f"reply-{self._replies}"
+            reply_id = self._reply_id
             self._plan(due_ns, "interrupted", {"serverContent": {"interrupted": True}}, reply_id)
             if cancelled:
                 self._plan(
@@ -352,10 +341,10 @@ class GeminiBehaviour(ClosingSession):
 
     def _drop(self) -> None:
         """Drop the rest of the reply in progress."""
-        for series in self._series:
-            series.dropped = True
-        self._series = []
-        self._is_replying = False
+        if self._reply is not None:
+            self._reply.dropped = True
+        self._reply = None
+        self._has_turn = False
         self._is_generating = False
 
     # Replies
@@ -366,72 +355,50 @@ class GeminiBehaviour(ClosingSession):
         """
         self._rounds = 0
         if self._quota.respond(sum(self._context.values()), "gemini", at_ns) is not None:
-            raise ClosedError(setup_form.INTERNAL, setup_form.NO_QUOTA)
-        if self._is_replying:  # a session without interruptions answers after the reply
+            raise RefusedError(setup_form.INTERNAL, setup_form.NO_QUOTA)
+        if self._has_turn:  # a session without interruptions answers after the reply
             return {}
         self._plan_reply(at_ns, facts)
         return {"response": f"reply-{self._replies + 1}"}
 
     def _plan_reply(self, at_ns: int, facts: Json) -> None:
-        setup = self._known
-        profile = self._profile
-        self._is_replying = True
-        self._written = 0
-        start_ns = self._servers.begin_ns(max(at_ns, self._completed_ns))
-        slowness = self._turn_taking.slowness(start_ns)
-        calls = self._drawn_calls()
-        delays = profile.delays
-        delay = (
-            delays.function_named
-            if calls
-            else delays.first_audio
-            if setup.audio
-            else delays.first_text
-        )
-        first_ns = start_ns + int(delay.draw_ns(self._rng) * slowness)
-        if calls:
-            self._rounds += 1
-            self._series = [self._outbox.plan([(first_ns, partial(self._call, calls))])]
-            self._servers.occupy(first_ns)
-            return
-        reply = self._next_reply()
-        schedule = (audio_schedule if setup.audio else text_schedule)(
-            profile, reply, start_ns, first_ns, self._rng
-        )
-        blocks = iter(reply.blocks["pcm16"])
-        words = iter(reply.tokens)
-        steps: list[OutboxStep] = []
-        for delta in schedule.deltas:
-            if delta.audio:
-                steps.append(
-                    (delta.due_ns, partial(self._sound, next(blocks), facts if not steps else {}))
-                )
-            elif setup.transcribes_output or not setup.audio:
-                steps.append(
-                    (delta.due_ns, partial(self._words, next(words), facts if not steps else {}))
-                )
-        steps.append((schedule.done_ns, self._generated))
-        played_ns = max(
-            schedule.done_ns, first_ns + reply.audio_ms * NS_PER_MS if setup.audio else 0
-        )
-        steps.append((played_ns, self._played))
-        self._servers.occupy(schedule.done_ns)
-        self._series = [self._outbox.plan(steps)]
+        super()._plan_reply(max(at_ns, self._completed_ns), facts)
 
-    def _drawn_calls(self) -> list[Json]:
-        habits = self._profile.functions
-        return [
+    def _begin_reply(self, due_ns: int) -> None:
+        # A reply is counted with its first message, because an interruption may drop it before.
+        self._has_turn = True
+        self._written = 0
+
+    def _reply_steps(self, reply: SpokenReply) -> Iterator[OutboxStep]:
+        setup = self._known
+        blocks = iter(reply.recorded.blocks["pcm16"])
+        words = iter(reply.recorded.tokens)
+        facts = reply.facts
+        for due_ns, is_audio in reply.schedule.deltas:
+            if is_audio:
+                yield due_ns, partial(self._sound, next(blocks), facts)
+            elif setup.transcribes_output or not setup.audio:
+                yield due_ns, partial(self._words, next(words), facts)
+            else:
+                continue
+            facts = {}
+        yield reply.schedule.done_ns, self._generated
+        yield self._played_ns, self._played
+
+    def _call_steps(self, calls: Sequence[GeneratedCall], due_ns: int) -> Sequence[OutboxStep]:
+        requested = [
             {
                 "id": self.ids.new("call"),
                 "name": call.name,
                 "args": msgspec.json.decode("".join(call.tokens)),
             }
-            for call in drawn_calls(self._known.functions, self._rounds, habits, self._rng)
+            for call in calls
         ]
+        return [(due_ns, partial(self._call, requested))]
 
     def _call(self, calls: list[Json], due_ns: int) -> OutgoingEvent:
         reply_id = self._begun()
-        self._series = []
+        self._reply = None
         self._is_generating = False
         self._open_calls = {call["id"] for call in calls}
         body = _encoded({"toolCall": {"functionCalls": calls}})
@@ -444,7 +411,7 @@ class GeminiBehaviour(ClosingSession):
         if not self._is_generating:
             self._is_generating = True
             self._replies += 1
-        return f"reply-{self._replies}"
+        return self._reply_id
 
     def _sound(self, block: Any, facts: Json, due_ns: int) -> OutgoingEvent:
         reply_id = self._begun()
@@ -476,18 +443,16 @@ class GeminiBehaviour(ClosingSession):
     def _generated(self, due_ns: int) -> OutgoingEvent:
         self._is_generating = False
         body = _encoded({"serverContent": {"generationComplete": True}})
-        return OutgoingEvent(due_ns, GENERATED, body, f"reply-{self._replies}")
+        return OutgoingEvent(due_ns, GENERATED, body, self._reply_id)
 
     def _played(self, due_ns: int) -> OutgoingEvent:
-        self._is_replying = False
-        self._series = []
+        self._has_turn = False
+        self._reply = None
         if self._known.resumes:
             self._handles += 1
             update = {"newHandle": f"{self.ids.session}-{self._handles}", "resumable": True}
             self._plan(due_ns, "sessionResumptionUpdate", {"sessionResumptionUpdate": update})
-        return OutgoingEvent(
-            due_ns, TURN_COMPLETE, _encoded(self._completed()), f"reply-{self._replies}"
-        )
+        return OutgoingEvent(due_ns, TURN_COMPLETE, _encoded(self._completed()), self._reply_id)
 
     def _completed(self) -> Json:
         """Return the end of a turn, with the tokens of its reply. The reply becomes part of the
@@ -510,13 +475,9 @@ class GeminiBehaviour(ClosingSession):
         }
         return {"serverContent": {"turnComplete": True}, "usageMetadata": usage}
 
-    def _close(self, at_ns: int, refused: ClosedError) -> None:
-        close = (refused.code, refused.reason)
-        self._outbox.plan([(at_ns, lambda due_ns: OutgoingEvent(due_ns, CLOSED, b"", close=close))])
-
     def _plan(self, due_ns: int, name: str, fields: Json, reply_id: str | None = None) -> None:
         body = _encoded(fields)
-        self._outbox.plan([(due_ns, lambda at_ns: OutgoingEvent(at_ns, name, body, reply_id))])
+        self._outbox.plan_step(due_ns, lambda at_ns: OutgoingEvent(at_ns, name, body, reply_id))
 
 
 def _encoded(fields: Json) -> BinaryMessage:

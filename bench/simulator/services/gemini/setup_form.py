@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.simulator.server_events import Json
+from bench.simulator.services.answering import RefusedError
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.wire.audio import PCM16_16K
 
@@ -107,26 +108,17 @@ def in_camel_case(value: Any) -> Any:
     }
 
 
-class ClosedError(Exception):
-    """A message that the service refuses: the code and the reason of the close."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
-
-
-def unknown_name(name: str, where: str) -> ClosedError:
-    return ClosedError(
+def unknown_name(name: str, where: str) -> RefusedError:
+    return RefusedError(
         INVALID,
         f"Invalid JSON payload received. Unknown name \"{name}\" at '{where}': Cannot find field.",
     )
 
 
 def check_fields(fields: Any, known: KnownFields, where: str) -> None:
-    """Raise ClosedError if an object is none, or has an unknown field."""
+    """Raise RefusedError if an object is none, or has an unknown field."""
     if not isinstance(fields, dict):
-        raise ClosedError(INVALID, BAD_ARGUMENT)
+        raise RefusedError(INVALID, BAD_ARGUMENT)
     for name, value in fields.items():
         if name not in known:
             raise unknown_name(name, where)
@@ -160,18 +152,18 @@ class SessionSetup:
 
 
 def read_setup(setup: Any) -> SessionSetup:
-    """Return the meaning of a set-up. Raise ClosedError if the service refuses it."""
+    """Return the meaning of a set-up. Raise RefusedError if the service refuses it."""
     check_fields(setup, SETUP, "setup")
     name = setup.get("model")
     if not isinstance(name, str) or _MODEL.fullmatch(name) is None:
-        raise ClosedError(
+        raise RefusedError(
             POLICY,
             f"{name} is not found for API version v1beta, or is not supported for"
             " bidiGenerateContent.",
         )
     modalities = setup.get("generationConfig", {}).get("responseModalities", ["AUDIO"])
     if modalities not in (["AUDIO"], ["TEXT"]):
-        raise ClosedError(INVALID, BAD_ARGUMENT)
+        raise RefusedError(INVALID, BAD_ARGUMENT)
     config = setup.get("realtimeInputConfig", {})
     automatic = config.get("automaticActivityDetection", {})
     silence_ms = automatic.get("silenceDurationMs", SILENCE_MS)
@@ -180,10 +172,10 @@ def read_setup(setup: Any) -> SessionSetup:
         or not isinstance(silence_ms, int)
         or not 0 <= silence_ms <= 60_000
     ):
-        raise ClosedError(INVALID, BAD_ARGUMENT)
+        raise RefusedError(INVALID, BAD_ARGUMENT)
     detection = EffectiveTurnDetection("server_vad", silence_duration_ms=silence_ms)
     return SessionSetup(
-        InputSettings(PCM16_16K, None if automatic.get("disabled") else detection, None),
+        InputSettings(PCM16_16K, None if automatic.get("disabled") else detection),
         audio=modalities == ["AUDIO"],
         interrupts=config.get("activityHandling") != "NO_INTERRUPTION",
         transcribes_input=setup.get("inputAudioTranscription") is not None,
@@ -203,7 +195,7 @@ def _functions(tools: Any) -> Sequence[Json]:
         declarations = tool.get("functionDeclarations") if isinstance(tool, dict) else None
         for declaration in declarations if isinstance(declarations, list) else ():
             if not isinstance(declaration, dict) or not isinstance(declaration.get("name"), str):
-                raise ClosedError(INVALID, BAD_ARGUMENT)
+                raise RefusedError(INVALID, BAD_ARGUMENT)
             schema = declaration.get("parametersJsonSchema", declaration.get("parameters"))
             found.append(
                 {"type": "function", "name": declaration["name"], "parameters": _lower(schema)}

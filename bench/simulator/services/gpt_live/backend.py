@@ -418,7 +418,7 @@ class Backend:
             changes["error"] = {key: error[key] for key in ("code", "message")}
         if reason := details.get("reason"):
             changes["incomplete_details"] = {"reason": reason}
-        self._outbox.plan([(at_ns, partial(response.finish, status, changes))])
+        self._outbox.plan_step(at_ns, partial(response.finish, status, changes))
         return response
 
     # Conversation

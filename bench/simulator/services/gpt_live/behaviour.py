@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import cycle
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -36,7 +35,7 @@ from bench.simulator.conversation.client_items import AUDIO
 from bench.simulator.conversation.items import text_tokens
 from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import RecordedReply
-from bench.simulator.server_events import Json, Outbox, OutgoingEvent, RejectedError, event_bytes
+from bench.simulator.server_events import Json, OutgoingEvent, RejectedError, event_bytes
 from bench.simulator.services.gpt_live import session_form
 from bench.simulator.services.gpt_live.backend import Backend
 from bench.simulator.services.gpt_live.output_stream import (
@@ -54,10 +53,10 @@ from bench.simulator.serving.service import (
 )
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventValue
-from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.simulator.session.effective import InputSettings
 from bench.simulator.simulated_session import (
     ClientEvent,
-    EndingSession,
+    DuplexSession,
     Handler,
     ReceiptFields,
     SessionParts,
@@ -107,7 +106,7 @@ class PlannedTurn(NamedTuple):
     speech_ms: int
 
 
-class GptLiveBehaviour(EndingSession):
+class GptLiveBehaviour(DuplexSession):
     """One GPT-Live session."""
 
     fault_places = PLACES
@@ -116,22 +115,18 @@ class GptLiveBehaviour(EndingSession):
         """Set up a session. `track` is the format of its audio if this is a track; None if it is
         in events.
         """
-        self.ids = parts.ids
+        super().__init__(parts)
         self._track = track
-        self._events = EVENTS
+        self.events = EVENTS
         self.session: Json = {}
         self._expires_at_s = parts.expires_at_s
-        self._profile = parts.profile
-        self._next_reply = cycle(parts.replies).__next__
-        self._rng = parts.rng
-        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
         self._turn_taking = TurnTaking(self._profile, parts.rng, parts.servers)
         self._audio = self._turn_taking.audio
         self._audio.silence_ms = SILENCE_MS
         # when the current speech stops the service, on the audio clock
         self._stop_ms: float | None = None
         self._input: InputSettings | None = None  # None until the session has started
-        self._is_muted = self._is_closing = False
+        self._is_muted = False
         self._started_ns = 0
         self._turn: PlannedTurn | None = None
         self._delegations: dict[str, Delegation] = {}
@@ -141,9 +136,9 @@ class GptLiveBehaviour(EndingSession):
         """Do nothing: the client sends session.start first."""
 
     def end(self) -> None:
-        for component in (self._backend, self._outbox, self):
-            if component:
-                vars(component).clear()
+        if self._backend:
+            self._backend.end()
+        super().end()
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
         response = self._backend and self._backend.end_response(response_id, at_ns, status, details)
@@ -157,15 +152,9 @@ class GptLiveBehaviour(EndingSession):
 
     # Client events
 
-    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
-        if self._is_closing:
-            return None
-        name = event.get("type")
-        if not isinstance(name, str) or name not in self._events:
-            raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
+    def _check_order(self, name: str) -> None:
         if self._input is None and name != START:
             raise RejectedError("session_not_started", "Send session.start first.", "type")
-        return self._events[name].handled(self, event, at_ns)
 
     def start(self, event: Json, at_ns: int) -> None:
         if self._input:
@@ -177,9 +166,7 @@ class GptLiveBehaviour(EndingSession):
             SIMULATOR_VALUE: True,
         }
         format = self._track or session_form.format_of(self.session)
-        self._input = InputSettings(
-            format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None
-        )
+        self._input = InputSettings(format)
         self._stream = OutputStream(format)
         fields = {"session": self.session, "client_event_id": event.get("event_id")}
         self._started_ns = self._outbox.answer(
@@ -206,19 +193,18 @@ class GptLiveBehaviour(EndingSession):
     def append(self, event: Json, at_ns: int) -> ReceiptFields:
         assert self._input
         audio = event["audio"]
-        start_byte = self._audio.end.byte
         # Muted audio still makes time pass. Only what it says is not heard.
         if self._is_muted:
             silence = self._input.format.encode(
                 np.zeros(-(-len(audio) // self._input.format.sample_bytes), np.int16)
             )
             audio = silence[: len(audio)]
-        is_replying = self._stream.is_speaking
-        for speech in self._turn_taking.append(audio, self._input, at_ns, is_replying=is_replying):
-            self._on_speech(speech, at_ns)
+        receipt = self._turn_taking.append(
+            audio, self._input, at_ns, self._on_speech, is_replying=self._stream.is_speaking
+        )
         while self._stream.end_ms + SLICE_MS <= self._audio.clock_ms:
             self._tick(max(at_ns, self._started_ns))
-        return self._turn_taking.receipt(start_byte)
+        return receipt
 
     def _mute(self, event: Json, at_ns: int) -> None:
         self._is_muted = event["type"] == "session.input_audio.mute"
@@ -298,7 +284,7 @@ class GptLiveBehaviour(EndingSession):
     def _close(self, event: Json, at_ns: int) -> None:
         self._is_closing = True
         fields = {"reason": "close_requested", "client_event_id": event.get("event_id")}
-        self._outbox.plan([(max(at_ns, self._outbox.answered_ns), partial(self._closed, fields))])
+        self._outbox.plan_step(max(at_ns, self._outbox.answered_ns), partial(self._closed, fields))
 
     # Turns
 
@@ -347,7 +333,7 @@ class GptLiveBehaviour(EndingSession):
         if piece.words:
             fields = {"delta": piece.words, "start_ms": start_ms, "end_ms": self._stream.end_ms}
             self._send("session.output_transcript.delta", fields, at_ns)
-        self._outbox.plan([(at_ns, partial(delta, piece, utterance))])
+        self._outbox.plan_step(at_ns, partial(delta, piece, utterance))
         if self._stream.end_ms % USAGE_MS == 0:
             ratio = min(
                 1.0,
@@ -433,12 +419,8 @@ class GptLiveBehaviour(EndingSession):
             facts = {"delegation": delegation_id} if delegation_id else None
             return self._outbox.event(f"{event['type']}ed", fields, due_ns, facts=facts)
 
-        self._outbox.plan(
-            [(self._outbox.answer_due(at_ns, self._profile.delays.item_created), render)]
-        )
-
-    def _send(self, name: str, fields: Json, at_ns: int, facts: Json | None = None) -> None:
-        self._outbox.plan([(at_ns, partial(self._outbox.event, name, fields, facts=facts))])
+        due_ns = self._outbox.answer_due(at_ns, self._profile.delays.item_created)
+        self._outbox.plan_step(due_ns, render)
 
     def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
         error = {

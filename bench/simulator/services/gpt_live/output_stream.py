@@ -11,7 +11,7 @@ import base64
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -59,14 +59,23 @@ class Utterance:
 
     `delegation` is the delegated task if the utterance is the filler or the answer of a task;
     otherwise None. `number` counts the utterances of the session from 1, in the order in which they
-    start.
+    start. `first_facts` are those of its first slice in the ground-truth log.
     """
 
     kind: UtteranceKind
     slices: list[OutputSlice]
     begin: int
     delegation: Delegation | None
+    first_facts: Json
     number: int = 0
+
+    def take_facts(self) -> Json:
+        """Return the facts of the next slice in the ground-truth log."""
+        facts: Json = {"utterance": self.kind} | self.first_facts
+        if self.delegation:
+            facts["delegation"] = self.delegation.id
+        self.first_facts = {}
+        return facts
 
 
 class OutputStream:
@@ -83,6 +92,11 @@ class OutputStream:
     @property
     def is_speaking(self) -> bool:
         return self._spoken is not None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to say."""
+        return self._spoken is None and not self._planned
 
     @property
     def end_ms(self) -> int:
@@ -105,13 +119,14 @@ class OutputStream:
         from_ms: int,
         delegation: Delegation | None = None,
         max_slices: int | None = None,
+        **first_facts: Any,
     ) -> None:
         """Plan an utterance. It begins with the first slice that does not start before
         `from_ms`.
         """
         pieces = list(slices(reply, self._format)[:max_slices])
         begin = max(self.count, slice_number(from_ms))
-        self._planned.append(Utterance(kind, pieces, begin, delegation))
+        self._planned.append(Utterance(kind, pieces, begin, delegation, first_facts))
         self._planned.sort(key=lambda utterance: utterance.begin)
 
     # The result of a task was asked for and is still true, so its answer survives an interruption.
@@ -171,16 +186,13 @@ def slice_number(at_ms: int) -> int:
 
 def delta(piece: OutputSlice, utterance: Utterance | None, due_ns: int) -> OutgoingEvent:
     """Return a delta as the primary connection sends it, which has neither ids nor timestamps."""
-    facts: Json = {"utterance": utterance.kind} if utterance else {}
-    if utterance and utterance.delegation:
-        facts["delegation"] = utterance.delegation.id
     return OutgoingEvent(
         due_ns,
         "session.output_audio.delta",
         b'{"type":"session.output_audio.delta","delta":' + piece.encoded + b"}",
         audio_bytes=piece.size,
         audible_byte=piece.audible,
-        facts=facts or None,
+        facts=utterance.take_facts() if utterance else None,
         utterance=utterance.number if utterance else None,
     )
 

@@ -30,14 +30,13 @@ from typing import Any
 
 import msgspec
 
-from bench.files.safe_io import JsonError, read_json
 from bench.files.values import get_object, get_text
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.recorded_replies import AudioBlock, RecordedReply
 from bench.simulator.responses.function_calls import GeneratedCall
 from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent
-from bench.simulator.services.answering import AnsweringSession, SpokenReply
-from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.simulator.services.answering import AnsweringSession, RefusedError, SpokenReply
+from bench.simulator.session.effective import InputSettings
 from bench.simulator.simulated_session import (
     EventReceipt,
     ReceiptFields,
@@ -64,10 +63,6 @@ EXPIRED = "modelTimeoutException"
 INTERRUPTED = '{ "interrupted" : true }'
 
 
-class RefusedEventError(Exception):
-    """An event that the service refuses: the message of its exception."""
-
-
 class NovaBehaviour(AnsweringSession):
     """One session of Amazon Nova Sonic."""
 
@@ -87,65 +82,56 @@ class NovaBehaviour(AnsweringSession):
     def open(self, at_ns: int) -> None:
         self._opened_ns = due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
         body = msgspec.json.encode({OPENED: {}})
-        self._outbox.plan([(due_ns, lambda due_ns: OutgoingEvent(due_ns, OPENED, body))])
+        self._outbox.plan_step(due_ns, lambda due_ns: OutgoingEvent(due_ns, OPENED, body))
 
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
-        return _exception(EXPIRED, message, due_ns)
+        return self._refusal(EXPIRED, message, due_ns)
 
     # Events of the client.
 
-    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
-        try:
-            fields = read_json(bytes(message), numbers=False)
-        except JsonError:
-            fields = None
-        return self.receive(fields if isinstance(fields, dict) else {}, at_ns)
-
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
-        at_ns = max(at_ns, self._opened_ns)  # no event precedes the response
-        inner = get_object(event, "event")
-        name = next(iter(inner), "invalid")
-        receipt: ReceiptFields = {}
-        try:
-            if not self._is_closed:
-                receipt = self._take(name, get_object(inner, name), at_ns)
-        except RefusedEventError as refused:
-            self._outbox.plan([(at_ns, partial(_exception, INVALID, str(refused)))])
-        return EventReceipt(type=name[:128], event_id=None, response=None, **receipt)
+        # no event precedes the response
+        return super().receive(event, max(at_ns, self._opened_ns))
 
-    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
-        raise NotImplementedError("`receive` handles all events")
+    def _name_of(self, event: Json) -> str:
+        return next(iter(get_object(event, "event")), "invalid")
 
-    def _take(self, name: str, fields: Json, at_ns: int) -> ReceiptFields:
+    def _refusal(self, code: str | int, reason: str, due_ns: int) -> OutgoingEvent:
+        body = msgspec.json.encode({"exception": {"type": code, "message": reason}})
+        return OutgoingEvent(due_ns, str(code), body, close=(1000, ""))
+
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
+        name = self._name_of(event)
+        fields = get_object(get_object(event, "event"), name)
         if name == "sessionStart":
             inference = get_object(fields, "inferenceConfiguration")
             if self._is_started or not isinstance(inference.get("maxTokens"), int):
-                raise RefusedEventError("Invalid sessionStart event.")
+                raise RefusedError(INVALID, "Invalid sessionStart event.")
             self._is_started = True
             return {}
         if not self._is_started:
-            raise RefusedEventError("The first event must be sessionStart.")
+            raise RefusedError(INVALID, "The first event must be sessionStart.")
         if name == "promptStart":
             self._start_prompt(fields)
             return {}
         if name == "sessionEnd":
-            self._outbox.plan([(at_ns, _closed)])
+            self._outbox.plan_step(at_ns, _closed)
             return {}
         if self._prompt is None or fields.get("promptName") != self._prompt["promptName"]:
-            raise RefusedEventError(f"The prompt of {name} is not open.")
+            raise RefusedError(INVALID, f"The prompt of {name} is not open.")
         match name:
             case "contentStart":
                 self._start_block(fields)
             case "contentEnd":
                 return self._end_block(self._blocks.pop(get_text(fields, "contentName"), {}), at_ns)
             case "audioInput":
-                return self._hear(fields, at_ns)
+                return self._audio(fields, at_ns)
             case "textInput" | "toolResult":
                 self._block(fields)["content"] = get_text(fields, "content", 1 << 20)
             case "promptEnd":
                 self._plan(at_ns, "completionEnd", {"stopReason": "END_TURN"})
             case _:
-                raise RefusedEventError(f"Unknown event {name[:64]}.")
+                raise RefusedError(INVALID, f"Unknown event {name[:64]}.")
         return {}
 
     def _start_prompt(self, fields: Json) -> None:
@@ -153,7 +139,7 @@ class NovaBehaviour(AnsweringSession):
         output = FORMATS.get(audio.get("sampleRateHertz"))
         is_valid = isinstance(fields.get("promptName"), str) and audio.get("voiceId")
         if self._prompt is not None or not is_valid or output is None:
-            raise RefusedEventError("Invalid promptStart event.")
+            raise RefusedError(INVALID, "Invalid promptStart event.")
         self._prompt = fields
         self._output = output
         tools = get_object(fields, "toolConfiguration").get("tools", [])
@@ -162,19 +148,18 @@ class NovaBehaviour(AnsweringSession):
     def _start_block(self, fields: Json) -> None:
         name = fields.get("contentName")
         if not isinstance(name, str) or name in self._blocks:
-            raise RefusedEventError("Invalid contentName.")
+            raise RefusedError(INVALID, "Invalid contentName.")
         if fields.get("type") == "AUDIO":
             rate_hz = get_object(fields, "audioInputConfiguration").get("sampleRateHertz")
             if rate_hz not in FORMATS:
-                raise RefusedEventError("Invalid sampleRateHertz.")
-            format = ALL_FORMATS[FORMATS[rate_hz]]
-            self._input = InputSettings(format, EffectiveTurnDetection("server_vad"), None)
+                raise RefusedError(INVALID, "Invalid sampleRateHertz.")
+            self._input = InputSettings(ALL_FORMATS[FORMATS[rate_hz]])
         self._blocks[name] = dict(fields)
 
     def _block(self, fields: Json) -> Json:
         block = self._blocks.get(get_text(fields, "contentName"))
         if block is None:
-            raise RefusedEventError("The content is not open.")
+            raise RefusedError(INVALID, "The content is not open.")
         return block
 
     def _end_block(self, block: Json, at_ns: int) -> ReceiptFields:
@@ -187,41 +172,28 @@ class NovaBehaviour(AnsweringSession):
             self._use(at_ns, "input", 0, len(text.split()))
         if text and block.get("role") == "USER" and block.get("interactive") is True:
             self._interrupt(at_ns)
-            self._answer(at_ns, {})
+            return self._answer(at_ns, {})
         return {}
 
-    def _hear(self, fields: Json, at_ns: int) -> ReceiptFields:
+    def _audio(self, fields: Json, at_ns: int) -> ReceiptFields:
         if self._block(fields).get("type") != "AUDIO" or self._input is None:
-            raise RefusedEventError("The content is not audio.")
+            raise RefusedError(INVALID, "The content is not audio.")
         try:
             audio = base64.b64decode(get_text(fields, "content", 1 << 24), validate=True)
         except binascii.Error:
-            raise RefusedEventError("The audio is not base64.") from None
-        start = self._turn_taking.audio.end.byte
-        is_replying = self._is_replying(at_ns)
-        for speech in self._turn_taking.append(audio, self._input, at_ns, is_replying=is_replying):
-            self._on_speech(speech, at_ns)
-        return self._turn_taking.receipt(start)
+            raise RefusedError(INVALID, "The audio is not base64.") from None
+        return self._hear(audio, self._input, at_ns)
 
     # The caller's speech.
 
-    def _on_speech(self, speech: CallerSpeech, at_ns: int) -> None:
-        delays = self._profile.delays
-        edge = speech.edge
-        if edge.began:
-            if speech.stops_reply:
-                self._outbox.plan([(speech.stop_ns, self._interrupt)])
-            return
-        stopped_ns = self._outbox.after(
-            self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed
-        )
-        audio_ms = edge.end_ms - edge.begin_ms
+    def _on_start(self, speech: CallerSpeech) -> None:
+        if speech.stops_reply:
+            self._outbox.plan_step(speech.stop_ns, self._interrupt)
+
+    def _transcribe(self, audio_ms: float, at_ns: int) -> None:
         text = self._asr.transcribe(audio_ms)
-        self._use(stopped_ns, "input", round(audio_ms * TOKENS_PER_S / 1000), 0)
-        self._outbox.plan(self._text_block(stopped_ns, "USER", "FINAL", text, "PARTIAL_TURN", None))
-        if speech.is_answered:
-            answer_ns = self._turn_taking.answer_ns(stopped_ns)
-            self._answer(answer_ns, {"speech_at_byte": edge.byte})
+        self._use(at_ns, "input", round(audio_ms * TOKENS_PER_S / 1000), 0)
+        self._outbox.plan(self._text_block(at_ns, "USER", "FINAL", text, "PARTIAL_TURN", None))
 
     def _interrupt(self, due_ns: int) -> None:
         """Stop the reply in progress. The service states that also while a reply is played."""
@@ -241,6 +213,7 @@ class NovaBehaviour(AnsweringSession):
     # Replies.
 
     def _begin_reply(self, due_ns: int) -> None:
+        super()._begin_reply(due_ns)
         if not self._has_completion:
             # One completion has all replies, until the client ends the prompt.
             self._has_completion = True
@@ -349,7 +322,7 @@ class NovaBehaviour(AnsweringSession):
         return [(due_ns, partial(self._event, name, fields, reply_id)) for name, fields in events]
 
     def _use(self, due_ns: int, side: str, speech: int, text: int) -> None:
-        self._outbox.plan([(due_ns, partial(self._used, side, speech, text))])
+        self._outbox.plan_step(due_ns, partial(self._used, side, speech, text))
 
     def _used(self, side: str, speech: int, text: int, due_ns: int) -> OutgoingEvent:
         # Each usage event has the tokens since the last one and those of the whole session.
@@ -378,7 +351,7 @@ class NovaBehaviour(AnsweringSession):
         return OutgoingEvent(due_ns, name, body, reply_id)
 
     def _plan(self, due_ns: int, name: str, fields: Json) -> None:
-        self._outbox.plan([(due_ns, partial(self._event, name, fields, None))])
+        self._outbox.plan_step(due_ns, partial(self._event, name, fields, None))
 
 
 def _tokens(counts: Mapping[str, Sequence[int]]) -> Json:
@@ -392,12 +365,12 @@ def _function(tool: Any) -> Json:
     """Return a tool in the form of the Realtime API."""
     spec = get_object(tool, "toolSpec") if isinstance(tool, dict) else {}
     if not isinstance(spec.get("name"), str):
-        raise RefusedEventError("Invalid toolSpec.")
+        raise RefusedError(INVALID, "Invalid toolSpec.")
     schema = get_text(get_object(spec, "inputSchema"), "json", 1 << 20)
     try:
         parameters = json.loads(schema)
     except ValueError:
-        raise RefusedEventError("The inputSchema is not JSON.") from None
+        raise RefusedError(INVALID, "The inputSchema is not JSON.") from None
     return {"type": "function", "name": spec["name"], "parameters": parameters}
 
 
@@ -412,11 +385,6 @@ def _sentences(reply: RecordedReply, blocks: int) -> Mapping[int, str]:
             found.append("")
     texts = [text.strip() for text in found if text.strip()][:blocks]
     return {number * blocks // len(texts): text for number, text in enumerate(texts)}
-
-
-def _exception(kind: str, message: str, due_ns: int) -> OutgoingEvent:
-    body = msgspec.json.encode({"exception": {"type": kind, "message": message}})
-    return OutgoingEvent(due_ns, kind, body, close=(1000, ""))
 
 
 def _closed(due_ns: int) -> OutgoingEvent:

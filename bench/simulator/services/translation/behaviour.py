@@ -13,30 +13,29 @@ the segment, or after the translation before it. The ground-truth log has the en
 
 # An interpreter is duplex too: input is its clock, and output never stops, as at GPT-Live. It has
 # no replies to the caller's turns. A segment is closed by a pause or by its length, and its
-# translation is queued in slices (`_planned`); `_free` is the slice after the queue, so
-# translations never overlap and a long one delays the next.
+# translation is an utterance of the output stream, where utterances never overlap, so a long one
+# delays the next.
 #
 # `session.close` sends the queue at once, because no further audio will make time pass.
 
 from __future__ import annotations
 
-from collections import deque
 from functools import partial
-from itertools import cycle
-from typing import NamedTuple
+
+import msgspec
 
 from bench.base.units import NS_PER_MS
 from bench.files.validation import OrNull
 from bench.simulator import refusals
 from bench.simulator.conversation.client_items import AUDIO
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
-from bench.simulator.server_events import Json, Outbox, OutgoingEvent, RejectedError, event_bytes
+from bench.simulator.server_events import Json, OutgoingEvent, event_bytes
 from bench.simulator.services.gpt_live.output_stream import (
     SLICE_MS,
     OutputSlice,
-    silent,
-    slice_number,
-    slices,
+    OutputStream,
+    Utterance,
+    delta,
 )
 from bench.simulator.serving.service import (
     AcceptedUpgrade,
@@ -45,11 +44,11 @@ from bench.simulator.serving.service import (
     websocket_urls,
 )
 from bench.simulator.session import checks
-from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.simulator.session.effective import InputSettings
 from bench.simulator.session.session_schema import NOISE_KINDS
 from bench.simulator.simulated_session import (
     ClientEvent,
-    EndingSession,
+    DuplexSession,
     ReceiptFields,
     SessionParts,
     client_event,
@@ -68,9 +67,7 @@ SILENCE_MS = 500
 SEGMENT_MS = 4_000
 """The pause that ends a segment, and the longest segment. The service has no such settings. Both
 are assumptions."""
-INPUT = InputSettings(
-    PCM16, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None
-)
+INPUT = InputSettings(PCM16)
 PLACES = {
     APPEND: "input",
     "session.created": "session",
@@ -93,22 +90,13 @@ SETTINGS = checks.settings_of(
 )
 
 
-class PlannedSlice(NamedTuple):
-    """A slice of a translation. `segment_end_byte` is that of its first slice; 0 of the others."""
-
-    number: int
-    piece: OutputSlice
-    utterance: int
-    segment_end_byte: int
-
-
-class TranslationBehaviour(EndingSession):
+class TranslationBehaviour(DuplexSession):
     """One translation session."""
 
     fault_places = PLACES
 
     def __init__(self, model: str, parts: SessionParts) -> None:
-        self.ids = parts.ids
+        super().__init__(parts)
         self.session: Json = {
             "id": parts.ids.session,
             "type": "translation",
@@ -120,18 +108,12 @@ class TranslationBehaviour(EndingSession):
             },
             SIMULATOR_VALUE: True,
         }
-        self._profile = parts.profile
-        self._next_reply = cycle(parts.replies).__next__
-        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
         self._audio = InputAudio(parts.profile.vad.min_speech_ms)
         self._audio.silence_ms = SILENCE_MS
-        self._planned: deque[PlannedSlice] = deque()
-        self._count = 0
-        """The slices of output that are planned to be sent."""
-        self._free = 0
-        """The first slice after all planned translations."""
-        self._utterances = 0
-        self._is_closing = False
+        self._stream = OutputStream(PCM16)
+        self._from_ms = 0
+        """The instant before which the last translation does not begin, on the audio clock."""
+        self.events = EVENTS
 
     def open(self, at_ns: int) -> None:
         self._outbox.answer(
@@ -140,19 +122,7 @@ class TranslationBehaviour(EndingSession):
             ("session.created", {"session": self.session}),
         )
 
-    def end(self) -> None:
-        for component in (self._outbox, self):
-            vars(component).clear()
-
     # Client events
-
-    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
-        if self._is_closing:
-            return None
-        name = event.get("type")
-        if not isinstance(name, str) or name not in EVENTS:
-            raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
-        return EVENTS[name].handled(self, event, at_ns)
 
     def _update(self, event: Json, at_ns: int) -> None:
         self.session = SETTINGS.merged(self.session, SETTINGS.read(event["session"]))
@@ -169,72 +139,48 @@ class TranslationBehaviour(EndingSession):
         for edge in self._audio.append(event["audio"], INPUT):
             if not edge.began:
                 self._translate(edge, at_ns)
-        while self._end_ms + FRAME_MS <= self._audio.clock_ms:
+        while self._stream.end_ms + FRAME_MS <= self._audio.clock_ms:
             self._send_frame(at_ns)
         return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
 
     def _close(self, event: Json, at_ns: int) -> None:
         """Send what remains of the translations at once, and close."""
         self._is_closing = True
-        while self._count < self._free:
+        while not self._stream.is_empty:
             self._send_frame(at_ns)
         due_ns = max(at_ns, self._outbox.answered_ns)
-        self._outbox.plan([(due_ns, self._closed)])
+        self._outbox.plan_step(due_ns, self._closed)
 
     # Translation
-
-    @property
-    def _end_ms(self) -> int:
-        """The end of the output, on the clock of the input audio."""
-        return self._count * SLICE_MS
 
     def _translate(self, segment: SpeechEdge, at_ns: int) -> None:
         """Plan the translation of a segment, which has ended."""
         delay_ms = self._outbox.after(0, self._profile.delays.first_audio) / NS_PER_MS
         if self._profile.growth is not None:
             delay_ms *= self._profile.growth.factor(segment.end_ms / MS_PER_MIN)
-        begin = max(self._free, self._count, slice_number(segment.end_ms + round(delay_ms)))
+        self._from_ms = max(self._from_ms, segment.end_ms + round(delay_ms))
         longest = max(1, (segment.end_ms - segment.begin_ms) // SLICE_MS)
-        pieces = slices(self._next_reply(), PCM16)[:longest]
-        self._utterances += 1
-        for place, piece in enumerate(pieces):
-            end_byte = segment.byte if place == 0 else 0
-            self._planned.append(PlannedSlice(begin + place, piece, self._utterances, end_byte))
-        self._free = begin + len(pieces)
+        self._stream.say(
+            "answer", self._next_reply(), self._from_ms, None, longest, speech_at_byte=segment.byte
+        )
         if self.session["audio"]["input"]["transcription"] is not None:
-            self._send("session.input_transcript.delta", {"delta": "(speech)"}, at_ns)
+            fields = {"delta": "(speech)", "elapsed_ms": self._stream.end_ms}
+            self._send("session.input_transcript.delta", fields, at_ns)
 
     def _send_frame(self, at_ns: int) -> None:
+        elapsed_ms = self._stream.end_ms
         for _ in range(FRAME_MS // SLICE_MS):
-            planned = None
-            if self._planned and self._planned[0].number <= self._count:
-                planned = self._planned.popleft()
-            if planned is not None and planned.piece.words:
-                self._send("session.output_transcript.delta", {"delta": planned.piece.words}, at_ns)
-            self._outbox.plan([(at_ns, partial(self._delta, planned, self._elapsed_ms))])
-            self._count += 1
+            piece, utterance = self._stream.next()
+            if piece.words:
+                fields = {"delta": piece.words, "elapsed_ms": elapsed_ms}
+                self._send("session.output_transcript.delta", fields, at_ns)
+            self._outbox.plan_step(at_ns, partial(self._delta, piece, utterance, elapsed_ms))
 
-    @property
-    def _elapsed_ms(self) -> int:
-        """The frame to which output belongs."""
-        return self._end_ms // FRAME_MS * FRAME_MS
-
-    def _delta(self, planned: PlannedSlice | None, elapsed_ms: int, due_ns: int) -> OutgoingEvent:
-        piece = silent(PCM16) if planned is None else planned.piece
-        facts: Json = {}
-        if planned is not None:
-            facts["utterance"] = "answer"
-        if planned is not None and planned.segment_end_byte:
-            facts["speech_at_byte"] = planned.segment_end_byte
-        return OutgoingEvent(
-            due_ns,
-            AUDIO_DELTA,
-            _delta_bytes(self.ids.event(), piece.encoded, elapsed_ms),
-            audio_bytes=piece.size,
-            audible_byte=piece.audible,
-            facts=facts or None,
-            utterance=planned.utterance if planned is not None else None,
-        )
+    def _delta(
+        self, piece: OutputSlice, utterance: Utterance | None, elapsed_ms: int, due_ns: int
+    ) -> OutgoingEvent:
+        body = _delta_bytes(self.ids.event(), piece.encoded, elapsed_ms)
+        return msgspec.structs.replace(delta(piece, utterance, due_ns), body=body)
 
     # Server events
 
@@ -242,14 +188,6 @@ class TranslationBehaviour(EndingSession):
         usage = {"type": "duration", "input_seconds": self._audio.clock_ms / 1000}
         body = event_bytes(CLOSED, self.ids.event(), {"usage": usage})
         return OutgoingEvent(due_ns, CLOSED, body, close=(NORMAL_CLOSURE, ""))
-
-    def _send(self, name: str, fields: Json, at_ns: int) -> None:
-        fields = fields | {"elapsed_ms": self._elapsed_ms}
-        self._outbox.plan([(at_ns, partial(self._outbox.event, name, fields))])
-
-    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
-        due_ns = self._outbox.answer_due(at_ns, self._profile.delays.item_created)
-        self._outbox.plan([(due_ns, partial(self._outbox.error, rejected, event_id))])
 
 
 def _delta_bytes(event_id: str, encoded: bytes, elapsed_ms: int) -> bytes:

@@ -45,7 +45,7 @@ class LiveCallSession(GptLiveBehaviour, TrackSession):
         self, parts: SessionParts, settings: Json, audio: AudioFormat, buffer: OutputBuffer
     ) -> None:
         super().__init__(parts, audio)
-        self._events = CLIENT_EVENTS
+        self.events = CLIENT_EVENTS
         self._settings = settings
         self._buffer = buffer
         self._utterance = ""
