@@ -37,6 +37,7 @@ from bench.simulator.faults.injection import FaultEntry
 from bench.simulator.overload import OverloadPeriod
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
 from bench.simulator.simulated_session import EventReceipt, NonNegative
+from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
 
 SCHEMA: Literal[4] = 4
 BLOCK_LINES = 256
@@ -309,6 +310,16 @@ class LatenessCounts:
         ]
         self.count += other.count
         self.max_ns = max(self.max_ns, other.max_ns)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of each response: the mark of the simulator, and its lateness while it
+        warns.
+        """
+        headers = {SIMULATOR_HEADER: "1"}
+        if (late_ms := self.quantile_ms(0.99)) > WARN_MS:
+            headers[SIMULATOR_LATE_HEADER] = f"{late_ms:.1f}"
+        return headers
 
     def quantile_ms(self, share: float) -> float:
         """Return the quantile `share` of the lateness in ms, rounded up to the end of its step of

@@ -12,11 +12,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from bench.simulator.services.registry import SERVICES
-from bench.simulator.serving.service import ServerAddress
+from bench.simulator.serving.service import ServerAddress, local_host
 from bench.transport.interface import authority
-
-# the loopback address of a server that listens on all addresses
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def urls_at(authority: str) -> dict[str, str]:
@@ -81,7 +78,7 @@ def ready_document(
     """Return the ready document of this process. `host`, `port`: the address at which the
     process listens.
     """
-    address = ServerAddress(authority(WILDCARDS.get(host, host), port), ca is not None, len(pids))
+    address = ServerAddress(authority(local_host(host), port), ca is not None, len(pids))
     authority_file = str(ca) if ca else None
     return ReadyDocument(
         1,

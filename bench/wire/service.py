@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -129,26 +129,14 @@ WEBRTC = Link(
     sockets=2,
 )
 """The link of calls over WebRTC. Its sockets are for the offer, and for the packets of the call."""
-WEBRTC_SESSION = Link(
-    ("ws", "wss"),
-    ("connection", "session", "turn"),
-    "the host of the offer is connected",
-    "servers of the Live API",
-    "wss://HOST/PATH",
-    settings=(
-        "max_message_mib",
-        "rtp_ports",
-        "codec",
-        "call_hosts",
-        "turn_server",
-        "turn_login_env",
-    ),
+WEBRTC_SESSION = replace(
+    WEBRTC,
+    steps=("connection", "session", "turn"),
+    opened="the host of the offer is connected",
+    peers="servers of the Live API",
+    settings=tuple(key for key in WEBRTC.settings if key != "offer"),
     title="sessions over WebRTC",
     opener="bench.transport.webrtc.session_call:open_session_call",
-    transport="webrtc",
-    codecs=WEBRTC.codecs,
-    has_media=True,
-    sockets=WEBRTC.sockets,
 )
 """The link of calls over WebRTC whose offer has the settings of the session. The first message
 places the call."""
@@ -159,19 +147,15 @@ connected.
 Its `error` has the stage of the outcome as `type`, the rest of the outcome as `code`, and the
 detail as `message`.
 """
-WEBRTC_AGENT = Link(
-    ("http", "https"),
-    ("call", "turn"),
-    "the call is connected",
-    "agents over WebRTC",
-    "https://HOST/api/offer",
-    settings=("rtp_ports", "codec", "call_hosts", "turn_server", "turn_login_env"),
+WEBRTC_AGENT = replace(
+    WEBRTC,
+    schemes=("http", "https"),
+    steps=("call", "turn"),
+    peers="agents over WebRTC",
+    example="https://HOST/api/offer",
+    settings=tuple(key for key in WEBRTC_SESSION.settings if key != "max_message_mib"),
     title="agents over WebRTC",
     opener="bench.transport.webrtc.call:open_agent_call",
-    transport="webrtc",
-    codecs=WEBRTC.codecs,
-    has_media=True,
-    sockets=WEBRTC.sockets,
 )
 """The link of calls over WebRTC to agents, which have no events."""
 MEDIA_LINKS = (SIP, WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT)

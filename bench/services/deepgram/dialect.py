@@ -54,7 +54,6 @@ from bench.wire.settings import (
 )
 
 FIRST_MODEL = "gpt-4o-mini"
-LISTEN_MODEL = "nova-3"
 SETTINGS = "Settings"
 MEDIA = "audio"
 TYPED = "InjectUserMessage"

@@ -40,7 +40,7 @@ from bench.base.units import NS_PER_S
 from bench.simulator import refusals
 from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultAction, StallConnection
 from bench.simulator.faults.kinds import EXPIRED, Fault
-from bench.simulator.ground_truth_log import WARN_MS, LatenessCounts
+from bench.simulator.ground_truth_log import LatenessCounts
 from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.server_events import (
     ArrivalSpan,
@@ -55,7 +55,7 @@ from bench.simulator.serving.service import AcceptedUpgrade, Receiver, ServerSta
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.simulated_session import SimulatedSession
 from bench.transport.interface import HostPort
-from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
+from bench.wire.dialect import BinaryMessage
 
 # an append may have 15 MiB, 20 in base64; a longer one is an error, not a close
 MAX_MESSAGE_BYTES = 32 << 20
@@ -79,9 +79,7 @@ class _SimulatedProtocol(ServerProtocol):
 
     def send_response(self, response: Response) -> None:
         request_id = str(uuid.uuid4())
-        response.headers[SIMULATOR_HEADER] = "1"
-        if (late_ms := self._lateness.quantile_ms(0.99)) > WARN_MS:
-            response.headers[SIMULATOR_LATE_HEADER] = f"{late_ms:.1f}"
+        response.headers.update(self._lateness.headers)
         response.headers["x-ms-region"] = "simulated"
         response.headers["apim-request-id"] = request_id
         response.headers["x-request-id"] = request_id

@@ -78,6 +78,11 @@ class ServerAddress(NamedTuple):
     workers: int
 
 
+def local_host(host: str) -> str:
+    """Return the host of this machine at which a server is that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
 def websocket_urls(**targets: str) -> Callable[[ServerAddress], Mapping[str, str]]:
     """Return a function that returns the URLs of paths and queries, by the same names."""
     return lambda address: {

@@ -54,6 +54,8 @@ from bench.simulator.server_events import (
 from bench.simulator.services.gpt_live.output_stream import Delegation
 
 RESPONSE_EVENT = "response.event"
+Effect = Callable[[], None]
+"""What an event changes when it is sent."""
 
 
 class ResponseSchedule(NamedTuple):
@@ -108,15 +110,8 @@ class BackendResponse:
         index = 0
         if reasons(self.settings):
             item: Json = {"id": self.ids.new("rs"), "type": "reasoning", "summary": []}
-            for name, due_ns in (("added", created_ns), ("done", writing_ns)):
-                yield (
-                    due_ns,
-                    partial(
-                        self._event,
-                        f"response.output_item.{name}",
-                        {"output_index": 0, "item": item},
-                    ),
-                )
+            yield self._item(created_ns, "added", 0, item)
+            yield self._item(writing_ns, "done", 0, item)
             index = 1
         if self.reply:
             yield from self._message(self.reply, index)
@@ -126,93 +121,68 @@ class BackendResponse:
         yield end_ns, partial(self.finish, "completed", {})
 
     def _message(self, reply: RecordedReply, index: int) -> Iterator[OutboxStep]:
-        event = self._event
+        step = self._step
         text = "".join(reply.tokens)
         _, writing_ns, end_ns = self.schedule
         item: Json = {"id": self.ids.new("msg"), "type": "message", "role": "assistant"}
         place = {"output_index": index, "item_id": item["id"], "content_index": 0}
-        empty = item | {"status": "in_progress", "content": []}
+        empty_part = place | {"part": _output_text("")}
         full_part = _output_text(text)
         full = item | {"status": "completed", "content": [full_part]}
-        yield (
-            writing_ns,
-            partial(event, "response.output_item.added", {"output_index": index, "item": empty}),
+        yield self._item(
+            writing_ns, "added", index, item | {"status": "in_progress", "content": []}
         )
-        yield (
-            writing_ns,
-            partial(event, "response.content_part.added", place | {"part": _output_text("")}),
-        )
-        for number, (token, due_ns) in enumerate(
-            zip(reply.tokens, self.schedule.token_dues(len(reply.tokens)), strict=True)
-        ):
+        yield step(writing_ns, "response.content_part.added", empty_part)
+        effect = self._on_first_text
+        dues = self.schedule.token_dues(len(reply.tokens))
+        for token, due_ns in zip(reply.tokens, dues, strict=True):
             fields = place | {"delta": token, "logprobs": []}
-            effect = partial(self._on_text, is_first=number == 0)
-            yield due_ns, partial(event, "response.output_text.delta", fields, effect=effect)
-        yield (
-            end_ns,
-            partial(event, "response.output_text.done", place | {"text": text, "logprobs": []}),
-        )
-        yield end_ns, partial(event, "response.content_part.done", place | {"part": full_part})
-        effect = partial(self.backend.on_item, self, full)
-        yield (
-            end_ns,
-            partial(
-                event,
-                "response.output_item.done",
-                {"output_index": index, "item": full},
-                effect=effect,
-            ),
-        )
+            yield step(due_ns, "response.output_text.delta", fields, effect)
+            effect = self._on_token
+        yield step(end_ns, "response.output_text.done", place | {"text": text, "logprobs": []})
+        yield step(end_ns, "response.content_part.done", place | {"part": full_part})
+        yield self._item(end_ns, "done", index, full, partial(self.backend.on_item, self, full))
 
     def _call(self, call: GeneratedCall, index: int, dues: Iterator[int]) -> Iterator[OutboxStep]:
-        event = self._event
+        step = self._step
         arguments = "".join(call.tokens)
         item: Json = {
             "id": self.ids.new("fc"),
             "type": "function_call",
             "call_id": self.ids.new("call"),
+            "name": call.name,
         }
-        item["name"] = call.name
         place = {"output_index": index, "item_id": item["id"]}
         due_ns = self.schedule.writing_ns
         for number, token in enumerate(call.tokens):
             due_ns = next(dues)
             if number == 0:
                 added = item | {"status": "in_progress", "arguments": ""}
-                yield (
-                    due_ns,
-                    partial(
-                        event, "response.output_item.added", {"output_index": index, "item": added}
-                    ),
-                )
+                yield self._item(due_ns, "added", index, added)
             fields = place | {"delta": token}
-            yield (
-                due_ns,
-                partial(
-                    event, "response.function_call_arguments.delta", fields, effect=self._on_token
-                ),
-            )
+            yield step(due_ns, "response.function_call_arguments.delta", fields, self._on_token)
         fields = place | {"arguments": arguments}
-        yield due_ns, partial(event, "response.function_call_arguments.done", fields)
+        yield step(due_ns, "response.function_call_arguments.done", fields)
         done = item | {"status": "completed", "arguments": arguments}
-        effect = partial(self.backend.on_item, self, done)
-        yield (
-            due_ns,
-            partial(
-                event,
-                "response.output_item.done",
-                {"output_index": index, "item": done},
-                effect=effect,
-            ),
-        )
+        yield self._item(due_ns, "done", index, done, partial(self.backend.on_item, self, done))
+
+    def _item(
+        self, due_ns: int, name: str, index: int, item: Json, effect: Effect | None = None
+    ) -> OutboxStep:
+        fields = {"output_index": index, "item": item}
+        return self._step(due_ns, f"response.output_item.{name}", fields, effect)
+
+    def _step(
+        self, due_ns: int, name: str, fields: Json, effect: Effect | None = None
+    ) -> OutboxStep:
+        return due_ns, partial(self._event, name, fields, effect=effect)
 
     def _on_token(self) -> None:
         self._written_tokens += 1
 
-    def _on_text(self, *, is_first: bool) -> None:
+    def _on_first_text(self) -> None:
         self._on_token()
-        if is_first:
-            self.backend.on_text(self)
+        self.backend.on_text(self)
 
     # Renderers
 
@@ -264,7 +234,7 @@ class BackendResponse:
         fields: Json,
         due_ns: int,
         *,
-        effect: Callable[[], None] | None = None,
+        effect: Effect | None = None,
         facts: Json | None = None,
     ) -> OutgoingEvent:
         event = {"type": name, "sequence_number": self._events, **fields}

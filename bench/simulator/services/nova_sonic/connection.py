@@ -26,7 +26,6 @@ from h2.exceptions import H2Error
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.simulator.faults.injection import FaultInjector
-from bench.simulator.ground_truth_log import WARN_MS
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.services.nova_sonic.wire import MEDIA_TYPE, SignatureChain, encoded
 from bench.simulator.services.webrtc.event_channel import EventChannel
@@ -34,7 +33,6 @@ from bench.simulator.serving.handshake import admit
 from bench.simulator.serving.service import AcceptedUpgrade, ServerState
 from bench.simulator.serving.stream import ServerStream
 from bench.transport.webrtc.data_channel import ChannelMessage
-from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
 
 MAX_MESSAGE_BYTES = 1 << 24
 WINDOW_BYTES = 1 << 24
@@ -174,16 +172,14 @@ class Http2Connection:
         self.shared.refused(refusal, at_ns)
         body = json.dumps({"message": refusal.message}).encode()
         own = {"content-type": "application/json", "x-amzn-errortype": refusal.code}
-        headers = {":status": str(refusal.status), **own, **self.headers(), **refusal.headers}
+        headers = {
+            ":status": str(refusal.status),
+            **own,
+            **self.shared.lateness.headers,
+            **refusal.headers,
+        }
         self.http.send_headers(number, list(headers.items()))
         self.http.send_data(number, body, end_stream=True)
-
-    def headers(self) -> dict[str, str]:
-        """Return the headers of each response."""
-        headers = {SIMULATOR_HEADER: "1"}
-        if (late_ms := self.shared.lateness.quantile_ms(0.99)) > WARN_MS:
-            headers[SIMULATOR_LATE_HEADER] = f"{late_ms:.1f}"
-        return headers
 
     def flush(self) -> bool:
         data = self.http.data_to_send()
@@ -295,7 +291,7 @@ class EventStreamSession:
         # instant.
         if body.startswith(OPENED):
             own = {"content-type": MEDIA_TYPE, "x-amzn-requestid": self._id}
-            headers = {":status": "200"} | own | self._connection.headers()
+            headers = {":status": "200"} | own | self._shared.lateness.headers
             self._http.send_headers(self._number, list(headers.items()))
             size = 0
         else:

@@ -34,7 +34,12 @@ from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDema
 from bench.simulator.services.telephone.call_faults import CallFaults
 from bench.simulator.services.telephone.called_party import CalledParty
 from bench.simulator.services.telephone.exchange import TelephoneExchange
-from bench.simulator.serving.service import ServerAddress, ServerState, SimulatedService
+from bench.simulator.serving.service import (
+    ServerAddress,
+    ServerState,
+    SimulatedService,
+    local_host,
+)
 from bench.simulator.serving.stream import ServerStream
 from bench.transport.datagrams import DatagramSocket, media_sockets, udp_socket
 from bench.transport.interface import HostPort, bracketed
@@ -56,7 +61,6 @@ MAX_WORK_NS = 5 * NS_PER_MS
 """The time after which a flood of messages lets the audio of calls and the WebSockets go on."""
 MAX_UNREAD_BYTES = 1 << 20
 """The maximum number of bytes that wait for a caller over TCP that does not read."""
-ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 # A call passes three owners: the exchange has its SIP from the first INVITE to the last repetition,
@@ -72,7 +76,7 @@ class TelephoneLine:
 
     def __init__(self, shared: ServerState, address: tuple[str, int], workers: int) -> None:
         self._shared = shared
-        self._host = ANY.get(address[0], address[0])
+        self._host = local_host(address[0])
         key = shared.config.authenticator.key
         self._demand = None if key is None else LoginDemand(DigestLogin(USER, key))
         self._rng = np.random.default_rng([shared.config.seed, LINE_STREAM])

@@ -24,7 +24,6 @@ from bench.base.units import NS_PER_S
 from bench.services.agents import SIMULATED_PATH
 from bench.simulator import refusals
 from bench.simulator.faults.kinds import IN_SESSION, KINDS, OVER_WEBRTC, Fault, kinds_of_calls
-from bench.simulator.ground_truth_log import WARN_MS
 from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.server_events import RejectedError
 from bench.simulator.services.agents import TITLE
@@ -35,10 +34,11 @@ from bench.simulator.serving.service import (
     ServerState,
     SimulatedService,
     UpgradeRequest,
+    local_host,
 )
 from bench.simulator.serving.stream import ServerStream
 from bench.transport.interface import HostPort
-from bench.wire.dialect import NOT_JSON, SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
+from bench.wire.dialect import NOT_JSON
 
 if TYPE_CHECKING:
     from bench.simulator.faults.injection import FaultInjector
@@ -57,7 +57,6 @@ live shorter."""
 MAX_REQUEST_BYTES = 65_536
 KEY_PREFIX = "ek_"
 OWN_FAULTS = kinds_of_calls(OVER_WEBRTC)
-ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _BOUNDARY = re.compile(r'boundary="?([^";,]{1,70})')
 _NAME = re.compile(rb'\bname="(sdp|session)"')
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,100})"')
@@ -90,7 +89,7 @@ class WebRtcLine:
 
     def __init__(self, shared: ServerState, address: tuple[str, int], workers: int) -> None:
         self._shared = shared
-        self._host = ANY.get(address[0], address[0])
+        self._host = local_host(address[0])
         self._is_open = workers == 1
         self._calls: dict[str, SimulatedCall] = {}
         """The calls by their ids, which are random."""
@@ -245,14 +244,8 @@ class WebRtcLine:
 
     def response_headers(self) -> Mapping[str, str]:
         """Return the headers that each response has."""
-        headers = {
-            SIMULATOR_HEADER: "1",
-            "x-ms-region": "simulated",
-            "x-request-id": str(uuid.uuid4()),
-        }
-        if (late_ms := self._shared.lateness.quantile_ms(0.99)) > WARN_MS:
-            headers[SIMULATOR_LATE_HEADER] = f"{late_ms:.1f}"
-        return headers
+        ids = {"x-ms-region": "simulated", "x-request-id": str(uuid.uuid4())}
+        return self._shared.lateness.headers | ids
 
     def close(self) -> None:
         for call in list(self._calls.values()):
