@@ -69,6 +69,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
         "names",
+        "replying",
         "full_duplex",
         "openai",
         "azure",

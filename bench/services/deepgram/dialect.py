@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from bench.catalogue.outcomes import OwnRemedies
-from bench.files.validation import Field, String
 from bench.services.deepgram.replies import CALL_RESULT, SETTINGS_APPLIED, WELCOME, DeepgramReader
+from bench.services.replying import AnsweringDialect, lacking
 from bench.wire.audio import (
     G711_ALAW,
     G711_ULAW,
@@ -33,23 +33,17 @@ from bench.wire.dialect import (
     AwaitedEvent,
     BinaryMessage,
     ClientMessage,
-    Dialect,
     Feature,
     MessageKind,
-    TurnSource,
 )
-from bench.wire.events import EventKind, ServerEvent
+from bench.wire.events import EventKind
 from bench.wire.service import KeyHeader, Route, Service
 from bench.wire.settings import (
     FunctionOutput,
     Keys,
     Message,
     SessionSettings,
-    SettingKeys,
-    UnsupportedSetting,
-    foreign_setting,
     merged,
-    undone,
     without_none,
 )
 
@@ -76,7 +70,6 @@ KNOWN = frozenset(
     }
 )
 """The settings of a session that the service has."""
-OF_TRANSCRIPTION = frozenset({"model", "language", "keywords"})
 STORED: Mapping[Keys, str] = MappingProxyType(
     {
         ("audio",): "use `input_format` and `output_format`",
@@ -88,7 +81,6 @@ STORED: Mapping[Keys, str] = MappingProxyType(
     }
 )
 TITLE = "Deepgram's Voice Agent"
-UNKNOWN = f"which {TITLE} does not support: remove it"
 REMEDIES = OwnRemedies(
     in_doctor={
         "failed:invalid_settings": (
@@ -113,18 +105,18 @@ _decode_type = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 # Settings are sent once, before anything else, and the answer `SettingsApplied` makes the session
 # ready. A text is answered at once, so the typed turn is its own request. A message that is to be
 # in the conversation without an answer can only be in `history`.
-class Deepgram(Dialect):
+class Deepgram(AnsweringDialect):
     """Deepgram's Voice Agent."""
 
     name = "deepgram"
-    turn_source = TurnSource.REPLIES
-    only_detection = "server_vad"
-    takes_response_settings = has_binary_texts = has_requests = False
-    continues_calls = has_history_in_settings = True
-    session_decoder = staticmethod(lambda: DeepgramReader().decode)
-    setting_keys = SettingKeys(
-        {"model": Field(String(), "The model, if it is a setting of the session.")}
-    )
+    title = TITLE
+    known = KNOWN
+    stored = STORED
+    voice_form = "Deepgram voice, as in aura-2-thalia-en"
+    options = "options of Flux are in `extra`: {agent: {listen: …}}"
+    of_transcription = frozenset({"model", "language", "keywords"})
+    reader = DeepgramReader
+    has_binary_texts = False
     remedies = REMEDIES
     input_formats = output_formats = by_name(
         PCM16, PCM16_8K, PCM16_16K, PCM16_48K, G711_ULAW, G711_ALAW
@@ -138,17 +130,7 @@ class Deepgram(Dialect):
         }
     )
     missing_features = MappingProxyType(
-        dict.fromkeys(
-            (
-                Feature.IMAGE,
-                Feature.OUT_OF_BAND,
-                Feature.ASKED,
-                Feature.MCP,
-                Feature.CUT,
-                Feature.RENEWAL,
-            ),
-            UNKNOWN,
-        )
+        lacking(TITLE, Feature.RENEWAL)
         | {
             Feature.MESSAGE: f"but {TITLE} answers every text: use `history`",
             Feature.PIPELINED: (
@@ -157,36 +139,7 @@ class Deepgram(Dialect):
         }
     )
 
-    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        if foreign := foreign_setting(settings, KNOWN, TITLE):
-            return foreign
-        detection = settings.turn_detection
-        heard = settings.input_transcription
-        if settings.output != "audio":
-            return UnsupportedSetting(("output",), f"output must be audio: {TITLE} always speaks")
-        if detection is None or detection.explicit != {"type": "server_vad"}:
-            problem = (
-                f"turn_detection must be server_vad without options: {TITLE} always detects turns;"
-                " options of "
-            )
-            return UnsupportedSetting(
-                ("turn_detection",), f"{problem}Flux are in `extra`: {{agent: {{listen: …}}}}"
-            )
-        if not (settings.voice is None or isinstance(settings.voice, str)):
-            return UnsupportedSetting(
-                ("voice",), "voice must be the name of a Deepgram voice, as in aura-2-thalia-en"
-            )
-        if heard is not None and (
-            name := next((n for n in heard.explicit if n not in OF_TRANSCRIPTION), None)
-        ):
-            return UnsupportedSetting(
-                ("input_transcription", name), f"{name} is not a setting of {TITLE}: remove it"
-            )
-        return self.unknown_format(settings, f" for {TITLE}") or undone(
-            self._set_up(settings), settings.extra, STORED
-        )
-
-    def _set_up(self, settings: SessionSettings) -> dict[str, Any]:
+    def set_up(self, settings: SessionSettings) -> dict[str, Any]:
         """Return the `Settings` of a session, without `extra`."""
         heard = settings.input_transcription
         think = {"type": "open_ai", "model": settings.model or FIRST_MODEL}
@@ -223,7 +176,7 @@ class Deepgram(Dialect):
     def setup_messages(
         self, settings: SessionSettings, event_id: str
     ) -> Sequence[ClientMessage | AwaitedEvent]:
-        fields = merged(self._set_up(settings), settings.extra)
+        fields = merged(self.set_up(settings), settings.extra)
         return (
             AwaitedEvent(EventKind.SESSION_CREATED, WELCOME),
             ClientMessage(MessageKind.SET_UP, SETTINGS, msgspec.json.encode(fields)),
@@ -263,9 +216,6 @@ class Deepgram(Dialect):
         return ClientMessage(MessageKind.ITEM, CALL_RESULT, msgspec.json.encode(fields))
 
     # Received messages.
-
-    def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        return DeepgramReader().decode(message)
 
     def without_audio(self, message: bytes) -> bytes:
         is_audio = isinstance(message, BinaryMessage) or BINARY in _decode_type(message)

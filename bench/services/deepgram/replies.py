@@ -30,6 +30,7 @@ from bench.files.values import (
     get_text,
     string_in,
 )
+from bench.services.replying import ReplyReader
 from bench.wire.dialect import NOT_JSON, BinaryMessage, decode_again
 from bench.wire.events import (
     EMPTY,
@@ -108,20 +109,17 @@ _decode_wire = msgspec.json.Decoder(_Wire).decode
 # because audio and events of the service have different paths. `_late` then states what ended the
 # last reply. As long as it is set, audio is the rest of that reply, and begins no new one. It is
 # reset by a message after which audio can only be that of a new reply.
-class DeepgramReader:
-    """The decoder of one session. `decode` gets its messages in the order of their arrival."""
+class DeepgramReader(ReplyReader):
+    """The decoder of a Deepgram session."""
 
-    __slots__ = ("_calling", "_inputs", "_is_replying", "_late", "_replies", "_room", "_said")
+    __slots__ = ("_calling", "_late")
 
     def __init__(self) -> None:
-        self._replies = self._inputs = 0
-        self._is_replying = False
+        super().__init__()
         self._late: Literal["", "interrupted", "calling", "called"] = ""
         """What ended the last reply, as long as audio may still be its rest."""
         self._calling = ""
         """The id of the reply that called functions; "" if none did since the last content."""
-        self._said: list[str] = []
-        self._room = MAX_TEXT_CHARACTERS
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
@@ -145,10 +143,6 @@ class DeepgramReader:
 
     # Replies.
 
-    @property
-    def _reply_id(self) -> str:
-        return f"reply-{self._replies}"
-
     def _begin(self) -> str:
         """Return the id of the reply in progress, which begins with this content if there is
         none.
@@ -158,15 +152,6 @@ class DeepgramReader:
             self._calling = ""
             self._replies += 1
         return self._reply_id
-
-    def _end(self, name: str, status: str, reason: str = "", reply_id: str = "") -> ServerEvent:
-        text = " ".join(self._said)
-        self._said = []
-        self._room = MAX_TEXT_CHARACTERS
-        self._is_replying = False
-        reply_id = reply_id or self._reply_id
-        done = EventKind.RESPONSE_DONE
-        return ServerEvent(done, name, reply_id, reply_id, text=text, status=status, reason=reason)
 
     def _audio(self, payload: msgspec.Raw, size: int) -> ServerEvent:
         if self._late:
@@ -188,9 +173,7 @@ class DeepgramReader:
             )
         else:
             reply_id = self._begin()
-            said = string_in(wire.content)[: self._room]
-            self._room -= len(said)
-            self._said += [said] if said else []
+            self._said.add(string_in(wire.content))
             yield ServerEvent(
                 EventKind.TRANSCRIPT_DELTA, TEXT, reply_id, reply_id, size, wire.content
             )
@@ -199,12 +182,12 @@ class DeepgramReader:
         yield ServerEvent(EventKind.SPEECH_STARTED, USER_STARTED)
         if self._is_replying:
             self._late = "interrupted"
-            yield self._end(USER_STARTED, "cancelled", TURN_DETECTED)
+            yield self._done(USER_STARTED, "cancelled", TURN_DETECTED)
 
-    def _done(self, _: _Wire) -> Iterator[ServerEvent]:
+    def _audio_done(self, _: _Wire) -> Iterator[ServerEvent]:
         if self._is_replying:
-            yield ServerEvent(EventKind.AUDIO_DONE, AUDIO_DONE, self._reply_id, self._reply_id)
-            yield self._end(AUDIO_DONE, "completed")
+            yield self._of_reply(EventKind.AUDIO_DONE, AUDIO_DONE)
+            yield self._done(AUDIO_DONE, "completed")
         else:
             self._late = "" if self._late in ("calling", "called") else self._late
             yield ServerEvent(EventKind.NOTED, AUDIO_DONE)
@@ -224,8 +207,8 @@ class DeepgramReader:
         # the words before the call may still be spoken
         self._late = "calling" if self._is_replying else ""
         reply_id = self._begin()
-        yield ServerEvent(EventKind.CALL_DONE, CALL, reply_id, reply_id, calls=calls)
-        yield self._end(CALL, "completed")
+        yield self._of_reply(EventKind.CALL_DONE, CALL, calls=calls)
+        yield self._done(CALL, "completed")
         self._calling = reply_id
 
     def _returned(self, _: _Wire) -> Iterator[ServerEvent]:
@@ -236,7 +219,7 @@ class DeepgramReader:
         reply_id = self._calling
         self._calling = ""
         if reply_id and not self._is_replying:
-            yield self._end(CALL_CANCELLED, "cancelled", TURN_DETECTED, reply_id)
+            yield self._done(CALL_CANCELLED, "cancelled", TURN_DETECTED, reply_id)
         else:
             yield ServerEvent(EventKind.NOTED, CALL_CANCELLED)
 
@@ -286,7 +269,7 @@ READERS: Mapping[str, Callable[[DeepgramReader, _Wire], Iterator[ServerEvent]]] 
         SETTINGS_APPLIED: _applied,
         TEXT: DeepgramReader._text,
         USER_STARTED: DeepgramReader._interrupted,
-        AUDIO_DONE: DeepgramReader._done,
+        AUDIO_DONE: DeepgramReader._audio_done,
         CALL: DeepgramReader._called,
         CALL_RESULT: DeepgramReader._returned,
         CALL_CANCELLED: DeepgramReader._call_cancelled,

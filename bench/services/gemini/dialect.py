@@ -20,19 +20,17 @@ import msgspec
 
 from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
 from bench.files.safe_io import JsonError, read_json
-from bench.files.validation import Field, String
 from bench.services.gemini import replies
 from bench.services.gemini.replies import SETUP_COMPLETE, SessionReader
+from bench.services.replying import ReplyingDialect, lacking
 from bench.wire.audio import PCM16_16K, by_name
 from bench.wire.dialect import (
     AwaitedEvent,
     ClientMessage,
-    Dialect,
     Feature,
     MessageKind,
-    TurnSource,
 )
-from bench.wire.events import EventKind, FunctionCall, ServerEvent
+from bench.wire.events import EventKind, FunctionCall
 from bench.wire.settings import (
     FunctionOutput,
     FunctionTool,
@@ -40,12 +38,9 @@ from bench.wire.settings import (
     Message,
     ResponseSettings,
     SessionSettings,
-    SettingKeys,
     TurnDetection,
     UnsupportedSetting,
-    foreign_setting,
     merged,
-    undone,
     without_none,
 )
 
@@ -94,11 +89,8 @@ SETTINGS = frozenset(
 """The settings of a session that the service has."""
 OF_DETECTION = frozenset({"type", "prefix_padding_ms", "silence_duration_ms", "interrupt_response"})
 """The settings of turn detection that the service has."""
-UNKNOWN = "which Gemini Live does not support: remove it"
 MISSING_FEATURES = MappingProxyType(
-    dict.fromkeys(
-        (Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MCP, Feature.CUT), UNKNOWN
-    )
+    lacking("Gemini Live")
     | {
         Feature.MESSAGE: "which Gemini Live accepts only before the first turn: use `history`",
         Feature.PIPELINED: (
@@ -150,19 +142,18 @@ def _message(kind: MessageKind, name: str, **fields: Any) -> ClientMessage:
 # Where other services have an event for the state of a session, this one has none: `setupComplete`
 # is both the greeting and the acceptance of the settings, and the begin of a reply is its first
 # content (`SessionReader`).
-class Gemini(Dialect):
+class Gemini(ReplyingDialect):
     """Gemini Live."""
 
     name = "gemini"
-    turn_source = TurnSource.REPLIES
-    takes_response_settings = False
-    continues_calls = usage_follows = has_history_in_settings = True
-    session_decoder = staticmethod(lambda: SessionReader().decode)
+    title = "Gemini Live"
+    known = SETTINGS
+    stored = STORED
+    voice_form = "Gemini voice"
+    reader = SessionReader
+    usage_follows = True
     resumption = staticmethod(lambda handle: {RESUMPTION: {"handle": handle}})
     speech_opening = _message(MessageKind.RAW, ACTIVITY_START, realtimeInput={"activityStart": {}})
-    setting_keys = SettingKeys(
-        {"model": Field(String(), "The model, if it is a setting of the session.")}
-    )
     remedies = REMEDIES
     input_formats = by_name(PCM16_16K)
     message_kinds = MappingProxyType(
@@ -187,29 +178,24 @@ class Gemini(Dialect):
             if name is not Feature.RENEWAL or not has_handles
         }
 
-    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        if foreign := foreign_setting(settings, SETTINGS, "Gemini Live"):
-            return foreign
-        detection = settings.turn_detection
+    def set_up(self, settings: SessionSettings) -> dict[str, Any]:
+        return setup(settings)
+
+    def _unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.output not in ("audio", "text"):
             return UnsupportedSetting(
                 ("output",), "output must be audio or text: Gemini Live always replies"
             )
-        if not (settings.voice is None or isinstance(settings.voice, str)):
-            return UnsupportedSetting(("voice",), "voice must be the name of a Gemini voice")
-        if settings.max_output_tokens == "inf":
-            return UnsupportedSetting(
-                ("max_output_tokens",), "max_output_tokens must be a number: remove it"
-            )
+        if refused := super()._unsupported(settings):
+            return refused
         if isinstance(settings.truncation, dict) and "token_limits" not in settings.truncation:
             return UnsupportedSetting(
                 ("truncation",), "truncation needs post_instructions: Gemini Live counts tokens"
             )
-        return (
-            self.unknown_format(settings, " for Gemini Live")
-            or (_unsupported_detection(detection) if detection is not None else None)
-            or undone(setup(settings), settings.extra, STORED)
-        )
+        return None
+
+    def _unsupported_detection(self, detection: TurnDetection | None) -> UnsupportedSetting | None:
+        return None if detection is None else _unsupported_detection(detection)
 
     # Sent messages.
 
@@ -293,9 +279,6 @@ class Gemini(Dialect):
         )
 
     # Received messages.
-
-    def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        return SessionReader().decode(message)
 
     def without_audio(self, message: bytes) -> bytes:
         if b'"data"' not in message:

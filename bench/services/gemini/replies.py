@@ -33,6 +33,7 @@ from bench.files.values import (
     shortened_settings,
     string_in,
 )
+from bench.services.replying import ReplyReader, Transcript
 from bench.wire.dialect import NOT_JSON, decode_again
 from bench.wire.events import (
     EMPTY,
@@ -148,24 +149,17 @@ _decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 # Parts of one message are read in a fixed order: what the caller said, the interruption, the
 # content, then the ends. An interruption comes before content, because content in the same message
 # belongs to the next reply.
-class SessionReader:
-    """The decoder of one session. `decode` gets its messages in the order of their arrival."""
-
+class SessionReader(ReplyReader):
     __slots__ = (
         "_calling",
         "_completed",
         "_ended",
         "_heard",
-        "_inputs",
         "_is_cleared",
-        "_is_replying",
-        "_replies",
-        "_said",
     )
 
     def __init__(self) -> None:
-        self._replies = self._inputs = 0
-        self._is_replying = False
+        super().__init__(_StrippedTranscript())
         self._ended: deque[str] = deque(maxlen=MAX_ENDED)
         """The ids of the replies that have ended, and whose `turnComplete` has not arrived."""
         self._completed = ""
@@ -176,8 +170,7 @@ class SessionReader:
         began."""
         self._calling = ""
         """The id of the reply that called functions; "" if none did since the last content."""
-        self._said = _Transcript()
-        self._heard = _Transcript()
+        self._heard = _StrippedTranscript()
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
@@ -213,10 +206,6 @@ class SessionReader:
 
     # Replies.
 
-    @property
-    def _reply_id(self) -> str:
-        return f"reply-{self._replies}"
-
     def _begin(self) -> str:
         """Return the id of the reply in progress, which begins with this content if there is
         none.
@@ -229,18 +218,8 @@ class SessionReader:
         return self._reply_id
 
     def _end(self, name: str, status: str, reason: str = "") -> Iterator[ServerEvent]:
-        self._is_replying = False
         yield from self._end_input("")
-        yield ServerEvent(
-            EventKind.RESPONSE_DONE,
-            name,
-            self._reply_id,
-            self._reply_id,
-            text=self._said.take(),
-            status=status,
-            reason=reason,
-            failure=ServiceFailure(reason) if status == "failed" else None,
-        )
+        yield self._done(name, status, reason)
 
     def _of_content(self, content: _Content) -> Iterator[ServerEvent]:
         yield from self._transcripts_of_input(content)
@@ -286,7 +265,7 @@ class SessionReader:
     def _generated(self, name: str) -> Iterator[ServerEvent]:
         if self._is_replying:
             self._ended.append(self._reply_id)
-            yield ServerEvent(EventKind.AUDIO_DONE, name, self._reply_id, self._reply_id)
+            yield self._of_reply(EventKind.AUDIO_DONE, name)
             yield from self._end(name, "completed")
 
     def _of_parts(self, parts: Sequence[_Part]) -> Iterator[ServerEvent]:
@@ -310,7 +289,7 @@ class SessionReader:
         sounds = [blob.data for blob in blobs]
         for part in parts:
             if len(part.text) and not part.thought:
-                self._said.add(part.text)
+                self._said.add(string_in(part.text))
                 yield self._delta(
                     EventKind.TEXT_DELTA, MODEL_TURN, text_characters(part.text), part.text
                 )
@@ -333,13 +312,10 @@ class SessionReader:
             yield ServerEvent(EventKind.NOTED, OUTPUT_TEXT)
             return
         if size:
-            self._said.add(transcription.text)
+            self._said.add(string_in(transcription.text))
             yield self._delta(EventKind.TRANSCRIPT_DELTA, OUTPUT_TEXT, size, transcription.text)
         if transcription.finished and self._is_replying:
-            reply_id = self._reply_id
-            yield ServerEvent(
-                EventKind.TRANSCRIPT_DONE, OUTPUT_TEXT, reply_id, reply_id, text=self._said.take()
-            )
+            yield self._of_reply(EventKind.TRANSCRIPT_DONE, OUTPUT_TEXT, text=self._said.take())
         elif not size:
             yield ServerEvent(EventKind.NOTED, OUTPUT_TEXT)
 
@@ -358,7 +334,7 @@ class SessionReader:
                 yield ServerEvent(EventKind.NOTED, INTERIM_TEXT)
         if (transcription := content.input_transcription) is not None:
             if text_characters(transcription.text):
-                text = self._heard.add(transcription.text)
+                text = self._heard.add(string_in(transcription.text))
                 yield ServerEvent(
                     EventKind.INPUT_DELTA, INPUT_TEXT, item_id=self._input_id, text=text
                 )
@@ -391,7 +367,7 @@ class SessionReader:
         calls = tuple(map(_call, found[:MAX_CALLS])) if isinstance(found, list) else ()
         reply_id = self._begin()
         if calls:
-            yield ServerEvent(EventKind.CALL_DONE, TOOL_CALL, reply_id, reply_id, calls=calls)
+            yield self._of_reply(EventKind.CALL_DONE, TOOL_CALL, calls=calls)
         yield from self._end(TOOL_CALL, "completed")
         self._calling = reply_id
 
@@ -399,8 +375,13 @@ class SessionReader:
         if self._calling:
             reply_id = self._calling
             self._calling = ""
-            done = ServerEvent(EventKind.RESPONSE_DONE, TOOL_CALL_CANCELLATION, reply_id, reply_id)
-            yield msgspec.structs.replace(done, status="cancelled", reason=TURN_DETECTED)
+            yield self._of_reply(
+                EventKind.RESPONSE_DONE,
+                TOOL_CALL_CANCELLATION,
+                reply_id,
+                status="cancelled",
+                reason=TURN_DETECTED,
+            )
         else:
             yield ServerEvent(EventKind.NOTED, TOOL_CALL_CANCELLATION)
 
@@ -409,31 +390,13 @@ class SessionReader:
         yield ServerEvent(EventKind.NOTED, USAGE, reply_id, usage=usage_of(fields))
 
 
-class _Transcript:
-    """The parts of a transcript that is not complete."""
+class _StrippedTranscript(Transcript):
+    """A text without the space at its ends, because each part has that of its words."""
 
-    __slots__ = ("_parts", "_room", "begun")
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._room = MAX_TEXT_CHARACTERS
-        self.begun = False
-        """True if a part, or a preliminary text, has arrived."""
-
-    def add(self, raw: msgspec.Raw) -> str:
-        text = string_in(raw)[: self._room]
-        self.begun = True
-        self._room -= len(text)
-        if text:
-            self._parts.append(text)
-        return text
+    __slots__ = ()
 
     def take(self) -> str:
-        text = "".join(self._parts).strip()
-        self._parts = []
-        self._room = MAX_TEXT_CHARACTERS
-        self.begun = False
-        return text
+        return super().take().strip()
 
 
 def _is_readable(mime_type: str) -> bool:

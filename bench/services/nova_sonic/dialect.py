@@ -18,30 +18,24 @@ from typing import Any
 import msgspec
 
 from bench.catalogue.outcomes import OwnRemedies
-from bench.files.validation import Field, String
 from bench.services.nova_sonic.replies import AUDIO, NovaReader
+from bench.services.replying import AnsweringDialect, lacking
 from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormat, by_name
 from bench.wire.dialect import (
     AwaitedEvent,
     CallCodec,
     ClientMessage,
-    Dialect,
     Feature,
     MessageKind,
-    TurnSource,
 )
-from bench.wire.events import EventKind, ServerEvent
+from bench.wire.events import EventKind
 from bench.wire.service import MODEL, OPENED, REGION, Link, Service
 from bench.wire.settings import (
     FunctionOutput,
     Keys,
     Message,
     SessionSettings,
-    SettingKeys,
-    UnsupportedSetting,
-    foreign_setting,
     merged,
-    undone,
 )
 
 FIRST_MODEL = "amazon.nova-2-sonic-v1:0"
@@ -81,7 +75,6 @@ STORED: Mapping[Keys, str] = MappingProxyType(
         (PROMPT_START, "toolConfiguration"): "use `tools`",
     }
 )
-UNKNOWN = f"which {TITLE} does not support: remove it"
 TEXT_CONFIGURATION = {"mediaType": "text/plain"}
 REMEDIES = OwnRemedies(
     in_doctor={
@@ -150,19 +143,21 @@ class NovaCall(CallCodec):
 # An event names its prompt and its block of content, and each block is opened and closed around it.
 # A session here has one prompt, one block for all of the caller's audio, and a block of its own for
 # each text and each result of a function.
-class NovaSonic(Dialect):
+class NovaSonic(AnsweringDialect):
     """Amazon Nova Sonic."""
 
     name = "nova-sonic"
-    turn_source = TurnSource.REPLIES
-    only_detection = "server_vad"
-    codec = NovaCall
-    takes_response_settings = has_requests = False
-    continues_calls = has_history_in_settings = True
-    session_decoder = staticmethod(lambda: NovaReader().decode)
-    setting_keys = SettingKeys(
-        {"model": Field(String(), "The model, if it is a setting of the session.")}
+    title = TITLE
+    known = KNOWN
+    stored = STORED
+    voice_form = f"voice, as in {FIRST_VOICE}"
+    options = (
+        "its sensitivity is in `extra`: {sessionStart: {turnDetectionConfiguration:"
+        " {endpointingSensitivity: HIGH}}}"
     )
+    of_transcription = frozenset({"model"})
+    reader = NovaReader
+    codec = NovaCall
     remedies = REMEDIES
     input_formats = by_name(PCM16_16K, PCM16_8K, PCM16)
     output_formats = by_name(PCM16, PCM16_16K, PCM16_8K)
@@ -176,52 +171,11 @@ class NovaSonic(Dialect):
         }
     )
     missing_features = MappingProxyType(
-        dict.fromkeys(
-            (
-                Feature.IMAGE,
-                Feature.OUT_OF_BAND,
-                Feature.ASKED,
-                Feature.MCP,
-                Feature.CUT,
-                Feature.RENEWAL,
-                Feature.PIPELINED,
-            ),
-            UNKNOWN,
-        )
+        lacking(TITLE, Feature.RENEWAL, Feature.PIPELINED)
         | {Feature.MESSAGE: f"but {TITLE} answers every text: use `history`"}
     )
 
-    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        if foreign := foreign_setting(settings, KNOWN, TITLE):
-            return foreign
-        detection = settings.turn_detection
-        heard = settings.input_transcription
-        if settings.output != "audio":
-            return UnsupportedSetting(("output",), f"output must be audio: {TITLE} always speaks")
-        if detection is None or detection.explicit != {"type": "server_vad"}:
-            where = "{sessionStart: {turnDetectionConfiguration: {endpointingSensitivity: HIGH}}}"
-            return UnsupportedSetting(
-                ("turn_detection",),
-                f"turn_detection must be server_vad without options: {TITLE} always detects turns;"
-                f" its sensitivity is in `extra`: {where}",
-            )
-        if not (settings.voice is None or isinstance(settings.voice, str)):
-            return UnsupportedSetting(
-                ("voice",), f"voice must be the name of a voice, as in {FIRST_VOICE}"
-            )
-        if settings.max_output_tokens == "inf":
-            return UnsupportedSetting(
-                ("max_output_tokens",), "max_output_tokens must be a number: remove it"
-            )
-        if heard is not None and (name := next((n for n in heard.explicit if n != "model"), None)):
-            return UnsupportedSetting(
-                ("input_transcription", name), f"{name} is not a setting of {TITLE}: remove it"
-            )
-        return self.unknown_format(settings, f" for {TITLE}") or undone(
-            self._set_up(settings), settings.extra, STORED
-        )
-
-    def _set_up(self, settings: SessionSettings) -> dict[str, Any]:
+    def set_up(self, settings: SessionSettings) -> dict[str, Any]:
         """Return the fields of `sessionStart` and `promptStart`, without `extra`.
 
         The service requires all values of its inference; the defaults are those of AWS's examples.
@@ -247,7 +201,7 @@ class NovaSonic(Dialect):
     def setup_messages(
         self, settings: SessionSettings, event_id: str
     ) -> Sequence[ClientMessage | AwaitedEvent]:
-        fields = merged(self._set_up(settings), settings.extra)
+        fields = merged(self.set_up(settings), settings.extra)
         events = [{"event": {name: value}} for name, value in fields.items() if name != "model"]
         if settings.instructions is not None:
             events += _text_block("system", "SYSTEM", settings.instructions)
@@ -310,9 +264,6 @@ class NovaSonic(Dialect):
         return _message(MessageKind.ITEM, TOOL_RESULT, *block)
 
     # Received messages.
-
-    def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        return NovaReader().decode(message)
 
     def without_audio(self, message: bytes) -> bytes:
         if not message.startswith(b"{"):

@@ -33,6 +33,7 @@ from bench.files.values import (
     get_text,
     object_in,
 )
+from bench.services.replying import ReplyReader, Transcript
 from bench.wire.dialect import NOT_JSON, SIMULATOR_HEADER, SIMULATOR_VALUE, decode_again
 from bench.wire.events import (
     EMPTY,
@@ -124,32 +125,24 @@ class _Block:
 #
 # No event states that the caller's transcript is complete. It is complete when the reply to it
 # begins (`_begin`).
-class NovaReader:
-    """The decoder of one session. `decode` gets its messages in the order of their arrival."""
+class NovaReader(ReplyReader):
+    """The decoder of a Nova Sonic session."""
 
     __slots__ = (
         "_blocks",
         "_heard",
-        "_inputs",
         "_is_cleared",
-        "_is_replying",
         "_last",
-        "_replies",
-        "_room",
-        "_said",
     )
 
     def __init__(self) -> None:
-        self._replies = self._inputs = 0
-        self._is_replying = False
+        super().__init__()
         self._is_cleared = False
         """True if the service has reported an interruption since the last reply began."""
         self._blocks: dict[str, _Block] = {}
         self._last = _Block()
         """The block that began last, for events without the id of their block."""
-        self._said: list[str] = []
-        self._heard: list[str] = []
-        self._room = MAX_TEXT_CHARACTERS
+        self._heard = Transcript()
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
@@ -182,10 +175,6 @@ class NovaReader:
 
     # Replies.
 
-    @property
-    def _reply_id(self) -> str:
-        return f"reply-{self._replies}"
-
     def _begin(self) -> Iterator[ServerEvent]:
         """Begin a reply with this content, unless one is in progress."""
         if not self._is_replying:
@@ -193,22 +182,6 @@ class NovaReader:
             self._is_replying = True
             self._is_cleared = False
             self._replies += 1
-
-    def _end(self, name: str, status: str, reason: str = "") -> Iterator[ServerEvent]:
-        reply_id = self._reply_id
-        self._is_replying = False
-        text = " ".join(self._said)
-        self._said = []
-        self._room = MAX_TEXT_CHARACTERS
-        yield ServerEvent(
-            EventKind.RESPONSE_DONE,
-            name,
-            reply_id,
-            reply_id,
-            text=text,
-            status=status,
-            reason=reason,
-        )
 
     def _interrupted(self, name: str) -> Iterator[ServerEvent]:
         """Yield the interruption, which the service reports twice: by a text, and by the end of
@@ -220,7 +193,7 @@ class NovaReader:
         self._is_cleared = True
         yield ServerEvent(EventKind.CLEARED, name)
         if self._is_replying:
-            yield from self._end(name, "cancelled", TURN_DETECTED)
+            yield self._done(name, "cancelled", TURN_DETECTED)
 
     # Blocks.
 
@@ -250,8 +223,8 @@ class NovaReader:
         elif not self._is_replying or (kind == "AUDIO" and block.reply not in (0, self._replies)):
             yield ServerEvent(EventKind.NOTED, CONTENT_END)
         elif reason == "END_TURN":
-            yield ServerEvent(EventKind.AUDIO_DONE, CONTENT_END, self._reply_id, self._reply_id)
-            yield from self._end(CONTENT_END, "completed")
+            yield self._of_reply(EventKind.AUDIO_DONE, CONTENT_END)
+            yield self._done(CONTENT_END, "completed")
         else:
             yield ServerEvent(EventKind.NOTED, CONTENT_END)
 
@@ -277,14 +250,14 @@ class NovaReader:
             yield from self._interrupted(TEXT)
         elif text and block.is_planned:
             yield from self._begin()
-            said = text[: self._room]
-            self._room -= len(said)
-            self._said += [said] if said else []
+            self._said.add(text)
             payload = msgspec.Raw(msgspec.json.encode(text))
-            size = text_characters(payload)
-            reply_id = self._reply_id
-            kind = EventKind.TRANSCRIPT_DELTA
-            yield ServerEvent(kind, TEXT, reply_id, reply_id, size, payload)
+            yield self._of_reply(
+                EventKind.TRANSCRIPT_DELTA,
+                TEXT,
+                payload_bytes=text_characters(payload),
+                payload=payload,
+            )
         else:
             yield ServerEvent(EventKind.NOTED, TEXT)
 
@@ -295,18 +268,14 @@ class NovaReader:
         return f"input-{self._inputs + 1}"
 
     def _heard_part(self, text: str) -> Iterator[ServerEvent]:
-        room = MAX_TEXT_CHARACTERS - sum(map(len, self._heard))
-        part = (f" {text}" if self._heard and text else text)[:room]
-        if part:
-            self._heard.append(part)
+        part = self._heard.add(f" {text}" if self._heard.begun else text) if text else ""
         yield ServerEvent(EventKind.INPUT_DELTA, TEXT, item_id=self._input_id, text=part)
 
     def _end_input(self) -> Iterator[ServerEvent]:
         """Yield the transcript of the caller's speech, which the service does not end."""
-        if self._heard:
+        if self._heard.begun:
             item_id = self._input_id
-            text = "".join(self._heard)
-            self._heard = []
+            text = self._heard.take()
             self._inputs += 1
             yield ServerEvent(EventKind.INPUT_TRANSCRIBED, "", item_id=item_id, text=text)
 
@@ -319,9 +288,8 @@ class NovaReader:
         yield from self._begin()
         arguments = get_text(fields, "content", MAX_ARGUMENTS_CHARACTERS)
         call = FunctionCall(get_text(fields, "toolUseId"), get_text(fields, "toolName"), arguments)
-        reply_id = self._reply_id
-        yield ServerEvent(EventKind.CALL_DONE, TOOL_USE, reply_id, reply_id, calls=(call,))
-        yield from self._end(TOOL_USE, "completed")
+        yield self._of_reply(EventKind.CALL_DONE, TOOL_USE, calls=(call,))
+        yield self._done(TOOL_USE, "completed")
 
     def _used(self, fields: Mapping[str, Any]) -> Iterator[ServerEvent]:
         usage = usage_of(get_object(get_object(fields, "details"), "delta"))
