@@ -12,12 +12,15 @@ detects turns in the audio alone.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import base64
+from typing import Any, ClassVar
 
 import msgspec
 
-from bench.wire.dialect import Dialect, Feature, TurnSource
-from bench.wire.events import EMPTY
+from bench.base.units import NS_PER_S
+from bench.files.values import get_text, object_in, shortened_settings
+from bench.wire.dialect import ClientMessage, Dialect, Feature, MessageKind, TurnSource
+from bench.wire.events import EMPTY, EventKind, ServerEvent
 from bench.wire.settings import (
     FULL_DUPLEX,
     SessionSettings,
@@ -37,6 +40,13 @@ UNSPEAKABLE = (
     Feature.CUT,
 )
 """The features that no full-duplex dialect has."""
+AUDIO_DELTA = "session.output_audio.delta"
+TRANSCRIPT_DELTA = "session.output_transcript.delta"
+CLOSE = "session.close"
+CLOSED = "session.closed"
+ERROR = "error"
+"""Names of events that all services of OpenAI without turns have."""
+MAX_SESSION_S = 1_000_000.0
 
 
 class OpenAIWire(msgspec.Struct):
@@ -47,6 +57,9 @@ class OpenAIWire(msgspec.Struct):
     session: msgspec.Raw = EMPTY
     error: msgspec.Raw = EMPTY
     usage: msgspec.Raw = EMPTY
+
+
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class FullDuplexDialect(Dialect):
@@ -101,3 +114,51 @@ class FullDuplexDialect(Dialect):
         dialects may.
         """
         return None
+
+
+class OpenAIDuplexDialect(FullDuplexDialect):
+    """The common part of OpenAI's services without turns. `append_name` is the name of the message
+    with the caller's audio.
+    """
+
+    append_name: ClassVar[str]
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        encoded = base64.b64encode(audio).decode("ascii")
+        return client_message(MessageKind.APPEND, self.append_name, event_id, audio=encoded)
+
+    def close(self, event_id: str) -> ClientMessage:
+        return client_message(MessageKind.CLOSE, CLOSE, event_id)
+
+    def without_audio(self, message: bytes) -> bytes:
+        event, *_ = self.decode(message)
+        names = (AUDIO_DELTA, self.append_name)
+        if event.kind is not EventKind.AUDIO_DELTA and event.name not in names:
+            return message
+        fields = _decode_fields(message)
+        return msgspec.json.encode(
+            {name: value for name, value in fields.items() if name not in ("audio", "delta")}
+        )
+
+
+def client_message(kind: MessageKind, name: str, event_id: str, **fields: Any) -> ClientMessage:
+    """Return a client's message."""
+    return ClientMessage(
+        kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields)
+    )
+
+
+def described(kind: EventKind, name: str, wire: OpenAIWire) -> ServerEvent:
+    """Return the event with the settings of the session."""
+    session = shortened_settings(object_in(wire.session), len(wire.session)) or None
+    return ServerEvent(kind, name, session=session, session_id=get_text(session or {}, "id"))
+
+
+def reported_ns(seconds: Any) -> int | None:
+    """Return a reported duration; None if it is not a number of seconds."""
+    valid = (
+        isinstance(seconds, int | float)
+        and not isinstance(seconds, bool)
+        and 0 <= seconds < MAX_SESSION_S
+    )
+    return round(seconds * NS_PER_S) if valid else None

@@ -17,14 +17,12 @@ The model hands a task over (a *delegation*) and continues to speak meanwhile:
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from bench.base.units import NS_PER_S
 from bench.catalogue.pricing import Billing
 from bench.files.sanitize import slug
 from bench.files.validation import Choice, Converted, Field, Integer, JsonObject, OrStruct, String
@@ -34,10 +32,20 @@ from bench.files.values import (
     get_object,
     get_text,
     object_in,
-    shortened_settings,
     string_in,
 )
-from bench.services.full_duplex import FullDuplexDialect, OpenAIWire
+from bench.services.full_duplex import (
+    AUDIO_DELTA,
+    CLOSE,
+    CLOSED,
+    ERROR,
+    TRANSCRIPT_DELTA,
+    OpenAIDuplexDialect,
+    OpenAIWire,
+    client_message,
+    described,
+    reported_ns,
+)
 from bench.services.openai.dialect import GPT_LIVE_NAME, ga_format, tool_choice
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of, usage_of
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, by_name
@@ -71,12 +79,7 @@ from bench.wire.settings import (
 FIRST_MODEL = "gpt-live-1"
 START = "session.start"
 APPEND = "session.input_audio.append"
-AUDIO_DELTA = "session.output_audio.delta"
-TRANSCRIPT_DELTA = "session.output_transcript.delta"
 STARTED = "session.started"
-CLOSE = "session.close"
-CLOSED = "session.closed"
-ERROR = "error"
 DELEGATED = "session.delegation.created"
 COMMENTARY = "session.commentary.append"
 COMMENTARY_ACCEPTED = "session.commentary.appended"
@@ -127,7 +130,6 @@ STORED: Mapping[Keys, str] = MappingProxyType(
 )
 MAX_HISTORY = 128
 """The maximum number of messages before the start of a session."""
-MAX_SESSION_S = 1_000_000.0
 ROLES = {"system": "developer"}
 """A mapping from the role of a message in a script to GPT-Live's role, if the names differ."""
 ACKNOWLEDGEMENT: dict[str, Any] = {
@@ -195,14 +197,14 @@ class _BackendWire(msgspec.Struct):
 
 _decode_wire = msgspec.json.Decoder(Wire).decode
 _decode_backend = msgspec.json.Decoder(_BackendWire).decode
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class GptLive(FullDuplexDialect):
+class GptLive(OpenAIDuplexDialect):
     """GPT-Live, a model that listens while it speaks."""
 
     name = GPT_LIVE_NAME
     title = "GPT-Live"
+    append_name = APPEND
     settings = frozenset(
         {
             "output",
@@ -268,7 +270,7 @@ class GptLive(FullDuplexDialect):
         self, settings: SessionSettings, event_id: str
     ) -> Sequence[ClientMessage | AwaitedEvent]:
         """Return the set-up. The client sends the first message."""
-        start = self._message(
+        start = client_message(
             MessageKind.SET_UP,
             START,
             event_id,
@@ -301,29 +303,16 @@ class GptLive(FullDuplexDialect):
             return "ends the session, which this tool does after the last step"
         return ""
 
-    def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        return self._message(
-            MessageKind.APPEND, APPEND, event_id, audio=base64.b64encode(audio).decode("ascii")
-        )
-
     def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
         if result.of_delegation:
             fields = {"content": result.output, "delegation_id": result.call_id}
-            return self._message(MessageKind.ITEM, COMMENTARY, event_id, **fields)
+            return client_message(MessageKind.ITEM, COMMENTARY, event_id, **fields)
         item = {"type": "function_call_output", "call_id": result.call_id, "output": result.output}
-        return self._message(MessageKind.ITEM, BACKEND_ITEM, event_id, item=item)
+        return client_message(MessageKind.ITEM, BACKEND_ITEM, event_id, item=item)
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
         """Return the request of the backend's next response."""
-        return self._message(MessageKind.REQUEST, BACKEND_REQUEST, event_id)
-
-    def close(self, event_id: str) -> ClientMessage:
-        return self._message(MessageKind.CLOSE, CLOSE, event_id)
-
-    def _message(self, kind: MessageKind, name: str, event_id: str, **fields: Any) -> ClientMessage:
-        return ClientMessage(
-            kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields)
-        )
+        return client_message(MessageKind.REQUEST, BACKEND_REQUEST, event_id)
 
     # Received messages.
 
@@ -352,15 +341,6 @@ class GptLive(FullDuplexDialect):
         except NOT_JSON as error:
             return decode_again(self.decode, message, error)
 
-    def without_audio(self, message: bytes) -> bytes:
-        event, *_ = self.decode(message)
-        if event.kind is not EventKind.AUDIO_DELTA and event.name != APPEND:
-            return message
-        fields = _decode_fields(message)
-        return msgspec.json.encode(
-            {name: value for name, value in fields.items() if name not in ("audio", "delta")}
-        )
-
 
 def _is_backed(settings: SessionSettings) -> bool:
     return settings.delegation is not None and settings.delegation.get("type") == BACKEND
@@ -382,12 +362,8 @@ def _history_message(message: Message) -> dict[str, Any]:
 
 
 def _started(wire: Wire) -> Sequence[ServerEvent]:
-    session = shortened_settings(object_in(wire.session), len(wire.session)) or None
-    session_id = get_text(session or {}, "id")
     kinds = (EventKind.SESSION_CREATED, EventKind.SESSION_UPDATED)
-    return tuple(
-        ServerEvent(kind, STARTED, session=session, session_id=session_id) for kind in kinds
-    )
+    return tuple(described(kind, STARTED, wire) for kind in kinds)
 
 
 def _closed(wire: Wire) -> Sequence[ServerEvent]:
@@ -396,7 +372,7 @@ def _closed(wire: Wire) -> Sequence[ServerEvent]:
     """
     reason = slug(string_in(wire.reason)[:MAX_ID_CHARACTERS]) or "unknown"
     billed_ns, paused_ns = (
-        _ns(object_in(wire.usage).get(name)) for name in ("seconds", "paused_seconds")
+        reported_ns(object_in(wire.usage).get(name)) for name in ("seconds", "paused_seconds")
     )
     closed = ServerEvent(EventKind.SESSION_CLOSED, CLOSED, billed_ns=billed_ns, paused_ns=paused_ns)
     if reason == ASKED_TO_CLOSE:
@@ -406,16 +382,6 @@ def _closed(wire: Wire) -> Sequence[ServerEvent]:
         "session_closed", reason, f"the service closed the session: {reason}", effect=effect
     )
     return closed, ServerEvent(EventKind.ERROR, CLOSED, failure=failure)
-
-
-def _ns(seconds: Any) -> int | None:
-    """Return a reported duration; None if it is not a number of seconds."""
-    valid = (
-        isinstance(seconds, int | float)
-        and not isinstance(seconds, bool)
-        and 0 <= seconds < MAX_SESSION_S
-    )
-    return round(seconds * NS_PER_S) if valid else None
 
 
 def _delegated(wire: Wire) -> Sequence[ServerEvent]:

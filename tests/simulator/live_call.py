@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from pydantic import TypeAdapter
 
-from bench.services.gpt_live import AUDIO_DELTA
+from bench.services.full_duplex import AUDIO_DELTA
 from bench.simulator.profile import DelegationSettings, FunctionCalls, Profile, quiet_profile
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.gpt_live.behaviour import GptLiveBehaviour

@@ -18,7 +18,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from bench.services.gpt_live import AUDIO_DELTA
+from bench.services.full_duplex import AUDIO_DELTA
 from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultEntry, FaultInjector
 from bench.simulator.faults.kinds import read_line
 from bench.simulator.ground_truth_log import GroundTruthLog, ReceivedEvent, SentEvent, read_truth

@@ -22,7 +22,8 @@ import numpy as np
 from bench.base.units import NS_PER_MS
 from bench.load.simulator_process import simulator
 from bench.record import folder as files
-from bench.services.gpt_live import AUDIO_DELTA, DELEGATED
+from bench.services.full_duplex import AUDIO_DELTA
+from bench.services.gpt_live import DELEGATED
 from bench.simulator.ground_truth_log import read_truth
 from bench.wire.audio import PCM16
 from rtbench.evaluation import EVALUATION

@@ -14,23 +14,28 @@ end of a text.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from bench.base.units import NS_PER_S
 from bench.files.values import (
     MAX_ID_CHARACTERS,
-    get_text,
     object_in,
-    shortened_settings,
     string_in,
 )
 from bench.services.azure import ROLES
-from bench.services.full_duplex import FullDuplexDialect, OpenAIWire
+from bench.services.full_duplex import (
+    AUDIO_DELTA,
+    CLOSE,
+    TRANSCRIPT_DELTA,
+    OpenAIDuplexDialect,
+    OpenAIWire,
+    client_message,
+    described,
+    reported_ns,
+)
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of
 from bench.wire.audio import PCM16
 from bench.wire.dialect import (
@@ -62,13 +67,8 @@ from bench.wire.settings import (
 
 UPDATE = "session.update"
 APPEND = "session.input_audio_buffer.append"
-CLOSE = "session.close"
 CREATED = "session.created"
 UPDATED = "session.updated"
-CLOSED = "session.closed"
-ERROR = "error"
-AUDIO_DELTA = "session.output_audio.delta"
-TRANSCRIPT_DELTA = "session.output_transcript.delta"
 SOURCE_DELTA = "session.input_transcript.delta"
 """A part of the speaker's own words, in the source language. It sets no instant."""
 STORED: Mapping[Keys, str] = MappingProxyType(
@@ -77,7 +77,6 @@ STORED: Mapping[Keys, str] = MappingProxyType(
         ("audio", "input", "noise_reduction", "type"): "use `noise_reduction`",
     }
 )
-MAX_SESSION_S = 1_000_000.0
 
 
 class _Wire(OpenAIWire):
@@ -88,14 +87,14 @@ class _Wire(OpenAIWire):
 
 
 _decode_wire = msgspec.json.Decoder(_Wire).decode
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Translation(FullDuplexDialect):
+class Translation(OpenAIDuplexDialect):
     """An interpreter, which speaks while it listens."""
 
     name = "translation"
     title = "Realtime translation"
+    append_name = APPEND
     settings = frozenset(
         {
             "output",
@@ -133,7 +132,7 @@ class Translation(FullDuplexDialect):
     ) -> Sequence[ClientMessage | AwaitedEvent]:
         return (
             AwaitedEvent(EventKind.SESSION_CREATED, CREATED),
-            _message(
+            client_message(
                 MessageKind.SET_UP,
                 UPDATE,
                 event_id,
@@ -147,13 +146,6 @@ class Translation(FullDuplexDialect):
             return "ends the session, which this tool does after the last step"
         return ""
 
-    def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        encoded = base64.b64encode(audio).decode("ascii")
-        return _message(MessageKind.APPEND, APPEND, event_id, audio=encoded)
-
-    def close(self, event_id: str) -> ClientMessage:
-        return _message(MessageKind.CLOSE, CLOSE, event_id)
-
     # Received messages.
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
@@ -161,15 +153,6 @@ class Translation(FullDuplexDialect):
             return _events(_decode_wire(message))
         except NOT_JSON as error:
             return decode_again(self.decode, message, error)
-
-    def without_audio(self, message: bytes) -> bytes:
-        event, *_ = self.decode(message)
-        if event.kind is not EventKind.AUDIO_DELTA and event.name not in (AUDIO_DELTA, APPEND):
-            return message
-        fields = _decode_fields(message)
-        return msgspec.json.encode(
-            {name: value for name, value in fields.items() if name not in ("audio", "delta")}
-        )
 
 
 def _session(settings: SessionSettings) -> dict[str, Any]:
@@ -183,12 +166,6 @@ def _session(settings: SessionSettings) -> dict[str, Any]:
     return {"audio": {"input": heard}}
 
 
-def _message(kind: MessageKind, name: str, event_id: str, **fields: Any) -> ClientMessage:
-    return ClientMessage(
-        kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields)
-    )
-
-
 def _events(wire: _Wire) -> Sequence[ServerEvent]:
     name = wire.type[:MAX_ID_CHARACTERS]
     match name:
@@ -197,9 +174,11 @@ def _events(wire: _Wire) -> Sequence[ServerEvent]:
         case "session.output_transcript.delta":
             return _text(wire)
         case "session.created" | "session.updated":
-            return _described(name, wire)
+            kind = EventKind.SESSION_CREATED if name == CREATED else EventKind.SESSION_UPDATED
+            return (described(kind, name, wire),)
         case "session.closed":
-            billed_ns = _billed_ns(object_in(wire.usage))
+            # the types of the SDK do not have this field, which LiteLLM reads
+            billed_ns = reported_ns(object_in(wire.usage).get("input_seconds"))
             return (ServerEvent(EventKind.SESSION_CLOSED, name, billed_ns=billed_ns),)
         case "error":
             return (ServerEvent(EventKind.ERROR, name, failure=failure_of(object_in(wire.error))),)
@@ -242,25 +221,6 @@ def _text(wire: _Wire) -> Sequence[ServerEvent]:
         spoken,
         ServerEvent(EventKind.INPUT_DELTA, TRANSCRIPT_DELTA, text=words),
     )
-
-
-def _described(name: str, wire: _Wire) -> Sequence[ServerEvent]:
-    session = shortened_settings(object_in(wire.session), len(wire.session)) or None
-    kind = EventKind.SESSION_CREATED if name == CREATED else EventKind.SESSION_UPDATED
-    return (ServerEvent(kind, name, session=session, session_id=get_text(session or {}, "id")),)
-
-
-def _billed_ns(usage: Mapping[str, Any]) -> int | None:
-    """Return the billed audio; None if the service does not report it. LiteLLM reads this field,
-    which the types of the SDK do not have.
-    """
-    seconds: Any = usage.get("input_seconds")
-    valid = (
-        isinstance(seconds, int | float)
-        and not isinstance(seconds, bool)
-        and 0 <= seconds < MAX_SESSION_S
-    )
-    return round(seconds * NS_PER_S) if valid else None
 
 
 TRANSLATION = Translation()

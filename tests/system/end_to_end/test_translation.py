@@ -19,7 +19,8 @@ from bench.base.units import NS_PER_MS
 from bench.plan.recordings import load_pcm
 from bench.probe import probe_target, script_of
 from bench.record.replay import WireTransfer, replay_log
-from bench.services.translation.dialect import APPEND, AUDIO_DELTA, TRANSCRIPT_DELTA
+from bench.services.full_duplex import AUDIO_DELTA, TRANSCRIPT_DELTA
+from bench.services.translation.dialect import APPEND
 from bench.simulator.ground_truth_log import read_truth
 from bench.wire.audio import PCM16
 from bench.wire.events import EventKind, delta_text
