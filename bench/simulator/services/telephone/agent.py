@@ -13,9 +13,8 @@ from random import Random, SystemRandom
 from typing import Protocol
 
 import numpy as np
-from msgspec import structs
 
-from bench.base.clock import SendTime, monotonic_ns, utc_ns
+from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.faults.kinds import Fault
@@ -32,6 +31,7 @@ from bench.simulator.services.telephone.call_faults import (
     reason_of,
 )
 from bench.simulator.services.telephone.called_party import CalledParty
+from bench.simulator.services.telephone.sent_packets import log_packet, send_packet
 from bench.simulator.serving.service import ServerState
 from bench.transport.datagrams import DatagramSocket, media_sockets, udp_socket
 from bench.transport.interface import HostPort
@@ -283,18 +283,19 @@ class TelephoneAgent:
             # On hold and while a fault silences the agent, media time passes without packets.
             if event.due_ns < self._silent_until_ns or not self._media.sends:
                 self._sender.pause(ticks)
-                self._log(PathPacket(event.due_ns, event, b"", 0), SendTime(now_ns), None)
+                unsent = PathPacket(event.due_ns, event, b"", 0)
+                log_packet(self._shared, self.session_id, unsent, now_ns)
                 continue
             packet = self._path.add(
                 event, self._encryption.protect(self._sender.audio(event.body)), kinds
             )
             if not packet.copies:
-                self._log(packet, SendTime(now_ns), None)
+                log_packet(self._shared, self.session_id, packet, now_ns)
         if self._vanishes:
             self._line.vanish(self._call_id)
             return
         for packet in self._path.pop(now_ns):
-            self._send(packet)
+            send_packet(self._shared, self.session_id, packet, self._sends_rtp, self._peer)
         if self._report_ns <= now_ns:
             self._report(now_ns)
         self._plan_next()
@@ -319,20 +320,6 @@ class TelephoneAgent:
         )
         self._sends_rtcp.send(self._encryption.protect_report(report), self._peer_rtcp)
         self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=False)
-
-    def _send(self, packet: PathPacket) -> None:
-        sent = self._sends_rtp.send(packet.data, self._peer)
-        if sent is None:
-            return
-        for _ in range(1, packet.copies):
-            self._sends_rtp.send(packet.data, self._peer)
-        self._shared.lateness.add(sent.at_ns - packet.departure_ns)
-        self._log(packet, sent, sent.at_ns + sent.width_ns)
-
-    def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
-        if truth := self._shared.config.truth:
-            event = structs.replace(packet.event, facts=(packet.event.facts or {}) | packet.facts)
-            truth.sent(self.session_id, event, sent.at_ns, send_end_ns, len(packet.data))
 
     def _plan_next(self) -> None:
         due_ns = min(self._path.next_ns, self._report_ns)

@@ -11,11 +11,10 @@ from http import HTTPStatus
 import msgspec
 from msgspec import structs
 
-from bench.base.clock import SendTime
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
 from bench.simulator.services.agents import AgentBehaviour, PcmWire
-from bench.simulator.services.telephone.call_faults import PacketPath, PathPacket
+from bench.simulator.services.telephone.call_faults import PacketPath
 from bench.simulator.services.webrtc.call import SimulatedCall
 from bench.simulator.serving.service import ServerState
 
@@ -82,11 +81,8 @@ class SimulatedAgentCall(SimulatedCall):
             payload = event.body if codec.encode is None else codec.encode(event.body)
             self._sent_ticks += codec.ticks(payload)
             event = structs.replace(event, audible_byte=self._audible_byte(event))
-            packet = path.add(event, self._encryption.protect(self._sender.audio(payload)))
-            if not packet.copies:
-                self._log(packet, SendTime(now_ns), None)
-        for packet in path.pop(now_ns):
-            self._send(packet)
+            self._add(path, event, payload, now_ns)
+        self._send_from(path, now_ns)
 
     def _audible_byte(self, event: OutgoingEvent) -> int | None:
         """Return the offset of the first audible sample of a frame after the codec, which delays
@@ -99,13 +95,6 @@ class SimulatedAgentCall(SimulatedCall):
         is_next = at is not None and at >= len(event.body)
         self._carried_byte = at - len(event.body) if at is not None and is_next else None
         return carried if carried is not None or is_next else at
-
-    def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
-        truth = self._shared.config.truth
-        agent = self._agent
-        if truth and agent is not None:
-            event = structs.replace(packet.event, facts=(packet.event.facts or {}) | packet.facts)
-            truth.sent(agent.ids.session, event, sent.at_ns, send_end_ns, len(packet.data))
 
     @property
     def _next_ns(self) -> int:

@@ -22,8 +22,9 @@ import numpy as np
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.simulator.server_events import ArrivalSpan
-from bench.simulator.services.telephone.call_faults import PacketPath, PathPacket
+from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
+from bench.simulator.services.telephone.call_faults import PacketPath
+from bench.simulator.services.telephone.sent_packets import log_packet, send_packet
 from bench.simulator.serving.connection import MAX_MESSAGE_BYTES
 from bench.simulator.serving.service import ServerState
 from bench.transport.datagrams import DatagramSocket, udp_socket
@@ -117,6 +118,8 @@ class SimulatedCall:
         self._encryption = PacketEncryption(None, None)
         self._report_ns = NEVER_NS
         """The instant of the next RTCP report; `NEVER_NS` until the keys are known."""
+        self.session_id = ""
+        """The id of the session; "" until the call has one."""
         self._path: PacketPath | None = None
         """The network path of the audio; None until the call has a session."""
         self._next_timestamp: int | None = None
@@ -229,18 +232,18 @@ class SimulatedCall:
         """Send the due audio."""
         raise NotImplementedError
 
-    def _send(self, packet: PathPacket) -> None:
-        peer = self._peer.peer
-        if peer is None or (sent := self._socket.send(packet.data, peer)) is None:
-            return
-        for _ in range(1, packet.copies):
-            self._socket.send(packet.data, peer)
-        self._shared.lateness.add(sent.at_ns - packet.departure_ns)
-        self._log(packet, sent, sent.at_ns + sent.width_ns)
+    def _add(self, path: PacketPath, event: OutgoingEvent, payload: bytes, now_ns: int) -> None:
+        """Send a frame on the path. If it is dropped there, the ground truth has it now."""
+        packet = path.add(event, self._encryption.protect(self._sender.audio(payload)))
+        if not packet.copies:
+            log_packet(self._shared, self.session_id, packet, now_ns)
 
-    def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
-        """Write a packet to the ground truth."""
-        raise NotImplementedError
+    def _send_from(self, path: PacketPath, now_ns: int) -> None:
+        """Send the packets that leave the path now."""
+        for packet in path.pop(now_ns):
+            peer = self._peer.peer
+            if peer is not None and self._works():
+                send_packet(self._shared, self.session_id, packet, self._socket, peer)
 
     def _report(self, now_ns: int, *, goodbye: bool = False) -> None:
         report = self._rtcp.report(now_ns, self._sender.timestamp, goodbye=goodbye)

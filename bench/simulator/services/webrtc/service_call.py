@@ -8,13 +8,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
 
-from msgspec import structs
-
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
-from bench.simulator.services.telephone.call_faults import PacketPath, PathPacket
+from bench.simulator.services.telephone.call_faults import PacketPath
 from bench.simulator.services.webrtc.call import SimulatedCall
 from bench.simulator.services.webrtc.event_channel import EventChannel
 from bench.simulator.services.webrtc.output_buffer import OutputBuffer, OutputFrame
@@ -64,9 +62,10 @@ class ServiceCall(SimulatedCall):
         )
         self._buffer = OutputBuffer(monotonic_ns(), self._codec.audio, self._codec.delay_ns)
         session = self._session = self._track_session(parts, self._buffer)
+        self.session_id = session.ids.session
         truth = self._shared.config.truth
         if truth and self._shared.config.authenticator.tokens:
-            truth.opened(session.ids.session, self._token, at_ns)
+            truth.opened(self.session_id, self._token, at_ns)
         self._events = EventChannel(self._shared, session, self._injector, self)
 
     def _session_parts(self) -> SessionParts:
@@ -145,23 +144,10 @@ class ServiceCall(SimulatedCall):
             frame = buffer.pop_frame()
             session.report(frame)
             payload = frame.audio if self._codec.encode is None else self._codec.encode(frame.audio)
-            packet = path.add(
-                _event_of(frame), self._encryption.protect(self._sender.audio(payload))
-            )
-            if not packet.copies:
-                self._log(packet, SendTime(now_ns), None)
+            self._add(path, _event_of(frame), payload, now_ns)
             if frame.started or frame.stopped:
                 session.wake()
-        for packet in path.pop(now_ns):
-            if self._works():
-                self._send(packet)
-
-    def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
-        truth = self._shared.config.truth
-        event = packet.event
-        if truth and self._session is not None:
-            event = structs.replace(event, facts=packet.facts)
-            truth.sent(self._session.ids.session, event, sent.at_ns, send_end_ns, len(packet.data))
+        self._send_from(path, now_ns)
 
     @property
     def _next_ns(self) -> int:
