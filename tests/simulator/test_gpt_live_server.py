@@ -26,8 +26,8 @@ from bench.simulator.profile import Profile
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.registry import SERVICES
 from bench.simulator.serving.credentials import Authenticator
-from bench.simulator.serving.server import Server, ServerWorker, listen
-from bench.simulator.serving.service import ServerConfig
+from bench.simulator.serving.server import Server, listen
+from bench.simulator.serving.service import ServerConfig, ServerWorker
 from tests.simulator.builders import AT_NS, REPLY, constant, silence, sound
 from tests.simulator.dialled import connect_async
 from tests.simulator.live_call import RESPONSES_MODE, LiveCall, live_profile
@@ -300,7 +300,7 @@ def test_a_failed_backend_response_ends_a_delegation_without_an_answer() -> None
 
     server = serve(profile, client)
 
-    assert server.faults >= 1
+    assert server.state.faults >= 1
     failed = next(
         event["event"]
         for event in received

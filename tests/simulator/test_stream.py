@@ -18,9 +18,10 @@ from bench.simulator.behaviour import Behaviour
 from bench.simulator.server_events import ArrivalSpan
 from bench.simulator.services.registry import SERVICES
 from bench.simulator.serving import stream
+from bench.simulator.serving.connection import Connection
 from bench.simulator.serving.credentials import Authenticator
-from bench.simulator.serving.server import SenderTimer, Server, ServerWorker, Timetable, listen
-from bench.simulator.serving.service import AcceptedUpgrade, ServerConfig
+from bench.simulator.serving.server import SenderTimer, Server, Timetable, listen
+from bench.simulator.serving.service import AcceptedUpgrade, ServerConfig, ServerState, ServerWorker
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.simulated_session import SimulatedSession
 from tests.simulator.builders import (
@@ -251,14 +252,15 @@ def test_an_ended_behavior_is_freed(play: Callable[[], Behaviour]) -> None:
     assert [part() for part in parts] == [None] * len(parts)
 
 
-class _Watched(Server):
-    """A server with weak references to the objects of its last session."""
+class _Watched(ServerState):
+    """The state of a server, with weak references to the objects of its last session."""
 
     served: Sequence[Callable[[], object]] = ()
 
-    def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
-        behaviour = super()._new_session(accepted)
+    def new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
+        behaviour = super().new_session(accepted)
         (connection,) = self.connections
+        assert isinstance(connection, Connection)
         self.served = [
             weakref.ref(part) for part in (behaviour, connection._protocol, connection._stream)
         ]
@@ -267,11 +269,13 @@ class _Watched(Server):
 
 @pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("last", [CLOSE_FRAME, b""])
-def test_an_ended_connection_is_freed(last: bytes) -> None:
-    async def play() -> _Watched:
+def test_an_ended_connection_is_freed(monkeypatch: pytest.MonkeyPatch, last: bytes) -> None:
+    monkeypatch.setattr("bench.simulator.serving.server.ServerState", _Watched)
+
+    async def play() -> ServerState:
         loop = asyncio.get_running_loop()
         listener = listen("127.0.0.1", 0)
-        server = _Watched(
+        server = Server(
             ServerConfig(build_profile(), [REPLY], 1, Authenticator(), services=SERVICES),
             listener,
             loop,
@@ -282,11 +286,12 @@ def test_an_ended_connection_is_freed(last: bytes) -> None:
             await loop.sock_sendall(client, UPGRADE + CREATE_FRAME)
             await loop.sock_recv(client, 1000)
             await loop.sock_sendall(client, last)
-        while server.connections:
+        while server.state.connections:
             await asyncio.sleep(0.001)
         await server.stop()
-        return server
+        return server.state
 
-    server = asyncio.run(asyncio.wait_for(play(), GUARD_S))
+    state = asyncio.run(asyncio.wait_for(play(), GUARD_S))
 
-    assert [part() for part in server.served] == [None, None, None]
+    assert isinstance(state, _Watched)
+    assert [part() for part in state.served] == [None, None, None]

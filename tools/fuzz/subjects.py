@@ -37,8 +37,8 @@ from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from bench.simulator.services.registry import SERVICES
 from bench.simulator.serving.credentials import Authenticator
-from bench.simulator.serving.server import Server, ServerWorker, listen
-from bench.simulator.serving.service import ServerConfig
+from bench.simulator.serving.server import Server, listen
+from bench.simulator.serving.service import ServerConfig, ServerWorker
 from bench.transport.media.rtp import OPUS
 from reports.analysis.summary.summary import summarise
 from reports.pages.run_report.report import run_page

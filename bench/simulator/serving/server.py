@@ -27,36 +27,28 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-
-from bench.base.clock import enable_timestamps, monotonic_ns, utc_ns
+from bench.base.clock import enable_timestamps, monotonic_ns
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
-from bench.simulator.faults.injection import FaultEntry, FaultInjector
+from bench.simulator.faults.injection import FaultEntry
 from bench.simulator.faults.kinds import Fault
-from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts, ServerProgress
-from bench.simulator.overload import OverloadedSlots, OverloadPeriod
-from bench.simulator.quota import ResponseSlots, ServiceQuota
-from bench.simulator.refusals import (
-    GOING_AWAY,
-    TOO_MANY_SESSIONS,
-    PostUpgradeRefusal,
-    RefusedUpgrade,
-    throttled,
-)
-from bench.simulator.server_events import Ids
+from bench.simulator.ground_truth_log import ServedCounts, ServerProgress
+from bench.simulator.refusals import GOING_AWAY
 from bench.simulator.serving.connection import Connection
-from bench.simulator.serving.service import AcceptedUpgrade, Sender, ServerConfig, ServerState
+from bench.simulator.serving.service import (
+    TAG_BITS,
+    Sender,
+    ServerConfig,
+    ServerState,
+    ServerWorker,
+)
 from bench.simulator.serving.token_issuer import serving
-from bench.simulator.simulated_session import SessionParts, SimulatedSession
 from bench.transport.interface import HostPort
 
 BACKLOG = 1024
 FLUSH_S = 0.5
-TAG_BITS = 24
 OnProgress = Callable[[int, ServerProgress], None]
 """A function that receives the number of a process, and the progress of this process."""
 MAX_ACCEPTS = 32
@@ -64,34 +56,6 @@ MAX_ACCEPTS = 32
 ACCEPT_PAUSE_S = 0.1  # after an accept failed because there were no file descriptors
 
 
-@dataclass(frozen=True)
-class ServerWorker:
-    """One of the processes that serve a port.
-
-    `tag` (below 2²⁴) is the same in all these processes, and random at each start. It distinguishes
-    the ids of this simulator from the ids of other simulators with the same seed.
-    """
-
-    number: int
-    count: int
-    tag: int
-
-    def id_tag(self, session: int) -> str:
-        """Return the common part of all ids of one session. No other session has the same part.
-
-        `session`: the number of the session in this worker.
-        """
-        return f"{(self.tag + self.number) % (1 << TAG_BITS):06x}{session:06d}"
-
-    def seeds(self, seed: int, session: int) -> list[int]:
-        """Return the seeds of a session. They are the same with one worker as without workers."""
-        return [seed, session] if self.count == 1 else [seed, self.number, session]
-
-
-# It owns what all sessions share: the quotas, the slots of responses, the log, and the random
-# seeds. A session is numbered when it opens and a connection when it is accepted. Both numbers seed
-# generators, so a client that is refused shifts the faults of later connections, and not their
-# sessions' delays.
 class Server:
     def __init__(
         self,
@@ -100,39 +64,15 @@ class Server:
         loop: asyncio.AbstractEventLoop,
         worker: ServerWorker,
     ) -> None:
-        self._config = config
         self._listener = listener
         self._loop = loop
-        self._worker = worker
-        self.connections: set[Connection] = set()
-        self._quota = ServiceQuota(config.profile.quota)
-        self._servers = self._new_servers()
+        self._is_shared = worker.count > 1
         self._address = listener.getsockname()[:2]
         self._stopping = False
-        self._started_ns = monotonic_ns()
-        self._connection_count = 0
-        self.sessions = self.refused = self.faults = 0
-        self.lateness = LatenessCounts()
-        self._shared = ServerState(
-            config=config,
-            loop=loop,
-            quota=self._quota,
-            servers=self._servers,
-            limit=self._limit,
-            new_session=self._new_session,
-            next_session=self._next_session,
-            refused=self._on_refusal,
-            plan=SenderTimer(loop).plan,
-            lateness=self.lateness,
-            injector=self._new_injector,
-            freeze=self._freeze,
-            connect=lambda *first: next(
-                filter(None, (line.connect(*first) for line in self.lines)), None
-            ),
-        )
+        self.state = ServerState(config, loop, worker, SenderTimer(loop).plan)
         loop.add_reader(listener, self._accept)
-        self.lines = [
-            service.listen(self._shared, self._address, worker.count)
+        self.state.lines = [
+            service.listen(self.state, self._address, worker.count)
             for service in config.services
             if service.listen
         ]
@@ -143,26 +83,28 @@ class Server:
     async def stop(self) -> None:
         """Close all connections, and wait until they have ended."""
         self._stopping = True
-        self._servers.end()
-        for line in self.lines:
+        self.state.servers.end()
+        for line in self.state.lines:
             line.close()
         self._stop_listening()
-        for connection in list(self.connections):
+        for connection in list(self.state.connections):
             connection.close(GOING_AWAY)
-        while self.connections:
+        while self.state.connections:
             await asyncio.sleep(0.01)
 
     @property
     def is_idle(self) -> bool:
         """True if no connection and no call is open."""
-        return not self.connections and not any(line.has_calls for line in self.lines)
+        state = self.state
+        return not state.connections and not any(line.has_calls for line in state.lines)
 
     @property
     def progress(self) -> ServerProgress:
-        servers = self._servers
-        late_p99_ms = self.lateness.quantile_ms(0.99)
+        state = self.state
+        servers = state.servers
+        late_p99_ms = state.lateness.quantile_ms(0.99)
         return ServerProgress(
-            servers.sessions, self.sessions, servers.responses, self.lateness.count, late_p99_ms
+            servers.sessions, state.sessions, servers.responses, state.lateness.count, late_p99_ms
         )
 
     def _accept(self) -> None:
@@ -178,8 +120,9 @@ class Server:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             enable_timestamps(sock)
-            self.connections.add(
-                Connection(self._shared, sock, HostPort(*address[:2]), self.connections.discard)
+            connections = self.state.connections
+            connections.add(
+                Connection(self.state, sock, HostPort(*address[:2]), connections.discard)
             )
 
     def _stop_listening(self) -> None:
@@ -197,87 +140,21 @@ class Server:
 
     def _stop_listening_for_fault(self, fault: Fault) -> None:
         self._stop_listening()
-        self._on_fault(
-            FaultEntry(
-                None, "fault", fault.kind, fault.at, monotonic_ns(), self._connection_count, None
-            )
+        number = self.state.connection_count
+        self.state.struck(
+            FaultEntry(None, "fault", fault.kind, fault.at, monotonic_ns(), number, None)
         )
 
     def _listen_again(self) -> None:
         if not self._stopping:
             self._listener = _listening(
-                self._address, self._listener.family, shared=self._worker.count > 1
+                self._address, self._listener.family, shared=self._is_shared
             )
             self._loop.add_reader(self._listener, self._accept)
 
     def _accept_again(self) -> None:
         if self._listener.fileno() != -1:
             self._loop.add_reader(self._listener, self._accept)
-
-    def _new_injector(self) -> FaultInjector | None:
-        self._connection_count += 1
-        faults = self._config.profile.faults
-        number = self._connection_count
-        if not faults:
-            return None
-        seeds = self._worker.seeds(self._config.seed, number)
-
-        def rng(fault: int, response: int) -> np.random.Generator:
-            return np.random.default_rng([*seeds, fault, response])
-
-        return FaultInjector(faults, number, self._started_ns, rng, self._on_fault)
-
-    def _freeze(self, duration_s: float) -> None:
-        time.sleep(duration_s)
-        for connection in self.connections:
-            connection.end_stall(monotonic_ns())
-
-    def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
-        return accepted.dialect(accepted.model, self._next_session())
-
-    def _limit(self, at_ns: int) -> RefusedUpgrade | None:
-        most = self._config.profile.max_sessions
-        if most is not None and self._servers.sessions >= most:
-            return TOO_MANY_SESSIONS
-        wait_ns = self._servers.refusal_ns(at_ns) or self._quota.connect(at_ns)
-        return throttled(wait_ns) if wait_ns else None
-
-    def _new_servers(self) -> ResponseSlots:
-        profile = self._config.profile
-        count = profile.max_concurrent_responses
-        if profile.overload is None or count is None:
-            return ResponseSlots(count)
-        return OverloadedSlots(count, profile.overload, self._on_overload)
-
-    def _on_overload(self, period: OverloadPeriod) -> None:
-        if self._config.truth:
-            self._config.truth.overloaded(period)
-
-    def _next_session(self) -> SessionParts:
-        """Count one more session. Return its parts."""
-        self.sessions += 1
-        config = self._config
-        seeds = self._worker.seeds(self._config.seed, self.sessions)
-        return SessionParts(
-            int(utc_ns() / NS_PER_S + config.profile.max_session_s),
-            config.profile,
-            config.replies,
-            np.random.default_rng(seeds),
-            Ids(self._worker.id_tag(self.sessions)),
-            self._quota,
-            self._servers,
-        )
-
-    def _on_fault(self, injected: FaultEntry) -> None:
-        self.faults += 1
-        if self._config.truth:
-            self._config.truth.struck(injected)
-
-    def _on_refusal(self, refusal: RefusedUpgrade | PostUpgradeRefusal, at_ns: int) -> None:
-        self.refused += 1
-        if self._config.truth:
-            status = refusal.status if isinstance(refusal, RefusedUpgrade) else refusal.close_code
-            self._config.truth.refused(status, refusal.code, at_ns)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -343,9 +220,10 @@ def serve(
                     gc.collect()
         await server.stop()
         cpu_s = time.process_time() - start_cpu_s
-        dropped = sum(line.dropped_packets for line in server.lines)
+        state = server.state
+        dropped = sum(line.dropped_packets for line in state.lines)
         counts = ServedCounts(
-            server.sessions, server.refused, server.faults, cpu_s, server.lateness, dropped
+            state.sessions, state.refusals, state.faults, cpu_s, state.lateness, dropped
         )
         if config.truth:
             config.truth.ended(counts)

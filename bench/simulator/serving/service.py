@@ -6,17 +6,29 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs
 
-from bench.simulator.faults.injection import FaultInjector, Lacks, RefusalForm
+import numpy as np
+
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.units import NS_PER_S
+from bench.simulator.faults.injection import FaultEntry, FaultInjector, Lacks, RefusalForm
 from bench.simulator.ground_truth_log import GroundTruthLog, LatenessCounts
+from bench.simulator.overload import OverloadedSlots, OverloadPeriod
 from bench.simulator.profile import Profile
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
-from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.refusals import (
+    TOO_MANY_SESSIONS,
+    PostUpgradeRefusal,
+    RefusedUpgrade,
+    throttled,
+)
+from bench.simulator.server_events import Ids
 from bench.simulator.serving.credentials import Authenticator
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.token_issuer import IdentityEndpoint
@@ -24,6 +36,7 @@ from bench.simulator.simulated_session import SessionParts, SimulatedDialect, Si
 from bench.transport.interface import HostPort
 from bench.wire.events import EventKind
 
+TAG_BITS = 24
 KEY_PARAMETERS = ("api-key",)
 """The parameters of the query that may contain the key, at most services."""
 
@@ -156,6 +169,14 @@ class ServiceSockets(Protocol):
         """End all calls, and close the sockets."""
 
 
+class ServedConnection(Protocol):
+    def close(self, code: int, reason: str = "") -> None:
+        """Start the closing handshake."""
+
+    def end_stall(self, now_ns: int) -> None:
+        """Make all events that a stall delayed due now."""
+
+
 class Sender(Protocol):
     def send_due(self, now_ns: int) -> None:
         """Send the due events, and plan the next one."""
@@ -180,25 +201,129 @@ class ServerConfig:
 
 
 @dataclass(frozen=True)
-class ServerState:
-    """The state that all connections of a server share."""
+class ServerWorker:
+    """One of the processes that serve a port.
 
-    config: ServerConfig
-    loop: asyncio.AbstractEventLoop
-    quota: ServiceQuota
-    servers: ResponseSlots
-    # takes one connection, unless a limit of the server refuses it
-    limit: Callable[[int], RefusedUpgrade | None]
-    new_session: Callable[[AcceptedUpgrade], SimulatedSession]
-    next_session: Callable[[], SessionParts]  # of a session without an upgrade
-    refused: Callable[
-        [RefusedUpgrade | PostUpgradeRefusal, int], None
-    ]  # called for each refusal, with the arrival of its request
-    # the due instant of its next event; None if there is none
-    plan: Callable[[Sender, int | None], None]
-    lateness: LatenessCounts
-    # for the next connection; None if the profile has no faults
-    injector: Callable[[], FaultInjector | None]
-    freeze: Callable[[float], None]  # all connections, for these seconds
-    # None if the first bytes are HTTP
-    connect: Callable[[bytes, HostPort, ServerStream], Receiver | None]
+    `tag` (below 2²⁴) is the same in all these processes, and random at each start. It distinguishes
+    the ids of this simulator from the ids of other simulators with the same seed.
+    """
+
+    number: int
+    count: int
+    tag: int
+
+    def id_tag(self, session: int) -> str:
+        """Return the common part of all ids of one session. No other session has the same part.
+
+        `session`: the number of the session in this worker.
+        """
+        return f"{(self.tag + self.number) % (1 << TAG_BITS):06x}{session:06d}"
+
+    def seeds(self, seed: int, session: int) -> list[int]:
+        """Return the seeds of a session. They are the same with one worker as without workers."""
+        return [seed, session] if self.count == 1 else [seed, self.number, session]
+
+
+# It owns what all sessions share: the quotas, the slots of responses, the log, and the random
+# seeds. A session is numbered when it opens and a connection when it is accepted. Both numbers seed
+# generators, so a client that is refused shifts the faults of later connections, and not their
+# sessions' delays.
+class ServerState:
+    """The state that all connections of a server share.
+
+    `plan` sets the due instant of the next event of a sender; None if there is none.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        loop: asyncio.AbstractEventLoop,
+        worker: ServerWorker,
+        plan: Callable[[Sender, int | None], None],
+    ) -> None:
+        self.config = config
+        self.loop = loop
+        self.plan = plan
+        self.quota = ServiceQuota(config.profile.quota)
+        self.servers = self._new_servers()
+        self.lateness = LatenessCounts()
+        self.connections: set[ServedConnection] = set()
+        self.lines: Sequence[ServiceSockets] = ()
+        self.sessions = self.refusals = self.faults = self.connection_count = 0
+        self._worker = worker
+        self._started_ns = monotonic_ns()
+
+    def _new_servers(self) -> ResponseSlots:
+        profile = self.config.profile
+        count = profile.max_concurrent_responses
+        if profile.overload is None or count is None:
+            return ResponseSlots(count)
+        return OverloadedSlots(count, profile.overload, self._on_overload)
+
+    def _on_overload(self, period: OverloadPeriod) -> None:
+        if self.config.truth:
+            self.config.truth.overloaded(period)
+
+    def limit(self, at_ns: int) -> RefusedUpgrade | None:
+        """Take one connection, unless a limit of the server refuses it."""
+        most = self.config.profile.max_sessions
+        if most is not None and self.servers.sessions >= most:
+            return TOO_MANY_SESSIONS
+        wait_ns = self.servers.refusal_ns(at_ns) or self.quota.connect(at_ns)
+        return throttled(wait_ns) if wait_ns else None
+
+    def new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
+        return accepted.dialect(accepted.model, self.next_session())
+
+    def next_session(self) -> SessionParts:
+        """Count one more session. Return its parts."""
+        self.sessions += 1
+        config = self.config
+        seeds = self._worker.seeds(config.seed, self.sessions)
+        return SessionParts(
+            int(utc_ns() / NS_PER_S + config.profile.max_session_s),
+            config.profile,
+            config.replies,
+            np.random.default_rng(seeds),
+            Ids(self._worker.id_tag(self.sessions)),
+            self.quota,
+            self.servers,
+        )
+
+    def refused(self, refusal: RefusedUpgrade | PostUpgradeRefusal, at_ns: int) -> None:
+        """Count a refusal. `at_ns` is the arrival of its request."""
+        self.refusals += 1
+        if self.config.truth:
+            status = refusal.status if isinstance(refusal, RefusedUpgrade) else refusal.close_code
+            self.config.truth.refused(status, refusal.code, at_ns)
+
+    def injector(self) -> FaultInjector | None:
+        """Return the faults of the next connection; None if the profile has none."""
+        self.connection_count += 1
+        faults = self.config.profile.faults
+        number = self.connection_count
+        if not faults:
+            return None
+        seeds = self._worker.seeds(self.config.seed, number)
+
+        def rng(fault: int, response: int) -> np.random.Generator:
+            return np.random.default_rng([*seeds, fault, response])
+
+        return FaultInjector(faults, number, self._started_ns, rng, self.struck)
+
+    def struck(self, injected: FaultEntry) -> None:
+        """Count a fault."""
+        self.faults += 1
+        if self.config.truth:
+            self.config.truth.struck(injected)
+
+    def freeze(self, duration_s: float) -> None:
+        """Stop everything for this time."""
+        time.sleep(duration_s)
+        for connection in self.connections:
+            connection.end_stall(monotonic_ns())
+
+    def connect(self, first: bytes, caller: HostPort, stream: ServerStream) -> Receiver | None:
+        """Return a connection of another protocol than HTTP; None if the first bytes are HTTP."""
+        receivers = (line.connect(first, caller, stream) for line in self.lines)
+        return next(filter(None, receivers), None)

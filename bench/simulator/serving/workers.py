@@ -25,13 +25,11 @@ from bench.base.installation import KILLED_S
 from bench.simulator.ground_truth_log import ServedCounts, ServerProgress
 from bench.simulator.serving.server import (
     BACKLOG,
-    TAG_BITS,
     OnProgress,
-    ServerWorker,
     listen,
     serve,
 )
-from bench.simulator.serving.service import ServerConfig
+from bench.simulator.serving.service import TAG_BITS, ServerConfig, ServerWorker
 
 READY = "ready"
 END_S = 30.0

@@ -25,8 +25,8 @@ from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.services.registry import SERVICES
 from bench.simulator.services.telephone.agent import RTP_PORTS
 from bench.simulator.serving.credentials import Authenticator
-from bench.simulator.serving.server import Server, ServerWorker, listen
-from bench.simulator.serving.service import ServerConfig
+from bench.simulator.serving.server import Server, listen
+from bench.simulator.serving.service import ServerConfig, ServerWorker
 from bench.transport.datagrams import media_sockets, udp_socket
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message
