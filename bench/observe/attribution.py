@@ -30,9 +30,17 @@ from typing import NamedTuple
 
 from bench.base.units import NS_PER_MS
 from bench.observe.tool_calls import DELEGATION_KINDS
-from bench.observe.turn import ARRIVALS, TRANSCRIPTIONS, Decision, PendingTurn, State
+from bench.observe.turn import ARRIVALS, CALLING, TRANSCRIPTIONS, Decision, PendingTurn
 from bench.wire.dialect import SOUND
-from bench.wire.events import EventKind, ServerEvent
+from bench.wire.events import (
+    COMMITTED,
+    IDLE_TIMEOUT,
+    RESPONSE_CREATED,
+    RESPONSE_DONE,
+    SPEECH_STARTED,
+    EventKind,
+    ServerEvent,
+)
 
 ANNOUNCES_ITEM = frozenset({EventKind.SPEECH_STARTED, EventKind.COMMITTED, EventKind.IDLE_TIMEOUT})
 
@@ -206,11 +214,7 @@ class Attributor:
         if answered is not None:
             attribution = Attribution(answered.turn, "answers", answered.number)
             self._has_guessed |= answered.turn is not None and not event.request
-        elif (
-            current is not None
-            and current.state is State.CALLING
-            and current.turn_source is not SOUND
-        ):
+        elif current is not None and current.state is CALLING and current.turn_source is not SOUND:
             # There is no request for it: all requests are answered, and the client has not
             # requested the continuation.
             attribution = Attribution(current, "fills")
@@ -242,7 +246,7 @@ class Attributor:
         oldest in-band request. If there is no in-band request, remove the oldest request.
         """
         self._returns_names |= event.request != ""
-        may_name = event.kind is EventKind.RESPONSE_CREATED or event.kind is EventKind.RESPONSE_DONE
+        may_name = event.kind is RESPONSE_CREATED or event.kind is RESPONSE_DONE
         candidates = list(enumerate(self._unanswered))
         if event.request:
             candidates = [entry for entry in candidates if entry[1].event_id == event.request]
@@ -274,7 +278,7 @@ class Attributor:
             return self._item_owner(current, event.item_id)
         if event.item_id in self._by_item:
             attribution = self._by_item[event.item_id]
-            if event.kind is EventKind.COMMITTED and attribution.turn is not None:
+            if event.kind is COMMITTED and attribution.turn is not None:
                 self.drop_commit(attribution.turn)  # its deltas came before its commit
             return attribution
         if event.kind in ANNOUNCES_ITEM:
@@ -290,7 +294,7 @@ class Attributor:
         if current is not None and current.plan.vad and _may_speak(event, current):
             return self._item_owner(current, event.item_id)
         # The service acknowledges commits in the order of sending, with ids of its own.
-        if event.kind is EventKind.COMMITTED and self._committing:
+        if event.kind is COMMITTED and self._committing:
             return self._item_owner(self._committing.pop(0), event.item_id)
         self._stray_items.add(event.item_id)
         self._own(self._by_item, event.item_id, None)
@@ -309,9 +313,9 @@ class Attributor:
         """
         if event.response_id and event.item_id and event.item_id not in self._by_item:
             self._own(self._by_item, event.item_id, turn)  # a part of the response
-        if event.kind is EventKind.RESPONSE_CREATED:
+        if event.kind is RESPONSE_CREATED:
             self._under_way.add(event.response_id)
-        elif event.kind is EventKind.RESPONSE_DONE:
+        elif event.kind is RESPONSE_DONE:
             self._under_way.discard(event.response_id)
             if event.response_id:
                 self._done.add(event.response_id)
@@ -321,9 +325,9 @@ class Attributor:
                 self._drop(request for request in self._unanswered if request.turn is turn)
                 is not None
             )
-        elif event.kind is EventKind.SPEECH_STARTED and self._announces_commits:
+        elif event.kind is SPEECH_STARTED and self._announces_commits:
             self._under_way.add(event.item_id)
-        elif event.kind is EventKind.COMMITTED:
+        elif event.kind is COMMITTED:
             self._has_commits = True
             self._under_way.discard(event.item_id)
             self.unattributed_commits += event.item_id in self._stray_items
@@ -394,10 +398,10 @@ def _may_speak(event: ServerEvent, turn: PendingTurn) -> bool:
     """Return whether an item that the service announces can be the open turn's speech, and not a
     later sound.
     """
-    if event.kind is EventKind.IDLE_TIMEOUT or turn.input_speech.is_finished:
+    if event.kind is IDLE_TIMEOUT or turn.input_speech.is_finished:
         return False
     end_ns = turn.input_speech.clock_ns.get("speech_end")
-    if event.kind is not EventKind.SPEECH_STARTED or event.audio_ms is None or end_ns is None:
+    if event.kind is not SPEECH_STARTED or event.audio_ms is None or end_ns is None:
         return True
     # The client and the service count the same samples. A sound after the end of the speech does
     # not belong to the turn.

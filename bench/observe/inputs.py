@@ -46,8 +46,8 @@ from bench.wire.connection import SentChunk as SentChunk
 from bench.wire.connection import Transmitted as Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import (
+    AUDIO_DELTA,
     EMPTY,
-    EventKind,
     FunctionCall,
     ServerEvent,
     StrippedAudio,
@@ -58,7 +58,6 @@ from bench.wire.events import (
 if TYPE_CHECKING:
     from bench.plan.prepared import PreparedScript
 
-AUDIO_DELTA = EventKind.AUDIO_DELTA
 NO_JSON = msgspec.Raw()
 
 

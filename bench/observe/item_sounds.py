@@ -25,7 +25,16 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.observe.onset_limits import BLOCK_MS
 from bench.observe.onsets import HELD_NS, OnsetDetector, SoundChange
 from bench.wire.audio import AudioFormat, SampleStream, end_of_audible
-from bench.wire.events import EventKind, ServerEvent, StrippedAudio, audio_payload
+from bench.wire.events import (
+    AUDIO_DELTA,
+    AUDIO_DONE,
+    RESPONSE_CREATED,
+    RESPONSE_DONE,
+    EventKind,
+    ServerEvent,
+    StrippedAudio,
+    audio_payload,
+)
 
 MAX_ITEMS = 16
 """The maximum number of items that are searched at the same time. A service sends one after the
@@ -35,7 +44,6 @@ TONE_START_ERROR_NS = BLOCK_MS * NS_PER_MS
 CONSONANT_NS = 100 * NS_PER_MS
 """The duration below which a quiet start of an item is a consonant. No line and no room precedes
 the voice of a model, so only a longer start may be a breath."""
-AUDIO_DELTA = EventKind.AUDIO_DELTA
 ENDS = frozenset({EventKind.AUDIO_DONE, EventKind.RESPONSE_DONE})
 """The events after which an item has no more audio."""
 SEARCHED = ENDS | {AUDIO_DELTA, EventKind.RESPONSE_CREATED}
@@ -119,9 +127,9 @@ class ItemSounds:
             if event.kind is AUDIO_DELTA:
                 found[place] = self._searched(event, audio)
                 last[event.response_id, event.item_id] = place
-            elif event.kind is EventKind.AUDIO_DONE:
+            elif event.kind is AUDIO_DONE:
                 self._decide((event.response_id, event.item_id), place, found, last)
-            elif event.kind is EventKind.RESPONSE_DONE:
+            elif event.kind is RESPONSE_DONE:
                 items = [
                     key
                     for key in self._items
@@ -130,9 +138,7 @@ class ItemSounds:
                 if items:
                     self._decide(items[-1], place, found, last)
                 self._forget(items)
-            elif (
-                event.kind is EventKind.RESPONSE_CREATED
-            ):  # late audio of a response without an id is over
+            elif event.kind is RESPONSE_CREATED:  # late audio of a response without an id is over
                 self._forget([key for key in self._items if not key[0]])
         return found
 

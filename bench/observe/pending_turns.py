@@ -8,7 +8,7 @@ An ending of the session is an error of the service, the close of the connection
 error may instead end one turn, or be counted only.
 """
 
-# A turn is added when it starts, ends by an event or a deadline (`State.OVER`), is delivered when
+# A turn is added when it starts, ends by an event or a deadline (`OVER`), is delivered when
 # it awaits no late event, and is then removed. The list is in the order of the starts. `last`
 # remains after the delivery: the session waits for the playback of its reply, and an event of the
 # script may still refer to it.
@@ -31,7 +31,7 @@ from bench.observe import inputs
 from bench.observe.attribution import Attributor
 from bench.observe.reply_detector import ReplyDetector
 from bench.observe.session_facts import PlannedEvents, SessionFacts
-from bench.observe.turn import ARRIVALS, PendingTurn, State, late_until_ns
+from bench.observe.turn import ANSWERING, ARRIVALS, OVER, PendingTurn, late_until_ns
 from bench.observe.turn_events import Deadline, deadline, failure_ending, output_sent
 from bench.observe.turn_observation import all_instants
 from bench.transport.interface import BAD_FRAME, TOO_LARGE, TRY_AGAIN_LATER
@@ -99,7 +99,7 @@ class PendingTurns:
     def current(self) -> PendingTurn | None:
         """The turn that started last, if it is open; otherwise None."""
         turn = self.last
-        return None if turn is None or turn.state is State.OVER else turn
+        return None if turn is None or turn.state is OVER else turn
 
     def current_at(self, at_ns: int) -> PendingTurn | None:
         """Return the open turn that started last before an instant. A greeting may start before
@@ -115,17 +115,17 @@ class PendingTurns:
         """The open turns: the current turn, and the turn whose reply the current turn
         interrupts.
         """
-        return [turn for turn in self.all if turn.state is not State.OVER]
+        return [turn for turn in self.all if turn.state is not OVER]
 
     @property
     def is_interruptible(self) -> bool:
         """True if the turn whose reply the script interrupts is still open."""
-        return self.interrupted is not None and self.interrupted.state is not State.OVER
+        return self.interrupted is not None and self.interrupted.state is not OVER
 
     @property
     def is_last_over(self) -> bool:
         """True if the last turn that is not delivered has ended."""
-        return bool(self.all) and self.all[-1].state is State.OVER
+        return bool(self.all) and self.all[-1].state is OVER
 
     @property
     def are_all_over(self) -> bool:
@@ -139,7 +139,7 @@ class PendingTurns:
         turn = self.last
         return (
             turn is not None
-            and turn.state is State.ANSWERING
+            and turn.state is ANSWERING
             and not turn.is_between_items
             and not turn.waits.expected
         )
@@ -170,7 +170,7 @@ class PendingTurns:
         """Return the earliest deadline of the open turns, with its turn; None without one."""
         first: tuple[Deadline, PendingTurn] | None = None
         for turn in self.all:
-            if turn.state is not State.OVER:
+            if turn.state is not OVER:
                 due = deadline(turn, limits)
                 # equal deadlines are ordered by their outcomes, because causes have no order
                 if due is not None and (first is None or due[:2] < first[0][:2]):
@@ -180,9 +180,7 @@ class PendingTurns:
     def done(self, now_ns: int, *, session_over: bool) -> list[PendingTurn]:
         """Return the ended turns that await no late event; after the session's end, all of them."""
         return [
-            t
-            for t in self.all
-            if t.state is State.OVER and (session_over or not t.is_incomplete(now_ns))
+            t for t in self.all if t.state is OVER and (session_over or not t.is_incomplete(now_ns))
         ]
 
     # An id of these messages begins with the prefix of its turn, and ends with a word of `Cut`. An
@@ -206,7 +204,7 @@ class PendingTurns:
                         inputs.TruncateItem(item_id, played_ms, f"{prefix}{number}-{Cut.TRUNCATE}")
                     )
         for turn in self.all:
-            if turn.check is not None and turn.state is State.OVER:
+            if turn.check is not None and turn.state is OVER:
                 for item_id in sorted(turn.check.truncated - turn.check.requested):
                     self._retrieves += 1
                     found.append(
@@ -260,7 +258,7 @@ class PendingTurns:
         self.events.reach("expectations")
         if turn is not None and ARRIVALS[kind] in all_instants(turn).instants:
             self.events.occur("expectations")
-        elif turn is not None and turn.state is not State.OVER:
+        elif turn is not None and turn.state is not OVER:
             turn.waits.expected[kind] = expected.until_ns
 
     def measured(self, network: inputs.NetworkMeasured) -> None:

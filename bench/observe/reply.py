@@ -29,8 +29,10 @@ from bench.wire.audio import AudioFormat, audible_end
 from bench.wire.connection import MatchedDelta
 from bench.wire.events import (
     ANSWER,
+    AUDIO_DELTA,
     COMMENTARY,
     EMPTY,
+    TRANSCRIPT_DELTA,
     EventKind,
     FunctionCall,
     PlayoutPosition,
@@ -206,9 +208,6 @@ class TrackPlayer(ItemPlayer):
 
 
 EXACT_GAP_NS = 1_000_000
-AUDIO_DELTA = EventKind.AUDIO_DELTA
-TRANSCRIPT_DELTA = EventKind.TRANSCRIPT_DELTA
-"""Constants, because access to an attribute of an enumeration is slow for each delta."""
 
 # kind of event → the instant of its arrival: the first one for opening events, the last one for
 # closing events

@@ -36,13 +36,37 @@ from bench.observe.reply import Reply
 from bench.observe.reply_detector import PlayoutQueue, ReplyDetector
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
 from bench.observe.spoken_answer import SpokenAnswer
-from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State, hear_late, request_continuation
+from bench.observe.turn import (
+    OVER,
+    TRANSCRIPTIONS,
+    PendingTurn,
+    hear_late,
+    request_continuation,
+)
 from bench.observe.turn_observation import observation, task_success, without_packets
 from bench.plan.turn_plan import SuccessPredicate
 from bench.wire.audio import AudioFormatName, resolve_format
 from bench.wire.connection import MatchedDelta, ReceivedMessage, SentChunk, is_late
 from bench.wire.dialect import SOUND, Dialect, MessageKind, Peer, TurnSource
-from bench.wire.events import DELTAS, WITH_AUDIO, EventKind, ServerEvent, ServiceFailure
+from bench.wire.events import (
+    AUDIO_DELTA,
+    COMMITTED,
+    DELEGATED,
+    DELTAS,
+    IDLE_TIMEOUT,
+    ITEM_ADDED,
+    ITEM_DELETED,
+    ITEM_RETRIEVED,
+    NOTED,
+    RESPONSE_CREATED,
+    RESPONSE_DONE,
+    TRUNCATED,
+    UNKNOWN,
+    WITH_AUDIO,
+    EventKind,
+    ServerEvent,
+    ServiceFailure,
+)
 
 AT_ONCE_BYTES = 1 << 26
 """An upper limit for the bytes of deltas that are applied together, from one read or a few
@@ -480,7 +504,7 @@ class Timeline:
         # an empty delta begins no item, so later deltas may be of an unknown item
         if event.payload_bytes <= 0:
             return False
-        if event.kind is EventKind.AUDIO_DELTA and not turn.reply.is_audible:
+        if event.kind is AUDIO_DELTA and not turn.reply.is_audible:
             return False
         return self.owners.attribute(event, turn).turn is turn
 
@@ -520,10 +544,10 @@ class Timeline:
         if kind in SESSION_KINDS:
             self._session_event(event, arrival)
             return
-        if kind is EventKind.UNKNOWN:
+        if kind is UNKNOWN:
             self.facts.count_unknown(event.name)
         # before the attribution, which makes the response known
-        is_response_event = is_watched and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
+        is_response_event = is_watched and (kind is RESPONSE_CREATED or kind in DELTAS)
         is_new = is_response_event and not self.owners.knows(event.response_id)
         # a reply in sound is detected some time after its first delta
         is_detected = self._detector is not None and event.response_id
@@ -549,27 +573,25 @@ class Timeline:
         response_id = event.response_id or event.backend_response_id
         if event.usage is not None and response_id not in self.facts.billed:
             # tokens of no response are those of the turn in which they are reported
-            is_of_response = response_id != "" or kind is not EventKind.NOTED
+            is_of_response = response_id != "" or kind is not NOTED
             owner = turn if is_of_response else current
             self.facts.bill(response_id, event.usage, owner, is_of_response=is_of_response)
         if kind in DETECTS_CALLER and self.turns.interrupted is not None:
             self.turns.interrupted.on_barge_in(arrival)
-        if kind is EventKind.DELEGATED and turn is None and event.calls:
+        if kind is DELEGATED and turn is None and event.calls:
             self._endings.fail(DELEGATION, arrival.at_ns, Cause(Code.DELEGATED_OUTSIDE))
         elif event.other_dialect:
             cause = in_words(f"{event.name} belongs to the other dialect")
             self._endings.fail("protocol_error:dialect", arrival.at_ns, cause)
-        elif kind is EventKind.AUDIO_DELTA and (turn is None or turn.state is State.OVER):
+        elif kind is AUDIO_DELTA and (turn is None or turn.state is OVER):
             self._hear_outside(turn, event, arrival)
         elif turn is None:
             return
-        elif kind in TRANSCRIPTIONS and (
-            turn.state is State.OVER or not turn.plan.only_transcribed
-        ):
+        elif kind in TRANSCRIPTIONS and (turn.state is OVER or not turn.plan.only_transcribed):
             turn.note_transcript(event, arrival)
-        elif kind is EventKind.TRUNCATED or kind is EventKind.ITEM_RETRIEVED:
+        elif kind is TRUNCATED or kind is ITEM_RETRIEVED:
             turn.on_truncation_event(event, arrival)
-        elif turn.state is not State.OVER:
+        elif turn.state is not OVER:
             self._open_turn_event(turn, event, arrival, wire_bytes)
 
     def _hear_outside(self, turn: PendingTurn | None, event: ServerEvent, arrival: Arrival) -> None:
@@ -590,19 +612,19 @@ class Timeline:
         the event, if any.
         """
         kind = event.kind
-        if kind is EventKind.COMMITTED and turn is not None:
+        if kind is COMMITTED and turn is not None:
             turn.input_speech.commits += 1
         if self.owners.note(event, turn) and turn is not None:
             turn.input_speech.answered += 1
-        if kind is EventKind.ITEM_ADDED:
+        if kind is ITEM_ADDED:
             self.facts.item_added(event, arrival)
-        elif kind is EventKind.ITEM_DELETED or kind is EventKind.TRUNCATED:
+        elif kind is ITEM_DELETED or kind is TRUNCATED:
             self.facts.length.client_changed()
-        elif kind is EventKind.IDLE_TIMEOUT:
+        elif kind is IDLE_TIMEOUT:
             played_ns = self.playback_ends_ns if self.turns.are_all_over else 0
             timeout_ms = self._dialect.idle_timeout_ms(self.facts.effective_settings)
             self.facts.idle_prompt_received(arrival, played_ns, timeout_ms)
-        elif kind is EventKind.RESPONSE_DONE:
+        elif kind is RESPONSE_DONE:
             self._unanswered.restart()
             self._responses_left -= 1
             if self._responses_left < 0:

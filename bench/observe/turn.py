@@ -73,6 +73,16 @@ class State(Enum):
     OVER = auto()
 
 
+# as in `bench.wire.events`: every event looks at the state of its turn
+SENDING = State.SENDING
+UNNOTICED = State.UNNOTICED
+WAITING = State.WAITING
+ANSWERING = State.ANSWERING
+CALLING = State.CALLING
+PLAYING = State.PLAYING
+OVER = State.OVER
+
+
 ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
 TRANSCRIPTIONS = frozenset(
     {EventKind.INPUT_DELTA, EventKind.INPUT_TRANSCRIBED, EventKind.INPUT_NOT_TRANSCRIBED}
@@ -204,7 +214,7 @@ class PendingTurn(Instants):
         self.input_speech = InputSpeech(plan.vad, plan.end_tolerance_ns, plan.only_transcribed)
         self.calls = TurnFunctionCalls(plan.expected_calls)
         if plan.greeting:
-            self.state = State.WAITING
+            self.state = WAITING
             self.waits.undetected_ns = self.start_ns
             self.waits.input_complete_ns = self.start_ns
 
@@ -212,7 +222,7 @@ class PendingTurn(Instants):
         """End the turn, if it is open. Unsent speech is the cause if there is any; a doubted
         success is `starved`.
         """
-        if self.state is not State.OVER:
+        if self.state is not OVER:
             unsent = self.input_speech.unsent_ending
             if unsent is not None and (
                 outcome in SUCCESSFUL or parsed(outcome).family is Family.TIMEOUT
@@ -222,7 +232,7 @@ class PendingTurn(Instants):
             if self.waits.doubted is not None and outcome in SUCCESSFUL:
                 outcome = STARVED
                 causes = (self.waits.doubted,)
-            self.state = State.OVER
+            self.state = OVER
             self.outcome = outcome
             self.causes = causes
             # the timestamp of a doubted event may be after its limit
@@ -248,7 +258,7 @@ class PendingTurn(Instants):
         """
         if self.turn_source is TurnSource.REPLIES:  # it announces no commits
             return self.plan.transcription_due
-        is_uncommitted = self.state is State.SENDING or self.plan.only_transcribed
+        is_uncommitted = self.state is SENDING or self.plan.only_transcribed
         return self.plan.transcription_due and not self.plan.vad and is_uncommitted
 
     # Sent events.
@@ -260,7 +270,7 @@ class PendingTurn(Instants):
         response.
         """
         self.messages.sent(sent.wire_bytes, sent.audio_bytes, late=sent.late)
-        if self.state is State.OVER:
+        if self.state is OVER:
             return
         ends_speech = "speech_end" in instants
         if ends_speech:
@@ -278,18 +288,18 @@ class PendingTurn(Instants):
         """Record the request of the turn's first response, or of the response that follows the
         function outputs.
         """
-        if self.state is State.CALLING:
+        if self.state is CALLING:
             self.set_continuation(send_time)
             self.calls.end_round()
         elif "request_sent" not in self.instants:
             self.sent("request_sent", send_time.at_ns, send_time.width_ns)
             self.sending.add(send_time, ("request_sent",))
         self.messages.progress_ns = send_time.at_ns
-        self.state = State.WAITING
+        self.state = WAITING
         self.waits.input_complete_ns = self.waits.input_complete_ns or send_time.at_ns
         # the request is for the backend, and the caller waits for its result
         if self.delegations.are_possible:
-            self.state = State.CALLING
+            self.state = CALLING
             self.delegations.hand_over(send_time.at_ns)
 
     def set_continuation(self, send_time: SendTime) -> None:
@@ -312,11 +322,7 @@ class PendingTurn(Instants):
         The service accepts no request while a response is in progress, while a function call is
         unanswered, or while an MCP call runs.
         """
-        if (
-            self.state is not State.CALLING
-            or self.responses.filler
-            or self.delegations.awaits_backend
-        ):
+        if self.state is not CALLING or self.responses.filler or self.delegations.awaits_backend:
             return False
         return self.calls.are_all_answered and self.calls.is_request_due
 
@@ -325,8 +331,8 @@ class PendingTurn(Instants):
         pause for the end.
         """
         if self.reply.has_started:
-            return State.ANSWERING
-        return State.WAITING if self.is_speech_end_detected else State.UNNOTICED
+            return ANSWERING
+        return WAITING if self.is_speech_end_detected else UNNOTICED
 
     @property
     def is_speech_end_detected(self) -> bool:
@@ -337,7 +343,7 @@ class PendingTurn(Instants):
 
     def transmitted(self, timestamp: Transmitted) -> None:
         """Apply the timestamp of a message, unless the message is another turn's, or too old."""
-        if self.state is State.OVER and timestamp.at_ns > self.instants["ended"]:
+        if self.state is OVER and timestamp.at_ns > self.instants["ended"]:
             return
         instants, late_ns = self.sending.transmitted(timestamp)
         if "request_sent" in instants:
@@ -411,7 +417,7 @@ class PendingTurn(Instants):
         """The instant from which on a turn without a reply is over; None if its transcript is
         not complete.
         """
-        is_sent = self.state in (State.UNNOTICED, State.WAITING, State.ANSWERING)
+        is_sent = self.state in (UNNOTICED, WAITING, ANSWERING)
         transcribed_ns = self.input_speech.transcribed_ns() if is_sent else None
         return None if transcribed_ns is None else max(transcribed_ns, self.waits.awaited_ns)
 
@@ -432,9 +438,7 @@ class PendingTurn(Instants):
         """Prepare for the script's interruption or sound. One that must stop the reply is not
         replaced later.
         """
-        if self.state is State.OVER or (
-            self.interruption is not None and self.interruption.is_wanted
-        ):
+        if self.state is OVER or (self.interruption is not None and self.interruption.is_wanted):
             return
         passed_sound = None if self.interruption is None else self.interruption.false_yield
         check = TruncationCheck(self.reply.audio) if verify else None
@@ -442,16 +446,16 @@ class PendingTurn(Instants):
 
     def interrupt(self, at_ns: int) -> None:
         """Record that the client itself interrupts the reply, and stop the player."""
-        if self.interruption is not None and self.state is not State.OVER:
+        if self.interruption is not None and self.state is not OVER:
             self.interruption.sent("barge_in", at_ns, 0)
             self.interruption.stopped_ns = at_ns
-            self.interruption.uncancelled = self.state is not State.PLAYING
+            self.interruption.uncancelled = self.state is not PLAYING
             self._stop(at_ns)
 
     def on_barge_in(self, arrival: Arrival) -> None:
         """Stop the player, because the service detects its caller's speech."""
         interruption = self.interruption
-        if interruption is None or interruption.stopped_ns is not None or self.state is State.OVER:
+        if interruption is None or interruption.stopped_ns is not None or self.state is OVER:
             return
         # otherwise the service has detected the end of the previous speech
         if interruption.has_begun:
@@ -465,14 +469,14 @@ class PendingTurn(Instants):
             return self.messages.progress_ns if reply.heard().contains(trigger.text) else None
         if trigger.share is None:
             return reply.played_at_ns(trigger.after_ns)
-        if self.state is not State.PLAYING and "audio_done" not in reply.instants:
+        if self.state is not PLAYING and "audio_done" not in reply.instants:
             return None
         return reply.played_at_ns(int(trigger.share * reply.received_ns))
 
     def _stop(self, at_ns: int) -> None:
         if not self.reply.plays_on:
             self.reply.stopped_ns = at_ns
-        if self.state is State.PLAYING:
+        if self.state is PLAYING:
             self.end(self.stopped_ending.outcome, at_ns)
 
     @property
@@ -489,7 +493,7 @@ class PendingTurn(Instants):
         """Record a transcription of the caller's audio, or its failure. Ignore it if it is too
         late.
         """
-        if self.state is State.OVER and arrival.at_ns >= late_until_ns(self):
+        if self.state is OVER and arrival.at_ns >= late_until_ns(self):
             return
         self.input_speech.transcribed(event, arrival)
 

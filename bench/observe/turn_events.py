@@ -17,10 +17,36 @@ from bench.observe.caller import SPEECH_INSTANTS
 from bench.observe.reply import REPLY_INSTANTS
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.tool_calls import CALL_INSTANTS, DELEGATION_KINDS, MCP_KINDS, tool_name
-from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
+from bench.observe.turn import (
+    ANSWERING,
+    CALLING,
+    PLAYING,
+    SENDING,
+    TRANSCRIPTIONS,
+    UNNOTICED,
+    WAITING,
+    PendingTurn,
+    State,
+)
 from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import SOUND, TurnSource
-from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure
+from bench.wire.events import (
+    AUDIO_DELTA,
+    DELEGATED,
+    DELTAS,
+    INPUT_DELTA,
+    MCP_APPROVAL,
+    OUTPUT_ADDED,
+    OUTPUT_DONE,
+    RESPONSE_DONE,
+    SPEECH_STARTED,
+    UNKNOWN,
+    ErrorScope,
+    EventKind,
+    McpItem,
+    ServerEvent,
+    ServiceFailure,
+)
 
 NO_REPLY_AUDIO = "failed:no_audio"
 REPLYING = DELTAS | CALL_INSTANTS.keys() | MCP_KINDS
@@ -61,7 +87,7 @@ def received(
             turn, (MatchedDelta(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),)
         )
     ending = _apply_event(turn, event, arrival)
-    turn.messages.unknown_events += kind is EventKind.UNKNOWN
+    turn.messages.unknown_events += kind is UNKNOWN
     if kind in ITEM_EDGES:
         turn.is_between_items = True
     _advance(turn, kind)
@@ -84,7 +110,7 @@ def received_deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> None:
 def _deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> Ending | None:
     """Apply one decoded delta, or several matched deltas, which have a length and no payload."""
     turn.is_between_items = False
-    if turn.waits.expected or turn.state is not State.ANSWERING:
+    if turn.waits.expected or turn.state is not ANSWERING:
         for delta in deltas:
             _advance(turn, delta.event.kind)
     is_heard = turn.turn_source is SOUND
@@ -110,7 +136,7 @@ def _advance(turn: PendingTurn, kind: EventKind) -> None:
     # a service that need not report the end of speech is awaited as one that does not report the
     # speech at all
     if turn.state in NEXT_STATE and not (
-        kind is EventKind.SPEECH_STARTED and turn.turn_source is TurnSource.REPLIES
+        kind is SPEECH_STARTED and turn.turn_source is TurnSource.REPLIES
     ):
         turn.state = NEXT_STATE[turn.state].get(kind, turn.state)
 
@@ -121,15 +147,15 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
     if kind in TRANSCRIPTIONS:
         turn.note_transcript(event, arrival)
         # the text of an interpreter is not the sound that its turn awaits
-        is_awaited = turn.state is State.WAITING and turn.turn_source is not SOUND
-        if kind is EventKind.INPUT_DELTA and is_awaited:
-            turn.state = State.ANSWERING
+        is_awaited = turn.state is WAITING and turn.turn_source is not SOUND
+        if kind is INPUT_DELTA and is_awaited:
+            turn.state = ANSWERING
     elif kind in REPLY_INSTANTS:
         turn.reply.on_event(event, arrival)
     elif kind in SPEECH_INSTANTS:
         # The service detects that the caller continues. From here, the limit for detecting the end
         # counts again.
-        if kind is EventKind.SPEECH_STARTED and turn.state is not State.UNNOTICED:
+        if kind is SPEECH_STARTED and turn.state is not UNNOTICED:
             turn.waits.undetected_ns = at_ns
         turn.input_speech.on_event(event, arrival)
     elif kind in CALL_INSTANTS:
@@ -138,17 +164,17 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
             return exceeded_limit
         if turn.delegations.are_possible:  # the text before the call was no result
             _await_result(turn)
-    elif kind in MCP_KINDS or kind is EventKind.MCP_APPROVAL:
+    elif kind in MCP_KINDS or kind is MCP_APPROVAL:
         return _apply_mcp_event(turn, event, arrival)
-    elif kind is EventKind.OUTPUT_DONE and event.mcp is not None:
+    elif kind is OUTPUT_DONE and event.mcp is not None:
         turn.calls.mcp.on_item_done(event)
     elif kind in DELEGATION_KINDS:
         return _apply_delegation_event(turn, event, arrival)
-    elif kind is EventKind.OUTPUT_ADDED and event.phase:
+    elif kind is OUTPUT_ADDED and event.phase:
         turn.reply.phases[event.item_id] = event.phase
     if event.text and kind in WHOLE_TEXTS:
         turn.reply.add_text(event.text, event.item_id)
-    if kind is EventKind.RESPONSE_DONE and event.response_id in turn.responses.fillers:
+    if kind is RESPONSE_DONE and event.response_id in turn.responses.fillers:
         turn.responses.filler = ""
         turn.reply.await_another()
         return None
@@ -159,7 +185,7 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
             if transcribed_ns is not None and transcribed_ns <= at_ns
             else None
         )
-    return _ending(turn, event, arrival) if kind is EventKind.RESPONSE_DONE else None
+    return _ending(turn, event, arrival) if kind is RESPONSE_DONE else None
 
 
 def _note_calls(turn: PendingTurn) -> Ending | None:
@@ -169,7 +195,7 @@ def _note_calls(turn: PendingTurn) -> Ending | None:
 
 
 def _apply_mcp_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
-    if event.kind is not EventKind.MCP_APPROVAL:
+    if event.kind is not MCP_APPROVAL:
         turn.calls.on_mcp_event(event, arrival)
     elif event.mcp is not None and (turn.plan.mcp_servers or {}).get(event.mcp.server):
         turn.calls.mcp.request_approval(event.item_id)
@@ -239,14 +265,14 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
     # not contain speech.
     if turn.calls.end_response(event, arrival):
         turn.reply.await_another()
-        turn.state = State.CALLING
+        turn.state = CALLING
         return _note_calls(turn)
     if problem := turn.calls.error_text():
         return Ending("wrong_function_call", in_words(problem))
     if turn.waits.expected:
         return failed_expectation(next(iter(turn.waits.expected)))
     # If audio is billed and none was decoded, this dialect does not know the service's event names.
-    if turn.plan.wants_audio and EventKind.AUDIO_DELTA not in turn.reply.deltas:
+    if turn.plan.wants_audio and AUDIO_DELTA not in turn.reply.deltas:
         return Ending(
             "protocol_error:dialect" if event.usage and event.usage.audio_out else NO_REPLY_AUDIO
         )
@@ -260,7 +286,7 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
         return Ending("failed:inaudible")
     if turn.interruption is None or turn.reply.playback_ends_ns <= at_ns:
         return Ending("ok")
-    turn.state = State.PLAYING  # the turn ends at the latest when the reply is played
+    turn.state = PLAYING  # the turn ends at the latest when the reply is played
     return None
 
 
@@ -268,7 +294,7 @@ def _lacks_answer(turn: PendingTurn, at_ns: int) -> bool:
     """Return whether the ended reply contains only fillers. If it does, the caller continues to
     wait.
     """
-    if turn.state is State.CALLING:
+    if turn.state is CALLING:
         turn.reply.await_another()
         turn.delegations.has_ended_answer = _spoken_answer(turn).has_begun
         return True
@@ -281,7 +307,7 @@ def _lacks_answer(turn: PendingTurn, at_ns: int) -> bool:
         _await_next_reply(turn, at_ns)
     else:
         turn.reply.await_another()
-        turn.state = State.WAITING
+        turn.state = WAITING
     return True
 
 
@@ -291,7 +317,7 @@ def _await_next_reply(turn: PendingTurn, at_ns: int) -> None:
     turn.dropped.append(turn.reply)
     turn.reply = turn.reply.successor()
     turn.waits.awaited_ns = at_ns
-    turn.state = turn.state_after_speech() if turn.input_speech.is_speech_sent else State.SENDING
+    turn.state = turn.state_after_speech() if turn.input_speech.is_speech_sent else SENDING
 
 
 def transcript_ending(turn: PendingTurn) -> Ending:
@@ -310,11 +336,7 @@ def transcript_ending(turn: PendingTurn) -> Ending:
 
 def output_sent(turn: PendingTurn, call_id: str, at_ns: int, error: str) -> None:
     turn.calls.on_output_sent(call_id, at_ns, error)
-    if (
-        turn.state is State.CALLING
-        and turn.delegations.are_possible
-        and not turn.calls.is_request_due
-    ):
+    if turn.state is CALLING and turn.delegations.are_possible and not turn.calls.is_request_due:
         turn.set_continuation(turn.calls.item_sent)
         if turn.calls.are_all_answered:
             turn.calls.end_round()
@@ -326,7 +348,7 @@ def _apply_delegation_event(
 ) -> Ending | None:
     kind = event.kind
     at_ns = arrival.at_ns
-    if kind is EventKind.DELEGATED:
+    if kind is DELEGATED:
         if event.calls and not turn.plan.functions:
             return Ending(DELEGATION, Cause(Code.NO_FUNCTIONS))
         turn.delegations.on_delegated(event, at_ns)
@@ -366,7 +388,7 @@ def _spoken_answer(turn: PendingTurn) -> SpokenAnswer:
 
 def _await_result(turn: PendingTurn) -> None:
     """Wait for the result of a delegated task. Meanwhile the service may say fillers."""
-    turn.state = State.CALLING
+    turn.state = CALLING
     turn.delegations.has_ended_answer = False
     _spoken_answer(turn).await_result()
 
@@ -385,7 +407,7 @@ def _check_result(turn: PendingTurn, at_ns: int) -> Ending | None:
     answer = _spoken_answer(turn)
     if answer.awaits_result:
         answer.expect(at_ns)
-    turn.state = State.ANSWERING if answer.has_begun else State.WAITING
+    turn.state = ANSWERING if answer.has_begun else WAITING
     return Ending("ok") if turn.delegations.has_ended_answer else None
 
 
@@ -407,16 +429,16 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
     deadlines: list[Deadline] = [
         (until_ns, *failed_expectation(kind)) for kind, until_ns in turn.waits.expected.items()
     ]
-    if turn.state is State.PLAYING:
+    if turn.state is PLAYING:
         deadlines.append((turn.reply.playback_ends_ns, "ok", NO_CAUSE))
-    elif turn.calls.mcp.unended and (turn.state is State.CALLING or turn.is_between_items):
+    elif turn.calls.mcp.unended and (turn.state is CALLING or turn.is_between_items):
         deadlines.append(
             _timed_out(turn.calls.mcp.changed_ns, limits.response, "response", Code.CALL_NOT_ENDED)
         )
-    elif turn.state is State.CALLING and turn.responses.filler and turn.calls.are_all_answered:
+    elif turn.state is CALLING and turn.responses.filler and turn.calls.are_all_answered:
         waits_from_ns = max(turn.messages.progress_ns, turn.calls.last_output_ns)
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
-    elif turn.state is State.CALLING and turn.delegations.awaits_backend:
+    elif turn.state is CALLING and turn.delegations.awaits_backend:
         deadlines.append(
             _timed_out(turn.delegations.handed_ns, limits.response, "response", Code.NOT_DONE)
         )
@@ -424,7 +446,7 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
         transcribed_ns := turn.transcribed_ns if turn.plan.only_transcribed else None
     ) is not None:
         deadlines.append((transcribed_ns, *transcript_ending(turn)))
-    elif turn.state not in (State.SENDING, State.CALLING):
+    elif turn.state not in (SENDING, CALLING):
         due_ns, outcome, cause = _timeout(turn, limits)
         # The answer to a pause can be overdue while the caller still speaks. This deadline applies
         # only when the service must act.
@@ -444,10 +466,10 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
 def _timeout(turn: PendingTurn, limits: Timeouts) -> Deadline:
     has_events = turn.turn_source is not SOUND
     instants = turn.input_speech.instants
-    if turn.state is State.UNNOTICED:
+    if turn.state is UNNOTICED:
         missing = Code.UNDETECTED if "speech_started" in instants else Code.UNHEARD
         timeout = _timed_out(turn.waits.undetected_ns, limits.end_of_turn, "end_of_turn", missing)
-    elif turn.state is State.WAITING:
+    elif turn.state is WAITING:
         request_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
         waits_from_ns = request_ns or instants.get("speech_stopped", turn.waits.undetected_ns)
         missing = Code.NOTHING_CAME

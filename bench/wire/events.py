@@ -126,6 +126,29 @@ class EventKind(Enum):
     MALFORMED = auto()
 
 
+# The kinds with which every event is compared: a global name is found ten times as fast as a member
+# of an enumeration (CPython 3.11).
+AUDIO_DELTA = EventKind.AUDIO_DELTA
+AUDIO_DONE = EventKind.AUDIO_DONE
+COMMITTED = EventKind.COMMITTED
+DELEGATED = EventKind.DELEGATED
+IDLE_TIMEOUT = EventKind.IDLE_TIMEOUT
+INPUT_DELTA = EventKind.INPUT_DELTA
+ITEM_ADDED = EventKind.ITEM_ADDED
+ITEM_DELETED = EventKind.ITEM_DELETED
+ITEM_RETRIEVED = EventKind.ITEM_RETRIEVED
+MCP_APPROVAL = EventKind.MCP_APPROVAL
+NOTED = EventKind.NOTED
+OUTPUT_ADDED = EventKind.OUTPUT_ADDED
+OUTPUT_DONE = EventKind.OUTPUT_DONE
+RATE_LIMITS = EventKind.RATE_LIMITS
+RESPONSE_CREATED = EventKind.RESPONSE_CREATED
+RESPONSE_DONE = EventKind.RESPONSE_DONE
+SPEECH_STARTED = EventKind.SPEECH_STARTED
+TRANSCRIPT_DELTA = EventKind.TRANSCRIPT_DELTA
+TRUNCATED = EventKind.TRUNCATED
+UNKNOWN = EventKind.UNKNOWN
+
 QUOTE, PADDING = b'"='
 EMPTY = msgspec.Raw()
 COMMENTARY = "commentary"

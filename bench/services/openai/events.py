@@ -33,9 +33,18 @@ from bench.files.values import (
 )
 from bench.wire.dialect import NOT_JSON, Dialect, MessageKind, decode_again
 from bench.wire.events import (
+    AUDIO_DELTA,
+    AUDIO_DONE,
     DELTAS,
     EMPTY,
+    INPUT_DELTA,
+    ITEM_RETRIEVED,
+    OUTPUT_ADDED,
+    RATE_LIMITS,
+    RESPONSE_DONE,
+    SPEECH_STARTED,
     TOKEN_KINDS,
+    UNKNOWN,
     UNREAD,
     ErrorScope,
     EventKind,
@@ -96,8 +105,8 @@ def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
     return {
         f"{text}.delta": EventKind.TEXT_DELTA,
         f"{text}.done": EventKind.TEXT_DONE,
-        f"{audio}.delta": EventKind.AUDIO_DELTA,
-        f"{audio}.done": EventKind.AUDIO_DONE,
+        f"{audio}.delta": AUDIO_DELTA,
+        f"{audio}.done": AUDIO_DONE,
         f"{transcript}.delta": EventKind.TRANSCRIPT_DELTA,
         f"{transcript}.done": EventKind.TRANSCRIPT_DONE,
     }
@@ -276,7 +285,7 @@ class EventReader(Dialect):
             except msgspec.ValidationError:
                 wire = _loose(message)
             kind = self._kind_of(wire.type)
-            if kind is EventKind.AUDIO_DELTA:  # first, because most messages are of this kind
+            if kind is AUDIO_DELTA:  # first, because most messages are of this kind
                 delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
                 size = base64_bytes(delta)
                 return (
@@ -292,11 +301,11 @@ class EventReader(Dialect):
                         kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta
                     ),
                 )
-            if kind is EventKind.INPUT_DELTA:
+            if kind is INPUT_DELTA:
                 text = string_in(wire.delta)[:MAX_TEXT_CHARACTERS]
                 return (ServerEvent(kind, wire.type, item_id=wire.item_id or "", text=text),)
             if kind is None:  # an unknown name, or one of the other dialect
-                kind = EventKind.UNKNOWN
+                kind = UNKNOWN
                 other = wire.type in self._other_dialect
                 return (
                     ServerEvent(
@@ -307,16 +316,16 @@ class EventReader(Dialect):
                         other_dialect=other,
                     ),
                 )
-            if kind is EventKind.RATE_LIMITS:
+            if kind is RATE_LIMITS:
                 return (
                     ServerEvent(
                         kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)
                     ),
                 )
-            if kind is EventKind.ITEM_RETRIEVED:
+            if kind is ITEM_RETRIEVED:
                 return (_retrieved(wire, _parts(_decode_object(message))),)
             if wire.item is not None:
-                if kind is EventKind.OUTPUT_ADDED and wire.item.type == FUNCTION_CALL:
+                if kind is OUTPUT_ADDED and wire.item.type == FUNCTION_CALL:
                     kind = EventKind.CALL_ADDED
                 else:
                     kind = self.item_kinds.get((kind, wire.item.type), kind)
@@ -331,14 +340,14 @@ class EventReader(Dialect):
             return msgspec.json.encode(
                 {name: value for name, value in fields.items() if name != "audio"}
             )
-        if event.kind is EventKind.ITEM_RETRIEVED:
+        if event.kind is ITEM_RETRIEVED:
             message_fields = _decode_object(message)
             for part in _parts(message_fields):
                 part.pop("audio", None)
             return msgspec.json.encode(message_fields)
         # A log needs the ids of a delta for the replay. In a delta of the other dialect, audio may
         # be at a key that this dialect does not know.
-        if event.kind is EventKind.AUDIO_DELTA or event.other_dialect:
+        if event.kind is AUDIO_DELTA or event.other_dialect:
             return msgspec.json.encode(
                 {"type": event.name, "response_id": event.response_id, "item_id": event.item_id}
             )
@@ -387,7 +396,7 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
         wire.response_id or "",
         wire.item_id or (wire.item.id if wire.item else ""),
         text=(wire.transcript or wire.text or "")[:MAX_TEXT_CHARACTERS],
-        audio_ms=wire.audio_start_ms if kind is EventKind.SPEECH_STARTED else wire.audio_end_ms,
+        audio_ms=wire.audio_start_ms if kind is SPEECH_STARTED else wire.audio_end_ms,
         mcp=_mcp_item(wire.item) if wire.item is not None and wire.item.server_label else None,
     )
     if kind in OF_OUTPUT:
@@ -408,8 +417,8 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
         reason=slug(get_text(details, "reason")),
         request=get_text(get_object(response, "metadata"), REQUEST_KEY),
         failure=failure_of(error) if error else None,
-        usage=usage_of(response.get("usage")) if kind is EventKind.RESPONSE_DONE else None,
-        calls=tuple(_calls(response)) if kind is EventKind.RESPONSE_DONE else (),
+        usage=usage_of(response.get("usage")) if kind is RESPONSE_DONE else None,
+        calls=tuple(_calls(response)) if kind is RESPONSE_DONE else (),
         session=session,
         session_id=get_text(session or {}, "id"),
     )
@@ -432,7 +441,7 @@ def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> ServerEvent:
         for name in ("transcript", "text")
     )
     return ServerEvent(
-        EventKind.ITEM_RETRIEVED,
+        ITEM_RETRIEVED,
         wire.type,
         item_id=wire.item_id or (wire.item.id if wire.item else ""),
         payload_bytes=-1 if min(sizes, default=0) < 0 else sum(sizes),
