@@ -97,9 +97,12 @@ UNTIMED = frozenset(
         EventKind.NOTED,
         EventKind.RATE_LIMITS,
         EventKind.UNKNOWN,
+        EventKind.AUDIO_DONE,
+        EventKind.TEXT_DONE,
+        EventKind.TRANSCRIPT_DONE,
     }
 )
-"""Events that never make a deadline earlier."""
+"""Events that make a deadline earlier only if a change of the turn shows it."""
 
 KEEPS_DEADLINE = frozenset({SentChunk, MatchedDelta, Received, Sent})
 """The inputs that make a deadline earlier only if their handler says so."""
@@ -639,6 +642,7 @@ class Timeline:
         """
         before = turn.state
         between_items = turn.is_between_items
+        created_ns = turn.reply.created_ns
         ending = turn_events.received(turn, event, arrival, wire_bytes)
         if ending is not None:
             outcome, cause = ending
@@ -648,7 +652,11 @@ class Timeline:
             if parsed(outcome).ends_session:
                 self._endings.fail(outcome, arrival.at_ns, cause)
             turn.end(outcome, arrival.at_ns, cause)
-        if turn.state is not before or (between_items and not turn.is_between_items):
+        if (
+            turn.state is not before
+            or (between_items and not turn.is_between_items)
+            or turn.reply.created_ns != created_ns
+        ):
             self._wake_ns = NOT_KNOWN
 
     def _answer_call(self, answered: inputs.FunctionOutputSent) -> None:

@@ -200,12 +200,15 @@ class BatchWriter:
 
     def _batch(self, columns: Columns, rows: int) -> pa.RecordBatch:
         """Return the columns as a batch with `rows` rows. Those of one type are converted
-        together, which is faster.
+        together, which is faster, and those without values share one array.
         """
         nulls = (None,) * rows
         arrays: dict[str, pa.Array] = {}
-        for data_type, names in self._by_type.items():
-            values = [columns.get(name, nulls) for name in names]
+        for data_type, all_names in self._by_type.items():
+            names = [name for name in all_names if columns.get(name, nulls).count(None) < rows]
+            if len(names) < len(all_names):
+                arrays |= dict.fromkeys(all_names, pa.nulls(rows, data_type))
+            values = [columns[name] for name in names]
             try:
                 joined = pa.array(list(chain.from_iterable(values)), data_type)
             # raised by Arrow, or by Python for a large integer: a value of one of the columns is

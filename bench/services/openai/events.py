@@ -139,6 +139,9 @@ EFFECTS = {
 """The effects of errors, by the code of the error. If an error has no code, its type is the key."""
 REQUEST_KEY = "rtbench_request"
 """The key in a response's metadata under which the service returns the event id of the request."""
+NO_COUNTS = [None for _ in TOKEN_KINDS]
+OF_KINDS = [f"{kind}_tokens" for kind in TOKEN_KINDS]
+"""The counts of tokens of an object without counts, and the names of those of others."""
 FUNCTION_CALL = "function_call"
 """The type of an item that calls a function."""
 MCP_CALL = "mcp_call"
@@ -390,21 +393,21 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
     """Return an event that is not a delta, with its ids, its status and the object that it
     contains.
     """
+    item = wire.item
+    is_of_output = kind in OF_OUTPUT
     event = ServerEvent(
         kind,
         wire.type,
         wire.response_id or "",
-        wire.item_id or (wire.item.id if wire.item else ""),
+        wire.item_id or (item.id if item is not None else ""),
         text=(wire.transcript or wire.text or "")[:MAX_TEXT_CHARACTERS],
         audio_ms=wire.audio_start_ms if kind is SPEECH_STARTED else wire.audio_end_ms,
-        mcp=_mcp_item(wire.item) if wire.item is not None and wire.item.server_label else None,
+        mcp=_mcp_item(item) if item is not None and item.server_label else None,
+        phase=slug(item.phase) if is_of_output and item is not None and item.phase else "",
+        calls=_call(wire) if is_of_output else (),
     )
-    if kind in OF_OUTPUT:
-        return msgspec.structs.replace(
-            event, phase=slug((wire.item and wire.item.phase) or ""), calls=_call(wire)
-        )
     # most events have none of these objects
-    if not (len(wire.response) or len(wire.session) or len(wire.error)):
+    if is_of_output or not (len(wire.response) or len(wire.session) or len(wire.error)):
         return event
     response = object_in(wire.response)
     session = shortened_settings(object_in(wire.session), len(wire.session)) or None
@@ -542,13 +545,16 @@ def tokens_in(usage: Any) -> dict[str, int]:
     cached_tokens = _cached(
         _details(input_details, "cached_tokens_details"), cached or 0, input_tokens
     )
+    text_in, audio_in, image_in = input_tokens
+    cached_text, cached_audio, cached_image = map(min, input_tokens, cached_tokens)
     return {
-        **{f"{kind}_in": tokens for kind, tokens in zip(TOKEN_KINDS, input_tokens, strict=True)},
+        "text_in": text_in,
+        "audio_in": audio_in,
+        "image_in": image_in,
         "cached_in": cached or sum(cached_tokens),
-        **{
-            f"cached_{kind}_in": min(both)
-            for kind, *both in zip(TOKEN_KINDS, input_tokens, cached_tokens, strict=True)
-        },
+        "cached_text_in": cached_text,
+        "cached_audio_in": cached_audio,
+        "cached_image_in": cached_image,
         "cache_write_in": _tokens(input_details, "cache_write_tokens") or 0,
         "text_out": text_out,
         "audio_out": audio_out,
@@ -576,7 +582,9 @@ def _token_counts(details: Any) -> list[int | None]:
     """Return the number of tokens of each of `TOKEN_KINDS`; None for a kind that is not
     reported.
     """
-    return [_tokens(details, f"{kind}_tokens") for kind in TOKEN_KINDS]
+    if details == {}:
+        return NO_COUNTS
+    return [_tokens(details, name) for name in OF_KINDS]
 
 
 def _by_kind(details: Any, *totals: int | None) -> tuple[list[int], int]:

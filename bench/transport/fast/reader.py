@@ -254,11 +254,18 @@ def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | Non
     text = bytes(payload)  # JSON, with its quotes
     start = text[:UNIQUE_BYTES]  # the search for a long text would take longer
     at = message.find(start)
-    if not message.startswith(text, at) or message.find(start, at + 1) >= 0:
-        return None  # the payload may be any of them
+    end = at + len(text) - 1
+    # No other place of `start` is within the payload, because `start` begins with a quote.
+    if (
+        not text.startswith(b'"')
+        or text.find(b'"', 1) != len(text) - 1  # `count` takes a hundred times as long
+        or not message.startswith(text, at)
+        or message.find(start, end) >= 0  # the payload may be any of them
+    ):
+        return None
     head = message[: at + 1]
-    tail = message[at + len(text) - 1 :]
-    if not _KEY.search(head) or text.count(b'"') != 2:
+    tail = message[end:]
+    if not _KEY.search(head):
         return None
     with_id = _EVENT_ID.fullmatch(head)
     return (head, b"", tail) if with_id is None else (with_id[1], with_id[2], tail)
