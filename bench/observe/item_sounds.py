@@ -119,8 +119,12 @@ class ItemSounds:
         end. If this message also has the last delta of the item, it is a part of the delta: the
         message of a log has one position.
         """
-        if len(events) == 1 and self._has_begun(events[0]):
-            return events
+        if len(events) == 1:
+            (event,) = events
+            if event.kind is AUDIO_DELTA:
+                return (self._searched(event, audio),)
+            if not self._items:
+                return events
         found = list(events)
         last: dict[Key, int] = {}
         for place, event in enumerate(events):
@@ -142,20 +146,13 @@ class ItemSounds:
                 self._forget([key for key in self._items if not key[0]])
         return found
 
-    def _has_begun(self, event: ServerEvent) -> bool:
-        """Return whether an event is audio of an item whose sound has begun, as in most
-        messages.
-        """
-        key = event.response_id, event.item_id
-        return event.kind is AUDIO_DELTA and key in self._items and self._items[key] is None
-
     def _searched(self, event: ServerEvent, audio: AudioFormat) -> ServerEvent:
-        raw = event.payload
         key = (event.response_id, event.item_id)
+        raw = event.payload
         if event.payload_bytes <= 0 or isinstance(raw, StrippedAudio) or not len(raw):
             return event
-        item = self._items.get(key) or self._begin(key, audio)
-        if item is None:
+        item = self._items[key] if key in self._items else self._begin(key, audio)
+        if item is None:  # its sound has begun, as in most messages
             return event
         data = audio_payload(raw)
         if data is None:
@@ -165,10 +162,8 @@ class ItemSounds:
             self._items[key] = None
         return msgspec.structs.replace(event, payload=sound)
 
-    def _begin(self, key: Key, audio: AudioFormat) -> ItemSound | None:
-        """Return the search in a new item; None if the sound of the item has begun."""
-        if key in self._items:
-            return None
+    def _begin(self, key: Key, audio: AudioFormat) -> ItemSound:
+        """Return the search in a new item."""
         if len(self._items) >= MAX_ITEMS:
             # a service that never ends its items must not fill the memory: the oldest search ends
             del self._items[next(iter(self._items))]

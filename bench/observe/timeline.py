@@ -309,7 +309,8 @@ class Timeline:
         self.facts.wire_bytes_sent += wire_bytes
         self.facts.audio_bytes_sent += audio_bytes
         self.facts.last_sent_ns = chunks[-1].at_ns
-        if (turn := self.turns.current) is not None:
+        turn = self.turns.last
+        if turn is not None and turn.state is not OVER:
             late = 0
             if is_late(max(lags_ns), min(durations_ns)):
                 late = sum([is_late(chunk.lag_ns, chunk.duration_ns) for chunk in chunks])
@@ -451,7 +452,12 @@ class Timeline:
         return self.owners.owner_of(reply_id) is turn
 
     def _delta(self, delta: MatchedDelta) -> None:
-        if not self._apply_at_once((delta,)):
+        deltas = (delta,)
+        if self._detector is not None:
+            self._apply_sound(deltas, (), deltas)
+        elif self._is_more(deltas):
+            self._continue_reply(deltas)
+        else:
             event = msgspec.structs.replace(delta.event, payload_bytes=delta.payload_bytes)
             self._received(_as_received(event, delta))
 

@@ -4,6 +4,8 @@ tones.
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -17,7 +19,7 @@ from bench.observe.inputs import SessionStart
 from bench.observe.onsets import VOICE_AT_TONE_ERROR_NS, OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.observe.timeline import Timeline
-from bench.observe.tones import is_pure
+from bench.observe.tones import is_pure, noise_energy
 from bench.plan.recordings import to_pcm16
 from bench.services.agents import PCM
 from bench.services.registry import DIALECTS
@@ -310,3 +312,22 @@ def test_if_only_tones_were_heard_the_detail_and_the_remedy_state_it() -> None:
     assert turn.detail.endswith(f"with 6.0 s of audio, {ONLY_TONES} (3)")
     assert "only tones" in remedy_of(NO_SOUND, turn.detail, REMEDIES)
     assert "only tones" in remedy_of("timeout:first_delta", turn.detail)
+
+
+@given(
+    ms=st.integers(30, 200),
+    tones_hz=st.lists(st.floats(20, 3_990), min_size=1, max_size=5),
+    level=st.sampled_from((0.0, 0.001, 0.1, 0.9)),
+    noise=st.sampled_from((0.0, 0.001, 0.01, 0.1)),
+    seed=st.integers(0, 9),
+)
+def test_the_compiled_test_of_a_tone_never_changes_the_result(
+    ms: int, tones_hz: list[float], level: float, noise: float, seed: int
+) -> None:
+    mixed = sines(ms, *tones_hz, level=level)
+    samples = to_pcm16(mixed + np.random.default_rng(seed).normal(0, noise, len(mixed)))
+
+    with patch("bench.observe.tones._AUDIBLE", None):
+        expected = is_pure(samples), noise_energy(samples)
+
+    assert (is_pure(samples), noise_energy(samples)) == expected

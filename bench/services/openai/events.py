@@ -12,7 +12,7 @@ not mean that a response is free.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -410,20 +410,23 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
     if is_of_output or not (len(wire.response) or len(wire.session) or len(wire.error)):
         return event
     response = object_in(wire.response)
-    session = shortened_settings(object_in(wire.session), len(wire.session)) or None
+    session: dict[str, Any] = {}
+    if len(wire.session):
+        session = shortened_settings(object_in(wire.session), len(wire.session))
     details = get_object(response, "status_details")
-    error = object_in(wire.error) if kind in WITH_ERROR else get_object(details, "error")
+    error = object_in(wire.error) if kind in WITH_ERROR else details.get("error")
+    is_done = kind is RESPONSE_DONE
     return msgspec.structs.replace(
         event,
         response_id=event.response_id or get_text(response, "id"),
         status=slug(get_text(response, "status")),
         reason=slug(get_text(details, "reason")),
         request=get_text(get_object(response, "metadata"), REQUEST_KEY),
-        failure=failure_of(error) if error else None,
-        usage=usage_of(response.get("usage")) if kind is RESPONSE_DONE else None,
-        calls=tuple(_calls(response)) if kind is RESPONSE_DONE else (),
-        session=session,
-        session_id=get_text(session or {}, "id"),
+        failure=failure_of(error) if error and isinstance(error, dict) else None,
+        usage=usage_of(response.get("usage")) if is_done else None,
+        calls=_calls(response) if is_done else (),
+        session=session or None,
+        session_id=get_text(session, "id"),
     )
 
 
@@ -480,20 +483,20 @@ def _mcp_item(item: _Item) -> McpItem:
     )
 
 
-def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
-    """Yield the function calls in the output of a response that is done."""
+def _calls(response: Mapping[str, Any]) -> tuple[FunctionCall, ...]:
+    """Return the function calls in the output of a response that is done."""
     output = response.get("output")
+    calls: list[FunctionCall] = []
     for item in output if isinstance(output, list) else ():
         if (
             isinstance(item, dict)
             and item.get("type") == FUNCTION_CALL
             and (call_id := get_text(item, "call_id"))
         ):
-            yield FunctionCall(
-                call_id,
-                get_text(item, "name"),
-                get_text(item, "arguments", MAX_ARGUMENTS_CHARACTERS),
-            )
+            name = get_text(item, "name")
+            arguments = get_text(item, "arguments", MAX_ARGUMENTS_CHARACTERS)
+            calls.append(FunctionCall(call_id, name, arguments))
+    return tuple(calls)
 
 
 def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFailure:
@@ -546,7 +549,9 @@ def tokens_in(usage: Any) -> dict[str, int]:
         _details(input_details, "cached_tokens_details"), cached or 0, input_tokens
     )
     text_in, audio_in, image_in = input_tokens
-    cached_text, cached_audio, cached_image = map(min, input_tokens, cached_tokens)
+    cached_text = cached_audio = cached_image = 0
+    if any(cached_tokens):
+        cached_text, cached_audio, cached_image = map(min, input_tokens, cached_tokens)
     return {
         "text_in": text_in,
         "audio_in": audio_in,
