@@ -179,7 +179,7 @@ class BoundedSound(Blocks):
         """Return whether the first `attack` blocks of the sound are a voice: it rises steadily,
         or is voiced.
         """
-        rises = sum(at < attack for at, _ in self._rises)
+        rises = sum([at < attack for at, _ in self._rises])
         if attack <= ABRUPT or (attack <= RISING and rises > attack):
             return True
         if self._number - self._start > RETAINED:  # its samples are no longer stored

@@ -622,6 +622,8 @@ class Reply(Instants):
         is no COMMENTARY.
         """
         items = list(self.items.items())[self.earlier_items :]
+        if not self.phases:
+            return items[-1][1] if items else None
         answers = (item for item_id, item in items if self.phases.get(item_id) == ANSWER)
         others = (
             item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY
@@ -695,7 +697,10 @@ def first_audible(players: Iterable[ItemPlayer]) -> Arrival | None:
 
 def first_heard(players: Iterable[ItemPlayer]) -> ItemPlayer | None:
     """Return the player of the first item with sound."""
-    return next((player for player in players if player.first_audible_ns is not None), None)
+    for player in players:
+        if player.first_audible_ns is not None:
+            return player
+    return None
 
 
 def _joined(text: str, addition: str) -> str:

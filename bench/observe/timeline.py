@@ -198,6 +198,9 @@ class Timeline:
         or a limit may lie between two of them.
         """
         chunks, deltas, messages = split(batch)
+        if chunks is batch:
+            self._count_sent(chunks)
+            return True
         if len(chunks) + len(deltas) + len(messages) < len(batch):
             return False
         if self._detector is not None:

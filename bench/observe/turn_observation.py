@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -49,6 +50,8 @@ OF_MESSAGES = tuple(
     if counted.name in TurnObservation.__struct_fields__
 )
 """The fields that the row has under the same name."""
+_of_turn = attrgetter(*OF_TURN)
+_of_messages = attrgetter(*OF_MESSAGES)
 STALLS = ("stall_duration_ns", "stall_count", "stall_duration_uncertainty_ns")
 OF_PACKETS = frozenset({"first_audio", "answer_audio", "last_audio", "audio_done"})
 """The instants that have no meaning in a track."""
@@ -289,8 +292,8 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         score = score_turn(reference, turn.outcome, turn.input_speech.transcript, reply.answer_text)
     found = all_instants(turn)
     observed = TurnObservation(
-        **{name: getattr(turn, name) for name in OF_TURN},
-        **{name: getattr(messages, name) for name in OF_MESSAGES},
+        **dict(zip(OF_TURN, _of_turn(turn), strict=True)),
+        **dict(zip(OF_MESSAGES, _of_messages(messages), strict=True)),
         response_id=responses.first_id,
         answer_response_id=responses.last_id,
         item_id=turn.input_speech.item_id,
