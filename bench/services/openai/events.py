@@ -139,7 +139,7 @@ EFFECTS = {
 """The effects of errors, by the code of the error. If an error has no code, its type is the key."""
 REQUEST_KEY = "rtbench_request"
 """The key in a response's metadata under which the service returns the event id of the request."""
-NO_COUNTS = [None for _ in TOKEN_KINDS]
+NO_COUNTS = (None,) * len(TOKEN_KINDS)
 OF_KINDS = [f"{kind}_tokens" for kind in TOKEN_KINDS]
 """The counts of tokens of an object without counts, and the names of those of others."""
 FUNCTION_CALL = "function_call"
@@ -583,7 +583,7 @@ def _tokens(parent: Any, name: str) -> int | None:
     return token_count(parent.get(name))
 
 
-def _token_counts(details: Any) -> list[int | None]:
+def _token_counts(details: Any) -> Sequence[int | None]:
     """Return the number of tokens of each of `TOKEN_KINDS`; None for a kind that is not
     reported.
     """
