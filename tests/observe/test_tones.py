@@ -325,7 +325,8 @@ def test_the_compiled_test_of_a_tone_never_changes_the_result(
     ms: int, tones_hz: list[float], level: float, noise: float, seed: int
 ) -> None:
     mixed = sines(ms, *tones_hz, level=level)
-    samples = to_pcm16(mixed + np.random.default_rng(seed).normal(0, noise, len(mixed)))
+    noisy = mixed + np.random.default_rng(seed).normal(0, noise, len(mixed))
+    samples = to_pcm16(noisy.astype(np.float32))
 
     with patch("bench.observe.tones._AUDIBLE", None):
         expected = is_pure(samples), noise_energy(samples)
