@@ -121,7 +121,7 @@ OVER = {
     "real runs: fork servers, simulators, Locust and reports": """
         test_main_job system/end_to_end/test_engines system/end_to_end/test_calibrate
         system/end_to_end/test_run_command system/end_to_end/test_shipped
-        system/end_to_end/test_webrtc
+        system/end_to_end/test_webrtc system/end_to_end/test_capacity
     """,
     "every command of every page": """
         system/docs/test_first_pages system/docs/test_agent_pages system/docs/test_other_pages

@@ -839,6 +839,19 @@ class Timeline:
         self._delivered = []
         return delivered
 
+    def open_turns(self, now_ns: int) -> list[TurnObservation]:
+        """Return the turns that are not delivered yet, as they are now: open ones as unfinished."""
+        shown = []
+        for turn in self.turns.all:
+            observed = observation(turn)
+            if turn.state is not State.OVER:
+                instants = {**observed.instants, "ended": now_ns}
+                observed = msgspec.structs.replace(
+                    observed, outcome="unfinished", instants=instants
+                )
+            shown.append(observed)
+        return shown
+
     def _deliver(self, delivered: inputs.TurnsDelivered) -> None:
         for turn in [turn for turn in self.turns.all if turn.plan.number in delivered.turns]:
             self.turns.remove(turn, delivered.at_ns)

@@ -51,6 +51,7 @@ from bench.record.rows import (
 from bench.record.spool import (
     FACTS,
     HISTOGRAMS,
+    OPEN_TURNS,
     TRANSCRIPT,
     BatchWriter,
     PartFacts,
@@ -74,6 +75,11 @@ SIMULATOR_OVERLOADED = (
     " most {:.1f} ms late"
 )
 INCIDENTS = 100
+SHOWN_SESSIONS = 100
+"""The maximum number of sessions whose turns in progress are shown. A turn takes 40 µs, in which
+the event loop waits."""
+OpenTurns = Callable[[int], Sequence[TurnObservation]]
+"""`Timeline.open_turns`: the turns in progress of a session, at an instant."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ class Recorder:
     also stored. `warm_until_ns` is the end of the warm-up (CLOCK_MONOTONIC) for seconds and the
     event-loop delay; the phase of a session is in its `RowContext`. `host` has the facts of
     `named_host` and possibly others. `ahead_ns` is by how much this machine's UTC clock is ahead of
-    the run's clock.
+    the run's clock. With `show_open_turns`, each flush also writes the turns in progress.
     """
 
     def __init__(
@@ -151,6 +157,7 @@ class Recorder:
         warm_until_ns: int = 0,
         ahead_ns: int = 0,
         host: Mapping[str, Any] | None = None,
+        show_open_turns: bool = False,
     ) -> None:
         self._redact = hide
         self._host = named_host() if host is None else dict(host)
@@ -173,6 +180,8 @@ class Recorder:
         self._transcript = spool.stream(TRANSCRIPT) if transcripts else None
         self._transcripts: list[str] = []
         self._targets = defaultdict[str, _Target](_Target)
+        self._shows_open_turns = show_open_turns
+        self._open: dict[SessionRecorder, OpenTurns] = {}
         self.calls: Counter[str] = Counter()
         """The counts of calls since the start, by their columns of `seconds`. Each call is one
         of all targets."""
@@ -217,6 +226,14 @@ class Recorder:
         target.second.session_starts += 1
         target.active += 1
         return SessionRecorder(self, labels, target)
+
+    def watch(self, session: SessionRecorder, open_turns: OpenTurns) -> None:
+        """Let each flush write the turns in progress of a session, until it ends."""
+        if self._shows_open_turns:
+            self._open[session] = open_turns
+
+    def forget(self, session: SessionRecorder) -> None:
+        self._open.pop(session, None)
 
     def add_turn(self, labels: RowContext, service_session_id: str, turn: TurnObservation) -> None:
         """Record a turn that ended, with its transcript if transcripts are stored."""
@@ -356,6 +373,19 @@ class Recorder:
         """
         for table in self._tables.values():
             table.flush()
+        if self._shows_open_turns:
+            now_ns = monotonic_ns()
+            rows = [
+                turn_row(
+                    self._identity(session.labels, session.service_session_id),
+                    turn,
+                    self._utc_offset_ns,
+                )
+                for session, open_turns in self._open.items()
+                if len(self._open) <= SHOWN_SESSIONS
+                for turn in open_turns(now_ns)
+            ]
+            self._spool.replace_rows(OPEN_TURNS, self._tables["turns"].alone(rows))
         if self._transcript is not None:
             self._transcript.append("".join(self._transcripts).encode())
             self._transcripts.clear()
@@ -513,6 +543,7 @@ class SessionRecorder:
         self._recorder.add_turn(self.labels, self.service_session_id, turn)
 
     def session_ended(self, session: SessionObservation) -> None:
+        self._recorder.forget(self)
         self.target.active -= 1
         self.target.second.throttled += is_throttled(session.outcome)
         self._recorder.add_session(self.labels, self.service_session_id, session)

@@ -5,6 +5,7 @@ Its files are in `spool/`. The name of each file contains the number of its work
     turns-0.arrows sessions-0.arrows seconds-0.arrows   rows, as Arrow IPC streams
     transcripts-0.jsonl                                 transcripts
     histograms-0.hlog worker-0.json                     histograms and counts
+    open_turns-0.arrows                                 rows of the turns in progress, on request
 
 Each part is complete without the others. All parts together are the run. A part consists of
 streams, which only grow, and of documents, which are replaced as a whole. Rows are buffered in
@@ -74,6 +75,13 @@ class Spool:
         cannot be created.
         """
         return AppendFile(path_of(self._folder, self.worker, name))
+
+    def replace_rows(self, name: str, data: bytes) -> None:
+        """Replace a stream of rows, so that a reader gets either the old or the new rows."""
+        path = path_of(self._folder, self.worker, name)
+        fresh = fresh_beside(path)
+        fresh.write_bytes(data)
+        os.replace(fresh, path)
 
     def replace(self, name: str, text: str) -> None:
         """Replace the document of this name. If that fails, the old document remains, and
@@ -188,6 +196,11 @@ class BatchWriter:
             self._sealed.popleft()
             self.written += rows
 
+    def alone(self, rows: Sequence[Any]) -> bytes:
+        """Return a stream of these rows alone, which are not added to the table."""
+        batch = self._batch(self._columns_of(rows) if rows else {}, len(rows))
+        return b"".join(part.serialize().to_pybytes() for part in (self._schema, batch))
+
     def _seal(self) -> None:
         rows = len(self._rows)
         batch = self._batch(self._columns_of(self._rows), rows)
@@ -255,6 +268,7 @@ Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 TRANSCRIPT = "transcripts.jsonl"
 HISTOGRAMS = "histograms.hlog"
 FACTS = "worker.json"
+OPEN_TURNS = "open_turns.arrows"
 
 
 def rows_of(table: str) -> str:
@@ -362,25 +376,39 @@ class WorkerPart:
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a table in complete batches, with every column of the schema.
 
-        The rows of a damaged or truncated file end with its last complete batch.
+        The rows of a damaged or truncated file end with its last complete batch. The turns in
+        progress follow, except those that have ended since they were written.
         """
-        name = rows_of(table)
+        in_progress = list(self._batches(OPEN_TURNS, schema)) if table == "turns" else []
+        ended = set[tuple[Any, ...]]()
         count = 0
-        if (file := self._open(name)) is not None:
-            with file:
-                try:
-                    with pa.ipc.open_stream(file) as stream:
-                        for batch in stream:
-                            batch.validate(full=True)
-                            yield with_columns_of(batch, schema)
-                            count += len(batch)
-                except (pa.ArrowException, OSError, TypeError, ValueError) as error:
-                    # otherwise the worker was killed during a write
-                    if self.facts.done or not isinstance(error, pa.ArrowInvalid):
-                        self._set_damage(name, error)
+        for batch in self._batches(rows_of(table), schema):
+            yield batch
+            count += len(batch)
+            if in_progress:
+                ended.update(_turn_keys(batch))
         # a stream that lacks batches may still end with a complete one
         if count < (written := self.facts.rows.get(table, 0)):
-            self._set_damage(name, ValueError(f"it has {count} of {written} rows"))
+            damage = ValueError(f"it has {count} of {written} rows")
+            self._set_damage(rows_of(table), damage)
+        for batch in in_progress:
+            yield batch.filter(
+                pa.array([key not in ended for key in _turn_keys(batch)], pa.bool_())
+            )
+
+    def _batches(self, name: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        if (file := self._open(name)) is None:
+            return
+        with file:
+            try:
+                with pa.ipc.open_stream(file) as stream:
+                    for batch in stream:
+                        batch.validate(full=True)
+                        yield with_columns_of(batch, schema)
+            except (pa.ArrowException, OSError, TypeError, ValueError) as error:
+                # otherwise the worker was killed during a write
+                if self.facts.done or not isinstance(error, pa.ArrowInvalid):
+                    self._set_damage(name, error)
 
     def size_bytes(self, table: str) -> int:
         if (file := self._open(rows_of(table))) is None:
@@ -448,6 +476,11 @@ class WorkerPart:
     def _set_damage(self, name: str, error: Exception) -> None:
         reason = str(getattr(error, "strerror", None) or error) or type(error).__name__
         self.damage.setdefault(name, excerpt(escape_control(reason.splitlines()[0]), 200))
+
+
+def _turn_keys(turns: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    """Return what identifies each turn: its session, and its number."""
+    return zip(*(turns[name].to_pylist() for name in ("session_id", "turn")), strict=True)
 
 
 def with_added(rows: Rows, schema: pa.Schema) -> Rows:

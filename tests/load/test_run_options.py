@@ -90,7 +90,14 @@ FIELDS = {
     "arrival_rate": "arrivals_per_s",
     "prices": "price_file",
 }
-FLAGS = ("until_decided", "priority", "record_audio", "record_transcripts", "yes")
+FLAGS = (
+    "until_decided",
+    "show_open_turns",
+    "priority",
+    "record_audio",
+    "record_transcripts",
+    "yes",
+)
 
 
 def test_each_option_is_read() -> None:

@@ -289,6 +289,19 @@ def test_another_error_is_counted_on_the_session_and_fails_no_turn(event_id: str
     assert (talk.timeline.session().outcome, talk.timeline.session().service_errors) == ("ok", 1)
 
 
+def test_a_turn_in_progress_has_what_is_known_of_it() -> None:
+    talk = Talk()
+    talk.ask(0, wants_audio=True)
+    talk.hear(300, created("r1"), delta(GA, "audio", "r1"))
+    (turn,) = talk.timeline.open_turns(at(900))
+
+    assert (turn.outcome, turn.value(CATALOGUE["ttfa"])) == ("unfinished", 300 * MS)
+    assert turn.instants["ended"] == at(900)
+    talk.hear(1_000, done("r1"))
+    assert talk.only().outcome == "ok", "to look at a turn does not end it"
+    assert talk.timeline.open_turns(at(1_100)) == []
+
+
 def test_an_error_that_names_an_ended_turn_is_only_counted() -> None:
     talk = Talk()
     # the turn awaits its transcript, so it is not delivered yet

@@ -87,6 +87,25 @@ def histogram_values(folder: Path, recorder: Recorder, metric: str, step: str = 
 # Rows.
 
 
+def test_a_turn_in_progress_has_a_row_until_it_ends(folder: Path) -> None:
+    recorder = Recorder(Spool(folder, 0), BEGAN_NS, show_open_turns=True)
+    record = recorder.session(LABELS)
+    in_progress = [build_observation(turn=number, outcome="unfinished") for number in (1, 2)]
+    recorder.watch(record, lambda now_ns: in_progress)
+    recorder.flush()
+    assert [row["outcome"] for row in rows(folder, "turns")] == ["unfinished", "unfinished"]
+
+    record.turn_ended(build_observation(turn=1))
+    recorder._tables["turns"].flush()
+    assert [(row["turn"], row["outcome"]) for row in rows(folder, "turns")] == [
+        (1, "ok"),
+        (2, "unfinished"),
+    ], "a turn that has just ended has one row"
+    record.session_ended(build_session())
+    recorder.flush()
+    assert [row["turn"] for row in rows(folder, "turns")] == [1]
+
+
 def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: Recorder) -> None:
     turn = build_observation(
         audio="opening_hours.wav",

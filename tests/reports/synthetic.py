@@ -71,6 +71,8 @@ class Plan:
     warmup_s: float = 0.0
     failed: float = 0.0
     abandoned: int = 0
+    mute_cut: bool = False
+    """True if no abandoned turn received a delta."""
     refused: int = 0
     text: bool = False
     kinds: tuple[str, ...] = ("vad",)
@@ -245,6 +247,7 @@ def _turns(
     code[n - plan.abandoned :] = len(FAILURES) + 1
     bad = code > 0
     mute = bad & (rng.random(n) < 0.5)
+    mute |= plan.mute_cut & (code > len(FAILURES))
     first = "first_text" if plan.text else "first_audio"
     spoken = 1_300 * MS
     kind = np.array(

@@ -111,6 +111,7 @@ class LiveRun:
             warm_until_ns=slot.started_ns + int(slot.warmup_s * NS_PER_S),
             ahead_ns=slot.ahead_ns,
             host=plan.host_facts | ({} if slot.ahead_uncertainty_ns is None else clock),
+            show_open_turns=plan.options.show_open_turns,
         )
         terms = {target.label: target.terms for target in plan.targets}
         self._progress = ProgressCounter(CostMeter(plan.prices.models, terms))

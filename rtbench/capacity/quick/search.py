@@ -196,7 +196,7 @@ class QuickSearch:
         """
         target = target_of(folder)
         self.live = [
-            turns_by_load(target, threshold, uncertain=False)[0]
+            turns_by_load(target, threshold, uncertain=False, first=self.search.plan.first)[0]
             for threshold in self.search.thresholds
         ]
         before = [[ramp[index][0] for ramp in self.measured] for index in range(len(self.live))]

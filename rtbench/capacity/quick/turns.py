@@ -7,28 +7,33 @@ from dataclasses import replace
 import numpy as np
 
 from bench.base.units import NS_PER_MS
-from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE, TRANSCRIPT_METRICS, Metric
 from reports.analysis.summary.group_keys import concurrency_of, counted_at_ns
-from reports.analysis.targets.clusters import Clusters
+from reports.analysis.targets.clusters import ABSENT, Clusters
 from reports.analysis.targets.compared_target import ComparedTarget
-from reports.data.samples import MetricSamples, is_latency
-from reports.data.turns import UNFINISHED
+from reports.data.samples import TRANSCRIPT_OUTPUT, VOICE_TO_VOICE, MetricSamples, is_latency
+from reports.data.turns import UNFINISHED, Flags
 from reports.metrics.statistic_types.quantile import MISSES
-from reports.metrics.thresholds import Threshold
+from reports.metrics.thresholds import THRESHOLD_METRICS, Threshold
 from reports.statistics.counting import Floats
 from reports.statistics.crossing import TurnsByLoad
 from rtbench.capacity.level_evaluation import specs_of, violations, with_errors
 
+MAIN_WAITS = {"text": ("ttft",), TRANSCRIPT_OUTPUT: TRANSCRIPT_METRICS}
+SPOKEN_WAITS = ("ttfa", VOICE_TO_VOICE)
+"""The first wait of each turn, by the output of its script."""
+
 
 def turns_by_load(
-    target: ComparedTarget, threshold: Threshold, *, uncertain: bool = True
+    target: ComparedTarget, threshold: Threshold, *, uncertain: bool = True, first: float = 0
 ) -> list[TurnsByLoad]:
     """Return the turns to which a threshold applies. If `uncertain`, return them three times: as
     measured, and if each value were better, or worse, by its maximum timestamp uncertainty.
 
-    A turn that failed or did not start violates the threshold. A turn that the end of the run cut
-    counts if it is certain whether it does. For a metric of sessions, sessions are counted instead
-    of turns.
+    A turn that failed or did not start violates the threshold. A turn that is in progress, or that
+    the end of the run cut, counts if it is certain whether it does. At a load of at most `first`,
+    others of them count as turns that do not violate it. So all turns count that started until now,
+    and not only the fastest ones. For a metric of sessions, sessions are counted instead of turns.
     """
     alone = _each_alone(target)
     series = concurrency_of(target.run, target.name)
@@ -43,7 +48,7 @@ def turns_by_load(
         for spec in specs_of(alone, threshold):
             sample = alone.sample(spec)
             value[sample.sessions] = sample.values
-    cut = _cut(target, threshold, value)
+    cut = _cut(target, threshold, value, load <= first)
     result = []
     for missed, trials in (
         violations(alone, threshold),
@@ -82,32 +87,56 @@ def _each_alone(target: ComparedTarget) -> ComparedTarget:
     return replace(target, samples=MetricSamples(alone, target.main_metrics), clusters=every)
 
 
-def _cut(target: ComparedTarget, threshold: Threshold, value: Floats) -> Floats:
-    """Return, for each turn that the end of the run cut, whether it violates a threshold on a
-    latency; otherwise NaN.
+def _cut(target: ComparedTarget, threshold: Threshold, value: Floats, is_first: Flags) -> Floats:
+    """Return, for each turn in progress, and each that the end of the run cut, whether it violates
+    a threshold; NaN if this is unknown.
 
-    It is unknown if the turn has no value yet, and has not waited for longer than the limit. Values
-    are added to `value`: for a turn without one, its wait, which is a lower bound.
+    It is known if the turn has a value, or has waited for longer than the limit. Values are added
+    to `value`: for a turn without one, its wait, which is a lower bound. If it is unknown, a turn
+    at one of the first loads counts as one that does not violate the threshold.
     """
     turns = target.turns
     cut = np.full(value.size, np.nan)
+    if THRESHOLD_METRICS[threshold.metric].of_sessions or target.target == ABSENT:
+        return cut
+    specs = specs_of(target, threshold)
+    steps = np.any([target.steps(spec) for spec in specs], axis=0) & ~turns.is_greeting
+    is_cut = target.turn_mask & (turns.kind == UNFINISHED) & steps[turns.step]
+    every = np.arange(is_cut.size)
+    cut[every[is_cut & is_first[: is_cut.size]]] = 0
     metric = CATALOGUE.get(threshold.metric)
-    if (
-        metric is None
-        or metric.scope != "turn"
-        or not is_latency(metric)
-        or threshold.sign not in ("<", "<=")
-    ):
+    if metric is None or not is_latency(metric) or threshold.sign not in ("<", "<="):
         return cut
     assert threshold.limit is not None
-    ended_ns = float(target.run.metadata.get("ended_utc_ns") or 0)
-    since_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.float64) + turns.measured_from_ns
     known = turns.value(metric.name)
-    waited_ms = (ended_ns - since_ns[turns.rows]) / NS_PER_MS
-    steps = np.any([target.steps(spec) for spec in specs_of(target, threshold)], axis=0)
-    is_cut = target.turn_mask & (turns.kind == UNFINISHED) & steps[turns.step]
-    late = MISSES[threshold.sign](np.where(np.isnan(known), waited_ms, known), threshold.limit)
-    sure = is_cut & (late | ~np.isnan(known))
-    cut[: late.size][sure] = late[sure]
-    value[: late.size][sure] = np.where(np.isnan(known), waited_ms, known)[sure]
+    since_ns = np.full(known.size, np.nan)
+    for begin in metric.begins[::-1]:
+        at_ns = turns.instant(begin)
+        since_ns = np.where(np.isnan(at_ns), since_ns, at_ns)
+    waited_ms = (turns.instant("ended") - since_ns) / NS_PER_MS
+    lasting = np.where(np.isnan(known), waited_ms, known)
+    late = MISSES[threshold.sign](lasting, threshold.limit)
+    awaited = _awaited(target, metric)[turns.step]
+    sure = every[is_cut & (~np.isnan(known) | (late & awaited))]
+    cut[sure] = late[sure]
+    value[sure] = lasting[sure]
     return cut
+
+
+def _awaited(target: ComparedTarget, metric: Metric) -> Flags:
+    """Return a mask of the steps whose turns should have a latency: successful turns have it, or
+    none succeeded yet, and it is the first wait for the output of the script.
+    """
+    turns = target.turns
+    outputs = {
+        str(script.get("name")): script.get("output")
+        for script in target.run.metadata.get("scripts") or []
+    }
+    is_main = [
+        metric.name in MAIN_WAITS.get(str(outputs.get(script)), SPOKEN_WAITS)
+        for script, _ in turns.own_names
+    ]
+    succeeded = turns.succeeded_by_group[target.target] > 0
+    applies = target.samples[metric.name].applies[target.target]
+    waits: Flags = np.where(succeeded, applies, is_main) & (metric.less == "")
+    return waits

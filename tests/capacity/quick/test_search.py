@@ -64,6 +64,30 @@ def test_a_turn_that_the_end_of_the_run_cut_has_waited_and_has_not_failed(tmp_pa
     assert (turns.violated.all(), np.isfinite(turns.value).all()) == (True, True)
 
 
+def test_a_turn_in_progress_counts_at_the_first_load_even_if_its_value_is_unknown(
+    tmp_path: Path,
+) -> None:
+    target = target_of(write(tmp_path, Plan(sessions=40, turns=4, abandoned=6, mute_cut=True)))
+    limit = threshold_of("ttfa: p(95)<60s")
+    (known,) = turns_by_load(target, limit, uncertain=False)
+    (every,) = turns_by_load(target, limit, uncertain=False, first=1000)
+
+    assert (known.n, every.n) == (154, 160)
+    assert not every.violated.any(), (
+        "a turn that has waited for less than the limit is no violation"
+    )
+
+
+def test_a_wait_counts_only_for_a_latency_that_the_turn_should_have(tmp_path: Path) -> None:
+    target = target_of(write(tmp_path, Plan(sessions=40, turns=4, abandoned=6, mute_cut=True)))
+    late, never = (
+        turns_by_load(target, threshold_of(f"{name}: p(95)<1"), uncertain=False)[0].violated.sum()
+        for name in ("ttfa", "ttft")
+    )
+
+    assert (late, never) == (160, 0)
+
+
 def test_a_threshold_that_holds_is_not_crossed_up_to_the_largest_load(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

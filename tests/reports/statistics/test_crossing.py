@@ -131,6 +131,27 @@ def test_a_load_at_its_limit_is_seldom_rejected_even_if_turns_are_alike(
     assert rejects[np.arange(turns), violated].any(axis=1).mean() < most
 
 
+@pytest.mark.parametrize("endless", [0.0, 0.5])
+def test_turns_in_progress_do_not_make_a_load_at_its_limit_fail_more_often(endless: float) -> None:
+    """Two calls, analysed twice a second. Until a turn has waited for longer than the limit, its
+    result is unknown; some of the turns that violate the limit fail at once. The order of the
+    results is not that of the turns, but all turns that started count.
+    """
+    rng = np.random.default_rng(1)
+    searches, turns, limit_s, rejected = 2_000, 24, 3.0, 0
+    for _ in range(searches):
+        start_s = np.sort(rng.uniform(0, 5 * turns, turns))
+        violates = rng.random(turns) < ALLOWED
+        known_s = start_s + np.where(violates, limit_s, rng.uniform(0, limit_s, turns))
+        known_s[violates & (rng.random(turns) < endless)] -= limit_s
+        rejected += any(
+            surely_fails((violates & (known_s <= at_s)).sum(), (start_s <= at_s).sum(), 2, ALLOWED)
+            for at_s in np.unique(np.concatenate([start_s, known_s]))
+        )
+
+    assert rejected / searches < 0.01
+
+
 def test_sessions_of_two_runs_stay_apart() -> None:
     one = build_turns(np.ones(8), np.zeros(8))
 

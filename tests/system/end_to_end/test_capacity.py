@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import rtbench
 from bench.catalogue.outcomes import remedy_of
 from bench.record import folder as files
 from tests import forked
-from tests.simulator_process import quick_simulator
+from tests.simulator_process import QUICK, quick_simulator, running_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, write_scenario
 from tools.peers.agents.ports import free_port
 
@@ -141,3 +142,21 @@ def test_a_quick_search_answers_in_a_sentence_and_prints_the_command_of_a_verifi
     assert f"--from {max(1, passes)} --to " in command
     assert "--max-time 30m" in command
     assert "--quick" not in command
+
+
+def test_an_impossible_limit_ends_a_quick_search_before_an_answer_does(tmp_path: Path) -> None:
+    """Each answer takes half a minute; the search does not wait for the end of one."""
+    options = ("--quick", "--thresholds", "ttfa: p(95)<1")
+    profile = tmp_path / "slow.yaml"
+    profile.write_text(QUICK.replace("generation_speed: 100", "generation_speed: 0.1"))
+    with running_simulator("--profile", str(profile)) as simulator:
+        service = ("--url", simulator.urls["ga"])
+        with capacity(write_scenario(tmp_path), tmp_path / "found", *options, *service) as process:
+            process.communicate(timeout=GUARD_S)
+
+    found = document_of(tmp_path / "found")
+    if found["exit_status"] == 4:  # the machine that runs a test may be busy
+        return
+    (ramp,) = (tmp_path / "found" / "levels").glob("*/run.json")
+    assert found["estimate"]["code"] == "fails_at_first"
+    assert set(rtbench.load(ramp.parent).turns["outcome"]) == {"unfinished"}
