@@ -26,7 +26,6 @@ from rtbench.capacity.search import (
     CapacityDocument,
     Ended,
     LevelEntry,
-    RoughEstimate,
     SearchPlan,
     allowed_by,
     min_time_s,
@@ -68,13 +67,6 @@ def conclude(
         (level.result for level in levels if level.confirmation_run and level.load == highest_pass),
         None,
     )
-    rough = rough_estimate(levels)
-    if (
-        rough is not None
-        and (highest_pass or not rough.highest_pass)
-        and (lowest_fail or not rough.lowest_fail)
-    ):
-        rough = None  # no estimate is needed: both ends were shown
     status = status_of(plan.required, bracket, interrupted=interrupted)
     notes = _notes(plan, levels, tried, reason)
     return CapacityDocument(
@@ -88,7 +80,6 @@ def conclude(
         highest_pass=highest_pass,
         lowest_fail=lowest_fail,
         breaking_point=point,
-        rough_estimate=rough,
         confirmed=None if confirmed is None else confirmed == "pass",
         stable=contradiction is None,
         ended=reason,
@@ -229,37 +220,6 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
         for at, share in ((low, lower), (high, higher))
     ]
     return Reason("contradiction", {"threshold": threshold, "levels": both})
-
-
-def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
-    """Return an estimate of the highest load that passes and the lowest that fails; None if no
-    level has shares.
-
-    For each threshold, the estimate splits the levels by load into two groups. The levels of the
-    upper group fail. In this group, some number of turns violated the threshold, and a smaller
-    number was allowed to. The split is at the load at which the difference of these two numbers is
-    largest. This is the split of isotonic regression (Barlow, Bartholomew, Bremner, Brunk,
-    Statistical Inference under Order Restrictions, 1972). The estimated breaking point is the
-    lowest split of all thresholds.
-    """
-    loads, thresholds = _comparable(levels)
-    if not thresholds:
-        return None
-    splits = []
-    for shares in thresholds:
-        max_excess = excess = 0.0
-        split = math.inf
-        for load, share in sorted(zip(loads, shares, strict=True), key=lambda pair: -pair[0]):
-            excess += (share.value.value - allowed_by(share)) * share.value.n
-            if excess > max_excess:
-                max_excess = excess
-                split = load
-        splits.append(split)
-    fails = min(splits)
-    return RoughEstimate(
-        max((load for load in loads if load < fails), default=None),
-        None if fails == math.inf else int(fails),
-    )
 
 
 def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[Finding]]]:

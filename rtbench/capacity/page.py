@@ -74,9 +74,9 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
             f" {limits}"
         )
     min_s = min_time_s(plan)
-    quick = (
-        f"quick search: levels of {format_duration(min_level_s(plan))} until the time ends, for a"
-        f" rough estimate; a verified answer needs {format_duration(min_s)} or more"
+    short = (
+        f"levels of {format_duration(min_level_s(plan))} until the time ends: an answer needs"
+        f" {format_duration(min_s)} or more, and `--quick` gives a rough one"
     )
     sure = (
         f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses"
@@ -86,7 +86,7 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
         purpose,
         f"up to {plural(plan.max_levels, 'level')} and a longer run, in"
         f" {format_duration(plan.time_s)}{budget}".replace(NBSP, " "),
-        quick if plan.time_s < min_s else sure,
+        short if plan.time_s < min_s else sure,
         *costs,
     ]
     return [

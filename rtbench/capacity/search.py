@@ -36,7 +36,7 @@ from rtbench.load_search import (
     next_level,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 CRASHED = "crashed"
 """The code of the reason for a level whose run crashed. If a level is not evaluated for another
 reason, the load generator was its limit.
@@ -124,15 +124,6 @@ class LevelEntry(JsonEntry, frozen=True):
         }
 
 
-class RoughEstimate(JsonEntry, frozen=True):
-    """An estimate of the breaking point from the shares of the levels alone; null if no load
-    passes, or none fails.
-    """
-
-    highest_pass: int | None
-    lowest_fail: int | None
-
-
 class SearchPlan(JsonEntry, frozen=True):
     """The request of a search.
 
@@ -163,8 +154,8 @@ class CapacityDocument(Conclusion, frozen=True, kw_only=True):
       it showed none
     - `breaking_point`: why the lowest failing level failed: latency, failures or quota, and the
       threshold that was violated by the largest factor
-    - `rough_estimate`: null if the search showed both loads, or if no level has a share
-    - `estimate`: the answer of a quick search; null for other searches
+    - `estimate`: the answer of a quick search, with its range (`low`, `high`); null for other
+      searches
     - `confirmed`: true if the confirmation run passed; null if there was none
     - `stable`: false if levels contradict each other by more than chance; then neither load is
       shown
@@ -182,7 +173,6 @@ class CapacityDocument(Conclusion, frozen=True, kw_only=True):
     highest_pass: int | None
     lowest_fail: int | None
     breaking_point: Reason | None
-    rough_estimate: RoughEstimate | None
     estimate: Reason | None = None
     confirmed: bool | None
     stable: bool
@@ -347,7 +337,7 @@ def level_within(
     add information.
 
     If the time left is only enough for the confirmation run, no level is repeated before it. In a
-    quick search, the first level that is repeated gets all the time left.
+    short search, the first level that is repeated gets all the time left.
     """
     known = results_of(levels)
     step = next_level(grid_of(plan), known)

@@ -20,7 +20,7 @@ from reports.formatting import (
 from reports.results.reason import Reason
 from reports.text import reasons
 from reports.text.breakdown import SEGMENT_TEXTS, STOPPED
-from rtbench.capacity.search import CapacityDocument, Ended, LevelEntry, LoadUnit, RoughEstimate
+from rtbench.capacity.search import CapacityDocument, Ended, LevelEntry, LoadUnit
 
 Numbers = Mapping[str, Any]
 UNITS: dict[LoadUnit, tuple[str, str]] = {
@@ -83,27 +83,12 @@ def headline_parts(capacity: CapacityDocument) -> list[str]:
     parts = [f"{answer} ({', '.join(plan.thresholds)})"]
     if (point := capacity.breaking_point) is not None:
         parts.append(f"the breaking point is one of {point.code} ({reason_text(point)})")
-    if (rough := capacity.rough_estimate) is not None and (
-        capacity.ended != "max_reached" or passes is None
-    ):
-        estimate = (
-            f"a rough estimate of the breaking point is {_estimated(plan.by, rough)}, not verified"
-        )
-        parts.insert(0 if capacity.stable else len(parts), estimate)
     if passes is not None:
         held = f"a longer run confirmed {count(passes)}"
         parts.append(held if capacity.confirmed else "not confirmed by a longer run")
     if capacity.ended in EARLY_ENDS:
         parts.append(f"the search ended early, because {EARLY_ENDS[capacity.ended]}")
     return parts
-
-
-def _estimated(by: LoadUnit, rough: RoughEstimate) -> str:
-    if rough.highest_pass is None:
-        return f"below {unit(by, rough.lowest_fail or 0)}"
-    if rough.lowest_fail is None:
-        return f"above {unit(by, rough.highest_pass)}"
-    return f"between {count(rough.highest_pass)} and {unit(by, rough.lowest_fail)}"
 
 
 def _slow_connections(numbers: Numbers) -> str:
@@ -179,7 +164,8 @@ def _generator_limit(numbers: Numbers) -> str:
 def _undecided(numbers: Numbers) -> str:
     longer = f" ({format_duration(numbers['min_time_s'])} or more)" if numbers["min_time_s"] else ""
     loads = join_words([count(load) for load in numbers["loads"]])
-    return f"inconclusive levels: {loads}; a longer --max-time{longer} decides more levels"
+    more = f"a longer --max-time{longer} decides more levels, and `--quick` gives a rough answer"
+    return f"inconclusive levels: {loads}; {more}"
 
 
 def _contradiction(numbers: Numbers) -> str:

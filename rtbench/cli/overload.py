@@ -109,8 +109,8 @@ def _load(text: str) -> int:
         return int(text)
     try:
         found = json.loads((Path(text) / "capacity.json").read_bytes())
-        passed = found["highest_pass"] or found["rough_estimate"]["highest_pass"]
-        return int({"concurrency": passed}[found["plan"]["by"]])
+        passed = found["highest_pass"] or found["estimate"]["numbers"]["low"]
+        return int({"concurrency": passed}[found["plan"]["by"]] or "")
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(
             f"--load {text!r:.80} is neither a number of calls nor the folder of a capacity in"

@@ -1,20 +1,16 @@
-"""Contradictions between levels, and the rough estimate of the breaking point."""
+"""Contradictions between levels."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.optimize import isotonic_regression
 
 from reports.formatting import NBSP
 from reports.results.verdict import Result
-from rtbench.capacity.conclusion import contradiction_of, rough_estimate
+from rtbench.capacity.conclusion import contradiction_of
 from rtbench.capacity.search import LevelEntry
 from rtbench.capacity.text import reason_text
 from tests.capacity.models import (
-    ALLOWED,
     ModelService,
     PhasedService,
     build_level,
@@ -37,50 +33,8 @@ def square(load: int) -> float:
     return min(0.9, 0.05 * (load / 40.5) ** 2)
 
 
-@pytest.mark.parametrize(
-    ("missed", "passes", "fails"),
-    [
-        ({4: 0.01, 8: 0.02, 16: 0.2}, 8, 16),
-        ({4: 0.06, 8: 0.02, 16: 0.2}, 8, 16),
-        ({4: 0.2}, None, 4),
-        ({4: 0.01}, 4, None),
-        ({4: 0.01, 8: 0.09, 9: 0.02, 16: 0.3}, 4, 8),
-    ],
-)
-def test_a_rough_estimate_splits_the_loads_by_their_violation_shares(
-    missed: dict[int, float], passes: int | None, fails: int | None
-) -> None:
-    found = rough_estimate([level(load, share) for load, share in missed.items()])
-
-    assert found is not None
-    assert (found.highest_pass, found.lowest_fail) == (passes, fails)
-
-
-@given(
-    st.lists(
-        st.tuples(st.integers(1, 64), st.integers(0, 100), st.integers(100, 999)),
-        min_size=1,
-        max_size=12,
-    )
-)
-def test_a_rough_estimate_is_the_first_load_whose_isotonic_fit_exceeds_the_allowed_share(
-    levels: list[tuple[int, int, int]],
-) -> None:
-    found = rough_estimate([level(load, percent / 100, turns) for load, percent, turns in levels])
-    loads, place = np.unique([load for load, *_ in levels], return_inverse=True)
-    weights = np.bincount(place, [turns for *_, turns in levels])
-    values = np.bincount(place, [turns * percent / 100 for _, percent, turns in levels]) / weights
-    fit = isotonic_regression(values, weights=weights).x
-
-    assert found is not None
-    assert found.lowest_fail == next(
-        (int(load) for load, p in zip(loads, fit, strict=True) if p > ALLOWED + 1e-9), None
-    )
-
-
-def test_levels_without_a_share_have_no_estimate_and_no_contradiction() -> None:
+def test_levels_without_a_share_have_no_contradiction() -> None:
     for levels in ([], [build_level(4, "not_evaluated"), build_level(8, "inconclusive")]):
-        assert rough_estimate(levels) is None
         assert contradiction_of(levels) is None
 
 

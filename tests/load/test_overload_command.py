@@ -79,12 +79,12 @@ def test_the_command_says_before_the_run_what_it_can_show(
     assert re.search(shown, output)
 
 
-@pytest.mark.parametrize("passed", [(20, None), (None, {"highest_pass": 20})])
+@pytest.mark.parametrize("passed", [(20, None), (None, {"numbers": {"low": 20}})])
 def test_the_load_may_be_that_of_a_finished_search(
     script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: tuple[Any, Any]
 ) -> None:
     found: dict[str, Any] = {"plan": {"by": "concurrency"}}
-    found |= dict(zip(("highest_pass", "rough_estimate"), passed, strict=True))
+    found |= dict(zip(("highest_pass", "estimate"), passed, strict=True))
     (tmp_path / "capacity.json").write_text(json.dumps(found))
     _, settings, _ = started(monkeypatch, script, "--load", tmp_path, "--peak", 60)
 

@@ -95,8 +95,8 @@ def measured(service: Service) -> bool | None:
     none.
     """
     document, spent_s, _ = searched(service.more, f"ttft: p(95)<{LIMIT_MS:g}")
-    rough = document["rough_estimate"] or {}
-    low, high = rough.get("highest_pass") or 0, rough.get("lowest_fail")
+    found = document["estimate"]["numbers"]
+    low, high = found.get("low", 0), found.get("high")
     has_range = document["exit_status"] != 4
     covers = low <= service.truth <= (high or service.truth) if has_range else None
     shown = f"{low} to {high or 'more'}"

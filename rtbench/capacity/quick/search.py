@@ -54,7 +54,7 @@ from rtbench.capacity.quick.ramp import (
     values_of,
 )
 from rtbench.capacity.quick.turns import turns_by_load
-from rtbench.capacity.search import AROUND_S, CapacityDocument, Ended, LevelEntry, RoughEstimate
+from rtbench.capacity.search import AROUND_S, CapacityDocument, Ended, LevelEntry
 from rtbench.load_search import Bracket
 
 START_S = 6.0
@@ -220,8 +220,6 @@ class QuickSearch:
             reason = Reason("unknown", {"reason": self.faults[-1]})
             ended = "load_generator"
             status = INVALID_STATUS
-            low = 0
-            high = None
         elif estimate is None:
             reason = Reason("no_turns")
         else:
@@ -230,7 +228,6 @@ class QuickSearch:
         return msgspec.structs.replace(
             shown,
             breaking_point=None,
-            rough_estimate=RoughEstimate(low or None, high),
             estimate=reason,
             stable=True,
             ended=ended,

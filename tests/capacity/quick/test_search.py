@@ -137,5 +137,3 @@ def test_a_broken_load_generator_is_the_answer(
         " INVALID: "
     )
     assert (found.exit_status, found.ended) == (4, "load_generator")
-    assert found.rough_estimate is not None
-    assert found.rough_estimate.lowest_fail is None

@@ -127,13 +127,13 @@ def test_a_quick_search_answers_in_a_sentence_and_prints_the_command_of_a_verifi
             output, errors = process.communicate(timeout=GUARD_S)
 
     found = document_of(tmp_path / "found")
-    rough = found["rough_estimate"]
+    rough = found["estimate"]["numbers"]
     assert errors == ""
     assert found["headline"][1:] in " ".join(output.split())
     if found["exit_status"] == 4:  # the machine that runs a test may be busy
         return
-    passes = rough["highest_pass"] or 0
-    assert passes <= 3 < (rough["lowest_fail"] or 9)
+    passes = rough["low"]
+    assert passes <= 3 < (rough["high"] or 9)
     if found["estimate"]["code"] == "crossed":  # otherwise the machine was too slow for the ramp
         assert "above it, calls fail: connect_failed:503" in found["headline"]
     (verify,) = found["notes"]
