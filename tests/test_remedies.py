@@ -77,6 +77,15 @@ def test_an_outcome_has_a_remedy_if_and_only_if_it_is_a_failure() -> None:
     ]
 
 
+def test_a_remedy_that_names_the_doctor_names_the_options_that_it_needs() -> None:
+    """Without them the doctor checks the default target, or none."""
+    remedies = {remedy_of(one, "", own) for one in OUTCOMES for own in (NO_OWN, REMEDIES)}
+    named = [remedy for remedy in remedies if "rtbench doctor" in remedy]
+
+    assert named
+    assert [remedy for remedy in named if "same --url or --targets" not in remedy] == []
+
+
 @pytest.mark.parametrize("own", [REMEDIES, REMEDIES_OF_OFFERS])
 def test_audio_of_another_codec_or_key_is_not_said_to_be_dropped_by_a_firewall(
     own: OwnRemedies,

@@ -26,6 +26,7 @@ def test_levels_that_did_not_pass_have_open_marks() -> None:
 
     assert marks.count(" open") == 4  # p50 and p95 of two levels
     assert marks.count("") == 4
+    assert ">limit 800" in "".join(plot.parts), "the line of the limit has a label"
 
 
 def test_a_curve_has_one_point_for_a_load_that_was_run_twice() -> None:

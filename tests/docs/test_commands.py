@@ -5,6 +5,8 @@ names exist.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from click import ClickException
 
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import quiet_profile
+from reports.statistics.quantiles import shortfall
 from rtbench.cli.app import app
 from tests.docs.commands import ROOT, commands
 
@@ -54,6 +57,23 @@ def test_each_limit_on_spoken_turns_is_above_what_a_simulated_service_needs() ->
 
     assert len(limits) >= 3
     assert [one for one in limits if one[1] <= least_ms] == []
+
+
+def test_the_runs_of_the_readme_are_long_enough_for_the_p95_that_it_explains() -> None:
+    """Typed and spoken turns are not pooled, so each kind needs its own turns."""
+    mine = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    lacking = {}
+    runs = [words for page, words in of("rtbench") if page == "README.md" and words[0] == "run"]
+    for _, name, *options in (run for run in runs if "--sessions" in run):
+        shipped = ROOT / "scenarios/scripts" / f"{Path(name).stem}.yaml"
+        script = shipped.read_text("utf-8") if shipped.exists() else mine[0]
+        kinds = Counter(re.findall(r"^  - (text|audio):", script, re.MULTILINE))
+        sessions = int(options[options.index("--sessions") + 1])
+        for kind, turns in kinds.items():
+            lacking[name, kind] = shortfall(0.95, sessions * turns, sessions)
+
+    assert len(lacking) >= 3
+    assert set(lacking.values()) == {None}
 
 
 def test_every_make_command_is_a_target() -> None:

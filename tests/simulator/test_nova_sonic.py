@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,8 +13,10 @@ import pytest
 
 from bench.simulator.faults.kinds import read_line
 from bench.simulator.profile import FunctionCalls, Profile
+from bench.simulator.services.nova_sonic import line
 from bench.simulator.services.nova_sonic.behaviour import NovaBehaviour
-from bench.simulator.services.nova_sonic.line import SERVICE
+from bench.simulator.services.nova_sonic.line import PREFACE, SERVICE, NovaLine
+from bench.transport.interface import HostPort
 from tests.simulator.builders import (
     AT_NS,
     SECOND,
@@ -188,3 +192,15 @@ def test_a_fault_that_the_service_lacks_refuses_the_connection(fault: str) -> No
 
 def test_a_fault_that_the_service_has_is_accepted() -> None:
     assert not SERVICE.lacks(read_line("close,at=done"))
+
+
+def test_a_simulator_that_started_without_its_packages_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, f"{line.__package__}.connection", None)
+    server: Any = SimpleNamespace(config=SimpleNamespace(tls=None))
+    sent = list[bytes]()
+    stream: Any = SimpleNamespace(write=sent.append)
+    NovaLine(server, ("127.0.0.1", 0), 1).connect(PREFACE, HostPort("127.0.0.1", 1), stream)
+
+    assert b"".join(sent).endswith(b"install rtbench[aws], and restart the simulator")

@@ -29,7 +29,7 @@ MODEL = "amazon.nova-2-sonic-v1%3A0"
 END = "invoke-with-bidirectional-stream"
 _PATH = re.compile(rf"/model/([^/]+)/{END}")
 PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
-MISSING = b"install rtbench[aws]"
+MISSING = b"install rtbench[aws], and restart the simulator"
 
 
 class NovaLine:
