@@ -28,10 +28,10 @@ from tests.simulator_process import Ready, running_simulator
 from tests.system.end_to_end.locust_process import GUARD_S
 from tools.peers.agents.ports import free_port
 
+CAPACITY = "rtbench capacity scenarios/voice_turns.py --thresholds voice_to_voice: p(95)<2000"
 NOT_HERE = {
     "make": "`.ci/run` makes what stands in the README",
     "python3 -m venv": "installs; tests/release",
-    ".venv/bin/pip": "installs; tests/release",
     "pip": "installs; tests/release",
     "uv": "installs; tests/release",
     "git clone": "needs the repository's address",
@@ -40,13 +40,9 @@ NOT_HERE = {
     "export VERSION": "asks docker",
     "until [ -n $(kubectl": "needs a cluster",
     "kubectl": "needs a cluster; tests/system/test_deploy.py reads the files",
-    "az ": "needs a subscription",
-    "azcopy": "needs a subscription",
-    "ip": "needs root; tests/system/end_to_end/test_networks.py makes such a network where it may",
-    "python -m tools.benchmarks": "takes minutes of a quiet machine",
     "rtbench calibrate": "takes minutes; tests/system/end_to_end/test_calibrate.py",
-    "rtbench capacity": "takes minutes; tests/system/end_to_end/test_capacity.py",
-    "rtbench overload": "takes minutes; tests/system/end_to_end/test_overload.py",
+    f"{CAPACITY} --thresholds": "takes minutes; tests/system/end_to_end/test_capacity.py",
+    f"{CAPACITY} --from 300": "takes minutes; tests/system/end_to_end/test_capacity.py",
     "rtbench runs import": "needs recordings; tests/recorded_calls/test_command.py imports them",
     "rtbench run recorded/": "needs the scripts of an import",
     "rtbench compare runs/*-recorded": (
@@ -56,15 +52,6 @@ NOT_HERE = {
     "rtbench runs upload": "needs a container; tests/system/end_to_end/test_upload.py",
     "rtbench run scenarios/voice_turns.py -u 20 -t 10m --part-of": (
         "needs parts; end_to_end/test_engines.py"
-    ),
-    "rtbench doctor --url http://127.0.0.1:8765/agent/webrtc": (
-        "needs this port; tests/system/transport calls agents over WebRTC"
-    ),
-    "rtbench run scenarios/scripts/agent.yaml -u 2 --sessions 10 --url http://127.0.0.1:8765": (
-        "needs this port; tests/system/transport calls agents over WebRTC"
-    ),
-    "rtbench run scenarios/voice_turns.py -u 2 --sessions 10 --targets socket,rtc": (
-        "needs targets of both transports; tests/system/transport calls them"
     ),
     "rtbench init engines": "needs a wheel; tests/system/end_to_end/test_engines.py",
     "locust -f scenarios/voice_turns.py --master": (
@@ -76,9 +63,19 @@ NOT_HERE = {
 }
 """The beginnings of commands that do not run here, and the reasons."""
 JUDGED = (0, 1, 3, 4)
-STATUSES = {"locust": (0, 4), "run": JUDGED, "doctor": (0, 1), "check": JUDGED, "compare": (0, 4)}
+STATUSES = {"locust": (0, 4), "doctor": (0, 1), "compare": (0, 4)} | dict.fromkeys(
+    ("run", "check", "capacity", "overload"), JUDGED
+)
 """The exit statuses of successful commands, if not only 0."""
-TARGETS = ("simulator", "eastus2", "sweden", "east", "west", "old", "new", "realtime")
+SHORTER = {
+    "capacity": ("--max-time", "45s", "--to", "4"),
+    "overload": (
+        *("--load", "2", "--peak", "4", "--probes", "2"),
+        *("--before", "4s", "--peak-time", "2s", "--after", "4s"),
+    ),
+}
+"""Options that make a command short. The last value of an option counts."""
+TARGETS = ("simulator", "socket", "eastus2", "sweden", "east", "west", "old", "new", "realtime")
 GPT_LIVE = ("live", "live_backend")
 AGENTS = ("v1", "v2")
 STORED = {
@@ -163,7 +160,8 @@ def fill(place: Path, simulator: Ready) -> None:
         }
         for name in GPT_LIVE
     }
-    (place / "targets.yaml").write_text(json.dumps({"targets": targets | agents | live}))
+    rtc = {"rtc": {"url": simulator.urls["ga"], "transport": "webrtc"}}
+    (place / "targets.yaml").write_text(json.dumps({"targets": targets | rtc | agents | live}))
     (place / "events").mkdir()
     shutil.copy(LOG, place / "events" / "w0-000017.jsonl")
 
@@ -211,6 +209,7 @@ def here(word: str, env: dict[str, str], simulator: Ready, place: Path) -> str:
         return f"runs/{max(run.name for run in played)}"
     if "intent=transcription" in word:
         return simulator.urls["transcription"]
+    word = word.replace("http://127.0.0.1:8765/agent/webrtc", simulator.urls["agent_webrtc"])
     return re.sub(r"wss?://(?:…|HOST|127\.0\.0\.1:8765)\S*", simulator.urls["ga"], word)
 
 
@@ -228,7 +227,7 @@ def run(program: str, arguments: list[str], env: dict[str, str], place: Path) ->
     if arguments[0] == "simulate":
         serves(arguments, env, place)
         return
-    words = shortened(arguments) if plays else arguments
+    words = shortened(arguments) if plays else [*arguments, *SHORTER.get(arguments[0], ())]
     ended = forked.run(
         [sys.executable, "-m", module, *words],
         cwd=place,

@@ -11,7 +11,7 @@ import pytest
 from tests import forked
 from tests.docs.commands import PAGES, ROOT, commands
 from tests.simulator_process import Ready
-from tests.system.docs.reader import ABOUT_AGENTS, FIRST, blocks, run_block
+from tests.system.docs.reader import ABOUT_AGENTS, FIRST, NOT_HERE, blocks, run_block
 
 
 @pytest.mark.parametrize("lines", blocks({page.name for page in PAGES} - FIRST - ABOUT_AGENTS))
@@ -48,3 +48,11 @@ def test_each_locust_command_is_valid_and_names_existing_files() -> None:
     assert named
     assert len(named) == len(lines)
     assert not [p for line in named for p in line.split(",") if not (ROOT / p).is_file()]
+
+
+def test_each_command_that_does_not_run_here_is_on_a_page() -> None:
+    written = [" ".join(command.words) for command in commands()]
+
+    assert [
+        begin for begin in NOT_HERE if not any(line.startswith(begin) for line in written)
+    ] == []
