@@ -261,13 +261,11 @@ def _between(grid: LoadGrid, low: int, high: int) -> int | None:
     return middle if high > low * (1 + grid.precision) and low < middle < high else None
 
 
-_GOOD = ("✓", "green")
-_BAD = ("✕", "red")
-_UNKNOWN = ("?", "yellow")
-_OWN = ("!", "yellow")
 SYMBOLS: Mapping[str, tuple[str, str]] = {
-    **{"pass": _GOOD, "fail": _BAD, "simulator_late": _UNKNOWN, "machine_busy": _UNKNOWN},
-    **{"inconclusive": _UNKNOWN, "not_evaluated": _OWN},
+    "pass": ("✓", "green"),
+    "fail": ("✕", "red"),
+    "not_evaluated": ("!", "yellow"),
+    **dict.fromkeys(("inconclusive", "simulator_late", "machine_busy"), ("?", "yellow")),
 }
 """A mapping from the result of a load, in either search, to its symbol and colour."""
 

@@ -226,9 +226,13 @@ def replace_text(path: Path, text: str) -> None:
     """Replace a file in one step, so that a reader gets either the old content or the new
     content, complete.
     """
+    replace_bytes(path, text.encode(errors="backslashreplace"))  # a file name may have any bytes
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Replace a file in one step, as `replace_text` does."""
     fresh = fresh_beside(path)
-    # a file name may have any bytes
-    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
+    fresh.write_bytes(data)
     os.replace(fresh, path)
 
 

@@ -181,7 +181,8 @@ class Recorder:
         self._transcripts: list[str] = []
         self._targets = defaultdict[str, _Target](_Target)
         self._shows_open_turns = show_open_turns
-        self._open: dict[SessionRecorder, OpenTurns] = {}
+        self.open: dict[SessionRecorder, OpenTurns] = {}
+        """The turns in progress of each session that shows them, until it ends."""
         self.calls: Counter[str] = Counter()
         """The counts of calls since the start, by their columns of `seconds`. Each call is one
         of all targets."""
@@ -226,14 +227,6 @@ class Recorder:
         target.second.session_starts += 1
         target.active += 1
         return SessionRecorder(self, labels, target)
-
-    def watch(self, session: SessionRecorder, open_turns: OpenTurns) -> None:
-        """Let each flush write the turns in progress of a session, until it ends."""
-        if self._shows_open_turns:
-            self._open[session] = open_turns
-
-    def forget(self, session: SessionRecorder) -> None:
-        self._open.pop(session, None)
 
     def add_turn(self, labels: RowContext, service_session_id: str, turn: TurnObservation) -> None:
         """Record a turn that ended, with its transcript if transcripts are stored."""
@@ -371,8 +364,6 @@ class Recorder:
         Raise OSError if the spool accepts no more rows. The rows then stay buffered for the next
         attempt.
         """
-        for table in self._tables.values():
-            table.flush()
         if self._shows_open_turns:
             now_ns = monotonic_ns()
             rows = [
@@ -381,11 +372,13 @@ class Recorder:
                     turn,
                     self._utc_offset_ns,
                 )
-                for session, open_turns in self._open.items()
-                if len(self._open) <= SHOWN_SESSIONS
+                for session, open_turns in self.open.items()
+                if len(self.open) <= SHOWN_SESSIONS
                 for turn in open_turns(now_ns)
             ]
-            self._spool.replace_rows(OPEN_TURNS, self._tables["turns"].alone(rows))
+            self._spool.replace(OPEN_TURNS, self._tables["turns"].alone(rows))
+        for table in self._tables.values():
+            table.flush()
         if self._transcript is not None:
             self._transcript.append("".join(self._transcripts).encode())
             self._transcripts.clear()
@@ -411,7 +404,7 @@ class Recorder:
         for line in self.histograms.lines(self._started_utc_ns, utc_ns()):
             log.append(line)
             yield
-        self._spool.replace(HISTOGRAMS, "".join(log))
+        self._spool.replace(HISTOGRAMS, "".join(log).encode())
         self._write_facts(done=False)
 
     def close(self) -> None:
@@ -436,7 +429,7 @@ class Recorder:
             hosts=[cast("HostEntry", self._host | {"workers": 1, "cpu_use": self._cpu.sample()})],
             rows={table: rows.written for table, rows in self._tables.items()} if done else {},
         )
-        self._spool.replace(FACTS, msgspec.json.encode(facts).decode())
+        self._spool.replace(FACTS, msgspec.json.encode(facts))
 
 
 class SessionRecorder:
@@ -543,7 +536,7 @@ class SessionRecorder:
         self._recorder.add_turn(self.labels, self.service_session_id, turn)
 
     def session_ended(self, session: SessionObservation) -> None:
-        self._recorder.forget(self)
+        self._recorder.open.pop(self, None)
         self.target.active -= 1
         self.target.second.throttled += is_throttled(session.outcome)
         self._recorder.add_session(self.labels, self.service_session_id, session)

@@ -42,10 +42,9 @@ from bench.catalogue import columns
 from bench.files.safe_io import (
     AppendFile,
     JsonError,
-    fresh_beside,
     open_file,
     read_json,
-    replace_text,
+    replace_bytes,
 )
 from bench.files.sanitize import escape_control, excerpt
 from bench.record.document import HostEntry, IncidentEntry
@@ -76,18 +75,11 @@ class Spool:
         """
         return AppendFile(path_of(self._folder, self.worker, name))
 
-    def replace_rows(self, name: str, data: bytes) -> None:
-        """Replace a stream of rows, so that a reader gets either the old or the new rows."""
-        path = path_of(self._folder, self.worker, name)
-        fresh = fresh_beside(path)
-        fresh.write_bytes(data)
-        os.replace(fresh, path)
-
-    def replace(self, name: str, text: str) -> None:
-        """Replace the document of this name. If that fails, the old document remains, and
-        OSError is raised.
+    def replace(self, name: str, data: bytes) -> None:
+        """Replace the document of this name, in one step. If that fails, the old document remains,
+        and OSError is raised.
         """
-        replace_text(path_of(self._folder, self.worker, name), text)
+        replace_bytes(path_of(self._folder, self.worker, name), data)
 
 
 def path_of(folder: Path, worker: int, name: str, subfolder: str = SPOOL) -> Path:
@@ -114,7 +106,7 @@ def remove(folder: Path) -> None:
 
 def store_empty(folder: Path, worker: int) -> None:
     """Store the part of a worker that has recorded nothing, and will record nothing."""
-    Spool(folder, worker).replace(FACTS, msgspec.json.encode(PartFacts(done=True)).decode())
+    Spool(folder, worker).replace(FACTS, msgspec.json.encode(PartFacts(done=True)))
 
 
 def store(folder: Path, worker: int, name: str, data: bytes) -> None:
@@ -123,9 +115,7 @@ def store(folder: Path, worker: int, name: str, data: bytes) -> None:
     if path.parent.is_symlink():
         path.parent.unlink()  # the link would lead out of the run folder
     path.parent.mkdir(exist_ok=True)
-    fresh = fresh_beside(path)
-    fresh.write_bytes(data)
-    os.replace(fresh, path)
+    replace_bytes(path, data)
 
 
 def is_reached(folder: Path, host: str) -> bool:
@@ -377,24 +367,18 @@ class WorkerPart:
         """Yield the rows of a table in complete batches, with every column of the schema.
 
         The rows of a damaged or truncated file end with its last complete batch. The turns in
-        progress follow, except those that have ended since they were written.
+        progress follow. They are read last, and written first, so that no turn has two rows.
         """
-        in_progress = list(self._batches(OPEN_TURNS, schema)) if table == "turns" else []
-        ended = set[tuple[Any, ...]]()
         count = 0
         for batch in self._batches(rows_of(table), schema):
             yield batch
             count += len(batch)
-            if in_progress:
-                ended.update(_turn_keys(batch))
         # a stream that lacks batches may still end with a complete one
         if count < (written := self.facts.rows.get(table, 0)):
             damage = ValueError(f"it has {count} of {written} rows")
             self._set_damage(rows_of(table), damage)
-        for batch in in_progress:
-            yield batch.filter(
-                pa.array([key not in ended for key in _turn_keys(batch)], pa.bool_())
-            )
+        if table == "turns":
+            yield from self._batches(OPEN_TURNS, schema)
 
     def _batches(self, name: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         if (file := self._open(name)) is None:
@@ -476,11 +460,6 @@ class WorkerPart:
     def _set_damage(self, name: str, error: Exception) -> None:
         reason = str(getattr(error, "strerror", None) or error) or type(error).__name__
         self.damage.setdefault(name, excerpt(escape_control(reason.splitlines()[0]), 200))
-
-
-def _turn_keys(turns: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
-    """Return what identifies each turn: its session, and its number."""
-    return zip(*(turns[name].to_pylist() for name in ("session_id", "turn")), strict=True)
 
 
 def with_added(rows: Rows, schema: pa.Schema) -> Rows:

@@ -19,7 +19,7 @@ from statistics import NormalDist, median
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
 from reports.results.reason import Reason
-from reports.results.value import Finding, Value
+from reports.results.value import Value
 from reports.results.verdict import RESULT_OF_STATUS, VerdictStatus
 from rtbench.capacity.search import (
     SCHEMA_VERSION,
@@ -195,7 +195,14 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
 
     `z` is the share at the lower load minus the share at the higher load, in standard errors.
     """
-    loads, thresholds = _comparable(levels)
+    comparable = [
+        level
+        for level in levels
+        if level.is_evaluated
+        and level.violations
+        and all(share.value.n for share in level.violations)
+    ]
+    loads = [level.load for level in comparable]
     pairs = [
         (
             (lower.value - higher.value)
@@ -204,7 +211,7 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
             (low, lower),
             (high, higher),
         )
-        for shares in thresholds
+        for shares in zip(*(level.violations for level in comparable), strict=True)
         for values in [[share.value for share in shares]]
         for typical_deff in [median(value.deff for value in values)]
         for (low, lower), (high, higher) in permutations(zip(loads, values, strict=True), 2)
@@ -220,21 +227,6 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
         for at, share in ((low, lower), (high, higher))
     ]
     return Reason("contradiction", {"threshold": threshold, "levels": both})
-
-
-def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[Finding]]]:
-    """Return (the loads, the shares for each threshold) of the levels that have a share for each
-    threshold.
-    """
-    comparable = [
-        level
-        for level in levels
-        if level.is_evaluated
-        and level.violations
-        and all(share.value.n for share in level.violations)
-    ]
-    by_threshold = zip(*(level.violations for level in comparable), strict=True)
-    return [level.load for level in comparable], [list(shares) for shares in by_threshold]
 
 
 def _variance(share: Value, typical_deff: float) -> float:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -187,11 +187,9 @@ class _LevelMonitor:
         its end.
         """
         target = target_of(folder)
-        counts = interim_counts(target, self.thresholds)
+        counts = completed_counts(target, self.thresholds), counts_of(target, self.thresholds)
         allowed = list(map(allowed_share, self.thresholds))
-        answer = analysis_result(
-            counts.completed, counts.known, allowed, self.errors[number], self.callers
-        )
+        answer = analysis_result(*counts, allowed, self.errors[number], self.callers)
         judged = target, self.thresholds, self.errors[number], self.callers
         if answer == "pass" and (self.hold or _drains(target) or _backed_off(*judged)):
             answer = "inconclusive"
@@ -200,15 +198,7 @@ class _LevelMonitor:
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
             elapsed = self.parts[number]
             doubt = GIVEN_UP_LAST if self.last else GIVEN_UP
-            if is_futile(
-                counts.completed,
-                counts.known,
-                allowed,
-                elapsed,
-                self.errors[-1],
-                self.callers,
-                doubt,
-            ):
+            if is_futile(*counts, allowed, elapsed, self.errors[-1], self.callers, doubt):
                 self.answer = "inconclusive"
         return self.answer is not None
 
@@ -225,22 +215,16 @@ def _evaluated(
     document = target.run.metadata
     thresholds = search.thresholds
     error = monitor.errors[-1 if monitor.answer is None else run.analyses - 1]
-    known = [violations(target, threshold) for threshold in thresholds]
-    complete = (
-        [
-            violations(replace(target, clusters=completed_sessions(target)), threshold)
-            for threshold in thresholds
-        ]
-        if run.was_stopped
-        else known
-    )
+    judged = target, thresholds, error, monitor.callers
+    known = counts_of(target, thresholds)
+    complete = completed_counts(target, thresholds) if run.was_stopped else known
     answer = monitor.answer or analysis_result(
         complete, known, list(map(allowed_share, thresholds)), error, monitor.callers
     )
     calls = in_progress(target.run)
     blocked_calls = blocked(target.run)
     arrived = blocked_calls + len(target.run.sessions)
-    sure = _is_conclusive(answer, target, thresholds, error, monitor.callers)
+    sure = _is_conclusive(answer, *judged)
     ours = generator_fault(
         document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure
     )
@@ -253,9 +237,7 @@ def _evaluated(
             if search.plan.by == "concurrency"
             else None
         )
-        reason = (
-            held_back or _backed_off(target, thresholds, error, monitor.callers) or _drains(target)
-        )
+        reason = held_back or _backed_off(*judged) or _drains(target)
     if reason:
         answer = "inconclusive"
     elif answer == "inconclusive":
@@ -427,22 +409,14 @@ VALUES_ALPHA = 0.05
 true value."""
 
 
-class SessionCounts(NamedTuple):
-    """The counts of `violations` by threshold, for the sessions before the oldest open one, and
-    for all sessions.
-    """
-
-    completed: Sequence[PerCluster]
-    known: Sequence[PerCluster]
+def counts_of(target: ComparedTarget, thresholds: Sequence[Threshold]) -> list[PerCluster]:
+    """Return what `violations` does, for each threshold."""
+    return [violations(target, threshold) for threshold in thresholds]
 
 
-def interim_counts(target: ComparedTarget, thresholds: Sequence[Threshold]) -> SessionCounts:
-    """Return the counts of a run in progress, without the sessions that started in its warm-up."""
-    completed = replace(target, clusters=completed_sessions(target))
-    return SessionCounts(
-        [violations(completed, threshold) for threshold in thresholds],
-        [violations(target, threshold) for threshold in thresholds],
-    )
+def completed_counts(target: ComparedTarget, thresholds: Sequence[Threshold]) -> list[PerCluster]:
+    """Return the counts of the sessions before the oldest open one."""
+    return counts_of(replace(target, clusters=completed_sessions(target)), thresholds)
 
 
 def target_of(folder: Path) -> ComparedTarget:
@@ -528,7 +502,7 @@ def shares_of(
     `complete` is the violations of completed sessions, which can show that a level passes; None if
     all are completed.
     """
-    known = [violations(target, threshold) for threshold in thresholds]
+    known = counts_of(target, thresholds)
     found = []
     for threshold, missed, ended in zip(thresholds, known, complete or known, strict=True):
         allowed = allowed_share(threshold)
@@ -578,9 +552,14 @@ def in_progress(run: RunFrames) -> float | None:
     """Return the median number of calls in progress in the measured phase; None if that phase
     has no seconds.
     """
-    seconds = run.seconds[run.seconds["measured"].to_numpy()]
-    by_second = seconds.groupby("second")["sessions_active"].sum()
+    by_second = _measured_seconds(run, "sessions_active")
     return float(by_second.median()) if len(by_second) else None
+
+
+def _measured_seconds(run: RunFrames, column: str) -> pd.Series[float]:
+    """Return the sums of a column over targets and processes, by second of the measured phase."""
+    seconds = run.seconds[run.seconds["measured"].to_numpy()]
+    return seconds[column].fillna(0).groupby(seconds["second"]).sum()
 
 
 def median_call_s(run: RunFrames) -> float | None:
@@ -599,8 +578,7 @@ def callers_backing_off(run: RunFrames) -> float:
     """Return the mean number of callers who waited after a refused call, over the seconds of the
     measured phase.
     """
-    seconds = run.seconds[run.seconds["measured"].to_numpy()]
-    by_second = seconds["callers_backing_off"].fillna(0).groupby(seconds["second"]).sum()
+    by_second = _measured_seconds(run, "callers_backing_off")
     return float(by_second.mean()) if len(by_second) else 0.0
 
 

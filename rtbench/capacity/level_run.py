@@ -87,7 +87,7 @@ class LocustCommand:
             "--warmup": f"{warm_s:.0f}s",
         }
         if task.stages is not None:
-            load = {"--stages": task.stages, "--session-pause": 0, "--show-open-turns": None}
+            load = {"--stages": task.stages, "--session-pause": 0}
         elif self.by == "concurrency":
             load |= {
                 "--users": task.load,
@@ -99,11 +99,8 @@ class LocustCommand:
             load |= {"--arrival-rate": f"{task.load}/min", "--max-concurrent": slots}
         if task.budget_usd is not None:
             load["--budget"] = f"{task.budget_usd:.6f}"
-        own = [
-            word
-            for name, value in load.items()
-            for word in ([name] if value is None else [name, str(value)])
-        ]
+        own = [word for name, value in load.items() for word in (name, str(value))]
+        own += [] if task.stages is None else ["--show-open-turns"]
         run_options = [
             "--headless",
             "--name",

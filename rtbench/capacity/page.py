@@ -89,10 +89,13 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
         short if plan.time_s < min_s else sure,
         *costs,
     ]
-    return [
-        *(text for line in lines for text in wrapped(line, "")),
-        f"the report will be {folder}/capacity.html",
-    ]
+    return opening_lines(lines, folder)
+
+
+def opening_lines(texts: Sequence[str], folder: str) -> list[str]:
+    """Return what is printed before a search: these texts, then the place of its report."""
+    lines = [line for text in texts for line in wrapped(text, "")]
+    return [*lines, f"the report will be {folder}/capacity.html"]
 
 
 def level_heads(plan: SearchPlan) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 import resource
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
@@ -282,12 +282,14 @@ def capacity(
     """
     import msgspec
 
+    from bench.record.calibration import date_of
     from reports.metrics.measurable import refuse_unmeasurable
     from reports.metrics.thresholds import quoted, requested_thresholds
     from rtbench.capacity.level_evaluation import SearchConfig
     from rtbench.capacity.level_run import prepare_search
     from rtbench.capacity.load_thresholds import EXAMPLES, allowed_share
     from rtbench.capacity.page import opening
+    from rtbench.capacity.quick.page import opening as quick_opening
     from rtbench.capacity.quick.ramp import FIRST, ends_ns
     from rtbench.capacity.search import ERROR, SearchPlan, smallest_first
 
@@ -352,15 +354,17 @@ def capacity(
     search = SearchConfig(
         plan, required, ready.locust, max_concurrent, ready.connect_rate, until_ns
     )
+    about = {"date_utc": date_of(utc_ns()), "target": ready.target, "scenario": ready.scenario}
+    typer.echo("\n".join((quick_opening if quick else opening)(plan, str(folder), ready.costs)))
     if quick:
         again = [*map(str, script_files), *service_options.arguments(), *(["--yes"] if yes else [])]
         options = [
             word for threshold in required for word in ("--thresholds", threshold.source_text)
         ]
         more = ["--", *locust_options] if locust_options else []
-        raise typer.Exit(_searched_quickly(search, ready, folder, [[*again, *options], more]))
-    typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
-    raise typer.Exit(_searched(search, ready, folder))
+        command = [[*again, *options], more]
+        raise typer.Exit(_searched_quickly(search, ready, about, folder, command))
+    raise typer.Exit(_searched(search, about, folder))
 
 
 def _files_and_options(words: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -432,42 +436,32 @@ def _folder(out: Path | None, script_files: Sequence[Path]) -> Path:
     return folder
 
 
-def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path) -> int:
+def _searched(search: SearchConfig, about: Mapping[str, str], folder: Path) -> int:
     """Search, print and save the result, and return the exit status. On Ctrl-C, the result has
     the completed levels.
     """
-    from bench.record.calibration import date_of
     from rtbench.capacity.conclusion import conclude
     from rtbench.capacity.level_evaluation import evaluate_level
     from rtbench.capacity.page import level_heads, level_lines
     from rtbench.capacity.search import run_levels
     from rtbench.load_search import SYMBOLS
-    from rtbench.locust_run import terminable
 
     levels: list[LevelEntry] = []
-    date_utc = date_of(utc_ns())
-    interrupted = False
+
+    def run() -> None:
+        for level in run_levels(search.plan, levels, partial(evaluate_level, search)):
+            typer.secho("\n".join(level_lines(level)), fg=SYMBOLS[level.result][1])
+
     typer.echo("\n" + level_heads(search.plan))
-    try:
-        with terminable():
-            for level in run_levels(search.plan, levels, partial(evaluate_level, search)):
-                typer.secho("\n".join(level_lines(level)), fg=SYMBOLS[level.result][1])
-    except KeyboardInterrupt:
-        interrupted = True
-    outcome = conclude(
-        search.plan,
-        levels,
-        date_utc=date_utc,
-        target=ready.target,
-        scenario=ready.scenario,
-        interrupted=interrupted,
-    )
+    interrupted = _is_interrupted(run)
+    outcome = conclude(search.plan, levels, interrupted=interrupted, **about)
     return _saved(outcome, folder, interrupted=interrupted)
 
 
 def _searched_quickly(
     search: SearchConfig,
     ready: PreparedSearch,
+    about: Mapping[str, str],
     folder: Path,
     command: Sequence[Sequence[str]],
 ) -> int:
@@ -477,28 +471,31 @@ def _searched_quickly(
     import sys
 
     from bench.base.standard_streams import StatusLine
-    from bench.record.calibration import date_of
-    from rtbench.capacity.quick.page import Curve, opening
+    from rtbench.capacity.quick.page import Curve
     from rtbench.capacity.quick.search import QuickSearch
     from rtbench.capacity.quick.verify import verified
-    from rtbench.locust_run import terminable
 
-    date_utc = date_of(utc_ns())
-    interrupted = False
-    typer.echo("\n".join(opening(search.plan, str(folder), ready.costs)))
     curve = Curve(search.thresholds[0], StatusLine(sys.stderr, os.environ), typer.echo)
     quick = QuickSearch(search, curve.show)
     try:
-        with terminable():
-            quick.run()
-    except KeyboardInterrupt:
-        interrupted = True
+        interrupted = _is_interrupted(quick.run)
     finally:
         curve.line.clear()
     verify = verified(search.plan, quick.estimate(), ready.forecast, command)
-    about = {"date_utc": date_utc, "target": ready.target, "scenario": ready.scenario}
     outcome = quick.document(verify, interrupted=interrupted, **about)
     return _saved(outcome, folder, interrupted=interrupted)
+
+
+def _is_interrupted(run: Callable[[], None]) -> bool:
+    """Run a search. Return whether the user ended it."""
+    from rtbench.locust_run import terminable
+
+    try:
+        with terminable():
+            run()
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _saved(outcome: CapacityDocument, folder: Path, *, interrupted: bool) -> int:

@@ -55,7 +55,7 @@ def test_a_part_without_facts_has_not_begun_and_is_not_done(tmp_path: Path) -> N
 @pytest.mark.parametrize("damaged", ["", "{", '{"done": "yes"}', "[]"])
 def test_a_part_with_damaged_facts_is_not_done(damaged: str, tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
-    Spool(folder, 0).replace("worker.json", damaged)
+    Spool(folder, 0).replace("worker.json", damaged.encode())
     (part,) = parts(folder)
 
     assert not part.facts.done

@@ -124,7 +124,7 @@ class SessionRegistry:
             timeline = LoggedTimeline(
                 start, script.dialect, log=log, about=about(self._spool.run_id, labels, script)
             )
-        self._recorder.watch(record, timeline.open_turns)
+        self._recorder.open[record] = timeline.open_turns
         return RunListener(record, timeline, state, self, log)
 
     def enforce_budget(self) -> None:

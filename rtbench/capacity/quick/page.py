@@ -9,7 +9,7 @@ from bench.base.standard_streams import StatusLine
 from reports.formatting import NBSP, count, format_duration, format_number, plural
 from reports.metrics.thresholds import Threshold
 from reports.statistics.crossing import TurnsByLoad, crossing_of
-from rtbench.capacity.page import wrapped
+from rtbench.capacity.page import opening_lines
 from rtbench.capacity.quick.ramp import Band, bands, values_of
 from rtbench.capacity.search import SearchPlan
 from rtbench.load_search import row
@@ -25,8 +25,7 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str]) -> list[str]:
         f" most {format_duration(plan.time_s)}, for a rough estimate of the load at which"
         f" {' or '.join(plan.thresholds)} fails"
     )
-    lines = [line for text in (purpose, *costs) for line in wrapped(text, "")]
-    return [*lines, f"the report will be {folder}/capacity.html"]
+    return opening_lines([purpose, *costs], folder)
 
 
 class Curve:

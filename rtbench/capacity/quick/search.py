@@ -79,14 +79,14 @@ class QuickSearch:
     - `faults` has the reason why a ramp shows nothing about the service, None if it does. The ramps
       without a fault are used; if there are none, all are used, but only to choose the loads of the
       second ramp.
-    - `live` is the turns of the ramp in progress.
+    - `live` is the same as `measured`, of the ramp in progress.
     """
 
     search: SearchConfig
     show: Show
     targets: list[ComparedTarget] = field(default_factory=list)
     measured: list[list[list[TurnsByLoad]]] = field(default_factory=list)
-    live: list[TurnsByLoad] = field(default_factory=list)
+    live: list[list[list[TurnsByLoad]]] = field(default_factory=list)
     faults: list[Reason | None] = field(default_factory=list)
     usd: float = 0.0
 
@@ -136,14 +136,16 @@ class QuickSearch:
 
     def _turns(self, index: int) -> list[TurnsByLoad]:
         """Return the turns of all ramps for a threshold, as measured, and moved by their
-        uncertainty.
+        uncertainty, which those of the ramp in progress are not.
         """
-        if not self.measured:
-            return [self.live[index]] if self.live else [joined([])]
         used = [
             ramp for ramp, fault in zip(self.measured, self.faults, strict=True) if fault is None
         ] or self.measured
-        return [joined(versions) for versions in zip(*(ramp[index] for ramp in used), strict=True)]
+        versions = zip(*(ramp[index] for ramp in (*used, *self.live)), strict=False)
+        return [joined(each) for each in versions] or [joined([])]
+
+    def _so_far(self) -> list[TurnsByLoad]:
+        return [self._turns(index)[0] for index in range(len(self.search.thresholds))]
 
     def _ramp(self, number: int, ramp: Ramp) -> None:
         search = self.search
@@ -180,11 +182,7 @@ class QuickSearch:
         self.faults.append(fault)
         self.measured.append([turns_by_load(target, threshold) for threshold in search.thresholds])
         self.live = []
-        self.show(
-            [self._turns(index)[0] for index in range(len(search.thresholds))],
-            self._allowed,
-            math.inf,
-        )
+        self.show(self._so_far(), self._allowed, math.inf)
 
     @property
     def _allowed(self) -> list[float]:
@@ -195,14 +193,14 @@ class QuickSearch:
         threshold, or the first ramp has crossed one.
         """
         target = target_of(folder)
-        self.live = [
-            turns_by_load(target, threshold, uncertain=False, first=self.search.plan.first)[0]
+        first = self.search.plan.first
+        live = [
+            turns_by_load(target, threshold, uncertain=False, first=first)
             for threshold in self.search.thresholds
         ]
-        before = [[ramp[index][0] for ramp in self.measured] for index in range(len(self.live))]
-        so_far = [joined([*parts, now]) for parts, now in zip(before, self.live, strict=True)]
-        self.show(so_far, self._allowed, float(self.live[0].load.max(initial=0)))
-        first = self.search.plan.first
+        self.live = [live]
+        so_far = self._so_far()
+        self.show(so_far, self._allowed, float(live[0][0].load.max(initial=0)))
         return self._lacks_values(target) or any(
             fails_at_first(turns, first, allowed)
             or (not self.measured and is_crossed(turns, first, allowed))
@@ -227,7 +225,6 @@ class QuickSearch:
         shown = conclude(plan, self._levels(), interrupted=interrupted, **about)
         return msgspec.structs.replace(
             shown,
-            breaking_point=None,
             estimate=reason,
             stable=True,
             ended=ended,
@@ -309,7 +306,7 @@ class QuickSearch:
         """Return an entry for each band of loads, with the turns of all ramps."""
         if not self.measured:
             return []
-        turns = [self._turns(index)[0] for index in range(len(self.search.thresholds))]
+        turns = self._so_far()
         return [self._level(band, turns) for band in bands(turns[0])]
 
     def _level(self, band: Band, turns: Sequence[TurnsByLoad]) -> LevelEntry:

@@ -34,7 +34,6 @@ NOT_HERE = {
     "python3 -m venv": "installs; tests/release",
     "pip": "installs; tests/release",
     "uv": "installs; tests/release",
-    "git clone": "needs the repository's address",
     "rtbench quickstart": "takes two minutes; `.ci/run` makes what stands in the README",
     "docker": "needs a daemon; tests/system/test_deploy.py reads the files",
     "export VERSION": "asks docker",
