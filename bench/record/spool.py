@@ -375,8 +375,7 @@ class WorkerPart:
             count += len(batch)
         # a stream that lacks batches may still end with a complete one
         if count < (written := self.facts.rows.get(table, 0)):
-            damage = ValueError(f"it has {count} of {written} rows")
-            self._set_damage(rows_of(table), damage)
+            self._set_damage(rows_of(table), ValueError(f"it has {count} of {written} rows"))
         if table == "turns":
             yield from self._batches(OPEN_TURNS, schema)
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -149,18 +149,12 @@ def run_level(
         folder = run.wait_for_folder(locust.runs, task.name)
         was_stopped = False
         drain_s = task.drain_s
-
-        def is_decided(folder: Path, number: int) -> bool:
-            nonlocal drain_s
-            if decided := is_clear(folder, number):
-                drain_s = task.clear_drain_s
-            return decided
-
         try:
             latest_ns = until_ns - int(AROUND_S * NS_PER_S)
-            analyses = _watched(
-                run.process, folder, run.started_ns(folder), task, is_decided, latest_ns
-            )
+            start_ns = run.started_ns(folder)
+            analyses, clear = _watched(run.process, folder, start_ns, task, is_clear, latest_ns)
+            if clear:
+                drain_s = task.clear_drain_s
         finally:
             was_stopped = _stopped(run.process, folder, min(drain_s, _left_s(until_ns) - CLOSE_S))
             died = run.wait_for_end(folder, min(END_S, _left_s(until_ns)))
@@ -182,9 +176,9 @@ def _watched(
     task: LevelTask,
     is_clear: Callable[[Path, int], bool],
     latest_ns: int,
-) -> int:
+) -> tuple[int, bool]:
     """Wait until a level's time is over, or its answer is clear. Return the number of interim
-    analyses.
+    analyses, and whether it is clear.
 
     On CLOCK_MONOTONIC, its load ends at `latest_ns` or earlier. The final analysis, after the run,
     does not count.
@@ -195,10 +189,10 @@ def _watched(
         while process.poll() is None and (left_s := _left_s(until_ns)) > 0:
             time.sleep(min(POLL_S, left_s))
         if due_ns >= latest_ns or process.poll() is not None:
-            return number
+            return number, False
         if fraction < 1 and is_clear(folder, number):
-            return number + 1
-    return len(task.analyses) - 1
+            return number + 1, True
+    return len(task.analyses) - 1, False
 
 
 def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
@@ -245,23 +239,14 @@ def worker_count(document: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class PreparedSearch:
-    """The command and the target of a search.
-
-    - `call_s` is the expected duration of a call, in seconds.
-    - `costs` is the lines about cost, which are printed before the search starts.
-    - `forecast` is that of `bench.load.runners.dry_run`.
-    - `missing_features` is what can never be measured with each script
-      (`reports.metrics.measurable`).
+    """The command and the target of a search. `forecast` is that of
+    `bench.load.runners.dry_run`, and `costs` has the lines about cost, which are printed first.
     """
 
     locust: LocustCommand
     target: str
-    scenario: str
-    connect_rate: float | None
-    call_s: float
     costs: tuple[str, ...]
-    missing_features: Sequence[Mapping[str, Any] | None] = ()
-    forecast: Mapping[str, Any] = field(default_factory=dict)
+    forecast: Mapping[str, Any]
 
 
 CONNECT_S = 2.0
@@ -335,11 +320,7 @@ def prepare_search(
     return PreparedSearch(
         LocustCommand(script_files, plan.by, runs, arguments),
         target["name"],
-        forecast["scenario"],
-        forecast["connect_rate"],
-        forecast["call_s"],
         costs,
-        forecast["lacking"],
         forecast,
     )
 

@@ -335,8 +335,8 @@ def capacity(
         )
         for threshold in required:
             named = f"--thresholds {quoted(threshold.source_text)}"
-            refuse_unmeasurable(threshold, ready.missing_features, named)
-        plan = msgspec.structs.replace(plan, call_s=ready.call_s)
+            refuse_unmeasurable(threshold, ready.forecast["lacking"], named)
+        plan = msgspec.structs.replace(plan, call_s=ready.forecast["call_s"])
         if first is None and not quick and plan.by == "concurrency":
             plan = _checked(msgspec.structs.replace(plan, first=smallest_first(plan)))
     except UsageError:
@@ -352,9 +352,13 @@ def capacity(
         else ends_ns(start_ns, plan.time_s)
     )
     search = SearchConfig(
-        plan, required, ready.locust, max_concurrent, ready.connect_rate, until_ns
+        plan, required, ready.locust, max_concurrent, ready.forecast["connect_rate"], until_ns
     )
-    about = {"date_utc": date_of(utc_ns()), "target": ready.target, "scenario": ready.scenario}
+    about = {
+        "date_utc": date_of(utc_ns()),
+        "target": ready.target,
+        "scenario": ready.forecast["scenario"],
+    }
     typer.echo("\n".join((quick_opening if quick else opening)(plan, str(folder), ready.costs)))
     if quick:
         again = [*map(str, script_files), *service_options.arguments(), *(["--yes"] if yes else [])]

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -27,6 +28,13 @@ from tools.schemas import schemas
 
 EDGE = 20
 Played = Callable[[SearchConfig, int, NextLevel, LevelBudget], LevelEntry]
+
+FORECAST: dict[str, Any] = {
+    "scenario": "calls",
+    "connect_rate": None,
+    "call_s": 0.0,
+    "lacking": (),
+}
 
 
 def decided_at_edge(
@@ -57,7 +65,7 @@ def capacity(
     monkeypatch.setattr(
         playing,
         "prepare_search",
-        lambda *_, **__: PreparedSearch(locust, "west", "calls", None, 0.0, ()),
+        lambda *_, **__: PreparedSearch(locust, "west", (), FORECAST),
     )
     given = [
         "capacity",
@@ -118,7 +126,7 @@ def test_a_threshold_without_data_in_the_script_is_refused_before_the_first_call
         "session": {},
     }
     locust = LocustCommand([Path("calls.py")], "concurrency", tmp_path / "levels")
-    ready = PreparedSearch(locust, "west", "calls", None, 0.0, (), [lacks])
+    ready = PreparedSearch(locust, "west", (), FORECAST | {"lacking": [lacks]})
     monkeypatch.setattr(leveling, "evaluate_level", lambda *_: pytest.fail("a level was played"))
     monkeypatch.setattr(playing, "prepare_search", lambda *_, **__: ready)
     thresholds = ("--thresholds", "ttfa: p(95)<800", "--thresholds", "voice_to_voice: p(95)<1500")

@@ -55,12 +55,8 @@ def test_a_search_on_this_machine_has_no_cost(monkeypatch: pytest.MonkeyPatch) -
     ready = searching(monkeypatch, HERE)
 
     assert ready.costs == ("the token is old",)
-    assert (ready.target, ready.scenario, ready.connect_rate, ready.call_s) == (
-        "here",
-        "calls",
-        30.0,
-        26.0,
-    )
+    about = (ready.forecast[name] for name in ("scenario", "connect_rate", "call_s"))
+    assert (ready.target, *about) == ("here", "calls", 30.0, 26.0)
     assert ready.locust.options == ["--seed", "7"]
 
 

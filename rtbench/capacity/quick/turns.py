@@ -102,8 +102,8 @@ def _cut(target: ComparedTarget, threshold: Threshold, value: Floats, is_first: 
     specs = specs_of(target, threshold)
     steps = np.any([target.steps(spec) for spec in specs], axis=0) & ~turns.is_greeting
     is_cut = target.turn_mask & (turns.kind == UNFINISHED) & steps[turns.step]
-    every = np.arange(is_cut.size)
-    cut[every[is_cut & is_first[: is_cut.size]]] = 0
+    of_turn, of_value, low = (each[: is_cut.size] for each in (cut, value, is_first))
+    of_turn[is_cut & low] = 0
     metric = CATALOGUE.get(threshold.metric)
     if metric is None or not is_latency(metric) or threshold.sign not in ("<", "<="):
         return cut
@@ -117,9 +117,9 @@ def _cut(target: ComparedTarget, threshold: Threshold, value: Floats, is_first: 
     lasting = np.where(np.isnan(known), waited_ms, known)
     late = MISSES[threshold.sign](lasting, threshold.limit)
     awaited = _awaited(target, metric)[turns.step]
-    sure = every[is_cut & (~np.isnan(known) | (late & awaited))]
-    cut[sure] = late[sure]
-    value[sure] = lasting[sure]
+    sure = is_cut & (~np.isnan(known) | (late & awaited))
+    of_turn[sure] = late[sure]
+    of_value[sure] = lasting[sure]
     return cut
 
 

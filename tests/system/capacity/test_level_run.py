@@ -41,7 +41,7 @@ def test_a_level_ends_at_the_end_of_its_search(
     now_ns = monotonic_ns()
     folder = folder_of(tmp_path, "running")
     task = LevelTask("01-level-4", 4, 3600.0, 5.0)
-    n_analyses = playing._watched(
+    n_analyses, _ = playing._watched(
         process, folder, now_ns, task, lambda *_: False, latest_ns=now_ns - NS_PER_S
     )
 
