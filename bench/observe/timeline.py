@@ -844,7 +844,7 @@ class Timeline:
         shown = []
         for turn in self.turns.all:
             observed = observation(turn)
-            if turn.state is not State.OVER:
+            if turn.state is not OVER:
                 instants = {**observed.instants, "ended": now_ns}
                 observed = msgspec.structs.replace(
                     observed, outcome="unfinished", instants=instants

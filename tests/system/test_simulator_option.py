@@ -27,6 +27,19 @@ COMMANDS = {
 """The module of each command, its words, and the exit statuses of success."""
 
 
+def test_the_first_call_of_a_new_user_is_answered(tmp_path: Path) -> None:
+    """A share of the turns gets no reply, as of real services. The first call has no such turn."""
+    if serves(SIMULATOR_PORT):
+        pytest.skip("another simulator has had its first calls")
+    script = EXAMPLES / "scripts/voice_turns.yaml"
+    command = [sys.executable, "-m", "rtbench.cli.app", "run", script, "-u", "1", "--sessions", "1"]
+    ended = forked.run(
+        [*command, "--simulator"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert "4 turns, 0 failed" in ended.stdout, ended.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "profile"), [("run", ""), ("locust", "quiet"), ("probe", ""), ("doctor", "")]
 )
