@@ -31,7 +31,7 @@ def test_the_first_call_of_a_new_user_is_answered(tmp_path: Path) -> None:
     """A share of the turns gets no reply, as of real services. The first call has no such turn."""
     if serves(SIMULATOR_PORT):
         pytest.skip("another simulator has had its first calls")
-    script = EXAMPLES / "scripts/voice_turns.yaml"
+    script = str(EXAMPLES / "scripts/voice_turns.yaml")
     command = [sys.executable, "-m", "rtbench.cli.app", "run", script, "-u", "1", "--sessions", "1"]
     ended = forked.run(
         [*command, "--simulator"], cwd=tmp_path, capture_output=True, text=True, check=False
