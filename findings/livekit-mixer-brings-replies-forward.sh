@@ -9,7 +9,7 @@
 #           frames wait meanwhile. The mixer goes on at the speed of the agent's sound, so they stay late, and the next reply adds to
 #           it. With an agent who sends silence in its pauses, all replies are where they were. The log warns of timeouts only.
 # Why:      the latency of a reply, measured in such a recording, gets better with each turn. A call of some ten turns ends with an
-#           agent that answers before the caller has finished, and with barge-ins that nobody made.
+#           agent that answers before the caller has finished, and with barge-ins that no side made.
 # Takes about a minute and a half.
 set -eu
 work=$(mktemp -d)
