@@ -16,9 +16,10 @@ From p90 on, a latency is also tested for bursts. 2.7 % of runs without bursts t
 their sixths then decide (t_5). a is 5 % / m for m primary metrics: the strictest error of Holm's
 correction. It is used because it is unknown which metric is rejected first.
 
-If the pilot has both targets in pairs, 2 · SE_0² is replaced by the variance of their difference. G
-of a latency is multiplied by 1.1, because too small a plan loses more power than too large a plan
-gains. A plan is as uncertain as its pilot.
+If the pilot has both targets in pairs, 2 · SE_0² is replaced by the variance of their difference. A
+plan is as uncertain as its pilot, and too small a plan loses more power than too large a plan
+gains. So G of a latency is multiplied by 1.1 · (1 + 2.5 / m). m is the number of sessions that have
+a value above the quantile: where the turns of a session are alike, few sessions decide a p95.
 
 One-way analysis of variance splits the variance of a run into v_s between sessions and v_t between
 the turns of a session. There are G sessions with N values in total. Session g has n_g values, and
@@ -65,6 +66,8 @@ errors."""
 TAIL_FROM = 0.9
 RESERVE = 1.1
 """The factor of the size of a latency's plan."""
+RESERVE_OF_TAIL = 2.5
+"""This divided by the number of sessions above the quantile is added to 1, as a further factor."""
 BETTER_SESSIONS = 200
 DRAWS = 2_000
 FINITE = 0.9
@@ -86,12 +89,14 @@ class Pilot:
     - `sessions` is the number of sessions of the pilot.
     - `tail` is True for a quantile from p90 on, which is also tested for bursts.
     - `drifts` is True for a latency, which is tested for drift.
+    - `above` is the number of sessions with a value above the quantile.
     """
 
     variance: float
     sessions: int
     tail: bool = False
     drifts: bool = True
+    above: float = math.inf
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> int:
         """Return the number of sessions that each target needs.
@@ -119,7 +124,7 @@ class Pilot:
         """The factor by which the number of sessions is multiplied because the pilot is
         uncertain.
         """
-        return RESERVE if self.drifts else 1.0
+        return RESERVE * (1 + RESERVE_OF_TAIL / max(1, self.above)) if self.drifts else 1.0
 
     def _power_at(self, shift: float, level: float) -> float:
         """Return the power to detect an effect that is `shift` standard errors beyond the
@@ -160,7 +165,8 @@ def pilot_of_quantile(
     with np.errstate(invalid="ignore"):
         log_ratios = logs[1] - logs[0] if len(logs) == 2 else logs[0]
     session_variance = (1 if len(logs) == 2 else 2) * clusters * variance(log_ratios, FINITE)
-    return Pilot(session_variance, clusters, p >= TAIL_FROM)
+    above = min(np.unique(each.sessions[int(p * each.n) :]).size for each in samples)
+    return Pilot(session_variance, clusters, p >= TAIL_FROM, above=above)
 
 
 def pilot_of_rate(events: Floats, turns: Floats, effect: float) -> Pilot:

@@ -1,5 +1,4 @@
-"""The power of runs of a planned size. The factors 1.1 and 1.25 of docs/sample-size.md are based on
-it.
+"""The power of runs of a planned size. The factors of `reports/statistics/power.py` are from it.
 
 Each repetition has a pilot, a plan from this pilot for a power of 80 or 90 %, and two targets of
 the planned size. There are three primary metrics, and the strictest level of Holm's procedure

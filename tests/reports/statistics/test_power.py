@@ -60,6 +60,19 @@ def test_the_variance_of_a_pilot_is_that_of_the_normal_formula(p: float, density
     assert np.median([pilot.variance for pilot in found]) == pytest.approx(expected, rel=0.2)
 
 
+def test_a_pilot_in_whose_tail_are_few_sessions_needs_a_larger_reserve() -> None:
+    """Here the turns of a session are equal, so that 5 of 100 sessions decide the p95."""
+    waits = np.linspace(500, 900, 1000)
+    alike = sample(waits, np.repeat(np.arange(100), 10))
+    unlike = sample(waits, np.tile(np.arange(100), 10))
+    rng = np.random.default_rng(5)
+
+    assert pilot_of_quantile((alike,), 0.95, 100, rng).above == 5
+    assert pilot_of_quantile((unlike,), 0.95, 100, rng).above == 50
+    few, many = (Pilot(variance=2.0, sessions=100, above=above) for above in (5, 50))
+    assert few.needed(0.2, 0.8) > 1.4 * many.needed(0.2, 0.8)
+
+
 def test_pairs_with_a_common_drift_need_fewer_sessions() -> None:
     rng = np.random.default_rng(2)
     drift = rng.normal(0, 0.4, 300)
