@@ -1240,15 +1240,13 @@ def test_results_contain_no_english_sentences() -> None:
 
 
 def texts(module: ast.Module) -> Iterator[ast.Constant]:
-    """Yield the string constants of a module. Leave out docstrings, definitions, and user
-    errors.
+    """Yield the string constants of a module. Leave out docstrings, the descriptions of fields,
+    and user errors.
     """
     docstrings: set[int] = set()
     for node in ast.walk(module):
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        definition = isinstance(node, ast.keyword) and node.arg in ("sentence", "description")
-        error = isinstance(node, ast.Call) and last_name(node) == "UsageError"
-        if docstring or definition or error:
+        if docstring or (isinstance(node, ast.Call) and last_name(node) in ("Meta", "UsageError")):
             docstrings |= {id(inner) for inner in ast.walk(node)}
         if (
             isinstance(node, ast.Constant)
