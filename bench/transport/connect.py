@@ -280,14 +280,14 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
     address, it is unknown whether this address would have answered. Then raise ConnectError
     `exhausted:<resource>`.
     """
-    until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
+    left_s = limit_s
     problem = ConnectError("connect_failed:dns", "the host name has no address")
     limit = None
     for index, (family, kind, proto, _, address) in enumerate(addresses):
         address_text = authority(*address[:2])
         sock = None
+        share_s = max(0.001, left_s / (len(addresses) - index))
         start_ns = monotonic_ns()
-        share_s = max(0.001, (until_ns - start_ns) / NS_PER_S / (len(addresses) - index))
         try:
             sock = gevent.socket.socket(family, kind, proto)
             sock.settimeout(share_s)
@@ -302,8 +302,6 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
             # now counts.
             if sock is not None and sock._sock.connect_ex(address) in (0, errno.EISCONN):
                 return sock
-            # time that the next address has not used
-            until_ns += max(0, monotonic_ns() - start_ns - int(share_s * NS_PER_S))
             problem = ConnectError(
                 f"timeout:{stage}", f"{address_text} did not answer within {share_s:.3g} s"
             )
@@ -314,6 +312,8 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
             limit = own_limit_of_port(error, address_text, (family, address)) or limit
         if sock is not None:
             sock.close()
+        # An attempt uses no more than its share, however late this process notices its end.
+        left_s -= min(share_s, (monotonic_ns() - start_ns) / NS_PER_S)
     raise limit or problem
 
 
