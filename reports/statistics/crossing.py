@@ -155,6 +155,23 @@ def design_effect(turns: TurnsByLoad, expected: Floats) -> float:
     return float(np.clip((excess**2).sum() / variance, 1.0, MAX_DESIGN_EFFECT)) if variance else 1.0
 
 
+MORE_OFTEN = 1.64
+"""The z-score of a correlation with the load above which something happens more often at high
+loads (one-sided, 5 %)."""
+
+
+def is_rarer_at_low_loads(turns: TurnsByLoad, happened: Floats) -> bool:
+    """Return whether something happened in fewer turns at low loads than at high ones.
+
+    If it does not depend on the load, its correlation with the load has the variance 1/(n − 1) in
+    all permutations (Pitman). At one load only, nothing shows that it is rarer at others.
+    """
+    if turns.n < MIN_TURNS or not np.ptp(turns.load) or not np.ptp(happened):
+        return False
+    correlation = np.corrcoef(turns.load, happened)[0, 1]
+    return bool(correlation * math.sqrt(turns.n - 1) > MORE_OFTEN)
+
+
 REJECTED = 0.003
 """The probability of at least as many violations, if a load passed, below which it certainly
 does not pass.

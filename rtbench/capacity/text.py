@@ -249,7 +249,11 @@ def _limited(numbers: Numbers, verb: str) -> str:
 
 def _cause(numbers: Numbers, failing: str = "above it, calls fail") -> str:
     if failed := numbers.get("failed"):
-        return f"; {failing}: {failed}"
+        if (always := numbers.get("at_all_loads")) is None:
+            return f"; {failing}: {failed}"
+        turns = f"{count(always['failed'])} of {count(always['turns'])} turns"
+        permits = f"; p({always['p'] * 100:g}) permits them" if always["p"] else ""
+        return f"; {turns} fail, as often at low loads: {failed}{permits}"
     if (part := numbers.get("part")) is None:
         return ""
     setting = (

@@ -22,7 +22,7 @@ from reports.metrics.thresholds import Threshold
 from reports.results.reason import Reason
 from reports.results.value import Finding, Subject
 from reports.results.verdict import RESULT_OF_STATUS
-from reports.statistics.crossing import TurnsByLoad, joined
+from reports.statistics.crossing import TurnsByLoad, is_rarer_at_low_loads, joined
 from reports.statistics.quantiles import sample
 from reports.text.breakdown import SEGMENT_TEXTS, STOPPED, segment_title
 from reports.text.verdicts import in_unit
@@ -222,13 +222,19 @@ class QuickSearch:
             reason = Reason("no_turns")
         else:
             reason = answer(estimate, self._about(estimate))
+        # more calls cannot pass a threshold that turns violate because they fail at all loads
+        is_worth_verifying = (
+            estimate is not None
+            and estimate.crossing is not None
+            and "at_all_loads" not in reason.numbers
+        )
         shown = conclude(plan, self._levels(), interrupted=interrupted, **about)
         return msgspec.structs.replace(
             shown,
             estimate=reason,
             stable=True,
             ended=ended,
-            notes=[verify] if estimate is not None and estimate.crossing is not None else [],
+            notes=[verify] if is_worth_verifying else [],
             result=RESULT_OF_STATUS[status],
             exit_status=status,
         )
@@ -263,6 +269,14 @@ class QuickSearch:
         cause: dict[str, Any] = {}
         if 2 * failed.sum() > turns.violated.sum():
             cause = {"failed": self._failure()}
+            if np.ptp(turns.load) and not is_rarer_at_low_loads(turns, failed):
+                p = getattr(threshold.statistic, "p", None)
+                answered = 1 - failed.sum() / turns.n
+                cause["at_all_loads"] = {
+                    "failed": int(failed.sum()),
+                    "turns": turns.n,
+                    "p": None if p is None else math.floor(100 * p * answered) / 100,
+                }
         elif threshold.statistic.is_monotone and spec.unit == "ms":
             cause = {"part": self._part()}
         return {**texts, "at_first": counts, **cause}

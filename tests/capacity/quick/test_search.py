@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,3 +138,15 @@ def test_a_broken_load_generator_is_the_answer(
         " INVALID: "
     )
     assert (found.exit_status, found.ended) == (4, "load_generator")
+
+
+def test_a_service_that_fails_at_all_loads_needs_no_longer_search(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        found = searched(patch, tmp_path, Plan(sessions=40, turns=4, failed=0.2), "ttfa: p(95)<60s")
+
+    always = found.estimate.numbers["at_all_loads"]
+    assert (always["turns"], always["p"]) == (
+        160,
+        math.floor(95 * (1 - always["failed"] / 160)) / 100,
+    )
+    assert not found.notes

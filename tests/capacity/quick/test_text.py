@@ -84,6 +84,15 @@ def test_refused_calls_are_the_cause_in_the_words_of_the_service() -> None:
     )
 
 
+def test_turns_that_fail_at_low_loads_too_are_not_the_effect_of_the_load() -> None:
+    always = {"failed": 9, "turns": 73, "p": 0.83}
+    about = {"failed": "cancelled:turn_detected", "at_all_loads": always}
+
+    assert text_of(Crossing(1.4, 0.3, 8.0, 1.0), 6, **about).endswith(
+        "; 9 of 73 turns fail, as often at low loads: cancelled:turn_detected; p(83) permits them"
+    )
+
+
 def test_a_line_of_the_curve_is_printed_when_its_loads_are_passed() -> None:
     lines = list[str]()
     curve = Curve(threshold_of(THRESHOLD), StatusLine(io.StringIO(), {}), lines.append)

@@ -13,6 +13,7 @@ from reports.statistics.crossing import (
     TurnsByLoad,
     crossing_of,
     design_effect,
+    is_rarer_at_low_loads,
     joined,
     surely_fails,
 )
@@ -157,3 +158,16 @@ def test_sessions_of_two_runs_stay_apart() -> None:
 
     assert joined([one, one]).session.tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
     assert joined([]).n == 0
+
+
+def test_failures_at_all_loads_are_told_from_those_that_the_load_causes() -> None:
+    """Failures that do not depend on the load look as if they did in 5 % of ramps."""
+    of_load = SERVICES["slow"](12.0)
+    steady = [drawn(lambda load: 0.12 + 0 * load, 24, seed, 80) for seed in range(400)]
+    caused = [drawn(of_load, 24, seed, 80) for seed in range(400)]
+
+    def shown(runs: list[TurnsByLoad]) -> float:
+        return float(np.mean([is_rarer_at_low_loads(turns, turns.violated) for turns in runs]))
+
+    assert shown(steady) < 0.08
+    assert shown(caused) > 0.95
