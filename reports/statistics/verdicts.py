@@ -188,10 +188,10 @@ def _verdict(
     """
     if difference is None:
         return Verdict("inconclusive", floor or Reason("no_value"))
+    if both_infinite(difference):  # before the floor, because more turns would not change it
+        return Verdict("inconclusive", IN_FAILURES)
     if floor:
         return Verdict("inconclusive", floor)
-    if both_infinite(difference):
-        return Verdict("inconclusive", IN_FAILURES)
     if difference.worse.low > 0:
         return Verdict("regressed") if worse else Verdict("inconclusive", NOT_AFTER_HOLM)
     if difference.better.low > 0 and better:

@@ -240,6 +240,15 @@ def test_for_a_higher_is_better_metric_less_is_worse_than_stored() -> None:
     assert (higher.worse.low, higher.worse.p) == pytest.approx((lower.worse.low, lower.worse.p))
 
 
+def test_two_quantiles_among_failed_turns_need_no_more_turns() -> None:
+    found = build_difference(baseline=math.inf, candidate=math.inf)
+    floor = floor_reason(0.95, (196, 197), (50, 50))
+
+    (verdict,) = judge(found, floor=floor)
+    assert floor is not None
+    assert (verdict.name, verdict.reason) == ("inconclusive", IN_FAILURES)
+
+
 def test_a_candidate_among_failed_turns_is_worse_only_if_all_its_resamples_are() -> None:
     surely = against(runs(0.0), d=math.inf, variance=0.0, infinite_share=1.0)
     uncertain = against(runs(0.0), d=math.inf, infinite_share=0.6)
