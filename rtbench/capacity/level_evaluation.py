@@ -7,14 +7,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pandas as pd
-from msgspec import convert
 
 from bench.base.clock import monotonic_ns
 from bench.base.cpu import core_count
@@ -22,16 +21,15 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import is_throttled, remedy_of
 from bench.load.planning.run_plan import Concurrency, process_advice
-from bench.record.document import Validity
 from bench.services.registry import dialect_of
+from reports.analysis.sequential.decide import leading, run_of_pairs
 from reports.analysis.summary.cost import money_of
 from reports.analysis.summary.load import LIMITS, rate_limits_of
-from reports.analysis.targets.clusters import Clusters
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.metric_specs import by_stratum, specs_of_thresholds
 from reports.analysis.targets.moved import moved
 from reports.analysis.targets.named import targets_of
-from reports.data.runs import RunFrames, load_for_report
+from reports.data.runs import RunFrames, load_for_report, stated_validity
 from reports.data.samples import ALWAYS
 from reports.data.turns import not_started_of
 from reports.engine.evaluate import quantile_values
@@ -377,7 +375,7 @@ def generator_fault(document: Any, calls: int, *, sure: bool) -> Reason | None:
     concurrency = Concurrency(calls, 1, worker_count(document))
     failed = [
         check
-        for check in convert(document.get("validity") or {"status": "no_verdict"}, Validity).checks
+        for check in stated_validity(document).checks
         if check.result == "fail"
         and not (sure and check.name in ("timestamp_uncertainty", "rtp_stream"))
     ]
@@ -416,7 +414,8 @@ def counts_of(target: ComparedTarget, thresholds: Sequence[Threshold]) -> list[P
 
 def completed_counts(target: ComparedTarget, thresholds: Sequence[Threshold]) -> list[PerCluster]:
     """Return the counts of the sessions before the oldest open one."""
-    return counts_of(replace(target, clusters=completed_sessions(target)), thresholds)
+    (completed,) = targets_of(run_of_pairs(target.run, completed_pairs(target.run)))
+    return counts_of(completed, thresholds)
 
 
 def target_of(folder: Path) -> ComparedTarget:
@@ -424,40 +423,23 @@ def target_of(folder: Path) -> ComparedTarget:
     return target
 
 
-def completed_sessions(target: ComparedTarget) -> Clusters:
-    """Return the sessions that started before the oldest open session of their worker.
+def completed_pairs(run: RunFrames) -> Integers:
+    """Return the numbers of the sessions that started before the oldest open session of their
+    worker.
 
     A worker numbers its sessions from 0. In a run that has ended, the end of the run abandoned the
     open sessions.
     """
-    sessions = target.run.sessions
-    workers = int(target.run.metadata.get("workers") or 1)
-    number = sessions["pair"].to_numpy(dtype=np.int64)
-    ended = (sessions["outcome_class"] != "unfinished").to_numpy()
-    # if a session was renewed, its call continues in another session and is not over
-    over = ended & ~sessions["renewed"].to_numpy(dtype=bool)
-    open_from = [
-        _first_open(number[over & (number % workers == worker)] // workers)
-        for worker in range(workers)
-    ]
-    rows = target.clusters.rows
-    is_complete = ended[rows] & (
-        number[rows] // workers < np.array(open_from)[number[rows] % workers]
+    workers = worker_count(run.metadata)
+    ended = run.metadata.get("state") == "ended"
+    of_worker = run.sessions["pair"] % workers
+    by_worker = run.sessions.assign(pair=run.sessions["pair"] // workers)
+    return np.concatenate(
+        [
+            leading(by_worker[of_worker == worker], ended=ended, targets=1) * workers + worker
+            for worker in range(workers)
+        ]
     )
-    of_code = np.full_like(target.clusters.of_code, -1)
-    new_code = np.full(target.clusters.count, -1, dtype=np.int64)
-    new_code[target.clusters.of_row[is_complete]] = np.arange(int(is_complete.sum()))
-    has_code = target.clusters.of_code >= 0
-    of_code[has_code] = new_code[target.clusters.of_code[has_code]]
-    return Clusters(
-        int(is_complete.sum()), of_code, rows[is_complete], np.arange(int(is_complete.sum()))
-    )
-
-
-def _first_open(ended: Integers) -> int:
-    """Return the lowest number, from 0 on, that is missing in the numbers of the ended sessions."""
-    gaps = np.flatnonzero(np.sort(ended) != np.arange(ended.size))
-    return int(gaps[0]) if gaps.size else ended.size
 
 
 def violations(target: ComparedTarget, threshold: Threshold) -> PerCluster:
@@ -586,14 +568,8 @@ def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
     """Return the lowest remaining share, during the run, of each limit that the service
     reported.
     """
-    started_ns = int(run.metadata["started_utc_ns"])
-    ended_ns = int(run.metadata.get("ended_utc_ns") or 0)
-    quota = rate_limits_of(run, [target], started_ns, max(0.0, (ended_ns - started_ns) / NS_PER_S))
-    return {
-        left.limit: float(left.share.min())
-        for target_quota in quota.targets
-        for left in target_quota.remaining
-    }
+    limits = rate_limits_of(run, [target], int(run.metadata["started_utc_ns"]), 0.0)
+    return limits.targets[0].min_remaining
 
 
 def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:

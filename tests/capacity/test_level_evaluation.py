@@ -15,8 +15,6 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.catalogue.outcomes import outcome_class, remedy_of
-from reports.analysis.targets.clusters import Clusters
-from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames, load_frames
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
@@ -28,7 +26,7 @@ from rtbench.capacity.level_evaluation import (
     _LevelMonitor,
     check_opened,
     completed_counts,
-    completed_sessions,
+    completed_pairs,
     counts_of,
     exhausting_limit,
     failures_of,
@@ -53,28 +51,28 @@ LATE, FAILED, CONNECT = (
 )
 
 
-def side(
+def completed(
     pairs: list[int],
-    outcomes: list[str],
+    outcomes: Sequence[str] = (),
     workers: int = 1,
     measured_from: int = 0,
     renewed: Sequence[int] = (),
-) -> ComparedTarget:
-    """Return a target with one session for each entry of `pairs` and `outcomes`: its pair number
-    and its outcome class.
-
-    The codes of turns are the indexes of their sessions. `renewed` contains the indexes of the
-    sessions whose call continues in another session.
+) -> list[int]:
+    """Return the completed ones of some pairs. `renewed` contains the indexes of the sessions whose
+    call continues in another session.
     """
-    goes_on = [place in renewed for place in range(len(pairs))]
-    frame = pd.DataFrame({"pair": pairs, "outcome_class": outcomes, "renewed": goes_on})
-    rows = np.flatnonzero(np.array(pairs) >= measured_from)
-    of_code = np.full(len(pairs) + 1, -1)  # the last entry belongs to a session that has no row yet
-    of_code[rows] = np.arange(rows.size)
-    of_code[-1] = rows.size
-    run = SimpleNamespace(sessions=frame, metadata={"workers": workers})
-    clusters = Clusters(rows.size + 1, of_code, rows, np.arange(rows.size))
-    return cast(ComparedTarget, SimpleNamespace(run=run, clusters=clusters))
+    sessions = pd.DataFrame(
+        {
+            "pair": pairs,
+            "target": "sim",
+            "measured": [pair >= measured_from for pair in pairs],
+            "outcome_class": outcomes or "success",
+            "renewed": [index in renewed for index in range(len(pairs))],
+        }
+    )
+    metadata = {"workers": workers, "state": "ended" if outcomes else "running"}
+    run = cast(RunFrames, SimpleNamespace(sessions=sessions, metadata=metadata))
+    return sorted(completed_pairs(run).tolist())
 
 
 @pytest.mark.parametrize(
@@ -89,38 +87,26 @@ def side(
 def test_sessions_are_complete_before_the_oldest_open_session(
     pairs: list[int], kept: list[int]
 ) -> None:
-    whole = completed_sessions(side(pairs, ["success"] * len(pairs)))
-
-    assert sorted(pairs[row] for row in whole.rows) == kept
-    assert whole.count == len(kept)
-    assert sorted(place for place in whole.of_code if place >= 0) == list(range(len(kept)))
+    assert completed(pairs) == kept
 
 
 def test_a_call_is_complete_when_its_last_session_is() -> None:
-    pairs = [0, 1, 2, 1, 3]
-
-    whole = completed_sessions(side(pairs, ["success"] * 5, renewed=[1, 4]))
-
-    assert [pairs[row] for row in whole.rows] == [0, 1, 2, 1]
+    assert completed([0, 1, 2, 1, 3], renewed=[1, 4]) == [0, 1, 2]
 
 
 def test_each_worker_numbers_its_sessions_separately() -> None:
     # worker 0 has the even pair numbers; pair 3 of worker 1 is not complete
-    pairs = [0, 2, 4, 1, 5]
+    assert completed([0, 2, 4, 1, 5], workers=2) == [0, 1, 2, 4]
 
-    whole = completed_sessions(side(pairs, ["success"] * 5, workers=2))
 
-    assert sorted(pairs[row] for row in whole.rows) == [0, 1, 2, 4]
+def test_a_worker_without_sessions_does_not_affect_the_others() -> None:
+    assert completed([0, 2, 4], workers=2) == [0, 2, 4]
 
 
 def test_unfinished_sessions_are_open_and_warmup_sessions_are_excluded() -> None:
-    pairs = [0, 1, 2, 3, 4]
+    outcomes = ["success", "failed", "success", "unfinished", "success"]
 
-    whole = completed_sessions(
-        side(pairs, ["success", "failed", "success", "unfinished", "success"], measured_from=1)
-    )
-
-    assert [pairs[row] for row in whole.rows] == [1, 2]
+    assert completed([0, 1, 2, 3, 4], outcomes, measured_from=1) == [1, 2]
 
 
 def sessions_of(*ended: tuple[str, str]) -> RunFrames:
