@@ -45,7 +45,14 @@ def reason_text(reason: Reason | None) -> str:
     if reason is None or reason.code not in SENTENCES:
         return reasons.reason_text(reason)
     sentence = SENTENCES[reason.code]
-    return sentence if isinstance(sentence, str) else sentence(reason.numbers)
+    if not isinstance(sentence, str):
+        return sentence(reason.numbers)
+    texts = dict(reason.numbers)
+    if "by" in texts:
+        texts["level"] = unit(texts["by"], texts["load"])
+    if "reason" in texts:
+        texts["reason"] = reason_text(reasons.inner(reason.numbers))
+    return sentence.format(**texts)
 
 
 def result_word(level: LevelEntry) -> str:
@@ -91,15 +98,6 @@ def headline_parts(capacity: CapacityDocument) -> list[str]:
     return parts
 
 
-def _slow_connections(numbers: Numbers) -> str:
-    needed = (
-        f"{count(numbers['load'])} calls need {numbers['warm_s']:.0f} s to connect at this rate of"
-        " connections"
-    )
-    remedy = "use a longer --max-time, or `-- --connect-rate N`"
-    return f"{needed}, but the level lasts {numbers['level_s']:.0f} s: {remedy}"
-
-
 def _check_failed(numbers: Numbers) -> str:
     value, limit = (f"{numbers[name]:.3g}" for name in ("value", "limit"))
     check = f"{numbers['name']} was {value} {numbers['unit']} (limit {limit})"
@@ -109,28 +107,6 @@ def _check_failed(numbers: Numbers) -> str:
     )
     remedy = numbers["remedy"] if numbers["name"] == "own_limits" else more
     return f"INVALID: {check} {load}; {remedy}"
-
-
-def _no_free_slot(numbers: Numbers) -> str:
-    of = f"{count(numbers['blocked'])} of {count(numbers['arrived'])} calls"
-    return f"{of} found no free slot: raise --max-concurrent"
-
-
-def _starts_delayed(numbers: Numbers) -> str:
-    delayed = f"starts were delayed for {numbers['delayed_s']:.0f} s because of the service's quota"
-    return f"{delayed}: only {numbers['in_progress']:.0f} calls were in progress"
-
-
-def _callers_waited(numbers: Numbers) -> str:
-    of = f"{numbers['waiting']:.2g} of {count(numbers['callers'])} callers"
-    waiting = f"on average {of} waited before their next call"
-    possible = "if they had called, more turns than allowed might have violated the threshold"
-    return f"calls were refused, and {waiting}: {possible}"
-
-
-def _limit_exhausted(numbers: Numbers) -> str:
-    limit = f"the service's limit of {numbers['limit']} was being used up"
-    return f"{limit}: at this rate it is exhausted in {numbers['left_s']:.0f} s"
 
 
 def _breaking_point(numbers: Numbers) -> str:
@@ -146,19 +122,6 @@ def _breaking_point(numbers: Numbers) -> str:
         f"lowest remaining limits per minute: {left}" if left else "the service reported no limits"
     )
     return f"{counts}, of which the service throttled {count(numbers['throttled'])}; {limits}"
-
-
-def _level_silent(numbers: Numbers) -> str:
-    why = reason_text(reasons.inner(numbers))
-    return (
-        f"the level of {unit(numbers['by'], numbers['load'])} shows nothing about the service:"
-        f" {why}"
-    )
-
-
-def _generator_limit(numbers: Numbers) -> str:
-    load = unit(numbers["by"], numbers["load"])
-    return f"from {load} on, the load generator was the limit: the service's own limit is unknown"
 
 
 def _undecided(numbers: Numbers) -> str:
@@ -186,14 +149,6 @@ def _longer_run_failed(numbers: Numbers) -> str:
         f" {format_duration(numbers['duration_s'])}"
     )
     return f"{passed} and failed in the longer run: the service slows down under load, or drifts"
-
-
-def _p50_drifted(numbers: Numbers) -> str:
-    was, now = (f"{value:.0f}{NBSP}ms" for value in numbers["p50_ms"])
-    return (
-        f"p50 of {unit(numbers['by'], numbers['load'])} was {was}, and {now} in the longer run: the"
-        " service drifts"
-    )
 
 
 def _crossed(numbers: Numbers) -> str:
@@ -269,15 +224,28 @@ def _verify(numbers: Numbers) -> str:
 
 SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
     # why a level shows nothing about the service, or is inconclusive
-    "slow_connections": _slow_connections,
-    "crashed": lambda n: str(n["message"]),
+    "slow_connections": (
+        "{load:,} calls need {warm_s:.0f} s to connect at this rate of connections, but the"
+        " level lasts {level_s:.0f} s: use a longer --max-time, or `-- --connect-rate N`"
+    ),
+    "crashed": "{message}",
     "check_failed": _check_failed,
-    "above_calibration": lambda n: str(n["message"]),
-    "no_free_slot": _no_free_slot,
+    "above_calibration": "{message}",
+    "no_free_slot": "{blocked:,} of {arrived:,} calls found no free slot: raise --max-concurrent",
     "time_over": "the search's time ended before this level's run was finalized",
-    "starts_delayed": _starts_delayed,
-    "callers_waited": _callers_waited,
-    "limit_exhausted": _limit_exhausted,
+    "starts_delayed": (
+        "starts were delayed for {delayed_s:.0f} s because of the service's quota: only"
+        " {in_progress:.0f} calls were in progress"
+    ),
+    "callers_waited": (
+        "calls were refused, and on average {waiting:.2g} of {callers:,.0f} callers waited before"
+        " their next call: if they had called, more turns than allowed might have violated the"
+        " threshold"
+    ),
+    "limit_exhausted": (
+        "the service's limit of {limit} was being used up: at this rate it is exhausted in"
+        " {left_s:.0f} s"
+    ),
     "futile": "ended early, because its remaining time was unlikely to decide it",
     # why the lowest failing level failed
     **dict.fromkeys(("latency", "failures", "quota"), _breaking_point),
@@ -290,17 +258,21 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
         "no turn with a value of the threshold ended, so nothing is known: use a metric that these"
         " calls have (`rtbench report` of a level's run lists them), or a longer --max-time"
     ),
-    "ramp": lambda n: f"a part of the ramps, from {count(n['from'])} on",
+    "ramp": "a part of the ramps, from {from:,} on",
     "verify": _verify,
     # notes on the result
-    "level_silent": _level_silent,
-    "generator_limit": _generator_limit,
-    "none_failed": lambda n: (
-        f"no level failed up to --to {n['max']}: a higher --to finds the breaking point"
+    "level_silent": "the level of {level} shows nothing about the service: {reason}",
+    "generator_limit": (
+        "from {level} on, the load generator was the limit: the service's own limit is unknown"
     ),
+    "none_failed": "no level failed up to --to {max}: a higher --to finds the breaking point",
     "undecided": _undecided,
     "contradiction": _contradiction,
     "longer_run_failed": _longer_run_failed,
-    "p50_drifted": _p50_drifted,
+    "p50_drifted": (
+        f"p50 of {{level}} was {{p50_ms[0]:.0f}}{NBSP}ms, and {{p50_ms[1]:.0f}}{NBSP}ms in the"
+        " longer run: the service drifts"
+    ),
 }
-"""The sentence of each code, or a function that writes it from the numbers of the reason."""
+"""The sentence of each code, which contains the numbers of the reason, or a function that writes
+it."""
