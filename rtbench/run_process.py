@@ -11,6 +11,7 @@ import sys
 
 from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS
 from bench.base.memory import RUN_BYTES, prepare, require
+from bench.base.standard_streams import print_notice
 
 
 def interrupt(*_: object) -> None:
@@ -35,12 +36,12 @@ if __name__ == "__main__":
 
         run_files(EVALUATION)
     except KeyboardInterrupt:
-        print("rtbench: interrupted before the run started", file=sys.stderr)
+        print_notice("interrupted before the run started")
         sys.exit(INTERRUPTED_STATUS)
     except Exception as error:
         from bench.transport.own_limits import limit_text
 
         if (limit := limit_text(error, "the run could not start")) is None:
             raise
-        print(f"rtbench: {limit}", file=sys.stderr)
+        print_notice(limit)
         sys.exit(USAGE_STATUS)

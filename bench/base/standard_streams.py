@@ -144,6 +144,11 @@ def _safe(stream: TextIO | None, original: TextIO | None) -> TextIO:
     )
 
 
+def print_notice(text: str) -> None:
+    """Print a line of this tool on stderr."""
+    print(f"rtbench: {text}", file=sys.stderr, flush=True)
+
+
 def lost_output() -> bool:
     """Return whether standard output could not be written. Write what is still in its buffer
     first.

@@ -227,7 +227,7 @@ def main() -> None:
         sys.exit(status or (USAGE_STATUS if is_lost else PASS_STATUS))
     except RtbenchError as error:
         for problem in each_error(error):
-            print(f"rtbench: {one_line(str(problem))}", file=sys.stderr)
+            standard_streams.print_notice(one_line(str(problem)))
         sys.exit(USAGE_STATUS)
     except COMMAND_LINE_ERROR as error:
         message = _takes_files(error) or _problem(error)
@@ -235,9 +235,8 @@ def main() -> None:
             error.show()
         else:
             end = " " if message.endswith("?") else "; "
-            print(
-                f"rtbench: {message.rstrip('.')}{end}see {error.ctx.command_path} --help",
-                file=sys.stderr,
+            standard_streams.print_notice(
+                f"{message.rstrip('.')}{end}see {error.ctx.command_path} --help"
             )
         sys.exit(USAGE_STATUS)
     except (KeyboardInterrupt, typer.Abort):
@@ -247,7 +246,7 @@ def main() -> None:
         from bench.transport.own_limits import MORE_MEMORY, limit_text
 
         if (limit := limit_text(error, "the command could not run", MORE_MEMORY)) is not None:
-            print(f"rtbench: {limit}", file=sys.stderr)
+            standard_streams.print_notice(limit)
         else:
             traceback.print_exc()
         sys.exit(USAGE_STATUS)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from bench.base.errors import USAGE_STATUS, RtbenchError
+from bench.base.standard_streams import print_notice
 from bench.files.sanitize import one_line
 from bench.record import presence
 from reports.formatting import NBSP
@@ -24,7 +25,7 @@ if __name__ == "__main__":
         close_if_left(folder, by_writer=presence.may_close(folder))
         decision = analyse_pairs(folder)
     except RtbenchError as error:
-        print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
+        print_notice(one_line(str(error)))
         sys.exit(USAGE_STATUS)
     print(decision_sentence(decision).replace(NBSP, " "))
     sys.exit(decision.exit_status)

@@ -4,7 +4,6 @@ agent did.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, Literal
@@ -12,7 +11,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from bench.base.errors import FAIL_STATUS, UsageError
+from bench.base.standard_streams import print_notice
 from bench.files.sanitize import one_line, slug
+from reports.formatting import plural
 from rtbench.cli.options import argument, option
 
 MAX_LINES = 20
@@ -70,7 +71,6 @@ def import_calls(
     """
     from bench.recorded_calls.import_calls import ImportOptions, import_calls
     from bench.wire.codec_errors import CODECS
-    from reports.formatting import plural
 
     session: dict[str, Any] = {"turn_detection": turn_detection}
     if input_transcription is not None:
@@ -91,7 +91,7 @@ def import_calls(
     )
     _print_lines([*left_out, *result.known, *result.remarks])
     for line in result.refused[:-1] if result.folder is None else result.refused:
-        print(f"rtbench: {one_line(line)}", file=sys.stderr)
+        print_notice(one_line(line))
     if result.folder is None and not result.refused:
         print(f"Imported no call, because {quote(str(out))} has all of them")
         return
@@ -147,8 +147,6 @@ remedy."""
 
 
 def _print_lines(lines: list[str]) -> None:
-    from reports.formatting import plural
-
     for line in lines[:MAX_LINES]:
         print(one_line(line))
     if len(lines) > MAX_LINES:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from bench.base.errors import UsageError
-from bench.base.installation import child_environment, python_command
+from bench.base.standard_streams import print_notice
 from bench.load.planning.stages import A_SPAN, span_s
 from reports.formatting import percent
 from rtbench.cli.options import Command, argument, option
+from rtbench.cli.run import become_run
 from rtbench.overload import OVERLOAD
 
 P95 = 1.645
@@ -71,16 +70,14 @@ def overload(
     asks = str(script.resolve())
     spacing_s = _span(probe_spacing, "--probe-spacing")
     probe = {"asks": asks, "fixed_count": probes, "spacing_s": spacing_s}
-    print(f"rtbench: {_what_shows(shape, probe)}", file=sys.stderr)
-    command = python_command("rtbench.run_process", str(LOCUST_FILE), *ctx.args)
-    environ = child_environment(os.environ, captured=False)
+    print_notice(_what_shows(shape, probe))
     # an address may contain a secret
     is_public = not any("://" in word for word in sys.argv)
-    environ[COMMAND] = json.dumps([program("rtbench"), *sys.argv[1:]] if is_public else [])
-    # until the process of the run handles them
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    environ[OVERLOAD] = json.dumps({"probe": probe, "peak": shape})
-    os.execve(command[0], command, environ)
+    variables = {
+        COMMAND: json.dumps([program("rtbench"), *sys.argv[1:]] if is_public else []),
+        OVERLOAD: json.dumps({"probe": probe, "peak": shape}),
+    }
+    become_run([str(LOCUST_FILE), *ctx.args], **variables)
 
 
 def _what_shows(shape: Mapping[str, Any], probe: Mapping[str, Any]) -> str:

@@ -13,9 +13,20 @@ from shlex import quote
 from typing import TYPE_CHECKING, Annotated, cast
 
 from bench.base.errors import UsageError, see
-from bench.base.standard_streams import text_width
+from bench.base.standard_streams import print_notice, text_width
 from bench.files.sanitize import escape_control
-from bench.record.presence import FOLDER, runs_folder
+from bench.record.folder import read_document
+from bench.record.presence import (
+    FOLDER,
+    file_status,
+    is_run,
+    may_close,
+    not_a_run,
+    page_of,
+    run_folders,
+    runs_folder,
+    written_by,
+)
 from rtbench.cli.options import argument, option
 
 if TYPE_CHECKING:
@@ -39,14 +50,13 @@ def run_with_name(name: str, runs_dir: Path | None = None) -> Path:
 
     If `name` is "", return the newest run, and print its folder on stderr.
     """
-    from bench.record.presence import file_status
     from bench.record.run_list import resolve_run
 
     if name and file_status(Path(name)):
         return Path(name)
     run = resolve_run(name, runs_dir or runs_folder())
     if not name:
-        print(f"rtbench: {escape_control(str(run))}, the newest run", file=sys.stderr)
+        print_notice(f"{escape_control(str(run))}, the newest run")
     return run
 
 
@@ -56,7 +66,6 @@ def without_other_folders(names: Sequence[str]) -> list[str]:
 
     Print each of these folders with the command that opens it. The result has at least one name.
     """
-    from bench.record.presence import is_run, not_a_run, run_folders, written_by
 
     def is_other(folder: Path) -> bool:
         return not is_run(folder) and written_by(folder) is not None and not run_folders(folder)
@@ -65,7 +74,7 @@ def without_other_folders(names: Sequence[str]) -> list[str]:
     if len(others) == len(names):
         return list(names)
     for name in others:
-        print(f"rtbench: left out: {escape_control(not_a_run(Path(name)))}", file=sys.stderr)
+        print_notice(f"left out: {escape_control(not_a_run(Path(name)))}")
     return [name for name in names if name not in others]
 
 
@@ -78,7 +87,7 @@ def newest_valid_run() -> Path:
     run = newest_run(runs_folder(), prefer_valid=True)
     newest = newest_run(runs_folder())
     noun = "the newest run" if run == newest else "the newest valid run"
-    print(f"rtbench: {escape_control(str(run))}, {noun}", file=sys.stderr)
+    print_notice(f"{escape_control(str(run))}, {noun}")
     return run
 
 
@@ -152,8 +161,6 @@ def report(
 def _open(name: str, runs_dir: Path) -> None:
     """Open the page with this name, or the report of the run with this name, and print its path."""
     from bench.record.finalize import is_under_way
-    from bench.record.folder import read_document
-    from bench.record.presence import page_of
     from bench.record.run_list import resolve_run
 
     named = (Path(name), runs_dir / name) if name else ()
@@ -192,11 +199,10 @@ def summarise(run: Path) -> Summary:
     """Return the summary of a run. Finalize it first if its writer is gone, or lets this child
     process close it.
     """
-    from bench.record import presence
     from reports.analysis.summary.summary import summarise
     from reports.data import runs
 
-    close_if_left(run, by_writer=presence.may_close(run))
+    close_if_left(run, by_writer=may_close(run))
     return summarise(runs.load_for_report(run))
 
 
@@ -207,7 +213,6 @@ def close_if_left(folder: Path, *, by_writer: bool = False) -> None:
     Raise UsageError if the folder is not a run.
     """
     from bench.record import spool
-    from bench.record.folder import read_document
 
     document = read_document(folder)
     if not spool.is_stored(folder):
@@ -296,7 +301,4 @@ def export(
     for file in files:
         sys.stdout.write(f"{escape_control(str(file.path))}  {file.count:,} {file.what}\n")
     if validity_of(document_of(run)).status == "invalid":
-        print(
-            "rtbench: the run is INVALID: do not use its values; the rows help to find the cause",
-            file=sys.stderr,
-        )
+        print_notice("the run is INVALID: do not use its values; the rows help to find the cause")

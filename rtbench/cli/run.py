@@ -11,15 +11,17 @@ import inspect
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from bench.base.errors import UsageError
 from bench.base.installation import child_environment, python_command
 from bench.base.standard_streams import text_width
+from bench.target.target_settings import OPTIONS
 from rtbench.cli.options import Command, without_type_of_switches
 from rtbench.cli.report import wants_colour
 
@@ -70,7 +72,6 @@ options."""
 def displayed_parameters() -> list[Any]:
     """Return the parameters that the help shows, and that Typer does not parse."""
     from bench.load.planning.run_options import OF_CHECK, RUN_OPTIONS
-    from bench.target.target_settings import OPTIONS
 
     tables = {
         option.name: option for option in (*RUN_OPTIONS.values(), *OF_CHECK, *OPTIONS.values())
@@ -179,8 +180,15 @@ def run(ctx: typer.Context) -> None:
 
     if not ctx.args:
         raise UsageError(NO_FILE)
+    become_run(ctx.args)
+
+
+def become_run(words: Sequence[str], **variables: str) -> NoReturn:
+    """Replace this process by that of a run with these words, and variables in addition to the
+    environment.
+    """
     sys.stdout.flush()
-    command = python_command("rtbench.run_process", *ctx.args)
+    command = python_command("rtbench.run_process", *words)
     # until it handles them
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    os.execve(command[0], command, child_environment(os.environ, captured=False))
+    os.execve(command[0], command, child_environment(os.environ, captured=False) | variables)

@@ -12,7 +12,7 @@ import typer
 from bench.base.errors import INVALID_STATUS, UsageError
 from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, to_safe_json
-from bench.record.presence import FOLDER
+from bench.record.presence import FOLDER, is_run
 from rtbench.cli.import_calls import import_calls
 from rtbench.cli.options import Command, Group, argument, help_of, option
 from rtbench.cli.report import export, wants_colour
@@ -44,7 +44,6 @@ def listing(
     as_json: Annotated[bool, option("Print the list as JSON.", "--json")] = False,
 ) -> None:
     """List the runs of a folder, newest first: targets, sessions, verdict, size on disk, labels."""
-    from bench.record.presence import is_run
     from bench.record.run_list import list_runs
 
     if is_run(folder):

@@ -4,15 +4,14 @@ commands start fast.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from bench.base.units import NS_PER_S
 from bench.files.sanitize import escape_control, one_line
-from bench.record.document import ValidityStatus
 from bench.record.run_list import ListedRun, RunList
 from reports.formatting import NONE, count, excerpt, quantity
 from reports.render.blocks import (
+    MARKS,
     Block,
     Cell,
     Column,
@@ -22,6 +21,7 @@ from reports.render.blocks import (
     make_row,
     source_marks,
     table,
+    with_marker,
 )
 from reports.render.terminal import render_lines
 
@@ -40,21 +40,11 @@ def runs_text(run_list: RunList, width: int = 100, *, colour: bool = False) -> s
     """Return the table, with the labels of each run below its row, and the notices on runs that
     cannot be read.
     """
-    return render_lines(
-        (
-            _runs(run_list),
-            (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in run_list.notices),
-        ),
-        width,
-        colour,
-    )
-
-
-def _runs(run_list: RunList) -> Iterator[Block]:
+    runs: Block = table(HEADS, map(_row, run_list.runs))
     if not run_list.runs:
-        yield Paragraph(f"{escape_control(run_list.folder)} has no runs")
-        return
-    yield table(HEADS, map(_row, run_list.runs))
+        runs = Paragraph(f"{escape_control(run_list.folder)} has no runs")
+    notices = (Paragraph(f"not shown: {one_line(text)}", "warn") for text in run_list.notices)
+    return render_lines(([runs], notices), width, colour)
 
 
 def _row(run: ListedRun) -> Row:
@@ -74,12 +64,5 @@ def _verdict(run: ListedRun) -> Cell:
     marks = source_marks(simulated=run.simulated, recorded=run.recorded)
     if run.under_way:
         return Cell(" ".join(("… in progress", *marks)))
-    text, style = TITLES[run.validity]
-    return Cell(" ".join((text, *marks)), style=style)
-
-
-TITLES: dict[ValidityStatus, tuple[str, str]] = {
-    "valid": ("✓ VALID", "good"),
-    "invalid": ("✕ INVALID", "bad"),
-    "no_verdict": ("? NO VERDICT", "warn"),
-}
+    word = run.validity.replace("_", " ").upper()
+    return Cell(" ".join((with_marker(word), *marks)), style=MARKS[word].colour)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -24,7 +25,10 @@ from bench.base.errors import (
     USAGE_STATUS,
     UsageError,
 )
+from bench.base.standard_streams import StatusLine
 from bench.base.units import NS_PER_S
+from bench.files.safe_io import replace_text, save_text
+from bench.load.planning.stages import A_SPAN, span_s
 from bench.record.presence import runs_folder
 from bench.services.names import DialectName
 from bench.target.target_settings import ServiceOptions
@@ -182,7 +186,6 @@ def _error_text(calibration: Calibration, folder: Path) -> str:
 
     A coarse calibration does not replace a fuller one of the same machine.
     """
-    from bench.files.safe_io import replace_text
     from bench.record.calibration import load_calibration, save_calibration
     from reports.render.html import render_html
     from rtbench.calibrate.load_step_search import is_coarse
@@ -407,8 +410,6 @@ def _checked(plan: SearchPlan) -> SearchPlan:
 
 
 def _span_s(text: str) -> float:
-    from bench.load.planning.stages import A_SPAN, span_s
-
     seconds = span_s(text)
     if seconds is None:
         raise UsageError(f"--max-time must be {A_SPAN}, not {text}")
@@ -472,9 +473,6 @@ def _searched_quickly(
     """Search quickly, print and save the result, and return the exit status. `command` is the words
     of a verified search, before and after its own options.
     """
-    import sys
-
-    from bench.base.standard_streams import StatusLine
     from rtbench.capacity.quick.page import Curve
     from rtbench.capacity.quick.search import QuickSearch
     from rtbench.capacity.quick.verify import verified
@@ -504,20 +502,14 @@ def _is_interrupted(run: Callable[[], None]) -> bool:
 
 def _saved(outcome: CapacityDocument, folder: Path, *, interrupted: bool) -> int:
     """Print and save the result, and return the exit status."""
-    from bench.files.safe_io import replace_text
     from reports.render.html import render_html
     from reports.results.json_entries import text_of
     from rtbench.capacity.page import capacity_page, closing_lines
     from rtbench.capacity.text import document_data
 
     typer.echo("\n".join(["", *closing_lines(outcome)]))
-    data = text_of(document_data(outcome))
-    page = render_html(capacity_page(outcome))
-    files = {folder / "capacity.json": data, folder / "capacity.html": page}
-    for path, text in files.items():
-        try:
-            replace_text(path, text)
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    typer.echo(folder / "capacity.html")
+    page = folder / "capacity.html"
+    save_text(folder / "capacity.json", text_of(document_data(outcome)))
+    save_text(page, render_html(capacity_page(outcome)))
+    typer.echo(page)
     return INTERRUPTED_STATUS if interrupted else outcome.exit_status

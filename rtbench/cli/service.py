@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from bench.base.errors import FAIL_STATUS, PASS_STATUS, UsageError
-from bench.base.standard_streams import text_width
+from bench.base.standard_streams import print_notice, text_width
 from bench.files.sanitize import one_line, to_safe_json
 from bench.target.target_settings import OPTIONS, ServiceOptions, TargetOption
 from rtbench.cli.options import argument, option
@@ -318,7 +318,7 @@ def probe(
             " for one"
         )
     for notice in target.notices:
-        print(f"rtbench: {notice}", file=sys.stderr)
+        print_notice(notice)
     with tempfile.TemporaryDirectory() as folder:  # for the event log, if the user requests no log
         path = event_log or Path(folder) / "events.jsonl"
         reply, replayed = _probed(target, scripts, path, record_audio=record_audio)
@@ -328,9 +328,7 @@ def probe(
         if audio_bytes := b"".join(map(reply.audio, responses)):
             write_wav(save_audio, audio_bytes, scripts[0].output_format)
         else:
-            print(
-                f"rtbench: no audio was received, so {save_audio} was not written", file=sys.stderr
-            )
+            print_notice(f"no audio was received, so {save_audio} was not written")
     session_facts = replayed.session
     raise typer.Exit(
         PASS_STATUS if session_facts.turns_succeeded == session_facts.turns_planned else FAIL_STATUS
@@ -351,10 +349,7 @@ def _probed(
     replayed = replay_log(path)
     if len(scripts) == 1 or not replayed.turns or replayed.turns[0].outcome not in UNANSWERED:
         return reply, replayed
-    print(
-        "rtbench: the agent did not greet; in the next call the caller speaks first",
-        file=sys.stderr,
-    )
+    print_notice("the agent did not greet; in the next call the caller speaks first")
     return _probed(target, scripts[1:], path, record_audio=record_audio)
 
 

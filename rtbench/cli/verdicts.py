@@ -22,8 +22,9 @@ from bench.base.errors import (
     RtbenchError,
     UsageError,
 )
+from bench.base.standard_streams import print_notice
 from bench.files.sanitize import one_line, to_safe_json
-from bench.record.presence import FOLDER, runs_folder
+from bench.record.presence import FOLDER, file_status, is_folder, is_run, may_close, runs_folder
 from rtbench.cli.options import Command, Group, ThresholdTexts, argument, option
 from rtbench.cli.report import (
     Explain,
@@ -138,14 +139,13 @@ def compare(
     ):
         raise typer.Exit(comparison.exit_status)
     if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive == "warn":
-        print("rtbench: inconclusive; passes because of --on-inconclusive warn", file=sys.stderr)
+        print_notice("inconclusive; passes because of --on-inconclusive warn")
     if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive == "fail":
         raise typer.Exit(INCONCLUSIVE_STATUS)
 
 
 def target_with_name(name: str) -> str:
     """Return RUN or RUN:TARGET with the folder of the run in place of its name."""
-    from bench.record.presence import file_status
     from reports.analysis.targets.named import split_name
 
     folder, target = split_name(name)
@@ -233,7 +233,6 @@ def trend(
     Exit status 0: shown, with or without changes; 4: no run is valid. The last line is the path of
     the page.
     """
-    from bench.record.presence import is_run
     from reports.analysis.trends.trend import in_folders, trend_of, trend_spec
 
     folders = [Path(name) for name in without_other_folders([*map(str, folder or [runs_folder()])])]
@@ -318,7 +317,6 @@ def check(
     refused, these files of an earlier check are removed.
     """
     from bench.files.safe_io import save_text
-    from bench.record.presence import may_close
     from reports.analysis.check.check import check_of
     from reports.analysis.targets.conditions import allowed
     from reports.metrics.thresholds import requested_thresholds
@@ -378,14 +376,13 @@ def _optional() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        print(f"rtbench: warning: {one_line(str(error))}", file=sys.stderr)
+        print_notice(f"warning: {one_line(str(error))}")
 
 
 def _whole_run(name: str) -> Path:
     """Return the folder of a run. Raise UsageError if the name is RUN:TARGET, or if there is no
     such run.
     """
-    from bench.record.presence import file_status, is_folder
     from reports.analysis.targets.named import split_name
 
     folder, target = split_name(name)
