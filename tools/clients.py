@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.simulator.recorded_replies import load_replies
-from rtbench.cli.simulate import CLIENTS as SNIPPETS
+from rtbench.cli.simulate import client_snippets
 from tests.clients.cells import CLIENTS, NOT_TRIED, STEPS, Client
 from tests.clients.sources import ADDRESS, caller, source
 from tests.simulator_process import Ready, patient_simulator
@@ -31,7 +31,7 @@ LIMIT_S = 600
 """The maximum time of a program, which has limits of its own for each step."""
 PATHS = {"OpenAI GA": "/v1", "Azure GA": "/openai/v1"}
 """The path of the base URL in each dialect; "" for others."""
-SECURE = {snippet.name for snippet in SNIPPETS if snippet.secure}
+SECURE = {snippet.name for snippet in client_snippets() if snippet.secure}
 """The clients that connect only with TLS. Google's SDK does so inside of frameworks, too."""
 
 

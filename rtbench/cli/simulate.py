@@ -11,12 +11,17 @@ import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from string import Template
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import FAIL_STATUS, UsageError, see
+from bench.base.installation import PACKAGE_ROOT
+from bench.base.standard_streams import StatusLine, print_notice
+from bench.files.safe_io import replace_text
 from bench.target.target_settings import SIMULATOR_PORT
 from rtbench.cli.options import option
 
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from bench.simulator.serving.service import ServerConfig
 
 
+CLIENTS = Path(PACKAGE_ROOT, "bench", "simulator", "clients.yaml")
 SEED = 2
 """The seed of a simulator if none is chosen. Its first calls have neither a missing reply nor a
 cut-in, as most calls do."""
@@ -162,7 +168,7 @@ def simulate(
             tokens_at = IdentityEntry(endpoint, identity.secret) if identity else None
             document = ready_document(host, bound_port, ca, tokens_at, pids, chosen.name)
             if open_to := exposed(bound_address, authenticator, workers):
-                typer.echo(f"rtbench: {open_to}", err=True)
+                print_notice(open_to)
             if clients:
                 ws = document.urls["openai"].partition("/v1/")[0]
                 typer.echo(
@@ -175,7 +181,7 @@ def simulate(
         try:
             typer.echo(summary(_served(offer, listener, workers, ready)))
         except WorkerDiedError as died:
-            typer.echo(f"rtbench: {died}", err=True)
+            print_notice(str(died))
             raise typer.Exit(FAIL_STATUS) from None
         finally:
             if log:
@@ -206,7 +212,6 @@ def _served(
     ready: Callable[[str | None, list[int]], None],
 ) -> list[ServedCounts]:
     """Serve until the server ends. If there is a terminal, show a status line."""
-    from bench.base.standard_streams import StatusLine
     from bench.simulator.ground_truth_log import LiveView
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers
@@ -322,26 +327,20 @@ def announced_urls(urls: Mapping[str, str]) -> dict[str, str]:
     return {title: f"{text}  {titles[title]}".rstrip() for title, text in texts.items()}
 
 
-def _truth_of(profile: Profile) -> str:
-    """Return a sentence on the origin of the values of a profile."""
-    if profile.published.voice_to_voice_ms:
-        return (
-            "It has the published latencies, missing replies and cut-ins of a real service"
-            " (--profile quiet: none)."
-        )
-    return "Its delays are assumptions, not those of a service."
-
-
 def _announce(
     document: ReadyDocument, profile: Profile, seed: int, ready_file: Path | None
 ) -> None:
-    import msgspec
-
+    truth = (
+        "It has the published latencies, missing replies and cut-ins of a real service"
+        " (--profile quiet: none)."
+        if profile.published.voice_to_voice_ms
+        else "Its delays are assumptions, not those of a service."
+    )
     identity = document.identity
     ready = json.dumps(msgspec.to_builtins(document))
     urls = [f"  {title:13}  {text}" for title, text in announced_urls(document.urls).items()]
     lines = [
-        f"SIMULATED Realtime API: profile {profile.name}, seed {seed}. {_truth_of(profile)}",
+        f"SIMULATED Realtime API: profile {profile.name}, seed {seed}. {truth}",
         *urls,
         "  WebRTC         the address of Azure GA, OpenAI or GPT-Live, with transport: webrtc",
         *([f"  trust          {document.ca}"] if document.ca else []),
@@ -355,129 +354,30 @@ def _announce(
     sys.stdout.flush()
     if ready_file is None:
         return
-    # so that a program that waits for the file never reads a part of it
-    partial = ready_file.with_name(ready_file.name + ".part")
     try:
-        partial.write_text(f"{ready}\n", encoding="utf-8")
-        partial.replace(ready_file)
+        # so that a program that waits for the file never reads a part of it
+        replace_text(ready_file, f"{ready}\n")
     except OSError as error:
         raise UsageError(
             f"{ready_file}: the ready file cannot be written: {error.strerror}"
         ) from error
 
 
-class ClientSnippet(NamedTuple):
-    """The code that connects a client. `{http}` and `{ws}` stand for its address, `{key}` for a
-    key.
-    """
+class ClientSnippet(msgspec.Struct):
+    """The code that connects a client. A `secure` one connects only with wss."""
 
     name: str
-    lines: tuple[str, ...]
+    code: str
     secure: bool = False
-    """True if the client connects only with wss."""
+
+    def lines(self, ws: str, key: str) -> list[str]:
+        """Return its lines for the address `ws`, such as `ws://127.0.0.1:8765`."""
+        http = ws.replace("ws", "http", 1)
+        return Template(self.code).substitute(ws=ws, http=http, key=key).splitlines()
 
 
-CLIENTS = (
-    ClientSnippet(
-        "openai (Python)",
-        (
-            'client = AsyncOpenAI(api_key="{key}", base_url="{http}/v1")',
-            'async with client.realtime.connect(model="gpt-realtime") as connection:',
-        ),
-    ),
-    ClientSnippet(
-        "openai (Node)",
-        (
-            'const client = new OpenAI({{ apiKey: "{key}", baseURL: "{http}/v1" }});',
-            'const connection = new OpenAIRealtimeWS({{ model: "gpt-realtime" }}, client);',
-        ),
-        secure=True,
-    ),
-    ClientSnippet(
-        "openai-agents",
-        (
-            'at = {{"api_key": "{key}", "url": "{ws}/v1/realtime?model=gpt-realtime"}}',
-            "async with await RealtimeRunner(agent).run(model_config=at) as session:",
-        ),
-    ),
-    ClientSnippet(
-        "@openai/agents-realtime (Node)",
-        (
-            'const url = "{ws}/v1/realtime?model=gpt-realtime";',
-            'await session.connect({{ apiKey: "{key}", url }});',
-        ),
-    ),
-    ClientSnippet(
-        "rtclient",
-        (
-            'url, key = "{http}", AzureKeyCredential("{key}")',
-            (
-                'async with RTClient(url, key_credential=key, azure_deployment="gpt-realtime") as'
-                " client:"
-            ),
-        ),
-    ),
-    ClientSnippet(
-        "azure-ai-voicelive",
-        (
-            'url, key = "{http}", AzureKeyCredential("{key}")',
-            'async with connect(endpoint=url, credential=key, model="gpt-realtime") as connection:',
-        ),
-    ),
-    ClientSnippet(
-        "@azure/ai-voicelive (Node)",
-        (
-            'const client = new VoiceLiveClient("{http}", new AzureKeyCredential("{key}"));',
-            'const session = client.createSession("gpt-realtime");',
-        ),
-    ),
-    ClientSnippet(
-        "google-genai",
-        (
-            'client = genai.Client(api_key="{key}", http_options={{"base_url": "{http}"}})',
-            (
-                'async with client.aio.live.connect(model="gemini-3.8-live", config=config) as'
-                " session:"
-            ),
-        ),
-        secure=True,
-    ),
-    ClientSnippet(
-        "@google/genai (Node)",
-        (
-            (
-                'const ai = new GoogleGenAI({{ apiKey: "{key}", httpOptions: {{ baseUrl: "{http}"'
-                " }} }});"
-            ),
-            (
-                'const session = await ai.live.connect({{ model: "gemini-3.8-live", config,'
-                " callbacks }});"
-            ),
-        ),
-    ),
-    ClientSnippet(
-        "LiveKit",
-        (
-            (
-                'model = realtime.RealtimeModel(api_key="{key}", base_url="{http}/v1",'
-                ' model="gpt-realtime")'
-            ),
-            "session = model.session()",
-        ),
-    ),
-    ClientSnippet(
-        "pipecat",
-        (
-            'url = "{ws}/v1/realtime"',
-            'service = OpenAIRealtimeLLMService(api_key="{key}", base_url=url)',
-        ),
-    ),
-)
-
-
-def lines_for(client: ClientSnippet, ws: str, key: str) -> list[str]:
-    """Return the code lines of a client for the address `ws`, such as `ws://127.0.0.1:8765`."""
-    return [line.format(ws=ws, http=ws.replace("ws", "http", 1), key=key) for line in client.lines]
+def client_snippets() -> list[ClientSnippet]:
+    return msgspec.yaml.decode(CLIENTS.read_bytes(), type=list[ClientSnippet])
 
 
 def to_paste(ws: str, ca: str | None, *, keyed: bool) -> list[str]:
@@ -487,11 +387,11 @@ def to_paste(ws: str, ca: str | None, *, keyed: bool) -> list[str]:
     """
     key = "YOUR-KEY" if keyed else "any"
     lines = [f"trust: export SSL_CERT_FILE={ca} NODE_EXTRA_CA_CERTS={ca}"] if ca else []
-    for client in CLIENTS:
+    for client in client_snippets():
         needs = (
             " (supports only wss: start the simulator with --tls)"
             if client.secure and ca is None
             else ""
         )
-        lines += [f"{client.name}{needs}", *(f"  {line}" for line in lines_for(client, ws, key))]
+        lines += [f"{client.name}{needs}", *(f"  {line}" for line in client.lines(ws, key))]
     return lines

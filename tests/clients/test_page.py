@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rtbench.cli.simulate import CLIENTS as SNIPPETS
-from rtbench.cli.simulate import lines_for
+from rtbench.cli.simulate import client_snippets
 from tests.clients.cells import CLIENTS, IN_TESTS, STEPS, Client
 from tests.clients.connect import CONNECT
 from tests.clients.sources import ADDRESS, caller, source
@@ -50,11 +49,11 @@ def test_each_client_has_a_program_for_its_steps(client: Client) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_program_of_the_page_has_the_lines_that_the_simulator_prints(name: str) -> None:
-    (snippet,) = [snippet for snippet in SNIPPETS if snippet.name == name]
+    (snippet,) = [snippet for snippet in client_snippets() if snippet.name == name]
     program = without_breaks(source(name))
 
     scheme = "wss" if snippet.secure else "ws"
-    for line in lines_for(snippet, f"{scheme}://{ADDRESS}", "any"):
+    for line in snippet.lines(f"{scheme}://{ADDRESS}", "any"):
         assert without_breaks(line) in program
 
 
