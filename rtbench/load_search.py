@@ -287,19 +287,24 @@ def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
     """Draw a line through loads, with their intervals and markers. The marker of a load that did
     not pass is hollow.
     """
-    plot.path(
-        [(point.x, point.y) for point in points if point.is_connected],
-        f"curve {colour_class(colour)}",
-    )
-    for point in points:
-        if point.ends is not None:
-            plot.line(
-                point.x, point.ends[0], point.x, point.ends[1], f"curve {colour_class(colour)}"
-            )
-        look = f"mark{'' if point.passes else ' open'} {colour_class(colour)}"
-        plot.dot(point.x, point.y, marker_shape(colour), look, tip=point.tip)
+    style = f"curve {colour_class(colour)}"
+    plot.path([(point.x, point.y) for point in points if point.is_connected], style)
+    for x, y, passes, tip, ends, _ in points:
+        if ends is not None:
+            plot.line(x, ends[0], x, ends[1], style)
+        look = f"mark{'' if passes else ' open'} {colour_class(colour)}"
+        plot.dot(x, y, marker_shape(colour), look, tip=tip)
 
 
-def row(cells: Iterable[str], columns: Sequence[tuple[str, int]]) -> str:
-    """Return a line of a table. `columns` has the head and the width of each column."""
+Columns = Sequence[tuple[str, int]]
+"""The columns of a table: (head, width)."""
+
+
+def row(cells: Iterable[str], columns: Columns) -> str:
+    """Return a line of a table."""
     return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, columns, strict=True))
+
+
+def head_row(columns: Columns) -> str:
+    """Return the line above a table."""
+    return row((head for head, _ in columns), columns)

@@ -70,6 +70,14 @@ class LocustRun:
         )
 
 
+def headless(files: object, runs: Path, options: Mapping[str, object]) -> list[str]:
+    """Return the arguments of a headless run that prints only warnings. `runs` is the folder for
+    its folder.
+    """
+    settings = {"-f": files, "--runs-dir": runs, "--loglevel": "WARNING", **options}
+    return [*(str(word) for setting in settings.items() for word in setting), "--headless"]
+
+
 @contextmanager
 def locust_run(
     arguments: Sequence[str],

@@ -58,8 +58,8 @@ def test_the_targets_file_is_found_from_any_folder(
     monkeypatch.chdir(tmp_path)
     started: list[str] = []
 
-    def note(load: quickstart.DemoLoad, runs: Path, environ: object, *options: str) -> int:
-        started.extend([*load.options, *options])
+    def note(load: quickstart.DemoLoad, runs: Path, *options: str) -> int:
+        started.extend([*load.arguments(runs), *options])
         return 0
 
     monkeypatch.setattr(quickstart, "_locust", note)
@@ -183,7 +183,7 @@ def test_quick_fails_only_if_turns_failed_or_the_run_failed(
 
     monkeypatch.setattr(quickstart, "_locust", play)
 
-    assert quickstart._run_and_explain(quickstart.BILLED, tmp_path, {}) == status
+    assert quickstart._run_and_explain(quickstart.BILLED, tmp_path) == status
     printed = capsys.readouterr().out
     assert bool(printed) is (run_status == 4 and plan.valid is False)
     if printed:
@@ -228,7 +228,7 @@ def test_a_missing_reply_and_a_cut_in_of_the_simulated_service_are_explained_and
 
     monkeypatch.setattr(quickstart, "_locust", play)
 
-    assert quickstart._run_and_explain(load, tmp_path, {}) == status
+    assert quickstart._run_and_explain(load, tmp_path) == status
     printed = capsys.readouterr().out
     assert ("The simulated service behaves like real ones" in printed) == (
         load is quickstart.SIMULATED

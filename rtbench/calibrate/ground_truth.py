@@ -126,6 +126,10 @@ COLUMNS = (
     "start_utc_ns",
     *(f"{name}_at_ns" for name in INSTANTS),
 )
+Row = Mapping[str, Any]
+"""A row of a run, or a line of the log."""
+Bounds = tuple[int, int]
+"""The (earliest, latest) instant of an event."""
 Errors = dict[str, list[int]]
 """A mapping from the name of a metric or instant to its errors in nanoseconds."""
 
@@ -210,12 +214,12 @@ class AgentCall:
     """`greeting_sent` or `answered`: the list whose last entry is still without an audible sample;
     None if neither is.
     """
-    free_ns: tuple[int, int] = (0, 0)
+    free_ns: Bounds = (0, 0)
     """(earliest, latest) instant at which all audio that the agent has sent has been played."""
-    due_ns: tuple[int, int] = (0, 0)
+    due_ns: Bounds = (0, 0)
     """The values that `free_ns` would have if the network had delayed no frame."""
 
-    def speech_at(self, line: Mapping[str, Any], at_ns: int | None) -> None:
+    def speech_at(self, line: Row, at_ns: int | None) -> None:
         if line.get("utterance") == "answer":
             self.start_instants.append(line["speech_at_byte"] - self.recording.received_bytes)
             self.answered.append(None)
@@ -231,24 +235,29 @@ class AgentCall:
             self.free_ns = _earlier(self.free_ns, cleared_ns)
             self.due_ns = _earlier(self.due_ns, cleared_ns)
 
-    def _audible_at(self, line: Mapping[str, Any]) -> None:
+    def _audible_at(self, line: Row) -> None:
         earliest = line["send_start_ns"]
         latest = _received_ns(line)
         first_ns = max(self.due_ns[0], earliest - _delay_ns(earliest - self.free_ns[1]))
         last_ns = max(self.due_ns[1], latest - _delay_ns(latest - self.free_ns[0]))
-        format = self.recording.format
-        audible = line.get("audible_at_byte")
-        duration_ns = format.duration_ns(line["audio_bytes"])
+        duration_ns = self.recording.format.duration_ns(line["audio_bytes"])
         self.due_ns = first_ns + duration_ns, last_ns + duration_ns
         self.free_ns = (
             max(self.free_ns[0], earliest) + duration_ns,
             max(self.free_ns[1], latest) + duration_ns,
         )
-        play_ns = max(earliest, first_ns)
-        latest = max(latest, last_ns)
+        self._open(line, max(earliest, first_ns), max(latest, last_ns))
+
+    def _open(self, line: Row, earliest_ns: int, latest_ns: int) -> None:
+        """Add when the first audible sample of the open reply is played, if the frame of this line
+        has it. `earliest_ns` and `latest_ns` are the bounds of the instant at which the frame is
+        played.
+        """
+        audible = line.get("audible_at_byte")
         if self.opening is not None and audible is not None:
-            known = latest - play_ns <= MAX_SPAN_NS
-            self.opening[-1] = play_ns + JITTER_NS + format.duration_ns(audible) if known else None
+            is_known = latest_ns - earliest_ns <= MAX_SPAN_NS
+            played_ns = earliest_ns + JITTER_NS + self.recording.format.duration_ns(audible)
+            self.opening[-1] = played_ns if is_known else None
             self.opening = None
 
     def instants(self, measured_ns: Mapping[str, int]) -> dict[str, int | None]:
@@ -290,15 +299,8 @@ class TelephoneCall(AgentCall):
     send of the packet.
     """
 
-    def _audible_at(self, line: Mapping[str, Any]) -> None:
-        audible = line.get("audible_at_byte")
-        if self.opening is not None and audible is not None:
-            sent_ns = line["send_start_ns"]
-            known = _received_ns(line) - sent_ns <= MAX_SPAN_NS
-            self.opening[-1] = (
-                sent_ns + JITTER_NS + self.recording.format.duration_ns(audible) if known else None
-            )
-            self.opening = None
+    def _audible_at(self, line: Row) -> None:
+        self._open(line, line["send_start_ns"], _received_ns(line))
 
 
 def _delay_ns(gap_ns: int) -> int:
@@ -310,12 +312,12 @@ def _delay_ns(gap_ns: int) -> int:
     return min(LATE_NS, max(0, 2 * LATE_NS - gap_ns))
 
 
-def _earlier(bounds: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+def _earlier(bounds: Bounds, other: Bounds) -> Bounds:
     """Return the bounds of the earlier of two instants, which are given by their bounds."""
     return min(bounds[0], other[0]), min(bounds[1], other[1])
 
 
-def _received_ns(line: Mapping[str, Any]) -> int:
+def _received_ns(line: Row) -> int:
     """Return the latest instant at which a message may have been sent, according to the log."""
     return (
         line["send_start_ns"] + NEAR_NS if line["send_end_ns"] is None else int(line["send_end_ns"])
@@ -381,9 +383,7 @@ def read_log(path: Path, recording: PlayedRecording | None = None) -> GroundTrut
     return parse_truth(read_truth(path), recording)
 
 
-def parse_truth(
-    lines: Iterable[Mapping[str, Any]], recording: PlayedRecording | None = None
-) -> GroundTruth:
+def parse_truth(lines: Iterable[Row], recording: PlayedRecording | None = None) -> GroundTruth:
     truth = GroundTruth(recording=recording)
     for line in lines:
         kind = line.get("direction")
@@ -401,7 +401,7 @@ def parse_truth(
     return truth
 
 
-def _sent(truth: GroundTruth, line: Mapping[str, Any]) -> None:
+def _sent(truth: GroundTruth, line: Row) -> None:
     truth.due_ns.append(line["due_ns"])
     truth.late_ns.append(line["send_start_ns"] - line["due_ns"])
     taken_ns = line["send_end_ns"]
@@ -431,7 +431,7 @@ def _sent(truth: GroundTruth, line: Mapping[str, Any]) -> None:
         truth.input_of(line["session"]).stopped.append((line["speech_at_byte"], at_ns))
 
 
-def _audible(truth: GroundTruth, line: Mapping[str, Any], at_ns: int | None) -> None:
+def _audible(truth: GroundTruth, line: Row, at_ns: int | None) -> None:
     """Add when a player plays the first audible sample of a reply, whose silence arrives faster
     than it is played.
     """
@@ -449,7 +449,7 @@ def _audible(truth: GroundTruth, line: Mapping[str, Any], at_ns: int | None) -> 
         )
 
 
-def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
+def _received(truth: GroundTruth, line: Row) -> None:
     at_ns = line["at_ns"] if line["at_ns"] - line["earliest_ns"] <= MAX_SPAN_NS else None
     truth.left_out += at_ns is None
     if line["type"] in REQUESTS:
@@ -468,9 +468,7 @@ def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
             audio.turns[int(turn)] = line["from_byte"]
 
 
-def true_instants(
-    truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan | None
-) -> dict[str, int]:
+def true_instants(truth: GroundTruth, row: Row, speech: SpeechSpan | None) -> dict[str, int]:
     """Return the known true instants of a row's turn. `speech` is its position in the recording
     that was played.
     """
@@ -513,7 +511,7 @@ class MatchedErrors(NamedTuple):
 
 
 def match_rows(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[Row],
     truth: GroundTruth,
     speeches: Mapping[str, SpeechSpan],
     metrics_of: Sequence[str] = METRICS,

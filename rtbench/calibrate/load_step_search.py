@@ -29,6 +29,8 @@ from bench.simulator.ground_truth_log import LATE_MS
 from reports.results.reason import Reason
 from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
 
+LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
+"""The delays of the load generator that a calibration reports."""
 FULL = 0.95
 """The CPU use, as a share of its cores, from which on a process is at its limit."""
 OTHERS = 0.2

@@ -24,7 +24,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import convert
 
 from bench.base.clock import monotonic_ns
 from bench.base.cpu import (
@@ -52,12 +51,12 @@ from bench.record.calibration import (
     SessionKind,
     kinds_of,
 )
-from bench.record.document import Validity
 from bench.services.names import DialectName
 from bench.services.registry import DIALECTS
 from bench.simulator.ready import urls_at
 from bench.wire.audio import resolve_format
 from bench.wire.dialect import SOUND
+from reports.data.runs import stated_validity
 from reports.results.reason import Reason
 from reports.statistics.quantiles import turns_to_publish
 from rtbench.calibrate.ground_truth import (
@@ -66,16 +65,30 @@ from rtbench.calibrate.ground_truth import (
     OF_CALLS,
     GroundTruth,
     PlayedRecording,
+    Row,
     match_rows,
     percentiles,
     percentiles_of_errors,
     read_log,
 )
-from rtbench.calibrate.load_step_search import DIED, has_passed, max_duration, outcome_of, result_of
+from rtbench.calibrate.load_step_search import (
+    DIED,
+    LOAD_GENERATOR,
+    has_passed,
+    max_duration,
+    outcome_of,
+    result_of,
+)
 from rtbench.calibrate.text import reason_text
 from rtbench.evaluation import EVALUATION
 from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
-from rtbench.locust_run import LocustRun, environment_without, locust_run, without_proxies
+from rtbench.locust_run import (
+    LocustRun,
+    environment_without,
+    headless,
+    locust_run,
+    without_proxies,
+)
 
 AROUND_S = 9
 """The time, in seconds, that a step takes in addition to its load, for start, last turns,
@@ -83,9 +96,7 @@ finalizing, and reading."""
 TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
 """The duration of a turn in seconds, with a small reserve; for an agent that of two turns, one
 of them interrupted."""
-LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
 SESSION_COLUMNS = ["outcome", "turns_not_started"]
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -208,7 +219,6 @@ def load_step_entry(
     )
     if run.died:  # the load was too high, unless the simulator died as well
         return step
-    document = files.read_document(run.folder)
     turns = files.read_table(run.folder, "turns", list(COLUMNS))
     if kind == "sip":  # the simulator knows a call by its Call-ID
         turns = _with_request_ids(
@@ -227,7 +237,8 @@ def load_step_entry(
     missing_turns = _failed_or_not_started(
         files.read_table(run.folder, "sessions", SESSION_COLUMNS)
     )
-    validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
+    validity = stated_validity(files.read_document(run.folder))
+    events_per_s, us_per_event = _rates(seconds)
     step = msgspec.structs.replace(
         step,
         turns=len(rows) + missing_turns,
@@ -236,17 +247,23 @@ def load_step_entry(
         # the last second may extend beyond the steady part
         open=min((row["sessions_active"] for row in seconds[:-1]), default=0),
         validity=validity.status,
-        events_per_s=_events_per_s(seconds),
+        events_per_s=events_per_s,
         errors=percentiles_of_errors(errors.metrics),
         instants=percentiles_of_errors(errors.instants),
         load_generator=load_generator_stats(hdr.read(files.histograms_path(run.folder))),
-        us_per_event=_us_per_event(seconds),
+        us_per_event=us_per_event,
         simulator_late_p99_ms=_late_p99_ms(truth, rows, run),
         left_out=truth.left_out,
     )
-    result, why = outcome_of(
-        step, failed=_failed_check(validity), workers=workers, died=simulator_died
+    failed = next(
+        (
+            Reason("check_failed", {"name": check.name, "value": check.value, "limit": check.limit})
+            for check in validity.checks
+            if check.result == "fail"
+        ),
+        None,
     )
+    result, why = outcome_of(step, failed=failed, workers=workers, died=simulator_died)
     return msgspec.structs.replace(step, result=result, why=reason_text(why))
 
 
@@ -296,28 +313,15 @@ def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], run: FinishedRun) -> f
     return percentiles(late / NS_PER_MS).p99 if len(late) else None
 
 
-def _failed_check(validity: Validity) -> Reason | None:
-    """Return the first failed check as a reason; None if none failed."""
-    failed = next((check for check in validity.checks if check.result == "fail"), None)
-    if failed is None:
-        return None
-    return Reason(
-        "check_failed", {"name": failed.name, "value": failed.value, "limit": failed.limit}
-    )
-
-
-def _events_per_s(seconds: Sequence[Row]) -> float:
-    duration_s = sum(row["duration_ns"] for row in seconds) / NS_PER_S
-    return sum(row["events"] for row in seconds) / duration_s if duration_s else 0.0
-
-
-def _us_per_event(seconds: Sequence[Row]) -> float | None:
-    """Return the total CPU time of the load generator divided by the number of events, in µs;
+def _rates(seconds: Sequence[Row]) -> tuple[float, float | None]:
+    """Return (events per second, CPU time of the load generator per event in µs). The second one is
     None without events.
     """
+    duration_s = sum(row["duration_ns"] for row in seconds) / NS_PER_S
     spent_s = sum((row["cpu"] or 0.0) * row["duration_ns"] / NS_PER_S for row in seconds)
     events = sum(row["events"] for row in seconds)
-    return spent_s / events * US_PER_S if events else None
+    per_s = events / duration_s if duration_s else 0.0
+    return per_s, spent_s / events * US_PER_S if events else None
 
 
 def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
@@ -474,23 +478,15 @@ def _arguments(
 ) -> list[str]:
     trust = {"--ca-file": ready["ca"]} if ready["ca"] else {}
     options: dict[str, object] = {
-        **{
-            "-u": sessions,
-            "-r": -(-sessions // pace.ramp_s),
-            "-t": f"{pace.ramp_s + pace.steady_s}s",
-        },
+        "-u": sessions,
+        "-r": -(-sessions // pace.ramp_s),
+        "-t": f"{pace.ramp_s + pace.steady_s}s",
         "--url": simulated_dialects(ready["urls"])[
             "sips" if dialect == "sip" and trust else dialect
         ],
         "--dialect": dialect,
-        **{"--runs-dir": scratch / "runs", "--loglevel": "WARNING"},
     }
-    return [
-        "-f",
-        str(scenario),
-        "--headless",
-        *(str(word) for pair in (options | trust).items() for word in pair),
-    ]
+    return headless(scenario, scratch / "runs", options | trust)
 
 
 def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:

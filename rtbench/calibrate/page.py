@@ -24,9 +24,9 @@ from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Secti
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.text.cells import as_sentence
-from rtbench.calibrate.load_step_search import CAUSES
+from rtbench.calibrate.load_step_search import CAUSES, LOAD_GENERATOR
 from rtbench.calibrate.text import conclusions, notes
-from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
+from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, head_row, row
 
 STEP = (
     ("sessions", 10),
@@ -51,8 +51,8 @@ def step_heads(kind: SessionKind) -> list[str]:
     """Return the two lines above the steps of a kind of session: a title, and the heads of the
     columns.
     """
-    heads = row((head for head, _ in STEP), STEP)
-    return [f"{kind} sessions; times in ms, delays and timestamp uncertainty p99", heads]
+    title = f"{kind} sessions; times in ms, delays and timestamp uncertainty p99"
+    return [title, head_row(STEP)]
 
 
 def step_lines(step: LoadStep) -> list[str]:
@@ -60,16 +60,15 @@ def step_lines(step: LoadStep) -> list[str]:
     worst = max(step.errors.values(), key=lambda percentiles: percentiles.p99, default=None)
     own = [
         format_number(step.load_generator[name].p99) if name in step.load_generator else NONE
-        for name in ("receive_delay", "timestamp_uncertainty", "send_delay")
+        for name in LOAD_GENERATOR[:3]
     ]
-    cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
     cells = [
         count(step.sessions),
         count(step.events_per_s),
         count(step.turns),
         *_quantiles(worst),
         *own,
-        cpu,
+        _share(step.cpu),
     ]
     return [
         SYMBOLS[step.result][0] + row(cells, STEP)[1:],
@@ -79,7 +78,7 @@ def step_lines(step: LoadStep) -> list[str]:
 
 def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
     """Yield the error percentiles of each metric at each load."""
-    yield f"{'|value − truth|, ms':<{NAME}}" + row((head for head, _ in MEASURE), MEASURE)
+    yield f"{'|value − truth|, ms':<{NAME}}" + head_row(MEASURE)
     for kind in dict.fromkeys(step.kind for step in steps):
         of_kind = sorted(
             (step for step in steps if step.kind == kind), key=lambda step: step.sessions
@@ -115,10 +114,7 @@ LOADS = (
     "load",
     "result",
     "events/s",
-    "receive_delay",
-    "timestamp_uncertainty",
-    "send_delay",
-    "event_loop_delay",
+    *LOAD_GENERATOR,
     "CPU",
     "µs per event",
     "memory",
@@ -203,7 +199,7 @@ def _load(step: LoadStep) -> Line:
                 if name in step.load_generator
                 else NONE
             )
-            for name in ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
+            for name in LOAD_GENERATOR
         ),
         _share(step.cpu),
         format_number(step.us_per_event),

@@ -28,7 +28,7 @@ from bench.transport.connect import is_refused
 from bench.transport.interface import WEB_PORTS
 from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, SearchPlan
 from rtbench.capacity.text import unit
-from rtbench.locust_run import environment_without, locust_run
+from rtbench.locust_run import environment_without, headless, locust_run
 
 CALLS_PER_SLOT_S = 300
 """The maximum mean duration of a call, in seconds, for which the default number of slots is
@@ -86,8 +86,10 @@ class LocustCommand:
             "--run-time": f"{task.load_s + GUARD_S:.0f}s",
             "--warmup": f"{warm_s:.0f}s",
         }
+        shown = []
         if task.stages is not None:
             load = {"--stages": task.stages, "--session-pause": 0}
+            shown = ["--show-open-turns"]
         elif self.by == "concurrency":
             load |= {
                 "--users": task.load,
@@ -99,18 +101,9 @@ class LocustCommand:
             load |= {"--arrival-rate": f"{task.load}/min", "--max-concurrent": slots}
         if task.budget_usd is not None:
             load["--budget"] = f"{task.budget_usd:.6f}"
-        own = [word for name, value in load.items() for word in (name, str(value))]
-        own += [] if task.stages is None else ["--show-open-turns"]
-        run_options = [
-            "--headless",
-            "--name",
-            task.name,
-            "--runs-dir",
-            str(self.runs),
-            "--loglevel",
-            "WARNING",
-        ]
-        return ["-f", locust_files(*self.files)[0], *run_options, *own, *self.options]
+        load["--name"] = task.name
+        file = locust_files(*self.files)[0]
+        return [*headless(file, self.runs, load), *shown, *self.options]
 
 
 @dataclass(frozen=True)
@@ -245,7 +238,7 @@ class PreparedSearch:
 
     locust: LocustCommand
     target: str
-    costs: tuple[str, ...]
+    costs: Sequence[str]
     forecast: Mapping[str, Any]
 
 
@@ -312,11 +305,10 @@ def prepare_search(
             f"a search opens hundreds of sessions to {target['url']}, which may cost money"
             f" ({amounts}): add --yes to allow it, and --budget USD to limit the cost"
         )
-    costs = (
-        tuple(forecast["notices"])
-        if target["loopback"]
-        else (*forecast["notices"], *cost_lines(forecast, plan))
-    )
+    costs = [*forecast["notices"]]
+    if not target["loopback"]:
+        costs += cost_amounts(forecast, plan)
+        costs += [] if plan.budget_usd is not None else ["--budget USD limits the cost"]
     return PreparedSearch(
         LocustCommand(script_files, plan.by, runs, arguments),
         target["name"],
@@ -332,11 +324,6 @@ def max_calls(by: LoadUnit, max_load: int, time_s: float, session_s: float) -> f
     if by == "arrival_rate":
         return max_load * time_s / 60
     return max_load * time_s / session_s if session_s else None
-
-
-def cost_lines(forecast: Mapping[str, Any], plan: SearchPlan) -> list[str]:
-    limit = [] if plan.budget_usd is not None else ["--budget USD limits the cost"]
-    return [*cost_amounts(forecast, plan), *limit]
 
 
 def cost_amounts(forecast: Mapping[str, Any], plan: SearchPlan) -> list[str]:

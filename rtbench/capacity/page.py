@@ -45,7 +45,7 @@ from rtbench.capacity.search import (
     min_time_s,
 )
 from rtbench.capacity.text import UNITS, headline_parts, reason_text, result_word, unit
-from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
+from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, head_row, row
 
 COLUMNS = 100
 HEADS = (
@@ -106,7 +106,7 @@ def level_heads(plan: SearchPlan) -> str:
         if len(allowed) == 1
         else "worst violations, max"
     )
-    return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "time".rjust(TOOK)
+    return head_row(HEADS) + missed.rjust(SHARE + 2) + "time".rjust(TOOK)
 
 
 def level_lines(level: LevelEntry) -> list[str]:

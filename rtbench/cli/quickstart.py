@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +43,7 @@ from reports.data.runs import load_frames as load_run
 from reports.formatting import capitalize, join_words, plural
 from reports.text import cells
 from rtbench.cli.service import called_simulator
-from rtbench.locust_run import environment_without, locust_run
+from rtbench.locust_run import environment_without, headless, locust_run
 
 RUN_S = 3_600.0
 
@@ -60,16 +60,14 @@ class DemoLoad:
     """The outcomes that fail turns and sessions, but not the quick run, because the simulated
     service plays them."""
 
-    @property
-    def options(self) -> list[str]:
+    def arguments(self, runs: Path) -> list[str]:
         files = ",".join(str(EXAMPLES / f"{name}.py") for name in self.scenarios)
         load = {
-            "-f": files,
             "--users": self.users,
             "--spawn-rate": self.spawn_rate,
             "--sessions": self.sessions,
         }
-        return [str(word) for option in load.items() for word in option]
+        return headless(files, runs.resolve(), load)
 
 
 SIMULATED = DemoLoad(
@@ -110,7 +108,7 @@ def quick_run(
         if load.users < SIMULATED.users:
             print(fewer_at_a_time(load, spare), flush=True)
         load = replace(load, sessions=sessions or load.sessions)
-        return _run_and_explain(load, runs, os.environ, "--simulator")
+        return _run_and_explain(load, runs, "--simulator")
 
 
 def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
@@ -186,7 +184,7 @@ def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, 
             " simulator."
         )
         return 0
-    return _run_and_explain(load, runs, os.environ, *service_options.arguments(), "--yes")
+    return _run_and_explain(load, runs, *service_options.arguments(), "--yes")
 
 
 def spare_cores() -> float:
@@ -208,15 +206,15 @@ def fitting_load(spare: float) -> DemoLoad:
     return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S))
 
 
-def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
+def _run_and_explain(load: DemoLoad, runs: Path, *options: str) -> int:
     """Run the load, and return the exit status.
 
     If only checks of the load generator failed, the run is not INVALID, because a quick run is not
     a gate. If only failures occurred that the simulated service plays, it has not failed.
     """
-    before = set(runs.glob("*")) if runs.is_dir() else set()
-    status = _locust(load, runs, environ, *options)
-    made = sorted(set(runs.glob("*")) - before) if runs.is_dir() else []
+    before = set(runs.glob("*"))
+    status = _locust(load, runs, *options)
+    made = sorted(set(runs.glob("*")) - before)
     if status not in (FAIL_STATUS, INVALID_STATUS) or len(made) != 1:
         return status
     summary = summarise(load_run(made[0]))
@@ -270,24 +268,17 @@ def _confirm() -> bool:
     return input("Continue? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
+def _locust(load: DemoLoad, runs: Path, *options: str) -> int:
     """Run Locust without settings for other runs (LOCUST_…, a locust.conf), and return its exit
     status.
     """
-    arguments = [
-        *load.options,
-        "--headless",
-        *options,
-        "--runs-dir",
-        str(runs.resolve()),
-        "--loglevel",
-        "WARNING",
-    ]
     variables = {COMMAND: json.dumps([program("rtbench"), *sys.argv[1:]])}
     with (
         tempfile.TemporaryDirectory() as scratch,
         locust_run(
-            arguments, environment_without(environ, "LOCUST_") | variables, folder=Path(scratch)
+            [*load.arguments(runs), *options],
+            environment_without(os.environ, "LOCUST_") | variables,
+            folder=Path(scratch),
         ) as run,
         _forward_output(signal.SIGTERM, run.process),
     ):

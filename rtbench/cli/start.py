@@ -41,6 +41,8 @@ AGENT_PATHS = (
     "audio/not_today.wav",
 )
 """The files with the same path in both folders, for a user who tests an agent."""
+Files = Mapping[Path, bytes]
+"""The contents of files, by their paths."""
 FIRST_CALLS = b"-u 5 -r 1 --sessions 20"
 AGENT_CALLS = b"-u 10 -r 1 --sessions 100 --yes"
 """The options for the load in the generated workflow: for a service, and for an agent."""
@@ -160,7 +162,7 @@ def init(
         print(f"{name}: {escape_control(enter)}{command}")
 
 
-def _write_and_print(folder: Path, files: Mapping[Path, bytes]) -> None:
+def _write_and_print(folder: Path, files: Files) -> None:
     """Write the files of a new folder, and print their paths."""
     for path, was_written in write_starter(folder, files).items():
         path_text = escape_control(str(folder / path))
@@ -199,7 +201,7 @@ def _refuse_unknown(name: str, known: Collection[str], problem: str) -> None:
         )
 
 
-def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, bytes]:
+def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Files:
     """Return the contents of the files of a new folder."""
     own = {
         Path(WORKFLOWS[ci]): _starter(f"{ci}.yml"),
@@ -209,7 +211,7 @@ def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, byt
     return _copies("README.md", "targets.yaml", paths) | own
 
 
-def service_files(name: str) -> Mapping[Path, bytes]:
+def service_files(name: str) -> Files:
     """Return the contents of the files that differ in a folder for a service. Raise UsageError for
     an unknown service.
 
@@ -237,7 +239,7 @@ def service_files(name: str) -> Mapping[Path, bytes]:
     }
 
 
-def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
+def agent_files(ci: CiSystem) -> Files:
     """Return the contents of the files of a folder for calls with an agent.
 
     The workflow in it makes more calls than the workflow for a service, and the calls are shorter.
@@ -263,7 +265,7 @@ def _starter(name: str) -> bytes:
     return (EXAMPLES / "starter" / name).read_bytes()
 
 
-def write_starter(folder: Path, files: Mapping[Path, bytes]) -> dict[Path, bool]:
+def write_starter(folder: Path, files: Files) -> dict[Path, bool]:
     """Write the files of a new folder. Return whether each file was written. Existing files are not
     changed.
 

@@ -54,7 +54,7 @@ def searching(
 def test_a_search_on_this_machine_has_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     ready = searching(monkeypatch, HERE)
 
-    assert ready.costs == ("the token is old",)
+    assert ready.costs == ["the token is old"]
     about = (ready.forecast[name] for name in ("scenario", "connect_rate", "call_s"))
     assert (ready.target, *about) == ("here", "calls", 30.0, 26.0)
     assert ready.locust.options == ["--seed", "7"]
@@ -88,14 +88,14 @@ def test_the_maximum_cost_of_a_search_is_stated_before_it(monkeypatch: pytest.Mo
     ready = searching(monkeypatch, AWAY, plan=plan, yes=True)
     limited = searching(monkeypatch, AWAY, plan=build_plan(most=100, budget_usd=5.0), yes=True)
 
-    assert ready.costs[1:] == (
+    assert ready.costs[1:] == [
         COST,
         (
             "the search makes at most 9,000 calls for 2,250.00 USD, if all of its time is spent at"
             " 100 concurrent calls"
         ),
         "--budget USD limits the cost",
-    )
+    ]
     assert "--budget USD limits the cost" not in limited.costs
     assert ready.locust.options[-1] == "--yes"
 

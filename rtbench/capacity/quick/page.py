@@ -12,7 +12,7 @@ from reports.statistics.crossing import TurnsByLoad, crossing_of
 from rtbench.capacity.page import opening_lines
 from rtbench.capacity.quick.ramp import Band, bands, values_of
 from rtbench.capacity.search import SearchPlan
-from rtbench.load_search import row
+from rtbench.load_search import head_row, row
 
 BAR = 24
 """The length of the bar of a value at the limit, in columns."""
@@ -67,11 +67,7 @@ class Curve:
         self.line.clear()
         if not self._turns:
             heads = [*COLUMNS[:3], (f"p{100 * self._p:g}", COLUMNS[3][1]), COLUMNS[4]]
-            self._echo(
-                "\n"
-                + row((head for head, _ in heads), COLUMNS)
-                + f"   limit {self._threshold.source_text}"
-            )
+            self._echo(f"\n{head_row(heads)}   limit {self._threshold.source_text}")
         self._turns[band.last] = inside.n
         self._printed = band.last
         values = values_of(inside, [0.5, self._p])
