@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from reports.formatting import (
     NBSP,
@@ -306,85 +307,84 @@ def latency_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> P
     are logarithmic.
     """
     plan = capacity.plan
-    plot = _frame(
-        [(0, "p50"), (1, "p95")],
-        f"{plan.metric or MAIN} over {UNITS[plan.by][1]}",
-        levels,
-        capacity,
-    )
-    waits = [wait for level in levels for wait in (level.latency_p50, level.latency_p95)]
-    ends = [end for wait in waits for end in (wait.value, wait.low, wait.high)]
-    x = _load_axis(plot, capacity, levels)
+    waits = {
+        "p50": [level.latency_p50 for level in levels],
+        "p95": [level.latency_p95 for level in levels],
+    }
+    ends = [
+        end
+        for values in waits.values()
+        for wait in values
+        for end in (wait.value, wait.low, wait.high)
+    ]
     thresholds = requested_thresholds(plan.thresholds)
     limits = [threshold.limit or 0.0 for threshold in thresholds if threshold.metric == plan.metric]
-    y = log_scale(*log_range([*ends, *limits]), plot.y0, plot.y1)
-    plot.y_axis(y, log_ticks(y.low, y.high, 6), ms)
-    _bracket_band(plot, x, capacity)
-    for limit in limits:
-        plot.line(plot.x0, y(limit), plot.x1, y(limit), "zero")
-        plot.text(plot.x1, y(limit) - 4, f"limit {ms(limit)}", "label", "end")
-    for colour, name in enumerate(("latency_p50", "latency_p95")):
-        _curve(plot, x, y, colour, [(level, getattr(level, name)) for level in levels], ms)
-    return plot
+    low, high = log_range([*ends, *limits])
+    scale = partial(log_scale, low, high)
+    ticks = log_ticks(low, high, 6)
+    return _chart(capacity, levels, plan.metric or MAIN, waits, scale, ticks, ms, limits)
 
 
 def failure_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
     """Draw the share of failed turns over the load."""
-    plot = _frame([(0, "failed")], f"Failures over {UNITS[capacity.plan.by][1]}", levels, capacity)
     rates = [level.failure_rate for level in levels]
     top = max((end for rate in rates for end in (rate.value, rate.high) if end > 0), default=0.01)
-    x = _load_axis(plot, capacity, levels)
-    y = PixelScale(identity, 0.0, min(1.0, top * 1.05), plot.y0, plot.y1)
-    plot.y_axis(y, linear_ticks(0.0, min(1.0, top), 5), lambda share: percent(share, 1))
-    _bracket_band(plot, x, capacity)
-    _curve(
-        plot,
-        x,
-        y,
-        0,
-        [(level, level.failure_rate) for level in levels],
-        lambda share: percent(share, 1),
-    )
-    return plot
+    scale = partial(PixelScale, identity, 0.0, min(1.0, top * 1.05))
+    ticks = linear_ticks(0.0, min(1.0, top), 5)
+    write = partial(percent, total=1)
+    return _chart(capacity, levels, "Failures", {"failed": rates}, scale, ticks, write)
 
 
-def _frame(
-    series: Sequence[tuple[int, str]],
-    title: str,
-    levels: Sequence[LevelEntry],
+def _chart(
     capacity: CapacityDocument,
+    levels: Sequence[LevelEntry],
+    subject: str,
+    series: Mapping[str, Sequence[Value]],
+    scale: Callable[[float, float], PixelScale],
+    ticks: Sequence[float],
+    write: Write,
+    limits: Sequence[float] = (),
 ) -> Plot:
+    """Draw values over the load, with limits as lines, and the band from the highest load that
+    passes to the lowest one that fails. `scale` is that of the values, for the first and the last
+    pixel of the axis.
+    """
+    unit_name = UNITS[capacity.plan.by][1]
     description = "; ".join(
         f"{unit(capacity.plan.by, level.load)}: {result_word(level)}, p50"
         f" {_value(level.latency_p50, ms)}, p95 {_value(level.latency_p95, ms)},"
         f" {as_percent(level.failure_rate)} failed"
         for level in levels
     )
-    return Plot(
-        WIDE, HEIGHT, list(series), left=64, right=24, top=18, title=title, desc=description
+    plot = Plot(
+        WIDE,
+        HEIGHT,
+        list(enumerate(series)),
+        left=64,
+        right=24,
+        top=18,
+        title=f"{subject} over {unit_name}",
+        desc=description,
     )
-
-
-def _load_axis(plot: Plot, capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> PixelScale:
-    low = min(level.load for level in levels)
-    high = max(level.load for level in levels)
-    x = log_scale(low / 1.2, high * 1.2, plot.x0, plot.x1)
+    loads = [level.load for level in levels]
+    x = log_scale(min(loads) / 1.2, max(loads) * 1.2, plot.x0, plot.x1)
     ends = [end for end in (capacity.highest_pass, capacity.lowest_fail) if end is not None]
-    ticks = list[float]()
-    for load in (*ends, *(level.load for level in levels)):
-        if all(abs(x(load) - x(tick)) >= MIN_TICK_DISTANCE_PX for tick in ticks):
-            ticks.append(load)
-    plot.x_axis(x, ticks, count, UNITS[capacity.plan.by][1])
-    return x
-
-
-def _bracket_band(plot: Plot, x: PixelScale, capacity: CapacityDocument) -> None:
-    if capacity.highest_pass is not None and capacity.lowest_fail is not None:
-        left = x(capacity.highest_pass)
-        right = x(capacity.lowest_fail)
-        plot.band(
-            [(left, plot.y0), (right, plot.y0)], [(left, plot.y1), (right, plot.y1)], "band s0"
-        )
+    marked = list[float]()
+    for load in (*ends, *loads):
+        if all(abs(x(load) - x(tick)) >= MIN_TICK_DISTANCE_PX for tick in marked):
+            marked.append(load)
+    plot.x_axis(x, marked, count, unit_name)
+    y = scale(plot.y0, plot.y1)
+    plot.y_axis(y, ticks, write)
+    if len(ends) == 2:
+        lower, upper = ([(x(end), pixel) for end in ends] for pixel in (plot.y0, plot.y1))
+        plot.band(lower, upper, "band s0")
+    for limit in limits:
+        plot.line(plot.x0, y(limit), plot.x1, y(limit), "zero")
+        plot.text(plot.x1, y(limit) - 4, f"limit {write(limit)}", "label", "end")
+    for colour, values in enumerate(series.values()):
+        _curve(plot, x, y, colour, list(zip(levels, values, strict=True)), write)
+    return plot
 
 
 def _curve(
