@@ -129,34 +129,33 @@ def is_crossed(turns: TurnsByLoad, first: int, allowed: float) -> bool:
 
 
 class Estimate(NamedTuple):
-    """The answer for one threshold. `crossing` contains the timestamp uncertainty of values; None
-    if already the first load violates the threshold. `top` is the largest load that was reached.
+    """The answer for one threshold. `crossing` contains the timestamp uncertainty of values; its
+    median is 0 if already the first load violates the threshold. `top` is the largest load that was
+    reached.
     """
 
     threshold: str
-    crossing: Crossing | None
+    crossing: Crossing
     top: int
+
+    @property
+    def fails_at_first(self) -> bool:
+        return self.crossing.median == 0
 
     @property
     def is_crossed(self) -> bool:
         """True if the threshold is rather crossed up to the largest load than not."""
-        return self.crossing is None or self.crossing.below >= 0.5
+        return self.crossing.below >= 0.5
 
     @property
     def low(self) -> int:
         """The lower end of the interval: this load passes; 0 if even one call may not pass."""
-        return 0 if self.crossing is None else math.floor(self.crossing.low)
+        return math.floor(self.crossing.low)
 
     @property
     def high(self) -> int | None:
         """The upper end of the interval; None if it is above the largest load."""
-        if self.crossing is None:
-            return self.top
         return None if self.crossing.high > self.top else math.ceil(self.crossing.high)
-
-    @property
-    def median(self) -> float:
-        return 0.0 if self.crossing is None else self.crossing.median
 
 
 def estimate_of(
@@ -170,7 +169,7 @@ def estimate_of(
         return None
     top = int(turns.load.max())
     if fails_at_first(turns, first, allowed):
-        return Estimate(threshold, None, first)
+        return Estimate(threshold, Crossing(median=0.0, low=0.0, high=first, below=1.0), first)
     crossing = crossing_of(turns, allowed)
     changed = [other for other in moved if not np.array_equal(other.violated, turns.violated)]
     ends = [crossing, *(crossing_of(other, allowed) for other in changed)]
@@ -182,7 +181,7 @@ def estimate_of(
 
 def lowest(estimates: Sequence[Estimate]) -> Estimate:
     """Return the answer of the threshold that is crossed first."""
-    return min(estimates, key=lambda estimate: estimate.median)
+    return min(estimates, key=lambda estimate: estimate.crossing.median)
 
 
 class Band(NamedTuple):
@@ -221,12 +220,12 @@ def values_of(turns: TurnsByLoad, ps: Sequence[float]) -> list[float]:
 def answer(estimate: Estimate, about: Mapping[str, Any]) -> Reason:
     """Return the answer as a reason. `about` has its further numbers."""
     code = "crossed" if estimate.is_crossed else "not_crossed"
-    if estimate.crossing is None:
+    if estimate.fails_at_first:
         code = "fails_at_first"
     numbers = {
         "low": estimate.low,
         "high": estimate.high,
-        "load": estimate.median,
+        "load": estimate.crossing.median,
         "top": estimate.top,
     }
     return Reason(code, {"threshold": estimate.threshold, **numbers, **about})

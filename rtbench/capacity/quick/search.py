@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pandas as pd
+from msgspec import Struct
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import INVALID_STATUS, UsageError
 from bench.base.units import NS_PER_S
 from reports.analysis.summary.segments import breakdowns
 from reports.analysis.targets.compared_target import ComparedTarget
+from reports.data.runs import scripts_of
 from reports.engine.evaluate import quantile_values
 from reports.metrics.thresholds import Threshold
 from reports.results.reason import Reason
@@ -71,8 +72,7 @@ the highest load of the ramp in progress; infinite at its end.
 """
 
 
-@dataclass
-class QuickSearch:
+class QuickSearch(Struct):
     """A quick search.
 
     - `measured` has, for each ramp, what `turns_by_load` returns for each threshold.
@@ -84,10 +84,10 @@ class QuickSearch:
 
     search: SearchConfig
     show: Show
-    targets: list[ComparedTarget] = field(default_factory=list)
-    measured: list[list[list[TurnsByLoad]]] = field(default_factory=list)
-    live: list[list[list[TurnsByLoad]]] = field(default_factory=list)
-    faults: list[Reason | None] = field(default_factory=list)
+    targets: list[ComparedTarget] = []
+    measured: list[list[list[TurnsByLoad]]] = []
+    live: list[list[list[TurnsByLoad]]] = []
+    faults: list[Reason | None] = []
     usd: float = 0.0
 
     def run(self) -> None:
@@ -95,7 +95,7 @@ class QuickSearch:
         plan = self.search.plan
         self._ramp(1, first_ramp(plan.first, plan.max, plan.time_s, plan.call_s))
         estimate = self.estimate()
-        if estimate is None or estimate.crossing is None or self._is_spent():
+        if estimate is None or estimate.fails_at_first or self._is_spent():
             return
         left_s = (self.search.until_ns - monotonic_ns()) / NS_PER_S - AROUND_S - START_S
         if (ramp := second_ramp(estimate.crossing, plan.max, left_s)) is not None:
@@ -225,7 +225,7 @@ class QuickSearch:
         # more calls cannot pass a threshold that turns violate because they fail at all loads
         is_worth_verifying = (
             estimate is not None
-            and estimate.crossing is not None
+            and not estimate.fails_at_first
             and "at_all_loads" not in reason.numbers
         )
         shown = conclude(plan, self._levels(), interrupted=interrupted, **about)
@@ -306,7 +306,7 @@ class QuickSearch:
         )
         silences = [
             (script.get("session", {}).get("turn_detection") or {}).get("silence_duration_ms")
-            for script in target.run.metadata.get("scripts") or []
+            for script in scripts_of(target.run.metadata)
         ]
         is_vad = segment_title(segment) == SEGMENT_TEXTS[STOPPED]
         silence_ms = silences[0] if is_vad and len(silences) == 1 else None

@@ -11,6 +11,7 @@ from bench.catalogue.metrics import CATALOGUE, TRANSCRIPT_METRICS, Metric
 from reports.analysis.summary.group_keys import concurrency_of, counted_at_ns
 from reports.analysis.targets.clusters import ABSENT, Clusters
 from reports.analysis.targets.compared_target import ComparedTarget
+from reports.data.runs import scripts_of
 from reports.data.samples import TRANSCRIPT_OUTPUT, VOICE_TO_VOICE, MetricSamples, is_latency
 from reports.data.turns import UNFINISHED, Flags
 from reports.metrics.statistic_types.quantile import MISSES
@@ -129,8 +130,7 @@ def _awaited(target: ComparedTarget, metric: Metric) -> Flags:
     """
     turns = target.turns
     outputs = {
-        str(script.get("name")): script.get("output")
-        for script in target.run.metadata.get("scripts") or []
+        str(script.get("name")): script.get("output") for script in scripts_of(target.run.metadata)
     }
     is_main = [
         metric.name in MAIN_WAITS.get(str(outputs.get(script)), SPOKEN_WAITS)

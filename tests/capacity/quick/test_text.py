@@ -24,7 +24,7 @@ LIMITED = {"title": "p95 of ttfa", "limit": "800 ms"}
 VAD = {"name": "end-of-turn detection (VAD)", "mean_ms": 573.0, "silence_ms": 500}
 
 
-def text_of(crossing: Crossing | None, top: int, **about: Any) -> str:
+def text_of(crossing: Crossing, top: int, **about: Any) -> str:
     return reason_text(answer(Estimate(THRESHOLD, crossing, top), LIMITED | about)).replace(
         NBSP, " "
     )
@@ -75,7 +75,7 @@ def test_a_first_load_that_is_too_slow_ends_the_search_with_a_cause_and_a_remedy
 ) -> None:
     at_first = {"turns": 3, "violated": 3, "p50_ms": 1080.0}
 
-    assert text_of(None, first, at_first=at_first, **about) == text
+    assert text_of(Crossing(0.0, 0.0, first, 1.0), first, at_first=at_first, **about) == text
 
 
 def test_refused_calls_are_the_cause_in_the_words_of_the_service() -> None:
