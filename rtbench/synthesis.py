@@ -14,7 +14,6 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from threading import Thread
@@ -24,6 +23,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 import msgspec
+from msgspec import Struct
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import Mistakes, ScriptError, UsageError, each_error
@@ -60,16 +60,15 @@ class SynthesizerError(UsageError):
     """A failure that would repeat with each text, such as a program that is not installed."""
 
 
-@dataclass
-class SynthesizedFile:
+class SynthesizedFile(Struct):
     """The WAVs of one file's texts, those that were made now, and the number of those that are
     still missing.
 
     If `is_complete` is False, further WAVs may be missing.
     """
 
-    texts: dict[Path, str] = field(default_factory=dict)
-    made: set[Path] = field(default_factory=set)
+    texts: dict[Path, str] = {}
+    made: set[Path] = set()
     not_made: int = 0
     is_complete: bool = True
 
@@ -337,8 +336,6 @@ def _request_wav(
         problem = f"{host} returned HTTP {error.code}"
         problem += f": {_public(text, environ, secrets)}" if text else ""
         raise (UsageError if error.code in OF_ONE_TEXT else SynthesizerError)(problem) from None
-    except TimeoutError:
-        raise SynthesizerError(f"{host} sent no complete WAV within {limit_s:g} s") from None
     except (URLError, HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, TimeoutError):

@@ -22,12 +22,12 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct, field
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import CATALOGUE
@@ -134,22 +134,21 @@ Errors = dict[str, list[int]]
 """A mapping from the name of a metric or instant to its errors in nanoseconds."""
 
 
-@dataclass
-class ReceivedAudio:
+class ReceivedAudio(Struct):
     """The audio that the simulator received in a session: the end and the arrival of each
     append, turns and speech.
     """
 
     format: AudioFormat = INPUT
-    ends: list[int] = field(default_factory=list)
-    received_ns: list[int | None] = field(default_factory=list)
-    turns: dict[int, int] = field(default_factory=dict)
+    ends: list[int] = []
+    received_ns: list[int | None] = []
+    turns: dict[int, int] = {}
     """A mapping from the number of a turn to the byte at which its audio begins."""
-    answered: dict[str, int] = field(default_factory=dict)
+    answered: dict[str, int] = {}
     """A mapping from the id of a response to the byte at which the recording that it answers
     begins."""
-    started: list[tuple[int, int | None]] = field(default_factory=list)
-    stopped: list[tuple[int, int | None]] = field(default_factory=list)
+    started: list[tuple[int, int | None]] = []
+    stopped: list[tuple[int, int | None]] = []
     """Each entry is (byte at which speech stopped, instant at which the simulator reported it). An
     unknown instant is None."""
 
@@ -195,21 +194,20 @@ class PlayedRecording(NamedTuple):
         return cls(format, pcm.speech, changes[-1].byte)
 
 
-@dataclass
-class AgentCall:
+class AgentCall(Struct):
     """The audio that an agent received and sent in one call, in which all speech of the caller
     is one recording.
     """
 
     recording: PlayedRecording
     received: ReceivedAudio
-    start_instants: list[int] = field(default_factory=list)
+    start_instants: list[int] = []
     """The positions at which the recording begins, in bytes of the received audio."""
-    greeting_sent: list[int | None] = field(default_factory=list)
-    answered: list[int | None] = field(default_factory=list)
+    greeting_sent: list[int | None] = []
+    answered: list[int | None] = []
     """The instants at which the first audible sample of each answer is played; None for an
     unknown instant."""
-    cleared: list[int | None] = field(default_factory=list)
+    cleared: list[int | None] = []
     opening: list[int | None] | None = None
     """`greeting_sent` or `answered`: the list whose last entry is still without an audible sample;
     None if neither is.
@@ -336,8 +334,7 @@ def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:
     return min(near, key=lambda at_ns: abs(at_ns - (seen_ns or 0)), default=None)
 
 
-@dataclass
-class GroundTruth:
+class GroundTruth(Struct):
     """The ground truth of a run.
 
     - `replies` maps the ids of each session and response to the instants of the response.
@@ -355,10 +352,10 @@ class GroundTruth:
     replies: dict[tuple[str, str], dict[str, int | None]] = field(
         default_factory=lambda: defaultdict(dict)
     )
-    inputs: dict[str, ReceivedAudio] = field(default_factory=dict)
-    calls: dict[str, AgentCall] = field(default_factory=dict)
+    inputs: dict[str, ReceivedAudio] = {}
+    calls: dict[str, AgentCall] = {}
     recording: PlayedRecording | None = None
-    silent_bytes: dict[tuple[str, str], int] = field(default_factory=dict)
+    silent_bytes: dict[tuple[str, str], int] = {}
     due_ns: array[int] = field(default_factory=lambda: array("q"))
     late_ns: array[int] = field(default_factory=lambda: array("q"))
     left_out: int = 0

@@ -59,11 +59,9 @@ def _list_pages() -> None:
     index = (folder() / INDEX).read_text(encoding="utf-8")
     for group, pages in groupby(entries(index), key=lambda entry: entry.group):
         rows = [Fact(entry.name, [entry.about], indent=NAME_WIDTH) for entry in pages]
-        sys.stdout.write(f"{group}\n")
+        print(group)
         print_blocks([rows], "\n")
-    sys.stdout.write(
-        "`rtbench docs NAME` prints a page, `rtbench docs NAME#SECTION` a section of it.\n"
-    )
+    print("`rtbench docs NAME` prints a page, `rtbench docs NAME#SECTION` a section of it.")
 
 
 def _show(text: str, *, markdown: bool) -> None:

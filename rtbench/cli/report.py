@@ -154,7 +154,7 @@ def report(
     is_valid = summary.validity.status == "valid"
     outcome = result_line(checked) if checked and is_valid else ""
     print_page(page, explain=explain)
-    sys.stdout.write(f"{run_essentials(summary, outcome)}\n".replace(NBSP, " "))
+    print(run_essentials(summary, outcome).replace(NBSP, " "))
     print_path(write_report(summary, page).html)
 
 
@@ -247,7 +247,7 @@ def print_blocks(groups: Iterable[Iterable[Block]], after: str = "") -> None:
 
 
 def print_path(path: Path) -> None:
-    sys.stdout.write(f"{escape_control(str(path))}\n")
+    print(escape_control(str(path)))
 
 
 class ReportFormat(StrEnum):
@@ -299,6 +299,6 @@ def export(
     else:
         files = export_tables(run, cast("Format", form.value), out, force=force)
     for file in files:
-        sys.stdout.write(f"{escape_control(str(file.path))}  {file.count:,} {file.what}\n")
+        print(f"{escape_control(str(file.path))}  {file.count:,} {file.what}")
     if validity_of(document_of(run)).status == "invalid":
         print_notice("the run is INVALID: do not use its values; the rows help to find the cause")

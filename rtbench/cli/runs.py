@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.base.errors import INVALID_STATUS, UsageError
-from bench.base.standard_streams import text_width
+from bench.base.standard_streams import print_notice, text_width
 from bench.files.sanitize import escape_control, to_safe_json
 from bench.record.presence import FOLDER, is_run
 from rtbench.cli.import_calls import import_calls
@@ -29,11 +29,8 @@ class ListedByDefault(Group):
 
 
 runs = typer.Typer(
-    name="runs",
     cls=ListedByDefault,
     help="List the runs of a folder; export, import, merge, replay and upload runs.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
 )
 
 
@@ -82,10 +79,10 @@ def merge(
     try:
         document = merge_runs(parts, out)
     except KeyboardInterrupt:
-        sys.stderr.write(f"rtbench: interrupted: {escape_control(str(out))} was not written\n")
+        print_notice(f"interrupted: {escape_control(str(out))} was not written")
         raise
     for line in [*_lines(document), str(out)]:
-        sys.stdout.write(f"{escape_control(line)}\n")
+        print(escape_control(line))
     if document["validity"]["status"] != "valid":
         raise typer.Exit(INVALID_STATUS)
 
@@ -140,7 +137,7 @@ def upload(
     from bench.record.upload import Uploader, destination_of
 
     for line in Uploader(destination_of(url, "URL")).upload(run).lines():
-        sys.stdout.write(f"{line}\n")
+        print(line)
 
 
 SUBCOMMANDS: Mapping[str, Callable[..., None]] = {

@@ -481,4 +481,4 @@ def print_session(
     for line in session_text(
         replayed, text_width(), colour=wants_colour(), again=again, target=target, prices=prices
     ):
-        sys.stdout.write(line + "\n")
+        print(line)

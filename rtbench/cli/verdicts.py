@@ -42,12 +42,9 @@ if TYPE_CHECKING:
     from reports.analysis.check import baselines
 
 baseline = typer.Typer(
-    name="baseline",
     cls=Group,
     help="Store the values of valid runs, for `rtbench check --baseline FOLDER`.",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
 )
 Folder = Annotated[Path, option("Folder of the baselines.", "--baselines-dir", "FOLDER")]
 BASELINES = Path("baselines")
@@ -121,7 +118,7 @@ def compare(
     comparison = compare_targets(targets, confidence=confidence)
     page = comparison_page(comparison)
     print_page(page, explain=explain)
-    sys.stdout.write(f"{essentials(page)}\n")
+    print(essentials(page))
     with nullcontext() if out else _optional():
         paths = write_comparison(comparison, page, out or targets[-1].run.folder)
         print_path(paths.html)
