@@ -474,8 +474,7 @@ def _searched_quickly(
     of a verified search, before and after its own options.
     """
     from rtbench.capacity.quick.page import Curve
-    from rtbench.capacity.quick.search import QuickSearch
-    from rtbench.capacity.quick.verify import verified
+    from rtbench.capacity.quick.search import QuickSearch, verified
 
     curve = Curve(search.thresholds[0], StatusLine(sys.stderr, os.environ), typer.echo)
     quick = QuickSearch(search, curve.show)

@@ -1,9 +1,12 @@
-"""A quick search: it runs the ramps, shows them while they run, and concludes."""
+"""A quick search: it runs the ramps, shows them while they run, and concludes. The command that
+verifies its answer has its minutes and its cost.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ from msgspec import Struct
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import INVALID_STATUS, UsageError
-from bench.base.units import NS_PER_S
+from bench.base.units import NS_PER_S, S_PER_MINUTE
+from bench.catalogue.pricing import dollars
+from bench.load.planning.command_line import program
 from reports.analysis.summary.segments import breakdowns
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import scripts_of
@@ -38,7 +43,7 @@ from rtbench.capacity.level_evaluation import (
     target_of,
     usd_of,
 )
-from rtbench.capacity.level_run import LevelTask, run_level
+from rtbench.capacity.level_run import LevelTask, max_calls, run_level
 from rtbench.capacity.load_thresholds import allowed_share, violation_share
 from rtbench.capacity.quick.ramp import (
     Band,
@@ -55,7 +60,14 @@ from rtbench.capacity.quick.ramp import (
     values_of,
 )
 from rtbench.capacity.quick.turns import turns_by_load
-from rtbench.capacity.search import AROUND_S, CapacityDocument, Ended, LevelEntry
+from rtbench.capacity.search import (
+    AROUND_S,
+    CapacityDocument,
+    Ended,
+    LevelEntry,
+    SearchPlan,
+    min_time_s,
+)
 from rtbench.load_search import Bracket
 
 START_S = 6.0
@@ -376,3 +388,37 @@ def _share(target: str, turns: TurnsByLoad, threshold: Threshold) -> Finding:
         limit=allowed_share(threshold),
         result="inconclusive",
     )
+
+
+DEFAULT_MINUTES = 30
+
+
+def verified(
+    plan: SearchPlan,
+    estimate: Estimate | None,
+    forecast: Mapping[str, Any],
+    command: Sequence[Sequence[str]],
+) -> Reason:
+    """Return the note on a search from the lower end of the estimate on. `command` is its words,
+    before and after its own options.
+    """
+    first = max(1, estimate.low if estimate else plan.first)
+    top = max(first, 2 * (estimate.high if estimate and estimate.high else plan.max))
+    wanted = msgspec.structs.replace(plan, first=first, max=top, time_s=math.inf)
+    minutes = max(DEFAULT_MINUTES, math.ceil(min_time_s(wanted) / S_PER_MINUTE))
+    before, after = command
+    own = ["--from", str(first), "--to", str(top), "--max-time", f"{minutes}m"]
+    for option, given in (("--require", plan.required), ("--budget", plan.budget_usd)):
+        own += [] if given is None else [option, f"{given:g}"]
+    words = [program("rtbench"), "capacity", *before, *own]
+    time_s = minutes * S_PER_MINUTE
+    cost = ""
+    calls = max_calls(plan.by, top, time_s, forecast.get("session_s") or 0.0)
+    if (
+        forecast.get("session_usd") is not None
+        and calls is not None
+        and not forecast["targets"][0]["loopback"]
+    ):
+        cost = f"at most {dollars(calls * forecast['session_usd'][1])} USD"
+    command_text = shlex.join([*words, *after])
+    return Reason("verify", {"time_s": time_s, "cost": cost, "command": command_text})

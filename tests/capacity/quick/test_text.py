@@ -15,7 +15,7 @@ from reports.results.reason import Reason
 from reports.statistics.crossing import Crossing, TurnsByLoad
 from rtbench.capacity.quick.page import Curve, opening
 from rtbench.capacity.quick.ramp import Estimate, answer
-from rtbench.capacity.quick.verify import verified
+from rtbench.capacity.quick.search import verified
 from rtbench.capacity.text import reason_text
 from tests.capacity.models import build_plan, threshold_of
 
