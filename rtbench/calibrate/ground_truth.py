@@ -547,8 +547,9 @@ def match_rows(
                 )
             true_values = _measured(true, row["measured_from"], metrics_of)
             measured = _measured(seen, row["measured_from"], metrics_of)
-            for name in (name for name in metrics_of if name in true_values and name in measured):
-                metrics[name].append(measured[name] - true_values[name])
+            for name, value in measured.items():
+                if name in true_values:
+                    metrics[name].append(value - true_values[name])
             for name in (name for name in INSTANTS if name in true and name in seen):
                 instants_[name].append(seen[name] - true[name])
             unmatched += not measured.keys() <= true_values.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -66,24 +67,18 @@ UNBREAKABLE = 40
 
 def opening_rows(replayed: ReplayedSession) -> list[WaterfallRow]:
     """Return the rows of all messages before the first turn."""
-    starts_ns = [turn.start_ns for turn in replayed.turns]
+    first_ns = min((turn.start_ns for turn in replayed.turns), default=math.inf)
     zero_ns = replayed.session.instants.get("connect_start", replayed.session.start_ns)
-    early = [
-        passage for passage in replayed.passages if not starts_ns or passage.at_ns < min(starts_ns)
-    ]
+    early = [passage for passage in replayed.passages if passage.at_ns < first_ns]
     return folded(_keyed(passage, zero_ns) for passage in _named_appends(early, None))
 
 
 def turn_rows(replayed: ReplayedSession) -> Iterator[tuple[TurnObservation, list[WaterfallRow]]]:
     """Yield each turn with the rows from the start of this turn to the start of the next turn."""
     turns = sorted(replayed.turns, key=lambda turn: turn.start_ns)
-    ends = [*(turn.start_ns for turn in turns[1:]), None]
+    ends = [*(turn.start_ns for turn in turns[1:]), math.inf]
     for turn, end_ns in zip(turns, ends, strict=False):
-        passages = [
-            p
-            for p in replayed.passages
-            if turn.start_ns <= p.at_ns and (end_ns is None or p.at_ns < end_ns)
-        ]
+        passages = [p for p in replayed.passages if turn.start_ns <= p.at_ns < end_ns]
         yield turn, _rows(turn, passages)
 
 
