@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -331,12 +330,11 @@ def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
         for key, histogram in histograms.items():
             if key.metric == metric:
                 pooled.add(histogram)
-        tops, counts = hdr.distribution(pooled)
-        if len(tops):
+        if count := int(pooled.get_total_count()):
             p50, p99, p999, high = (
                 (hdr.quantile(pooled, p) or 0) / US_PER_MS for p in (0.5, 0.99, 0.999, 1.0)
             )
-            stats[metric] = Percentiles(int(np.sum(counts)), p50, p99, p999, high)
+            stats[metric] = Percentiles(count, p50, p99, p999, high)
     return stats
 
 

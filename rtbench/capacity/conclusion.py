@@ -56,15 +56,16 @@ def conclude(
     bracket = tried if contradiction is None else Bracket()
     failed = [level for level in levels if level.result == "fail"]
     point = (
-        breaking_point(min(failed, key=lambda level: level.load))
-        if failed and bracket.lowest_fail
-        else None
+        breaking_point(min(failed, key=lambda level: level.load)) if bracket.lowest_fail else None
     )
     reason: Ended = "interrupted" if interrupted else _ended(plan, levels, tried)
     highest_pass = bracket.highest_pass or None
-    lowest_fail = bracket.lowest_fail
     confirmed = next(
-        (level.result for level in levels if level.confirmation_run and level.load == highest_pass),
+        (
+            level.result == "pass"
+            for level in levels
+            if level.confirmation_run and level.load == highest_pass
+        ),
         None,
     )
     status = status_of(plan.required, bracket, interrupted=interrupted)
@@ -78,9 +79,9 @@ def conclude(
         plan=plan,
         levels=list(levels),
         highest_pass=highest_pass,
-        lowest_fail=lowest_fail,
+        lowest_fail=bracket.lowest_fail,
         breaking_point=point,
-        confirmed=None if confirmed is None else confirmed == "pass",
+        confirmed=confirmed,
         stable=contradiction is None,
         ended=reason,
         notes=[*notes, *filter(None, (contradiction, _drift(plan, levels)))],

@@ -73,10 +73,10 @@ def displayed_parameters() -> list[Any]:
     """Return the parameters that the help shows, and that Typer does not parse."""
     from bench.load.planning.run_options import OF_CHECK, RUN_OPTIONS
 
-    tables = {
-        option.name: option for option in (*RUN_OPTIONS.values(), *OF_CHECK, *OPTIONS.values())
+    flags = {
+        option.flag[2:].replace("-", "_"): option
+        for option in (*RUN_OPTIONS.values(), *OF_CHECK, *OPTIONS.values())
     }
-    flags = {option.flag[2:].replace("-", "_"): option for option in tables.values()}
     help_text = "YAML scripts, Locust files (.py), or the word reference or reference-typed"
     files = Annotated[list[Path], typer.Argument(metavar="FILE", help=help_text)]
     listed = [_parameter("files", files)]

@@ -121,7 +121,7 @@ def _wait_starts(instants: Mapping[str, int]) -> dict[str, int]:
 
 def _latency(keyed: Keyed, since_ms: float | None) -> Keyed:
     key, row = keyed
-    return key, row if since_ms is None else replace(row, since_ms=since_ms)
+    return key, replace(row, since_ms=since_ms)
 
 
 def _instant(passage: WireTransfer, instants: Mapping[str, int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 from pathlib import Path
@@ -263,7 +262,7 @@ def test_sigterm_interrupts_a_calibration_like_ctrl_c(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def send_sigterm(kind: SessionKind, sessions: int) -> LoadStep:
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # in this thread, and so before the end of the block
         return passing_to_600_sessions(kind, sessions)
 
     before = signal.getsignal(signal.SIGTERM)
