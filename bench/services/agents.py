@@ -628,7 +628,7 @@ class WebRtcAgent(TrackAgent):
     is Opus.
 
     The script's `extra` contains further members of the offer. The messages of its data channel
-    have a vocabulary of their own, and no effect.
+    have a vocabulary of their own, and no effect. One that is no JSON is an unknown event.
     """
 
     name = "webrtc"
@@ -651,7 +651,7 @@ class WebRtcAgent(TrackAgent):
         try:
             event = super().read_text(message)
         except NOT_JSON:
-            return ServerEvent(EventKind.NOTED, TEXT)
+            return ServerEvent(EventKind.UNKNOWN, TEXT)
         return event if event.kind is EventKind.AUDIO_DELTA else ServerEvent(EventKind.NOTED, TEXT)
 
 

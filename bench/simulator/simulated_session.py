@@ -161,9 +161,6 @@ class SimulatedSession(ABC):
 class PlannedSession(SimulatedSession):
     """A session that plans its events in one outbox, and speaks recorded replies."""
 
-    is_counted = True
-    """Whether the session is one of those that share the server's slots."""
-
     def __init__(self, parts: SessionParts, *, obfuscated: bool = False) -> None:
         self.ids = parts.ids
         self._profile = parts.profile
@@ -171,7 +168,7 @@ class PlannedSession(SimulatedSession):
         self._next_reply = cycle(parts.replies).__next__
         self._outbox = Outbox(parts.ids, parts.rng, obfuscated=obfuscated)
         self._servers = parts.servers
-        self._servers.sessions += self.is_counted
+        self._servers.sessions += 1
 
     def next_due_ns(self) -> int | None:
         return self._outbox.next_due_ns()
@@ -184,7 +181,7 @@ class PlannedSession(SimulatedSession):
         self._outbox.plan_step(due_ns, partial(self._outbox.error, rejected, event_id))
 
     def end(self) -> None:
-        self._servers.sessions -= self.is_counted
+        self._servers.sessions -= 1
         for component in (self._outbox, self):
             vars(component).clear()
 
@@ -208,7 +205,6 @@ class EndingSession(PlannedSession):
 class DuplexSession(EndingSession):
     """A session that hears and speaks all the time, and ends when its client asks for it."""
 
-    is_counted = False
     events: Mapping[str, ClientEvent[Any]]
     """The client events that it accepts, by their types."""
     _is_closing = False

@@ -20,7 +20,7 @@ from bench.files.validation import either
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.record.rows import clean
-from bench.services.agents import ACS, AGENTS, PCM, TWILIO, AgentDialect
+from bench.services.agents import ACS, AGENTS, OFFERED, PCM, TWILIO, AgentDialect
 from bench.services.registry import DIALECTS
 from bench.wire.audio import G711_ULAW, AudioFormatName
 from bench.wire.dialect import SOUND, BinaryMessage, ClientMessage, Dialect, MessageKind
@@ -399,6 +399,12 @@ HEARD: dict[Dialect, list[tuple[Any, EventKind]]] = {
         (b"", EventKind.MALFORMED),
         (b"\xff\xfe", EventKind.MALFORMED),
         (b"[" * 100_000, EventKind.MALFORMED),
+    ],
+    OFFERED: [
+        (b'{"type": "clear"}', EventKind.NOTED),
+        (b"ping", EventKind.UNKNOWN),
+        (b"", EventKind.UNKNOWN),
+        (b"\xff\xfe", EventKind.UNKNOWN),
     ],
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -19,15 +20,21 @@ from bench.simulator.quota import (
     ServiceQuota,
     duration,
 )
+from bench.simulator.ready import urls_at
+from bench.simulator.services.nova_sonic.wire import MEDIA_TYPE
+from bench.simulator.services.registry import SERVICES
+from bench.simulator.serving.service import AcceptedUpgrade, UpgradeRequest
 from tests.simulator.builders import (
     AT_NS,
     CREATE,
     SECOND,
     answers,
     build_behaviour,
+    build_profile,
     done,
     drain,
     one,
+    session_parts,
 )
 
 requests = st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 50)), max_size=60)
@@ -148,6 +155,24 @@ def test_open_sessions_above_the_limit_slow_down_responses() -> None:
     assert third[0] - AT_NS == pytest.approx(1.5 * (alone[0] - AT_NS), abs=1)
     assert servers.sessions == 1
     assert span_ns(3, **slow) == alone
+
+
+OF_UPGRADES = [name for name in urls_at("") if name not in ("agent_sip", "agent_webrtc")]
+
+
+@pytest.mark.parametrize("name", OF_UPGRADES)
+def test_a_session_of_any_service_counts_as_open_until_its_end(name: str) -> None:
+    url = urlsplit(urls_at("simulator.test")[name])
+    headers = {"content-type": MEDIA_TYPE}
+    request = UpgradeRequest.of(f"{url.path}?{url.query}", headers)
+    accepted = next(filter(None, (service.answer(request) for service in SERVICES)))
+    assert isinstance(accepted, AcceptedUpgrade)
+    servers = ResponseSlots()
+    session = accepted.dialect(accepted.model, session_parts(build_profile(), servers=servers))
+
+    assert servers.sessions == 1
+    session.end()
+    assert servers.sessions == 0
 
 
 def test_a_session_answers_more_slowly_in_overload() -> None:
