@@ -50,6 +50,7 @@ from bench.simulator.simulated_session import (
     ReceiptFields,
     SessionParts,
     client_event,
+    receipt_of,
 )
 from bench.wire.audio import AudioFormatName
 
@@ -89,8 +90,7 @@ class Behaviour(PlannedSession):
 
     def hear(self, audio: bytes, at_ns: int) -> EventReceipt:
         """Accept a piece of the caller's audio that did not arrive in an event."""
-        fields: ReceiptFields = {"type": "audio", "event_id": None, "response": None}
-        return EventReceipt(**fields | self._turns.append(audio, at_ns))
+        return receipt_of("audio", self._turns.append(audio, at_ns))
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
         self._responses.end(response_id, at_ns, status, details)

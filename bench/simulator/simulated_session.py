@@ -69,6 +69,12 @@ class EventReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 ReceiptFields = dict[str, Any]  # further fields of an EventReceipt, by name
 
 
+def receipt_of(kind: str, fields: ReceiptFields) -> EventReceipt:
+    """Return the receipt of a message without an id. `fields` are further ones."""
+    own: ReceiptFields = {"type": kind, "event_id": None, "response": None}
+    return EventReceipt(**own | fields)
+
+
 class SimulatedSession(ABC):
     """The interface of a simulated session, as its connection uses it."""
 
@@ -103,7 +109,7 @@ class SimulatedSession(ABC):
 
     def _unreadable(self, at_ns: int, code: str, problem: str) -> EventReceipt:
         self._reject(at_ns, RejectedError(code, problem), None)
-        return EventReceipt(type=code, event_id=None, response=None)
+        return receipt_of(code, {})
 
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
         event_id = event.get("event_id")

@@ -36,6 +36,7 @@ from bench.simulator.simulated_session import (
     PlannedSession,
     ReceiptFields,
     SessionParts,
+    receipt_of,
 )
 from bench.simulator.turn_taking import CallerSpeech, TurnTaking
 from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName, Samples
@@ -316,9 +317,9 @@ class AgentBehaviour(PlannedSession):
     # Input
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
-        fields = self._on_audio(message, at_ns) if self._wire.plain else {}
-        kind = "audio" if self._wire.plain else "invalid_event"
-        return EventReceipt(type=kind, event_id=None, response=None, **fields)
+        if not self._wire.plain:
+            return receipt_of("invalid_event", {})
+        return receipt_of("audio", self._on_audio(message, at_ns))
 
     def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
         """Do nothing: an agent reports no errors."""

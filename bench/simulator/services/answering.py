@@ -2,9 +2,10 @@
 and whose error is the end of the session. Pure.
 """
 
-# A service names its messages (`_name_of`), reads them (`_handle`), and says how it refuses one
-# (`_refusal`). A reply is planned here: when it begins, whether it calls functions, and when its
-# parts are due. The service says what is sent then (`_reply_steps`, `_call_steps`).
+# A service names its messages (`_name_of`), reads them (`_handle`), writes its own (`_body`), and
+# says how it refuses one (`_refusal`). A reply is planned here: when it begins, whether it calls
+# functions, and when its parts are due. The service says what is sent then (`_reply_steps`,
+# `_call_steps`).
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from bench.base.units import NS_PER_MS
 from bench.simulator.caller_turns import SimulatedAsr
 from bench.simulator.profile import is_drawn
-from bench.simulator.recorded_replies import RecordedReply
+from bench.simulator.recorded_replies import AudioBlock, RecordedReply
 from bench.simulator.responses.function_calls import GeneratedCall, ResponseTools, calls_of
 from bench.simulator.responses.response_plan import DeltaSchedule, audio_schedule, text_schedule
 from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent, PlannedSeries
@@ -27,9 +28,13 @@ from bench.simulator.simulated_session import (
     ReceiptFields,
     SessionParts,
     json_fields,
+    receipt_of,
 )
 from bench.simulator.turn_taking import CallerSpeech, TurnTaking
 from bench.wire.audio import AudioFormatName
+
+AUDIO_DELTA = "audio.delta"
+"""The name of a service's audio in the ground-truth log."""
 
 
 class RefusedError(Exception):
@@ -86,16 +91,12 @@ class AnsweringSession(EndingSession):
         return self.receive(json_fields(message), at_ns)
 
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
-        receipt: ReceiptFields = {
-            "type": self._name_of(event)[:128],
-            "event_id": None,
-            "response": None,
-        }
+        fields: ReceiptFields = {}
         try:
-            receipt |= {} if self._is_closed else self._handle(event, at_ns)
+            fields = {} if self._is_closed else self._handle(event, at_ns)
         except RefusedError as refused:
             self._outbox.plan_step(at_ns, partial(self._refusal, *refused.args))
-        return EventReceipt(**receipt)
+        return receipt_of(self._name_of(event)[:128], fields)
 
     @abstractmethod
     def _name_of(self, event: Json) -> str:
@@ -104,6 +105,16 @@ class AnsweringSession(EndingSession):
     @abstractmethod
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
         """Process a message of the client. Raise RefusedError if it is invalid."""
+
+    @abstractmethod
+    def _body(self, name: str, fields: Json) -> bytes:
+        """Return a message of the service."""
+
+    def _event(self, name: str, fields: Json, reply_id: str | None, due_ns: int) -> OutgoingEvent:
+        return OutgoingEvent(due_ns, name, self._body(name, fields), reply_id)
+
+    def _plan(self, due_ns: int, name: str, fields: Json, reply_id: str | None = None) -> None:
+        self._outbox.plan_step(due_ns, partial(self._event, name, fields, reply_id))
 
     @abstractmethod
     def _refusal(self, code: str | int, reason: str, due_ns: int) -> OutgoingEvent:
@@ -200,5 +211,29 @@ class AnsweringSession(EndingSession):
         """Return the events of a spoken reply."""
 
     @abstractmethod
+    def _sound_body(self, block: AudioBlock) -> bytes:
+        """Return the message with a block of audio."""
+
+    def _sound(self, block: AudioBlock, reply_id: str, facts: Json, due_ns: int) -> OutgoingEvent:
+        return OutgoingEvent(
+            due_ns,
+            AUDIO_DELTA,
+            self._sound_body(block),
+            reply_id,
+            audio_bytes=block.audio_bytes,
+            audible_byte=block.audible_byte,
+            facts=facts or None,
+        )
+
     def _call_steps(self, calls: Sequence[GeneratedCall], due_ns: int) -> Iterable[OutboxStep]:
-        """Return the events of a reply that calls functions."""
+        """Return the events of a reply that calls functions: one event with all of them."""
+        requested = [self._requested(self.ids.new("call"), call) for call in calls]
+        return [(due_ns, partial(self._call, requested))]
+
+    def _requested(self, call_id: str, call: GeneratedCall) -> Json:
+        """Return a call as the service requests it."""
+        raise NotImplementedError
+
+    def _call(self, calls: list[Json], due_ns: int) -> OutgoingEvent:
+        """Return the event that requests these calls, and which ends the reply."""
+        raise NotImplementedError

@@ -29,15 +29,14 @@ import msgspec
 
 from bench.base.units import NS_PER_S
 from bench.files.values import get_object
-from bench.simulator.faults.kinds import Fault
 from bench.simulator.recorded_replies import AudioBlock, RecordedReply
 from bench.simulator.responses.function_calls import GeneratedCall
 from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent, PlannedSeries
 from bench.simulator.services.answering import AnsweringSession, RefusedError, SpokenReply
 from bench.simulator.serving.service import (
-    AcceptedUpgrade,
     SimulatedService,
-    UpgradeRequest,
+    answer_at,
+    lacks_of,
     websocket_urls,
 )
 from bench.simulator.session.effective import InputSettings
@@ -51,6 +50,7 @@ from bench.wire.audio import ALL_FORMATS, AudioFormatName
 from bench.wire.dialect import BinaryMessage
 
 SILENCE_MS = 500
+TEXT = "ConversationText"
 WARNING_S = 300
 """The time from the warning about the maximum duration to the end of a session."""
 # Names and rates of raw audio in Deepgram's reference of `Settings`.
@@ -91,13 +91,13 @@ class DeepgramBehaviour(AnsweringSession):
 
     def open(self, at_ns: int) -> None:
         due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
-        self._plan(due_ns, {"type": "Welcome", "request_id": self.ids.session})
+        self._plan(due_ns, "Welcome", {"request_id": self.ids.session})
         if (warn_s := self._profile.max_session_s - WARNING_S) > 0:
             warning = {
                 "code": "MAXIMUM_SESSION_LENGTH_APPROACHING",
                 "description": "5 minutes remain.",
             }
-            self._plan(at_ns + int(warn_s * NS_PER_S), {"type": "Warning"} | warning)
+            self._plan(at_ns + int(warn_s * NS_PER_S), "Warning", warning)
 
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
         return self._refusal(*EXPIRED, due_ns)
@@ -111,8 +111,11 @@ class DeepgramBehaviour(AnsweringSession):
         return str(event.get("type", "invalid"))
 
     def _refusal(self, code: str | int, reason: str, due_ns: int) -> OutgoingEvent:
-        body = msgspec.json.encode({"type": "Error", "code": code, "description": reason})
+        body = self._body("Error", {"code": code, "description": reason})
         return OutgoingEvent(due_ns, "Error", body, close=(1000, ""))
+
+    def _body(self, name: str, fields: Json) -> bytes:
+        return msgspec.json.encode({"type": name} | fields)
 
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
         if self._input is None:
@@ -126,7 +129,7 @@ class DeepgramBehaviour(AnsweringSession):
             case {"type": "InjectUserMessage", "content": str(text)}:
                 if self._reply is not None:
                     self._interrupt(at_ns)
-                self._plan(at_ns, {"type": "ConversationText", "role": "user", "content": text})
+                self._plan(at_ns, TEXT, {"role": "user", "content": text})
                 return self._answer(at_ns, {})
             case {
                 "type": "FunctionCallResponse",
@@ -134,7 +137,7 @@ class DeepgramBehaviour(AnsweringSession):
                 "name": str(),
                 "content": str(),
             }:
-                self._plan(at_ns, event)
+                self._plan(at_ns, event["type"], event)
                 return self._end_call(call_id, at_ns)
             case {"type": "KeepAlive"}:
                 return {}
@@ -168,10 +171,8 @@ class DeepgramBehaviour(AnsweringSession):
             {"type": "function", "name": function["name"], "parameters": function.get("parameters")}
             for function in functions
         ]
-        self._plan(
-            self._outbox.after(at_ns, self._profile.delays.session_updated),
-            {"type": "SettingsApplied"},
-        )
+        due_ns = self._outbox.after(at_ns, self._profile.delays.session_updated)
+        self._plan(due_ns, "SettingsApplied", {})
 
     # The caller's speech.
 
@@ -181,13 +182,13 @@ class DeepgramBehaviour(AnsweringSession):
     def _transcribe(self, audio_ms: float, at_ns: int) -> None:
         text = self._asr.transcribe(audio_ms)
         heard_ns = self._outbox.after(at_ns, self._profile.delays.input_transcribed)
-        self._plan(heard_ns, {"type": "ConversationText", "role": "user", "content": text})
+        self._plan(heard_ns, TEXT, {"role": "user", "content": text})
 
     def _interrupt(self, due_ns: int) -> None:
         """Report the begin of the caller's speech. Stop the reply in progress, of which a part
         may still be sent.
         """
-        self._plan(due_ns, {"type": "UserStartedSpeaking"})
+        self._plan(due_ns, "UserStartedSpeaking", {})
         self._open_calls.clear()
         self._played_ns = 0
         if self._reply is not None:
@@ -199,47 +200,36 @@ class DeepgramBehaviour(AnsweringSession):
 
     def _reply_steps(self, reply: SpokenReply) -> Iterator[OutboxStep]:
         is_first = True
-        report = {
-            "type": "LatencyReport",
-            "total_latency": (reply.first_ns - reply.asked_ns) / NS_PER_S,
-        }
+        report = {"total_latency": (reply.first_ns - reply.asked_ns) / NS_PER_S}
         blocks = iter(reply.recorded.blocks[self._output])
         sentences = iter(_sentences(reply.recorded))
         for delta in reply.schedule.deltas:
             if delta.audio:
                 facts = reply.facts if is_first else {}
-                yield delta.due_ns, partial(_sound, next(blocks), reply.id, facts)
+                yield delta.due_ns, partial(self._sound, next(blocks), reply.id, facts)
                 if is_first:
-                    yield delta.due_ns, partial(_event, report, reply.id)
+                    yield delta.due_ns, partial(self._event, "LatencyReport", report, reply.id)
                 is_first = False
             elif sentence := next(sentences):
-                said = {"type": "ConversationText", "role": "assistant", "content": sentence}
-                yield delta.due_ns, partial(_event, said, reply.id)
+                said = {"role": "assistant", "content": sentence}
+                yield delta.due_ns, partial(self._event, TEXT, said, reply.id)
         yield reply.schedule.done_ns, self._done
 
-    def _call_steps(self, calls: Sequence[GeneratedCall], due_ns: int) -> Sequence[OutboxStep]:
-        requested = [
-            {
-                "id": self.ids.new("call"),
-                "name": call.name,
-                "arguments": "".join(call.tokens),
-                "client_side": True,
-            }
-            for call in calls
-        ]
-        return [(due_ns, partial(self._call, requested))]
+    def _sound_body(self, block: AudioBlock) -> bytes:
+        return BinaryMessage(base64.b64decode(block.encoded[1:-1]))
+
+    def _requested(self, call_id: str, call: GeneratedCall) -> Json:
+        text = "".join(call.tokens)
+        return {"id": call_id, "name": call.name, "arguments": text, "client_side": True}
 
     def _call(self, calls: list[Json], due_ns: int) -> OutgoingEvent:
         self._reply = None
         self._open_calls = {call["id"] for call in calls}
-        return _event({"type": "FunctionCallRequest", "functions": calls}, self._reply_id, due_ns)
+        return self._event("FunctionCallRequest", {"functions": calls}, self._reply_id, due_ns)
 
     def _done(self, due_ns: int) -> OutgoingEvent:
         self._reply = None
-        return _event({"type": "AgentAudioDone"}, self._reply_id, due_ns)
-
-    def _plan(self, due_ns: int, fields: Json) -> None:
-        self._outbox.plan_step(due_ns, partial(_event, fields, None))
+        return self._event("AgentAudioDone", {}, self._reply_id, due_ns)
 
 
 def _is_function(fields: Any) -> bool:
@@ -264,50 +254,21 @@ def _sentences(reply: RecordedReply) -> Sequence[str]:
     return found
 
 
-def _event(fields: Json, reply_id: str | None, due_ns: int) -> OutgoingEvent:
-    return OutgoingEvent(due_ns, str(fields["type"]), msgspec.json.encode(fields), reply_id)
-
-
-def _sound(block: AudioBlock, reply_id: str, facts: Json, due_ns: int) -> OutgoingEvent:
-    return OutgoingEvent(
-        due_ns,
-        "audio.delta",
-        BinaryMessage(base64.b64decode(block.encoded[1:-1])),
-        reply_id,
-        audio_bytes=block.audio_bytes,
-        audible_byte=block.audible_byte,
-        facts=facts or None,
-    )
-
-
 def _drop(series: PlannedSeries, _: int) -> None:
     series.dropped = True
 
 
 PATH = "/v1/agent/converse"
-
-
-def _accept(request: UpgradeRequest) -> AcceptedUpgrade | None:
-    return (
-        AcceptedUpgrade(lambda model, parts: DeepgramBehaviour(parts), "")
-        if request.path == PATH
-        else None
-    )
-
-
-def _lacks(fault: Fault) -> str:
-    if fault.kind in ("error", "failed", "incomplete"):
-        return (
-            "Deepgram reports failures only by an error that ends the session: use close,code=1011"
-        )
-    if fault.kind == "other_dialect":
-        return "Deepgram's Voice Agent has one dialect"
-    return f"Deepgram has no event {fault.at}" if fault.at in MISSING_PLACES else ""
-
-
+MISSING_FAULTS = {
+    **dict.fromkeys(
+        ("error", "failed", "incomplete"),
+        "Deepgram reports failures only by an error that ends the session: use close,code=1011",
+    ),
+    "other_dialect": "Deepgram's Voice Agent has one dialect",
+}
 SERVICE = SimulatedService(
-    _accept,
+    answer_at(DeepgramBehaviour, PATH),
     websocket_urls(deepgram=PATH),
-    lacks=_lacks,
+    lacks=lacks_of("Deepgram", MISSING_PLACES, MISSING_FAULTS),
     titles={"deepgram": "Deepgram's Voice Agent"},
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs
@@ -102,6 +102,23 @@ def websocket_urls(**targets: str) -> Callable[[ServerAddress], Mapping[str, str
         name: f"{'wss' if address.has_tls else 'ws'}://{address.authority}{target}"
         for name, target in targets.items()
     }
+
+
+def answer_at(
+    session: Callable[[SessionParts], SimulatedSession], *paths: str
+) -> Callable[[UpgradeRequest], AcceptedUpgrade | None]:
+    """Return the function that accepts requests to these paths for sessions without a model."""
+    accepted = AcceptedUpgrade(lambda model, parts: session(parts), "")
+    return lambda request: accepted if request.path in paths else None
+
+
+def lacks_of(title: str, places: Collection[str], kinds: Mapping[str, str]) -> Lacks:
+    """Return the function `SimulatedService.lacks` of a service that lacks the faults at these
+    places, and those of these kinds, each for a reason.
+    """
+    return lambda fault: kinds.get(
+        fault.kind, f"{title} has no event {fault.at}" if fault.at in places else ""
+    )
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,9 @@ def answered(
     """Return ((offer, model), status) of an answer. The call raises `error`."""
     offered: Any = None
 
-    def new_call(
-        shared: Any, host: str, offer: bytes, faults: Any, dropped: Any, model: str, *_: Any
-    ) -> Any:
+    def new_call(request: Any, model: str) -> Any:
         nonlocal offered
-        offered = offer, model
+        offered = request.offer, model
         if error is not None:
             raise error
         return SimpleNamespace(response=lambda call_id: (HTTPStatus.CREATED, b"answer", {}))

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -37,10 +37,16 @@ import msgspec
 from bench.base.units import NS_PER_S
 from bench.simulator.conversation.items import text_tokens
 from bench.simulator.faults.kinds import Fault
+from bench.simulator.recorded_replies import AudioBlock
 from bench.simulator.refusals import PostUpgradeRefusal
 from bench.simulator.responses.function_calls import GeneratedCall
 from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent
-from bench.simulator.services.answering import AnsweringSession, RefusedError, SpokenReply
+from bench.simulator.services.answering import (
+    AUDIO_DELTA,
+    AnsweringSession,
+    RefusedError,
+    SpokenReply,
+)
 from bench.simulator.services.gemini import setup_form
 from bench.simulator.services.gemini.setup_form import (
     BAD_ARGUMENT,
@@ -51,6 +57,7 @@ from bench.simulator.serving.service import (
     AcceptedUpgrade,
     SimulatedService,
     UpgradeRequest,
+    lacks_of,
     websocket_urls,
 )
 from bench.simulator.simulated_session import (
@@ -70,7 +77,6 @@ CLOSED = "close"
 GO_AWAY = "goAway"
 GENERATED = "generationComplete"
 TURN_COMPLETE = "turnComplete"
-AUDIO_DELTA = "audio.delta"
 TRANSCRIPT_DELTA = "transcript.delta"
 PLACES = {
     "realtimeInput.audio": "input",
@@ -122,7 +128,7 @@ class GeminiBehaviour(AnsweringSession):
             self._plan(at_ns + int(warn_s * NS_PER_S), GO_AWAY, fields)
 
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
-        body = _encoded({"goAway": {"timeLeft": "0s"}})
+        body = self._body(GO_AWAY, {"goAway": {"timeLeft": "0s"}})
         return OutgoingEvent(due_ns, GO_AWAY, body, close=(setup_form.INTERNAL, setup_form.EXPIRED))
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
@@ -162,6 +168,9 @@ class GeminiBehaviour(AnsweringSession):
 
     def _refusal(self, code: str | int, reason: str, due_ns: int) -> OutgoingEvent:
         return OutgoingEvent(due_ns, CLOSED, b"", close=(int(code), reason))
+
+    def _body(self, name: str, fields: Json) -> bytes:
+        return _encoded(fields)
 
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
         # The messages are a oneof of `BidiGenerateContentClientMessage`.
@@ -376,7 +385,7 @@ class GeminiBehaviour(AnsweringSession):
         facts = reply.facts
         for due_ns, is_audio in reply.schedule.deltas:
             if is_audio:
-                yield due_ns, partial(self._sound, next(blocks), facts)
+                yield due_ns, partial(self._sound, next(blocks), reply.id, facts)
             elif setup.transcribes_output or not setup.audio:
                 yield due_ns, partial(self._words, next(words), facts)
             else:
@@ -385,23 +394,16 @@ class GeminiBehaviour(AnsweringSession):
         yield reply.schedule.done_ns, self._generated
         yield self._played_ns, self._played
 
-    def _call_steps(self, calls: Sequence[GeneratedCall], due_ns: int) -> Sequence[OutboxStep]:
-        requested = [
-            {
-                "id": self.ids.new("call"),
-                "name": call.name,
-                "args": msgspec.json.decode("".join(call.tokens)),
-            }
-            for call in calls
-        ]
-        return [(due_ns, partial(self._call, requested))]
+    def _requested(self, call_id: str, call: GeneratedCall) -> Json:
+        arguments = msgspec.json.decode("".join(call.tokens))
+        return {"id": call_id, "name": call.name, "args": arguments}
 
     def _call(self, calls: list[Json], due_ns: int) -> OutgoingEvent:
         reply_id = self._begun()
         self._reply = None
         self._is_generating = False
         self._open_calls = {call["id"] for call in calls}
-        body = _encoded({"toolCall": {"functionCalls": calls}})
+        body = self._body("toolCall", {"toolCall": {"functionCalls": calls}})
         return OutgoingEvent(due_ns, "toolCall", body, reply_id, call_id=calls[0]["id"])
 
     def _begun(self) -> str:
@@ -413,18 +415,12 @@ class GeminiBehaviour(AnsweringSession):
             self._replies += 1
         return self._reply_id
 
-    def _sound(self, block: Any, facts: Json, due_ns: int) -> OutgoingEvent:
-        reply_id = self._begun()
+    def _sound(self, block: AudioBlock, reply_id: str, facts: Json, due_ns: int) -> OutgoingEvent:
         self._written += block.audio_ms * AUDIO_TOKENS_PER_S // 1000
-        return OutgoingEvent(
-            due_ns,
-            AUDIO_DELTA,
-            BinaryMessage(b"".join((SOUND_HEAD, block.encoded, SOUND_TAIL))),
-            reply_id,
-            audio_bytes=block.audio_bytes,
-            audible_byte=block.audible_byte,
-            facts=facts or None,
-        )
+        return super()._sound(block, self._begun(), facts, due_ns)
+
+    def _sound_body(self, block: AudioBlock) -> bytes:
+        return BinaryMessage(b"".join((SOUND_HEAD, block.encoded, SOUND_TAIL)))
 
     def _words(self, words: str, facts: Json, due_ns: int) -> OutgoingEvent:
         reply_id = self._begun()
@@ -436,14 +432,13 @@ class GeminiBehaviour(AnsweringSession):
             self._written += text_tokens(words)
             name = "text.delta"
             content = {"modelTurn": {"parts": [{"text": words}]}}
-        return OutgoingEvent(
-            due_ns, name, _encoded({"serverContent": content}), reply_id, facts=facts or None
-        )
+        event = self._event(name, {"serverContent": content}, reply_id, due_ns)
+        return msgspec.structs.replace(event, facts=facts or None)
 
     def _generated(self, due_ns: int) -> OutgoingEvent:
         self._is_generating = False
-        body = _encoded({"serverContent": {"generationComplete": True}})
-        return OutgoingEvent(due_ns, GENERATED, body, self._reply_id)
+        fields = {"serverContent": {"generationComplete": True}}
+        return self._event(GENERATED, fields, self._reply_id, due_ns)
 
     def _played(self, due_ns: int) -> OutgoingEvent:
         self._has_turn = False
@@ -452,7 +447,7 @@ class GeminiBehaviour(AnsweringSession):
             self._handles += 1
             update = {"newHandle": f"{self.ids.session}-{self._handles}", "resumable": True}
             self._plan(due_ns, "sessionResumptionUpdate", {"sessionResumptionUpdate": update})
-        return OutgoingEvent(due_ns, TURN_COMPLETE, _encoded(self._completed()), self._reply_id)
+        return self._event(TURN_COMPLETE, self._completed(), self._reply_id, due_ns)
 
     def _completed(self) -> Json:
         """Return the end of a turn, with the tokens of its reply. The reply becomes part of the
@@ -474,10 +469,6 @@ class GeminiBehaviour(AnsweringSession):
             "totalTokenCount": sum(prompt.values()) + written,
         }
         return {"serverContent": {"turnComplete": True}, "usageMetadata": usage}
-
-    def _plan(self, due_ns: int, name: str, fields: Json, reply_id: str | None = None) -> None:
-        body = _encoded(fields)
-        self._outbox.plan_step(due_ns, lambda at_ns: OutgoingEvent(at_ns, name, body, reply_id))
 
 
 def _encoded(fields: Json) -> BinaryMessage:
@@ -515,16 +506,19 @@ def _accept(request: UpgradeRequest) -> AcceptedUpgrade | None:
     return AcceptedUpgrade(lambda model, parts: GeminiBehaviour(parts), "") if has_path else None
 
 
+MISSING_FAULTS = {
+    "error": "Gemini Live reports errors only by a close: use close,code=1011",
+    "other_dialect": "Gemini Live has one dialect",
+}
+_lacks_in_general = lacks_of("Gemini Live", MISSING_PLACES, MISSING_FAULTS)
+
+
 def _lacks(fault: Fault) -> str:
-    if fault.kind == "error":
-        return "Gemini Live reports errors only by a close: use close,code=1011"
-    if fault.kind == "other_dialect":
-        return "Gemini Live has one dialect"
     if fault.reason == "max_output_tokens":
         return "Gemini Live does not report that a reply has reached its token limit"
     if fault.kind == "failed" and not (fault.code in REASONS or str(fault.code).isupper()):
         return "a code is a value of turnCompleteReason, such as MALFORMED_FUNCTION_CALL"
-    return f"Gemini Live has no event {fault.at}" if fault.at in MISSING_PLACES else ""
+    return _lacks_in_general(fault)
 
 
 SERVICE = SimulatedService(

@@ -45,12 +45,7 @@ from bench.simulator.services.gpt_live.output_stream import (
     delta,
     slice_number,
 )
-from bench.simulator.serving.service import (
-    AcceptedUpgrade,
-    SimulatedService,
-    UpgradeRequest,
-    websocket_urls,
-)
+from bench.simulator.serving.service import SimulatedService, answer_at, websocket_urls
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import InputSettings
@@ -458,14 +453,9 @@ PATH = "/v1/live/sessions"
 PATHS = (PATH, f"/openai{PATH}")
 
 
-def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
-    return (
-        AcceptedUpgrade(lambda model, parts: GptLiveBehaviour(parts), "")
-        if request.path in PATHS
-        else None
-    )
-
-
 SERVICE = SimulatedService(
-    _answer, websocket_urls(gpt_live=PATH), limits_headers=True, titles={"gpt_live": "GPT-Live"}
+    answer_at(GptLiveBehaviour, *PATHS),
+    websocket_urls(gpt_live=PATH),
+    limits_headers=True,
+    titles={"gpt_live": "GPT-Live"},
 )

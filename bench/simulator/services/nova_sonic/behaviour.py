@@ -31,7 +31,6 @@ from typing import Any
 import msgspec
 
 from bench.files.values import get_object, get_text
-from bench.simulator.faults.kinds import Fault
 from bench.simulator.recorded_replies import AudioBlock, RecordedReply
 from bench.simulator.responses.function_calls import GeneratedCall
 from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent
@@ -53,7 +52,6 @@ FORMATS: Mapping[Any, AudioFormatName] = {
     8_000: "pcm16@8000",
 }
 OPENED = "opened"
-AUDIO = "audio.delta"
 END = "contentEnd.END_TURN"
 PLACES = {OPENED: "session", "audioInput": "input", "textInput": "input", END: "done"}
 """The place of faults that each event is."""
@@ -282,18 +280,10 @@ class NovaBehaviour(AnsweringSession):
 
     _audio_id = ""
 
-    def _sound(self, block: AudioBlock, reply_id: str, facts: Json, due_ns: int) -> OutgoingEvent:
+    def _sound_body(self, block: AudioBlock) -> bytes:
         fields = {"contentId": self._audio_id, "role": "ASSISTANT"}
-        event = self._event("audioOutput", fields, reply_id, due_ns)
-        body = event.body.removesuffix(b"}}}") + b',"content":' + block.encoded + b"}}}"
-        return msgspec.structs.replace(
-            event,
-            type=AUDIO,
-            body=body,
-            audio_bytes=block.audio_bytes,
-            audible_byte=block.audible_byte,
-            facts=facts or None,
-        )
+        body = self._body("audioOutput", fields)
+        return body.removesuffix(b"}}}") + b',"content":' + block.encoded + b"}}}"
 
     def _stop(self, kind: str, reason: str) -> Json:
         return {"contentId": self._audio_id, "type": kind, "stopReason": reason}
@@ -340,18 +330,14 @@ class NovaBehaviour(AnsweringSession):
         }
         return self._event("usageEvent", fields, None, due_ns)
 
-    def _event(self, name: str, fields: Json, reply_id: str | None, due_ns: int) -> OutgoingEvent:
+    def _body(self, name: str, fields: Json) -> bytes:
         prompt = self._prompt or {}
         named = {
             "sessionId": self.ids.session,
             "promptName": prompt.get("promptName"),
             "completionId": f"completion-{self.ids.session}",
         }
-        body = msgspec.json.encode({"event": {name: named | fields}})
-        return OutgoingEvent(due_ns, name, body, reply_id)
-
-    def _plan(self, due_ns: int, name: str, fields: Json) -> None:
-        self._outbox.plan_step(due_ns, partial(self._event, name, fields, None))
+        return msgspec.json.encode({"event": {name: named | fields}})
 
 
 def _tokens(counts: Mapping[str, Sequence[int]]) -> Json:
@@ -391,10 +377,13 @@ def _closed(due_ns: int) -> OutgoingEvent:
     return OutgoingEvent(due_ns, "end", b"", close=(1000, ""))
 
 
-def lacks(fault: Fault) -> str:
-    """Return why the service does not have a fault."""
-    if fault.kind in ("error", "failed", "incomplete", "session_expired"):
-        return "Nova Sonic reports failures only by an exception that ends the session: use close"
-    if fault.kind in ("other_dialect", "binary", "fragmented", "drip", "oversized"):
-        return "an event stream has no such messages"
-    return f"Nova Sonic has no event {fault.at}" if fault.at in MISSING_PLACES else ""
+MISSING_FAULTS = {
+    **dict.fromkeys(
+        ("error", "failed", "incomplete", "session_expired"),
+        "Nova Sonic reports failures only by an exception that ends the session: use close",
+    ),
+    **dict.fromkeys(
+        ("other_dialect", "binary", "fragmented", "drip", "oversized"),
+        "an event stream has no such messages",
+    ),
+}

@@ -9,7 +9,11 @@ import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bench.simulator.services.nova_sonic.behaviour import NovaBehaviour, lacks
+from bench.simulator.services.nova_sonic.behaviour import (
+    MISSING_FAULTS,
+    MISSING_PLACES,
+    NovaBehaviour,
+)
 from bench.simulator.services.nova_sonic.wire import MEDIA_TYPE
 from bench.simulator.serving.service import (
     AcceptedUpgrade,
@@ -18,6 +22,7 @@ from bench.simulator.serving.service import (
     ServerState,
     SimulatedService,
     UpgradeRequest,
+    lacks_of,
 )
 from bench.simulator.serving.stream import ServerStream
 from bench.transport.interface import HostPort
@@ -100,5 +105,9 @@ def _urls(address: ServerAddress) -> Mapping[str, str]:
 
 
 SERVICE = SimulatedService(
-    _accept, _urls, listen=NovaLine, lacks=lacks, titles={"nova_sonic": "Amazon Nova Sonic"}
+    _accept,
+    _urls,
+    listen=NovaLine,
+    lacks=lacks_of("Nova Sonic", MISSING_PLACES, MISSING_FAULTS),
+    titles={"nova_sonic": "Amazon Nova Sonic"},
 )

@@ -14,31 +14,28 @@ from typing import Protocol
 
 import numpy as np
 
-from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
-from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.server_events import ArrivalSpan
 from bench.simulator.services.agents import FRAME_MS, FULL_SCALE, AgentBehaviour, TelephoneWire
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
+from bench.simulator.services.telephone.call_audio import CallAudio
 from bench.simulator.services.telephone.call_faults import (
     SILENCE,
     CallFaults,
-    PacketPath,
-    PathPacket,
     duration_ns_of,
     ends_silently,
     reason_of,
 )
 from bench.simulator.services.telephone.called_party import CalledParty
-from bench.simulator.services.telephone.sent_packets import log_packet, send_packet
 from bench.simulator.serving.service import ServerState
 from bench.transport.datagrams import DatagramSocket, media_sockets, udp_socket
 from bench.transport.interface import HostPort
 from bench.transport.media.call_media import KeyReceiver
 from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.rtcp import RtcpSession, report_delay_ns
-from bench.transport.media.rtp import CODECS, TIMESTAMPS, RtpReceiver, RtpSender, StreamNumbers
+from bench.transport.media.rtp import CODECS, RtpReceiver, RtpSender, StreamNumbers
 from bench.transport.media.srtp import PacketEncryption
 from bench.wire.audio import AudioFormat
 
@@ -103,13 +100,12 @@ class Line(Protocol):
         """Send further requests in a call."""
 
 
-# An agent is a behaviour (`AgentBehaviour`), which knows only audio, and this shell around it:
-# codec, RTP, SRTP, RTCP, the simulated path, and the faults of packets. `send_due` passes each due
-# frame through the faults, then into the path, and sends what leaves the path now.
+# An agent is a behaviour (`AgentBehaviour`), which knows only audio, and this shell around it: the
+# packets (`CallAudio`), and their faults. `send_due` passes each due frame through the faults, then
+# into the path, and sends what leaves the path now.
 #
 # Frames are due by the clock of the behaviour, not one after the other, so a late loop sends
-# several at once and the stream stays in time. Timestamps follow the due instants too
-# (`_silent_ticks`).
+# several at once and the stream stays in time.
 class TelephoneAgent:
     """The agent of one answered call."""
 
@@ -141,26 +137,23 @@ class TelephoneAgent:
         self._behaviour = AgentBehaviour(wire, shared.next_session())
         self.session_id = self._behaviour.ids.session
         codec = CODECS[media.codec]
-        self._random = Random(self.session_id)
-        self._sender = RtpSender(
-            codec, media.send_payload_type, StreamNumbers.drawn(self._random.getrandbits)
+        random = Random(self.session_id)
+        numbers = StreamNumbers.drawn(random.getrandbits)
+        audio = self._audio = CallAudio(
+            shared,
+            RtpSender(codec, media.send_payload_type, numbers),
+            RtpReceiver(
+                codec.clock_hz, dict(media.receive_codecs), media.receive_event_payload_type
+            ),
+            PacketEncryption(media.send_key, media.receive_key),
+            f"{random.getrandbits(48):012x}@rtbench-simulate",
+            random,
         )
-        self._first_due_ns: int | None = None
-        """The instant of the first frame, at which media time starts."""
-        self._sent_ticks = 0
-        """The media time at the end of the last frame."""
-        self._receiver = RtpReceiver(
-            codec.clock_hz, dict(media.receive_codecs), media.receive_event_payload_type
-        )
-        self._encryption = PacketEncryption(media.send_key, media.receive_key)
         self._keys = KeyReceiver()
         self._dropped = dropped
-        sent_rng, received_rng = self._behaviour.further_rngs(2)
-        self._path = PacketPath(shared.config.profile.rtp, sent_rng, received_rng, dropped)
+        audio.begin(self.session_id, self._behaviour.further_rngs(2), dropped)
         now_ns = monotonic_ns()
-        cname = f"{self._random.getrandbits(48):012x}@rtbench-simulate"
-        self._rtcp = RtcpSession(self._sender, self._receiver, cname, utc_ns() - now_ns)
-        self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=True)
+        audio.begin_reports(now_ns)
         self._behaviour.open(now_ns)
         self._listen(planned.rtp, planned.rtcp)
         if self._faults.has_other_port:
@@ -233,17 +226,18 @@ class TelephoneAgent:
         if (media := self._party.media) is None or media is self._media:
             return
         self._use(media)
-        self._sender.payload_type = media.send_payload_type
-        self._receiver.accept(dict(media.receive_codecs), media.receive_event_payload_type)
-        self._encryption.use(media.send_key, media.receive_key)
+        audio = self._audio
+        audio.sender.payload_type = media.send_payload_type
+        audio.receiver.accept(dict(media.receive_codecs), media.receive_event_payload_type)
+        audio.encryption.use(media.send_key, media.receive_key)
 
     def _read(self, sock: DatagramSocket) -> None:
         truth = self._shared.config.truth
+        path = self._audio.path
         for data, _, arrival in sock.receive():
-            if self._path.drops_received() or arrival.at_ns < self._deaf_until_ns:
+            if (path and path.drops_received()) or arrival.at_ns < self._deaf_until_ns:
                 continue
-            plain = self._encryption.unprotect(data)
-            packet = None if plain is None else self._receiver.receive(plain, arrival)
+            packet = self._audio.received(data, arrival)
             if packet is None:
                 continue
             if packet.kind == "event":
@@ -264,65 +258,33 @@ class TelephoneAgent:
 
     def _read_rtcp(self, sock: DatagramSocket) -> None:
         for data, _, arrival in sock.receive():
-            if (report := self._encryption.unprotect_report(data)) is not None:
-                self._rtcp.receive(report, arrival.at_ns)
+            self._audio.received_report(data, arrival.at_ns)
 
     def send_due(self, now_ns: int) -> None:
-        """Send the due frames. The timestamps of RTP also count the silence between two
-        utterances.
-        """
+        """Send the due frames."""
+        audio = self._audio
         for event in self._behaviour.due(now_ns):
             kinds = self._inject(self._faults.of_frame(event, now_ns), event.due_ns)
             if self._vanishes:
                 break
-            if (silent_ticks := self._silent_ticks(event.due_ns)) > 0:
-                self._sender.pause(silent_ticks)
-                self._sent_ticks += silent_ticks
-            ticks = self._sender.codec.ticks(event.body)
-            self._sent_ticks += ticks
             # On hold and while a fault silences the agent, media time passes without packets.
             if event.due_ns < self._silent_until_ns or not self._media.sends:
-                self._sender.pause(ticks)
-                unsent = PathPacket(event.due_ns, event, b"", 0)
-                log_packet(self._shared, self.session_id, unsent, now_ns)
-                continue
-            packet = self._path.add(
-                event, self._encryption.protect(self._sender.audio(event.body)), kinds
-            )
-            if not packet.copies:
-                log_packet(self._shared, self.session_id, packet, now_ns)
+                audio.hold(event, event.body, now_ns)
+            else:
+                audio.add(event, event.body, now_ns, kinds)
         if self._vanishes:
             self._line.vanish(self._call_id)
             return
-        for packet in self._path.pop(now_ns):
-            send_packet(self._shared, self.session_id, packet, self._sends_rtp, self._peer)
-        if self._report_ns <= now_ns:
+        audio.send(now_ns, self._sends_rtp, self._peer)
+        if audio.report_ns <= now_ns:
             self._report(now_ns)
         self._plan_next()
 
-    def _silent_ticks(self, at_ns: int) -> int:
-        """Return the media time from the end of the last frame to an instant. It is negative if the
-        frame is longer.
-
-        It counts from the first frame, so that rounding errors do not add up.
-        """
-        if self._first_due_ns is None:
-            self._first_due_ns = at_ns
-        return (
-            at_ns - self._first_due_ns
-        ) * self._sender.codec.clock_hz // NS_PER_S - self._sent_ticks
-
     def _report(self, now_ns: int, *, goodbye: bool = False) -> None:
-        """Send an RTCP report. Its timestamp also counts the silence after the last frame."""
-        silent_ticks = 0 if self._first_due_ns is None else self._silent_ticks(now_ns)
-        report = self._rtcp.report(
-            now_ns, (self._sender.timestamp + silent_ticks) % TIMESTAMPS, goodbye=goodbye
-        )
-        self._sends_rtcp.send(self._encryption.protect_report(report), self._peer_rtcp)
-        self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=False)
+        self._sends_rtcp.send(self._audio.report(now_ns, goodbye=goodbye), self._peer_rtcp)
 
     def _plan_next(self) -> None:
-        due_ns = min(self._path.next_ns, self._report_ns)
+        due_ns = self._audio.next_ns
         if (agent_ns := self._behaviour.next_due_ns()) is not None:
             due_ns = min(due_ns, agent_ns)
         self._shared.plan(self, due_ns)

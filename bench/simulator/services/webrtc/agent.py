@@ -4,8 +4,7 @@ while it speaks.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -14,45 +13,30 @@ from msgspec import structs
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
 from bench.simulator.services.agents import AgentBehaviour, PcmWire
-from bench.simulator.services.telephone.call_faults import PacketPath
-from bench.simulator.services.webrtc.call import SimulatedCall
-from bench.simulator.serving.service import ServerState
+from bench.simulator.services.webrtc.call import CallRequest, SimulatedCall
 
 
-# Unlike a service, which plays silence, an agent sends nothing between two utterances, and its
-# timestamps count that time (RFC 3550 §5.1). It begins when the keys are known, which is when a
-# caller could hear it.
+# Unlike a service, which plays silence, an agent sends nothing between two utterances. It begins
+# when the keys are known, which is when a caller could hear it.
 class SimulatedAgentCall(SimulatedCall):
     """A call to an agent, from its offer to its end. The agent speaks when the audio is
     encrypted.
     """
 
-    def __init__(
-        self,
-        shared: ServerState,
-        host: str,
-        offer: bytes,
-        faults: Collection[str],
-        dropped: Counter[str],
-    ) -> None:
-        super().__init__(shared, host, offer, faults, dropped)
+    def __init__(self, request: CallRequest) -> None:
+        super().__init__(request)
         self._is_answered = False
-        self._first_due_ns = self._sent_ticks = 0
-        """The instant of the first frame, and the media time from it to the end of the last
-        frame."""
         self._carried_byte: int | None = None
         """The offset of the first audible sample in the next frame, if the codec moves it into
         that one."""
         self._agent: AgentBehaviour | None = AgentBehaviour(
-            PcmWire(self._codec.audio.name), shared.next_session()
+            PcmWire(self._codec.audio.name), self._shared.next_session()
         )
-        self.session_id = self._agent.ids.session
-        sent_rng, received_rng = self._agent.further_rngs(2)
-        self._path = PacketPath(shared.config.profile.rtp, sent_rng, received_rng, dropped)
+        self._audio.begin(self._agent.ids.session, self._agent.further_rngs(2), self._dropped)
 
     def response(self, call_id: str) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
         answer = {"sdp": self.description.decode(), "type": "answer", "pc_id": call_id}
-        return HTTPStatus.OK, msgspec.json.encode(answer), {"x-request-id": self.session_id}
+        return HTTPStatus.OK, msgspec.json.encode(answer), {"x-request-id": self._audio.session_id}
 
     def _accept(self, audio: bytes, span: ArrivalSpan) -> None:
         if self._agent is not None and self._is_answered:
@@ -61,28 +45,17 @@ class SimulatedAgentCall(SimulatedCall):
                 truth.received(self._agent.ids.session, received, span)
 
     def _send_frames(self, now_ns: int) -> None:
-        """Send the due frames. The timestamps of RTP also count the silence between two
-        utterances.
-        """
         agent = self._agent
-        path = self._path
         codec = self._codec
-        if agent is None or path is None or self._peer.keys is None:
+        if agent is None:
             return
         if not self._is_answered:
             self._is_answered = True
             agent.open(now_ns)
         for event in agent.due(now_ns):
-            self._first_due_ns = self._first_due_ns or event.due_ns
-            at_ticks = (event.due_ns - self._first_due_ns) * codec.clock_hz // NS_PER_S
-            if at_ticks > self._sent_ticks:
-                self._sender.pause(at_ticks - self._sent_ticks)
-                self._sent_ticks = at_ticks
             payload = event.body if codec.encode is None else codec.encode(event.body)
-            self._sent_ticks += codec.ticks(payload)
             event = structs.replace(event, audible_byte=self._audible_byte(event))
-            self._add(path, event, payload, now_ns)
-        self._send_from(path, now_ns)
+            self._audio.add(event, payload, now_ns)
 
     def _audible_byte(self, event: OutgoingEvent) -> int | None:
         """Return the offset of the first audible sample of a frame after the codec, which delays

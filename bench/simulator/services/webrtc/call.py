@@ -17,19 +17,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 
-from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
+from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
-from bench.simulator.services.telephone.call_faults import PacketPath
-from bench.simulator.services.telephone.sent_packets import log_packet, send_packet
+from bench.simulator.faults.injection import FaultInjector
+from bench.simulator.server_events import ArrivalSpan
+from bench.simulator.services.telephone.call_audio import CallAudio
 from bench.simulator.serving.connection import MAX_MESSAGE_BYTES
 from bench.simulator.serving.service import ServerState
 from bench.transport.datagrams import DatagramSocket, udp_socket
 from bench.transport.interface import HostPort
-from bench.transport.media.rtcp import RtcpSession, report_delay_ns
 from bench.transport.media.rtp import (
     OPUS,
     TIMESTAMPS,
@@ -55,28 +55,35 @@ CODEC_NAMES = (OPUS, "PCMU", "PCMA")
 CNAME = "rtbench-simulate"
 
 
+class CallRequest(NamedTuple):
+    """The request of a call. `offer` is the description of the caller, or the body that has it.
+
+    `faults` are the kinds of faults of the call, and `injector` has those of its events. `dropped`
+    counts the packets that the paths of all calls drop. `token` is the number of the client's
+    token; None if it used none.
+    """
+
+    shared: ServerState
+    host: str
+    offer: bytes
+    faults: Collection[str]
+    dropped: Counter[str]
+    injector: FaultInjector | None
+    token: int | None
+
+
 class SimulatedCall:
-    """A call from its offer to its end. `description` is the answer. `faults` are the kinds of its
-    faults.
+    """A call from its offer to its end. `description` is the answer.
 
     If `needs_channel` is True, the offer must have a data channel. The constructor raises
     ValueError if the offer is not acceptable.
     """
 
-    def __init__(
-        self,
-        shared: ServerState,
-        host: str,
-        offer: bytes,
-        faults: Collection[str],
-        dropped: Counter[str],
-        *,
-        needs_channel: bool = False,
-    ) -> None:
-        self._shared = shared
-        self._faults = faults
-        self._dropped = dropped
-        self._socket = DatagramSocket(udp_socket(host))
+    def __init__(self, request: CallRequest, *, needs_channel: bool = False) -> None:
+        shared = self._shared = request.shared
+        faults = self._faults = request.faults
+        self._dropped = request.dropped
+        self._socket = DatagramSocket(udp_socket(request.host))
         login = IceLogin(secrets.token_hex(4), secrets.token_hex(16))
         identity = own_identity()
         now_ns = monotonic_ns()
@@ -84,7 +91,7 @@ class SimulatedCall:
         if "bad_fingerprint" in faults:
             fingerprint = Fingerprint(fingerprint.hash, ":".join(["00"] * 32))
         address = HostPort(*self._socket.address[:2])
-        random = self._random = Random(secrets.randbits(64))
+        random = Random(secrets.randbits(64))
         numbers = StreamNumbers.drawn(random.getrandbits)
         local = LocalPeer(
             login,
@@ -99,7 +106,7 @@ class SimulatedCall:
             needs_channel=needs_channel,
         )
         try:
-            self.description, remote = answer_to(local, offer)
+            self.description, remote = answer_to(local, request.offer)
         except ValueError:
             self._socket.close()
             raise
@@ -112,16 +119,15 @@ class SimulatedCall:
             LiteAgent(login, now_ns), dtls, channel, needs_channel=needs_channel
         )
         codec = self._codec = codec_of_call(remote.codec.encoding)
-        self._sender = RtpSender(codec, remote.codec.payload_type, numbers)
-        self._receiver = RtpReceiver(codec.clock_hz, (remote.codec.payload_type,))
-        self._rtcp = RtcpSession(self._sender, self._receiver, CNAME, utc_ns() - now_ns)
-        self._encryption = PacketEncryption(None, None)
-        self._report_ns = NEVER_NS
-        """The instant of the next RTCP report; `NEVER_NS` until the keys are known."""
-        self.session_id = ""
-        """The id of the session; "" until the call has one."""
-        self._path: PacketPath | None = None
-        """The network path of the audio; None until the call has a session."""
+        self._audio = CallAudio(
+            shared,
+            RtpSender(codec, remote.codec.payload_type, numbers),
+            RtpReceiver(codec.clock_hz, (remote.codec.payload_type,)),
+            PacketEncryption(None, None),
+            CNAME,
+            random,
+        )
+        """The audio. Its reports begin when the keys are known."""
         self._next_timestamp: int | None = None
         """The timestamp after the caller's last sample; None before the first one."""
         self.on_close: Callable[[], None] = lambda: None
@@ -146,12 +152,11 @@ class SimulatedCall:
             ):
                 continue
             if self._peer.received(data, HostPort(*source[:2]), arrival.at_ns, now_ns):
+                audio = self._audio
                 if is_report(data):
-                    if (report := self._encryption.unprotect_report(data)) is not None:
-                        self._rtcp.receive(report, arrival.at_ns)
-                elif self._path is None or not self._path.drops_received():
-                    plain = self._encryption.unprotect(data)
-                    packet = None if plain is None else self._receiver.receive(plain, arrival)
+                    audio.received_report(data, arrival.at_ns)
+                elif audio.path is None or not audio.path.drops_received():
+                    packet = audio.received(data, arrival)
                     if packet is not None and packet.kind == "audio":
                         span = ArrivalSpan(arrival.at_ns, arrival.at_ns, arrival.is_kernel)
                         self._hear(packet.payload, packet.timestamp, span)
@@ -168,7 +173,7 @@ class SimulatedCall:
         """Accept a packet of the caller's audio. Silence replaces what was lost; what comes too
         late is dropped.
         """
-        if self._path is None:
+        if self._audio.path is None:
             return
         audio = payload if self._codec.decode is None else self._codec.decode(payload)
         if self._next_timestamp is not None:
@@ -217,11 +222,15 @@ class SimulatedCall:
         if not self._works():
             return
         self._send_packets()
-        if self._peer.keys is not None and self._report_ns == NEVER_NS:
-            self._encryption.use(*self._peer.keys)
-            self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=True)
-        self._send_frames(now_ns)
-        if self._report_ns <= now_ns and self._works():
+        audio = self._audio
+        if self._peer.keys is not None and audio.report_ns == NEVER_NS:
+            audio.encryption.use(*self._peer.keys)
+            audio.begin_reports(now_ns)
+        if self._peer.keys is not None and audio.path is not None:
+            self._send_frames(now_ns)
+            if (peer := self._peer.peer) is not None and self._works():
+                audio.send(now_ns, self._socket, peer)
+        if audio.report_ns <= now_ns and self._works():
             self._report(now_ns)
         self._plan()
 
@@ -229,27 +238,13 @@ class SimulatedCall:
         """Send the due events on the data channel."""
 
     def _send_frames(self, now_ns: int) -> None:
-        """Send the due audio."""
+        """Send the due audio of the session on the path."""
         raise NotImplementedError
 
-    def _add(self, path: PacketPath, event: OutgoingEvent, payload: bytes, now_ns: int) -> None:
-        """Send a frame on the path. If it is dropped there, the ground truth has it now."""
-        packet = path.add(event, self._encryption.protect(self._sender.audio(payload)))
-        if not packet.copies:
-            log_packet(self._shared, self.session_id, packet, now_ns)
-
-    def _send_from(self, path: PacketPath, now_ns: int) -> None:
-        """Send the packets that leave the path now."""
-        for packet in path.pop(now_ns):
-            peer = self._peer.peer
-            if peer is not None and self._works():
-                send_packet(self._shared, self.session_id, packet, self._socket, peer)
-
     def _report(self, now_ns: int, *, goodbye: bool = False) -> None:
-        report = self._rtcp.report(now_ns, self._sender.timestamp, goodbye=goodbye)
+        report = self._audio.report(now_ns, goodbye=goodbye)
         if (peer := self._peer.peer) is not None:
-            self._socket.send(self._encryption.protect_report(report), peer)
-        self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=False)
+            self._socket.send(report, peer)
 
     def _plan(self) -> None:
         if self._works():
@@ -258,11 +253,7 @@ class SimulatedCall:
 
     @property
     def _next_ns(self) -> int:
-        return min(
-            self._peer.next_ns,
-            self._report_ns,
-            NEVER_NS if self._path is None else self._path.next_ns,
-        )
+        return min(self._peer.next_ns, self._audio.next_ns)
 
     def close(self, reason: str = "", *, is_reset: bool = False) -> None:
         """End the call, and report that to the peer."""

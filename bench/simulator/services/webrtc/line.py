@@ -169,21 +169,22 @@ class WebRtcLine:
         token: int | None,
     ) -> SimulatedCall:
         """Return the call of an offer. The package of its module is optional."""
-        of_server = self._shared, self._host
+        from bench.simulator.services.webrtc.call import CallRequest
+
+        called = CallRequest(self._shared, self._host, body, kinds, self._dropped, injector, token)
         if request.path == AGENT:
             from bench.simulator.services.webrtc.agent import SimulatedAgentCall
 
             offer = msgspec.json.decode(body, type=_JsonOffer).sdp.encode()
-            return SimulatedAgentCall(*of_server, offer, kinds, self._dropped)
+            return SimulatedAgentCall(called._replace(offer=offer))
         if request.path in LIVE_PATHS:
             from bench.simulator.services.webrtc.live_call import LiveCall
 
-            return LiveCall(*of_server, body, kinds, self._dropped, injector, token)
+            return LiveCall(called)
         from bench.simulator.services.webrtc.service_call import ServiceCall
 
         offer, model = self._offered(request, body)
-        model = model if key is None else key.model
-        return ServiceCall(*of_server, offer, kinds, self._dropped, model, injector, token)
+        return ServiceCall(called._replace(offer=offer), model if key is None else key.model)
 
     def _refused(
         self, refusal: RefusedUpgrade, at_ns: int

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
 
-from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.server_events import Json
 from bench.simulator.services.gpt_live.session_form import OFFERED
+from bench.simulator.services.webrtc.call import CallRequest
 from bench.simulator.services.webrtc.live_session import LiveCallSession
 from bench.simulator.services.webrtc.output_buffer import OutputBuffer
 from bench.simulator.services.webrtc.service_call import ServiceCall
-from bench.simulator.serving.service import ServerState
 from bench.simulator.session.checks import EventValue
 from bench.simulator.simulated_session import SessionParts
 
@@ -35,22 +33,11 @@ class LiveCall(ServiceCall):
     acceptable.
     """
 
-    def __init__(
-        self,
-        shared: ServerState,
-        host: str,
-        body: bytes,
-        faults: Collection[str],
-        dropped: Counter[str],
-        injector: FaultInjector | None,
-        token: int | None,
-    ) -> None:
-        creation = msgspec.json.decode(body, type=_Creation)
+    def __init__(self, request: CallRequest) -> None:
+        creation = msgspec.json.decode(request.offer, type=_Creation)
         self._settings = OFFERED.read(EventValue("session", creation.session))
-        super().__init__(
-            shared, host, creation.transport.sdp.encode(), faults, dropped, "", injector, token
-        )
-        self._parts = shared.next_session()
+        super().__init__(request._replace(offer=creation.transport.sdp.encode()))
+        self._parts = request.shared.next_session()
 
     def response(self, call_id: str) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
         transport = {"type": "webrtc", "sdp": self.description.decode()}

@@ -6,10 +6,7 @@ audio by events.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
-
-import msgspec
 
 from bench.base.units import NS_PER_MS
 from bench.simulator.server_events import Json, OutgoingEvent
@@ -21,21 +18,14 @@ from bench.simulator.services.gpt_live.behaviour import (
     GptLiveBehaviour,
 )
 from bench.simulator.services.webrtc.output_buffer import OutputBuffer
-from bench.simulator.services.webrtc.session import TrackSession
-from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts
+from bench.simulator.services.webrtc.session import TrackSession, audio_of
+from bench.simulator.simulated_session import EventReceipt, SessionParts, receipt_of
 from bench.wire.audio import AudioFormat
 
 CLIENT_EVENTS = {name: event for name, event in EVENTS.items() if name not in (START, APPEND)}
 LEAD_NS = 40 * NS_PER_MS
 """The time for which speech waits in the output buffer. The caller's audio, by whose clock it is
 due, may be late."""
-
-
-class _Delta(msgspec.Struct):
-    delta: str
-
-
-_decode_delta = msgspec.json.Decoder(_Delta).decode
 
 
 class LiveCallSession(GptLiveBehaviour, TrackSession):
@@ -54,10 +44,7 @@ class LiveCallSession(GptLiveBehaviour, TrackSession):
         self.start({"session": self._settings}, at_ns)
 
     def hear(self, audio: bytes, at_ns: int) -> EventReceipt:
-        fields: ReceiptFields = {"type": "audio", "event_id": None, "response": None}
-        return EventReceipt(
-            **fields | ({} if self._is_closing else self.append({"audio": audio}, at_ns))
-        )
+        return receipt_of("audio", {} if self._is_closing else self.append({"audio": audio}, at_ns))
 
     # The stream of GPT-Live never stops, so the end of an utterance is known when the next one
     # begins.
@@ -72,6 +59,4 @@ class LiveCallSession(GptLiveBehaviour, TrackSession):
         if utterance != self._utterance:
             self._buffer.finish(self._utterance)
             self._utterance = utterance
-        self._buffer.add(
-            utterance, base64.b64decode(_decode_delta(event.body).delta), event.due_ns + LEAD_NS
-        )
+        self._buffer.add(utterance, audio_of(event), event.due_ns + LEAD_NS)

@@ -4,47 +4,29 @@ data channel.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
-from bench.simulator.services.telephone.call_faults import PacketPath
-from bench.simulator.services.webrtc.call import SimulatedCall
+from bench.simulator.services.webrtc.call import CallRequest, SimulatedCall
 from bench.simulator.services.webrtc.event_channel import EventChannel
 from bench.simulator.services.webrtc.output_buffer import OutputBuffer, OutputFrame
 from bench.simulator.services.webrtc.session import CallSession, TrackSession
-from bench.simulator.serving.service import ServerState
 from bench.simulator.simulated_session import SessionParts
 
 
 # Events and audio have two clocks: the session plans deltas, and the buffer plays them. Before each
 # frame, deltas that are due are moved into the buffer, so that the frame has them.
 class ServiceCall(SimulatedCall):
-    """A call to the service. Its session starts when the data channel is open.
+    """A call to the service. Its session starts when the data channel is open."""
 
-    `injector` has the faults of its events. `token` is the number of the client's token; None if it
-    used none.
-    """
-
-    def __init__(
-        self,
-        shared: ServerState,
-        host: str,
-        offer: bytes,
-        faults: Collection[str],
-        dropped: Counter[str],
-        model: str,
-        injector: FaultInjector | None,
-        token: int | None,
-    ) -> None:
-        super().__init__(shared, host, offer, faults, dropped, needs_channel=True)
+    def __init__(self, request: CallRequest, model: str = "") -> None:
+        super().__init__(request, needs_channel=True)
         self._model = model
-        self._injector = injector
-        self._token = token
+        self._injector = request.injector
+        self._token = request.token
         self._buffer: OutputBuffer | None = None
         """The buffer of the audio; None until the data channel is open."""
         self._session: TrackSession | None = None
@@ -56,16 +38,12 @@ class ServiceCall(SimulatedCall):
     def _open(self, at_ns: int) -> None:
         """Start the session of the call. Its data channel is open."""
         parts = self._session_parts()
-        sent_rng, received_rng = parts.rng.spawn(2)
-        self._path = PacketPath(
-            self._shared.config.profile.rtp, sent_rng, received_rng, self._dropped
-        )
         self._buffer = OutputBuffer(monotonic_ns(), self._codec.audio, self._codec.delay_ns)
         session = self._session = self._track_session(parts, self._buffer)
-        self.session_id = session.ids.session
+        self._audio.begin(session.ids.session, parts.rng.spawn(2), self._dropped)
         truth = self._shared.config.truth
         if truth and self._shared.config.authenticator.tokens:
-            truth.opened(self.session_id, self._token, at_ns)
+            truth.opened(session.ids.session, self._token, at_ns)
         self._events = EventChannel(self._shared, session, self._injector, self)
 
     def _session_parts(self) -> SessionParts:
@@ -135,8 +113,7 @@ class ServiceCall(SimulatedCall):
     def _send_frames(self, now_ns: int) -> None:
         buffer = self._buffer
         session = self._session
-        path = self._path
-        if buffer is None or session is None or path is None or self._peer.keys is None:
+        if buffer is None or session is None:
             return
         while buffer.next_ns <= now_ns and self._works():
             if (due_ns := session.next_due_ns()) is not None and due_ns <= now_ns:
@@ -144,10 +121,9 @@ class ServiceCall(SimulatedCall):
             frame = buffer.pop_frame()
             session.report(frame)
             payload = frame.audio if self._codec.encode is None else self._codec.encode(frame.audio)
-            self._add(path, _event_of(frame), payload, now_ns)
+            self._audio.add(_event_of(frame), payload, now_ns)
             if frame.started or frame.stopped:
                 session.wake()
-        self._send_from(path, now_ns)
 
     @property
     def _next_ns(self) -> int:

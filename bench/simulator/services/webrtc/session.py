@@ -17,15 +17,10 @@ from dataclasses import replace
 import msgspec
 
 from bench.simulator.behaviour import EVENTS, Behaviour
-from bench.simulator.server_events import GA, Json, OutgoingEvent, event_bytes
+from bench.simulator.server_events import GA, OutgoingEvent, event_bytes
 from bench.simulator.services.openai import OPENAI_GA
 from bench.simulator.services.webrtc.output_buffer import OutputBuffer, OutputFrame
-from bench.simulator.simulated_session import (
-    EventReceipt,
-    ReceiptFields,
-    SessionParts,
-    SimulatedSession,
-)
+from bench.simulator.simulated_session import EventReceipt, SessionParts, SimulatedSession
 from bench.wire.audio import AudioFormatName
 
 CLIENT_EVENTS = {
@@ -44,6 +39,11 @@ class _Delta(msgspec.Struct):
 _decode_delta = msgspec.json.Decoder(_Delta).decode
 
 
+def audio_of(event: OutgoingEvent) -> bytes:
+    """Return the audio of a delta."""
+    return base64.b64decode(_decode_delta(event.body).delta)
+
+
 class TrackSession(SimulatedSession):
     """The session of a call, whose audio is a track next to its events."""
 
@@ -57,28 +57,18 @@ class TrackSession(SimulatedSession):
 
 # The behaviour does not know of the track. This class takes its audio deltas out of the events,
 # puts them into the buffer, and adds the events about the buffer in the order of their instants.
-class CallSession(TrackSession):
+class CallSession(Behaviour, TrackSession):
     """The session of one call, with audio in a format. `buffer` receives its audio."""
 
     def __init__(
         self, model: str, parts: SessionParts, audio: AudioFormatName, buffer: OutputBuffer
     ) -> None:
-        self._behaviour = Behaviour(
+        super().__init__(
             replace(DIALECT, formats=tuple(dict.fromkeys((audio, "pcm16")))), model, parts
         )
         self._buffer = buffer
-        self.ids = self._behaviour.ids
         self._reports: deque[OutgoingEvent] = deque()
         """The events about the output buffer that were not sent yet, in their order."""
-
-    def open(self, at_ns: int) -> None:
-        self._behaviour.open(at_ns)
-
-    def receive(self, event: Json, at_ns: int) -> EventReceipt:
-        return self._behaviour.receive(event, at_ns)
-
-    def hear(self, audio: bytes, at_ns: int) -> EventReceipt:
-        return self._behaviour.hear(audio, at_ns)
 
     def report(self, frame: OutputFrame) -> None:
         for end, response_ids in (("started", frame.started), ("stopped", frame.stopped)):
@@ -93,16 +83,15 @@ class CallSession(TrackSession):
     def next_due_ns(self) -> int | None:
         planned = [
             *([self._reports[0].due_ns] if self._reports else []),
-            self._behaviour.next_due_ns(),
+            super().next_due_ns(),
         ]
         return min((due_ns for due_ns in planned if due_ns is not None), default=None)
 
     def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
-        for event in self._behaviour.due(now_ns):
+        for event in super().due(now_ns):
             yield from self._due_reports(event.due_ns)
             if event.type == AUDIO_DELTA:
-                audio = base64.b64decode(_decode_delta(event.body).delta)
-                self._buffer.add(event.response_id or "", audio, event.due_ns)
+                self._buffer.add(event.response_id or "", audio_of(event), event.due_ns)
                 continue
             yield event
             if event.type == DONE:
@@ -113,22 +102,9 @@ class CallSession(TrackSession):
 
     @property
     def _interrupts(self) -> bool:
-        detection = self._behaviour.session.input.detection
+        detection = self.session.input.detection
         return detection is not None and detection.interrupt_response
 
     def _due_reports(self, until_ns: int) -> Iterator[OutgoingEvent]:
         while self._reports and self._reports[0].due_ns <= until_ns:
             yield self._reports.popleft()
-
-    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
-        self._behaviour.end_response(response_id, at_ns, status, details)
-
-    def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
-        return self._behaviour.expiry(due_ns, message, reason)
-
-    def end(self) -> None:
-        self._behaviour.end()
-        vars(self).clear()
-
-    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
-        raise NotImplementedError("`receive` handles all events")
