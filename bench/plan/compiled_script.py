@@ -24,7 +24,7 @@ from bench.plan.prepared import CHUNK_MS, PreparedScript, PreparedStep, ScriptEn
 from bench.plan.random_choices import GOLDEN_RATIO_STEP, SessionChoices
 from bench.plan.script import Script
 from bench.plan.steps import NO_ROW
-from bench.plan.turns import Step
+from bench.plan.turns import Preparation, Step
 from bench.wire.dialect import MESSAGE_ID, SET_UP_ID, AwaitedEvent, Dialect, Feature
 from bench.wire.settings import SessionSettings
 
@@ -98,7 +98,7 @@ class CompiledScript:
         """
         if problem := step.unsupported_reason(self.dialect, self.script.session):
             raise UsageError(f"{step.verb} {problem}")
-        return step.prepared(self._encoder, number, choices, row)
+        return step.prepared(Preparation(self._encoder, number, choices, row))
 
     def _session(self, number: int, choices: SessionChoices) -> PreparedScript:
         script = self.script

@@ -42,9 +42,8 @@ from bench.plan.prepared import (
     PreparedSound,
     PreparedStep,
     PreparedTurn,
-    ScriptEncoder,
 )
-from bench.plan.random_choices import MAX_PAUSE_S, SessionChoices, ThinkTime
+from bench.plan.random_choices import MAX_PAUSE_S, ThinkTime
 from bench.plan.recordings import Pcm, SpeechSpan
 from bench.plan.script_keys import DRAWN, SECONDS, WORDS
 from bench.plan.synthesizer import AUDIO, SpeechSource
@@ -58,6 +57,7 @@ from bench.plan.turns import (
     AudioTurn,
     AudioTurnBase,
     GreetingTurn,
+    Preparation,
     RequestTurn,
     ScriptTurn,
     Step,
@@ -203,19 +203,15 @@ class InterruptStep(AudioTurnBase):
         elif self.is_turn and session.turn_detection is None:
             yield self.verb, NEEDS_VAD
 
-    def prepared(
-        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
-    ) -> PreparedStep:
+    def prepared(self, preparation: Preparation) -> PreparedStep:
         if not self.is_turn:
             return PreparedInterruption(
                 self.interrupt.cue or AT_ONCE, self.interrupt.verify_truncation
             )
-        return super().prepared(encoder, number, choices, row)
+        return super().prepared(preparation)
 
-    def prepared_turn(
-        self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
-    ) -> PreparedTurn:
-        turn = super().prepared_turn(encoder, number, choice, row)
+    def prepared_turn(self, preparation: Preparation, choice: int) -> PreparedTurn:
+        turn = super().prepared_turn(preparation, choice)
         return replace(
             turn,
             interrupts=self.interrupt.cue or AT_ONCE,
@@ -293,9 +289,8 @@ class SoundStep(Step):
         elif session.turn_detection is None:
             yield self.verb, NEEDS_VAD
 
-    def prepared(
-        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
-    ) -> PreparedStep:
+    def prepared(self, preparation: Preparation) -> PreparedStep:
+        encoder = preparation.encoder
         sound = self.sound
         trigger = (self.sound.cue or AT_ONCE) if self.within_turn else None
         chunks = encoder.sound(sound.audio, sound.chunk_ms)
@@ -329,12 +324,12 @@ class PauseStep(Step):
     def think_s(self) -> float:
         return self.pause.mean_s if isinstance(self.pause, ThinkTime) else self.pause
 
-    def prepared(
-        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
-    ) -> PreparedStep:
+    def prepared(self, preparation: Preparation) -> PreparedStep:
         pause = self.pause
         return PreparedPause(
-            choices.pause_ns(pause) if isinstance(pause, ThinkTime) else round(pause * NS_PER_S)
+            preparation.choices.pause_ns(pause)
+            if isinstance(pause, ThinkTime)
+            else round(pause * NS_PER_S)
         )
 
 
@@ -394,9 +389,7 @@ class ExpectStep(Step):
             if applies:
                 yield "event", f"{event} can never be received: the turn before it {reason}"
 
-    def prepared(
-        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
-    ) -> PreparedStep:
+    def prepared(self, preparation: Preparation) -> PreparedStep:
         return PreparedExpectation(self.expect.event, self.expect.within)
 
 
@@ -418,10 +411,9 @@ class MessageStep(Step):
         yield from super().features()
         yield Feature.MESSAGE
 
-    def prepared(
-        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
-    ) -> PreparedStep:
-        item = encoder.message(self.message, row)
+    def prepared(self, preparation: Preparation) -> PreparedStep:
+        encoder = preparation.encoder
+        item = encoder.message(self.message, preparation.row)
         message = encoder.dialect.message(item, MESSAGE_ID)
         return PreparedEvent(self.within_turn, message, item)
 
@@ -456,12 +448,11 @@ class SendStep(Step):
     def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
         return dialect.unsupported_event(self.send, session)
 
-    def prepared(
-        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
-    ) -> PreparedStep:
-        event_id = str(self.send.get("event_id") or f"script-{number}-{self.send['type']}")
-        message = replace(encoder.dialect.raw(self.send, event_id), untracked=event_id)
-        return PreparedEvent(self.within_turn, message)
+    def prepared(self, preparation: Preparation) -> PreparedStep:
+        given_id = self.send.get("event_id")
+        event_id = str(given_id or f"script-{preparation.number}-{self.send['type']}")
+        message = preparation.encoder.dialect.raw(self.send, event_id)
+        return PreparedEvent(self.within_turn, replace(message, untracked=event_id))
 
 
 KINDS: tuple[type[Step], ...] = (

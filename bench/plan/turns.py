@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
@@ -78,6 +78,19 @@ UNPACED = (
     "must be true with turn detection, because speech has no end if all of its audio is sent at"
     " once"
 )
+
+
+class Preparation(NamedTuple):
+    """What a step is prepared from: the encoder of the script, and the choices and the variables
+    (`row`) of a session.
+
+    `number` is the number of the turn, from 1; for another step, that of the last turn before it.
+    """
+
+    encoder: ScriptEncoder
+    number: int
+    choices: SessionChoices
+    row: Mapping[str, str]
 
 
 # A new kind of step is one class: fields that are keys, and the methods below that differ from
@@ -178,14 +191,8 @@ class Step(ABC):
         return
 
     @abstractmethod
-    def prepared(
-        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
-    ) -> PreparedStep:
-        """Return the step in prepared form, with the session's variables (`row`).
-
-        `number` is the number of the turn, from 1; for another step, that of the last turn before
-        it.
-        """
+    def prepared(self, preparation: Preparation) -> PreparedStep:
+        """Return the step in prepared form."""
 
 
 def _pattern(value: LocatedValue, text: str) -> str:
@@ -328,17 +335,12 @@ class ScriptTurn(Step):
             if call.name not in known:  # such a call makes its turn fail
                 yield "expected_calls", undeclared(call.name)
 
-    def prepared(
-        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
-    ) -> PreparedStep:
-        return self.prepared_turn(encoder, number, choices.recording(), row)
+    def prepared(self, preparation: Preparation) -> PreparedStep:
+        return self.prepared_turn(preparation, preparation.choices.recording())
 
-    def prepared_turn(
-        self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
-    ) -> PreparedTurn:
-        """Return the turn, which has this number in the session, from 1. `choice` selects the
-        recording.
-        """
+    def prepared_turn(self, preparation: Preparation, choice: int) -> PreparedTurn:
+        """Return the turn. `choice` selects the recording."""
+        encoder, number, _, row = preparation
         prefix = f"turn-{number}-"  # the final dash distinguishes turn 1 from turn 10
         dialect = encoder.dialect
         output = encoder.session.output
@@ -408,11 +410,10 @@ class TextTurn(ScriptTurn):
         yield from super().features()
         yield Feature.TYPED
 
-    def prepared_turn(
-        self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
-    ) -> PreparedTurn:
-        turn = super().prepared_turn(encoder, number, choice, row)
-        message = encoder.message(self.said[0], row)
+    def prepared_turn(self, preparation: Preparation, choice: int) -> PreparedTurn:
+        turn = super().prepared_turn(preparation, choice)
+        encoder = preparation.encoder
+        message = encoder.message(self.said[0], preparation.row)
         inputs, request = encoder.dialect.typed_input(
             message, turn.request, encoder.session, turn.plan.event_prefix
         )
@@ -495,10 +496,8 @@ class GreetingTurn(ScriptTurn):
         if session.turn_detection is None or session.turn_detection.type != FULL_DUPLEX:
             yield self.verb, NOT_ASKED
 
-    def prepared_turn(
-        self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
-    ) -> PreparedTurn:
-        turn = super().prepared_turn(encoder, number, choice, row)
+    def prepared_turn(self, preparation: Preparation, choice: int) -> PreparedTurn:
+        turn = super().prepared_turn(preparation, choice)
         # no filler precedes a greeting, so no sound in it is too short
         return replace(turn, plan=replace(turn.plan, greeting=True, answer_min_ns=0))
 
@@ -603,16 +602,17 @@ class AudioTurnBase(ScriptTurn):
             encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number, keep=True)
             encoder.silence_chunks(pcm, self.chunk_ms)
 
-    def prepared_turn(
-        self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
-    ) -> PreparedTurn:
-        turn = super().prepared_turn(encoder, number, choice, row)
+    def prepared_turn(self, preparation: Preparation, choice: int) -> PreparedTurn:
+        turn = super().prepared_turn(preparation, choice)
         # a session draws one number for each turn, however many recordings the turn has: so another
         # recording in one turn changes the choice in no other turn
+        encoder = preparation.encoder
         choice = choice % len(self.recordings)
         pcm = self.recordings[choice]
         words = self.expected_words[choice] if self.expected_words else ""
-        messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
+        messages = encoder.speech(
+            pcm, self.chunk_ms, paced=self.is_paced, number=preparation.number
+        )
         plan = replace(
             turn.plan,
             audio=pcm.path.name,
@@ -689,12 +689,11 @@ class AudioTurn(AudioTurnBase):
             joined(audio[0], self.then.audio, pause_ms) for pause_ms in self.then.pauses_ms
         )
 
-    def prepared(
-        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
-    ) -> PreparedStep:
+    def prepared(self, preparation: Preparation) -> PreparedStep:
         if self.then is None:
-            return super().prepared(encoder, number, choices, row)
-        return self.prepared_turn(encoder, number, choices.speech_pause(len(self.recordings)), row)
+            return super().prepared(preparation)
+        choice = preparation.choices.speech_pause(len(self.recordings))
+        return self.prepared_turn(preparation, choice)
 
     def problems(
         self, session: SessionSettings, turn: ScriptTurn | None
