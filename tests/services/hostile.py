@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-from tests.helpers import MS, closing
+from bench.plan.compiled_script import CompiledScript
+from tests.helpers import MS, S, closing, say
 from tests.memory_transport import PeerAnswer
+from tests.services.talk import Talk, interrupted_by_speech, parcels, speak
 
 SEEDS = [range(first, first + 20) for first in range(0, 200, 20)]
 """The seeds of the hostile servers: a test plays several."""
@@ -70,3 +74,38 @@ def hostile_server(
             yield from hostile()
 
     return answer
+
+
+class HostileService(NamedTuple):
+    """A service that breaks the rules by `messages`, among parts of a good `reply`.
+
+    `is_set_up` is True for the message that sets up a session, which `ready` answers.
+    """
+
+    messages: Sequence[Hostile]
+    reply: Sequence[PeerAnswer]
+    compiled: Callable[..., CompiledScript]
+    is_set_up: Callable[[bytes], bool]
+    ready: bytes
+    is_audio: Callable[[bytes], bool]
+    greeting: Sequence[PeerAnswer] = ()
+
+    def play(self, seeds: range, tmp_path: Path) -> None:
+        """Play a session for each seed. Each ends with an outcome, in bounded time."""
+        detection = {"turn_detection": "server_vad", "input_transcription": "any"}
+        for seed in seeds:
+            folder = tmp_path / str(seed)
+            folder.mkdir()
+            steps = [(say(), say("again")), (speak(), say()), interrupted_by_speech(100)][seed % 3]
+            script = self.compiled(*steps, tools=(parcels(),), **detection)
+            peer = hostile_server(seed, self.messages, self.reply, self._answer, self.is_audio)
+            ended = Talk(folder, script, peer, self.greeting if seed % 20 else ())
+
+            assert ended.session.outcome
+            assert all(turn.outcome for turn in ended.turns)
+            assert ended.transport.now_ns() - 1_000 * S < LONGEST_S * S
+            assert (folder / "log.jsonl").read_bytes().count(b"\n") > 1
+
+    def _answer(self, sent: bytes) -> Iterable[PeerAnswer]:
+        if self.is_set_up(sent):
+            yield 30 * MS, self.ready

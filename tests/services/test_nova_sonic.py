@@ -23,15 +23,14 @@ from bench.target.tokens import Keyring
 from bench.transport import links
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
 from bench.wire.settings import Message
-from tests.helpers import MS, S, resolve_target, say
+from tests.helpers import MS, resolve_target, say
 from tests.memory_transport import PeerAnswer
-from tests.services.hostile import ANY, LONGEST_S, SEEDS, Hostile, hostile_server
+from tests.services.hostile import ANY, SEEDS, Hostile, HostileService
 from tests.services.talk import (
     LOUD,
     Talk,
     body,
     compiled_for,
-    interrupted_by_speech,
     parcels,
     settings_of,
     speak,
@@ -328,24 +327,17 @@ HOSTILE: list[Hostile] = [
 ]
 
 
-def set_up(sent: bytes) -> Iterable[PeerAnswer]:
-    if b"sessionStart" in sent:
-        yield 30 * MS, OPENED
-
-
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_a_session_with_a_hostile_server_ends_with_an_outcome(seeds: range, tmp_path: Path) -> None:
-    for seed in seeds:
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        steps = [(say(), say("again")), (speak(), say()), interrupted_by_speech(100)][seed % 3]
-        script = compiled(*steps, tools=(parcels(),), input_transcription="any", **VAD)
-        peer = hostile_server(seed, HOSTILE, timed(*REPLY), set_up, lambda sent: b"audioIn" in sent)
-        ended = talk(folder, script, peer, greeting=((5 * MS, OPENED),) if seed % 20 else ())
-
-        assert ended.session.outcome
-        assert all(turn.outcome for turn in ended.turns)
-        assert ended.transport.now_ns() - 1_000 * S < LONGEST_S * S
+    HostileService(
+        HOSTILE,
+        timed(*REPLY),
+        compiled,
+        lambda sent: b"sessionStart" in sent,
+        OPENED,
+        lambda sent: b"audioIn" in sent,
+        ((5 * MS, OPENED),),
+    ).play(seeds, tmp_path)
 
 
 def test_the_state_of_a_session_has_a_limit() -> None:
