@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 INVALID_VALUE = "invalid_value"
 INVALID_TYPE = "invalid_type"
@@ -129,3 +129,22 @@ def see(page: str, section: str = "") -> str:
     with this command.
     """
     return f"`rtbench docs {page}{'#' if section else ''}{section}`"
+
+
+class Closable(Protocol):
+    """Something that must be closed."""
+
+    def close(self) -> None:
+        """Release it."""
+
+
+@contextmanager
+def closed_on_failure(resource: Closable) -> Iterator[None]:
+    """Close a resource if the body of the `with` statement fails, also if the run ends meanwhile:
+    there is no other reference to it yet.
+    """
+    try:
+        yield
+    except BaseException:
+        resource.close()
+        raise

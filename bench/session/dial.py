@@ -34,7 +34,7 @@ from bench.observe.inputs import SessionFailed
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
 from bench.target.target import Target
-from bench.transport.interface import ConnectTimings, Transport
+from bench.transport.interface import ConnectRequest, ConnectTimings, Transport
 from bench.transport.links import opener_of
 from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.own_limits import own_limit
@@ -103,7 +103,9 @@ class Dialer:
             path = dataclasses.replace(path, offer_members=members)
         try:
             transport = opener_of(self.target.link)(
-                url, headers, self._context, limits, phases, path, self.target.subprotocols
+                ConnectRequest(
+                    url, headers, self._context, limits, phases, path, self.target.subprotocols
+                )
             )
         except ConnectError as error:
             detail = self._keyring.redact(error.detail)

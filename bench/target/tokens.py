@@ -13,14 +13,14 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import Final
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import ConnectError, UsageError
+from bench.base.errors import ConnectError, UsageError, closed_on_failure
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.files.values import stated_end_s
@@ -38,6 +38,7 @@ from bench.target.identity import (
 from bench.target.network_path import proxy_secrets, turn_secrets
 from bench.target.target import Credential, EntraSignIn, Target, redacted
 from bench.transport.gevent_patch import with_timeout
+from bench.transport.interface import ConnectRequest, ConnectTimings
 from bench.transport.links import CALL_KEYS
 from bench.transport.tls import tls_context
 from bench.wire.dialect import secret_placeholder
@@ -188,7 +189,9 @@ class Keyring:
         try:
             own = self.header(target, limits.upgrade)
             headers = [*target.connection_headers(""), *([own] if own else [])]
-            key = CALL_KEYS[target.link].request(target.url, headers, context, limits, path)
+            key = CALL_KEYS[target.link].request(
+                ConnectRequest(target.url, headers, context, limits, ConnectTimings(), path)
+            )
         except ConnectError as error:
             refusal = ConnectError(error.outcome, self.redact(error.detail))
             raise call_key_error(target, refusal) from None
@@ -244,18 +247,6 @@ def call_key_error(target: Target, error: Exception) -> SignInError:
     """Return a one-line error for a request of a key for calls."""
     keys = CALL_KEYS[target.link]
     return SignInError(f"no {keys.name} for {target.link.title} ({error})", keys.remedy)
-
-
-@contextmanager
-def closed_on_failure(keyring: Keyring) -> Iterator[None]:
-    """Close a keyring if the body of the `with` statement fails. Otherwise it would renew its
-    tokens forever.
-    """
-    try:
-        yield
-    except BaseException:
-        keyring.close()
-        raise
 
 
 class TokenRenewer:

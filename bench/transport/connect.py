@@ -20,7 +20,6 @@ from __future__ import annotations
 import base64
 import errno
 import socket
-import ssl
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -34,7 +33,7 @@ from python_socks import ProxyError, ProxyType
 from python_socks.sync import Proxy as Negotiator
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import ConnectError
+from bench.base.errors import ConnectError, closed_on_failure
 from bench.base.installation import tool_version
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import Cause, Code
@@ -42,7 +41,13 @@ from bench.catalogue.outcomes import OWN_FAULT
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.transport.challenges import challenges
-from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
+from bench.transport.interface import (
+    ConnectRequest,
+    ConnectTimings,
+    NetworkPath,
+    Proxy,
+    authority,
+)
 from bench.transport.loop_monitor import HubLocal
 from bench.transport.own_limits import hidden_limit, own_limit, own_limit_of_port
 from bench.transport.parser import (
@@ -196,31 +201,22 @@ UNAUTHORIZED = 407
 NO_METHOD = "No acceptable authentication methods"
 
 
-def connect(
-    host: str,
-    port: int,
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath = DIRECT,
-) -> ByteStream:
-    """Look up the name, connect, and do the TLS handshake for `host`, even if `path` has another
-    address or a proxy.
+def connect(host: str, port: int, request: ConnectRequest) -> ByteStream:
+    """Look up the name, connect, and do the TLS handshake for `host`, even if the path of the
+    request has another address or a proxy.
 
     With a proxy, `dns_done` is the instant at which the proxy's name was looked up. If the proxy
     does not look up the service's name, `dns_done` includes that lookup, too. `tcp_done` is the
     instant at which the tunnel is open. Raise ConnectError with the outcome
     `connect_failed:dns|tcp|proxy|tls` or `timeout:…`.
     """
-    tcp = open_tcp(host, port, limits, phases, path)
+    phases = request.phases
+    tcp = open_tcp(host, port, request.limits, phases, request.path)
     phases.set_instant("tcp_done")
-    if context is None:
+    if request.context is None:
         return tcp
-    try:
-        tls = shake_hands(tcp, context, host, limits.tls)
-    except BaseException:  # also at the end of the run: there is no other reference to the socket
-        tcp.close()
-        raise
+    with closed_on_failure(tcp):
+        tls = shake_hands(tcp, request.context, host, request.limits.tls)
     phases.set_instant("tls_done")
     return tls
 
@@ -245,11 +241,8 @@ def open_tcp(
     # the proxy was in time, but this process did not run
     if (now_ns := monotonic_ns()) >= until_ns:
         until_ns = now_ns + int(limits.tcp * NS_PER_S)
-    try:
+    with closed_on_failure(tcp):
         tunnel(tcp, proxy, requested_host, port, until_ns)
-    except BaseException:  # also at the end of the run: there is no other reference to the socket
-        tcp.close()
-        raise
     return tcp
 
 

@@ -467,16 +467,27 @@ class Transport(Protocol):
         """Close the connection at once, without waiting or switching greenlets."""
 
 
-OpenTransport = Callable[
-    [str, Headers, ssl.SSLContext | None, Timeouts, ConnectTimings, NetworkPath, Sequence[str]],
-    Transport,
-]
+class ConnectRequest(NamedTuple):
+    """What a connection is opened with.
+
+    `context` is that of TLS; None if the URL needs none. `phases` gets the instants that are
+    reached, of which the last one is `opened`. `subprotocols` are offered.
+    """
+
+    url: str
+    headers: Headers
+    context: ssl.SSLContext | None
+    limits: Timeouts
+    phases: ConnectTimings
+    path: NetworkPath = DIRECT
+    subprotocols: Sequence[str] = ()
+
+
+OpenTransport = Callable[[ConnectRequest], Transport]
 """A function that opens a transport, for each kind of connection.
 
-Its arguments are the URL, the headers, the context for TLS (None if the URL needs none), the
-limits, the instants that it sets, of which the last one is `opened`, the path, and the subprotocols
-to offer. It raises ConnectError with an outcome: `connect_failed:<stage or status>`,
-`throttled:handshake`, `timeout:<stage>`.
+It raises ConnectError with an outcome: `connect_failed:<stage or status>`, `throttled:handshake`,
+`timeout:<stage>`.
 """
 
 
@@ -496,10 +507,9 @@ class CallKeyKind(NamedTuple):
     """A kind of keys that services issue for calls: its name, the remedy for a refusal, and the
     request of one.
 
-    The arguments of `request` are the URL, the headers, the context for TLS, the limits and the
-    path, as those of `OpenTransport`. It raises ConnectError.
+    `request` raises ConnectError.
     """
 
     name: str
     remedy: str
-    request: Callable[[str, Headers, ssl.SSLContext | None, Timeouts, NetworkPath], CallKey]
+    request: Callable[[ConnectRequest], CallKey]

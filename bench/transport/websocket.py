@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import logging
 import re
-import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -24,7 +23,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
 from bench.base.clock import SendTime, monotonic_ns
-from bench.base.errors import ConnectError
+from bench.base.errors import ConnectError, closed_on_failure
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import Cause, Code, in_words
 from bench.catalogue.timeouts import Timeouts
@@ -35,13 +34,12 @@ from bench.transport.fast.sending import masked_frame
 from bench.transport.interface import (
     ABNORMAL,
     BAD_FRAME,
-    DIRECT,
     MIB,
     NORMAL,
     TOO_LARGE,
+    ConnectRequest,
     ConnectTimings,
     DeltaListener,
-    NetworkPath,
     OnMessage,
     PacedSender,
     SendReceipt,
@@ -191,32 +189,21 @@ class MessageConnection:
             self._end = ConnectionClosed(code, at_ns, reason, ours, cause, error_ns)
 
 
-def open_websocket(
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath = DIRECT,
-    subprotocols: Sequence[str] = (),
-) -> WebSocket:
-    """Connect and upgrade. `context` is set if the scheme is wss.
+def open_websocket(request: ConnectRequest) -> WebSocket:
+    """Connect and upgrade.
 
-    `phases` gets the instant of each phase that is reached. Raise ConnectError:
-    `connect_failed:<status>`, `connect_failed:dns|tcp|proxy|tls|upgrade`, `throttled:handshake`,
-    `timeout:<stage>`.
+    Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|proxy|tls|upgrade`,
+    `throttled:handshake`, `timeout:<stage>`.
     """
-    uri = parse_uri(url)
-    stream = connect(uri.host, uri.port, context, limits, phases, path)
-    try:
-        socket = WebSocket(
-            stream,
-            client_protocol(uri, path.max_message_mib * MIB, subprotocols, deflate=path.deflate),
+    uri = parse_uri(request.url)
+    path = request.path
+    stream = connect(uri.host, uri.port, request)
+    with closed_on_failure(stream):
+        protocol = client_protocol(
+            uri, path.max_message_mib * MIB, request.subprotocols, deflate=path.deflate
         )
-        socket.upgrade(headers, limits, phases)
-    except BaseException:  # also at the end of the run: there is no other reference to the socket
-        stream.close()
-        raise
+        socket = WebSocket(stream, protocol)
+        socket.upgrade(request.headers, request.limits, request.phases)
     return socket
 
 

@@ -14,7 +14,7 @@ from bench.services.registry import SERVICES
 from bench.session import dial
 from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.transport.interface import ConnectTimings
+from bench.transport.interface import ConnectRequest, ConnectTimings
 from bench.wire.service import WEBSOCKET, Link
 from tests.helpers import resolve_target
 from tests.memory_transport import MemoryTransport
@@ -44,8 +44,8 @@ def _links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SERVICES, "openai", replace(SERVICES["openai"], links=(WEBSOCKET, OFFER)))
 
 
-def open_offer(url: str, headers: Any, *others: Any) -> MemoryTransport:
-    CALLS.append((url, dict(headers)["Authorization"]))
+def open_offer(request: ConnectRequest) -> MemoryTransport:
+    CALLS.append((request.url, dict(request.headers)["Authorization"]))
     return MemoryTransport(lambda message: ())
 
 

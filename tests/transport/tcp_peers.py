@@ -17,7 +17,7 @@ from websockets.server import ServerProtocol
 from bench.base.clock import MAX_CLOCK_GAP_NS, monotonic_ns
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
-from bench.transport.interface import ConnectTimings
+from bench.transport.interface import ConnectRequest, ConnectTimings
 from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import tls_context
@@ -90,7 +90,11 @@ def connected(tls: bool, certificate: Certificate) -> Iterator[tuple[ByteStream,
     with listener() as listening:
         peer = Peer(listening, server_context if tls else None)
         context = tls_context(str(ca)) if tls else None
-        stream = connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings())
+        stream = connect(
+            "127.0.0.1",
+            listening.getsockname()[1],
+            ConnectRequest("", (), context, ENOUGH, ConnectTimings()),
+        )
         try:
             yield stream, peer
         finally:
@@ -119,7 +123,7 @@ def connected_websocket(tls: bool, certificate: Certificate) -> Iterator[tuple[W
         peer.order(accept_upgrade)
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
         transport = open_websocket(
-            url, [], tls_context(str(ca)) if tls else None, ENOUGH, ConnectTimings()
+            ConnectRequest(url, [], tls_context(str(ca)) if tls else None, ENOUGH, ConnectTimings())
         )
         peer.report()
         try:

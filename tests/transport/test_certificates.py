@@ -15,7 +15,7 @@ import pytest
 from bench.base.errors import ConnectError, UsageError
 from bench.catalogue.timeouts import Timeouts
 from bench.simulator.serving.certificates import loopback_tls
-from bench.transport.interface import DIRECT, ConnectTimings
+from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
 from tests.transport.certificates import HOUR, Files, write_client
@@ -57,7 +57,11 @@ def test_a_service_that_requires_a_client_certificate_receives_ours(
 ) -> None:
     own = (files.both, None) if together else (files.certificate, files.key)
     with demanding(tmp_path, files.certificate, version) as (url, ca):
-        echoed(open_websocket(url, [], tls_context(ca, *own), ENOUGH, ConnectTimings(), DIRECT))
+        echoed(
+            open_websocket(
+                ConnectRequest(url, [], tls_context(ca, *own), ENOUGH, ConnectTimings(), DIRECT)
+            )
+        )
 
 
 @VERSIONS
@@ -68,7 +72,7 @@ def test_a_client_certificate_that_the_service_does_not_trust_is_refused_with_a_
     with demanding(tmp_path, files.certificate, version) as (url, ca):
         context = tls_context(ca, stranger.both)
         with pytest.raises(ConnectError) as caught:
-            open_websocket(url, [], context, ENOUGH, ConnectTimings(), DIRECT)
+            open_websocket(ConnectRequest(url, [], context, ENOUGH, ConnectTimings(), DIRECT))
 
     assert caught.value.outcome == "connect_failed:tls"
     assert "--client-cert FILE" in caught.value.detail
@@ -83,7 +87,7 @@ def test_a_missing_client_certificate_is_refused_with_a_remedy(
     with demanding(tmp_path, files.certificate, ssl.TLSVersion.TLSv1_3) as (url, ca):
         phases = ConnectTimings()
         with pytest.raises(ConnectError) as caught:
-            open_websocket(url, [], tls_context(ca), ENOUGH, phases, DIRECT)
+            open_websocket(ConnectRequest(url, [], tls_context(ca), ENOUGH, phases, DIRECT))
 
     assert caught.value.outcome == "connect_failed:tls"
     assert "--client-cert FILE" in caught.value.detail
@@ -108,7 +112,11 @@ def test_an_untrusted_server_certificate_is_refused_with_the_remedy_for_its_caus
     server.load_cert_chain(files.both)
     context = tls_context(files.certificate if trusted else None)
     with serving(server) as port, pytest.raises(ConnectError) as caught:
-        open_websocket(f"wss://localhost:{port}/", [], context, ENOUGH, ConnectTimings(), DIRECT)
+        open_websocket(
+            ConnectRequest(
+                f"wss://localhost:{port}/", [], context, ENOUGH, ConnectTimings(), DIRECT
+            )
+        )
 
     assert caught.value.outcome == "connect_failed:tls"
     assert remedy in caught.value.detail

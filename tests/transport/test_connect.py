@@ -25,7 +25,14 @@ from bench.catalogue.timeouts import Timeouts
 from bench.target.target import redacted
 from bench.transport import connect
 from bench.transport.connect import tunnel
-from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
+from bench.transport.interface import (
+    DIRECT,
+    ConnectRequest,
+    ConnectTimings,
+    NetworkPath,
+    Proxy,
+    authority,
+)
 from bench.transport.parser import SocketRead
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
@@ -78,7 +85,9 @@ def opened(
     phases: ConnectTimings | None = None,
     limits: Timeouts = ENOUGH,
 ) -> WebSocket:
-    return open_websocket(url, [], context, limits, phases or ConnectTimings(), path)
+    return open_websocket(
+        ConnectRequest(url, [], context, limits, phases or ConnectTimings(), path)
+    )
 
 
 def point(

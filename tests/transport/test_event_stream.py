@@ -30,7 +30,7 @@ from bench.transport import websocket
 from bench.transport.event_stream import stream as event_stream
 from bench.transport.event_stream.messages import encoded_headers, encoded_message
 from bench.transport.event_stream.stream import EventStream, open_event_stream
-from bench.transport.interface import ConnectTimings
+from bench.transport.interface import ConnectRequest, ConnectTimings
 from bench.transport.parser import SocketRead
 from bench.wire.connection import ReceivedMessage
 
@@ -109,7 +109,9 @@ class Server:
 def connected(answer: Callable[[], Iterator[bytes | None]]) -> Iterator[EventStream]:
     server = Server(answer)
     try:
-        transport = open_event_stream(server.url, [], None, LIMITS, ConnectTimings())
+        transport = open_event_stream(
+            ConnectRequest(server.url, [], None, LIMITS, ConnectTimings())
+        )
         try:
             yield transport
         finally:
@@ -219,7 +221,7 @@ def test_a_server_without_http_2_is_named(answer: bytes, reason: str) -> None:
     server = Server(lambda: iter([answer, b"RESET"] if not answer else [answer]))
     try:
         with pytest.raises(ConnectError, match=reason) as raised:
-            open_event_stream(server.url, [], None, LIMITS, ConnectTimings())
+            open_event_stream(ConnectRequest(server.url, [], None, LIMITS, ConnectTimings()))
     finally:
         server.close()
 
@@ -303,7 +305,9 @@ def check_ends(seed: int) -> None:
     limits = Timeouts(tcp=30, tls=30, upgrade=0.2)
     server = Server(hostile(seed))
     try:
-        transport = open_event_stream(server.url, [], None, limits, ConnectTimings())
+        transport = open_event_stream(
+            ConnectRequest(server.url, [], None, limits, ConnectTimings())
+        )
     except ConnectError as error:
         assert error.outcome in ("connect_failed:upgrade", "timeout:upgrade", "connect_failed:tcp")
         return

@@ -17,7 +17,7 @@ from bench.catalogue.outcomes import outcome_class, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect_first, look_up
 from bench.transport.datagrams import is_this_machine, media_sockets
-from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.own_limits import own_limit
 from bench.transport.sip.telephone import open_call
 from tests.transport.echo_server import GUARD_S
@@ -179,7 +179,9 @@ def test_without_a_free_pair_of_ports_a_call_is_not_made() -> None:
         lambda: media_sockets(LOOPBACK, PORTS),
         lambda: is_this_machine("192.0.2.1"),
         lambda: open_call(
-            f"sip:agent@{LOOPBACK}:5060", (), None, ENOUGH, ConnectTimings(), NetworkPath()
+            ConnectRequest(
+                f"sip:agent@{LOOPBACK}:5060", (), None, ENOUGH, ConnectTimings(), NetworkPath()
+            )
         ),
     ],
     ids=["media", "candidate of WebRTC", "SIP over UDP"],

@@ -33,7 +33,7 @@ from bench.transport import connect as connecting
 from bench.transport import tcp, websocket
 from bench.transport.connect import Lookup, connect, connect_first
 from bench.transport.event_loop import Poller
-from bench.transport.interface import ConnectTimings
+from bench.transport.interface import ConnectRequest, ConnectTimings
 from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.parser import READ_BYTES, SocketRead
 from bench.transport.ring import choice
@@ -311,7 +311,9 @@ def test_network_data_that_the_kernel_does_not_have_are_none(
 
 def test_a_port_without_a_listener_is_refused_by_tcp() -> None:
     port, phases = free_port(), ConnectTimings()
-    error = refusal(lambda: connect("127.0.0.1", port, None, ENOUGH, phases))
+    error = refusal(
+        lambda: connect("127.0.0.1", port, ConnectRequest("", (), None, ENOUGH, phases))
+    )
 
     assert error.outcome == "connect_failed:tcp"
     assert f"127.0.0.1:{port}" in error.detail
@@ -333,7 +335,9 @@ def test_a_certificate_of_an_unknown_authority_is_refused_with_a_remedy(
         thread.start()
         error = refusal(
             lambda: connect(
-                "127.0.0.1", listening.getsockname()[1], tls_context(None), ENOUGH, ConnectTimings()
+                "127.0.0.1",
+                listening.getsockname()[1],
+                ConnectRequest("", (), tls_context(None), ENOUGH, ConnectTimings()),
             )
         )
         thread.join(GUARD_S)
@@ -353,7 +357,11 @@ def test_a_certificate_for_another_host_is_refused(
         )
         thread.start()
         context = tls_context(str(certificate[1]))
-        error = refusal(lambda: connect("service.example", 443, context, ENOUGH, ConnectTimings()))
+        error = refusal(
+            lambda: connect(
+                "service.example", 443, ConnectRequest("", (), context, ENOUGH, ConnectTimings())
+            )
+        )
         thread.join(GUARD_S)
 
     assert error.outcome == "connect_failed:tls"
@@ -383,7 +391,9 @@ def test_a_peer_that_resets_the_tls_handshake_is_reported(
         context = tls_context(str(certificate[1]))
         error = refusal(
             lambda: connect(
-                "127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings()
+                "127.0.0.1",
+                listening.getsockname()[1],
+                ConnectRequest("", (), context, ENOUGH, ConnectTimings()),
             )
         )
         peer.end()
@@ -399,7 +409,9 @@ def test_a_peer_that_resets_the_upgrade_is_reported() -> None:
         peer = Peer(listening, None)
         peer.order(_asked_and_reset)
         url = f"ws://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
-        error = refusal(lambda: open_websocket(url, [], None, ENOUGH, ConnectTimings()))
+        error = refusal(
+            lambda: open_websocket(ConnectRequest(url, [], None, ENOUGH, ConnectTimings()))
+        )
         peer.end()
 
     assert (error.outcome, error.detail) == (
@@ -418,7 +430,9 @@ def test_a_peer_that_does_not_speak_tls_is_refused(says: bytes, certificate: Cer
         context = tls_context(str(certificate[1]))
         error = refusal(
             lambda: connect(
-                "127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings()
+                "127.0.0.1",
+                listening.getsockname()[1],
+                ConnectRequest("", (), context, ENOUGH, ConnectTimings()),
             )
         )
         peer.end()
@@ -433,7 +447,11 @@ def test_a_peer_that_does_not_answer_the_tls_handshake_times_out(
         phases = ConnectTimings()
         context = tls_context(str(certificate[1]))
         error = refusal(
-            lambda: connect("127.0.0.1", listening.getsockname()[1], context, SOON, phases)
+            lambda: connect(
+                "127.0.0.1",
+                listening.getsockname()[1],
+                ConnectRequest("", (), context, SOON, phases),
+            )
         )
 
     assert error.outcome == "timeout:tls"
@@ -512,7 +530,7 @@ def test_a_peer_that_does_not_answer_the_upgrade_times_out() -> None:
     with listener() as listening:
         phases = ConnectTimings()
         url = f"ws://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
-        error = refusal(lambda: open_websocket(url, [], None, SOON, phases))
+        error = refusal(lambda: open_websocket(ConnectRequest(url, [], None, SOON, phases)))
 
     assert error.outcome == "timeout:upgrade"
     assert {"connect_start", "dns_done", "tcp_done"} == set(phases.instants)
@@ -553,7 +571,9 @@ def test_messages_are_sent_and_received_over_a_real_connection(
         phases = ConnectTimings()
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
         transport = open_websocket(
-            url, [("api-key", "k")], tls_context(str(ca)) if tls else None, ENOUGH, phases
+            ConnectRequest(
+                url, [("api-key", "k")], tls_context(str(ca)) if tls else None, ENOUGH, phases
+            )
         )
         for size in (2, 300, 70_000):
             handed_ns, came = echo_once(transport, b"x" * size)
@@ -700,7 +720,9 @@ def test_deltas_over_a_real_connection_are_matched_and_other_messages_are_passed
     with serving(server_context if tls else None) as server:
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
         context = tls_context(str(ca)) if tls else None
-        transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
+        transport = open_websocket(
+            ConnectRequest(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
+        )
         transport.add_template(ReceivedMessage(known, Arrival(0), 0), event)
         transport.keeps_texts = keeps_texts
         sent = 0
@@ -821,7 +843,9 @@ def test_a_closed_connection_leaves_no_reference_cycles(
                 f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
             )
             context = tls_context(str(ca)) if tls else None
-            transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
+            transport = open_websocket(
+                ConnectRequest(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
+            )
             transport.send(b"{}")
             pacing = Pacing(transport._stream, "")
             pacing.due_ns = far_ns()

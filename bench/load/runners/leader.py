@@ -27,7 +27,13 @@ from locust import LoadTestShape
 from locust.argument_parser import get_parser
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.base.errors import (
+    INTERRUPTED_STATUS,
+    INVALID_STATUS,
+    USAGE_STATUS,
+    UsageError,
+    closed_on_failure,
+)
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import target_states
 from bench.load.lifecycle import RunStarted, RunState, StopRequested
@@ -69,7 +75,7 @@ from bench.record.document import GIVEN_UP, INTERRUPTED, SequentialPlanEntry
 from bench.record.spool import parts
 from bench.record.upload import destination_of
 from bench.record.whole_run import shares, users_of_part
-from bench.target.tokens import Keyring, closed_on_failure
+from bench.target.tokens import Keyring
 
 
 class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed

@@ -23,7 +23,7 @@ import gevent
 from locust import runners
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import USAGE_STATUS, RtbenchError, UsageError
+from bench.base.errors import USAGE_STATUS, RtbenchError, UsageError, closed_on_failure
 from bench.load.execution.live_run import ABORT_WAIT_S, unwritable
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import target_states
@@ -36,7 +36,6 @@ from bench.record import folder as files
 from bench.record import spool
 from bench.record.provenance import host_name
 from bench.record.replica import PartSource, new_key
-from bench.target.tokens import closed_on_failure
 
 LEAVE_S = ABORT_WAIT_S
 """The seconds by which a worker without messages ends before its master considers it missing."""

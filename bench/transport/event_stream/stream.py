@@ -35,7 +35,6 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
-from ssl import SSLContext
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -56,26 +55,23 @@ from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
-from bench.base.errors import ConnectError
+from bench.base.errors import ConnectError, closed_on_failure
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import Cause, Code
 from bench.catalogue.outcomes import parsed
-from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
 from bench.transport.event_stream.messages import MEDIA_TYPE, events_of
 from bench.transport.event_stream.signing import SessionSigner, Signing, signing_for
 from bench.transport.interface import (
     ABNORMAL,
     BAD_FRAME,
-    DIRECT,
     MIB,
     NORMAL,
     TOO_LARGE,
     WEB_PORTS,
+    ConnectRequest,
     ConnectTimings,
     DeltaListener,
-    Headers,
-    NetworkPath,
     OnMessage,
     PacedSender,
     SendReceipt,
@@ -122,30 +118,19 @@ class _Part(msgspec.Struct):
 _decode_part = msgspec.json.Decoder(_Part).decode
 
 
-def open_event_stream(
-    url: str,
-    headers: Headers,
-    context: SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath = DIRECT,
-    subprotocols: Sequence[str] = (),
-) -> EventStream:
+def open_event_stream(request: ConnectRequest) -> EventStream:
     """Connect, sign, and send the request. Raise ConnectError, also `connect_failed:token` if
     there are no credentials.
     """
-    parts = urlsplit(url)
+    parts = urlsplit(request.url)
     host = parts.hostname or ""
     signing = signing_for(host)
-    if context is not None:
-        context.set_alpn_protocols([HTTP_2])
-    stream = connect(host, parts.port or WEB_PORTS[parts.scheme], context, limits, phases, path)
-    try:
-        transport = EventStream(stream, signing, path.max_message_mib * MIB)
-        transport.start(url, parts, headers, limits, phases)
-    except BaseException:  # also at the end of the run: there is no other reference to the socket
-        stream.close()
-        raise
+    if request.context is not None:
+        request.context.set_alpn_protocols([HTTP_2])
+    stream = connect(host, parts.port or WEB_PORTS[parts.scheme], request)
+    with closed_on_failure(stream):
+        transport = EventStream(stream, signing, request.path.max_message_mib * MIB)
+        transport.start(parts, request)
     return transport
 
 
@@ -179,15 +164,8 @@ class EventStream(MessageConnection):
 
     # The start.
 
-    def start(
-        self,
-        url: str,
-        parts: SplitResult,
-        headers: Headers,
-        limits: Timeouts,
-        phases: ConnectTimings,
-    ) -> None:
-        """Exchange the settings, and send the request."""
+    def start(self, parts: SplitResult, request: ConnectRequest) -> None:
+        """Exchange the settings, and send the request, whose URL has these parts."""
         stream = self._stream
         if isinstance(stream, TlsStream) and stream.session.selected_alpn_protocol() != HTTP_2:
             raise ConnectError("connect_failed:upgrade", "the server does not have HTTP/2 (ALPN)")
@@ -201,20 +179,21 @@ class EventStream(MessageConnection):
         # INITIAL_WINDOW_SIZE applies to streams only. The window of the connection begins with
         # 65,535 bytes, and only WINDOW_UPDATE makes it larger (RFC 9113 §6.9.2).
         http.increment_flow_control_window(WINDOW_BYTES)
-        signed = dict(self._signer.signed_headers(url, shown))
-        request = [
+        signed = dict(self._signer.signed_headers(request.url, shown))
+        fields = [
             (":method", "POST"),
             (":scheme", parts.scheme),
             (":path", parts.path + (f"?{parts.query}" if parts.query else "")),
             (":authority", shown),
-            *(signed | {name.lower(): value for name, value in headers}).items(),
+            *(signed | {name.lower(): value for name, value in request.headers}).items(),
         ]
-        http.send_headers(STREAM, request)
-        until_ns = monotonic_ns() + int(limits.upgrade * NS_PER_S)
+        http.send_headers(STREAM, fields)
+        limit_s = request.limits.upgrade
+        until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
         with contextlib.suppress(OSError):  # the peer's last data may contain the reason
             self._write()
-        self._settle(until_ns, limits.upgrade, phases)
-        self.handshake = phases.connected({})
+        self._settle(until_ns, limit_s, request.phases)
+        self.handshake = request.phases.connected({})
 
     def _settle(self, until_ns: int, limit_s: float, phases: ConnectTimings) -> None:
         """Wait for the settings of the service."""

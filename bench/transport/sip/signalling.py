@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import errno
 import os
-import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -37,7 +36,6 @@ from bench.base.clock import Arrival, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import is_own_limit
-from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect, look_up
 from bench.transport.datagrams import (
     DatagramSocket,
@@ -48,7 +46,12 @@ from bench.transport.datagrams import (
     udp_socket,
 )
 from bench.transport.event_loop import Listener
-from bench.transport.interface import ConnectTimings, HostPort, NetworkPath, authority
+from bench.transport.interface import (
+    ConnectRequest,
+    ConnectTimings,
+    HostPort,
+    authority,
+)
 from bench.transport.own_limits import NO_MEMORY, exhausted, own_limit_of_port
 from bench.transport.parser import SocketRead
 from bench.transport.sip.call import SipCall
@@ -347,12 +350,13 @@ class PeerConnection:
             self._stream.close()
 
 
+def _over(transport: str, request: ConnectRequest) -> ConnectRequest:
+    """Return a request for a connection of a transport. Only TLS needs the context of one."""
+    return request if transport == "TLS" else request._replace(context=None)
+
+
 def open_signalling(
-    address: CallAddress,
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath,
+    address: CallAddress, request: ConnectRequest
 ) -> list[Callable[[], Signalling]]:
     """Return the ways to the first hop of a call, each as a function that opens it: over UDP, one
     for each address.
@@ -361,11 +365,14 @@ def open_signalling(
     `bench.transport.connect.connect` does.
     """
     hop = HostPort(address.host, address.port)
+    limits = request.limits
+    phases = request.phases
+    path = request.path
 
     def connect_further(host: str, port: int, transport: str) -> ByteStream:
-        tls = context if transport == "TLS" else None
         own_path = path if host == address.host else replace(path, address=None)
-        return connect(host, port, tls, limits, ConnectTimings(), own_path)
+        further = request._replace(phases=ConnectTimings(), path=own_path)
+        return connect(host, port, _over(transport, further))
 
     def over_stream() -> Signalling:
         signalling = Signalling(address.transport, connect_further, limits.tcp)
@@ -389,14 +396,7 @@ def open_signalling(
         return signalling
 
     if address.transport != "UDP":
-        stream = connect(
-            hop.host,
-            address.port,
-            context if address.transport == "TLS" else None,
-            limits,
-            phases,
-            path,
-        )
+        stream = connect(hop.host, address.port, _over(address.transport, request))
         return [over_stream]
     phases.set_instant("connect_start")
     addresses, start_ns, done_ns = look_up(path.address or hop.host, address.port, limits.tcp)

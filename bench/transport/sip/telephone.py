@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import json
 import secrets
-import ssl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
-from bench.base.errors import ConnectError
+from bench.base.errors import ConnectError, closed_on_failure
 from bench.base.units import NS_PER_S
 from bench.catalogue.causes import Cause, Code
 from bench.catalogue.timeouts import Timeouts
@@ -30,6 +29,7 @@ from bench.transport.event_loop import Listener
 from bench.transport.interface import (
     ABNORMAL,
     NORMAL,
+    ConnectRequest,
     ConnectTimings,
     HostPort,
     NetworkPath,
@@ -61,15 +61,7 @@ GOODBYE_NS = NS_PER_S
 """The maximum time that a session waits for the answer to BYE."""
 
 
-def open_call(
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath,
-    subprotocols: Sequence[str] = (),
-) -> TelephoneCall:
+def open_call(request: ConnectRequest) -> TelephoneCall:
     """Call an agent. The call is open when it is answered.
 
     Over UDP, each address of the host is called until one is heard: an address that refuses
@@ -79,21 +71,17 @@ def open_call(
     Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|tls|media|sip`,
     `throttled:handshake`, `timeout:dns|tcp|tls|upgrade`, `failed:load_generator`.
     """
-    ways = open_signalling(call_address(path.sip_proxy or url), context, limits, phases, path)
-    until_ns = monotonic_ns() + int(limits.upgrade * NS_PER_S)
+    path = request.path
+    ways = open_signalling(call_address(path.sip_proxy or request.url), request)
+    until_ns = monotonic_ns() + int(request.limits.upgrade * NS_PER_S)
     while True:
         signalling = ways.pop(0)()
-        try:
-            call = TelephoneCall(url, signalling, list(headers), path)
-        except (
-            BaseException
-        ):  # also at the end of the run: there is no other reference to the sockets
-            signalling.close()
-            raise
+        with closed_on_failure(signalling):
+            call = TelephoneCall(request.url, signalling, list(request.headers), path)
         try:
             call.dial(
-                limits,
-                phases,
+                request.limits,
+                request.phases,
                 until_ns - len(ways) * (until_ns - monotonic_ns()) // (len(ways) + 1),
             )
             return call

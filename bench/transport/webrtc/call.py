@@ -26,15 +26,15 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-import ssl
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
 import msgspec
 
 from bench.base.clock import SendTime, monotonic_ns
-from bench.base.errors import ConnectError
+from bench.base.errors import ConnectError, closed_on_failure
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import Cause, Code, in_words, text_of
 from bench.catalogue.timeouts import Timeouts
@@ -46,6 +46,7 @@ from bench.transport.interface import (
     NORMAL,
     TOO_LARGE,
     UNSPECIFIED,
+    ConnectRequest,
     ConnectTimings,
     HostPort,
     NetworkPath,
@@ -85,17 +86,7 @@ MAX_OWN_HOSTS = 16
 many."""
 
 
-def open_webrtc(
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath,
-    subprotocols: Sequence[str] = (),
-    *,
-    of_agent: bool = False,
-) -> WebRtcCall:
+def open_webrtc(request: ConnectRequest, *, of_agent: bool = False) -> WebRtcCall:
     """Call a service, or an agent. The call is open when its audio is encrypted and, unless it is
     an agent's, its data channel is open.
 
@@ -104,25 +95,16 @@ def open_webrtc(
     `timeout:dns|tcp|tls|upgrade|ice|dtls`, `failed:load_generator`. If an agent's answer is a
     refusal, `connect_failed:refused` or `throttled:handshake`.
     """
-    stream = connect_to_host(url, context, limits, phases, path)
-    call: WebRtcCall | None = None
-    try:
+    limits = request.limits
+    phases = request.phases
+    place = call_agent if of_agent else place_call
+    with closing(connect_to_host(request)) as stream:
         own, peer = (str(address[0]) for address in stream.endpoints)
-        call = WebRtcCall(own, peer, path, needs_channel=not of_agent)
-        call.prepare(limits, phases)
-        if of_agent:
-            answer = call_agent(
-                stream, url, headers, call.offer, limits, phases, path.offer_members
-            )
-        else:
-            answer = place_call(stream, url, headers, call.offer, limits, phases, path.offer)
-        call.connect(answer, limits, phases)
-    except BaseException:  # also at the end of the run: there is no other reference to the socket
-        if call is not None:
-            call.close()
-        raise
-    finally:
-        stream.close()
+        call = WebRtcCall(own, peer, request.path, needs_channel=not of_agent)
+        with closed_on_failure(call):
+            call.prepare(limits, phases)
+            answer = place(stream, request, call.offer)
+            call.connect(answer, limits, phases)
     call.handshake = phases.connected(answer.headers)
     return call
 

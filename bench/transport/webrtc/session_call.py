@@ -11,20 +11,18 @@ failure of the call is a message of its own (`CALL_FAILED`), and the end of the 
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
-from bench.base.errors import ConnectError
+from bench.base.errors import ConnectError, closed_on_failure
 from bench.catalogue.outcomes import parsed
-from bench.catalogue.timeouts import Timeouts
 from bench.transport.interface import (
     ABNORMAL,
+    ConnectRequest,
     ConnectTimings,
     DeltaListener,
-    NetworkPath,
     OnMessage,
     PacedSender,
     SendReceipt,
@@ -38,50 +36,31 @@ from bench.wire.findings import CheckFinding
 from bench.wire.service import CALL_FAILED
 
 
-def open_session_call(
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath,
-    subprotocols: Sequence[str] = (),
-) -> SessionCall:
+def open_session_call(request: ConnectRequest) -> SessionCall:
     """Connect to the host of a service. The first message that is sent places the call.
 
     Raise ConnectError: `connect_failed:dns|tcp|tls`, `timeout:dns|tcp|tls`,
     `failed:load_generator`.
     """
-    stream = connect_to_host(url, context, limits, phases, path)
-    try:
-        call = SessionCall(stream, url, headers, limits, path)
-        call.prepare(limits, phases)
-    except BaseException:  # also at the end of the run
-        stream.close()
-        raise
+    phases = request.phases
+    stream = connect_to_host(request)
+    with closed_on_failure(stream):
+        call = SessionCall(stream, request)
+        call.prepare(request.limits, phases)
     phases.set_instant("opened")
     call.handshake = phases.connected({})
     return call
 
 
 class SessionCall(WebRtcCall):
-    """A call with a service at `url`, over an open connection with its host."""
+    """A call with a service, over an open connection with its host."""
 
-    def __init__(
-        self,
-        stream: ByteStream,
-        url: str,
-        headers: Iterable[tuple[str, str]],
-        limits: Timeouts,
-        path: NetworkPath,
-    ) -> None:
+    def __init__(self, stream: ByteStream, request: ConnectRequest) -> None:
         own, service = (str(address[0]) for address in stream.endpoints)
-        super().__init__(own, service, path)
+        super().__init__(own, service, request.path)
         self._stream: ByteStream | None = stream
         """The connection for the offer; None after the offer was sent."""
-        self._url = url
-        self._headers = tuple(headers)
-        self._limits = limits
+        self._request = request._replace(phases=ConnectTimings())
         self._failure: ConnectError | None = None
         """The failure of the call, until it is passed on."""
 
@@ -90,13 +69,11 @@ class SessionCall(WebRtcCall):
             return super().send(message, stamped=stamped)
         self._stream = None
         receipt = SendReceipt(SendTime(monotonic_ns()), len(message))
-        phases = ConnectTimings()
+        request = self._request
         try:
-            placed = place_session(
-                stream, self._url, self._headers, message, self.offer, self._limits, phases
-            )
+            placed = place_session(stream, request, message, self.offer)
             receipt = placed.receipt
-            self.connect(placed.answer, self._limits, phases)
+            self.connect(placed.answer, request.limits, request.phases)
         except ConnectError as error:
             self._failure = error
             self._say_goodbye()

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import re
 import secrets
-import ssl
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from contextlib import closing
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
@@ -38,8 +38,9 @@ from bench.transport.connect import BODY_NS, connect, receive_body
 from bench.transport.interface import (
     CallKey,
     CallKeyKind,
+    ConnectRequest,
     ConnectTimings,
-    NetworkPath,
+    Headers,
     SendReceipt,
     TurnServer,
 )
@@ -168,37 +169,23 @@ class AnsweredCall(NamedTuple):
     servers: tuple[TurnServer, ...] = ()
 
 
-def connect_to_host(
-    url: str,
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath,
-) -> ByteStream:
+def connect_to_host(request: ConnectRequest) -> ByteStream:
     """Connect to the host of a URL, for the offer. Raise ConnectError as `connect`."""
-    parts = urlsplit(url)
-    port = parts.port or (80 if context is None else 443)
-    return connect(parts.hostname or "", port, context, limits, phases, path)
+    parts = urlsplit(request.url)
+    port = parts.port or (80 if request.context is None else 443)
+    return connect(parts.hostname or "", port, request)
 
 
-def place_call(
-    stream: ByteStream,
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    offer: bytes,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    form: OfferForm = "form",
-) -> AnsweredCall:
+def place_call(stream: ByteStream, request: ConnectRequest, offer: bytes) -> AnsweredCall:
     """Send an offer over an open connection, and wait for the answer.
 
     Raise ConnectError: `connect_failed:<status>`, `connect_failed:upgrade`, `throttled:handshake`,
     `timeout:upgrade`.
     """
-    request = call_request(url, headers, offer, f"rtbench-{secrets.token_hex(8)}", form)
-    exchange = _exchanged(stream, request, "the offer", limits)
+    boundary = f"rtbench-{secrets.token_hex(8)}"
+    sent = call_request(request.url, request.headers, offer, boundary, request.path.offer)
+    exchange = _offered(stream, sent, request)
     response = exchange.response
-    exchange.set_answered(phases)
     if not response.content.lstrip().startswith(b"v="):
         raise ConnectError("connect_failed:upgrade", NO_DESCRIPTION, response.headers)
     return exchange.answer(response.content, None)
@@ -236,32 +223,19 @@ class _JsonAnswer(msgspec.Struct):
     sdp: str
 
 
-def call_agent(
-    stream: ByteStream,
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    offer: bytes,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    members: bytes = b"{}",
-) -> AnsweredCall:
+def call_agent(stream: ByteStream, request: ConnectRequest, offer: bytes) -> AnsweredCall:
     """Send an offer in JSON over an open connection, and wait for the answer. Raise as
     `place_call`.
 
     pipecat's `SmallWebRTCRequestHandler` and aiortc's examples have this form (`{"sdp": …, "type":
-    "offer"}`). Other agents need more: `members` is a JSON object whose members the offer has, too.
-    The offer and the answer contain all candidates, so that no `PATCH` follows. An agent may refuse
-    an offer with the status 200, in JSON.
+    "offer"}`). Other agents need more: the offer has the members of the path's `offer_members`,
+    too. The offer and the answer contain all candidates, so that no `PATCH` follows. An agent may
+    refuse an offer with the status 200, in JSON.
     """
-    parts = urlsplit(url)
-    place = CallPlace(parts.netloc, parts.path or "/", parts.query, "")
-    body = msgspec.json.encode(
-        {**msgspec.json.decode(members), "sdp": offer.decode(), "type": "offer"}
-    )
-    request = _post(place, "", place.query, headers, JSON, body)
-    exchange = _exchanged(stream, request, "the offer", limits)
+    members = msgspec.json.decode(request.path.offer_members)
+    body = {**members, "sdp": offer.decode(), "type": "offer"}
+    exchange = _offered(stream, _post_to(request.url, request.headers, body), request)
     response = exchange.response
-    exchange.set_answered(phases)
     if (refused := _refused_in_json(response)) is not None:
         raise refused
     description = _in_json(response, _JsonAnswer).sdp.encode("utf-8", "replace")
@@ -306,19 +280,16 @@ def session_request(
     url: str, headers: Iterable[tuple[str, str]], set_up: bytes, offer: bytes
 ) -> bytes:
     """Return the request of a session (OpenAI's reference, "Create session" of the Live API)."""
-    parts = urlsplit(url)
     transport = {"type": "webrtc", "sdp": offer.decode()}
-    body = msgspec.json.encode(
-        {"session": msgspec.json.decode(set_up, type=_SetUp).session, "transport": transport}
-    )
-    return _post(
-        CallPlace(parts.netloc, parts.path or "/", parts.query, ""),
-        "",
-        parts.query,
-        headers,
-        JSON,
-        body,
-    )
+    session = msgspec.json.decode(set_up, type=_SetUp).session
+    return _post_to(url, headers, {"session": session, "transport": transport})
+
+
+def _post_to(url: str, headers: Headers, body: Mapping[str, Any]) -> bytes:
+    """Return a request to the URL itself, in JSON."""
+    parts = urlsplit(url)
+    place = CallPlace(parts.netloc, parts.path or "/", parts.query, "")
+    return _post(place, "", place.query, headers, JSON, msgspec.json.encode(body))
 
 
 class PlacedSession(NamedTuple):
@@ -329,24 +300,15 @@ class PlacedSession(NamedTuple):
 
 
 def place_session(
-    stream: ByteStream,
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    set_up: bytes,
-    offer: bytes,
-    limits: Timeouts,
-    phases: ConnectTimings,
+    stream: ByteStream, request: ConnectRequest, set_up: bytes, offer: bytes
 ) -> PlacedSession:
     """Send an offer with the settings of a set-up message, and wait for the answer. Raise as
     `place_call`.
     """
-    request = session_request(url, headers, set_up, offer)
-    exchange = _exchanged(stream, request, "the offer", limits)
-    exchange.set_answered(phases)
+    sent = session_request(request.url, request.headers, set_up, offer)
+    exchange = _offered(stream, sent, request)
     description = _in_json(exchange.response, _JsonSession).transport.sdp.encode("utf-8", "replace")
-    return PlacedSession(
-        exchange.answer(description, None), SendReceipt(exchange.sent, len(request))
-    )
+    return PlacedSession(exchange.answer(description, None), SendReceipt(exchange.sent, len(sent)))
 
 
 _Answer = TypeVar("_Answer")
@@ -370,26 +332,25 @@ class _ClientSecret(msgspec.Struct):
     expires_at: int | float | None = None
 
 
-def request_key(
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    path: NetworkPath,
-) -> CallKey:
+def request_key(request: ConnectRequest) -> CallKey:
     """Request an ephemeral key. Raise ConnectError, as `place_call` and `connect` do."""
-    stream = connect_to_host(url, context, limits, ConnectTimings(), path)
-    try:
-        request = key_request(url, headers)
-        response = _exchanged(stream, request, "the request of an ephemeral key", limits).response
-    finally:
-        stream.close()
+    what = "the request of an ephemeral key"
+    with closing(connect_to_host(request)) as stream:
+        sent = key_request(request.url, request.headers)
+        response = _exchanged(stream, sent, what, request.limits).response
     try:
         found = msgspec.json.decode(response.content, type=_ClientSecret)
     except NOT_JSON as error:
-        problem = f"the response to the request of an ephemeral key has no key: {error}"
+        problem = f"the response to {what} has no key: {error}"
         raise ConnectError("connect_failed:upgrade", problem) from None
     return CallKey(found.value, found.expires_at)
+
+
+def _offered(stream: ByteStream, sent: bytes, request: ConnectRequest) -> _Exchange:
+    """Send an offer, and wait for the whole response. Raise as `place_call`."""
+    exchange = _exchanged(stream, sent, "the offer", request.limits)
+    exchange.set_answered(request.phases)
+    return exchange
 
 
 def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) -> _Exchange:

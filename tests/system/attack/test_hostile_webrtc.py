@@ -17,7 +17,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import escape_control
 from bench.record.folder import read_table
 from bench.transport.datagrams import DatagramSocket
-from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.media.jitter import MAX_STANDSTILL_PACKETS
 from bench.transport.media.rtp import CODECS, OPUS
 from bench.transport.media.srtp import MAX_SOURCES
@@ -107,7 +107,9 @@ def test_a_call_to_a_hostile_service_has_one_stated_outcome(
         try:
             path = NetworkPath(codecs=(behaviour.codec,), offer="sdp", max_message_mib=1)
             call = open_webrtc(
-                peer.url, [], None, SOON if is_soon else ENOUGH, ConnectTimings(), path
+                ConnectRequest(
+                    peer.url, [], None, SOON if is_soon else ENOUGH, ConnectTimings(), path
+                )
             )
         except ConnectError as error:
             outcome, text = error.outcome, error.detail

@@ -17,7 +17,7 @@ import pytest
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import escape_control
 from bench.record.folder import read_table
-from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip.messages import write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.webrtc.call import WebRtcCall, open_webrtc
@@ -101,7 +101,9 @@ def test_a_run_whose_agents_all_misbehave_has_a_row_of_each_call_and_no_tracebac
 def dial(ready: Ready, kind: str) -> TelephoneCall | WebRtcCall:
     limits = Timeouts(tcp=GUARD_S, upgrade=GUARD_S)
     name, open_ = ("openai", open_webrtc) if kind == "webrtc" else ("agent_sip", open_call)
-    return open_(ready.urls[name], (), None, limits, ConnectTimings(), NetworkPath())
+    return open_(
+        ConnectRequest(ready.urls[name], (), None, limits, ConnectTimings(), NetworkPath())
+    )
 
 
 def media_port(call: TelephoneCall | WebRtcCall) -> int | None:

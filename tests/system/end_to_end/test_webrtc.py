@@ -19,7 +19,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.record.folder import read_table
 from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.services.webrtc.output_buffer import FRAME_NS
-from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.webrtc.call import open_webrtc
 from tests.simulator_process import AUDIO, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
@@ -214,7 +214,9 @@ def test_a_call_that_is_not_connected_states_the_step_that_failed(
         running_simulator("--fault", fault) as ready,
         pytest.raises(ConnectError, match=detail) as caught,
     ):
-        open_webrtc(ready.urls["openai"], [], None, LIMITS, ConnectTimings(), NetworkPath())
+        open_webrtc(
+            ConnectRequest(ready.urls["openai"], [], None, LIMITS, ConnectTimings(), NetworkPath())
+        )
 
     assert caught.value.outcome == outcome
 
@@ -224,15 +226,19 @@ def test_a_key_is_sent_with_the_offer(tmp_path: Path) -> None:
         url, timings = ready.urls["openai"], ConnectTimings()
         with pytest.raises(ConnectError) as caught:
             open_webrtc(
-                url, [("Authorization", "Bearer another")], None, LIMITS, timings, NetworkPath()
+                ConnectRequest(
+                    url, [("Authorization", "Bearer another")], None, LIMITS, timings, NetworkPath()
+                )
             )
         call = open_webrtc(
-            url,
-            [("Authorization", "Bearer a-key-of-the-test")],
-            None,
-            LIMITS,
-            timings,
-            NetworkPath(),
+            ConnectRequest(
+                url,
+                [("Authorization", "Bearer a-key-of-the-test")],
+                None,
+                LIMITS,
+                timings,
+                NetworkPath(),
+            )
         )
         call.close()
 

@@ -28,7 +28,7 @@ from bench.simulator.serving.credentials import Authenticator
 from bench.simulator.serving.server import Server, listen
 from bench.simulator.serving.service import ServerConfig, ServerWorker
 from bench.transport.datagrams import media_sockets, udp_socket
-from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.tls import tls_context
@@ -119,7 +119,9 @@ ENOUGH, SOON = Timeouts(tcp=GUARD_S, upgrade=GUARD_S), Timeouts(tcp=GUARD_S, upg
 
 def dial(ready: Ready, *headers: tuple[str, str], limits: Timeouts = ENOUGH) -> TelephoneCall:
     return open_call(
-        ready.urls["agent_sip"], headers, None, limits, ConnectTimings(), NetworkPath()
+        ConnectRequest(
+            ready.urls["agent_sip"], headers, None, limits, ConnectTimings(), NetworkPath()
+        )
     )
 
 
@@ -168,7 +170,9 @@ def test_the_line_is_called_over_tcp_and_tls_too(tmp_path: Path, transport: str)
         )
         context = tls_context(ready.ca) if transport == "tls" else None
         for _ in range(2):
-            open_call(url, (), context, ENOUGH, ConnectTimings(), NetworkPath()).close()
+            open_call(
+                ConnectRequest(url, (), context, ENOUGH, ConnectTimings(), NetworkPath())
+            ).close()
 
     assert "SIMULATED: 2 sessions" in ready.output
 

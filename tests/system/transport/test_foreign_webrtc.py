@@ -17,7 +17,7 @@ import pytest
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, HostPort, NetworkPath
 from bench.transport.media.rtp import CODECS
 from bench.transport.webrtc.call import WebRtcCall, open_webrtc
 from bench.transport.webrtc.stun import (
@@ -121,7 +121,7 @@ def test_a_foreign_service_and_this_tool_hear_each_other(
         path = NetworkPath(codecs=(codec,), offer="form" if reports else "sdp")
         for _ in range(CALLS):
             phases = ConnectTimings()
-            call = open_webrtc(url, [], None, LIMITS, phases, path)
+            call = open_webrtc(ConnectRequest(url, [], None, LIMITS, phases, path))
             report, measured = (
                 heard_by_both(call, CODECS[codec].audio, reports=reports),
                 call.network(),
@@ -175,7 +175,9 @@ def test_the_end_that_a_foreign_service_causes_is_reported(
     with program("aiortc_service") as service:
         assert service.stdout is not None
         url = f"ws://127.0.0.1:{service.stdout.readline().strip()}/v1/realtime?model=any"
-        call = open_webrtc(url, [], None, LIMITS, ConnectTimings(), NetworkPath(codecs=("PCMU",)))
+        call = open_webrtc(
+            ConnectRequest(url, [], None, LIMITS, ConnectTimings(), NetworkPath(codecs=("PCMU",)))
+        )
         call.send(request_text)
         until_ns = monotonic_ns() + 30_000 * NS_PER_MS
         while (closed := call.closed) is None and monotonic_ns() < until_ns:
@@ -192,7 +194,9 @@ def test_a_message_beyond_the_limit_of_a_foreign_service_is_not_sent() -> None:
     with program("aiortc_service") as service:
         assert service.stdout is not None
         url = f"ws://127.0.0.1:{service.stdout.readline().strip()}/v1/realtime?model=any"
-        call = open_webrtc(url, [], None, LIMITS, ConnectTimings(), NetworkPath(codecs=("PCMU",)))
+        call = open_webrtc(
+            ConnectRequest(url, [], None, LIMITS, ConnectTimings(), NetworkPath(codecs=("PCMU",)))
+        )
         sent = call.send(bytes(300_000))
         call.receive_until(monotonic_ns(), lambda message: False)
         call.close()

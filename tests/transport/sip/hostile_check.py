@@ -12,7 +12,7 @@ from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import escape_control
-from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.media.jitter import MAX_STANDSTILL_PACKETS
 from bench.transport.sip import telephone
 from bench.transport.sip.call import MAX_LEGS
@@ -65,7 +65,9 @@ def check(
         result: Expected
         try:
             limits = SOON if is_timeout else ENOUGH
-            call = open_call(line.url, headers, None, limits, ConnectTimings(), NetworkPath())
+            call = open_call(
+                ConnectRequest(line.url, headers, None, limits, ConnectTimings(), NetworkPath())
+            )
         except ConnectError as error:
             assert_safe(error.outcome, error.detail, *error.headers.values())
             result = Refused(error.outcome, error.detail)

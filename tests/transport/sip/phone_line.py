@@ -20,6 +20,7 @@ from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import media_sockets, udp_socket
 from bench.transport.interface import (
     DIRECT,
+    ConnectRequest,
     ConnectTimings,
     HostPort,
     NetworkPath,
@@ -141,7 +142,7 @@ def dial(
     path: NetworkPath = DIRECT,
 ) -> tuple[TelephoneCall, ConnectTimings]:
     timings = ConnectTimings()
-    return open_call(called.url, headers, None, limits, timings, path), timings
+    return open_call(ConnectRequest(called.url, headers, None, limits, timings, path)), timings
 
 
 def refused(

@@ -12,7 +12,7 @@ from bench.base.errors import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import Lookup
 from bench.transport.datagrams import DatagramSocket, family_of, own_host, udp_socket
-from bench.transport.interface import DIRECT, ConnectTimings, HostPort, bracketed
+from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings, HostPort, bracketed
 from bench.transport.sip import signalling
 from bench.transport.sip.messages import Outgoing
 from bench.transport.sip.signalling import Signalling
@@ -34,7 +34,11 @@ def call_at(
         return Lookup([each for each in found if family in (0, each[0])], 1, 2)
 
     monkeypatch.setattr(signalling, "look_up", look_up)
-    return open_call(f"sip:agent@agent.example:{port}", (), None, limits, ConnectTimings(), DIRECT)
+    return open_call(
+        ConnectRequest(
+            f"sip:agent@agent.example:{port}", (), None, limits, ConnectTimings(), DIRECT
+        )
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
-from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip import signalling, telephone
 from bench.transport.sip.messages import SipRequest
 from bench.transport.sip.telephone import TelephoneCall, open_call
@@ -37,7 +37,7 @@ def wait_until(is_done: Callable[[], object]) -> None:
 
 
 def call(line: HostileLine) -> TelephoneCall:
-    return open_call(line.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
+    return open_call(ConnectRequest(line.url, (), None, ENOUGH, ConnectTimings(), NetworkPath()))
 
 
 def test_an_unanswered_invite_is_cancelled_after_its_first_late_response() -> None:
@@ -53,7 +53,7 @@ def test_an_unanswered_invite_is_cancelled_after_its_first_late_response() -> No
 
     with hostile_line(ring_late) as line:
         with pytest.raises(ConnectError, match="not answered within"):
-            open_call(line.url, (), None, SOON, ConnectTimings(), NetworkPath())
+            open_call(ConnectRequest(line.url, (), None, SOON, ConnectTimings(), NetworkPath()))
         has_failed.set()
         wait_until(lambda: not signalling._lingering)
         assert cancelled.is_set()

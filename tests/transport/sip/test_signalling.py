@@ -24,7 +24,7 @@ from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.connect import Lookup
 from bench.transport.datagrams import media_sockets
-from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, HostPort, NetworkPath
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.sip import signalling
 from bench.transport.sip.dialog import LocalParty
@@ -136,7 +136,9 @@ def dial(
     url: str, context: ssl.SSLContext | None = None, **path: Any
 ) -> tuple[TelephoneCall, ConnectTimings]:
     timings = ConnectTimings()
-    return open_call(url, (), context, ENOUGH, timings, NetworkPath(**path)), timings
+    return open_call(
+        ConnectRequest(url, (), context, ENOUGH, timings, NetworkPath(**path))
+    ), timings
 
 
 def wait_for(is_true: Callable[[], object], what: str) -> None:

@@ -20,7 +20,7 @@ from bench.catalogue.outcomes import HANG_UP, remedy_of
 from bench.services.telephone import REMEDIES
 from bench.simulator.services.telephone.answer_plan import LoginDemand, PlannedRequest
 from bench.transport.datagrams import SocketAddress
-from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.media.call_media import parse_event
 from bench.transport.media.rtp import parse_packet
 from bench.transport.rtp_track import READ_PERIOD_NS, RtpTrack
@@ -232,7 +232,9 @@ def test_audio_that_is_read_before_the_answer_is_not_lost() -> None:
 
     with hostile_line(answer_with_audio) as called:
         gevent.spawn(block)
-        call = open_call(called.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
+        call = open_call(
+            ConnectRequest(called.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
+        )
         call.receive_until(monotonic_ns() + GUARD_S * NS_PER_S, on_message)
         call.abort()
 
@@ -254,7 +256,9 @@ def test_audio_that_arrived_before_the_hang_up_is_not_lost() -> None:
     found: list[bytes] = []
 
     with hostile_line(talk_and_hang_up) as called:
-        call = open_call(called.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
+        call = open_call(
+            ConnectRequest(called.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
+        )
         is_blocked.set()
         assert is_sent.wait(GUARD_S)
         until_ns = monotonic_ns() + GUARD_S * NS_PER_S
@@ -296,7 +300,9 @@ def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(
 
     held_ns: list[int] = []
     with hostile_line(skip_a_packet) as called:
-        call = open_call(called.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
+        call = open_call(
+            ConnectRequest(called.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
+        )
         assert call.track.media is not None
         call.track.media.report_ns = NEVER_NS  # so that only the frame can wake the session
 
@@ -343,7 +349,9 @@ def test_a_paced_sender_sends_while_the_session_listens() -> None:
 def test_an_address_that_no_packet_may_be_sent_to_is_an_error_of_the_call() -> None:
     with pytest.raises(ConnectError) as caught:
         open_call(
-            "sip:agent@255.255.255.255:5060", (), None, ENOUGH, ConnectTimings(), NetworkPath()
+            ConnectRequest(
+                "sip:agent@255.255.255.255:5060", (), None, ENOUGH, ConnectTimings(), NetworkPath()
+            )
         )
 
     assert (caught.value.outcome, caught.value.detail) == (

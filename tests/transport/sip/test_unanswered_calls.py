@@ -16,7 +16,7 @@ from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.services.telephone import REMEDIES
 from bench.transport.datagrams import DatagramSocket, own_addresses
-from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath
+from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from tests.transport.sip.hostile_check import ENOUGH, SENT, SOON
 from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer, hostile_line
@@ -29,7 +29,7 @@ def failure(
     behave: Behaviour, limits: Timeouts = WITHIN, path: NetworkPath = DIRECT
 ) -> ConnectError:
     with hostile_line(behave) as line, pytest.raises(ConnectError) as caught:
-        open_call(line.url, (), None, limits, ConnectTimings(), path).close()
+        open_call(ConnectRequest(line.url, (), None, limits, ConnectTimings(), path)).close()
     return caught.value
 
 
@@ -142,14 +142,14 @@ def test_a_call_to_this_machine_whose_answer_names_another_host_is_refused(addre
 def test_an_agent_on_this_machine_may_name_each_address_of_this_machine(address: str) -> None:
     """PBXs and SIP stacks name the address of an interface by default."""
     with hostile_line(lambda peer: peer.answer(body=peer.sdp(address=address))) as line:
-        call = open_call(line.url, (), None, ENOUGH, ConnectTimings(), DIRECT)
+        call = open_call(ConnectRequest(line.url, (), None, ENOUGH, ConnectTimings(), DIRECT))
         assert isinstance(call, TelephoneCall)
         call.close()
 
 
 def opened(line_url: str, *hosts: str) -> TelephoneCall:
     path = NetworkPath(call_hosts=tuple((host, None) for host in hosts))
-    return open_call(line_url, (), None, ENOUGH, ConnectTimings(), path)
+    return open_call(ConnectRequest(line_url, (), None, ENOUGH, ConnectTimings(), path))
 
 
 def test_packets_that_the_kernel_refuses_are_not_counted_as_sent() -> None:
@@ -182,7 +182,9 @@ def test_a_request_that_the_kernel_refuses_ends_the_call_unless_a_repetition_may
 
     monkeypatch.setattr(DatagramSocket, "send", refuse)
     with pytest.raises(ConnectError) as caught:
-        open_call(f"sip:a@{LOOPBACK}:9", (), None, SOON, ConnectTimings(), NetworkPath())
+        open_call(
+            ConnectRequest(f"sip:a@{LOOPBACK}:9", (), None, SOON, ConnectTimings(), NetworkPath())
+        )
 
     assert caught.value.outcome == outcome
     text = f"this machine could not send to {LOOPBACK} port 9: {os.strerror(error)}"

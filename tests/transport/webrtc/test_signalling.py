@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import doctor_remedy
 from bench.services.agents import OFFERED, REMEDIES_OF_OFFERS
 from bench.services.names import OfferForm
-from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, HostPort, NetworkPath
 from bench.transport.parser import service_message
 from bench.transport.webrtc.call import PermittedHosts
 from bench.transport.webrtc.ice import Candidate
@@ -101,10 +102,13 @@ class Service(FakeStream):
         return SendTime(0)
 
 
+def request_of(url: str = OPENAI, **fields: Any) -> ConnectRequest:
+    limits = Timeouts(upgrade=0.2)
+    return ConnectRequest(url, [("X-Own", "1")], None, limits, ConnectTimings())._replace(**fields)
+
+
 def answered(*pieces: bytes) -> bytes:
-    return place_call(
-        Service(*pieces), OPENAI, [], b"v=0", Timeouts(upgrade=0.2), ConnectTimings()
-    ).description
+    return place_call(Service(*pieces), request_of(), b"v=0").description
 
 
 @pytest.mark.parametrize("cuts", [(), (5,), (60, 90), (len(CREATED) - 1,)])
@@ -217,7 +221,7 @@ def test_a_broken_connection_is_the_cause_of_a_cut_answer() -> None:
     service = Service(SIZED + SDP[:9], b"")
     service.failure = 104
     with pytest.raises(ConnectError, match=rf"ended after 9 of {len(SDP)} bytes: ") as caught:
-        place_call(service, OPENAI, [], b"v=0", Timeouts(upgrade=0.2), ConnectTimings())
+        place_call(service, request_of(), b"v=0")
 
     assert caught.value.outcome == "connect_failed:upgrade"
 
@@ -225,7 +229,7 @@ def test_a_broken_connection_is_the_cause_of_a_cut_answer() -> None:
 def test_the_offer_is_answered_when_the_last_byte_of_the_answer_has_arrived() -> None:
     service, phases = Service(), ConnectTimings()
     service.reads += [read(SIZED, 3), read(SDP[:7], 5), read(SDP[7:], 8)]
-    place_call(service, OPENAI, [], b"v=0", Timeouts(upgrade=0.2), phases)
+    place_call(service, request_of(phases=phases), b"v=0")
 
     assert phases.instants["offer_answered"] == read(b"", 8).timestamp_ns
 
@@ -243,10 +247,8 @@ class Agent(Service):
 def answer_of(
     agent: Agent, url: str = "http://localhost:7860/api/offer?model=m", members: bytes = b"{}"
 ) -> bytes:
-    limits = Timeouts(upgrade=0.2)
-    return call_agent(
-        agent, url, [("X-Own", "1")], b"v=0\r\n", limits, ConnectTimings(), members
-    ).description
+    path = NetworkPath(offer_members=members)
+    return call_agent(agent, request_of(url, path=path), b"v=0\r\n").description
 
 
 def http(body: bytes) -> bytes:
@@ -343,9 +345,7 @@ def session_of(agent: Agent) -> bytes:
     set_up = (
         b'{"type":"session.start","event_id":"session-update","session":{"model":"gpt-live-1"}}'
     )
-    return place_session(
-        agent, url, [("X-Own", "1")], set_up, b"v=0\r\n", Timeouts(upgrade=0.2), ConnectTimings()
-    ).answer.description
+    return place_session(agent, request_of(url), set_up, b"v=0\r\n").answer.description
 
 
 def test_the_offer_of_a_session_has_the_settings_of_its_set_up() -> None:

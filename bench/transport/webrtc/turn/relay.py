@@ -32,7 +32,7 @@ from bench.catalogue.outcomes import Family, parsed
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect, look_up
 from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress, family_of
-from bench.transport.interface import ConnectTimings, HostPort, TurnServer
+from bench.transport.interface import ConnectRequest, ConnectTimings, HostPort, TurnServer
 from bench.transport.tcp import ByteStream
 from bench.transport.tls import CertificateProblem, HandshakeError, tls_context
 from bench.transport.webrtc.ice import RelayedAddress
@@ -309,7 +309,8 @@ def open_relay(
             link: UdpLink | StreamLink = UdpLink(sock, address)
         else:
             context = _tls_context(ca) if server.transport == "tls" else None
-            link = StreamLink(connect(server.host, server.port, context, limits, ConnectTimings()))
+            request = ConnectRequest("", (), context, limits, ConnectTimings())
+            link = StreamLink(connect(server.host, server.port, request))
     except ConnectError as error:
         stage = parsed(error.outcome).family
         if stage not in (Family.CONNECT_FAILED, Family.TIMEOUT):

@@ -10,7 +10,7 @@ from bench.base.clock import SendTime
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.interface import ConnectTimings, TurnLogin, TurnServer
+from bench.transport.interface import ConnectRequest, ConnectTimings, TurnLogin, TurnServer
 from bench.transport.webrtc.signalling import call_agent, place_call
 from tests.transport.fake_stream import FakeStream, read
 
@@ -34,9 +34,13 @@ class Agent(FakeStream):
         return SendTime(0)
 
 
+def request_to(url: str) -> ConnectRequest:
+    return ConnectRequest(url, [], None, LIMITS, ConnectTimings())
+
+
 def test_link_headers_name_servers_and_are_not_kept() -> None:
     agent = Agent(b"HTTP/1.1 201 Created\r\n" + LINKS + b"X-Own: 1\r\nContent-Length: 3\r\n\r\nv=0")
-    answer = place_call(agent, OPENAI, [], b"v=0", LIMITS, ConnectTimings())
+    answer = place_call(agent, request_to(OPENAI), b"v=0")
 
     assert answer.servers == SERVERS
     assert answer.headers == {"x-own": "1", "content-length": "3"}
@@ -46,9 +50,7 @@ def test_an_answer_in_json_names_servers() -> None:
     entry = b'{"urls": ["turn:turn.example.org"], "username": "u", "credential": "a-secret"}'
     body = b'{"sdp": "v=0", "type": "answer", "iceServers": [%s]}' % entry
     agent = Agent(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-    answer = call_agent(
-        agent, "http://localhost:1/api/offer", [], b"v=0", LIMITS, ConnectTimings(), b"{}"
-    )
+    answer = call_agent(agent, request_to("http://localhost:1/api/offer"), b"v=0")
 
     assert answer.servers == SERVERS
 
@@ -57,6 +59,6 @@ def test_an_answer_in_json_names_servers() -> None:
 def test_the_headers_of_a_failure_have_no_links(status: str) -> None:
     agent = Agent(f"HTTP/1.1 {status}\r\n".encode() + LINKS + b"Content-Length: 2\r\n\r\nno")
     with pytest.raises(ConnectError) as caught:
-        place_call(agent, OPENAI, [], b"v=0", LIMITS, ConnectTimings())
+        place_call(agent, request_to(OPENAI), b"v=0")
 
     assert "secret" not in f"{caught.value.headers}{caught.value.detail}"
