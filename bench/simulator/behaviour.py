@@ -42,7 +42,7 @@ from bench.simulator.responses.mcp_servers import McpServers
 from bench.simulator.server_events import Json, RejectedError, WireNames
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventValue
-from bench.simulator.session.effective import EffectiveSession, SessionForm
+from bench.simulator.session.effective import EffectiveSession, NewSession, SessionForm
 from bench.simulator.simulated_session import (
     ClientEvent,
     EventReceipt,
@@ -67,7 +67,7 @@ class Behaviour(PlannedSession):
             _TRANSCRIPTION_EVENTS[dialect.names.is_ga] if dialect.transcribes else dialect.events
         )
         self.session = EffectiveSession(
-            dialect.form(dialect), self.ids.session, model, parts.expires_at_s
+            dialect.form(dialect), NewSession(self.ids.session, model, parts.expires_at_s)
         )
         self._conversation = Conversation(self.ids, dialect.names)
         self._reader = ItemReader(self._conversation, dialect.items or ITEMS[dialect.names.is_ga])

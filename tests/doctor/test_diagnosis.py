@@ -31,6 +31,7 @@ from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECT_REMEDIES
 from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.simulator.services.openai import ga_session
+from bench.simulator.session.effective import NewSession
 from bench.target.target import Auth, Credential, EntraSignIn, Target
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.connection import ReceivedMessage
@@ -417,7 +418,7 @@ def test_a_refusal_has_a_hint_only_if_the_target_is_known(
 def test_a_greeting_in_the_other_dialect_has_a_hint_with_or_without_a_target(
     tmp_path: Path, target: Target | None
 ) -> None:
-    greeting = message("session.created", session=ga_session("s", "m", 0))
+    greeting = message("session.created", session=ga_session(NewSession("s", "m", 0)))
     ended = played(tmp_path, "timeout:session", "nothing", greeting, spoken=PREVIEW)
 
     assert hint(ended, target) == DIALECT_REMEDIES[GA]

@@ -24,6 +24,7 @@ from bench.services.registry import (
 )
 from bench.simulator.services.openai import OPENAI_GA, ga_form, ga_session, preview_session
 from bench.simulator.session.checks import EventValue
+from bench.simulator.session.effective import NewSession
 from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION
 from bench.wire.dialect import Dialect
 from tests.doctor.targets import build_target
@@ -102,8 +103,8 @@ def test_any_error_text_has_no_remedy_or_a_known_one(
 
 
 GREETINGS: dict[Dialect, dict[str, Any]] = {
-    GA: ga_session("s", "m", 0),
-    PREVIEW: preview_session("s", "m", 0),
+    GA: ga_session(NewSession("s", "m", 0)),
+    PREVIEW: preview_session(NewSession("s", "m", 0)),
 }
 NAMES = [dialect.name for dialect in GREETINGS]
 

@@ -24,7 +24,12 @@ from bench.simulator.serving.service import (
 )
 from bench.simulator.session import checks, effective, session_schema
 from bench.simulator.session.checks import EventValue
-from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
+from bench.simulator.session.effective import (
+    InputSettings,
+    NewSession,
+    OutputSettings,
+    SessionForm,
+)
 from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import SIMULATOR_VALUE
@@ -43,15 +48,11 @@ TRANSCRIBER = checks.choice(*TRANSCRIBERS)
 # Initial sessions
 
 
-def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    return effective.flat_session(
-        session_id, model, expires_at_s, turn_detection(ga=False).read(EventValue("", {}))
-    )
+def preview_session(new: NewSession) -> Json:
+    return effective.flat_session(new, turn_detection(ga=False).read(EventValue("", {})))
 
 
-def ga_session(
-    session_id: str, model: str, expires_at_s: int, default_format: AudioFormatName = "pcm16"
-) -> Json:
+def ga_session(new: NewSession, default_format: AudioFormatName = "pcm16") -> Json:
     """Return the initial session of GA. `default_format`: the default audio format of the
     service.
     """
@@ -59,8 +60,8 @@ def ga_session(
         "type": "realtime",
         "object": "realtime.session",
         SIMULATOR_VALUE: True,
-        "id": session_id,
-        "model": model,
+        "id": new.id,
+        "model": new.model,
         "output_modalities": ["audio"],
         "instructions": effective.INSTRUCTIONS,
         "audio": {
@@ -76,12 +77,12 @@ def ga_session(
         "truncation": "auto",
         "tools": [],
         "tool_choice": "auto",
-        "expires_at": expires_at_s,
+        "expires_at": new.expires_at_s,
     }
 
 
-def preview_transcription(session_id: str, model: str, expires_at_s: int) -> Json:
-    session = preview_session(session_id, model, expires_at_s)
+def preview_transcription(new: NewSession) -> Json:
+    session = preview_session(new)
     shared_keys = ("id", SIMULATOR_VALUE, "expires_at", "turn_detection")
     input_keys = [key for key in session if key.startswith("input_audio_")]
     return {"object": TRANSCRIPTION_OBJECT} | {
@@ -89,8 +90,8 @@ def preview_transcription(session_id: str, model: str, expires_at_s: int) -> Jso
     }
 
 
-def ga_transcription(session_id: str, model: str, expires_at_s: int) -> Json:
-    session = ga_session(session_id, model, expires_at_s)
+def ga_transcription(new: NewSession) -> Json:
+    session = ga_session(new)
     shared = {key: session[key] for key in ("id", SIMULATOR_VALUE, "expires_at")}
     audio = {"audio": {"input": session["audio"]["input"]}}
     return {"type": "transcription", "object": TRANSCRIPTION_OBJECT} | shared | audio

@@ -13,7 +13,7 @@ from bench.simulator.services.openai import preview_session
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest
 from bench.simulator.session import checks, effective
 from bench.simulator.session.checks import SettingTable
-from bench.simulator.session.effective import SessionForm
+from bench.simulator.session.effective import NewSession, SessionForm
 from bench.simulator.session.session_schema import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION
 from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat
 
@@ -44,8 +44,8 @@ QWEN_SESSION: SettingTable = {
 }
 
 
-def qwen_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    return preview_session(session_id, model, expires_at_s) | {
+def qwen_session(new: NewSession) -> Json:
+    return preview_session(new) | {
         "voice": "Cherry",
         "input_audio_format": "pcm",
         "output_audio_format": "pcm",

@@ -27,7 +27,7 @@ from bench.simulator.serving.service import (
     websocket_urls,
 )
 from bench.simulator.session import checks
-from bench.simulator.session.effective import SessionForm
+from bench.simulator.session.effective import NewSession, SessionForm
 from bench.simulator.session.session_schema import modalities
 from bench.simulator.simulated_session import SessionParts, client_event
 from bench.wire.audio import PCM16, PCM16_16K
@@ -69,8 +69,8 @@ ITS_OWN = (
 RATE = checks.whole(16_000, 24_000, (16_000, 24_000))
 
 
-def _session(session_id: str, model: str, expires_at_s: int) -> Json:
-    session = ga_session(session_id, model, expires_at_s)
+def _session(new: NewSession) -> Json:
+    session = ga_session(new)
     heard = {"format": {"type": "audio/pcm", "rate": PCM16_16K.rate_hz}, "turn_detection": None}
     audio = session["audio"] | {"input": session["audio"]["input"] | heard}
     return session | {

@@ -28,7 +28,12 @@ from bench.simulator.serving.service import (
 )
 from bench.simulator.session import checks, effective, session_schema
 from bench.simulator.session.checks import SettingTable
-from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
+from bench.simulator.session.effective import (
+    InputSettings,
+    NewSession,
+    OutputSettings,
+    SessionForm,
+)
 from bench.simulator.simulated_session import client_event
 from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
 
@@ -216,9 +221,9 @@ RESPONSE: SettingTable = {
 }
 
 
-def opened_session(session_id: str, model: str, expires_at_s: int) -> Json:
+def opened_session(new: NewSession) -> Json:
     detection = {"type": "server_vad", **DETECTORS["server_vad"]}
-    return effective.flat_session(session_id, model, expires_at_s, detection) | {
+    return effective.flat_session(new, detection) | {
         "input_audio_sampling_rate": 24_000,
         "input_audio_echo_cancellation": None,
         "interim_response": None,

@@ -35,9 +35,7 @@ def xai_form(dialect: WireDialect) -> SessionForm:
     }
     return replace(
         ga,
-        opened=lambda session_id, model, expires_at_s: _risen(
-            ga.opened(session_id, model, expires_at_s)
-        ),
+        opened=lambda new: _risen(ga.opened(new)),
         table={
             **ga.table,
             "audio": inside,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.base.units import NS_PER_MS
 from bench.simulator.server_events import Json, RejectedError
@@ -23,6 +23,15 @@ from bench.simulator.session.checks import (
 )
 from bench.wire.audio import AudioFormat, AudioFormatName
 from bench.wire.dialect import SIMULATOR_VALUE
+
+
+class NewSession(NamedTuple):
+    """A session that begins. `expires_at_s` is in seconds since 1970 UTC."""
+
+    id: str
+    model: str
+    expires_at_s: int
+
 
 INSTRUCTIONS = (
     "You are a helpful, witty and friendly voice assistant. Talk quickly, and answer in the"
@@ -97,7 +106,7 @@ class SessionForm:
     requested settings.
     """
 
-    opened: Callable[[str, str, int], Json]  # from its id, model, and expiry
+    opened: Callable[[NewSession], Json]
     table: SettingTable
     input: Callable[[Json], InputSettings]
     output: Callable[[Json, Json], OutputSettings]
@@ -121,16 +130,16 @@ def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
     return None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
 
 
-def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json) -> Json:
+def flat_session(new: NewSession, detection: Json) -> Json:
     """Return the initial session of a service that has all settings at the top level, as in
     preview.
     """
     return {
-        "id": session_id,
+        "id": new.id,
         "object": "realtime.session",
         SIMULATOR_VALUE: True,
-        "model": model,
-        "expires_at": expires_at_s,
+        "model": new.model,
+        "expires_at": new.expires_at_s,
         "modalities": ["audio", "text"],
         "instructions": INSTRUCTIONS,
         "voice": "alloy",
@@ -202,10 +211,10 @@ class EffectiveSession:
     `shown`: the session object that events contain. `input`: the input settings of the session.
     """
 
-    def __init__(self, form: SessionForm, session_id: str, model: str, expires_at_s: int) -> None:
+    def __init__(self, form: SessionForm, new: NewSession) -> None:
         self.form = form
-        self.model = model
-        self._take(form.opened(session_id, model, expires_at_s))
+        self.model = new.model
+        self._take(form.opened(new))
 
     def update(self, requested: EventValue, *, has_spoken: bool) -> None:
         """Apply all settings of a session.update. If one is invalid, apply none and raise
