@@ -7,12 +7,12 @@ settings are in the set-up, and cannot change later.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from bench.files.validation import Field, String
 from bench.files.values import MAX_TEXT_CHARACTERS
-from bench.wire.dialect import Dialect, Feature, TurnSource
+from bench.wire.dialect import NOT_JSON, Dialect, Feature, TurnSource, decode_again
 from bench.wire.events import EventKind, ServerEvent, ServiceFailure
 from bench.wire.settings import (
     Keys,
@@ -58,20 +58,42 @@ class Transcript:
 class ReplyReader:
     """The decoder of one session. `decode` gets its messages in the order of their arrival."""
 
-    __slots__ = ("_inputs", "_is_replying", "_replies", "_said")
+    __slots__ = ("_heard", "_inputs", "_is_replying", "_replies", "_said")
 
-    def __init__(self, said: Transcript | None = None) -> None:
+    def __init__(self, said: Transcript | None = None, heard: Transcript | None = None) -> None:
         self._replies = self._inputs = 0
         self._is_replying = False
         self._said = said or Transcript(" ")
+        self._heard = heard or Transcript()
 
     @property
     def _reply_id(self) -> str:
         return f"reply-{self._replies}"
 
-    @abstractmethod
+    @property
+    def _input_id(self) -> str:
+        return f"input-{self._inputs + 1}"
+
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         """Return the events of a message."""
+        try:
+            return tuple(self._events(message))
+        except NOT_JSON as error:
+            return decode_again(self.decode, message, error)
+
+    @abstractmethod
+    def _events(self, message: bytes) -> Iterator[ServerEvent]:
+        """Yield the events of a message. Raise one of `NOT_JSON` if it is unreadable."""
+
+    def _end_input(self, name: str = "") -> Iterator[ServerEvent]:
+        """Yield the event for the transcript of the caller's input, if there is one. `name` is ""
+        if the service does not report its end.
+        """
+        if self._heard.begun:
+            item_id = self._input_id
+            text = self._heard.take()
+            self._inputs += 1
+            yield ServerEvent(EventKind.INPUT_TRANSCRIBED, name, item_id=item_id, text=text)
 
     def _of_reply(
         self, kind: EventKind, name: str, reply_id: str = "", **fields: Any
@@ -94,6 +116,23 @@ class ReplyReader:
         )
 
 
+COMMON_SETTINGS = frozenset(
+    {
+        "output",
+        "instructions",
+        "voice",
+        "temperature",
+        "turn_detection",
+        "model",
+        "extra",
+        "input_transcription",
+        "input_format",
+        "output_format",
+        "tools",
+        "history",
+    }
+)
+"""The settings of a session that all of these services have."""
 LACKED = (Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MCP, Feature.CUT)
 """The features that none of these services has."""
 
@@ -111,7 +150,7 @@ class ReplyingDialect(Dialect):
     """
 
     title: ClassVar[str]
-    known: ClassVar[frozenset[str]]
+    known: ClassVar[frozenset[str]] = COMMON_SETTINGS
     stored: ClassVar[Mapping[Keys, str]]
     voice_form: ClassVar[str]
     reader: ClassVar[type[ReplyReader]]

@@ -53,23 +53,6 @@ MEDIA = "audio"
 TYPED = "InjectUserMessage"
 ENCODINGS = {"g711_ulaw": "mulaw", "g711_alaw": "alaw"}
 """The service's names of formats that are not `linear16`."""
-KNOWN = frozenset(
-    {
-        "output",
-        "instructions",
-        "voice",
-        "temperature",
-        "turn_detection",
-        "model",
-        "extra",
-        "input_transcription",
-        "input_format",
-        "output_format",
-        "tools",
-        "history",
-    }
-)
-"""The settings of a session that the service has."""
 STORED: Mapping[Keys, str] = MappingProxyType(
     {
         ("audio",): "use `input_format` and `output_format`",
@@ -110,7 +93,6 @@ class Deepgram(AnsweringDialect):
 
     name = "deepgram"
     title = TITLE
-    known = KNOWN
     stored = STORED
     voice_form = "Deepgram voice, as in aura-2-thalia-en"
     options = "options of Flux are in `extra`: {agent: {listen: …}}"

@@ -15,7 +15,7 @@ follow the call. Such late audio counts as messages only.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ from bench.files.values import (
     string_in,
 )
 from bench.services.replying import ReplyReader
-from bench.wire.dialect import NOT_JSON, BinaryMessage, decode_again
+from bench.wire.dialect import BinaryMessage
 from bench.wire.events import (
     EMPTY,
     ErrorScope,
@@ -121,19 +121,18 @@ class DeepgramReader(ReplyReader):
         self._calling = ""
         """The id of the reply that called functions; "" if none did since the last content."""
 
-    def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        try:
-            if isinstance(message, BinaryMessage):
-                encoded = b'"' + binascii.b2a_base64(message, newline=False) + b'"'
-                return (self._audio(msgspec.Raw(encoded), len(message)),)
-            wire = _decode_wire(message)
-            if len(wire.binary):
-                return (self._audio(wire.binary, base64_bytes(wire.binary)),)
-            return tuple(self._events(wire, wire.type[:MAX_ID_CHARACTERS]))
-        except NOT_JSON as error:
-            return decode_again(self.decode, message, error)
+    def _events(self, message: bytes) -> Iterator[ServerEvent]:
+        if isinstance(message, BinaryMessage):
+            encoded = b'"' + binascii.b2a_base64(message, newline=False) + b'"'
+            yield self._audio(msgspec.Raw(encoded), len(message))
+            return
+        wire = _decode_wire(message)
+        if len(wire.binary):
+            yield self._audio(wire.binary, base64_bytes(wire.binary))
+        else:
+            yield from self._of_message(wire, wire.type[:MAX_ID_CHARACTERS])
 
-    def _events(self, wire: _Wire, name: str) -> Iterator[ServerEvent]:
+    def _of_message(self, wire: _Wire, name: str) -> Iterator[ServerEvent]:
         if name in NEW_TURN or (name == TEXT and wire.role == "user"):
             self._late = ""
         if name in READERS:

@@ -22,7 +22,7 @@ from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
 from bench.files.safe_io import JsonError, read_json
 from bench.services.gemini import replies
 from bench.services.gemini.replies import SETUP_COMPLETE, SessionReader
-from bench.services.replying import ReplyingDialect, lacking
+from bench.services.replying import COMMON_SETTINGS, ReplyingDialect, lacking
 from bench.wire.audio import PCM16_16K, by_name
 from bench.wire.dialect import (
     AwaitedEvent,
@@ -67,26 +67,6 @@ STORED: Mapping[Keys, str] = MappingProxyType(
         ("outputAudioTranscription",): "the reply's text is needed for its words",
     }
 )
-SETTINGS = frozenset(
-    {
-        "output",
-        "instructions",
-        "voice",
-        "max_output_tokens",
-        "temperature",
-        "turn_detection",
-        "model",
-        "extra",
-        "input_transcription",
-        "input_format",
-        "output_format",
-        "reasoning",
-        "tools",
-        "history",
-        "truncation",
-    }
-)
-"""The settings of a session that the service has."""
 OF_DETECTION = frozenset({"type", "prefix_padding_ms", "silence_duration_ms", "interrupt_response"})
 """The settings of turn detection that the service has."""
 MISSING_FEATURES = MappingProxyType(
@@ -147,7 +127,7 @@ class Gemini(ReplyingDialect):
 
     name = "gemini"
     title = "Gemini Live"
-    known = SETTINGS
+    known = COMMON_SETTINGS | {"max_output_tokens", "reasoning", "truncation"}
     stored = STORED
     voice_form = "Gemini voice"
     reader = SessionReader

@@ -34,7 +34,6 @@ from bench.files.values import (
     string_in,
 )
 from bench.services.replying import ReplyReader, Transcript
-from bench.wire.dialect import NOT_JSON, decode_again
 from bench.wire.events import (
     EMPTY,
     UNREAD,
@@ -154,12 +153,11 @@ class SessionReader(ReplyReader):
         "_calling",
         "_completed",
         "_ended",
-        "_heard",
         "_is_cleared",
     )
 
     def __init__(self) -> None:
-        super().__init__(_StrippedTranscript())
+        super().__init__(_StrippedTranscript(), _StrippedTranscript())
         self._ended: deque[str] = deque(maxlen=MAX_ENDED)
         """The ids of the replies that have ended, and whose `turnComplete` has not arrived."""
         self._completed = ""
@@ -170,13 +168,9 @@ class SessionReader(ReplyReader):
         began."""
         self._calling = ""
         """The id of the reply that called functions; "" if none did since the last content."""
-        self._heard = _StrippedTranscript()
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        try:
-            return list(self._events(message)) or (ServerEvent(EventKind.NOTED, CONTENT),)
-        except NOT_JSON as error:
-            return decode_again(self.decode, message, error)
+        return super().decode(message) or (ServerEvent(EventKind.NOTED, CONTENT),)
 
     def _events(self, message: bytes) -> Iterator[ServerEvent]:
         wire = _decode_wire(message)
@@ -218,7 +212,7 @@ class SessionReader(ReplyReader):
         return self._reply_id
 
     def _end(self, name: str, status: str, reason: str = "") -> Iterator[ServerEvent]:
-        yield from self._end_input("")
+        yield from self._end_input()
         yield self._done(name, status, reason)
 
     def _of_content(self, content: _Content) -> Iterator[ServerEvent]:
@@ -259,7 +253,7 @@ class SessionReader(ReplyReader):
         if self._ended:
             self._completed = self._ended.popleft()
         if not self._is_replying:
-            yield from self._end_input("")
+            yield from self._end_input()
         yield ServerEvent(EventKind.NOTED, TURN_COMPLETE)
 
     def _generated(self, name: str) -> Iterator[ServerEvent]:
@@ -342,20 +336,6 @@ class SessionReader(ReplyReader):
                 yield ServerEvent(EventKind.NOTED, INPUT_TEXT)
             if transcription.finished:
                 yield from self._end_input(INPUT_TEXT)
-
-    @property
-    def _input_id(self) -> str:
-        return f"input-{self._inputs + 1}"
-
-    def _end_input(self, name: str) -> Iterator[ServerEvent]:
-        """Yield the event for the transcript of the caller's input. `name` is "" if the service
-        does not report it.
-        """
-        if self._heard.begun:
-            item_id = self._input_id
-            text = self._heard.take()
-            self._inputs += 1
-            yield ServerEvent(EventKind.INPUT_TRANSCRIBED, name, item_id=item_id, text=text)
 
     # Other messages.
 

@@ -19,7 +19,7 @@ import msgspec
 
 from bench.catalogue.outcomes import OwnRemedies
 from bench.services.nova_sonic.replies import AUDIO, NovaReader
-from bench.services.replying import AnsweringDialect, lacking
+from bench.services.replying import COMMON_SETTINGS, AnsweringDialect, lacking
 from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormat, by_name
 from bench.wire.dialect import (
     AwaitedEvent,
@@ -50,24 +50,6 @@ TYPED = "textInput"
 TOOL_RESULT = "toolResult"
 SESSION_END = "sessionEnd"
 TITLE = "Amazon Nova Sonic"
-KNOWN = frozenset(
-    {
-        "output",
-        "instructions",
-        "voice",
-        "max_output_tokens",
-        "temperature",
-        "turn_detection",
-        "model",
-        "extra",
-        "input_transcription",
-        "input_format",
-        "output_format",
-        "tools",
-        "history",
-    }
-)
-"""The settings of a session that the service has."""
 STORED: Mapping[Keys, str] = MappingProxyType(
     {
         (PROMPT_START, "promptName"): "all events name it",
@@ -148,7 +130,7 @@ class NovaSonic(AnsweringDialect):
 
     name = "nova-sonic"
     title = TITLE
-    known = KNOWN
+    known = COMMON_SETTINGS | {"max_output_tokens"}
     stored = STORED
     voice_form = f"voice, as in {FIRST_VOICE}"
     options = (

@@ -17,7 +17,7 @@ states the interruption. The caller's transcript arrives in parts, and no event 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,8 @@ from bench.files.values import (
     get_text,
     object_in,
 )
-from bench.services.replying import ReplyReader, Transcript
-from bench.wire.dialect import NOT_JSON, SIMULATOR_HEADER, SIMULATOR_VALUE, decode_again
+from bench.services.replying import ReplyReader
+from bench.wire.dialect import NOT_JSON, SIMULATOR_HEADER, SIMULATOR_VALUE
 from bench.wire.events import (
     EMPTY,
     UNREAD,
@@ -130,7 +130,6 @@ class NovaReader(ReplyReader):
 
     __slots__ = (
         "_blocks",
-        "_heard",
         "_is_cleared",
         "_last",
     )
@@ -142,13 +141,6 @@ class NovaReader(ReplyReader):
         self._blocks: dict[str, _Block] = {}
         self._last = _Block()
         """The block that began last, for events without the id of their block."""
-        self._heard = Transcript()
-
-    def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        try:
-            return tuple(self._events(message))
-        except NOT_JSON as error:
-            return decode_again(self.decode, message, error)
 
     def _events(self, message: bytes) -> Iterator[ServerEvent]:
         wire = _decode_wire(message)
@@ -263,21 +255,9 @@ class NovaReader(ReplyReader):
 
     # The caller.
 
-    @property
-    def _input_id(self) -> str:
-        return f"input-{self._inputs + 1}"
-
     def _heard_part(self, text: str) -> Iterator[ServerEvent]:
         part = self._heard.add(f" {text}" if self._heard.begun else text) if text else ""
         yield ServerEvent(EventKind.INPUT_DELTA, TEXT, item_id=self._input_id, text=part)
-
-    def _end_input(self) -> Iterator[ServerEvent]:
-        """Yield the transcript of the caller's speech, which the service does not end."""
-        if self._heard.begun:
-            item_id = self._input_id
-            text = self._heard.take()
-            self._inputs += 1
-            yield ServerEvent(EventKind.INPUT_TRANSCRIBED, "", item_id=item_id, text=text)
 
     # Tools and tokens.
 
