@@ -33,9 +33,9 @@ from bench.plan.prepared import PreparedScript
 from bench.record.recorder import RowContext
 from bench.record.replay import SCHEMA_VERSION, LoggedAudio, LoggedMessage, LogHeader
 from bench.record.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_events, sent_event
-from bench.transport.interface import SendReceipt, Transport
+from bench.transport.interface import SendReceipt, Transport, WrappedTransport
 from bench.wire.audio import AudioFormat, audible_end
-from bench.wire.connection import ConnectionClosed, MatchedDelta, ReceivedMessage, SentChunk
+from bench.wire.connection import MatchedDelta, ReceivedMessage, SentChunk
 from bench.wire.dialect import Dialect
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
 
@@ -123,35 +123,20 @@ class EventLog:
                 print(f"rtbench: {self.error}", file=sys.stderr)
 
 
-class LoggedTransport:
+class LoggedTransport(WrappedTransport):
     """A transport that passes each sent message to the log, so that the log contains the content
     of client events.
     """
 
     def __init__(self, transport: Transport, log: EventLog) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._log = log
-        self.handshake = transport.handshake
-        self.fill = transport.fill
-        self.now_ns = transport.now_ns
-        self.handled_ns = transport.handled_ns
-        self.network = transport.network
         self.transmitted = transport.transmitted
         self.close = transport.close
         self.abort = transport.abort
         self.receive_until = transport.receive_until
-        self.add_template = transport.add_template
-        self.take_deltas = transport.take_deltas
         self.flush = transport.flush
         self.keeps_texts = transport.keeps_texts = True
-
-    @property
-    def closed(self) -> ConnectionClosed | None:
-        return self._transport.closed
-
-    @property
-    def watermark_ns(self) -> int:
-        return self._transport.watermark_ns
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         self._log.outgoing = message

@@ -30,10 +30,17 @@ from bench.transport.datagrams import DatagramSender, SocketAddress
 from bench.transport.event_loop import CallbackScheduler
 from bench.transport.impairment.line import NetworkCounts, PacketLine, StreamLine
 from bench.transport.impairment.profiles import NetworkProfile
-from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
+from bench.transport.interface import (
+    DeltaListener,
+    OnMessage,
+    PacedSender,
+    SendReceipt,
+    Transport,
+    WrappedTransport,
+)
 from bench.transport.parser import MASK_BYTES, frame_bytes
 from bench.transport.rtp_track import TrackTransport, send_now
-from bench.wire.connection import ConnectionClosed, Transmitted
+from bench.wire.connection import Transmitted
 
 OnSent = Callable[[int, int, Sequence[int | None]], None]
 """The method `sent` of a `bench.session.session_io.SessionListener`."""
@@ -97,7 +104,7 @@ class HeldMessage(NamedTuple):
     ticket: int
 
 
-class ImpairedMessages:
+class ImpairedMessages(WrappedTransport):
     """A `Transport` of messages that leave when a line carries them. Its tickets of held messages
     are below 0.
 
@@ -105,16 +112,9 @@ class ImpairedMessages:
     """
 
     def __init__(self, transport: Transport, line: StreamLine, on_sent: OnSent) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._line = line
         self._on_sent = on_sent
-        self.handshake = transport.handshake
-        self.fill = transport.fill
-        self.now_ns = transport.now_ns
-        self.handled_ns = transport.handled_ns
-        self.network = transport.network
-        self.add_template = transport.add_template
-        self.take_deltas = transport.take_deltas
         self._held: deque[HeldMessage] = deque()
         self._half_sent: HeldMessage | None = None
         """The message that could not be sent without waiting."""
@@ -131,14 +131,6 @@ class ImpairedMessages:
     @keeps_texts.setter
     def keeps_texts(self, keeps: bool) -> None:
         self._transport.keeps_texts = keeps
-
-    @property
-    def closed(self) -> ConnectionClosed | None:
-        return self._transport.closed
-
-    @property
-    def watermark_ns(self) -> int:
-        return self._transport.watermark_ns
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if (held := self._hold(message, stamped=stamped)) is not None:

@@ -467,6 +467,28 @@ class Transport(Protocol):
         """Close the connection at once, without waiting or switching greenlets."""
 
 
+class WrappedTransport:
+    """The part of a transport around another one that the other one does."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.handshake = transport.handshake
+        self.fill = transport.fill
+        self.now_ns = transport.now_ns
+        self.handled_ns = transport.handled_ns
+        self.network = transport.network
+        self.add_template = transport.add_template
+        self.take_deltas = transport.take_deltas
+
+    @property
+    def closed(self) -> ConnectionClosed | None:
+        return self._transport.closed
+
+    @property
+    def watermark_ns(self) -> int:
+        return self._transport.watermark_ns
+
+
 class ConnectRequest(NamedTuple):
     """What a connection is opened with.
 
