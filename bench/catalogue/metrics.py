@@ -121,7 +121,7 @@ class MetricRows(Protocol[Numbers]):
 @dataclass(frozen=True)
 class Metric:
     """The definition of one metric: the difference of two instants in nanoseconds, or the value of
-    a column.
+    a column. Unless the definition states otherwise, it is a latency of a turn in milliseconds.
 
     `begin` and `end` name the instants. If `begin` did not happen, another instant may replace it
     (`begins`). `less` is a column in ns: its value is subtracted from the difference. `column` is
@@ -133,12 +133,12 @@ class Metric:
     """
 
     name: str
-    unit: str
-    scope: Scope
-    better: Better
     sentence: str
     begin: str = ""
     end: str = ""
+    unit: str = "ms"
+    scope: Scope = "turn"
+    better: Better = "lower"
     less: str = ""
     column: str = ""
     of: str = ""
@@ -227,9 +227,6 @@ CATALOGUE: dict[str, Metric] = {
     for metric in (
         Metric(
             "ttfa",
-            "ms",
-            "turn",
-            "lower",
             "Time to first audio delta: from the turn's origin (response.create handed to the"
             " kernel; the end of speech if the service starts the response itself) to the arrival"
             " of the first audio delta with a payload.",
@@ -238,9 +235,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "ttft",
-            "ms",
-            "turn",
-            "lower",
             "Time to first text delta: from the turn's origin to the arrival of the first text"
             " delta with a payload.",
             "measured_from",
@@ -248,47 +242,33 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "transcript_first",
-            "ms",
-            "turn",
-            "lower",
             "From the turn's origin to the first delta of the reply's transcript.",
             "measured_from",
             "first_transcript",
         ),
         Metric(
             "transcript_total",
-            "ms",
-            "turn",
-            "lower",
             "From the turn's origin to the end of the reply's transcript.",
             "measured_from",
             "transcript_done",
         ),
         Metric(
             "transcript_lead",
-            "ms",
-            "turn",
-            "higher",
             "From the first transcript delta to the first audio delta: positive if the transcript"
             " precedes the audio, negative if it follows.",
             "first_transcript",
             "first_audio",
+            better="higher",
             signed=True,
         ),
         Metric(
             "response_total",
-            "ms",
-            "turn",
-            "lower",
             "From the turn's origin to response.done.",
             "measured_from",
             "response_done",
         ),
         Metric(
             "voice_to_voice",
-            "ms",
-            "turn",
-            "lower",
             "Spoken turns: from the end of the caller's speech, in microphone time, to the instant"
             " at which the simulated player plays the reply's first audible sample, its jitter"
             " buffer included. Absent if the reply begins before that end, because it then does not"
@@ -300,9 +280,6 @@ CATALOGUE: dict[str, Metric] = {
         # exists twice: until the first sound of the turn, and until the first sound of the answer.
         Metric(
             "answer_ttfa",
-            "ms",
-            "turn",
-            "lower",
             "From the turn's origin to the first audio delta of the answer. The answer is the last"
             " message item of the last response that is not commentary. In contrast, ttfa ends at"
             " the first audio of the turn, which may be a preamble.",
@@ -311,9 +288,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "answer_voice_to_voice",
-            "ms",
-            "turn",
-            "lower",
             "Spoken turns: from the end of the caller's speech to the answer's first audible"
             " sample. In contrast, voice_to_voice ends at the first audible sample of the turn,"
             " which may belong to a preamble.",
@@ -322,9 +296,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "function_call_added",
-            "ms",
-            "turn",
-            "lower",
             "Turns with function calls: from the turn's origin to the first output item that names"
             " a function, the earliest instant at which a client can act.",
             "measured_from",
@@ -332,9 +303,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "function_call_done",
-            "ms",
-            "turn",
-            "lower",
             "Turns with function calls: from the turn's origin to the end of the arguments of the"
             " call, or of the last call if the response makes several.",
             "measured_from",
@@ -345,27 +313,19 @@ CATALOGUE: dict[str, Metric] = {
         # does not.
         Metric(
             "function_execution",
-            "ms",
-            "turn",
-            "neither",
             "Turns with function calls: how long our own functions took, from the last call to the"
             " last output handed to the kernel.",
+            better="neither",
             column="function_execution_ns",
         ),
         Metric(
             "mcp_execution",
-            "ms",
-            "turn",
-            "lower",
             "Turns with MCP calls: how long the service executed calls of MCP servers, as it"
             " reports it; calls that run at the same time count once.",
             column="mcp_execution_ns",
         ),
         Metric(
             "function_answer_ttfa",
-            "ms",
-            "turn",
-            "lower",
             "Turns with function calls: from the response.create that follows the outputs, or the"
             " MCP calls, to the first audio delta of the answer.",
             "answer_request_sent",
@@ -373,9 +333,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "function_call_to_answer",
-            "ms",
-            "turn",
-            "lower",
             "Turns with function calls or delegated tasks: from the first event that names one to"
             " the first audible sample of the answer, our own functions' time included.",
             "function_call_added",
@@ -383,9 +340,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "function_voice_to_voice",
-            "ms",
-            "turn",
-            "lower",
             "Spoken turns with function calls: from the end of the caller's speech to the first"
             " audible sample of the answer, our own functions' time included.",
             "speech_end",
@@ -393,9 +347,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "function_voice_to_voice_minus_execution",
-            "ms",
-            "turn",
-            "lower",
             "function_voice_to_voice without the time that our own functions took.",
             "speech_end",
             "function_audible",
@@ -403,9 +354,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "dead_air",
-            "ms",
-            "turn",
-            "lower",
             "Turns with several output items: the player's longest silence, before the first item"
             " or between two.",
             column="dead_air_ns",
@@ -415,9 +363,6 @@ CATALOGUE: dict[str, Metric] = {
         # after it is not played, and is a metric of its own.
         Metric(
             "barge_in_detection",
-            "ms",
-            "turn",
-            "lower",
             "Replies interrupted by speech: from the first sample of the interrupting speech, in"
             " microphone time, to speech_started.",
             "barge_in",
@@ -425,9 +370,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "barge_in_yield",
-            "ms",
-            "turn",
-            "lower",
             "Replies interrupted by speech: from the first sample of the interrupting speech until"
             " the simulated player is silent. The player stops at speech_started.",
             "barge_in",
@@ -435,9 +377,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "barge_in_last_audio",
-            "ms",
-            "turn",
-            "lower",
             "Interrupted replies: from the interruption to the last audio delta of a response that"
             " it ended; absent if all of them precede the interruption.",
             "barge_in",
@@ -445,9 +384,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "barge_in_response_done",
-            "ms",
-            "turn",
-            "lower",
             "Interrupted replies: from the interruption to response.done of a response that it"
             " ended.",
             "barge_in",
@@ -455,34 +391,22 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "barge_in_late_audio",
-            "ms",
-            "turn",
-            "lower",
             "Interrupted replies: audio received after the player was stopped.",
             column="late_audio_ns",
         ),
         Metric(
             "unplayed_audio",
-            "ms",
-            "turn",
-            "lower",
             "Interrupted replies: audio received but never played.",
             column="unplayed_audio_ns",
         ),
         Metric(
             "overlap",
-            "ms",
-            "turn",
-            "lower",
             "Replies interrupted by speech, or by a sound: how long both are audible, until the"
             " reply is silent or the interruption ends.",
             column="overlap_ns",
         ),
         Metric(
             "truncate_ack",
-            "ms",
-            "turn",
-            "lower",
             "Interrupted replies: from conversation.item.truncate handed to the kernel to"
             " conversation.item.truncated.",
             "truncate_sent",
@@ -490,9 +414,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "end_of_turn_delay",
-            "ms",
-            "turn",
-            "lower",
             "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped:"
             " how long the service needed to detect it. Negative if it took a pause for the end.",
             "speech_end",
@@ -501,9 +422,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "start_of_speech_delay",
-            "ms",
-            "turn",
-            "lower",
             "VAD turns: from the instant at which a microphone had recorded the first speech sample"
             " to speech_started.",
             "speech_start",
@@ -511,27 +429,18 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "input_transcript",
-            "ms",
-            "turn",
-            "lower",
             "From the commit of the caller's audio to its complete transcript.",
             "committed",
             "input_transcribed",
         ),
         Metric(
             "input_transcript_total",
-            "ms",
-            "turn",
-            "lower",
             "From the end of the caller's speech, in microphone time, to its complete transcript.",
             "speech_end",
             "input_transcribed",
         ),
         Metric(
             "input_transcript_first",
-            "ms",
-            "turn",
-            "lower",
             "From the instant at which a microphone had recorded the first speech sample to the"
             " first delta with text of the transcript of the caller's audio.",
             "speech_start",
@@ -539,9 +448,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "transcript_lag",
-            "ms",
-            "turn",
-            "lower",
             "Median over the deltas of the transcript of the caller's audio: from the instant at"
             " which a microphone had recorded the last word of a delta to the arrival of the delta."
             " The position of a word is estimated from its share of the final text, at an even"
@@ -550,17 +456,11 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "transcript_lag_max",
-            "ms",
-            "turn",
-            "lower",
             "The same as transcript_lag, but the maximum over the deltas.",
             column="transcript_lag_max_ns",
         ),
         Metric(
             "start_offset",
-            "ms",
-            "turn",
-            "lower",
             "Interpreters: from the instant at which a microphone had recorded the first speech"
             " sample of a segment to the first audible sample of its translation, which may precede"
             " the end of the segment.",
@@ -568,54 +468,44 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "transcription_speed",
-            "×",
-            "turn",
-            "higher",
             "Recordings that are sent all at once: seconds of audio, per second from the first send"
             " to the complete transcript.",
+            unit="×",
+            better="higher",
             column="transcription_speed",
         ),
         Metric(
             "stall_duration",
-            "ms",
-            "turn",
-            "lower",
             "Silence of the simulated player within a reply because audio was received too late.",
             column="stall_duration_ns",
         ),
         Metric(
             "stall_count",
-            "n",
-            "turn",
-            "lower",
             "How often the simulated player ran out of audio within a reply.",
+            unit="n",
             column="stall_count",
         ),
         Metric(
             "audio_speed",
-            "×",
-            "turn",
-            "higher",
             "Seconds of audio received after the first delta, per second from the first to the last"
             " delta. Above 1 the reply is sent faster than it is played.",
+            unit="×",
+            better="higher",
             column="audio_speed",
         ),
         Metric(
             "vad_splits",
-            "n",
-            "turn",
-            "lower",
             "Commits beyond the first in one turn: pauses that the service took for the end of the"
             " caller's speech.",
+            unit="n",
             column="vad_splits",
         ),
         Metric(
             "cached_share",
-            "%",
-            "turn",
-            "higher",
             "Share of a turn's input tokens that the service had cached, as reported for its first"
             " response; a session's first turn is excluded.",
+            unit="%",
+            better="higher",
             column="context_cached_tokens",
             of="context_tokens",
             unless=("turn", 1),
@@ -624,9 +514,6 @@ CATALOGUE: dict[str, Metric] = {
         # of these instants are no latencies (`is_latency`).
         Metric(
             "network_rtt",
-            "ms",
-            "turn",
-            "lower",
             "Minimum recent TCP round trip of the kernel (tcpi_min_rtt at the turn's end), to the"
             " nearest TLS terminator or to a proxy before it; in a telephone call, the minimum"
             " round trip of RTCP.",
@@ -634,9 +521,6 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "request_ack",
-            "ms",
-            "turn",
-            "lower",
             "From response.create leaving the kernel to the peer's TCP acknowledging it: one"
             " network round trip of this turn, to the same endpoint as network_rtt. It is an upper"
             " bound, because a peer may delay an acknowledgement by up to 40 ms.",
@@ -646,18 +530,13 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "retransmits",
-            "n",
-            "turn",
-            "lower",
             "TCP segments that this machine retransmitted since the session's last turn; absent in"
             " telephone calls.",
+            unit="n",
             column="retransmits",
         ),
         Metric(
             "ttfa_minus_rtt",
-            "ms",
-            "turn",
-            "lower",
             "ttfa without one network round trip. It distinguishes a slow service from a distant"
             " one. Absent behind a proxy.",
             "measured_from",
@@ -667,20 +546,15 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "network_delay",
-            "ms",
-            "turn",
-            "neither",
             "Spoken turns of a target with `network`: by how much the impaired network delayed the"
             " chunk with the end of the caller's speech. Absent if its packet was dropped.",
             "speech_end",
             "speech_left",
+            better="neither",
             is_latency=False,
         ),
         Metric(
             "voice_to_voice_minus_network_delay",
-            "ms",
-            "turn",
-            "lower",
             "voice_to_voice without network_delay: from the departure of the end of the caller's"
             " speech. Absent if the reply begins before that end.",
             "speech_left",
@@ -689,193 +563,152 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric(
             "delta_gap",
-            "ms",
-            "event",
-            "lower",
             "Between neighbouring audio deltas of a response, if both timestamps are exact to"
             " 1 ms.",
+            scope="event",
         ),
         Metric(
             "auth_wait",
-            "ms",
-            "session",
-            "lower",
             "How long a session waited for a sign-in before it could connect; 0 if a token was"
             " already valid, or if the target uses a key.",
+            scope="session",
             column="auth_wait_ns",
         ),
-        Metric(
-            "connect_dns", "ms", "session", "lower", "Name lookup.", "connect_start", "dns_done"
-        ),
-        Metric("connect_tcp", "ms", "session", "lower", "TCP connection.", "dns_done", "tcp_done"),
-        Metric("connect_tls", "ms", "session", "lower", "TLS handshake.", "tcp_done", "tls_done"),
+        Metric("connect_dns", "Name lookup.", "connect_start", "dns_done", scope="session"),
+        Metric("connect_tcp", "TCP connection.", "dns_done", "tcp_done", scope="session"),
+        Metric("connect_tls", "TLS handshake.", "tcp_done", "tls_done", scope="session"),
         Metric(
             "connect_upgrade",
-            "ms",
-            "session",
-            "lower",
             "WebSocket upgrade; in a telephone call, the wait for the answer.",
             "tls_done",
             "opened",
+            scope="session",
         ),
         Metric(
             "connect_total",
-            "ms",
-            "session",
-            "lower",
             "From the start of connecting to the open transport.",
             "connect_start",
             "opened",
+            scope="session",
         ),
         # The phases before add up to `connect_total`: each begins where the last phase that
         # happened has ended. Those of a call over WebRTC, which follow, are parts of
         # `connect_upgrade`.
         Metric(
             "connect_offer",
-            "ms",
-            "session",
-            "lower",
             "Calls over WebRTC: from the open connection to the answer to the offer.",
             "tls_done",
             "offer_answered",
+            scope="session",
         ),
         Metric(
             "connect_relay",
-            "ms",
-            "session",
-            "lower",
             "Calls over WebRTC with a TURN server of the target: from the open connection to the"
             " address at the server. A part of connect_offer.",
             "tls_done",
             "relay_allocated",
+            scope="session",
         ),
         Metric(
             "connect_ice",
-            "ms",
-            "session",
-            "lower",
             "Calls over WebRTC: from the answer to the address that ICE selected.",
             "offer_answered",
             "ice_connected",
+            scope="session",
         ),
         Metric(
             "connect_dtls",
-            "ms",
-            "session",
-            "lower",
             "Calls over WebRTC: from that address to the keys of SRTP.",
             "ice_connected",
             "dtls_done",
+            scope="session",
         ),
         Metric(
             "post_dial_delay",
-            "ms",
-            "session",
-            "lower",
             "Agents on a telephone: from the start of the call to 180 Ringing.",
             "connect_start",
             "ringing",
+            scope="session",
         ),
         Metric(
             "session_ready",
-            "ms",
-            "session",
-            "lower",
             "From the start of connecting to session.created.",
             "connect_start",
             "session_created",
+            scope="session",
         ),
         Metric(
             "session_update",
-            "ms",
-            "session",
-            "lower",
             "From session.update handed to the kernel to session.updated.",
             "update_sent",
             "session_updated",
+            scope="session",
         ),
         Metric(
             "mcp_listing",
-            "ms",
-            "session",
-            "lower",
             "From session.update handed to the kernel to the last mcp_list_tools.completed: how"
             " long the service needed for the tools of the MCP servers.",
             "update_sent",
             "mcp_listed",
+            scope="session",
         ),
         # From the start of a session to its first reply, less the time that the caller takes
         # (`caller_time_ns`): a long first question is no delay of the service.
         Metric(
             "service_time",
-            "ms",
-            "session",
-            "lower",
             "Delays of the service before the first reply: from the start of connecting until the"
             " session is ready, plus from the first turn's origin to the first delta of its reply.",
             "connect_start",
             "first_reply",
+            scope="session",
             less="caller_time_ns",
         ),
         Metric(
             "response_time",
-            "ms",
-            "session",
-            "lower",
             "service_time from the instant at which the call arrived, so any delay of its start is"
             " included. Only for calls that arrive (--arrival-rate).",
             "call_arrival",
             "first_reply",
+            scope="session",
             less="caller_time_ns",
         ),
         Metric(
             "history_load",
-            "ms",
-            "session",
-            "lower",
             "From just before the first message of the history is sent to the service's"
             " acknowledgement of the last one.",
             "history_start",
             "history_acked",
+            scope="session",
         ),
         Metric(
             "connect_to_first_audible",
-            "ms",
-            "session",
-            "lower",
             "How long a caller who dials is without an answer: from the start of connecting to the"
             " first audible sample of the first turn's reply as the simulated player plays it,"
             " without the caller's own speaking time. Its parts: session_ready, session_update, and"
             " the first turn's voice_to_voice; for a text turn, ttfa and the delay of the player.",
             "connect_start",
             "first_audible",
+            scope="session",
             less="caller_time_ns",
         ),
         Metric(
             "greeting",
-            "ms",
-            "session",
-            "lower",
             "Services that speak first: from the start of connecting to the first audible sample of"
             " the greeting as the simulated player plays it.",
             "connect_start",
             "greeting_audible",
+            scope="session",
         ),
         Metric(
             "answer_to_greeting",
-            "ms",
-            "session",
-            "lower",
             "Services that speak first: from the open transport, in a telephone call from 200 OK,"
             " to the first audible sample of the greeting as the simulated player plays it.",
             "opened",
             "greeting_audible",
+            scope="session",
         ),
         Metric(
             "renewal_gap",
-            "ms",
-            "session",
-            "lower",
             "Sessions that replace one at its maximum age: from the end of the last reply in the"
             " old one, as the simulated player played it, to the first audible sample of the first"
             " reply in the new one, without the caller's own time. Its parts: the time until the"
@@ -884,185 +717,160 @@ CATALOGUE: dict[str, Metric] = {
             " sent faster than it was played.",
             "previous_reply_end",
             "first_audible",
+            scope="session",
             less="caller_time_ns",
             signed=True,
         ),
         Metric(
             "idle_prompt",
-            "ms",
-            "session",
-            "lower",
             "How late the service spoke by itself, the first time in a session: from the instant at"
             " which it should (its idle timeout after the end of the reply's playback) to"
             " timeout_triggered. Negative if it spoke too early.",
             "idle_prompt_due",
             "idle_prompt_received",
+            scope="session",
             signed=True,
         ),
         Metric(
             "rtp_loss",
-            "%",
-            "session",
-            "lower",
             "Calls with RTP: share of the agent's RTP packets that never arrived, by their sequence"
             " numbers, until the end of the last turn.",
+            unit="%",
+            scope="session",
             column="rtp_lost",
             of="rtp_expected",
         ),
         Metric(
             "rtp_late_share",
-            "%",
-            "session",
-            "lower",
             "Calls with RTP: share of the agent's RTP packets that arrived too late for a jitter"
             f" buffer of {JITTER_BUFFER_MS} ms, until the end of the last turn.",
+            unit="%",
+            scope="session",
             column="rtp_late",
             of="rtp_expected",
         ),
         Metric(
             "peer_rtp_loss",
-            "%",
-            "session",
-            "lower",
             "Calls with RTP: share of the caller's RTP packets that did not reach the agent, by its"
             " last RTCP report.",
+            unit="%",
+            scope="session",
             column="peer_rtp_lost",
             of="peer_rtp_expected",
         ),
         Metric(
             "rtp_jitter",
-            "ms",
-            "session",
-            "lower",
             "Calls with RTP: jitter of the agent's RTP packets (RFC 3550) at the end of the last"
             " turn.",
+            scope="session",
             column="rtp_jitter_ns",
         ),
         Metric(
             "peer_rtp_jitter",
-            "ms",
-            "session",
-            "lower",
             "Calls with RTP: jitter of the caller's RTP packets at the agent, by its last RTCP"
             " report.",
+            scope="session",
             column="peer_rtp_jitter_ns",
         ),
         Metric(
             "relay_rtt",
-            "ms",
-            "session",
-            "lower",
             "Calls over WebRTC that a TURN server relays: shortest round trip to this server until"
             " the end of the last turn. An upper bound, because it includes the server's time for a"
             " request.",
+            scope="session",
             column="relay_rtt_ns",
         ),
         Metric(
             "relay_path_rtt",
-            "ms",
-            "session",
-            "lower",
             "Calls over WebRTC that a TURN server relays: shortest round trip through this server"
             " to the agent's ICE. A path without the server shortens a latency by less than this.",
+            scope="session",
             column="relay_path_rtt_ns",
         ),
         Metric(
             "latency_slope",
-            SLOPE,
-            "session",
-            "lower",
             "How much longer the main metric becomes with each 1,000 input tokens of the"
             " conversation: Theil and Sen's slope over the successful turns of a session. Only for"
             " sessions whose conversation grows by 1,000 tokens or more, in at least four turns.",
+            unit=SLOPE,
+            scope="session",
         ),
         Metric(
             "latency_slope_uncached",
-            SLOPE,
-            "session",
-            "lower",
             "latency_slope with each 1,000 input tokens that were not cached.",
+            unit=SLOPE,
+            scope="session",
         ),
         Metric(
             "session_duration",
-            "ms",
-            "session",
-            "neither",
             "From the start of connecting to the end of the session.",
             "connect_start",
             "ended",
+            scope="session",
+            better="neither",
         ),
         Metric(
             "receive_delay",
-            "ms",
-            "load_generator",
-            "lower",
             "From the kernel's receive timestamp to the instant at which this process handled the"
             " event. Timestamps of the process's own clock have this error; kernel timestamps do"
             " not.",
+            scope="load_generator",
         ),
         Metric(
             "event_loop_delay",
-            "ms",
-            "load_generator",
-            "lower",
             "How late a 10 ms timer of the event loop ran.",
+            scope="load_generator",
         ),
         Metric(
             "send_delay",
-            "ms",
-            "load_generator",
-            "lower",
             "How late a paced audio chunk was handed to the kernel, relative to the instant at"
             " which it was due.",
+            scope="load_generator",
         ),
         Metric(
             "start_delay",
-            "ms",
-            "load_generator",
-            "lower",
             "How late a session began: from its planned start to the start of connecting, without"
             " the wait for a token.",
             "intended_start",
             "connect_start",
+            scope="load_generator",
             less="auth_wait_ns",
         ),
         Metric(
             "timestamp_uncertainty",
-            "ms",
-            "load_generator",
-            "lower",
             "The maximum error of an event's arrival timestamp: 0 if the event ended a read that"
             " emptied the socket; otherwise the time since the socket was last known to be empty.",
+            scope="load_generator",
         ),
         Metric(
             "wire_sent",
-            BYTES_PER_S,
-            "session",
-            "higher",
             "Bytes of WebSocket frames, or of the RTP packets of a telephone call, sent per second,"
             " per session and per target; before TLS, handshake excluded.",
+            unit=BYTES_PER_S,
+            scope="session",
+            better="higher",
         ),
         Metric(
             "wire_received",
-            BYTES_PER_S,
-            "session",
-            "higher",
             "Bytes of WebSocket frames, or of the RTP packets of a telephone call, received per"
             " second, per session and per target; before TLS, handshake excluded.",
+            unit=BYTES_PER_S,
+            scope="session",
+            better="higher",
         ),
         Metric(
             "audio_sent",
-            BYTES_PER_S,
-            "session",
-            "higher",
             "Decoded audio sent per second, per session and per target.",
+            unit=BYTES_PER_S,
+            scope="session",
+            better="higher",
         ),
         Metric(
             "audio_received",
-            BYTES_PER_S,
-            "session",
-            "higher",
             "Decoded audio received per second, per session and per target.",
+            unit=BYTES_PER_S,
+            scope="session",
+            better="higher",
         ),
     )
 }
