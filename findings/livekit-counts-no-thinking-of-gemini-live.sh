@@ -8,7 +8,7 @@
 #           results of tools (`toolUsePromptTokenCount`) are in no count of input. If Google's total contains them, as google-genai
 #           documents it, `total_tokens` of the metric is more than input and output. If the total leaves thinking out, as that of
 #           gemini-3.8-live does on the wire, no figure contains it. The usage of a session, which has no total, never contains it.
-# Why:      models with native audio think by default. A record of gemini-3.8-live in Google's forum has 136 tokens of thinking beside 42 of
+# Why:      models with native audio think by default. A record of gemini-3.8-live in Google's forum has 136 tokens of thinking next to 42 of
 #           speech, in reply to "Hello.". So three quarters of the output are in no figure of LiveKit. Cost per minute and tokens per second
 #           are too low by an amount that depends on the question, so small talk and hard questions differ in the invoice alone.
 # Takes about a minute.

@@ -3,7 +3,7 @@
 #           equally long, and `AsyncClient.transcribe` of the same package for comparison.
 # Expected: both legs are transcribed to their end. The package documents of the source behind it: "Channel ID and audio chunk pairs
 #           until all streams are exhausted". The Real-Time API has an EndOfChannel of its own for each channel.
-# Seen:     the client stops at the end of the shorter leg. Of a caller of 60 s beside an agent of 10 s, it sends 10 s. Then it sends
+# Seen:     the client stops at the end of the shorter leg. Of a caller of 60 s next to an agent of 10 s, it sends 10 s. Then it sends
 #           EndOfChannel for both, with counts that match what was sent, so the service sees a complete call. `transcribe` returns
 #           without an exception, and nothing is logged. AsyncClient sends all 60 s of the same caller.
 # Why:      recordings of legs differ in length in each call: one party hangs up first, an agent sends nothing after its last reply, and
