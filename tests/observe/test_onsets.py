@@ -37,18 +37,27 @@ RATES = (8_000, 16_000, 24_000, 48_000)
 STREAMS = st.builds(
     lambda seed, levels: np.concatenate(
         [
-            np.random.default_rng(seed).normal(0, level, length).astype(np.int16)
-            for level, length in levels
+            (
+                np.random.default_rng(seed).normal(0, level, length)
+                + offset * np.exp(-np.arange(length) / 1_000)
+            ).astype(np.int16)
+            for level, length, offset in levels
         ]
     ),
     st.integers(0, 999),
     st.lists(
-        st.tuples(st.sampled_from([0, 3, 60, 900, 6_000]), st.integers(1, 4_000)),
+        st.tuples(
+            st.sampled_from([0, 3, 60, 900, 5_000]),
+            st.integers(1, 4_000),
+            st.sampled_from([0, 0, 0, 400, -8_000]),
+        ),
         min_size=1,
         max_size=8,
     ),
 )
-"""Streams of samples at 8 kHz. Each stream consists of segments with different levels."""
+"""Streams of samples at 8 kHz. Each stream consists of segments with different levels, and with an
+offset that decays.
+"""
 
 
 def marks(
