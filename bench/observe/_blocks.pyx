@@ -33,9 +33,11 @@ cdef long long EVEN_OVER = limits.EVEN[0], EVEN_UNDER = limits.EVEN[1], RECHECKE
 cdef long long TONE_GROUPS = limits.TONE_GROUPS, STREAMED = limits.STREAMED
 cdef long long PLATEAU = limits.PLATEAU
 cdef long long QUIETER = limits.QUIETER, HUSHED = limits.HUSHED, SETTLED = limits.SETTLED
-cdef long long MIN_OFFSET = direct_current.MIN_OFFSET, SAME_OFFSET = direct_current.SAME_OFFSET
+cdef int MIN_OFFSET = direct_current.MIN_OFFSET
+cdef long long SAME_OFFSET = direct_current.SAME_OFFSET
 cdef long long SHARE_OVER = direct_current.MIN_SHARE[0]
-cdef long long SHARE_UNDER = direct_current.MIN_SHARE[1], SIMILAR = direct_current.SIMILAR
+cdef long long SHARE_UNDER = direct_current.MIN_SHARE[1]
+cdef int SIMILAR = direct_current.SIMILAR
 cdef long long LOUDEST = limits.LOUDEST
 cdef long long FOLLOWED = limits.FOLLOWED, FADING = limits.FADING, UNBROKEN = limits.UNBROKEN
 cdef long long NEAR = limits.NEAR
@@ -176,8 +178,8 @@ cdef class Blocks:
         )
         cdef Py_ssize_t at, size = self._size, lag = self._lag
         cdef const short *before = samples - lag
-        cdef long long energy, power = 0, both = 0, power_before, loudness, rest, own
-        cdef int bias, total = 0, total_before, first = -1, last = -1, above, below, offset
+        cdef long long energy, power = 0, both = 0, power_before, loudness, rest
+        cdef int bias, total = 0, total_before, first = -1, last = -1, above, below, offset, own
         cdef short lowest = samples[0], highest = samples[0]
         for at in range(size):
             power += <int>samples[at] * <int>samples[at]
@@ -203,15 +205,14 @@ cdef class Blocks:
                 block.mean if total >= MIN_OFFSET * size or total <= -MIN_OFFSET * size else 0
             )
         offset = block.offset
-        rest = total - offset * size
         own = block.mean - offset
-        if (
-            (own >= MIN_OFFSET or own <= -MIN_OFFSET)
-            and SIMILAR * abs(block.mean - self.mean) <= abs(own)
-            and SHARE_UNDER * rest * rest
-            >= SHARE_OVER * size * (power + offset * (offset * size - 2 * <long long>total))
-        ):
-            offset = block.mean
+        # one branch, which a processor predicts: the first comparison alone is true at random
+        if (abs(own) >= MIN_OFFSET) & (SIMILAR * abs(block.mean - self.mean) <= abs(own)):
+            rest = total - offset * size
+            if SHARE_UNDER * rest * rest >= SHARE_OVER * size * (
+                power + offset * (offset * size - 2 * <long long>total)
+            ):
+                offset = block.mean
         above, below = offset + LOUD, offset - LOUD
         if highest >= above or lowest <= below:
             first = 0

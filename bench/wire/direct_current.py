@@ -9,7 +9,7 @@ block to block.
 Direct current that changes is no sound, either: a codec or a capacitor turns the first sample of an
 offset into a wave that decays for up to 0.5 s, and the breath of a speaker moves a microphone. Such
 a block has at least `MIN_SHARE` of its energy in its mean, and the mean is similar to that of the
-block before it. No pitch of a voice and no hum is so low. The direct current of this block is its
+block before it. No voice and no hum of the mains is so low. The direct current of this block is its
 mean, and the next block does not inherit it.
 """
 
@@ -83,7 +83,6 @@ def constant_offsets(
     blocks: NDArray[np.int64], before: DirectCurrent
 ) -> tuple[NDArray[np.int64], DirectCurrent]:
     """Return what `offsets_of` does, of direct current that does not change."""
-    size = blocks.shape[1]
     are_flat = blocks.max(axis=1) - blocks.min(axis=1) < AUDIBLE
     means = block_means(blocks)
     are_large = np.abs(means) >= MIN_OFFSET
