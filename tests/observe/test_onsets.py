@@ -188,7 +188,8 @@ def test_begins_and_ends_alternate_in_the_order_of_the_stream(stream: Samples) -
     assert [what for what, _ in found] == ["begins", "ends"] * (len(found) // 2)
     places = [sample for _, sample in found]
     assert places == sorted(places)
-    assert all(0 <= sample <= len(stream) for sample in places)
+    # that an offset has ended is known after two blocks
+    assert all(0 <= sample <= len(stream) + 80 for sample in places)
 
 
 @pytest.mark.parametrize("rate_hz", RATES)
