@@ -366,14 +366,14 @@ class Recorder:
         """
         if self._shows_open_turns:
             now_ns = monotonic_ns()
+            shown = self.open if len(self.open) <= SHOWN_SESSIONS else {}
             rows = [
                 turn_row(
                     self._identity(session.labels, session.service_session_id),
                     turn,
                     self._utc_offset_ns,
                 )
-                for session, open_turns in self.open.items()
-                if len(self.open) <= SHOWN_SESSIONS
+                for session, open_turns in shown.items()
                 for turn in open_turns(now_ns)
             ]
             self._spool.replace(OPEN_TURNS, self._tables["turns"].alone(rows))
