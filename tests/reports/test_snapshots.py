@@ -434,9 +434,9 @@ def test_a_page_is_complete_and_loads_nothing(name: str) -> None:
     check_figures([ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page, re.S)], name)
 
 
-DRAWN_TWICE = {"run, mixed": 1, "run, eventful": 2}
+DRAWN_TWICE = {"run, mixed": 1, "run, eventful": 1}
 """The number of figures with the label of another one: each instant of measurement has its own
-steps, and the latency along a session is also shown next to that by context."""
+steps."""
 
 
 def check_figures(figures: list[ET.Element], name: str) -> None:

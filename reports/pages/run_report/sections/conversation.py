@@ -57,8 +57,7 @@ def context(summary: Summary) -> b.Section | None:
     """Return the section on latency by the number of tokens of the conversation. Return None if the
     conversations have similar lengths.
     """
-    long = {frame[0].stratum for frame in _plottable(summary, "context")}
-    frames = [frame for frame in _plottable(summary, "turn", "context") if frame[0].stratum in long]
+    frames = _plottable(summary, "context")
     if not frames and not summary.slopes:
         return None
     rows = [*summary.slopes, *rows_of(summary, ("cached_share",))]
