@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 from reports.render.markers import colour_class, marker_shape
 from reports.render.svg import Plot
-from reports.results.verdict import Result
+from reports.results.value import Result
 
 MAX_TRIES = 2
 """The number of tries of a load whose first try is not evaluated or inconclusive."""

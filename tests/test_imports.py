@@ -476,7 +476,7 @@ CLOCKS = {
 DRAWING = (
     "reports.pages.run_report.bar_charts",
     "reports.pages.run_report.charts",
-    "reports.pages.run_report.overload_plot",
+    "reports.pages.run_report.sections.overload",
     "reports.pages.run_report.time_panels",
     "reports.pages.run_report.speech_timeline",
     "reports.render.svg",

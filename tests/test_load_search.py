@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.results.verdict import Result
+from reports.results.value import Result
 from rtbench.load_search import (
     VERDICTS,
     LevelResult,

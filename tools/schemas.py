@@ -30,7 +30,7 @@ from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.ready import ReadyDocument
 from reports.analysis.check.results import CheckDocument
 from reports.analysis.sample_size import SampleSize
-from reports.analysis.sequential.decision import DecisionDocument
+from reports.analysis.sequential.decide import DecisionDocument
 from reports.analysis.summary.summary import RunResults
 from reports.analysis.trends.trend import TrendDocument
 from reports.metrics.stored import Baseline

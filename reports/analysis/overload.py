@@ -30,19 +30,24 @@ from bench.record.validity import ValidityData, evaluate_checks
 from bench.record.validity_data import metric_uncertainties
 from reports.data.runs import RunFrames, stated_validity
 from reports.data.samples import MetricSamples
-from reports.data.turns import FAILED, UNFINISHED, Flags, TurnArrays
+from reports.data.turns import FAILED, UNFINISHED, Flags, TurnArrays, rows_of
 from reports.engine.evaluate import counted, share
 from reports.formatting import time_step
 from reports.results.json_entries import entry_from
-from reports.results.reason import Reason
-from reports.results.value import ENDS, MEDIAN, RATE, Group, Subject, Value
+from reports.results.value import ENDS, MEDIAN, RATE, Group, Reason, Subject, Value
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
 from reports.statistics.recovery import TAIL, ProbeTurns, changes_of, recovery_of
-from reports.statistics.target_counts import NO_TURNS, TargetCounts, of_turns
-from reports.statistics.threshold_estimate import ThresholdEstimate, few_sessions, no_estimate
+from reports.statistics.threshold_estimate import (
+    NO_TURNS,
+    TargetCounts,
+    ThresholdEstimate,
+    few_sessions,
+    no_estimate,
+    of_turns,
+)
 
 PROBE = "probe"
 """The name of the step that probe callers ask."""
@@ -207,7 +212,7 @@ def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsO
     is_probe = mine & of_probes & turns.steps_named(PROBE)[turns.step] & ~np.isnan(latency)
     strata = turns.stratum[turns.step[is_probe]]
     metric = samples.mains[turns.strata[strata[0]]] if strata.size else ""
-    calls = _calls(run.sessions[(run.sessions["target"] == name).to_numpy()], peak)
+    calls = _calls(rows_of(run.sessions, name), peak)
     began_ns = turns.column(START)
     part = np.where(mine, peak.part(began_ns), -1)
     return CallsOfPeak(run, peak, name, calls, turns, metric, began_ns, latency, part, is_probe)

@@ -12,7 +12,7 @@ from msgspec import structs
 from reports.api.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of
 from reports.engine.judge import Judged
 from reports.pages.check.report import written_finding
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.text.reasons import use
 
 COUNTS = ("turns", "sessions", "failed")

@@ -17,7 +17,7 @@ from reports.api.run import Run, load_run
 from reports.api.selection import UnknownValueError, Where
 from reports.data.runs import run_id_of
 from reports.formatting import NBSP, plural
-from reports.results.levels import LEVELS
+from reports.results.value import LEVELS
 
 
 class Runs(tuple[Run, ...]):

@@ -51,7 +51,7 @@ from reports.metrics.rate_metrics import RATES
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.render.blocks import source_marks, with_marker
 from reports.render.notebook import frame_html
-from reports.results.levels import LEVELS
+from reports.results.value import LEVELS
 from reports.statistics.counting import split
 from reports.statistics.quantiles import NO_VALUES, Sample, quantiles
 

@@ -33,8 +33,7 @@ from reports.engine import evaluate
 from reports.metrics.rate_metrics import RATES, RateUnit
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.strata import NO_LABELS, Stratum
-from reports.results.reason import Reason
-from reports.results.value import Subject
+from reports.results.value import Reason, Subject
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.text.reasons import use

@@ -4,27 +4,219 @@ with these names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
+import pandas as pd
 from msgspec import structs
 
 from bench.base.errors import OnInconclusive, UsageError
 from reports.analysis.check.check import check_of
-from reports.analysis.comparisons.comparison import CONFIDENCE, compare_targets, one_sided_alpha
+from reports.analysis.check.results import CheckResult
+from reports.analysis.comparisons.comparison import (
+    CONFIDENCE,
+    Comparison,
+    compare_targets,
+    one_sided_alpha,
+)
 from reports.analysis.targets.conditions import allowed
 from reports.analysis.targets.named import parse_targets
-from reports.analysis.trends.trend import in_folders, trend_of, trend_spec
+from reports.analysis.trends.trend import Trend, in_folders, trend_of, trend_spec
 from reports.api.arguments import found_run, given_run, given_texts
-from reports.api.check import Checked
-from reports.api.comparison import CompareResult
+from reports.api.findings import DTYPES, finding_rows
+from reports.api.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.api.run import Run
-from reports.api.trend import TrendResult
-from reports.data.runs import RunFrames, load_for_report
+from reports.data.runs import RunFrames, load_for_report, run_id_of
+from reports.formatting import NBSP, join_words, plural
 from reports.metrics.argument_names import in_python
+from reports.metrics.strata import NO_LABELS
 from reports.metrics.thresholds import Threshold, parse, read_thresholds
 from reports.pages.check.report import with_sentences
+from reports.render.notebook import frame_html
+from reports.results.value import RESULT_OF_STATUS
+from reports.text.reasons import reason_line, use
+from reports.text.trend_sentences import notice_texts, series_name
+
+OF_CHECK = (
+    "threshold",
+    "target",
+    "result",
+    "verdict",
+    "value",
+    "low",
+    "high",
+    "unit",
+    "difference",
+    "reason_text",
+)
+"""The columns of a check that a notebook shows."""
+
+
+class Checked(CheckResult, kw_only=True):
+    """The check of one run."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the `findings` of check.json as a frame. It has a row for each threshold on each
+        target.
+
+        `value` or `low` is inf if it lies among the failed turns. If the check is invalid, `usable`
+        is false, and `reason` states why.
+        """
+        rows = finding_rows(self.thresholds, self.validity.reasons)
+        return frame_of([row | {"run_id": self.run_id} for row in rows], DTYPES)
+
+    def __repr__(self) -> str:
+        """Return a summary: Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""
+        return (
+            f"Checked({self.run_id}: {self.result}, {plural(len(self.thresholds), 'threshold')})"
+        ).replace(NBSP, " ")
+
+    def _repr_html_(self) -> str:
+        return frame_html(repr(self), self.to_frame(), OF_CHECK, [*map(reason_line, self.causes)])
+
+
+OF_COMPARISON = (
+    "title",
+    "target",
+    "verdict",
+    "baseline",
+    "value",
+    "unit",
+    "difference",
+    "low",
+    "high",
+    "reason_text",
+)
+"""The columns of a comparison that a notebook shows."""
+
+
+class CompareResult(Comparison):
+    """A comparison of targets. The first target is the baseline."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row for each comparison of a metric, with primary metrics first, then one for
+        the p50 of each step.
+
+        A row is the flattened entry of compare.json. The column `scale` determines the unit of
+        `difference`, `low` and `high`. If it is `ratio`, they are shares of the baseline's value
+        (0.2 is +20 %). If it is `points`, they are differences of shares (0.2 is 20 points). If it
+        is `slope`, they are in the unit of the metric. An unbounded end is NaN. If the comparison
+        is not fair, `usable` is false and `verdict` is `not_evaluated`. `run_id` is the ID of the
+        candidate's run.
+        """
+        run_ids = {target.label: run_id_of(target.run) for target in self.targets}
+        of_steps = {
+            name: labels
+            for target in self.targets
+            for name, labels in target.turns.row_labels.items()
+        }
+        refused = (
+            dict.fromkeys(("result", "verdict"), "not_evaluated") if self.failed_checks else {}
+        )
+        rows = []
+        for row in finding_rows((*self.comparisons, *self.steps), self.invalid_reasons):
+            script, step = of_steps.get(row["step"], (None, row["step"]))
+            rows.append(
+                row | refused | {"run_id": run_ids[row["target"]], "script": script, "step": step}
+            )
+        return frame_of(rows, DTYPES)
+
+    def __repr__(self) -> str:
+        """Return a summary: Comparison(east:b against west:b: inconclusive, 18 metrics)."""
+        base, *candidates = (target.label for target in self.targets)
+        counted = plural(len(self.comparisons), "metric").replace(NBSP, " ")
+        return (
+            f"Comparison({join_words(candidates)} against {base}:"
+            f" {RESULT_OF_STATUS[self.exit_status]}, {counted})"
+        )
+
+    def _repr_html_(self) -> str:
+        return frame_html(
+            repr(self), self.to_frame(), OF_COMPARISON, [*map(reason_line, self.invalid_reasons)]
+        )
+
+
+OF_RUNS = dtypes_of(
+    (TEXT, ("scenario", "series", "target", "run_id", "validity")),
+    ("datetime64[ns, UTC]", ("start",)),
+    (TEXT, ("title", "metric")),
+    (NUMBER, ("p",)),
+    (TEXT, ("measured_from", "turn_type", "unit")),
+    (NUMBER, ("value", "low", "high")),
+    (COUNT, ("n",)),
+    (FLAG, ("published", "usable")),
+    (TEXT, REASON),
+    (NUMBER, ("change", "change_low", "change_high")),
+)
+"""The columns of a trend's frame with their dtypes."""
+OF_TREND = (
+    "scenario",
+    "target",
+    "run_id",
+    "title",
+    "value",
+    "low",
+    "high",
+    "unit",
+    "change",
+    "reason",
+)
+"""The columns of a trend that a notebook shows."""
+
+
+class TrendResult(Trend):
+    """The trends of runs: their values, and the changes of their levels."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the trend as a frame with one row for each metric of each run.
+
+        A row has the value with its 95 % interval, in `unit`, as in the run's report. `usable` is
+        True if the run is compared; otherwise `reason` states why it is not. If the level changed
+        at the run, `change` is the level after the change relative to the level before it, with its
+        interval. For a rate, it is the difference of the levels. It is NaN if the level did not
+        change.
+        """
+        rows = []
+        for metric in self.metrics:
+            spec = metric.spec
+            series = metric.series
+            for point, run in zip(series.points, metric.values, strict=True):
+                change = next(iter(metric.changes_at(point)), None)
+                excluded = point.excluded
+                published = not math.isnan(run.value)
+                values = (
+                    series.scenario,
+                    series_name(series),
+                    point.target,
+                    point.run_id,
+                    point.validity,
+                    pd.Timestamp(point.started_utc_ns, unit="ns", tz="UTC"),
+                    spec.name,
+                    spec.metric,
+                    spec.p,
+                    *(NO_LABELS if spec.stratum is None else spec.stratum.labels).values(),
+                    spec.unit,
+                    run.value,
+                    run.low,
+                    run.high,
+                    run.n,
+                    *use(run.missing, published=published, invalid=excluded).values(),
+                    *((change.change, change.low, change.high) if change else (None, None, None)),
+                )
+                rows.append(dict(zip(OF_RUNS, values, strict=True)))
+        return frame_of(rows, OF_RUNS)
+
+    def __repr__(self) -> str:
+        """Return a text such as `Trend(12 runs, 3 metrics, 1 change)`."""
+        specs = len({(metric.series.scenario, metric.spec) for metric in self.metrics})
+        changes = plural(len(self.changes) + len(self.slow_changes), "change")
+        counted = plural(self.runs, "run"), plural(specs, "metric"), changes
+        return f"Trend({', '.join(counted)})".replace(NBSP, " ")
+
+    def _repr_html_(self) -> str:
+        return frame_html(repr(self), self.to_frame(), OF_TREND, notice_texts(self))
 
 
 def compare(

@@ -441,6 +441,11 @@ def column_of(metric: str) -> str:
     return known.column if known.column and not known.of else metric
 
 
+def rows_of(frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Return the rows of a target."""
+    return frame[(frame["target"] == target).to_numpy()]
+
+
 def measured_rows(frame: pd.DataFrame) -> Integers:
     """Return the indexes of the rows in the measured phase."""
     return np.flatnonzero(frame["measured"].to_numpy()).astype(np.int32)

@@ -16,7 +16,7 @@ from bench.record import document
 from bench.record import folder as files
 from bench.record.validity import EARLY_REPLIES, uncertain_metrics
 from bench.record.validity_data import early_replies, metric_uncertainties
-from reports.results.reason import Reason
+from reports.results.value import Reason
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
 """The rates and counts that have the uncertainty of another metric. The value is the name of

@@ -17,13 +17,21 @@ from bench.catalogue.metrics import CATALOGUE
 from reports.metrics.metric_spec import MetricSpec, better_direction
 from reports.metrics.strata import NO_STRATUM
 from reports.results.json_entries import entry_from
-from reports.results.reason import IN_FAILURES, Reason, too_few_to_print
-from reports.results.value import ENDS, Finding, FindingTexts, Sign, Value
-from reports.results.verdict import RESULTS, Result
+from reports.results.value import (
+    ENDS,
+    IN_FAILURES,
+    RESULTS,
+    Finding,
+    FindingTexts,
+    Reason,
+    Result,
+    Sign,
+    Value,
+    too_few_to_print,
+)
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference, as_share
-from reports.statistics.target_counts import TargetCounts
-from reports.statistics.threshold_estimate import ThresholdEstimate
+from reports.statistics.threshold_estimate import TargetCounts, ThresholdEstimate
 from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Verdict, floor_reason, verdicts
 
 NO_VERDICT = Verdict("inconclusive")

@@ -18,16 +18,14 @@ from reports.formatting import NBSP, format_number
 from reports.metrics.stored import Baseline
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.results.json_entries import JsonEntry, Known
-from reports.results.reason import Reason
-from reports.results.value import Scale, Sign
+from reports.results.value import Reason, Scale, Sign
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Better, Difference, Inference, Margin
 from reports.statistics.group_sequential import InterimStatistic, pairs_needed
 from reports.statistics.power import Pilot
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import PerCluster
-from reports.statistics.target_counts import TargetCounts
-from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
+from reports.statistics.threshold_estimate import TAIL, TargetCounts, ThresholdEstimate
 
 POINTS = 0.01
 """One percentage point: the default margin of a rate, and the minimum difference of shares that

@@ -1,19 +1,27 @@
-"""The two forms of a result: a value of some turns, and a finding, which is a value against another
-one.
+"""The types of a result. It has two forms: a value of some turns, and a finding, which is a value
+against another one.
 
 All documents and pages are made of these. A value names its turns (`Subject`), its metric and its
-statistic.
+statistic. A `Reason`, a code with its numbers, states why a result has no value, no verdict, or may
+not be used. An `Estimate` tells what the reason of a quantile states: whether it has an interval,
+and what it lacks. A `Conclusion` is the verdict of a document. Whether a run is valid is a
+`ValidityStatus` (`bench.record.document`).
+
+The keys of summary.json, its schema, the columns of tables, the plots, and the frames of the Python
+API are made from LEVELS, the only list of the levels of the quantiles of a run. To add a level, add
+it there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypeVar
 
 from msgspec import field
 
-from reports.results.estimate import Estimate
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
+from bench.record.document import ValidityStatus
 from reports.results.json_entries import (
     ClosedJsonEntry,
     Count,
@@ -22,8 +30,207 @@ from reports.results.json_entries import (
     Rounded,
     entry_from,
 )
-from reports.results.reason import Reason
-from reports.results.verdict import Result, VerdictName
+
+LEVELS = (0.5, 0.9, 0.95, 0.99)
+MAIN_LEVELS = (0.5, *(p for p in LEVELS if p >= 0.95))
+"""The levels of the first table of a report: the median and the tail."""
+TYPICAL_LEVELS = (0.5, 0.95)
+"""The levels that are shown if there is room for two. Their keys are fields of groups and of
+turns with tools."""
+LEVEL_NAMES = {p: f"p{p * 100:g}" for p in LEVELS}
+"""The name of each level for people, such as `p95` or `p99.9`."""
+LEVEL_KEYS = {p: name.replace(".", "") for p, name in LEVEL_NAMES.items()}
+"""The key of each level in a JSON document, such as `p95`, or `p999` for 0.999."""
+
+
+def level_fields(kind: Any) -> dict[str, Any]:
+    """Return the annotations of a struct that has a field of this type for each level."""
+    return dict.fromkeys(LEVEL_KEYS.values(), kind)
+
+
+def by_level(values: Iterable[Any]) -> dict[str, Any]:
+    """Return the fields of such a struct. `values` has the value of each level."""
+    return dict(zip(LEVEL_KEYS.values(), values, strict=True))
+
+
+Counted = Literal["session", "pair", "turn", "word"]
+T = TypeVar("T")
+
+
+class Reason(ClosedJsonEntry):
+    """A reason. Programs read its code and its numbers, people read its text.
+    `reports.text.reasons` has all codes, and writes the texts. Only documents contain a text.
+    """
+
+    code: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+    """the numbers and names of the reason, by name"""
+    text: Known = ""
+    """the reason as a sentence"""
+
+    @property
+    def needed(self) -> int:
+        """The required number of units; 0 if the reason requires none."""
+        needed: int = self.numbers.get("needed") or 0
+        return needed
+
+    @property
+    def there(self) -> int:
+        """The existing number of units. If there are several targets, it is the smallest one."""
+        there: int = min(self.numbers["there"])
+        return there
+
+    @property
+    def unit(self) -> Counted:
+        """The unit of `needed` and `there`."""
+        unit: Counted = self.numbers.get("unit", "session")
+        return unit
+
+
+IN_FAILURES = Reason("in_failures")
+
+
+def too_few(
+    unit: Counted,
+    needed: int,
+    there: Sequence[int],
+    targets: Sequence[str] = (),
+    p: float | None = None,
+) -> Reason:
+    """Return the reason for a result that is based on too few of a unit. Each target needs
+    `needed`. `there` is the existing number in each target; at least one of them is too small. `p`
+    is the level of a quantile.
+    """
+    named = {"targets": list(targets)} if targets else {}
+    level = {} if p is None else {"p": p}
+    return Reason("too_few", {"unit": unit, "needed": needed, "there": list(there)} | named | level)
+
+
+def too_few_to_print(unit: Counted, needed: int, there: int) -> Reason:
+    """Return the reason why a value may not be printed. A verdict on it needs more of the unit
+    than printing it.
+    """
+    return Reason("too_few_to_print", {"unit": unit, "needed": needed, "there": [there]})
+
+
+def unique(reasons: Iterable[T]) -> list[T]:
+    """Return each reason once, in the order of its first occurrence."""
+    known = list[T]()
+    for reason in reasons:
+        known += [reason] if reason not in known else []
+    return known
+
+
+Status = Literal["reported", "in_failures", "too_few_turns", "too_few_sessions", "unbounded"]
+
+
+class Estimate:
+    """A quantile with its interval, and the reason why it has none, or only one end."""
+
+    __slots__ = ()
+    value: float
+    low: float
+    high: float
+    reason: Reason | None
+
+    @property
+    def status(self) -> Status:
+        """The code of the reason with the unit that is too small; "reported" without a reason."""
+        if self.reason is None:
+            return "reported"
+        if self.reason.code == "too_few_to_print":
+            return "too_few_turns" if self.reason.unit == "turn" else "too_few_sessions"
+        return "unbounded" if self.reason.code == "unbounded" else "in_failures"
+
+    @property
+    def required(self) -> int:
+        """The required number of turns or sessions; 0 if no number is required."""
+        return self.reason.needed if self.reason else 0
+
+    @property
+    def has_interval(self) -> bool:
+        """True if the estimate has an interval. One end of the interval may be open."""
+        return self.status in ("reported", "unbounded")
+
+    @property
+    def has_too_few(self) -> bool:
+        """True if there are too few turns or sessions to report the quantile."""
+        return self.status in ("too_few_turns", "too_few_sessions")
+
+    @property
+    def reported_value(self) -> float:
+        """The quantile; if one end of its interval is open, the other end instead."""
+        return (
+            self.value
+            if self.status != "unbounded"
+            else self.low
+            if math.isfinite(self.low)
+            else self.high
+        )
+
+
+Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
+"""Whether a threshold, a check, or a comparison passes."""
+VerdictName = Literal[
+    "regressed",
+    "improved",
+    "equivalent",
+    "not_regressed",
+    "inconclusive",
+    "pass",
+    "fail",
+    "not_evaluated",
+]
+"""Whether a metric of two targets differs, or whether a value meets its limit."""
+RESULTS: dict[VerdictName, Result] = {
+    "improved": "pass",
+    "equivalent": "pass",
+    "not_regressed": "pass",
+    "regressed": "fail",
+    "inconclusive": "inconclusive",
+    "pass": "pass",
+    "fail": "fail",
+    "not_evaluated": "not_evaluated",
+}
+"""The result of a threshold for each verdict on its metric."""
+VerdictStatus = Literal[0, 1, 3, 4]
+RESULT_OF_STATUS: dict[VerdictStatus, Result] = {
+    PASS_STATUS: "pass",
+    FAIL_STATUS: "fail",
+    INCONCLUSIVE_STATUS: "inconclusive",
+    INVALID_STATUS: "not_evaluated",
+}
+"""For each exit status of a verdict, the result that it means."""
+
+
+class ValidityEntry(JsonEntry):
+    """Whether the values of a check or comparison may be used: the reasons if not, and these as
+    lines with remedies.
+    """
+
+    status: ValidityStatus
+    reasons: list[Reason]
+    messages: list[str]
+
+
+def validity_entry(status: ValidityStatus, reasons: Sequence[Reason]) -> ValidityEntry:
+    """Return the validity, still without messages. `status` is that of the run. If there are
+    `reasons` and the run is valid, the entry is invalid.
+    """
+    return ValidityEntry(
+        "invalid" if reasons and status == "valid" else status, unique(reasons), []
+    )
+
+
+class Conclusion(JsonEntry, kw_only=True):
+    """The verdict of a document, in the same form in each of them."""
+
+    result: Result
+    """not_evaluated: the values may not be used, or there are none"""
+    exit_status: VerdictStatus
+    """0 pass, 1 fail, 3 inconclusive, 4 not evaluated"""
+    headline: str
+    """the verdict as a sentence"""
 
 
 class Group(JsonEntry, kw_only=True):

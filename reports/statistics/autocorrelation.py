@@ -317,10 +317,7 @@ def rate_by_order(
     parts of a run show less about unseen sessions.
     """
     if better == "higher":
-        complements = replace(
-            totals, base=rates.complement(totals.base), cand=rates.complement(totals.cand)
-        )
-        return rates.mirrored(rate_by_order(complements, margin, "lower", inference, error))
+        return rates.mirrored(rate_by_order(totals.complements, margin, "lower", inference, error))
     between = rates.between_runs([ratio.value for ratio in totals.ratios], inference.rate_run_sd)
     usual = rate_difference(
         totals, margin, level=inference.level, error=with_runs(rates.se_of_rates(totals), between)

@@ -39,7 +39,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.results.json_entries import ClosedJsonEntry, Number
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Order
 from reports.statistics.quantiles import effective_size

@@ -47,9 +47,8 @@ from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-unty
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import MIN_TURNS_BEYOND, sessions_to_publish
-from reports.results.estimate import Estimate
 from reports.results.json_entries import Count, JsonEntry, Rounded
-from reports.results.reason import IN_FAILURES, Reason, too_few_to_print
+from reports.results.value import IN_FAILURES, Estimate, Reason, too_few_to_print
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share
 

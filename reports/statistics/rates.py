@@ -204,6 +204,11 @@ class ClusterTotals:
         return ratio_of(self.base, words=self.words), ratio_of(self.cand, words=self.words)
 
     @property
+    def complements(self) -> ClusterTotals:
+        """The totals of the complements of both rates."""
+        return replace(self, base=complement(self.base), cand=complement(self.cand))
+
+    @property
     def df_of_pairs(self) -> float:
         return effective_size(self.base[1] + self.cand[1]) - 1
 
@@ -323,8 +328,7 @@ def rate_difference(
     `error` is a standard error to use instead of the one computed from sessions or pairs.
     """
     if better == "higher":
-        complements = replace(totals, base=complement(totals.base), cand=complement(totals.cand))
-        return mirrored(rate_difference(complements, margin, level=level, error=error))
+        return mirrored(rate_difference(totals.complements, margin, level=level, error=error))
     return points_difference(*totals.ratios, error or se_of_rates(totals), margin, level)
 
 

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports.results.reason import IN_FAILURES, Reason, too_few
-from reports.results.verdict import RESULTS, VerdictName
+from reports.results.value import IN_FAILURES, RESULTS, Reason, VerdictName, too_few
 from reports.statistics.differences import LEVEL, Difference, Order
 
 LATE = {"turn": "late turn", "session": "late session"}

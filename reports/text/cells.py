@@ -35,8 +35,7 @@ from reports.metrics.rate_metrics import MIN_RATE_UNITS
 from reports.metrics.statistic_types.within import Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum, turn_type_text
 from reports.render.blocks import MARKS, Cell, source_marks, with_marker
-from reports.results.estimate import Estimate
-from reports.results.value import Value, ValuesOfSubject
+from reports.results.value import Estimate, Value, ValuesOfSubject
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text import settings
 from reports.text.breakdown import segment_title
@@ -515,7 +514,12 @@ def rate_cell(rate: Value) -> Cell:
     """
     if rate.n < MIN_RATE_UNITS:
         return Cell("n/a", f"needs {MIN_RATE_UNITS} {rate.unit}")
-    return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, total=1)))
+    return Cell(percent(rate.value, 1), share_interval(rate))
+
+
+def share_interval(share: Value) -> str:
+    """Return the interval of a share, such as `79.6 to 98.4 %`."""
+    return interval(share.low, share.high, partial(percent, total=1))
 
 
 def rate_title(rate: Value) -> str:

@@ -11,9 +11,9 @@ from functools import partial
 from reports.formatting import NBSP, count, join_words, percent, plural
 from reports.metrics.strata import MEASURED_FROM_PHRASES
 from reports.text.cells import interval
-from reports.text.conditions import condition_name
 from reports.text.invalid import Numbers
 from reports.text.remarks import drift_suspected
+from reports.text.settings import condition_name
 from reports.text.verdicts import OWN_DRIFT, OWN_DRIFT_INTERIM, RUN_TO_RUN, in_unit, share
 
 UNKNOWN = "unknown"

@@ -18,9 +18,7 @@ from reports.formatting import NBSP, NONE, count, format_number, join_present, p
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import THRESHOLD_METRICS
 from reports.render.blocks import MARKS, Badge, source_badges
-from reports.results.reason import Reason, unique
-from reports.results.value import FindingTexts
-from reports.results.verdict import Result
+from reports.results.value import FindingTexts, Reason, Result, unique
 from reports.statistics.differences import as_share
 from reports.text import metric_sentences, validity
 from reports.text.cells import INFINITE, interval, shortfall_text

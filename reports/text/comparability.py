@@ -19,10 +19,9 @@ from reports.formatting import (
     plural,
 )
 from reports.render.blocks import MARKS
-from reports.text.conditions import condition_name
 from reports.text.invalid import Numbers
 from reports.text.remarks import interleaved
-from reports.text.settings import FACTS
+from reports.text.settings import FACTS, condition_name
 from reports.text.verdicts import OWN_DRIFT, difference_interval
 
 MAX_TEXT_CHARACTERS = 90

@@ -13,9 +13,7 @@ from reports.formatting import NBSP, NONE, count, excerpt, format_number, join_p
 from reports.metrics.metric_spec import MetricSpec, better_direction
 from reports.metrics.rate_metrics import RATES
 from reports.render.blocks import MARKS
-from reports.results.reason import Reason
-from reports.results.value import Scale
-from reports.results.verdict import VerdictName
+from reports.results.value import Reason, Scale, VerdictName
 from reports.statistics.differences import MAX_SESSIONS_RATIO, as_share
 from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.text import reasons, verdicts

@@ -15,8 +15,7 @@ from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import FairnessCheck
 from reports.data.turns import measured_sessions
 from reports.formatting import NBSP, format_number, join_present, join_words
-from reports.results.reason import Reason
-from reports.results.verdict import VerdictName
+from reports.results.value import Reason, VerdictName
 from reports.text import validity
 from reports.text.comparability import check_name, check_texts
 from reports.text.comparison_rows import ComparisonRow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from reports.analysis.sequential.analysis import End
-from reports.analysis.sequential.decision import BY_ANALYSIS, Decision
+from reports.analysis.sequential.decide import BY_ANALYSIS, Decision
 from reports.formatting import NBSP, count, format_duration, join_present, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.blocks import MARKS

@@ -106,8 +106,7 @@ def interval_cell(rate: Value, more: str = "") -> Cell:
     """Return a cell with a share above its counts and its interval, such as `90 %` above `360 of
     400; 86 to 93 %`.
     """
-    ends = interval(rate.low, rate.high, lambda share: percent(share, 1))
-    return share_cell(rate, f"; {ends}{more}" if rate.n else "")
+    return share_cell(rate, f"; {cells.share_interval(rate)}{more}" if rate.n else "")
 
 
 def not_started_text(group: TurnGroup) -> str:

@@ -12,7 +12,7 @@ from bench.record.document import Check
 from reports.analysis.summary.targets import FAIR
 from reports.formatting import count, excerpt, format_duration, join_words, percent, plural
 from reports.text.cells import CHECKS, check_values
-from reports.text.conditions import condition_name
+from reports.text.settings import condition_name
 
 Numbers = Mapping[str, Any]
 RUN = "the run"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from bench.catalogue.metrics import CATALOGUE
 from reports.engine.judge import Judged
 from reports.formatting import NBSP, count, format_number, join_present, join_words
-from reports.results.verdict import VerdictName
+from reports.results.value import VerdictName
 from reports.statistics.differences import MAX_SESSIONS_RATIO
 from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.text import reasons, verdicts

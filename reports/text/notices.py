@@ -24,7 +24,7 @@ from reports.analysis.summary.targets import FAIR
 from reports.data.runs import RunFrames, hosts_of, scripts_of, target_entries
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.metrics.thresholds import recorded
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.text import cells
 from reports.text.comparability import FAILURES_DIFFER
 from reports.text.groups import difference_text, key_text

@@ -8,8 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 from reports.formatting import NONE, change, format_duration, percent
-from reports.results.reason import Reason
-from reports.results.value import Value, ValuesOfSubject, by_subject
+from reports.results.value import Reason, Value, ValuesOfSubject, by_subject
 from reports.text.reasons import reason_text
 
 NEVER_LEFT = Reason("never_left")

@@ -12,7 +12,7 @@ from bench.record.validity import EARLY_REPLIES
 from reports.formatting import NBSP, count, format_number, join_present, join_words, plural
 from reports.metrics import step_names
 from reports.results.json_entries import JsonEntry, map_values, to_json_data
-from reports.results.reason import Reason, unique
+from reports.results.value import Reason, unique
 from reports.statistics.change_points import MIN_SIDE_RUNS
 from reports.statistics.verdicts import LATE
 from reports.text import check_reasons, comparability, invalid

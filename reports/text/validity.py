@@ -16,8 +16,7 @@ from reports.analysis.summary.run_validity import RunValidity, busiest
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, hosts_of
 from reports.formatting import NBSP, count, join_words, plural
-from reports.results.reason import Reason, unique
-from reports.results.verdict import ValidityEntry
+from reports.results.value import Reason, ValidityEntry, unique
 from reports.text.cells import CHECKS, as_sentence
 from reports.text.reasons import reason_line, reason_text, reasons_text
 

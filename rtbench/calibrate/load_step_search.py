@@ -26,7 +26,7 @@ from bench.record.calibration import (
 )
 from bench.services.names import DialectName
 from bench.simulator.ground_truth_log import LATE_MS
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
 
 LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")

@@ -56,7 +56,7 @@ from bench.simulator.ready import urls_at
 from bench.wire.audio import resolve_format
 from bench.wire.dialect import SOUND
 from reports.data.runs import stated_validity
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.quantiles import turns_to_publish
 from rtbench.calibrate.ground_truth import (
     COLUMNS,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bench.record.calibration import Calibration, LoadStep, SessionKind, at_least
 from reports.formatting import join_present, plural
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.quantiles import turns_to_publish
 from rtbench.calibrate.load_step_search import bytes_per_session, is_concluded
 

@@ -18,9 +18,7 @@ from itertools import permutations
 from statistics import NormalDist, median
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
-from reports.results.reason import Reason
-from reports.results.value import Value
-from reports.results.verdict import RESULT_OF_STATUS, VerdictStatus
+from reports.results.value import RESULT_OF_STATUS, Reason, Value, VerdictStatus
 from rtbench.capacity.search import (
     SCHEMA_VERSION,
     CapacityDocument,

@@ -38,9 +38,7 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import FAILINGS, FAILURES, Rate
 from reports.metrics.strata import NO_STRATUM
 from reports.metrics.thresholds import Threshold
-from reports.results.reason import Reason
-from reports.results.value import Finding, Subject, Value
-from reports.results.verdict import Result
+from reports.results.value import Finding, Reason, Result, Subject, Value
 from reports.statistics.counting import Integers
 from reports.statistics.group_sequential import spending
 from reports.statistics.rates import PerCluster

@@ -39,9 +39,7 @@ import numpy as np
 
 from bench.base.errors import UsageError
 from reports.metrics.thresholds import Threshold, quoted
-from reports.results.reason import Reason
-from reports.results.value import RATE, Value
-from reports.results.verdict import Result
+from reports.results.value import RATE, Reason, Result, Value
 from reports.statistics.rates import PerCluster, RatioEstimate, ratio_of
 from reports.statistics.verdicts import SESSIONS, floor_reason
 from rtbench.capacity.search import VIOLATIONS

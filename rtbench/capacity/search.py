@@ -22,9 +22,7 @@ from typing import Literal, NamedTuple
 from msgspec import field
 
 from reports.results.json_entries import Count, JsonEntry
-from reports.results.reason import Reason
-from reports.results.value import RATE, Finding, Value
-from reports.results.verdict import Conclusion, Result
+from reports.results.value import RATE, Conclusion, Finding, Reason, Result, Value
 from reports.statistics.verdicts import SESSIONS
 from rtbench.load_search import (
     LevelResult,

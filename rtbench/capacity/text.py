@@ -17,7 +17,7 @@ from reports.formatting import (
     percent,
     plural,
 )
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.text import reasons
 from reports.text.breakdown import SEGMENT_TEXTS, STOPPED
 from rtbench.capacity.search import CapacityDocument, Ended, LevelEntry, LoadUnit

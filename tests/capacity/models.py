@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 
 from reports.metrics.thresholds import Threshold, requested_thresholds
-from reports.results.value import Finding, Value
-from reports.results.verdict import Result
+from reports.results.value import Finding, Result, Value
 from reports.statistics.counting import Floats
 from reports.statistics.group_sequential import spending
 from reports.statistics.rates import PerCluster

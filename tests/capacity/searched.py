@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from reports.results.value import Value
-from reports.results.verdict import Result
+from reports.results.value import Result, Value
 from rtbench.capacity.conclusion import conclude
 from rtbench.capacity.search import CapacityDocument, LevelEntry
 from tests.capacity.models import build_latency, build_level, build_plan, build_share

@@ -14,8 +14,7 @@ import pytest
 
 from bench.base.errors import UsageError
 from reports.data.runs import RunFrames
-from reports.results.reason import Reason
-from reports.results.verdict import Result
+from reports.results.value import Reason, Result
 from reports.statistics.group_sequential import spending
 from rtbench.capacity import level_evaluation as playing
 from rtbench.capacity.level_evaluation import SearchConfig, evaluate_level, median_call_s

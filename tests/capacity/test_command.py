@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from bench.base.errors import UsageError
 from bench.target.target_settings import ServiceOptions
-from reports.results import verdict as results
+from reports.results import value as results
 from rtbench.capacity import level_evaluation as leveling
 from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_evaluation import SearchConfig

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reports.formatting import NBSP
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from rtbench.capacity.conclusion import breaking_point, conclude
 from rtbench.capacity.page import closing_lines, level_heads, level_lines, opening
 from rtbench.capacity.search import CapacityDocument, LevelEntry, SearchPlan

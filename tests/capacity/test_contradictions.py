@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reports.formatting import NBSP
-from reports.results.verdict import Result
+from reports.results.value import Result
 from rtbench.capacity.conclusion import contradiction_of
 from rtbench.capacity.search import LevelEntry
 from rtbench.capacity.text import reason_text

@@ -19,7 +19,7 @@ from reports.data.runs import RunFrames, load_frames
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.strata import Stratum
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.quantiles import quantiles
 from rtbench.capacity.level_evaluation import (
     _backed_off,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.base.errors import UsageError
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.load_thresholds import (
     allowed_share,

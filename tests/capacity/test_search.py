@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.results.verdict import Result
+from reports.results.value import Result
 from reports.statistics.group_sequential import spending
 from reports.statistics.verdicts import SESSIONS
 from rtbench.capacity.search import (

@@ -12,8 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from bench.record.validity import EARLY_REPLIES
-from reports.analysis.sequential.decide import decision_of
-from reports.analysis.sequential.decision import Decision
+from reports.analysis.sequential.decide import Decision, decision_of
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
 from tests.reports import synthetic

@@ -32,7 +32,7 @@ from reports.pages.run_report.document import write_report
 from reports.pages.run_report.report import run_page
 from reports.render.html import render_html
 from reports.render.markdown import plain, render_markdown
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.text.sentences import next_step, run_headline, run_second
 from tests.reports import synthetic
 from tests.reports.comparisons.invented import comparison, invented_targets

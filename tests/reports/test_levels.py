@@ -10,7 +10,7 @@ from reports.pages.run_report.document import summary_data
 from reports.pages.run_report.metric_tables import METRICS
 from reports.pages.run_report.report import run_page
 from reports.render.markdown import render_markdown
-from reports.results.levels import LEVEL_KEYS, LEVEL_NAMES, LEVELS
+from reports.results.value import LEVEL_KEYS, LEVEL_NAMES, LEVELS
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 from tools.schemas import schema_of

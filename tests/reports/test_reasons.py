@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reports.results.json_entries import JsonEntry
-from reports.results.reason import Reason, too_few, too_few_to_print
+from reports.results.value import Reason, too_few, too_few_to_print
 from reports.text.cells import CHECKS
 from reports.text.reasons import SENTENCES, document_data, reason_text
 

@@ -27,7 +27,7 @@ from reports.analysis.check.results import CheckResult
 from reports.analysis.comparisons.comparison import Comparison
 from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.sequential.analysis import End
-from reports.analysis.sequential.decision import Decision
+from reports.analysis.sequential.decide import Decision
 from reports.analysis.trends.trend import trend_of_points
 from reports.analysis.trends.trend_point import TrendPoint
 from reports.engine.judge import Judged
@@ -40,8 +40,7 @@ from reports.pages.trends.page import trend_page
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from reports.render.terminal import essentials, render_lines, render_page
-from reports.results.reason import Reason
-from reports.results.verdict import VerdictName
+from reports.results.value import Reason, VerdictName
 from reports.text.check_sentences import result_line
 from reports.text.decision_sentences import decision_sentence
 from reports.text.sentences import run_essentials

@@ -17,7 +17,6 @@ from bench.base.errors import UsageError
 from bench.services.openai.dialect import GA
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
-from reports.pages.run_report.waveform.plot import LANE, sound, waveform
 from reports.pages.run_report.waveform.recorded_call import (
     MAX_SHOWN_S,
     RecordedCall,
@@ -25,7 +24,7 @@ from reports.pages.run_report.waveform.recorded_call import (
     envelope,
     recorded_call,
 )
-from reports.pages.run_report.waveform.section import waveform_of_call
+from reports.pages.run_report.waveform.section import LANE, sound, waveform, waveform_of_call
 from reports.render.markdown import markdown_blocks
 from tests.record.call_logs import Session, openai_delta
 from tests.reports import synthetic

@@ -22,7 +22,7 @@ from reports.analysis.sequential.analysis import AnalysisSchedule, SequentialRes
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile, quantiles_seen
 from reports.metrics.statistic_types.rate import estimate_rate, rate_seen
-from reports.results.verdict import Result
+from reports.results.value import Result
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.group_sequential import analysis_sizes, by_se

@@ -27,7 +27,7 @@ from reports.analysis.targets.named import known_targets, targets_of
 from reports.data.runs import RunFrames
 from reports.engine.judge import Judged
 from reports.metrics.thresholds import Threshold, by_metric, parse_all
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.counting import Integers
 from reports.statistics.group_sequential import SPENDING, critical_values_so_far
 from reports.statistics.verdicts import SESSIONS

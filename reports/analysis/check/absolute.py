@@ -20,10 +20,8 @@ from reports.data.samples import is_latency
 from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import Threshold
-from reports.results.reason import Reason
-from reports.results.value import Sign
-from reports.statistics.target_counts import NO_TURNS
-from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions
+from reports.results.value import Reason, Sign
+from reports.statistics.threshold_estimate import NO_TURNS, TAIL, ThresholdEstimate, few_sessions
 from reports.statistics.verdicts import Verdict
 
 WITHIN_BOUNDS = Reason("within_bounds")

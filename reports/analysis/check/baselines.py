@@ -36,7 +36,7 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import FAILURES, Rate
 from reports.metrics.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate, by_code
 from reports.metrics.strata import NO_STRATUM, Stratum
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.autocorrelation import (
     BATCHES,
     QUARTERS,

@@ -41,7 +41,7 @@ from reports.metrics.thresholds import (
     recorded,
     threshold_tables,
 )
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.differences import Order
 from reports.statistics.threshold_estimate import TAIL
 

@@ -30,8 +30,7 @@ from reports.analysis.comparisons.comparison import (
     notices_of,
     notices_of_comparison,
 )
-from reports.analysis.sequential.decide import decision_of
-from reports.analysis.sequential.decision import Decision
+from reports.analysis.sequential.decide import Decision, decision_of
 from reports.analysis.sequential.plan import planned_thresholds
 from reports.analysis.summary.drift import Drift, drifts
 from reports.analysis.targets.compared_target import ComparedTarget
@@ -62,7 +61,7 @@ from reports.formatting import NBSP
 from reports.metrics.argument_names import option
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import Threshold, near, quoted
-from reports.results.reason import Reason, unique
+from reports.results.value import Reason, unique
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import Verdict
 

@@ -19,17 +19,17 @@ from bench.base.errors import (
     OnInconclusive,
 )
 from bench.record.document import ValidityStatus
-from reports.analysis.sequential.decision import Decision
+from reports.analysis.sequential.decide import Decision
 from reports.analysis.summary.run_validity import DataNotes
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
 from reports.engine.judge import Judged
 from reports.results.json_entries import Count, Known
-from reports.results.reason import Reason
-from reports.results.value import Finding
-from reports.results.verdict import (
+from reports.results.value import (
     RESULT_OF_STATUS,
     Conclusion,
+    Finding,
+    Reason,
     Result,
     ValidityEntry,
     VerdictStatus,

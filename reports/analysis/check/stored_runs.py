@@ -37,7 +37,7 @@ from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.stored import BY_PARTS
 from reports.metrics.thresholds import Threshold, near
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.baselines import MIN_STORED_RUNS, RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.differences import Inference

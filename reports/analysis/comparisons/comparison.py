@@ -27,8 +27,7 @@ from reports.analysis.comparisons.measurements import (
     shift_of,
     step_changes,
 )
-from reports.analysis.sequential.decide import decision_of
-from reports.analysis.sequential.decision import Decision
+from reports.analysis.sequential.decide import Decision, decision_of
 from reports.analysis.sequential.plan import was_planned
 from reports.analysis.summary.turn_taking import compared_rates_of, events_of, has_pauses, of_pauses
 from reports.analysis.targets.compared_target import ComparedTarget
@@ -48,9 +47,7 @@ from reports.engine.judge import Judged, add_verdicts
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.results.json_entries import ClosedJsonEntry, Count
-from reports.results.reason import Reason
-from reports.results.value import Finding, Subject, Value
-from reports.results.verdict import VerdictStatus
+from reports.results.value import Finding, Reason, Subject, Value, VerdictStatus
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import RESAMPLES, seed_of
 from reports.statistics.differences import LEVEL, Inference, is_large, tick_at

@@ -27,8 +27,7 @@ from reports.metrics.metric_spec import POINTS, MetricSpec, by_sample
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.typical_change import by_change, step_latencies, step_sample
-from reports.results.reason import Reason
-from reports.results.value import Finding, Subject, Value
+from reports.results.value import Finding, Reason, Subject, Value
 from reports.statistics.autocorrelation import rate_by_order
 from reports.statistics.differences import (
     Better,
@@ -39,7 +38,7 @@ from reports.statistics.differences import (
 )
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import ClusterTotals, PerCluster
-from reports.statistics.target_counts import of_sample
+from reports.statistics.threshold_estimate import of_sample
 from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
 from reports.statistics.verdicts import BEYOND, verdicts
 

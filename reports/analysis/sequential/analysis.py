@@ -27,8 +27,7 @@ from typing import Any, Literal
 from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.results.json_entries import ClosedJsonEntry, Number, entry_from
-from reports.results.reason import Reason
-from reports.results.verdict import VerdictName
+from reports.results.value import Reason, VerdictName
 from reports.statistics import group_sequential
 from reports.statistics.autocorrelation import EARLY, FOUND
 from reports.statistics.differences import LEVEL, Difference

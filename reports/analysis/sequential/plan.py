@@ -39,7 +39,7 @@ from reports.metrics.thresholds import (
     parse_all,
     requested_thresholds,
 )
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.differences import LEVEL
 from reports.statistics.group_sequential import (
     SPENDING,

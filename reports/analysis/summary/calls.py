@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench.catalogue.outcomes import HANG_UP, NO_MEDIA, NO_SOUND, refusal_status
 from reports.analysis.summary.targets import called_by_telephone
-from reports.data.turns import FAILED
+from reports.data.turns import FAILED, rows_of
 from reports.engine.evaluate import share
 from reports.results.json_entries import Count, JsonEntry
 from reports.results.value import Subject, Value
@@ -132,9 +132,7 @@ def telephone_calls(
     called = called_by_telephone(document)
     for target in targets:
         if target in called:
-            yield _calls_of(
-                target, sessions.loc[(sessions["target"] == target).to_numpy(), OF_CALLS]
-            )
+            yield _calls_of(target, rows_of(sessions[OF_CALLS], target))
 
 
 def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:

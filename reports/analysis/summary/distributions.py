@@ -14,7 +14,7 @@ import numpy as np
 from reports.data.samples import MetricSample
 from reports.data.turns import Pool
 from reports.formatting import log_range, nines
-from reports.results.levels import LEVELS, TYPICAL_LEVELS
+from reports.results.value import LEVELS, TYPICAL_LEVELS
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 

@@ -231,19 +231,13 @@ UNKNOWN = "unknown"
 
 def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
     """Group turns by their number in the session. All turns after the tenth are in one group."""
-    number = turns.number
-    not_started_number = turns.not_started.number
-    max_number = int(
-        min(NUMBERED + 1, max(number.max(initial=1), not_started_number.max(initial=1)))
-    )
+    number = np.append(turns.number, turns.not_started.number)
+    max_number = int(min(NUMBERED + 1, number.max(initial=1)))
     bins = tuple(GroupBin(str(n), n, n, n) for n in range(1, min(max_number, NUMBERED) + 1))
     if max_number > NUMBERED:
         bins += (GroupBin(f"{max_number}+", max_number, max_number, math.inf),)
-    index, not_started_index = (
-        np.clip(numbers, 1, max_number).astype(np.int64) - 1
-        for numbers in (number, not_started_number)
-    )
-    return Grouping(bins, index, not_started_index, end=max_number)
+    index = np.clip(number, 1, max_number).astype(np.int64) - 1
+    return Grouping(bins, index[: turns.rows.size], index[turns.rows.size :], end=max_number)
 
 
 def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:

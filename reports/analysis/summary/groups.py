@@ -29,8 +29,7 @@ from reports.engine.evaluate import (
 )
 from reports.metrics.metric_spec import POINTS
 from reports.metrics.strata import Stratum
-from reports.results.levels import TYPICAL_LEVELS
-from reports.results.value import Group, Subject, Value
+from reports.results.value import TYPICAL_LEVELS, Group, Subject, Value
 from reports.statistics.counting import dense_codes, distinct, split
 from reports.statistics.quantiles import CONFIDENCE, NO_VALUES, Sample
 

@@ -23,7 +23,7 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import is_throttled
 from bench.record.metric_values import floats
 from reports.data.runs import RunFrames, by_label, scripts_of
-from reports.data.turns import measured_rows
+from reports.data.turns import measured_rows, rows_of
 from reports.formatting import time_step
 from reports.results.json_entries import Count, JsonEntry, Number, Rounded
 from reports.statistics.counting import Floats, Integers
@@ -110,10 +110,9 @@ def arriving_of(
 def _offered(
     run: RunFrames, label: str, arrivals: dict[str, Any], start_s: float, end_s: float
 ) -> OfferedLoad:
-    seconds = run.seconds[
-        (run.seconds["target"] == label).to_numpy() & run.seconds["measured"].to_numpy()
-    ]
-    all_sessions = run.sessions[(run.sessions["target"] == label).to_numpy()]
+    seconds = rows_of(run.seconds, label)
+    seconds = seconds[seconds["measured"].to_numpy()]
+    all_sessions = rows_of(run.sessions, label)
     sessions = all_sessions.iloc[measured_rows(all_sessions)]
     kind = sessions["outcome_class"].to_numpy()
     is_first = sessions["call_arrival_at_ns"].notna().to_numpy()
@@ -162,7 +161,7 @@ def call_bins(run: RunFrames) -> CallBins:
     seconds = run.seconds
     began_s = int(run.metadata.get("started_utc_ns") or 0) / NS_PER_S
     first = seconds["target"].iloc[:1]
-    rows = seconds[(seconds["target"] == first.iloc[0]).to_numpy()] if len(first) else seconds
+    rows = rows_of(seconds, first.iloc[0]) if len(first) else seconds
     at_s = np.maximum(floats(rows, "second") - began_s, 0.0)
     bin_s = time_step(max(1.0, float(at_s.max(initial=0.0)) + 1), BINS)
     index = (at_s // bin_s).astype(np.int64)

@@ -35,9 +35,7 @@ from reports.engine.evaluate import Events, by_target, counted, events_of, publi
 from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded
-from reports.results.levels import LEVEL_KEYS, LEVELS, by_level, level_fields
-from reports.results.reason import Reason
-from reports.results.value import Value
+from reports.results.value import LEVEL_KEYS, LEVELS, Reason, Value, by_level, level_fields
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 from reports.statistics.typical_change import theil_sen
 

@@ -25,7 +25,7 @@ from reports.data.turns import TurnArrays
 from reports.data.uncertainty import UncertainMetric
 from reports.render.blocks import MARKS
 from reports.results.json_entries import Count, JsonEntry, Known, Number, Rounded
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
 

@@ -17,10 +17,11 @@ from bench.files.sanitize import escape_control
 from bench.services.registry import dialect_of
 from reports.analysis.summary.metrics import MetricSummary
 from reports.data.runs import target_entries
+from reports.data.turns import rows_of
 from reports.formatting import count, excerpt, join_words, plural
 from reports.metrics.strata import Stratum, Traits
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded
-from reports.results.levels import TYPICAL_LEVELS
+from reports.results.value import TYPICAL_LEVELS
 
 FAIR = 0.01
 """The limit for a fair comparison: the maximum difference of failure rates, and the maximum
@@ -103,8 +104,7 @@ def facts_of_targets(
     sessions.
     """
     known = target_entries(document)
-    facts = sessions[OF_FACTS]
-    facts_by_target = {label: facts[(sessions["target"] == label).to_numpy()] for label in targets}
+    facts_by_target = {label: rows_of(sessions[["target", *OF_FACTS]], label) for label in targets}
     return tuple(
         _facts_of(label, known.get(label, {}), facts_by_target[label]) for label in targets
     )

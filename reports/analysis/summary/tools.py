@@ -24,7 +24,7 @@ from reports.data.samples import (
     sampled,
     session_sample,
 )
-from reports.data.turns import Flags, Pool, pool_label
+from reports.data.turns import Flags, Pool, pool_label, rows_of
 from reports.engine.evaluate import (
     Events,
     average,
@@ -41,8 +41,7 @@ from reports.engine.evaluate import (
 from reports.metrics.statistic_types.within import Within
 from reports.metrics.strata import STARTED_BY
 from reports.metrics.thresholds import recorded
-from reports.results.levels import TYPICAL_LEVELS
-from reports.results.value import MEAN, Subject, Value
+from reports.results.value import MEAN, TYPICAL_LEVELS, Subject, Value
 from reports.statistics.counting import Integers, distinct
 
 TURN_TYPE = "function_calls"
@@ -137,7 +136,7 @@ def _of_sessions(
     targets: Sequence[str], sessions: pd.DataFrame, metric: str, within: Within
 ) -> Iterator[Value]:
     for target in targets:
-        sample = session_sample(sessions[(sessions["target"] == target).to_numpy()], metric)
+        sample = session_sample(rows_of(sessions, target), metric)
         if sample is not None:
             subject = Subject(target=target, title=target)
             in_time = sample.values <= within.deadline

@@ -22,7 +22,7 @@ from reports.data.samples import ALWAYS, MetricSamples, is_latency, rate_counts,
 from reports.data.turns import Flags, TurnArrays, column_of, measured_sessions, not_started_of
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.strata import Stratum
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import NO_VALUES, Sample
 from reports.statistics.rates import PerCluster

@@ -28,7 +28,7 @@ from reports.data.runs import scripts_of, target_entries
 from reports.formatting import NONE
 from reports.metrics.argument_names import option
 from reports.metrics.thresholds import near, quoted
-from reports.results.reason import Reason
+from reports.results.value import Reason
 
 EXTRA = "extra"
 """The key of session settings that the tool sends without knowing their meaning.

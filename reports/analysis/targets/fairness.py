@@ -27,7 +27,7 @@ from reports.data.runs import hosts_of
 from reports.data.turns import measured_sessions
 from reports.formatting import join_words
 from reports.results.json_entries import ClosedJsonEntry, Known, to_json_data
-from reports.results.reason import Reason, unique
+from reports.results.value import Reason, unique
 from reports.statistics.autocorrelation import have_same_distribution
 
 Fairness = Literal["pass", "fail", "informational"]

@@ -25,7 +25,7 @@ from reports.metrics.statistic_types.typical_change import TypicalChange
 from reports.metrics.statistic_types.within import Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum
 from reports.metrics.thresholds import Threshold, recorded
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
 

@@ -34,8 +34,7 @@ from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.strata import Stratum
 from reports.metrics.thresholds import metric_option, quoted
 from reports.results.json_entries import Count, JsonEntry, Rounded
-from reports.results.levels import LEVELS
-from reports.results.reason import Reason
+from reports.results.value import LEVELS, Reason
 
 TREND_VERSION: Literal[5] = 5
 MAIN_METRICS = WAITS

@@ -40,8 +40,7 @@ from reports.results.json_entries import (
     map_values,
     read_document,
 )
-from reports.results.levels import LEVELS
-from reports.results.reason import Counted, Reason, too_few_to_print
+from reports.results.value import LEVELS, Counted, Reason, too_few_to_print
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, shortfall
 

@@ -22,14 +22,20 @@ from reports.metrics.metric_spec import (
     Statistic,
     better_direction,
 )
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.autocorrelation import FOUND, mean_by_order, means_drift
 from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
 from reports.statistics.group_sequential import InterimStatistic, by_se, few_pairs, untestable
 from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals, PerCluster, ratio_of
-from reports.statistics.target_counts import TargetCounts, of_turns
-from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
+from reports.statistics.threshold_estimate import (
+    TAIL,
+    TargetCounts,
+    ThresholdEstimate,
+    few_sessions,
+    no_estimate,
+    of_turns,
+)
 
 
 @dataclass(frozen=True)

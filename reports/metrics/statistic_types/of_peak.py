@@ -11,8 +11,7 @@ from bench.catalogue.metrics import Better as Direction
 from reports.metrics.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic
 from reports.results.value import Scale
 from reports.statistics.differences import Inference
-from reports.statistics.target_counts import TargetCounts
-from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
+from reports.statistics.threshold_estimate import TAIL, TargetCounts, ThresholdEstimate
 
 OF_PEAK = {
     "recovery_time": ("ms", "value"),

@@ -35,8 +35,7 @@ from reports.metrics.metric_spec import (
 )
 from reports.metrics.stored import PS, Baseline, StoredQuantiles
 from reports.metrics.strata import NO_STRATUM
-from reports.results.reason import Reason, too_few
-from reports.results.value import Sign
+from reports.results.value import Reason, Sign, too_few
 from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.autocorrelation import (
     FOUND,
@@ -75,11 +74,13 @@ from reports.statistics.quantiles import (
 )
 from reports.statistics.rates import PerCluster
 from reports.statistics.share_test import share_difference
-from reports.statistics.target_counts import TargetCounts, of_equal_sessions, of_sample
 from reports.statistics.threshold_estimate import (
     TAIL,
+    TargetCounts,
     ThresholdEstimate,
     few_sessions,
+    of_equal_sessions,
+    of_sample,
     with_equal_weights,
 )
 from reports.statistics.typical_change import slope_differences

@@ -29,8 +29,7 @@ from reports.metrics.metric_spec import (
 )
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.metrics.stored import Baseline
-from reports.results.reason import Counted, Reason, too_few_to_print
-from reports.results.value import Scale, Sign
+from reports.results.value import Counted, Reason, Scale, Sign, too_few_to_print
 from reports.statistics.autocorrelation import (
     BATCHES,
     FOUND,
@@ -53,8 +52,15 @@ from reports.statistics.rates import (
     ratio_of,
     upper_of_points,
 )
-from reports.statistics.target_counts import TargetCounts, of_equal_sessions, of_turns
-from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
+from reports.statistics.threshold_estimate import (
+    TAIL,
+    TargetCounts,
+    ThresholdEstimate,
+    few_sessions,
+    no_estimate,
+    of_equal_sessions,
+    of_turns,
+)
 from reports.statistics.unseen import sessions_without, upper_share
 
 FAILINGS = ("throttle_rate", "failure_rate")

@@ -16,7 +16,7 @@ from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Difference, Inference, Margin, StandardError
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import log_difference
-from reports.statistics.target_counts import TargetCounts, of_sample
+from reports.statistics.threshold_estimate import TargetCounts, of_sample
 from reports.statistics.typical_change import (
     LogRatio,
     StepLatencies,

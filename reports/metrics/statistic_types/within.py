@@ -24,11 +24,10 @@ from reports.metrics.metric_spec import WRITTEN_NUMBER, MetricSpec, Source, Stor
 from reports.metrics.rate_metrics import MIN_RATE_UNITS
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.stored import Baseline
-from reports.results.reason import Counted, Reason, too_few_to_print
+from reports.results.value import Counted, Reason, too_few_to_print
 from reports.statistics.differences import Inference
 from reports.statistics.rates import PerCluster
-from reports.statistics.target_counts import TargetCounts, of_turns
-from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
+from reports.statistics.threshold_estimate import TAIL, TargetCounts, ThresholdEstimate, of_turns
 from reports.statistics.verdicts import LATE
 
 _WRITTEN = re.compile(rf"within\(\s*({WRITTEN_NUMBER})\s*(ms|s)?\s*\)")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports.analysis.comparisons.comparison import Comparison
-from reports.data.runs import titles_of
-from reports.formatting import format_utc, join_present, join_words
+from reports.formatting import join_present
 from reports.pages.comparisons.forest import forest, panels, panels_of
-from reports.pages.comparisons.page import design
+from reports.pages.comparisons.page import design, runs
 from reports.render.picture import Text, sheet
 from reports.text import comparison_sentences as sentences
 
@@ -34,12 +33,7 @@ def _about(comparison: Comparison) -> Iterator[str]:
         written = sentences.written_check(check)
         if check.result == "informational" and len(set(written.texts)) > 1:
             yield f"{written.name}: {' → '.join(written.texts)}"
-    documents = [target.run.metadata for target in comparison.targets]
-    began = dict.fromkeys(
-        format_utc(int(document["started_utc_ns"]))
-        for document in documents
-        if document.get("started_utc_ns")
-    )
+    titles, began = runs(comparison)
     simulated = "SIMULATED, no real service" if comparison.simulated else ""
-    about = [join_words(titles_of(documents)), design(comparison), " and ".join(began), simulated]
+    about = [titles, design(comparison), began, simulated]
     yield join_present(" · ", *about)

@@ -21,12 +21,13 @@ from reports.results.json_entries import (
     entry_from,
     text_of,
 )
-from reports.results.reason import Reason
-from reports.results.value import Finding, Value
-from reports.results.verdict import (
+from reports.results.value import (
     RESULT_OF_STATUS,
     Conclusion,
+    Finding,
+    Reason,
     ValidityEntry,
+    Value,
     VerdictName,
     validity_entry,
 )

@@ -15,8 +15,7 @@ from typing import Any
 from bench.base.errors import UsageError
 from bench.files.safe_io import replace_text
 from reports.analysis.sequential.analysis import AnalysisEntry, AnalyzedMetricEntry
-from reports.analysis.sequential.decide import decision_of
-from reports.analysis.sequential.decision import STATUSES, Decision, DecisionDocument
+from reports.analysis.sequential.decide import STATUSES, Decision, DecisionDocument, decision_of
 from reports.data import runs
 from reports.engine.judge import finding_of
 from reports.formatting import NBSP, NONE, count, format_duration

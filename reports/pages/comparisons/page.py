@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bench.files.sanitize import escape_control
 from reports.analysis.comparisons.comparison import Comparison, Design
 from reports.analysis.comparisons.measurements import Shift
-from reports.analysis.sequential.decision import Decision
+from reports.analysis.sequential.decide import Decision
 from reports.analysis.targets.fairness import FairnessCheck
 from reports.data.runs import titles_of
 from reports.formatting import (
@@ -227,6 +227,15 @@ def design(comparison: Comparison) -> str:
     return f"{join_words([count(size) for size in sizes])} sessions{over}"
 
 
+def runs(comparison: Comparison) -> tuple[str, str]:
+    """Return the titles of the runs, and when they began. Each text is there once."""
+    documents = [target.run.metadata for target in comparison.targets]
+    began = dict.fromkeys(
+        format_utc(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns")
+    )
+    return join_words(titles_of(documents)), " and ".join(began)
+
+
 def _lead(comparison: Comparison) -> b.Blocks:
     """Return the blocks after the headline: the remedies of an invalid comparison, a text, the
     runs, the notices.
@@ -241,11 +250,7 @@ def _lead(comparison: Comparison) -> b.Blocks:
     notices = [reason_text(reason) for reason in reasons if reason.code not in EXPLAINING]
     why = [*filter(None, [sentences.assumption(comparison)])]
     why += [reason_text(reason) for reason in reasons if reason.code in EXPLAINING]
-    documents = [target.run.metadata for target in comparison.targets]
-    began = dict.fromkeys(
-        format_utc(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns")
-    )
-    about = [join_words(titles_of(documents)), " and ".join(began), _sizes(comparison)]
+    about = [*runs(comparison), _sizes(comparison)]
     return [
         *([b.Banner([(b.Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([b.Paragraph(second, "lead")] if second else []),

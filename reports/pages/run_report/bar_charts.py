@@ -25,7 +25,7 @@ from reports.render.svg import (
     log_scale,
     log_ticks,
 )
-from reports.results.levels import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
+from reports.results.value import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text.breakdown import segment_title
 from reports.text.cells import breakdown_title, open_end_sign

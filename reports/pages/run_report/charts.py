@@ -24,8 +24,7 @@ from reports.render.svg import (
     log_scale,
     log_ticks,
 )
-from reports.results.levels import LEVELS
-from reports.results.value import Value
+from reports.results.value import LEVELS, Value
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text.cells import interval
 from reports.text.groups import description, key_text

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from reports.analysis.summary.failures import FailureEntry
 from reports.formatting import NBSP, NONE, count, format_utc_ms
+from reports.pages.run_report.metric_tables import TARGET
 from reports.render import blocks as b
 
 UNKNOWN = "unknown"
@@ -30,7 +31,7 @@ def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> b.
     several = len(targets) > 1
     heads: b.Heads = [
         b.Column("outcome", left=True, below="failed at (UTC)"),
-        *([b.Column("target", left=True)] if several else []),
+        *([TARGET] if several else []),
         b.Column("step, turn", left=True),
         "input tokens",
         "HTTP",

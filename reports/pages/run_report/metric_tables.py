@@ -8,10 +8,12 @@ from reports.analysis.summary.metrics import ALL, HistogramSummary, MetricSummar
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NONE, count, format_number
 from reports.render.blocks import Cell, Column, Head, Inline, Line, Table, Term, table
-from reports.results.levels import LEVEL_NAMES, LEVELS
+from reports.results.value import LEVEL_NAMES, LEVELS
 from reports.text import cells
 
-METRICS: list[Head] = ["metric", Column("target", left=True), *LEVEL_NAMES.values(), "max"]
+TARGET = Column("target", left=True)
+"""The column of the cells that `target_cell` returns."""
+METRICS: list[Head] = ["metric", TARGET, *LEVEL_NAMES.values(), "max"]
 METRICS += ["planned", "completed", "unfinished"]
 
 BRIEF_ROWS = 4

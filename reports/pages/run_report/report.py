@@ -36,7 +36,7 @@ from reports.pages.run_report.sections import (
 from reports.pages.run_report.waveform.section import waveform_of_call
 from reports.pages.thresholds import threshold_table
 from reports.render import blocks as b
-from reports.results.levels import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
+from reports.results.value import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
 from reports.text import cells, remarks, sentences, settings
 from reports.text.cells import INFINITE
 from reports.text.check_sentences import outcome_text, result_badge

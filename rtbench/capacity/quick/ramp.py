@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.base.units import NS_PER_S
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.crossing import Crossing, TurnsByLoad, crossing_of, surely_fails
 from reports.statistics.quantiles import quantile
 

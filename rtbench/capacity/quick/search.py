@@ -25,9 +25,7 @@ from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import scripts_of
 from reports.engine.evaluate import quantile_values
 from reports.metrics.thresholds import Threshold
-from reports.results.reason import Reason
-from reports.results.value import Finding, Subject
-from reports.results.verdict import RESULT_OF_STATUS
+from reports.results.value import RESULT_OF_STATUS, Finding, Reason, Subject
 from reports.statistics.crossing import TurnsByLoad, is_rarer_at_low_loads, joined
 from reports.statistics.quantiles import sample
 from reports.text.breakdown import SEGMENT_TEXTS, STOPPED, segment_title

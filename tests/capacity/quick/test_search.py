@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.base.clock import monotonic_ns
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from rtbench.capacity.level_evaluation import SearchConfig, target_of
 from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
 from rtbench.capacity.quick import search as searching

@@ -11,7 +11,7 @@ import pytest
 
 from bench.base.standard_streams import StatusLine
 from reports.formatting import NBSP
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.crossing import Crossing, TurnsByLoad
 from rtbench.capacity.quick.page import Curve, opening
 from rtbench.capacity.quick.ramp import Estimate, answer

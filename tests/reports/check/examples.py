@@ -22,10 +22,14 @@ from reports.data.runs import RunFrames
 from reports.engine.judge import Judged
 from reports.metrics.stored import Baseline
 from reports.metrics.thresholds import Threshold, parse
-from reports.results.reason import Reason
-from reports.results.verdict import Result
-from reports.statistics.target_counts import NO_TURNS, TargetCounts, of_equal_sessions
-from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
+from reports.results.value import Reason, Result
+from reports.statistics.threshold_estimate import (
+    NO_TURNS,
+    TargetCounts,
+    ThresholdEstimate,
+    no_estimate,
+    of_equal_sessions,
+)
 from reports.statistics.verdicts import Verdict
 from tests.reports import synthetic
 from tests.reports.comparisons.invented import ratio

@@ -22,11 +22,14 @@ from reports.metrics.statistic_types.mean import estimate_mean
 from reports.metrics.statistic_types.quantile import Quantile, estimate_quantile, lost_shares
 from reports.metrics.statistic_types.rate import estimate_rate
 from reports.metrics.thresholds import by_metric
-from reports.results.reason import Reason
-from reports.results.value import Sign
+from reports.results.value import Reason, Sign
 from reports.statistics.quantiles import Sample, sample
-from reports.statistics.target_counts import NO_TURNS, of_equal_sessions
-from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
+from reports.statistics.threshold_estimate import (
+    NO_TURNS,
+    ThresholdEstimate,
+    no_estimate,
+    of_equal_sessions,
+)
 from reports.statistics.verdicts import Verdict
 from reports.text.check_sentences import interval_text, value_text, why
 from reports.text.reasons import reason_text

@@ -31,8 +31,8 @@ from reports.render.markdown import render_markdown
 from reports.render.terminal import render_lines, render_page
 from reports.text import check_sentences
 from reports.text.check_sentences import interval_text, why
-from reports.text.conditions import condition_name
 from reports.text.reasons import reason_line, reason_text
+from reports.text.settings import condition_name
 from tests.reports.check.examples import (
     ENOUGH,
     flat,

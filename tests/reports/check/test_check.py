@@ -22,10 +22,10 @@ from reports.pages.evidence.document import evidence_of
 from reports.pages.evidence.page import evidence_page
 from reports.pages.run_report.report import run_page
 from reports.render.terminal import render_page
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.differences import Margin, StandardError
 from reports.statistics.rates import RatioEstimate, points_difference
-from reports.statistics.target_counts import of_equal_sessions
+from reports.statistics.threshold_estimate import of_equal_sessions
 from reports.text.check_sentences import (
     against_text,
     explanations,

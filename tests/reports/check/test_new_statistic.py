@@ -25,8 +25,7 @@ from reports.metrics.statistic_types.mean import estimate_mean
 from reports.statistics.autocorrelation import mean_by_order
 from reports.statistics.differences import Inference
 from reports.statistics.rates import ClusterTotals, PerCluster
-from reports.statistics.target_counts import TargetCounts, of_sample
-from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
+from reports.statistics.threshold_estimate import TAIL, TargetCounts, ThresholdEstimate, of_sample
 from rtbench.capacity.load_thresholds import allowed_share
 from tests.reports.synthetic import Plan, write
 

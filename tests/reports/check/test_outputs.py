@@ -30,7 +30,7 @@ from reports.pages.check.report import check_page, with_sentences
 from reports.render import files as render_files
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.text.check_sentences import result_line
 from tests.command_line import call, call_or_raise
 from tests.reports.check.examples import (

@@ -20,7 +20,7 @@ from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
 from reports.engine.judge import Judged
 from reports.pages.comparisons.interim import decision_data
-from reports.statistics.target_counts import TargetCounts
+from reports.statistics.threshold_estimate import TargetCounts
 from reports.statistics.verdicts import Verdict
 from reports.text.check_sentences import against_text, notices, why
 from reports.text.reasons import reason_text

@@ -18,7 +18,7 @@ from reports.pages.check.ci import junit_xml
 from reports.pages.check.report import check_page
 from reports.pages.thresholds import stored_check
 from reports.render.terminal import render_page
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.text.check_sentences import distance_text, explanations
 from tests.command_line import call, call_or_raise
 from tests.reports.check.examples import ENOUGH, FAILED, PASSED, check, read, run, thresholds

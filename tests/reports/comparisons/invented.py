@@ -21,7 +21,7 @@ from reports.analysis.sequential.analysis import (
     End,
     judged_pairs,
 )
-from reports.analysis.sequential.decision import STATUSES, Decision, is_decided
+from reports.analysis.sequential.decide import STATUSES, Decision, is_decided
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import FairnessCheck
 from reports.analysis.targets.named import parse_targets
@@ -31,11 +31,10 @@ from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import Rate
 from reports.results.json_entries import entry_from
-from reports.results.reason import IN_FAILURES, Reason, too_few
-from reports.results.verdict import RESULT_OF_STATUS, VerdictName
+from reports.results.value import IN_FAILURES, RESULT_OF_STATUS, Reason, VerdictName, too_few
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.group_sequential import InterimStatistic, by_se
-from reports.statistics.target_counts import of_equal_sessions
+from reports.statistics.threshold_estimate import of_equal_sessions
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from reports.analysis.comparisons.measurements import RatioCurve
-from reports.analysis.sequential.decision import Decision
+from reports.analysis.sequential.decide import Decision
 from reports.engine.judge import Judged
 from reports.metrics.strata import Stratum
 from reports.pages.comparisons import forest
@@ -24,7 +24,7 @@ from reports.pages.comparisons.interim import interim_analyses
 from reports.render.svg import HALF
 from reports.statistics.differences import Margin
 from reports.statistics.group_sequential import untestable
-from reports.statistics.target_counts import of_equal_sessions
+from reports.statistics.threshold_estimate import of_equal_sessions
 from reports.statistics.verdicts import BECAUSE_OF
 from reports.text.comparison_rows import ComparisonRow, interval_text, values_of
 from tests.reports.comparisons.invented import (

@@ -16,8 +16,7 @@ from reports.analysis.targets.named import parse_targets
 from reports.engine.judge import Judged
 from reports.formatting import NBSP
 from reports.pages.comparisons.document import comparison_data
-from reports.results.reason import IN_FAILURES, Reason, too_few
-from reports.results.verdict import RESULT_OF_STATUS
+from reports.results.value import IN_FAILURES, RESULT_OF_STATUS, Reason, too_few
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from reports.text import comparison_sentences as sentences

@@ -26,14 +26,13 @@ from bench.record.folder import SCHEMAS
 from bench.record.spool import path_of, rows_of
 from reports.analysis.check.check import check_of
 from reports.analysis.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
-from reports.analysis.sequential.decide import decision_of, end_of
-from reports.analysis.sequential.decision import Decision
+from reports.analysis.sequential.decide import Decision, decision_of, end_of
 from reports.data.runs import load_for_report
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.pages.comparisons.__main__ import analyse
 from reports.pages.comparisons.interim import analyse_pairs
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.group_sequential import (
     InterimStatistic,
     by_se,

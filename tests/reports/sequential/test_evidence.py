@@ -13,7 +13,7 @@ import pytest
 from reports.metrics.statistic_types.mean import mean_seen
 from reports.metrics.statistic_types.quantile import quantiles_seen
 from reports.metrics.statistic_types.rate import rate_seen
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Margin

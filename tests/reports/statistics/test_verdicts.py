@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from reports.results.reason import IN_FAILURES, Reason
+from reports.results.value import IN_FAILURES, Reason
 from reports.statistics.baselines import (
     RATE_RUN_SD,
     RUN_SD,

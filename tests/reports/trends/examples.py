@@ -13,7 +13,7 @@ import numpy as np
 
 from reports.analysis.trends.trend_point import MetricKey, RunValue, TrendPoint
 from reports.metrics.strata import NO_STRATUM, Stratum
-from reports.results.reason import Reason
+from reports.results.value import Reason
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.shared import write_summary

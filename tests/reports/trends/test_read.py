@@ -30,7 +30,7 @@ from reports.analysis.trends.trend_point import (
 )
 from reports.data import runs
 from reports.metrics.strata import NO_STRATUM
-from reports.results.levels import LEVELS
+from reports.results.value import LEVELS
 from reports.text.reasons import reasons_text
 from reports.text.trend_sentences import marker, notice_texts
 from rtbench.cli.verdicts import trend

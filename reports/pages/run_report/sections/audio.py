@@ -17,6 +17,7 @@ from reports.formatting import NONE, count, format_number
 from reports.pages.run_report import bar_charts, speech_timeline
 from reports.pages.run_report.metric_tables import (
     BRIEF_ROWS,
+    TARGET,
     metrics,
     rows_of,
     target_cell,
@@ -130,7 +131,7 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b
     of percentiles.
     """
     names = bar_charts.names_of(rows)
-    heads: b.Heads = [head, b.Column("target", left=True), "turns", *names, "total, ms"]
+    heads: b.Heads = [head, TARGET, "turns", *names, "total, ms"]
     lines: list[b.Line] = []
     for row in rows:
         means = {segment_title(segment): format_number(segment.mean_ms) for segment in row.segments}

@@ -20,7 +20,7 @@ from reports.analysis.summary.summary import Summary
 from reports.formatting import NBSP, NONE, clock, count, format_number, join_words, ms, percent
 from reports.pages.run_report.metric_tables import quantiles
 from reports.render import blocks as b
-from reports.results.levels import LEVEL_NAMES
+from reports.results.value import LEVEL_NAMES
 from reports.text import cells, groups, remarks, validity
 from reports.text.notices import uncertain_line
 from reports.text.settings import FACTS

@@ -13,11 +13,11 @@ from reports.data.turns import Pool
 from reports.formatting import NONE, clock, format_duration, join_present, join_words, plural
 from reports.metrics.strata import Stratum
 from reports.pages.run_report import bar_charts, charts, time_panels
-from reports.pages.run_report.metric_tables import quantile_cells, target_cell
+from reports.pages.run_report.metric_tables import TARGET, quantile_cells, target_cell
 from reports.render import blocks as b
 from reports.render.markers import COLOURS
 from reports.render.svg import plot_figure
-from reports.results.levels import LEVEL_NAMES
+from reports.results.value import LEVEL_NAMES
 from reports.text import cells, remarks
 
 READ_ACROSS = "How to read it: 95 % of the turns were faster than the curve at p95."
@@ -201,7 +201,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
     caption = cells.slowest_step(summary, stratum)
     heads: b.Heads = [
         "step",
-        b.Column("target", left=True),
+        TARGET,
         *LEVEL_NAMES.values(),
         "max",
         "planned",

@@ -17,7 +17,13 @@ from reports.formatting import (
     plural,
     quantity,
 )
-from reports.pages.run_report.metric_tables import metrics, rows_of, target_cell, texts_by_target
+from reports.pages.run_report.metric_tables import (
+    TARGET,
+    metrics,
+    rows_of,
+    target_cell,
+    texts_by_target,
+)
 from reports.pages.run_report.sections.telephone import PACKETS, SETUP, is_of_calls
 from reports.render import blocks as b
 from reports.results.value import by_subject
@@ -79,7 +85,7 @@ OF_WEBSOCKETS = ("connect_upgrade", "session_ready")
 """The metrics of connecting that repeat `connect_total` for a telephone call."""
 CARRIED = (
     "rate",
-    b.Column("target", left=True),
+    TARGET,
     "total",
     "mean",
     "p50 of seconds",

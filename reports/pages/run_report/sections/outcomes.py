@@ -6,7 +6,7 @@ from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NONE, count, percent, plural
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
-from reports.pages.run_report.metric_tables import target_cell
+from reports.pages.run_report.metric_tables import TARGET, target_cell
 from reports.render import blocks as b
 from reports.text import cells
 from reports.text.sentences import remedy
@@ -20,7 +20,7 @@ def rates(summary: Summary) -> b.Section | None:
     """
     if not summary.rates and not summary.within:
         return None
-    heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions")
+    heads = ("rate", TARGET, "share", "counted", "sessions")
     values = (*summary.rates, *summary.within)
     rows: list[b.Line] = [
         [

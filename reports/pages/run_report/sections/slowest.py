@@ -11,7 +11,7 @@ from reports.analysis.summary.summary import Summary
 from reports.data.samples import VOICE_TO_VOICE
 from reports.formatting import clock, count, format_utc_ms, ms
 from reports.metrics.strata import Stratum
-from reports.pages.run_report.metric_tables import target_cell
+from reports.pages.run_report.metric_tables import TARGET, target_cell
 from reports.render import blocks as b
 
 BELOW_EACH = (
@@ -78,7 +78,7 @@ def _slow_table(
     network = any(not math.isnan(slow.network_rtt_ms) for slow in rows)
     heads: b.Heads = [
         "step, turn",
-        *([b.Column("target", left=True)] if targets else []),
+        *([TARGET] if targets else []),
         metric,
     ]
     heads += [f"ttfa {stratum.measured_from_text}"] if is_voice_to_voice else []

@@ -12,7 +12,7 @@ from reports.analysis.summary.calls import PacketCount, ReasonCount, TelephoneCa
 from reports.analysis.summary.metrics import MetricSummary
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NONE, count, format_ms_list, ms, percent, plural
-from reports.pages.run_report.metric_tables import metrics
+from reports.pages.run_report.metric_tables import TARGET, metrics
 from reports.render import blocks as b
 from reports.results.value import Value
 from reports.text import cells
@@ -110,7 +110,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         [hosts.hosts, of.target, count(hosts.calls)] for of in called for hosts in of.other_hosts
     ]
     if others:
-        named = (b.Column("hosts", left=True), b.Column("target", left=True), "calls")
+        named = (b.Column("hosts", left=True), TARGET, "calls")
         blocks += [b.Heading("Hosts that only the agent named"), b.table(named, others)]
     for title, reasons in (
         ("Calls that were not set up", [(of, reason) for of in called for reason in of.not_set_up]),
@@ -124,7 +124,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         if listed:
             columns = (
                 "outcome",
-                b.Column("target", left=True),
+                TARGET,
                 "calls",
                 b.Column("reason", left=True),
             )
@@ -167,7 +167,7 @@ def _share_cell(share: Value) -> b.Cell:
     if not share.n:
         return b.Cell(NONE)
     counts = f"{count(share.events)} of {count(share.n)}"
-    return b.Cell(percent(share.events, share.n), f"{_interval(share)}; {counts}")
+    return b.Cell(percent(share.events, share.n), f"{cells.share_interval(share)}; {counts}")
 
 
 def _packet_cell(packets: PacketCount) -> b.Cell:
@@ -180,16 +180,12 @@ def _of_expected(packets: PacketCount) -> str:
     return f"{count(packets.missing)} of {count(packets.expected)}"
 
 
-def _interval(share: Value) -> str:
-    return cells.interval(share.low, share.high, lambda end: percent(end, 1))
-
-
 def _counts_text(calls: TelephoneCalls) -> str:
     """Return how calls were set up and ended, such as `36 tried, 31 answered (86.1 %, 70 to 95
     %); 5 refused: …`.
     """
     share = calls.answered
-    rate = f" ({percent(share.events, share.n)}, {_interval(share)})" if share.n else ""
+    rate = f" ({percent(share.events, share.n)}, {cells.share_interval(share)})" if share.n else ""
     parts = [f"{count(share.n)} tried, {count(share.events)} answered{rate}"]
     of_setup = (
         (calls.refused, "refused"),

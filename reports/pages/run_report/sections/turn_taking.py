@@ -13,7 +13,7 @@ from reports.data.samples import VOICE_TO_VOICE
 from reports.formatting import NONE, count, format_number, ms, percent
 from reports.metrics.rate_metrics import MIN_RATE_UNITS
 from reports.pages.run_report import charts
-from reports.pages.run_report.metric_tables import target_cell
+from reports.pages.run_report.metric_tables import TARGET, target_cell
 from reports.render import blocks as b
 from reports.render.svg import plot_figure
 from reports.results.value import Group, Value, by_subject
@@ -40,7 +40,7 @@ def turn_taking(summary: Summary) -> b.Section | None:
         return None
     heads: b.Heads = [
         "pause, ms",
-        b.Column("target", left=True),
+        TARGET,
         "cut off",
         "end of turn p50",
         "reply p50",
@@ -64,7 +64,7 @@ def turn_taking(summary: Summary) -> b.Section | None:
         for subject, row in values.items()
         if subject.step
     ]
-    table = b.table(["step", b.Column("target", left=True), *EVENT_TEXTS.values()], of_steps)
+    table = b.table(["step", TARGET, *EVENT_TEXTS.values()], of_steps)
     lines = cut_off_pause_texts(summary.turn_taking, summary.targets)
     blocks = [
         *pause_blocks(summary.turn_taking, summary.targets),
@@ -130,5 +130,4 @@ def share_cell(share: Value, style: str = "") -> b.Cell | str:
     counts = f"{count(share.events)} of {count(share.n)}"
     if share.n < MIN_RATE_UNITS:
         return b.Cell(counts, style=style)
-    interval = cells.interval(share.low, share.high, lambda end: percent(end, 1))
-    return b.Cell(percent(share.value, 1), interval, style=style)
+    return b.Cell(percent(share.value, 1), cells.share_interval(share), style=style)
