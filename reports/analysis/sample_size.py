@@ -23,8 +23,7 @@ from bench.record.document import ValidityStatus
 from reports.analysis.summary.cost import money_of
 from reports.analysis.summary.run_validity import validity_of
 from reports.analysis.summary.summary import period_of
-from reports.analysis.targets.clusters import ABSENT
-from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.compared_target import ABSENT, ComparedTarget
 from reports.analysis.targets.metric_specs import by_stratum, common_strata
 from reports.analysis.targets.named import matched, refuse_unknown, split_name, targets_of
 from reports.data import runs

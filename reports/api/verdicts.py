@@ -1,13 +1,14 @@
 """`rtbench.compare`, `check` and `trend`, which return in Python the results of the commands
-with these names.
+with these names, and their frames. A frame of findings has a row for each metric that a check or a
+comparison judged.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pandas as pd
 from msgspec import structs
@@ -25,19 +26,105 @@ from reports.analysis.targets.conditions import allowed
 from reports.analysis.targets.named import parse_targets
 from reports.analysis.trends.trend import Trend, in_folders, trend_of, trend_spec
 from reports.api.arguments import found_run, given_run, given_texts
-from reports.api.findings import DTYPES, finding_rows
 from reports.api.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.api.run import Run
 from reports.data.runs import RunFrames, load_for_report, run_id_of
+from reports.engine.judge import Judged
 from reports.formatting import NBSP, join_words, plural
 from reports.metrics.argument_names import in_python
 from reports.metrics.strata import NO_LABELS
 from reports.metrics.thresholds import Threshold, parse, read_thresholds
-from reports.pages.check.report import with_sentences
+from reports.pages.check.report import with_sentences, written_finding
 from reports.render.notebook import frame_html
-from reports.results.value import RESULT_OF_STATUS
+from reports.results.value import RESULT_OF_STATUS, Reason
 from reports.text.reasons import reason_line, use
 from reports.text.trend_sentences import notice_texts, series_name
+
+COUNTS = ("turns", "sessions", "failed")
+FINDINGS = dtypes_of(
+    (
+        TEXT,
+        (
+            "run_id",
+            "threshold",
+            "title",
+            "target",
+            "metric",
+            "statistic",
+            "measured_from",
+            "turn_type",
+        ),
+    ),
+    (TEXT, ("script", "step", "unit")),
+    (FLAG, ("primary",)),
+    (TEXT, ("result", "verdict")),
+    (FLAG, ("published", "usable")),
+    (TEXT, REASON),
+    (FLAG, ("provisional",)),
+    (NUMBER, ("value", "low", "high", "bound")),
+    (TEXT, ("operator",)),
+    (NUMBER, ("limit", "baseline", "difference", "corrected")),
+    (TEXT, ("scale", "margin", "direction")),
+    (COUNT, ("analysis", "more_sessions")),
+    (FLAG, ("in_failures",)),
+    (COUNT, (*COUNTS, *(f"baseline_{name}" for name in COUNTS))),
+    (NUMBER, ("completed_share", "effective_sessions")),
+    (COUNT, ("required", "available")),
+    (TEXT, ("required_unit", "sentence")),
+)
+"""The columns of the frame, with their dtypes."""
+
+
+def finding_rows(found: Iterable[Judged], invalid: Iterable[Reason]) -> Iterator[dict[str, Any]]:
+    """Yield the row of each finding. `invalid` is the reasons why the values may not be used."""
+    refused = [*invalid]
+    for judged in found:
+        row = finding_row(judged)
+        published = not pd.isna(row["value"])
+        yield row | use(judged.reason, published=published, invalid=refused, note=row["note"])
+
+
+def finding_row(judged: Judged) -> dict[str, Any]:
+    """Return a finding with its sentences as a flat row.
+
+    A value, or the low end of its interval, is inf if it lies among failed turns.
+    """
+    finding = written_finding(judged)
+    sizes = [of.effective_sessions for of in judged.targets if of.sessions]
+    row: dict[str, Any] = (
+        dict.fromkeys(FINDINGS) | structs.asdict(finding.value) | structs.asdict(finding)
+    )
+    row |= {"value": finding.value.value, "difference": None}
+    row |= dict.fromkeys((*COUNTS, "effective_sessions"))
+    if judged.estimate or judged.relative:  # else the metric is uncertain
+        row |= vars(judged.counts) | {"effective_sessions": min(sizes, default=None)}
+    if short := judged.shortfall:
+        row |= {
+            "required": short.needed,
+            "available": short.there,
+            "required_unit": f"{short.unit}s",
+        }
+    if not judged.relative:
+        row |= {"low": finding.value.low, "high": finding.value.high, "margin": None}
+    else:
+        row["margin"] = judged.spec.margin_text(sign=True)
+        row |= {f"baseline_{name}": getattr(judged.targets[0], name) for name in COUNTS}
+        difference = judged.difference
+        (of_baseline, of_candidate) = judged.shortfalls
+        if difference is None:
+            row["sentence"] = None
+        elif not of_baseline:
+            row["baseline"] = difference.baseline
+        if difference and not of_candidate:
+            row["value"] = difference.candidate
+        if judged.published:
+            row |= dict(zip(("difference", "low", "high"), judged.published.shares, strict=True))
+    row["in_failures"] = row["value"] == math.inf
+    unbounded = [name for name in ("baseline", "high", "bound") if row[name] == math.inf]
+    unbounded += [name for name in ("value", "low", "high", "bound") if row[name] == -math.inf]
+    unknown = [name for name in ("value", "low", "high", "bound") if row[name] != row[name]]  # NaN
+    return row | dict.fromkeys([*unbounded, *unknown])
+
 
 OF_CHECK = (
     "threshold",
@@ -65,7 +152,7 @@ class Checked(CheckResult, kw_only=True):
         is false, and `reason` states why.
         """
         rows = finding_rows(self.thresholds, self.validity.reasons)
-        return frame_of([row | {"run_id": self.run_id} for row in rows], DTYPES)
+        return frame_of([row | {"run_id": self.run_id} for row in rows], FINDINGS)
 
     def __repr__(self) -> str:
         """Return a summary: Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""
@@ -121,7 +208,7 @@ class CompareResult(Comparison):
             rows.append(
                 row | refused | {"run_id": run_ids[row["target"]], "script": script, "step": step}
             )
-        return frame_of(rows, DTYPES)
+        return frame_of(rows, FINDINGS)
 
     def __repr__(self) -> str:
         """Return a summary: Comparison(east:b against west:b: inconclusive, 18 metrics)."""

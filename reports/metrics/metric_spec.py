@@ -290,15 +290,10 @@ class Statistic(ABC):
         )
 
     def interim(
-        self,
-        sources: Sources,
-        group: Sequence[MetricSpec],
-        draws: int,
-        rng: np.random.Generator,
-        error: float,
+        self, sources: Sources, group: Sequence[MetricSpec], inference: Inference, error: float
     ) -> list[InterimStatistic]:
-        """Return the statistic of each spec at an interim analysis. `error` is the type I error
-        of the drift tests.
+        """Return the statistic of each spec at an interim analysis. Only the resamples and the seed
+        of `inference` are used. `error` is the type I error of the drift tests.
         """
         names = ", ".join(spec.name for spec in group)
         raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
@@ -308,7 +303,6 @@ class Statistic(ABC):
         source: Source,
         spec: MetricSpec,
         runs: Sequence[Baseline],
-        rng: np.random.Generator,
         inference: Inference,
     ) -> StoredComparison:
         """Compare a target with stored runs."""

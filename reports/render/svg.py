@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from markupsafe import Markup
 
-from reports.formatting import count, excerpt, instant, nice, time_step
+from reports.formatting import count, excerpt, instant, ms, nice, time_step
 from reports.render.blocks import Drawing, Figure, Inline
 from reports.render.markers import colour_class, marker_char
 
@@ -214,6 +214,24 @@ class Plot:
         """
         self.add(f'<path d="M{x:.1f} {y:.1f}h0" class="point {cls}"/>')
 
+    def along_x(self, low: float, high: float) -> PixelScale:
+        """Return a linear scale from the left end of the plot to its right end."""
+        return PixelScale(identity, low, high, self.x0, self.x1)
+
+    def along_y(self, low: float, high: float) -> PixelScale:
+        """Return a linear scale from the bottom of the plot to its top."""
+        return PixelScale(identity, low, high, self.y0, self.y1)
+
+    def latency_axis(
+        self, low: float, high: float, max_ticks: int, *, above: int = 0
+    ) -> PixelScale:
+        """Draw a logarithmic axis of latencies, and return its scale. `above` is the room that it
+        leaves at the top of the plot.
+        """
+        scale = log_scale(low, high, self.y0, self.y1 + above)
+        self.y_axis(scale, log_ticks(low, high, max_ticks), ms)
+        return scale
+
     def y_axis(self, scale: PixelScale, ticks: Sequence[float], write: Write) -> None:
         for value in ticks:
             y = scale(value)
@@ -254,7 +272,7 @@ class Plot:
     def count_axis(self, largest: float) -> PixelScale:
         """Draw an axis of integers, from 0 to `largest` or 1, and return its scale."""
         top = max(1.0, largest)
-        scale = PixelScale(identity, 0.0, top * 1.05, self.y0, self.y1)
+        scale = self.along_y(0.0, top * 1.05)
         self.y_axis(scale, [tick for tick in linear_ticks(0.0, top, 2) if tick == int(tick)], count)
         return scale
 

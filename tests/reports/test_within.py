@@ -265,7 +265,7 @@ def test_a_stored_baseline_has_no_share(tmp_path: Path) -> None:
     spec = parse("ttfa", "within(800)>-1pt").spec
 
     with pytest.raises(UsageError, match="stored baselines contain no shares by a deadline"):
-        spec.statistic.against_stored(side, spec, [], np.random.default_rng(1), Inference())
+        spec.statistic.against_stored(side, spec, [], Inference())
 
 
 @pytest.mark.parametrize(("late", "result"), [({}, "not_regressed"), ({"after": 1}, "regressed")])

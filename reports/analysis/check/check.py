@@ -22,8 +22,7 @@ from reports.analysis.check.stored_runs import against_stored_runs
 from reports.analysis.sequential.plan import was_planned
 from reports.analysis.summary.run_validity import data_notes, invalid_reasons, validity_of
 from reports.analysis.summary.targets import FAIR
-from reports.analysis.targets.clusters import ABSENT
-from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.compared_target import ABSENT, ComparedTarget
 from reports.analysis.targets.fairness import own_causes, throttled_cause, throttled_share
 from reports.analysis.targets.metric_specs import instants_of
 from reports.analysis.targets.named import targets_of

@@ -5,10 +5,8 @@ as the run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from bench.base.errors import UsageError
 from bench.files.sanitize import escape_control
@@ -212,8 +210,8 @@ def _result(
             f"{spec.name}: stored baselines have no values per step; use a run as the baseline"
         )
     runs = [file.baseline for file in stored.runs]
-    rng = np.random.default_rng(seed_of(run_id_of(target.run), *(run.run_id for run in runs)))
-    result = spec.statistic.against_stored(target, spec, runs, rng, ASSUMING)
+    seed = seed_of(run_id_of(target.run), *(run.run_id for run in runs))
+    result = spec.statistic.against_stored(target, spec, runs, replace(ASSUMING, seed=seed))
     unfit = target.uncertain_reason(spec)
     difference = None if unfit else result.difference
     measured = result.counts[1].turns

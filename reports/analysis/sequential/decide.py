@@ -44,8 +44,12 @@ from reports.analysis.sequential.analysis import (
 )
 from reports.analysis.sequential.plan import plan_of, planned_thresholds, refuse_other_targets
 from reports.analysis.summary.run_validity import invalid_reasons
-from reports.analysis.targets.clusters import ABSENT, by_pair
-from reports.analysis.targets.compared_target import ComparedTarget, uncertain_reason
+from reports.analysis.targets.compared_target import (
+    ABSENT,
+    ComparedTarget,
+    by_pair,
+    uncertain_reason,
+)
 from reports.analysis.targets.fairness import causes_of, deciding_checks
 from reports.analysis.targets.metric_specs import specs_of_thresholds
 from reports.analysis.targets.mix import ComparedTargets
@@ -68,7 +72,7 @@ from reports.results.value import (
 )
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.counting import Integers
-from reports.statistics.differences import Difference
+from reports.statistics.differences import Difference, Inference
 from reports.statistics.group_sequential import InterimStatistic, untestable
 from reports.statistics.threshold_estimate import NO_TURNS
 from reports.statistics.verdicts import Verdict
@@ -190,8 +194,9 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
 
     def statistics_of(pair_count: int) -> list[InterimStatistic]:
         rng = np.random.default_rng([seed, pair_count])
+        how = Inference(resamples=plan["bootstrap_samples"], seed=rng)
         error = schedule.dependence_error(pair_count)
-        return interim_statistics(first(pair_count), specs, plan["bootstrap_samples"], rng, error)
+        return interim_statistics(first(pair_count), specs, how, error)
 
     def unfit(pair_count: int) -> tuple[Reason, ...]:
         return causes_of(
@@ -267,8 +272,7 @@ def primary_specs(
 def interim_statistics(
     targets: Sequence[ComparedTarget],
     specs: Sequence[MetricSpec],
-    draws: int,
-    rng: np.random.Generator,
+    inference: Inference,
     error: float,
 ) -> list[InterimStatistic]:
     """Return the statistics of all primary metrics. All quantiles of one metric use the same
@@ -280,7 +284,7 @@ def interim_statistics(
             statistics = [untestable(unfit)] * len(group)
         else:
             statistics = group[0].statistic.interim(
-                ComparedTargets(*targets), group, draws, rng, error
+                ComparedTargets(*targets), group, inference, error
             )
         by_spec |= dict(zip(group, statistics, strict=True))
     return [by_spec[spec] for spec in specs]

@@ -17,8 +17,7 @@ from msgspec import field
 from bench.base.errors import UsageError
 from reports.analysis.summary.run_validity import invalid_reasons, validity_of, within_warmup
 from reports.analysis.summary.targets import FAIR, TargetFacts, facts_of_targets, interleaving_of
-from reports.analysis.targets.clusters import ABSENT
-from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.compared_target import ABSENT, ComparedTarget
 from reports.analysis.targets.conditions import differing_between, scripts, setting_text, workload
 from reports.analysis.targets.metric_specs import default_specs
 from reports.analysis.targets.mix import ShareChange, changed_lengths, changed_shares, mean_turns

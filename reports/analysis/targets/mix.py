@@ -25,8 +25,7 @@ import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.catalogue.metrics import CATALOGUE, SLOPE
-from reports.analysis.targets.clusters import ABSENT
-from reports.analysis.targets.compared_target import ComparedTarget, TurnWeights
+from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, TurnWeights
 from reports.data.samples import is_latency
 from reports.data.turns import Flags
 from reports.metrics.metric_spec import POINTS, MetricSpec

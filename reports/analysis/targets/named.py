@@ -13,8 +13,13 @@ from pathlib import Path
 from bench.base.errors import UsageError
 from bench.files.sanitize import escape_control
 from bench.record.presence import is_folder
-from reports.analysis.targets.clusters import ABSENT, Clusters, by_pair, by_session
-from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.compared_target import (
+    ABSENT,
+    Clusters,
+    ComparedTarget,
+    by_pair,
+    by_session,
+)
 from reports.data import runs
 from reports.data.runs import RunFrames, run_id_of, target_entries
 from reports.data.samples import samples_of

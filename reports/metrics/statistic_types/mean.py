@@ -88,12 +88,7 @@ class Mean(Statistic):
         return replace(mean, counts=counts)
 
     def interim(
-        self,
-        sources: Sources,
-        group: Sequence[MetricSpec],
-        draws: int,
-        rng: np.random.Generator,
-        error: float,
+        self, sources: Sources, group: Sequence[MetricSpec], inference: Inference, error: float
     ) -> list[InterimStatistic]:
         base, candidate = (source.totals(group[0]) for source in sources.weighted)
         return [

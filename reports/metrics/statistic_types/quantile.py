@@ -203,16 +203,16 @@ class Quantile(Statistic):
         return lost_shares(source.sample(spec), self.p, limit)
 
     def interim(
-        self,
-        sources: Sources,
-        group: Sequence[MetricSpec],
-        draws: int,
-        rng: np.random.Generator,
-        error: float,
+        self, sources: Sources, group: Sequence[MetricSpec], inference: Inference, error: float
     ) -> list[InterimStatistic]:
         samples = sources.targets(group[0])
         return quantiles_seen(
-            samples, _margins(group), better_direction(group[0]), rng, draws=draws, error=error
+            samples,
+            _margins(group),
+            better_direction(group[0]),
+            np.random.default_rng(inference.seed),
+            draws=inference.resamples,
+            error=error,
         )
 
     def against_stored(
@@ -220,7 +220,6 @@ class Quantile(Statistic):
         source: Source,
         spec: MetricSpec,
         runs: Sequence[Baseline],
-        rng: np.random.Generator,
         inference: Inference,
     ) -> StoredComparison:
         if CATALOGUE[spec.metric].unit == SLOPE:
@@ -251,7 +250,11 @@ class Quantile(Statistic):
         ):
             order = kind
         candidate = (
-            stored_quantile(sample, self.p, source.sessions, rng, order=order) if sample.n else None
+            stored_quantile(
+                sample, self.p, source.sessions, np.random.default_rng(inference.seed), order=order
+            )
+            if sample.n
+            else None
         )
         stored_values = [
             StoredValue(

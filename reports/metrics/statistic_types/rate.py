@@ -190,12 +190,7 @@ class Rate(Statistic):
         return 1 - rate if self.better(metric) == "higher" else rate
 
     def interim(
-        self,
-        sources: Sources,
-        group: Sequence[MetricSpec],
-        draws: int,
-        rng: np.random.Generator,
-        error: float,
+        self, sources: Sources, group: Sequence[MetricSpec], inference: Inference, error: float
     ) -> list[InterimStatistic]:
         base, candidate = (self.events(source, group[0]) for source in sources.weighted)
         event = self.bad_event(group[0].metric)
@@ -212,7 +207,6 @@ class Rate(Statistic):
         source: Source,
         spec: MetricSpec,
         runs: Sequence[Baseline],
-        rng: np.random.Generator,
         inference: Inference,
     ) -> StoredComparison:
         words = self.of_words(spec.metric)

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar
 
-import numpy as np
-
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.metrics import Better as Direction
@@ -98,7 +96,6 @@ class Within(Rate):
         source: Source,
         spec: MetricSpec,
         runs: Sequence[Baseline],
-        rng: np.random.Generator,
         inference: Inference,
     ) -> StoredComparison:
         raise UsageError(

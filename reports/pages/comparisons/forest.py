@@ -24,7 +24,6 @@ from reports.render.svg import (
     PixelScale,
     Plot,
     clean,
-    identity,
     linear_ticks,
     log_scale,
 )
@@ -194,7 +193,7 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
         + ".",
     )
     low, high = ends(panel)
-    x = PixelScale(identity, low, high, plot.x0, plot.x1)
+    x = plot.along_x(low, high)
     _axis(plot, x, panel.axis)
     if not narrow:
         plot.text(LEFT - 22, plot.y1 - 10, "baseline → candidate", "lab", "end")

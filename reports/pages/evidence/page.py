@@ -29,7 +29,7 @@ from reports.formatting import (
 )
 from reports.metrics.rate_metrics import RATES
 from reports.pages.evidence.document import Evidence, EvidenceDocument
-from reports.pages.run_report.failure_tables import UNKNOWN, failure_table, failure_text, instant
+from reports.pages.run_report.metric_tables import UNKNOWN, failure_table, failure_text, instant
 from reports.pages.run_report.report import METHOD, badges_of, main_results, sections_by
 from reports.pages.run_report.sections import conversation, health, latency, outcomes, slowest
 from reports.render import blocks as b

@@ -20,7 +20,6 @@ from reports.render.svg import (
     PixelScale,
     Plot,
     Point,
-    identity,
     linear_ticks,
     log_scale,
     log_ticks,
@@ -202,7 +201,7 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
         title=title,
         desc=desc,
     )
-    x = PixelScale(identity, low, high, plot.x0, plot.x1)
+    x = plot.along_x(low, high)
     plot.x_axis(x, linear_ticks(low, high, 5), lambda v: ms(v) if v else "0", grid=True)
     if low < 0:
         plot.line(x(0.0), plot.y1, x(0.0), plot.y0, "zero")
@@ -313,7 +312,7 @@ def histogram(frame: Histogram, metric: str) -> Plot:
     )
     x = log_scale(float(frame.edges[0]), float(frame.edges[-1]), plot.x0, plot.x1)
     top = max(max(float(target.shares.max()), target.failed / target.n) for target in targets)
-    y = PixelScale(identity, 0.0, top * 1.04, plot.y0, plot.y1)
+    y = plot.along_y(0.0, top * 1.04)
     plot.y_axis(y, linear_ticks(0.0, top, 4), lambda share: percent(share, 1) if share else "0")
     edge_xs = [x(float(edge)) for edge in frame.edges]
     for target in targets:

@@ -21,8 +21,6 @@ from reports.render.svg import (
     Point,
     identity,
     linear_ticks,
-    log_scale,
-    log_ticks,
 )
 from reports.results.value import LEVELS, Value
 from reports.statistics.quantiles import QuantileEstimate
@@ -66,8 +64,7 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
     if len(failing) == len(curves):
         end = min(end, max(0.96, 1 - min(curve.failed / curve.n for curve in curves) / 3))
     x = PixelScale(nines, 0.0, end, plot.x0, plot.x1)
-    y = log_scale(low, high, plot.y0, plot.y1 + 20)
-    plot.y_axis(y, log_ticks(low, high, 5 if half else 7), ms)
+    y = plot.latency_axis(low, high, 5 if half else 7, above=20)
     if failing:
         plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, FAILED_BAND, "failed-band")
         plot.text(plot.x0 + 5, plot.y1 + 10, "failed turns", "tiny")
@@ -268,8 +265,7 @@ def _latencies(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -
     ]
     plotted_values += [group.p95.value for latency in latencies for group in latency.tails]
     low, high = log_range(value for value in plotted_values if math.isfinite(value))
-    y = log_scale(low, high, plot.y0, plot.y1 + 6)
-    plot.y_axis(y, log_ticks(low, high, 6), ms)
+    y = plot.latency_axis(low, high, 6, above=6)
     # the end of each line: height, x position, label, colour
     ends: list[tuple[float, float, str, int]] = []
     for latency in latencies:
@@ -317,7 +313,7 @@ def _shares(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> N
     largest = max(
         (rate.high for kind in kinds for rates in kind for _, rate in rates if rate.n), default=1.0
     )
-    y = PixelScale(identity, 0.0, largest, plot.y0, plot.y1)
+    y = plot.along_y(0.0, largest)
     offset = "; open marks: sessions that did not open" if len(kinds) > 1 else ""
     plot.text(plot.x0, plot.y1 - 8, f"failed turns{offset}", "lab")
     plot.y_axis(y, linear_ticks(0.0, largest, 3), lambda share: percent(share, 1) if share else "0")
@@ -383,8 +379,8 @@ def cut_off_by_pause(values: Iterable[Value], targets: Sequence[str]) -> Plot:
     plot = Plot(WIDE, 300, named, left=56, right=24, title="Turns cut off by pause", desc=desc)
     shortest = min(group.start for _, group in of_cuts)
     longest = max(group.end for _, group in of_cuts)
-    x = PixelScale(identity, min(shortest, longest - 1), longest, plot.x0, plot.x1)
-    y = PixelScale(identity, 0.0, 1.0, plot.y0, plot.y1)
+    x = plot.along_x(min(shortest, longest - 1), longest)
+    y = plot.along_y(0.0, 1.0)
     plot.y_axis(y, [0.0, 0.25, 0.5, 0.75, 1.0], lambda share: percent(share, 1))
     plot.x_axis(
         x,

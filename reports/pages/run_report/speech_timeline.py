@@ -9,7 +9,7 @@ from itertools import pairwise
 from reports.analysis.summary.example_turns import ExampleTurn
 from reports.formatting import NBSP, excerpt, format_number, ms, nice, time_step
 from reports.render.markers import colour_class, marker_char
-from reports.render.svg import WIDE, PixelScale, Plot, even_ticks, identity
+from reports.render.svg import WIDE, PixelScale, Plot, even_ticks
 from reports.text.cells import example_name
 
 MAX_TIMELINE_S = 20.0
@@ -52,7 +52,7 @@ def speech(examples: Sequence[ExampleTurn]) -> Plot:
         if end == end
     ]
     low = min(max(0.4, speech_s), SPOKEN_S)
-    x = PixelScale(identity, -low, min(MAX_TIMELINE_S, max([1.0, *ends])), plot.x0, plot.x1)
+    x = plot.along_x(-low, min(MAX_TIMELINE_S, max([1.0, *ends])))
     step = time_step(x.high - x.low, 9) if x.high > 2 else nice(x.high / 4)
     ticks = [*(-s for s in even_ticks(-x.low, step)[:0:-1]), *even_ticks(x.high, step)]
     plot.x_axis(

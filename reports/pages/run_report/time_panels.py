@@ -29,9 +29,6 @@ from reports.render.svg import (
     PixelScale,
     Plot,
     Point,
-    identity,
-    log_scale,
-    log_ticks,
 )
 
 MAX_TICKS = 300
@@ -73,7 +70,7 @@ def time_panels(frame: OverTime) -> Plot:
         for p in frame.panels
     )
     plot = _run_plot(height, 24, f"{join_words(list(frame.metrics))} over time", desc)
-    x = PixelScale(identity, 0.0, frame.duration_s, plot.x0, plot.x1)
+    x = plot.along_x(0.0, frame.duration_s)
     ground = plot.y0
     for row, panel in enumerate(frame.panels):
         bottom = 24 + row * (panel_height + gap) + panel_height
@@ -135,9 +132,7 @@ def _panel(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale) -> None:
     name = f"{marker_char(panel.colour)} {excerpt(panel.label, 60)}"
     plot.text(plot.x0, plot.y1 - 6, name, f"dl {colour_class(panel.colour, 't')}")
     if frame.is_plottable:
-        _values(
-            plot, panel, frame, x, log_scale(frame.low, frame.high, plot.y0, plot.y1 + rail + 4)
-        )
+        _values(plot, panel, frame, x, rail)
     if rail:
         with plot.along_run():
             # failed turns above the others: a tick each, or with many turns their share in each bin
@@ -155,9 +150,9 @@ def _panel(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale) -> None:
         plot.text(plot.x1 + 6, plot.y1 + 10, f"{count(panel.failed)} failed", "lab whole")
 
 
-def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, y: PixelScale) -> None:
+def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, rail: int) -> None:
     cls = colour_class(panel.colour)
-    plot.y_axis(y, log_ticks(frame.low, frame.high, 4), ms)
+    y = plot.latency_axis(frame.low, frame.high, 4, above=rail + 4)
     lines = {
         "mid": ("p50", _points(panel, "p50", frame, x, y)),
         "tail": ("p95", _points(panel, "p95", frame, x, y)),
@@ -218,15 +213,14 @@ def step_panels(frame: StepsOverTime) -> Plot:
         " interval."
     )
     plot = Plot(WIDE, height, legend, left=56, right=24, top=0, bottom=30, title=title, desc=desc)
-    x = PixelScale(identity, 0.0, frame.duration_s, plot.x0, plot.x1)
+    x = plot.along_x(0.0, frame.duration_s)
     ground = plot.y0
     top = plot.y1
     for row, step in enumerate(frame.steps):
         plot.y1 = top + row * (PANEL_HEIGHT + GAP) + GAP
         plot.y0 = plot.y1 + PANEL_HEIGHT
-        y = log_scale(frame.low, frame.high, plot.y0, plot.y1)
         plot.text(plot.x0, plot.y1 - 7, excerpt(step, 60), "rowlab")
-        plot.y_axis(y, log_ticks(frame.low, frame.high, 3), ms)
+        y = plot.latency_axis(frame.low, frame.high, 3)
         for series in frame.series:
             if series.step == step:
                 points = [
@@ -294,7 +288,7 @@ def limit_panels(frame: RateLimitSeries) -> Plot:
         " sessions. "
     )
     plot = _run_plot(height, 0, "Limits of the service over time", desc + "; ".join(spoken))
-    x = PixelScale(identity, 0.0, frame.duration_s, plot.x0, plot.x1)
+    x = plot.along_x(0.0, frame.duration_s)
     ground = plot.y0
     top = 0.0
     for index, throttling in plotted:
@@ -344,7 +338,7 @@ def _target(
     if throttling.remaining:
         plot.y1 = int(top)
         plot.y0 = int(top) + SHARE
-        y = PixelScale(identity, 0.0, 1.0, plot.y0, plot.y1)
+        y = plot.along_y(0.0, 1.0)
         plot.text(plot.x0, plot.y1 - 7, "share of the limit that remained", "lab")
         plot.y_axis(y, (0.0, 0.5, 1.0), lambda share: f"{share * 100:.0f}{NBSP}%")
         ends = []
@@ -402,7 +396,7 @@ def arrivals(frame: CallBins) -> Plot:
     length_s = frame.bin_s * frame.calls.size
     desc = f"{count(frame.calls.sum())} calls, {count(frame.blocked.sum())} of them blocked."
     plot = _run_plot(180, 26, "Calls that arrived over time", desc)
-    x = PixelScale(identity, 0.0, length_s, plot.x0, plot.x1)
+    x = plot.along_x(0.0, length_s)
     plot.text(plot.x0, plot.y1 - 9, f"calls each {format_duration(frame.bin_s)}", "lab")
     y = plot.count_axis(float(frame.calls.max(initial=1.0)))
     long = length_s > 180

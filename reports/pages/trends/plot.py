@@ -12,7 +12,7 @@ from bench.base.units import NS_PER_S
 from reports.analysis.trends.metric_trend import MetricTrend
 from reports.formatting import format_utc, join_present, log_range, ms, plural
 from reports.render.markers import colour_class, curve_class, marker_shape
-from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
+from reports.render.svg import WIDE, PixelScale, Plot, linear_ticks, log_scale, log_ticks
 from reports.text.reasons import reasons_text
 from reports.text.trend_sentences import (
     change_sentence,
@@ -95,7 +95,7 @@ def _axes(plot: Plot, metrics: Sequence[MetricTrend]) -> tuple[PixelScale, Pixel
     first = started[0] / NS_PER_S
     last = started[-1] / NS_PER_S
     room = (last - first) * 0.02 or ROOM_S
-    x = PixelScale(identity, first - room, last + room, plot.x0, plot.x1)
+    x = plot.along_x(first - room, last + room)
     dated = started[:1]
     for at in started:
         if x(at / NS_PER_S) >= x(dated[-1] / NS_PER_S) + DATE_WIDTH:
@@ -111,7 +111,7 @@ def _axes(plot: Plot, metrics: Sequence[MetricTrend]) -> tuple[PixelScale, Pixel
     ends = [end for run in runs for end in (run.value, run.low, run.high) if math.isfinite(end)]
     spec = metrics[0].spec
     if spec.scale == "points":
-        y = PixelScale(identity, 0.0, max([RATE_MAX_MIN, *ends]), plot.y0, plot.y1)
+        y = plot.along_y(0.0, max([RATE_MAX_MIN, *ends]))
         ticks = linear_ticks(0.0, y.high, 5)
     else:
         y = log_scale(*log_range(ends), plot.y0, plot.y1)

@@ -9,8 +9,7 @@ import numpy as np
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import CATALOGUE, TRANSCRIPT_METRICS, Metric
 from reports.analysis.summary.group_keys import concurrency_of, counted_at_ns
-from reports.analysis.targets.clusters import ABSENT, Clusters
-from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.compared_target import ABSENT, Clusters, ComparedTarget
 from reports.data.runs import scripts_of
 from reports.data.samples import TRANSCRIPT_OUTPUT, VOICE_TO_VOICE, MetricSamples, is_latency
 from reports.data.turns import UNFINISHED, Flags

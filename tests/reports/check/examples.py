@@ -17,7 +17,7 @@ from reports.analysis.check.baselines import baseline_of, save
 from reports.analysis.check.results import CheckResult, check_result
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.named import targets_of
-from reports.api.findings import finding_row
+from reports.api.verdicts import finding_row
 from reports.data.runs import RunFrames
 from reports.engine.judge import Judged
 from reports.metrics.stored import Baseline

@@ -109,7 +109,7 @@ def test_a_mean_leaves_out_turn_numbers_that_only_one_target_has() -> None:
 def test_means_and_rates_of_an_interim_analysis_use_the_weights_of_turn_numbers() -> None:
     sources = ComparedTargets(*two(GROWS, LONGER))
     (found,) = WITHIN.statistic.compare(sources, [WITHIN], Inference()).differences
-    (seen,) = WITHIN.statistic.interim(sources, [WITHIN], 100, np.random.default_rng(1), 0.025)
+    (seen,) = WITHIN.statistic.interim(sources, [WITHIN], Inference(resamples=100, seed=1), 0.025)
 
     assert found is not None
     assert seen.d == pytest.approx(found.d)

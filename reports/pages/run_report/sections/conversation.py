@@ -10,8 +10,13 @@ from reports.analysis.summary.groups import GroupedLatency
 from reports.analysis.summary.summary import Summary
 from reports.formatting import change
 from reports.pages.run_report import charts
-from reports.pages.run_report.failure_tables import failure_table, failure_text
-from reports.pages.run_report.metric_tables import BRIEF_ROWS, metrics, rows_of
+from reports.pages.run_report.metric_tables import (
+    BRIEF_ROWS,
+    failure_table,
+    failure_text,
+    metrics,
+    rows_of,
+)
 from reports.render import blocks as b
 from reports.render.markers import COLOURS
 from reports.render.svg import HALF, WIDE, plot_figure

@@ -15,9 +15,6 @@ from reports.render.svg import (
     PixelScale,
     Plot,
     Point,
-    identity,
-    log_scale,
-    log_ticks,
     plot_figure,
 )
 from reports.results.value import Value
@@ -41,7 +38,7 @@ def overload_plot(series: PeakSeries, recovered_s: float) -> Plot:
     """
     ground = TOP + CALLS_HEIGHT + GAP + LATENCY
     plot = Plot(WIDE, ground + 30, left=56, right=66, top=TOP, bottom=30, title=TITLE, desc=READ)
-    x = PixelScale(identity, 0.0, float(series.at_s[0] + series.at_s[-1]), plot.x0, plot.x1)
+    x = plot.along_x(0.0, float(series.at_s[0] + series.at_s[-1]))
 
     def points(values: Iterable[float], y: PixelScale) -> list[Point]:
         pairs = zip(series.at_s, values, strict=True)
@@ -58,9 +55,8 @@ def overload_plot(series: PeakSeries, recovered_s: float) -> Plot:
     plot.y1 = TOP + CALLS_HEIGHT + GAP
     plot.y0 = ground
     low, high = log_range([*series.latency, *series.band])
-    value = log_scale(low, high, plot.y0, plot.y1)
     plot.text(plot.x0, plot.y1 - 6, "probe latency, with the band of the margin", "lab")
-    plot.y_axis(value, log_ticks(low, high, 4), ms)
+    value = plot.latency_axis(low, high, 4)
     marks = {"end of the peak": end}
     if not math.isnan(recovered_s):
         marks["recovered (estimate)"] = x.clip(recovered_s)

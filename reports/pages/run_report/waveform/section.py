@@ -20,7 +20,7 @@ from reports.pages.run_report.waveform.recorded_call import (
 )
 from reports.render import blocks as b
 from reports.render.markers import colour_class
-from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, plot_figure
+from reports.render.svg import WIDE, PixelScale, Plot, linear_ticks, plot_figure
 
 LEFT, RIGHT = 70, 10
 COLUMNS = WIDE - LEFT - RIGHT
@@ -51,7 +51,7 @@ def waveform(call: RecordedCall, colour: int) -> Plot:
         title="Recorded call",
         desc=f"The sound of the caller and of the service, and the latencies: {text}.",
     )
-    x = PixelScale(identity, call.start_s, call.end_s, plot.x0, plot.x1)
+    x = plot.along_x(call.start_s, call.end_s)
     ticks = linear_ticks(call.start_s, call.end_s, 9)
     plot.x_axis(x, ticks, lambda s: f"{format_number(s)}{NBSP}s")
     ends = [-np.inf, -np.inf]  # of the last label in each row
