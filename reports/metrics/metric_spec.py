@@ -194,13 +194,22 @@ class Statistic(ABC):
     def value(self, source: Source, spec: MetricSpec) -> float:
         """Return the value of the statistic for a target; NaN if the target has no such turns."""
 
-    @abstractmethod
     def compare(
         self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
     ) -> MeasuredDifferences:
         """Compare a candidate with its baseline. The specs in `group` differ only in quantile
         level and margin.
         """
+        counts = self.counts(sources.base, group[0]), self.counts(sources.candidate, group[0])
+        if not (counts[0].turns and counts[1].turns):
+            return MeasuredDifferences(counts, [None] * len(group))
+        return MeasuredDifferences(counts, self.differences(sources, group, inference))
+
+    def differences(
+        self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
+    ) -> Sequence[Difference | None]:
+        """Return the difference of each spec of a group. Both targets have values."""
+        raise NotImplementedError
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Reason | None:
         """Return how many more turns or sessions the value needs to be displayed; None if there

@@ -39,8 +39,7 @@ from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.of_peak import OF_PEAK, OfPeak
 from reports.metrics.statistic_types.quantile import Quantile
-from reports.metrics.statistic_types.rate import Rate
-from reports.metrics.statistic_types.within import Within
+from reports.metrics.statistic_types.rate import Rate, Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum
 from reports.results.value import Sign
 from reports.statistics.differences import Margin

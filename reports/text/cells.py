@@ -32,7 +32,7 @@ from reports.formatting import (
 )
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import MIN_RATE_UNITS
-from reports.metrics.statistic_types.within import Within
+from reports.metrics.statistic_types.rate import Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum, turn_type_text
 from reports.render.blocks import MARKS, Cell, source_marks, with_marker
 from reports.results.value import Estimate, Value, ValuesOfSubject
@@ -550,7 +550,7 @@ def rate_lines(summary: Summary) -> list[str]:
     are several targets, a line begins with the target.
     """
     lines = []
-    several = len(summary.targets) > 1
+    several = summary.has_several_targets
     rates = [rate for rate in summary.rates if rate.count or rate.metric not in OF_EVERY_TURN]
     for rate in (*rates, *summary.within):
         cell = rate_cell(rate)
@@ -636,7 +636,7 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
         ]
         if len(published) > 1:
             top = max(published, key=lambda row: row.at(0.5).value)
-            where = f" on {label}" if len(summary.targets) > 1 else ""
+            where = f" on {label}" if summary.has_several_targets else ""
             slowest.append(f"{top.step}{where} ({ms(top.at(0.5).value)})")
     if not slowest:
         return "Too few turns per step to rank steps by their median."
@@ -694,7 +694,7 @@ def breakdown(row: Breakdown, summary: Summary) -> str:
     parts = " · ".join(
         f"{segment_title(segment)} {format_number(segment.mean_ms)}" for segment in row.segments
     )
-    where = f" on {row.target}" if len(summary.targets) > 1 else ""
+    where = f" on {row.target}" if summary.has_several_targets else ""
     of = f" {turn_type_text(row.turn_type)}" if row.turn_type else ""
     return (
         f"{parts} · total {format_number(row.mean_ms)}{NBSP}ms (mean of"

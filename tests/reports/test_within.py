@@ -23,8 +23,7 @@ from reports.data.runs import load_for_report
 from reports.engine.judge import finding_of
 from reports.formatting import NBSP
 from reports.metrics.metric_spec import MetricSpec
-from reports.metrics.statistic_types.rate import estimate_rate
-from reports.metrics.statistic_types.within import Within
+from reports.metrics.statistic_types.rate import Within, estimate_rate
 from reports.metrics.thresholds import by_metric, parse, parse_all
 from reports.pages.sample_size import sample_size_blocks
 from reports.render.terminal import render_lines

@@ -293,6 +293,10 @@ class Summary(RunResults, kw_only=True, eq=False):
         return tuple(row for row in self.session_metrics if row.metric in metrics.SLOPES)
 
     @property
+    def has_several_targets(self) -> bool:
+        return len(self.targets) > 1
+
+    @property
     def only_telephone(self) -> bool:
         """True if every target is called by telephone."""
         return len(self.calls) == len(self.targets)

@@ -38,7 +38,7 @@ from reports.engine.evaluate import (
     share,
     subject_of,
 )
-from reports.metrics.statistic_types.within import Within
+from reports.metrics.statistic_types.rate import Within
 from reports.metrics.strata import STARTED_BY
 from reports.metrics.thresholds import recorded
 from reports.results.value import MEAN, TYPICAL_LEVELS, Subject, Value

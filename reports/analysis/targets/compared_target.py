@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -420,7 +420,11 @@ class ComparedTarget:
         return list(dict.fromkeys(self.turns.steps))
 
 
-def uncertain_reason(targets: Sequence[ComparedTarget], spec: MetricSpec) -> Reason | None:
+Targets: TypeAlias = Sequence[ComparedTarget]
+"""The targets of a comparison; the first one is the baseline. Or those of a run."""
+
+
+def uncertain_reason(targets: Targets, spec: MetricSpec) -> Reason | None:
     """Return why targets may not be compared by a metric: it is not exact in their runs. Return
     None if they may.
     """

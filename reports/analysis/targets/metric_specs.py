@@ -14,15 +14,14 @@ from dataclasses import replace
 from bench.catalogue.metrics import CATALOGUE, ORIGIN
 from reports.analysis.summary.targets import called_by_telephone
 from reports.analysis.summary.tools import DEADLINE_MS
-from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.compared_target import Targets
 from reports.data.samples import FUNCTION_VOICE_TO_VOICE, MAINS, VOICE_TO_VOICE
 from reports.metrics.metric_spec import POINTS, MetricSpec
 from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.quantile import MARGINS, Quantile, margin_of
-from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.statistic_types.rate import Rate, Within
 from reports.metrics.statistic_types.typical_change import TypicalChange
-from reports.metrics.statistic_types.within import Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum
 from reports.metrics.thresholds import Threshold, recorded
 from reports.results.value import Reason
@@ -73,7 +72,7 @@ with another start have the value False.
 """
 
 
-def by_stratum(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
+def by_stratum(spec: MetricSpec, targets: Targets) -> list[MetricSpec]:
     """Return the metric specs that replace `spec` for these targets: one per common stratum, if
     there are several.
 
@@ -106,7 +105,7 @@ def by_stratum(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> list[Metr
 
 
 def specs_of_thresholds(
-    threshold: Threshold, threshold_spec: MetricSpec, targets: Sequence[ComparedTarget]
+    threshold: Threshold, threshold_spec: MetricSpec, targets: Targets
 ) -> list[MetricSpec]:
     """Return the metric specs of a threshold for these targets: one per stratum.
 
@@ -132,7 +131,7 @@ def specs_of_thresholds(
     return [replace(threshold_spec, stratum=Stratum(threshold.measured_from, turn_type))]
 
 
-def instants_of(threshold: Threshold, targets: Sequence[ComparedTarget]) -> list[str]:
+def instants_of(threshold: Threshold, targets: Targets) -> list[str]:
     """Return the instants from which the threshold's turns are measured; [] if one, or if the
     threshold names it.
     """
@@ -170,7 +169,7 @@ def _counted(
     return merged
 
 
-def common_strata(targets: Sequence[ComparedTarget]) -> list[Stratum]:
+def common_strata(targets: Targets) -> list[Stratum]:
     """Return the strata that all targets have, the most frequent first. Targets without turns
     are ignored.
     """
@@ -197,7 +196,7 @@ def _missing(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list
     ]
 
 
-def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
+def default_specs(targets: Targets) -> Iterator[MetricSpec]:
     """Yield the default metric specs, one by one, because it takes long to find the metrics that
     the targets have.
 
@@ -267,7 +266,7 @@ def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
     yield from (spec for spec in remaining if _known(spec, targets))
 
 
-def _answers(targets: Sequence[ComparedTarget], strata: Sequence[Stratum]) -> Iterator[MetricSpec]:
+def _answers(targets: Targets, strata: Sequence[Stratum]) -> Iterator[MetricSpec]:
     """Yield the primary specs of the spoken answer of turns with function calls, if the baseline
     has such answers.
 
@@ -286,7 +285,7 @@ def _answers(targets: Sequence[ComparedTarget], strata: Sequence[Stratum]) -> It
                 yield of_stratum
 
 
-def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
+def _shares(targets: Targets) -> list[MetricSpec]:
     """Return the specs of the shares by a deadline that thresholds of the runs limit.
 
     Turns with tools also have the share of answers by DEADLINE_MS, if no threshold has a deadline
@@ -308,7 +307,7 @@ def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
     ]
 
 
-def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[Reason]:
+def lacking_notices(targets: Targets) -> Iterator[Reason]:
     """Yield a notice for the targets that lack default metrics of turns which another target has.
 
     A target without any of these metrics has no notice, because all of its turns failed.
@@ -345,7 +344,7 @@ def _requested(stratum: Stratum, started: Collection[Stratum]) -> Stratum | None
     )
 
 
-def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
+def _main(targets: Targets, stratum: Stratum) -> str:
     """Return the main metric of a stratum.
 
     If targets differ in it, return the first of MAINS that all targets with turns of the stratum
@@ -364,7 +363,7 @@ def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
     return next(common, max(named, key=named.count))
 
 
-def _known(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> bool:
+def _known(spec: MetricSpec, targets: Targets) -> bool:
     """Return whether the baseline and at least one other target have a value of the metric.
 
     For a throttle rate or a packet loss, there must also be an event on a target. In telephone

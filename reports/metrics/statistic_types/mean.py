@@ -15,7 +15,6 @@ import numpy as np
 from bench.catalogue.metrics import SLOPE
 from bench.catalogue.metrics import Better as Direction
 from reports.metrics.metric_spec import (
-    MeasuredDifferences,
     MetricSpec,
     Source,
     Sources,
@@ -24,7 +23,7 @@ from reports.metrics.metric_spec import (
 )
 from reports.results.value import Reason
 from reports.statistics.autocorrelation import FOUND, mean_by_order, means_drift
-from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
+from reports.statistics.differences import Better, Difference, Inference, Margin, excess_over_margin
 from reports.statistics.group_sequential import InterimStatistic, by_se, few_pairs, untestable
 from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals, PerCluster, ratio_of
@@ -66,20 +65,14 @@ class Mean(Statistic):
         amounts, turns = source.totals(spec)
         return float(amounts.sum() / turns.sum()) if turns.any() else math.nan
 
-    def compare(
+    def differences(
         self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
-    ) -> MeasuredDifferences:
-        base = sources.base
-        candidate = sources.candidate
-        counts = self.counts(base, group[0]), self.counts(candidate, group[0])
-        if not (counts[0].turns and counts[1].turns):
-            return MeasuredDifferences(counts, [None] * len(group))
+    ) -> Sequence[Difference | None]:
         first, second = (source.totals(group[0]) for source in sources.weighted)
-        sums = ClusterTotals(first, second, base.paired)
-        return MeasuredDifferences(
-            counts,
-            [mean_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group],
-        )
+        sums = ClusterTotals(first, second, sources.base.paired)
+        return [
+            mean_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group
+        ]
 
     def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
         mean = estimate_mean(source.totals(spec), tail)

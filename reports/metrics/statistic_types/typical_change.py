@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from reports.metrics.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic
+from reports.metrics.metric_spec import MetricSpec, Source, Sources, Statistic
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Difference, Inference, Margin, StandardError
 from reports.statistics.quantiles import Sample
@@ -44,29 +44,23 @@ class TypicalChange(Statistic):
         """
         return math.exp(trimmed_mean(logs_of(source.sample(spec).values)))
 
-    def compare(
+    def differences(
         self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
-    ) -> MeasuredDifferences:
+    ) -> Sequence[Difference | None]:
         base = sources.base
-        candidate = sources.candidate
-        counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         change = LogRatio(math.nan, math.nan)
-        if base.paired and counts[0].turns and counts[1].turns:
-            latencies = step_latencies(base, group[0]), step_latencies(candidate, group[0])
+        if base.paired:
+            latencies = step_latencies(base, group[0]), step_latencies(sources.candidate, group[0])
             if sources.is_weighted_by_number:
                 latencies = _by_cell(sources.targets(group[0])) or latencies
             change = typical_change(*latencies, base.sessions)
         if math.isnan(change.d):
-            return MeasuredDifferences(counts, [None] * len(group))
+            return [None] * len(group)
         typical = self.value(base, group[0])
         values = typical, typical * math.exp(change.d)
-        return MeasuredDifferences(
-            counts,
-            [
-                by_change(change, base.sessions, values, spec.margin, inference.level)
-                for spec in group
-            ],
-        )
+        return [
+            by_change(change, base.sessions, values, spec.margin, inference.level) for spec in group
+        ]
 
 
 def _by_cell(samples: TwoSamples) -> tuple[StepLatencies, StepLatencies] | None:

@@ -17,7 +17,7 @@ from reports.analysis.targets.mix import (
 from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.mean import Mean
-from reports.metrics.statistic_types.within import Within
+from reports.metrics.statistic_types.rate import Within
 from reports.statistics.differences import Inference, Margin
 from tests.reports.comparisons.build import quick, two
 from tests.reports.forms import comparison_notices, written

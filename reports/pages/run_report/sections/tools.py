@@ -10,7 +10,7 @@ from reports.analysis.summary.summary import Summary
 from reports.data.samples import FUNCTION_VOICE_TO_VOICE, VOICE_TO_VOICE
 from reports.data.uncertainty import uncertain_reason
 from reports.formatting import count, format_number, ms, plural
-from reports.metrics.statistic_types.within import Within
+from reports.metrics.statistic_types.rate import Within
 from reports.pages.run_report.metric_tables import metrics, rows_of
 from reports.render import blocks as b
 from reports.results.value import Subject, ValuesOfSubject, by_subject
