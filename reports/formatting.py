@@ -156,6 +156,11 @@ def join_words(words: list[str]) -> str:
     )
 
 
+def breakable(text: str) -> str:
+    """Return a text with ordinary spaces in place of its no-break spaces."""
+    return text.replace(NBSP, " ")
+
+
 def capitalize(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 

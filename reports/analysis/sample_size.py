@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -23,14 +22,14 @@ from bench.record.document import ValidityStatus
 from reports.analysis.summary.cost import money_of
 from reports.analysis.summary.run_validity import validity_of
 from reports.analysis.summary.summary import period_of
-from reports.analysis.targets.compared_target import ABSENT, ComparedTarget
+from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, Targets
 from reports.analysis.targets.metric_specs import by_stratum, common_strata
 from reports.analysis.targets.named import matched, refuse_unknown, split_name, targets_of
 from reports.data import runs
 from reports.data.runs import RunFrames, run_id_of
 from reports.data.samples import samples_of
 from reports.data.turns import measured_sessions
-from reports.formatting import NBSP, plural
+from reports.formatting import breakable, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import FAILURES
@@ -231,7 +230,7 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
     base = targets[0]
     sessions = targets[0].sessions
     if sessions < SESSIONS:
-        there = plural(sessions, "pair" if len(targets) == 2 else "session").replace(NBSP, " ")
+        there = breakable(plural(sessions, "pair" if len(targets) == 2 else "session"))
         raise UsageError(
             f"{named} has {there}: a pilot needs at least {SESSIONS}, better {BETTER_SESSIONS}"
         )
@@ -293,7 +292,7 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
     )
 
 
-def _pilot_targets(run: RunFrames, target: str | None) -> Sequence[ComparedTarget]:
+def _pilot_targets(run: RunFrames, target: str | None) -> Targets:
     """Return the targets of the pilot: both targets of an interleaved run with two targets, if
     `target` is None.
 

@@ -16,7 +16,7 @@ from reports.api.frames import concat
 from reports.api.run import Run, load_run
 from reports.api.selection import UnknownValueError, Where
 from reports.data.runs import run_id_of
-from reports.formatting import NBSP, plural
+from reports.formatting import breakable, plural
 from reports.results.value import LEVELS
 
 
@@ -41,9 +41,7 @@ class Runs(tuple[Run, ...]):
 
     def __repr__(self) -> str:
         """Return `Runs(3 runs: 20261120T091400Z-voice_turns, …)`."""
-        return f"Runs({plural(len(self), 'run')}: {', '.join(map(run_id_of, self))})".replace(
-            NBSP, " "
-        )
+        return breakable(f"Runs({plural(len(self), 'run')}: {', '.join(map(run_id_of, self))})")
 
     @property
     def turns(self) -> pd.DataFrame:

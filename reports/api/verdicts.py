@@ -30,7 +30,7 @@ from reports.api.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, fra
 from reports.api.run import Run
 from reports.data.runs import RunFrames, load_for_report, run_id_of
 from reports.engine.judge import Judged
-from reports.formatting import NBSP, join_words, plural
+from reports.formatting import breakable, join_words, plural
 from reports.metrics.argument_names import in_python
 from reports.metrics.strata import NO_LABELS
 from reports.metrics.thresholds import Threshold, parse, read_thresholds
@@ -156,9 +156,9 @@ class Checked(CheckResult, kw_only=True):
 
     def __repr__(self) -> str:
         """Return a summary: Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""
-        return (
+        return breakable(
             f"Checked({self.run_id}: {self.result}, {plural(len(self.thresholds), 'threshold')})"
-        ).replace(NBSP, " ")
+        )
 
     def _repr_html_(self) -> str:
         return frame_html(repr(self), self.to_frame(), OF_CHECK, [*map(reason_line, self.causes)])
@@ -213,7 +213,7 @@ class CompareResult(Comparison):
     def __repr__(self) -> str:
         """Return a summary: Comparison(east:b against west:b: inconclusive, 18 metrics)."""
         base, *candidates = (target.label for target in self.targets)
-        counted = plural(len(self.comparisons), "metric").replace(NBSP, " ")
+        counted = breakable(plural(len(self.comparisons), "metric"))
         return (
             f"Comparison({join_words(candidates)} against {base}:"
             f" {RESULT_OF_STATUS[self.exit_status]}, {counted})"
@@ -300,7 +300,7 @@ class TrendResult(Trend):
         specs = len({(metric.series.scenario, metric.spec) for metric in self.metrics})
         changes = plural(len(self.changes) + len(self.slow_changes), "change")
         counted = plural(self.runs, "run"), plural(specs, "metric"), changes
-        return f"Trend({', '.join(counted)})".replace(NBSP, " ")
+        return breakable(f"Trend({', '.join(counted)})")
 
     def _repr_html_(self) -> str:
         return frame_html(repr(self), self.to_frame(), OF_TREND, notice_texts(self))

@@ -148,6 +148,8 @@ RUN = optional_keys(RunDocument)
 INT64_MAX = 2**63 - 1
 TOGETHER = 8
 """The number of columns of a large table that are read together."""
+Document: TypeAlias = Mapping[str, Any]
+"""The content of run.json."""
 Columns: TypeAlias = dict[str, Any]
 """The data of a pandas frame: arrays of the same length, by name."""
 Convert: TypeAlias = Callable[[pa.ChunkedArray], Any]
@@ -228,7 +230,7 @@ def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
     run, or if its files cannot be read.
     """
 
-    def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
+    def turns(folder: Path, document: Document) -> pd.DataFrame:
         reported_names = {"run_id", *OF_REPORTS["turns"], *OF_HOSTS}
         names = [
             name
@@ -248,7 +250,7 @@ def load_for_report(path: Path) -> RunFrames:
     its files cannot be read.
     """
 
-    def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
+    def turns(folder: Path, document: Document) -> pd.DataFrame:
         names = [*OF_REPORTS["turns"], *(OF_HOSTS if len(hosts_of(document)) > 1 else ())]
         columns = _columns(folder, names, _narrow)
         columns |= {"measured": _measured(columns), "outcome_class": _classes(columns)}
@@ -257,19 +259,19 @@ def load_for_report(path: Path) -> RunFrames:
     return _load(path, turns, OF_REPORTS["sessions"], _sharing())
 
 
-def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def hosts_of(document: Document) -> list[dict[str, Any]]:
     """Return the hosts that recorded a run. Only the document of a finalized run lists them;
     otherwise return [].
     """
     return document.get("hosts") or []
 
 
-def target_entries(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def target_entries(document: Document) -> dict[str, dict[str, Any]]:
     """Return the entry of each target in the document of a run, by the name of the target."""
     return {str(entry.get("name")): entry for entry in document.get("targets") or []}
 
 
-def scripts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def scripts_of(document: Document) -> list[dict[str, Any]]:
     """Return the entries of the scripts in the document of a run."""
     return document.get("scripts") or []
 
@@ -356,7 +358,7 @@ def document_of(path: Path) -> dict[str, Any]:
     return document
 
 
-def stated_validity(document: Mapping[str, Any]) -> Validity:
+def stated_validity(document: Document) -> Validity:
     """Return the validity that a run's document states. If it states none, the run has no verdict.
     Raise UsageError if it is damaged.
     """
@@ -635,9 +637,14 @@ def sequence(frame: pd.DataFrame, name: str) -> list[str]:
     )
 
 
-def labels_of(document: Mapping[str, Any]) -> dict[str, str]:
+def part_of(document: Document, key: str) -> dict[str, Any]:
+    """Return an object in the document of a run; {} if it has none."""
+    return document.get(key) or {}
+
+
+def labels_of(document: Document) -> dict[str, str]:
     """Return the labels that `--label` gave to the run of this document; {} if there are none."""
-    return document.get("labels") or {}
+    return part_of(document, "labels")
 
 
 def run_id_of(run: RunFrames) -> str:

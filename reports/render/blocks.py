@@ -473,5 +473,10 @@ def fact(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> Bl
     return [Fact(name, present, max_lines=max_lines)] if present else []
 
 
+def facts(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> Blocks:
+    """Return a fact `name` for each of these texts."""
+    return [Fact(name, [text], max_lines=max_lines) for text in texts]
+
+
 def line(text: Inline) -> Blocks:
     return [Paragraph(text)] if text else []

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from bench.files.sanitize import escape_control
-from reports.formatting import NBSP, capitalize
+from reports.formatting import breakable, capitalize
 from reports.render import blocks as b
 
 ANSWER = "answer"
@@ -96,7 +96,7 @@ def _left_out(count: int) -> b.Paragraph:
 
 
 def markdown_blocks(blocks: Iterable[b.Block]) -> str:
-    return f"{_rendered(blocks)}\n".replace(NBSP, " ")
+    return breakable(f"{_rendered(blocks)}\n")
 
 
 def plain(text: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from bench.files.sanitize import escape_control
-from reports.formatting import NBSP, join_present
+from reports.formatting import NBSP, breakable, join_present
 from reports.render import blocks as b
 from reports.render.markers import colour_class, marker_char
 
@@ -54,7 +54,7 @@ def render_page(
         *_lines(b.Paragraph(page.headline, "bold"), width, colour),
         *_badges(page, width, colour),
     ]
-    opening = "".join(f"{line}\n" for line in answer).replace(NBSP, " ")
+    opening = breakable("".join(f"{line}\n" for line in answer))
     gap = "" if lead else "\n"
     # a table is a separate group
     return opening + gap + render_lines((lead, *groups, page.next), width, colour)
@@ -63,7 +63,7 @@ def render_page(
 def essentials(page: b.Page) -> str:
     """Return the essentials of a page in one line: its badges and the text next to these."""
     badges = (f"{badge.marker} {badge.text}" for badge in page.badges)
-    return join_present(" · ", *badges, page.notes).replace(NBSP, " ")
+    return breakable(join_present(" · ", *badges, page.notes))
 
 
 def render_lines(
@@ -76,7 +76,7 @@ def render_lines(
         "\n".join(line for block in group for line in _lines(block, width, colour))
         for group in groups
     )
-    return join_present("\n\n", *texts).replace(NBSP, " ") + "\n"
+    return breakable(join_present("\n\n", *texts)) + "\n"
 
 
 def coloured(text: str, style: str, colour: bool = True) -> str:
@@ -126,7 +126,7 @@ def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
     badges = BETWEEN_BADGES.join(
         coloured(word, own.style, colour) for word, own in zip(words, page.badges, strict=True)
     )
-    text = plain_text(page.notes).replace(NBSP, " ")
+    text = breakable(plain_text(page.notes))
     space = width - len(BETWEEN_BADGES.join(words)) - len(text)
     return [*_wrapped(text, width), badges] if space < 3 else [f"{text}{' ' * space}{badges}"]
 

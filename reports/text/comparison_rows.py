@@ -7,11 +7,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bench.catalogue.metrics import CATALOGUE, REGULAR, SLOPE
+from bench.catalogue.metrics import REGULAR, SLOPE
 from reports.engine.judge import Judged
 from reports.formatting import NBSP, NONE, count, excerpt, format_number, join_present, ms
 from reports.metrics.metric_spec import MetricSpec, better_direction
-from reports.metrics.rate_metrics import RATES
 from reports.render.blocks import MARKS
 from reports.results.value import Reason, Scale, VerdictName
 from reports.statistics.differences import MAX_SESSIONS_RATIO, as_share
@@ -350,12 +349,6 @@ def within(comparison: Judged) -> str:
         return ""
     change = as_share(difference.d, difference.scale)
     return "" if change is None or abs(change) <= NEAR else f" (within {accepted})"
-
-
-def definition(metric: str) -> str:
-    """Return the definition of a metric from the catalogue; "" for an unknown metric."""
-    known = CATALOGUE.get(metric) or RATES.get(metric)
-    return known.sentence if known else ""
 
 
 def _value(value: float, shortfall: Reason | None, spec: MetricSpec) -> str:

@@ -4,14 +4,14 @@ code can compute.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 
 from msgspec import structs
 
 from reports.analysis.comparisons.comparison import Comparison
 from reports.analysis.summary.run_validity import data_notes, validity_of
-from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.compared_target import Targets
 from reports.analysis.targets.fairness import FairnessCheck
 from reports.data.turns import measured_sessions
 from reports.formatting import NBSP, format_number, join_present, join_words
@@ -151,7 +151,7 @@ def all_notices(comparison: Comparison) -> list[Reason]:
     return [*comparison.notices, *run_reasons(comparison.targets, primary)]
 
 
-def run_reasons(targets: Sequence[ComparedTarget], metrics: Collection[str]) -> list[Reason]:
+def run_reasons(targets: Targets, metrics: Collection[str]) -> list[Reason]:
     """Return the notices on the runs of these targets, and on those of `metrics` that are uncertain
     in a run.
 

@@ -21,7 +21,7 @@ from reports.analysis.summary.outcomes import Outcomes
 from reports.analysis.summary.run_validity import DataNotes, PlannedEvents, UnrequestedResponses
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.targets import FAIR
-from reports.data.runs import RunFrames, hosts_of, scripts_of, target_entries
+from reports.data.runs import RunFrames, hosts_of, part_of, scripts_of, target_entries
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.metrics.thresholds import recorded
 from reports.results.value import Reason
@@ -113,7 +113,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     """
     yield from (str(notice) for notice in run.metadata.get("notices") or [])
     yield from filter(None, [unread_notice(run.metadata)])
-    totals = run.metadata.get("totals") or {}
+    totals = part_of(run.metadata, "totals")
     started = totals.get("turns_started")
     if isinstance(started, int) and started > len(run.turns):
         yield (
@@ -265,7 +265,7 @@ def _audio_only(run: RunFrames) -> Iterable[str]:
             " interruptions are measured by audio onset detection; ttfa, transcripts, turn"
             " detection, tokens of speech and ids are absent, not zero."
         )
-    unknown = (run.metadata.get("totals") or {}).get("unknown_events") or {}
+    unknown = part_of(run.metadata, "totals").get("unknown_events") or {}
     if targets and unknown:
         yield f"Messages that the dialect does not define were ignored: {top_counts(unknown)}."
 

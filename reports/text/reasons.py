@@ -9,7 +9,15 @@ from typing import Any
 import msgspec
 
 from bench.record.validity import EARLY_REPLIES
-from reports.formatting import NBSP, count, format_number, join_present, join_words, plural
+from reports.formatting import (
+    NBSP,
+    breakable,
+    count,
+    format_number,
+    join_present,
+    join_words,
+    plural,
+)
 from reports.metrics import step_names
 from reports.results.json_entries import JsonEntry, map_values, to_json_data
 from reports.results.value import Reason, unique
@@ -111,7 +119,7 @@ def document_data(
 
     def with_text(reason: Reason) -> Reason:
         numbers = map_values(reason.numbers, Reason, with_text)
-        return Reason(reason.code, numbers, write(reason).replace(NBSP, " "))
+        return Reason(reason.code, numbers, breakable(write(reason)))
 
     data = to_json_data(map_values(document, Reason, with_text))
     return data | {key: [*map(_known, data[key])] for key in findings}
@@ -140,7 +148,7 @@ def use(
         "usable": published and not refused,
         "reason": first and first.code,
         "reason_numbers": first and msgspec.json.encode(first.numbers).decode(),
-        "reason_text": "; ".join(texts).replace(NBSP, " "),
+        "reason_text": breakable("; ".join(texts)),
     }
 
 

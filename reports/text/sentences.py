@@ -13,7 +13,7 @@ from bench.files.sanitize import escape_control
 from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.run_validity import within_warmup
 from reports.analysis.summary.summary import MainResult, Summary
-from reports.data.runs import target_entries
+from reports.data.runs import part_of, target_entries
 from reports.data.samples import VOICE_TO_VOICE
 from reports.formatting import (
     AT_LEAST,
@@ -83,7 +83,7 @@ def run_headline(summary: Summary) -> str:
         return f"No turn started: {endings_text(ends)}."
     medians = _with_medians(summary)
     several = _has_several(summary)
-    named = len(summary.targets) > 1
+    named = summary.has_several_targets
     sentences = [f"{capitalize(text)}." for text in peak_texts(summary.overload, named=named)] or [
         _sentence(results, named=named, several=several) for results in medians
     ]
@@ -206,10 +206,10 @@ def run_essentials(summary: Summary, checked: str = "") -> str:
         texts = [cells.cause(summary)]
     else:
         medians = _with_medians(summary)
-        texts = [*peak_texts(summary.overload, named=len(summary.targets) > 1)]
+        texts = [*peak_texts(summary.overload, named=summary.has_several_targets)]
         for results in () if texts else medians:
             quantiles = zip(
-                ("p50", "p95"), _quantiles(results, named=len(summary.targets) > 1), strict=False
+                ("p50", "p95"), _quantiles(results, named=summary.has_several_targets), strict=False
             )
             which = f" of {results[0].stratum.turns}" if _has_several(summary) else ""
             texts.append(
@@ -382,7 +382,7 @@ def next_step(summary: Summary, *, checked: bool = False) -> str:
     longer = reported + (f"{capitalize(plays)}. " if plays else "")
     if not with_median:
         return longer.rstrip()
-    if len(summary.targets) > 1 and not decision_notice(summary.run):
+    if summary.has_several_targets and not decision_notice(summary.run):
         return f"{longer}`rtbench compare {run}` tests these differences; this report does not."
     compares = f"`rtbench compare {run} OTHER` compares it with another run"
     finite = next((result for result in with_median if math.isfinite(result.at(0.5).high)), None)
@@ -431,7 +431,7 @@ def _required_sessions(summary: Summary, result: MainResult, p: float) -> int:
 
 
 def _tested(summary: Summary) -> str:
-    recorded = summary.run.metadata.get("thresholds") or {}
+    recorded = part_of(summary.run.metadata, "thresholds")
     return " ".join(str(text) for texts in recorded.values() for text in texts)
 
 
@@ -442,7 +442,7 @@ def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
     """
     if summary.recorded:
         return LongerRun(percentile, f"{count(sessions)} recorded calls", "", "")
-    settings = summary.run.metadata.get("settings") or {}
+    settings = part_of(summary.run.metadata, "settings")
     if settings.get("stages"):
         return LongerRun(percentile, f"{count(sessions)} sessions", "", "")
     options = dict[str, str]()
@@ -532,7 +532,9 @@ def _failures(summary: Summary) -> list[str]:
         if entry.failed_or_not_started
     ]
     where = (
-        f"; {join_words(by_target)}" if len(summary.targets) > 1 and len(by_target) <= NAMED else ""
+        f"; {join_words(by_target)}"
+        if summary.has_several_targets and len(by_target) <= NAMED
+        else ""
     )
     failed = [ending for ending in outcomes.turns if ending.kind == "failed"]
     how = f", {_mostly(failed)}" if failed else ""
@@ -568,7 +570,7 @@ def too_few_text(summary: Summary) -> list[str]:
         for name, entry in rows
         if 0 < entry.turns_planned == entry.failed_or_not_started and not entry.turns_unfinished
     ]
-    return failed_targets if len(summary.targets) > 1 else []
+    return failed_targets if summary.has_several_targets else []
 
 
 def early_replies(summary: Summary) -> list[str]:
@@ -579,7 +581,7 @@ def early_replies(summary: Summary) -> list[str]:
     entries = target_entries(summary.run.metadata)
     audio_only = {name for name, entry in entries.items() if entry.get("full_duplex")}
     return [
-        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{early_text(metric.numbers)}, so"
+        f"{f'{name}: ' if summary.has_several_targets else ''}{early_text(metric.numbers)}, so"
         " latencies may belong to the previous question and decide no verdict:"
         f" {EARLY_REMEDIES[name in audio_only]}"
         for name, metric in early.items()
@@ -604,7 +606,7 @@ def load_line(summary: Summary) -> str:
     named = [f"{name} {count(number)}" for name, number in scripts if number]
     more = [f"{len(named) - SCRIPTS} other scripts"] if len(named) > SCRIPTS else []
     played += f": {', '.join([*named[:SCRIPTS], *more])}" if len(named) > 1 else ""
-    targets = join_words(list(summary.targets)) if len(summary.targets) > 1 else ""
+    targets = join_words(list(summary.targets)) if summary.has_several_targets else ""
     return join_present(" · ", offered_load(summary), played, cells.lasted(summary), targets)
 
 
@@ -614,7 +616,7 @@ def offered_load(summary: Summary) -> str:
     """
     if summary.arrivals is not None:
         return remarks.requested_load(summary.arrivals)
-    settings = summary.run.metadata.get("settings") or {}
+    settings = part_of(summary.run.metadata, "settings")
     users = settings.get("num_users")
     if settings.get("stages"):
         max_users = summary.run.metadata.get("concurrency")

@@ -15,7 +15,7 @@ from reports.analysis.summary.outcomes import OutcomeCount, Remedy
 from reports.analysis.summary.run_validity import RunValidity, busiest
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, hosts_of
-from reports.formatting import NBSP, count, join_words, plural
+from reports.formatting import breakable, count, join_words, plural
 from reports.results.value import Reason, ValidityEntry, unique
 from reports.text.cells import CHECKS, as_sentence
 from reports.text.reasons import reason_line, reason_text, reasons_text
@@ -25,7 +25,7 @@ LEAD = "Do not use these results"
 
 def with_messages(validity: ValidityEntry) -> ValidityEntry:
     """Return the validity with its reasons as lines, each line once."""
-    lines = dict.fromkeys(reason_line(reason).replace(NBSP, " ") for reason in validity.reasons)
+    lines = dict.fromkeys(breakable(reason_line(reason)) for reason in validity.reasons)
     return structs.replace(validity, messages=list(lines))
 
 

@@ -29,7 +29,7 @@ from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.conditions import conditions_of
 from reports.analysis.targets.fairness import own_causes, throttled_cause, throttled_share
 from reports.analysis.targets.metric_specs import by_stratum
-from reports.data.runs import labels_of, run_id_of
+from reports.data.runs import labels_of, part_of, run_id_of
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.quantile import Quantile
@@ -121,7 +121,7 @@ def baseline_of(target: ComparedTarget) -> Baseline:
         scenario_of(target),
         target.name,
         int(document.get("started_utc_ns") or 0),
-        str((document.get("tool") or {}).get("version") or ""),
+        str(part_of(document, "tool").get("version") or ""),
         True,
         target.run.simulated,
         target.sessions,

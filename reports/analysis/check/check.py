@@ -22,7 +22,7 @@ from reports.analysis.check.stored_runs import against_stored_runs
 from reports.analysis.sequential.plan import was_planned
 from reports.analysis.summary.run_validity import data_notes, invalid_reasons, validity_of
 from reports.analysis.summary.targets import FAIR
-from reports.analysis.targets.compared_target import ABSENT, ComparedTarget
+from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, Targets
 from reports.analysis.targets.fairness import own_causes, throttled_cause, throttled_share
 from reports.analysis.targets.metric_specs import instants_of
 from reports.analysis.targets.named import targets_of
@@ -163,9 +163,7 @@ def _of_part(item: Judged) -> Judged:
     return replace(item, verdict=replace(item.verdict, name="not_evaluated"))
 
 
-def _instants_noted(
-    thresholds: Sequence[Threshold], targets: Sequence[ComparedTarget]
-) -> Iterable[Reason]:
+def _instants_noted(thresholds: Sequence[Threshold], targets: Targets) -> Iterable[Reason]:
     """Yield a notice on each threshold that is tested separately for several instants."""
     for threshold in thresholds:
         if instants := instants_of(threshold, targets):
@@ -220,9 +218,7 @@ def dependence(limits: Sequence[Judged]) -> Iterable[Reason]:
         yield Reason("dependent_sessions", {"values": found})
 
 
-def _throttled_reason(
-    targets: Sequence[ComparedTarget], items: Sequence[Judged]
-) -> Iterable[Reason]:
+def _throttled_reason(targets: Targets, items: Sequence[Judged]) -> Iterable[Reason]:
     """Yield a reason why the run is invalid, for each checked target with more than 1 % of
     throttled turns.
 
@@ -255,7 +251,7 @@ def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]
 
 
 def _refuse_unknown_steps(
-    thresholds: Sequence[Threshold], run: RunFrames, targets: Sequence[ComparedTarget]
+    thresholds: Sequence[Threshold], run: RunFrames, targets: Targets
 ) -> None:
     """Raise UsageError for a threshold of an unknown step.
 
@@ -290,7 +286,7 @@ def _without_baseline(problem: str) -> UsageError:
 
 def _against_baseline(
     run: RunFrames,
-    targets: Sequence[ComparedTarget],
+    targets: Targets,
     thresholds: Sequence[Threshold],
     baseline: str | RunFrames | None,
     allow: Sequence[str],
@@ -341,7 +337,7 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
 
 
 def _targets_without_failure_threshold(
-    targets: Sequence[ComparedTarget], items: Sequence[Judged]
+    targets: Targets, items: Sequence[Judged]
 ) -> list[ComparedTarget]:
     """Return the targets that have no threshold on failures, and fail too often to pass by their
     latency alone.
@@ -362,7 +358,7 @@ def _targets_without_failure_threshold(
     ]
 
 
-def _not_started(target: ComparedTarget, targets: Sequence[ComparedTarget]) -> Reason:
+def _not_started(target: ComparedTarget, targets: Targets) -> Reason:
     outcomes = target.outcomes.targets[target.target]
     counts = {
         "failed_or_not_started": outcomes.failed_or_not_started,

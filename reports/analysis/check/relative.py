@@ -13,11 +13,11 @@ of the analysis that decided it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import structs
 
@@ -33,7 +33,7 @@ from reports.analysis.comparisons.comparison import (
 from reports.analysis.sequential.decide import Decision, decision_of
 from reports.analysis.sequential.plan import planned_thresholds
 from reports.analysis.summary.drift import Drift, drifts
-from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.compared_target import ComparedTarget, Targets
 from reports.analysis.targets.fairness import (
     causes_of,
     deciding_checks,
@@ -55,7 +55,7 @@ from reports.analysis.targets.named import (
     targets_of,
 )
 from reports.data import uncertainty
-from reports.data.runs import RunFrames
+from reports.data.runs import Document, RunFrames
 from reports.engine.judge import NO_VALUE, Judged, add_verdicts
 from reports.formatting import NBSP
 from reports.metrics.argument_names import option
@@ -92,7 +92,7 @@ class BaselineResults:
 
 
 def specs_of(
-    thresholds: Sequence[Threshold], targets: Sequence[ComparedTarget], candidates: Sequence[str]
+    thresholds: Sequence[Threshold], targets: Targets, candidates: Sequence[str]
 ) -> list[tuple[str, MetricSpec, str]]:
     """Return the metric specs of the relative thresholds, one for each stratum.
 
@@ -148,8 +148,8 @@ def evaluated(result: Judged) -> Judged:
 
 def mark_provisional(
     results: BaselineResults,
-    targets: Sequence[ComparedTarget],
-    before: Sequence[ComparedTarget] = (),
+    targets: Targets,
+    before: Targets = (),
 ) -> BaselineResults:
     """Mark the results that are provisional, and add a notice for each reason.
 
@@ -176,7 +176,7 @@ def mark_provisional(
     return replace(results, results=marked, notes=tuple(notes))
 
 
-def _drifts(targets: Sequence[ComparedTarget]) -> list[Drift]:
+def _drifts(targets: Targets) -> list[Drift]:
     """Return the suspected drifts of the run of these targets."""
     return (
         [drift for drift in drifts(targets[0].run, targets[0].samples) if drift.suspected]
@@ -204,7 +204,7 @@ class Against:
 
 
 def baseline_named(
-    text: str | None, run: Path, document: Mapping[str, Any], targets: Sequence[str]
+    text: str | None, run: Path, document: Document, targets: Sequence[str]
 ) -> Against | None:
     """Return the baseline that `--baseline` names. Raise UsageError if nothing has that name.
 
@@ -236,7 +236,7 @@ def baseline_named(
 
 
 def against_targets(
-    targets: Sequence[ComparedTarget], base: Against, thresholds: Sequence[Threshold]
+    targets: Targets, base: Against, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
     """Compare one target of an interleaved run, the baseline, with each of the other targets."""
     (baseline,) = (target for target in targets if target.name == base.target)
@@ -253,7 +253,7 @@ def against_targets(
 
 
 def against_run(
-    targets: Sequence[ComparedTarget],
+    targets: Targets,
     base: Against,
     thresholds: Sequence[Threshold],
     other: RunFrames,
@@ -307,7 +307,7 @@ def _partner(base: Against, target: str, known: Sequence[str]) -> str:
 
 
 def _results_of_comparison(
-    baseline: ComparedTarget, candidates: Sequence[ComparedTarget], thresholds: Sequence[Threshold]
+    baseline: ComparedTarget, candidates: Targets, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
     """Return the results of one comparison.
 
@@ -345,7 +345,7 @@ def _results_of_comparison(
 
 def by_analyses(
     run: RunFrames,
-    targets: Sequence[ComparedTarget],
+    targets: Targets,
     base: Against,
     thresholds: Sequence[Threshold],
 ) -> BaselineResults:

@@ -26,7 +26,7 @@ from reports.analysis.check.relative import (
 )
 from reports.analysis.comparisons.comparison import drift_notices
 from reports.analysis.summary.targets import FAIR
-from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.compared_target import ComparedTarget, Targets
 from reports.analysis.targets.conditions import conditions_of, differing_conditions
 from reports.analysis.targets.fairness import throttled_cause, throttled_share
 from reports.analysis.targets.named import identity_of_run
@@ -157,7 +157,7 @@ def _matching(
 
 
 def against_stored_runs(
-    targets: Sequence[ComparedTarget],
+    targets: Targets,
     base: Against,
     thresholds: Sequence[Threshold],
     allowed: Sequence[str] = (),

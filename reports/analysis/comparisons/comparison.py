@@ -30,7 +30,7 @@ from reports.analysis.comparisons.measurements import (
 from reports.analysis.sequential.decide import Decision, decision_of
 from reports.analysis.sequential.plan import was_planned
 from reports.analysis.summary.turn_taking import compared_rates_of, events_of, has_pauses, of_pauses
-from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.compared_target import ComparedTarget, Targets
 from reports.analysis.targets.fairness import (
     FairnessCheck,
     causes_of,
@@ -224,7 +224,7 @@ def one_sided_alpha(confidence: float) -> float:
 
 
 def compare_targets(
-    targets: Sequence[ComparedTarget],
+    targets: Targets,
     specs: Sequence[MetricSpec] | None = None,
     *,
     confidence: float = CONFIDENCE,
@@ -298,7 +298,7 @@ def compare_targets(
 
 
 def inference(
-    targets: Sequence[ComparedTarget],
+    targets: Targets,
     level: float = LEVEL,
     draws: int = RESAMPLES,
     run_sd: float | None = None,
@@ -326,7 +326,7 @@ def measurements(
 
 
 def notices_of_comparison(
-    targets: Sequence[ComparedTarget],
+    targets: Targets,
     differences: Sequence[Judged],
     decision: Decision | None = None,
 ) -> tuple[Reason, ...]:
@@ -362,9 +362,7 @@ def length_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
         yield Reason("by_length", {"metrics": list(metrics)})
 
 
-def tick_notices(
-    targets: Sequence[ComparedTarget], differences: Sequence[Judged]
-) -> Iterable[Reason]:
+def tick_notices(targets: Targets, differences: Sequence[Judged]) -> Iterable[Reason]:
     """Yield a notice on each primary latency whose values have ticks that are a large share of
     its margin.
     """
@@ -411,7 +409,7 @@ def drift_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
             yield Reason("metrics_drifted" if order == "drift" else "metrics_had_bursts", numbers)
 
 
-def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
+def decision_on(targets: Targets) -> Decision | None:
     """Return the decision of the run's interim analyses; None if the run planned none.
 
     It is also None unless `targets` is all targets of one run, in the order of the run. Raise
@@ -425,7 +423,7 @@ def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
     return decision_of(run, str(run.folder))
 
 
-def notices_of(targets: Sequence[ComparedTarget], decision: Decision | None) -> list[Reason]:
+def notices_of(targets: Targets, decision: Decision | None) -> list[Reason]:
     """Return a notice for each run that its interim analyses ended, unless their `decision` is
     used.
     """

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from reports.analysis.summary.distributions import PercentileCurve, curve_of
-from reports.analysis.targets.compared_target import ComparedTarget, uncertain_reason
+from reports.analysis.targets.compared_target import ComparedTarget, Targets, uncertain_reason
 from reports.analysis.targets.mix import ComparedTargets, changed_lengths
 from reports.analysis.targets.moved import moved
 from reports.analysis.targets.named import matched_to_the_first
@@ -121,7 +121,7 @@ def measured(
 
 
 def compared_rates(
-    targets: Sequence[ComparedTarget], rates_of: Callable[[TurnArrays], RatesByPart], how: Inference
+    targets: Targets, rates_of: Callable[[TurnArrays], RatesByPart], how: Inference
 ) -> Iterator[Finding]:
     """Yield the difference of each rate that a feature has in each part of a run, for each
     candidate.
@@ -237,9 +237,7 @@ class Shift:
     """The curves of multiples, for the candidates with at least one finite difference."""
 
 
-def shift_of(
-    targets: Sequence[ComparedTarget], comparisons: Sequence[Judged], how: Inference
-) -> Shift | None:
+def shift_of(targets: Targets, comparisons: Sequence[Judged], how: Inference) -> Shift | None:
     """Return the differences at each percentile, for the main metric of these comparisons.
 
     Return None if no comparison is about a quantile, or if no turn with the metric succeeded.
@@ -293,7 +291,7 @@ def grid(n: int, required_ps: Sequence[float]) -> tuple[float, ...]:
 
 
 def ratio_curves(
-    targets: Sequence[ComparedTarget],
+    targets: Targets,
     spec: MetricSpec,
     samples: Sequence[Sample],
     required_ps: Sequence[float],

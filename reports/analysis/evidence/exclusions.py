@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.catalogue.outcomes import OWN_FAULT, STARVED, is_own_limit
 from reports.analysis.summary.summary import Summary
+from reports.data.runs import part_of
 from reports.data.turns import UNFINISHED
 from reports.results.json_entries import Count, JsonEntry, Known
 
@@ -78,7 +79,7 @@ def exclusions(summary: Summary) -> Iterable[ExclusionEntry]:
     )
     yield _entry("starved", int(starved.sum()), None)
     yield _entry("own_limits", int(prevented.sum()), int(not_made.sum()))
-    started = (document.get("totals") or {}).get("turns_started")
+    started = part_of(document, "totals").get("turns_started")
     yield _entry(
         "not_recorded", max(0, started - len(run.turns)) if isinstance(started, int) else None, None
     )

@@ -16,7 +16,7 @@ the first pair that lacks a session of one target, or that was interrupted by th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
@@ -47,6 +47,7 @@ from reports.analysis.summary.run_validity import invalid_reasons
 from reports.analysis.targets.compared_target import (
     ABSENT,
     ComparedTarget,
+    Targets,
     by_pair,
     uncertain_reason,
 )
@@ -54,7 +55,7 @@ from reports.analysis.targets.fairness import causes_of, deciding_checks
 from reports.analysis.targets.metric_specs import specs_of_thresholds
 from reports.analysis.targets.mix import ComparedTargets
 from reports.analysis.targets.named import are_peers, known_targets
-from reports.data.runs import RunFrames, run_id_of
+from reports.data.runs import Document, RunFrames, part_of, run_id_of
 from reports.data.samples import samples_of
 from reports.data.turns import measured_rows
 from reports.engine.judge import Judged
@@ -256,9 +257,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     )
 
 
-def primary_specs(
-    thresholds: Iterable[Threshold], targets: Sequence[ComparedTarget]
-) -> tuple[MetricSpec, ...]:
+def primary_specs(thresholds: Iterable[Threshold], targets: Targets) -> tuple[MetricSpec, ...]:
     """Return the specs of the primary metrics: one for each stratum that the targets have."""
     return tuple(
         spec
@@ -270,7 +269,7 @@ def primary_specs(
 
 
 def interim_statistics(
-    targets: Sequence[ComparedTarget],
+    targets: Targets,
     specs: Sequence[MetricSpec],
     inference: Inference,
     error: float,
@@ -293,7 +292,7 @@ def interim_statistics(
 NO_VALUES = (math.nan, math.nan, math.nan, -math.inf, math.inf)
 
 
-def _compared(run: RunFrames, judged: Judged, targets: Sequence[ComparedTarget]) -> Judged:
+def _compared(run: RunFrames, judged: Judged, targets: Targets) -> Judged:
     """Return a primary metric with the values of the targets at the analysis that decided, or
     now if none did.
     """
@@ -316,7 +315,7 @@ def _compared(run: RunFrames, judged: Judged, targets: Sequence[ComparedTarget])
     )
 
 
-def _stop_reason(document: Mapping[str, Any]) -> str:
+def _stop_reason(document: Document) -> str:
     """Return why the run ended; "" if it continues, or if that is unknown."""
     during = document.get("interim_analyses")
     if during is not None and during["stopped"]:
@@ -324,9 +323,7 @@ def _stop_reason(document: Mapping[str, Any]) -> str:
     return str(document.get("stop_reason") or "").removeprefix(GIVEN_UP).rstrip(".")
 
 
-def _stopped_by_analysis(
-    document: Mapping[str, Any], end: End, invalid: object, open_pairs: int
-) -> bool:
+def _stopped_by_analysis(document: Document, end: End, invalid: object, open_pairs: int) -> bool:
     """Return whether an interim analysis gave the result and ended the run, or was the final one of
     all planned pairs.
 
@@ -344,7 +341,7 @@ def _stopped_by_analysis(
 
 
 def _analyses_made(
-    document: Mapping[str, Any], result: SequentialResult, invalid: object, *, ended: bool
+    document: Document, result: SequentialResult, invalid: object, *, ended: bool
 ) -> int | None:
     """Return the number of analyses that took place; None if it is unknown.
 
@@ -364,7 +361,7 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     """
     if document.get("state") not in ("ended", "killed"):
         return ""
-    is_by_data = document["state"] == "killed" or (document.get("abort") or {}).get("reason")
+    is_by_data = document["state"] == "killed" or part_of(document, "abort").get("reason")
     return "by hand" if is_by_data or document.get("stop_reason") == INTERRUPTED else "blind"
 
 

@@ -30,7 +30,7 @@ from bench.record.metric_values import floats
 from bench.services.registry import dialect_of
 from reports.analysis.summary.example_turns import BYTES_PER_S
 from reports.analysis.summary.transcription import are_answered
-from reports.data.runs import RunFrames, scripts_of, target_entries
+from reports.data.runs import RunFrames, part_of, scripts_of, target_entries
 from reports.data.turns import Flags, position_of, values_of
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded
 from reports.statistics.counting import Floats, Integers, distinct
@@ -443,7 +443,7 @@ def _per(usd: float, number: float) -> float:
 
 def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
     document = run.metadata
-    prices = document.get("prices") or {}
+    prices = part_of(document, "prices")
     estimate = document.get("estimate_usd")
     costs = tuple(_costs(run, targets))
     known_usd = [cost.usd for cost in costs if not math.isnan(cost.usd)]
@@ -659,7 +659,7 @@ def _tariffs(
     """Return the pricing of each combination of target and model. The order is: all models of the
     first target, all models of the second target, and so on.
     """
-    priced = (run.metadata.get("prices") or {}).get("models") or {}
+    priced = part_of(run.metadata, "prices").get("models") or {}
     table = {name: _prices(entry) for name, entry in priced.items()}
     return [tariff_of(table, terms, model) for terms in terms_of(run, targets) for model in models]
 

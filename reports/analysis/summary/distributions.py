@@ -48,12 +48,16 @@ class PercentileCurve:
 
 def curves(metric_sample: MetricSample, pools: Sequence[Pool]) -> list[PercentileCurve]:
     """Return the percentile curve of each pool that has values of the metric."""
-    samples = [(pool.target, metric_sample.of(pool.target, pool.steps)) for pool in pools]
     return [
         curve_of(metric_sample.turns.targets[target], target, sample)
-        for target, sample in samples
-        if sample.n
+        for target, sample in _samples(metric_sample, pools)
     ]
+
+
+def _samples(metric_sample: MetricSample, pools: Sequence[Pool]) -> list[tuple[int, Sample]]:
+    """Return the sample of each pool that has values, with the index of its target."""
+    samples = [(pool.target, metric_sample.of(pool.target, pool.steps)) for pool in pools]
+    return [(target, sample) for target, sample in samples if sample.n]
 
 
 def curve_of(target: str, colour: int, sample: Sample) -> PercentileCurve:
@@ -112,8 +116,7 @@ def histogram_of(metric_sample: MetricSample, pools: Sequence[Pool]) -> Histogra
     Return None if no target has enough positive values.
 
     """
-    samples = [(pool.target, metric_sample.of(pool.target, pool.steps)) for pool in pools]
-    target_samples = [(target, sample) for target, sample in samples if sample.n]
+    target_samples = _samples(metric_sample, pools)
     if max((_positive(sample).size for _, sample in target_samples), default=0) < MIN_TURNS:
         return None
     all_values = np.concatenate([_positive(sample) for _, sample in target_samples])

@@ -29,7 +29,7 @@ import pandas as pd
 
 from bench.base.units import NS_PER_S
 from bench.record.metric_values import floats
-from reports.data.runs import RunFrames, hosts_of, sequence
+from reports.data.runs import RunFrames, hosts_of, part_of, sequence
 from reports.data.turns import Flags, Pool, TurnArrays, measured_sessions, unopened_of
 from reports.formatting import NBSP, count_step, format_number
 from reports.statistics.counting import (
@@ -129,7 +129,7 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
         return None
     at_ns = counted_at_ns(turns)
     series = concurrency_of(run, target)
-    stages = run.metadata.get("stages") or (run.metadata.get("arrivals") or {}).get("stages") or []
+    stages = run.metadata.get("stages") or part_of(run.metadata, "arrivals").get("stages") or []
     planned = {level for stage in stages for level in (stage["from"], stage["to"])}
     if len(planned) < 2 and not load_changed(
         series.between(int(at_ns[in_target].min()), int(at_ns[in_target].max()))

@@ -22,7 +22,7 @@ import pandas as pd
 from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import is_throttled
 from bench.record.metric_values import floats
-from reports.data.runs import RunFrames, by_label, scripts_of
+from reports.data.runs import RunFrames, by_label, part_of, scripts_of
 from reports.data.turns import measured_rows, rows_of
 from reports.formatting import time_step
 from reports.results.json_entries import Count, JsonEntry, Number, Rounded
@@ -263,7 +263,7 @@ def rate_limits_of(
     bin_s = time_step(length_s, BINS)
     bin_index = np.maximum(at_s // bin_s, 0).astype(np.int64)
     bins = int(length_s // bin_s) + 1
-    start_delays_s = run.metadata.get("start_delays_s") or {}
+    start_delays_s = part_of(run.metadata, "start_delays_s")
     throttling = []
     for label in targets:
         mine = (seconds["target"] == label).to_numpy()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from bench.catalogue.outcomes import SUCCESSFUL as GOOD_OUTCOMES
 from bench.catalogue.outcomes import OwnRemedies, is_throttled, outcome_class, remedy_of
 from bench.services.registry import dialect_of
 from reports.analysis.summary.metrics import failure_rates
-from reports.data.runs import target_entries
+from reports.data.runs import Document, target_entries
 from reports.data.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
 from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.statistics.counting import Integers
@@ -166,7 +165,7 @@ def limited(endings: Mapping[str, int]) -> tuple[int, int]:
     )
 
 
-def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Mapping[str, Any]) -> Outcomes:
+def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Document) -> Outcomes:
     """Count the outcomes of measured turns and sessions. `sessions` needs the columns OF_SESSION.
     `document` is the content of run.json.
     """

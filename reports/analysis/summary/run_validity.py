@@ -20,7 +20,15 @@ from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent
 from bench.record.document import Check, Validity, ValidityStatus
 from bench.record.metric_values import floats
 from reports.analysis.summary.targets import transcription_model
-from reports.data.runs import RunFrames, by_label, hosts_of, scripts_of, stated_validity
+from reports.data.runs import (
+    Document,
+    RunFrames,
+    by_label,
+    hosts_of,
+    part_of,
+    scripts_of,
+    stated_validity,
+)
 from reports.data.turns import TurnArrays
 from reports.data.uncertainty import UncertainMetric
 from reports.render.blocks import MARKS
@@ -108,11 +116,11 @@ def _not_judged(document: dict[str, Any], validity: Validity) -> Reason:
     return Reason("run_killed" if state == "killed" else "nothing_measured")
 
 
-def within_warmup(document: Mapping[str, Any]) -> Reason | None:
+def within_warmup(document: Document) -> Reason | None:
     """Return the reason why nothing was measured, if all turns were in the warm-up; otherwise
     None.
     """
-    totals = document.get("totals") or {}
+    totals = part_of(document, "totals")
     turns = sum((totals.get("turns") or {}).values())
     if not turns or totals.get("warmup_turns") != turns:
         return None
@@ -379,7 +387,7 @@ def _late_ms(entry: Mapping[str, Any]) -> float:
     return math.inf if entry.get("kind") == SIMULATOR_LATE else math.nan
 
 
-def simulator_late_ms(document: Mapping[str, Any]) -> float:
+def simulator_late_ms(document: Document) -> float:
     """Return the largest delay of a simulator beyond its profile, in ms; 0 if no simulator was
     late, inf if unknown.
     """
@@ -391,7 +399,7 @@ def simulator_late_ms(document: Mapping[str, Any]) -> float:
     return max(delays_ms, default=0.0)
 
 
-def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
+def incidents_of(document: Document, started_utc_ns: int) -> Incidents:
     """Return the incidents of a run. A worker counts all of its incidents, but stores only the
     texts of the first hundred.
     """
@@ -401,7 +409,7 @@ def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
         incident = at_s, entry.get("worker", 0), entry.get("kind", ""), entry.get("text", "")
         unsorted.append(Incident(*incident, _late_ms(entry)))
     incidents = tuple(sorted(unsorted, key=lambda incident: incident.at_s))
-    counts = (document.get("totals") or {}).get("incident_counts") or {}
+    counts = part_of(document, "totals").get("incident_counts") or {}
     counted = Counter(incident.kind for incident in incidents) | Counter(counts)
     return Incidents(incidents, dict(counted))
 

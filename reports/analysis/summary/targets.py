@@ -16,7 +16,7 @@ from bench.files.safe_io import JsonError, read_json
 from bench.files.sanitize import escape_control
 from bench.services.registry import dialect_of
 from reports.analysis.summary.metrics import MetricSummary
-from reports.data.runs import target_entries
+from reports.data.runs import Document, target_entries
 from reports.data.turns import rows_of
 from reports.formatting import count, excerpt, join_words, plural
 from reports.metrics.strata import Stratum, Traits
@@ -89,7 +89,7 @@ class TargetsQuantile(JsonEntry):
         return [(target, ratio) for target, ratio in self.ratios.items() if target != self.baseline]
 
 
-def called_by_telephone(document: Mapping[str, Any]) -> set[str]:
+def called_by_telephone(document: Document) -> set[str]:
     """Return the names of the targets of a run that are called by telephone. `document` is the
     content of run.json.
     """
@@ -98,7 +98,7 @@ def called_by_telephone(document: Mapping[str, Any]) -> set[str]:
 
 
 def facts_of_targets(
-    document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]
+    document: Document, sessions: pd.DataFrame, targets: Sequence[str]
 ) -> tuple[TargetFacts, ...]:
     """Return the settings of each target, from the run's document and from the rows of its
     sessions.
@@ -216,7 +216,7 @@ def _reported(entry: Mapping[str, Any], key: str) -> str:
 
 
 def interleaving_of(
-    document: Mapping[str, Any], sessions: pd.DataFrame, target_count: int
+    document: Document, sessions: pd.DataFrame, target_count: int
 ) -> Interleaving | None:
     """Return facts on the pairs of a run. Return None if the sessions of its targets did not
     start together.

@@ -24,7 +24,7 @@ from bench.catalogue.metrics import DEFINITIONS_VERSION
 from bench.services.registry import dialect_of, own_formats
 from reports.analysis.summary.targets import TargetFacts, facts_of_targets
 from reports.analysis.targets.compared_target import ComparedTarget
-from reports.data.runs import scripts_of, target_entries
+from reports.data.runs import Document, part_of, scripts_of, target_entries
 from reports.formatting import NONE
 from reports.metrics.argument_names import option
 from reports.metrics.thresholds import near, quoted
@@ -91,7 +91,7 @@ DIGEST = 12
 """The number of characters of a digest that are printed."""
 
 
-def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
+def workload(document: Document, target: str) -> dict[str, str]:
     """Return the workload of one target, as texts. A setting that the document does not contain is
     left out.
 
@@ -107,17 +107,17 @@ def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
     }
 
 
-def warmup(document: Mapping[str, Any]) -> dict[str, str]:
+def warmup(document: Document) -> dict[str, str]:
     """Return the length of the warm-up as a condition."""
     return {WARMUP: setting_text(document.get(WARMUP) or 0)}
 
 
-def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
+def load_conditions(document: Document, target: str) -> dict[str, str]:
     """Return the conditions that determine the number of concurrent sessions, as texts.
 
     An option without a value is "none".
     """
-    settings = document.get("settings") or {}
+    settings = part_of(document, "settings")
     entry = _entry(document, target)
     conditions = {name: setting_text(settings.get(name)) for name in OF_LOAD if settings}
     conditions |= {key: demand(document[key]) for key in OF_DEMAND if document.get(key)}
@@ -153,11 +153,11 @@ def differing_between(targets: Sequence[Mapping[str, str]]) -> dict[str, tuple[s
     return {code: tuple(conditions.get(code, NONE) for conditions in targets) for code in differing}
 
 
-def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
+def _entry(document: Document, target: str) -> Mapping[str, Any]:
     return target_entries(document).get(target, {})
 
 
-def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
+def scripts(document: Document, target: str) -> dict[str, str]:
     """Return the settings of each script that the target played, as texts.
 
     Settings that a variant replaces are left out. So is the format of audio if the service does not
@@ -240,7 +240,7 @@ def conditions_of(target: ComparedTarget) -> dict[str, str]:
 
 
 def conditions_in(
-    document: Mapping[str, Any], target: str, facts: TargetFacts, *, simulated: bool | None
+    document: Document, target: str, facts: TargetFacts, *, simulated: bool | None
 ) -> dict[str, str]:
     """Return the conditions in a run's document, as texts.
 
@@ -259,7 +259,7 @@ def conditions_in(
         "region": facts.region or "",
         "api_version": versions[0] if versions else str(entry.get("dialect") or ""),
         "voice": facts.voice or "",
-        "client_version": str((document.get("tool") or {}).get("version") or ""),
+        "client_version": str(part_of(document, "tool").get("version") or ""),
         "simulated": "" if simulated is None else "yes" if simulated else "no",
         "definitions": str(document.get("definitions_version") or DEFINITIONS_VERSION),
         **({"session": setting_text(own)} if own else {}),

@@ -17,12 +17,12 @@ from msgspec import field
 from bench.base.errors import UsageError
 from reports.analysis.summary.run_validity import invalid_reasons, validity_of, within_warmup
 from reports.analysis.summary.targets import FAIR, TargetFacts, facts_of_targets, interleaving_of
-from reports.analysis.targets.compared_target import ABSENT, ComparedTarget
+from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, Targets
 from reports.analysis.targets.conditions import differing_between, scripts, setting_text, workload
 from reports.analysis.targets.metric_specs import default_specs
 from reports.analysis.targets.mix import ShareChange, changed_lengths, changed_shares, mean_turns
 from reports.analysis.targets.named import matched_to_the_first
-from reports.data.runs import hosts_of
+from reports.data.runs import hosts_of, part_of
 from reports.data.turns import measured_sessions
 from reports.formatting import join_words
 from reports.results.json_entries import ClosedJsonEntry, Known, to_json_data
@@ -60,7 +60,7 @@ UNEQUAL = 3
 tails are unreliable."""
 
 
-def refuse_other_definitions(targets: Sequence[ComparedTarget]) -> None:
+def refuse_other_definitions(targets: Targets) -> None:
     """Raise UsageError if the runs define metrics of the same name differently."""
     versions = {target.label: definitions_version(target) for target in targets}
     if len(set(versions.values())) > 1:
@@ -76,7 +76,7 @@ def definitions_version(target: ComparedTarget) -> int:
     return int(target.run.metadata["definitions_version"])
 
 
-def checks_of(targets: Sequence[ComparedTarget]) -> tuple[FairnessCheck, ...]:
+def checks_of(targets: Targets) -> tuple[FairnessCheck, ...]:
     """Return the checks of the comparability: first those that decide, then those for
     information.
     """
@@ -88,9 +88,7 @@ def checks_of(targets: Sequence[ComparedTarget]) -> tuple[FairnessCheck, ...]:
     return (*deciding, *_informational(targets, mixes, differing_lengths=differing_lengths))
 
 
-def deciding_checks(
-    targets: Sequence[ComparedTarget], same: str = "same_workload"
-) -> tuple[FairnessCheck, ...]:
+def deciding_checks(targets: Targets, same: str = "same_workload") -> tuple[FairnessCheck, ...]:
     """Return the checks that decide whether targets may be compared.
 
     `same` is the code of the check of the workload.
@@ -114,7 +112,7 @@ def causes_of(checks: Iterable[FairnessCheck]) -> tuple[Reason, ...]:
     )
 
 
-def own_causes(targets: Sequence[ComparedTarget]) -> tuple[Reason, ...]:
+def own_causes(targets: Targets) -> tuple[Reason, ...]:
     """Return the reasons why a run's values cannot be used in any comparison. `targets` are all
     of its targets.
     """
@@ -127,7 +125,7 @@ def _check(
     return FairnessCheck(code, list(values), "pass" if fair else "fail", list(reasons))
 
 
-def _valid(targets: Sequence[ComparedTarget]) -> FairnessCheck:
+def _valid(targets: Targets) -> FairnessCheck:
     runs = {target.run.folder: target.run for target in targets}
     statuses = {folder: validity_of(run.metadata).status for folder, run in runs.items()}
     causes: list[Reason] = []
@@ -149,7 +147,7 @@ def _valid(targets: Sequence[ComparedTarget]) -> FairnessCheck:
     return _check("run_valid", values, causes, fair=set(values) == {"valid"})
 
 
-def _measured(targets: Sequence[ComparedTarget]) -> FairnessCheck:
+def _measured(targets: Targets) -> FairnessCheck:
     """Return the check of whether each target has turns."""
     turns = [int(target.turn_mask.sum()) for target in targets]
     lacking = [target for target, n in zip(targets, turns, strict=True) if not n]
@@ -179,7 +177,7 @@ def throttled_cause(target: ComparedTarget) -> Reason:
     return Reason("throttled", {"target": target.label, "share": throttled_share(target)})
 
 
-def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[FairnessCheck]:
+def _same_work(targets: Targets, same: str) -> Iterable[FairnessCheck]:
     """Yield the check of the workload, with the code `same`; if it differs, one check for each
     difference.
     """
@@ -198,7 +196,7 @@ def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[Fairnes
         yield _check(same, named, fair=True)
 
 
-def _mixes(targets: Sequence[ComparedTarget]) -> list[ShareChange | None]:
+def _mixes(targets: Targets) -> list[ShareChange | None]:
     """Return, for each candidate, the step whose share differs most from the baseline's.
 
     The element is None if no share differs significantly.
@@ -208,12 +206,12 @@ def _mixes(targets: Sequence[ComparedTarget]) -> list[ShareChange | None]:
     ]
 
 
-def one_run(targets: Sequence[ComparedTarget]) -> bool:
+def one_run(targets: Targets) -> bool:
     """Return whether all targets belong to the same run."""
     return all(target.run is targets[0].run for target in targets)
 
 
-def _simulated(targets: Sequence[ComparedTarget]) -> FairnessCheck:
+def _simulated(targets: Targets) -> FairnessCheck:
     kinds = [
         "simulated" if t.simulated else "recorded" if t.run.recorded else "real" for t in targets
     ]
@@ -230,7 +228,7 @@ def _simulated(targets: Sequence[ComparedTarget]) -> FairnessCheck:
 
 
 def _informational(
-    targets: Sequence[ComparedTarget],
+    targets: Targets,
     mixes: Sequence[ShareChange | None],
     *,
     differing_lengths: bool,
@@ -271,11 +269,11 @@ def _informational(
 
 def _environment(target: ComparedTarget) -> dict[str, str]:
     document = target.run.metadata
-    host = document.get("host") or {}
+    host = part_of(document, "host")
     packages = host.get("packages") or {}
     surroundings = {
-        "rtbench": (document.get("tool") or {}).get("version"),
-        "seed": (document.get("settings") or {}).get("seed"),
+        "rtbench": part_of(document, "tool").get("version"),
+        "seed": part_of(document, "settings").get("seed"),
         "interleaved": document.get("interleaved"),
         "host": ", ".join(str(host.get("name")) for host in hosts_of(document)),
         **{name: host.get(name) for name in ("cpu", "cpus", "kernel", "python")},
@@ -284,7 +282,7 @@ def _environment(target: ComparedTarget) -> dict[str, str]:
     return {name: setting_text(value) for name, value in surroundings.items() if value is not None}
 
 
-def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
+def notices_on(targets: Targets) -> Iterable[Reason]:
     """Yield the notices on the comparison that do not depend on its metrics."""
     sizes = [target.sessions for target in targets]
     if min(sizes) and max(sizes) > UNEQUAL * min(sizes):
@@ -329,7 +327,7 @@ def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
     yield from one_seed(targets)
 
 
-def one_seed(targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
+def one_seed(targets: Targets) -> Iterable[Reason]:
     """Yield a notice for each simulator whose values are almost equal to those of a simulated
     baseline.
 

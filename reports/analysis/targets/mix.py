@@ -25,7 +25,7 @@ import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.catalogue.metrics import CATALOGUE, SLOPE
-from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, TurnWeights
+from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, Targets, TurnWeights
 from reports.data.samples import is_latency
 from reports.data.turns import Flags
 from reports.metrics.metric_spec import POINTS, MetricSpec
@@ -202,7 +202,7 @@ def changed_lengths(base: ComparedTarget, cand: ComparedTarget) -> tuple[int, in
     return int(excluded[0].sum()), int(excluded[1].sum())
 
 
-def _planned_table(both: Sequence[ComparedTarget], labels: Sequence[str]) -> Integers:
+def _planned_table(both: Targets, labels: Sequence[str]) -> Integers:
     """Return the number of planned turns of each target, step, and class."""
     planned = [_planned(target) for target in both]
     return _table(

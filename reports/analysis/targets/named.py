@@ -17,6 +17,7 @@ from reports.analysis.targets.compared_target import (
     ABSENT,
     Clusters,
     ComparedTarget,
+    Targets,
     by_pair,
     by_session,
 )
@@ -63,7 +64,7 @@ def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
     )
 
 
-def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
+def filtered_by(chosen: Targets) -> tuple[ComparedTarget, ...]:
     """Return the chosen targets for one comparison: with distinct labels, and with pairs as
     clusters if possible.
 
@@ -88,7 +89,7 @@ def matched(base: ComparedTarget, cand: ComparedTarget) -> tuple[ComparedTarget,
 
 
 def matched_to_the_first(
-    targets: Sequence[ComparedTarget],
+    targets: Targets,
 ) -> list[tuple[ComparedTarget, ComparedTarget]]:
     """Return the baseline with each candidate, with the clusters of a comparison of only these
     two.
@@ -108,7 +109,7 @@ def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
     return bool(run.metadata.get("interleaved")) and variant_of != baseline
 
 
-def _clusters_of(targets: Sequence[ComparedTarget]) -> Sequence[Clusters]:
+def _clusters_of(targets: Targets) -> Sequence[Clusters]:
     first = targets[0]
     if all(target.run is first.run for target in targets) and first.run.metadata.get("interleaved"):
         pairs = by_pair(first.run, first.turns, [target.target for target in targets])

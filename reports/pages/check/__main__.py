@@ -36,12 +36,12 @@ def analyse(folder: str, request: str) -> dict[str, Any]:
     """
     from reports.analysis.check import abort
     from reports.data.runs import load_for_report
-    from reports.formatting import NBSP
+    from reports.formatting import breakable
     from reports.text.reasons import reason_text
 
     analysis = abort.analyse(load_for_report(Path(folder)), **json.loads(request))
     reason = analysis.reason and {"code": analysis.reason.code, "numbers": analysis.reason.numbers}
-    sentence = reason_text(analysis.reason).replace(NBSP, " ")
+    sentence = breakable(reason_text(analysis.reason))
     return {"sessions": analysis.sessions, "reason": reason, "sentence": sentence}
 
 

@@ -22,7 +22,7 @@ from bench.base.errors import INCONCLUSIVE_STATUS, INVALID_STATUS
 from bench.files.sanitize import escape_control
 from reports.analysis.check.results import CheckResult
 from reports.engine.judge import Judged
-from reports.formatting import NBSP
+from reports.formatting import breakable
 from reports.text.check_sentences import (
     check_headline,
     displayed_result,
@@ -126,7 +126,7 @@ def azure_command(name: str, properties: Mapping[str, str], message: str) -> str
 
 def _escaped(text: str, percent: str) -> str:
     return escape_control(
-        text.replace(NBSP, " ").replace("%", percent).replace("\r", "%0D").replace("\n", "%0A")
+        breakable(text).replace("%", percent).replace("\r", "%0D").replace("\n", "%0A")
     )
 
 
@@ -204,4 +204,4 @@ def _results(item: Judged, checked: CheckResult, invalid: str) -> list[FinalResu
 
 
 def _plain(text: str) -> str:
-    return _NO_XML.sub("�", text.replace(NBSP, " "))
+    return _NO_XML.sub("�", breakable(text))

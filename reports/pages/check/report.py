@@ -7,7 +7,7 @@ from msgspec import structs
 from reports.analysis.check.results import BY_SEVERITY, CheckResult
 from reports.data.runs import title_of
 from reports.engine.judge import Judged, finding_of
-from reports.formatting import NBSP, count, join_present
+from reports.formatting import breakable, count, join_present
 from reports.pages.comparisons.interim import z_scores
 from reports.pages.thresholds import threshold_table
 from reports.render import blocks as b
@@ -33,7 +33,7 @@ def with_sentences(checked: CheckResult) -> CheckResult:
     written = zip(checked.thresholds, sentences.threshold_texts(checked), strict=True)
     return structs.replace(
         checked,
-        headline=sentences.check_headline(checked).replace(NBSP, " "),
+        headline=breakable(sentences.check_headline(checked)),
         validity=with_messages(checked.validity),
         baseline=sentences.against_text(checked),
         findings=tuple(written_finding(result, texts) for result, texts in written),

@@ -21,11 +21,11 @@ def plan(request: str) -> dict[str, Any]:
     one.
     """
     from reports.analysis.sequential.plan import plan_analyses
-    from reports.formatting import NBSP
+    from reports.formatting import breakable
     from reports.text.reasons import reason_text
 
     planned, reasons = plan_analyses(json.loads(request))
-    notices = [reason_text(reason).replace(NBSP, " ") for reason in reasons]
+    notices = [breakable(reason_text(reason)) for reason in reasons]
     return {**planned, "notices": notices} if notices else {**planned}
 
 

@@ -43,12 +43,12 @@ from reports.text.cells import measured_from_text
 from reports.text.comparison_rows import (
     ComparisonRow,
     change_of,
-    definition,
     displayed_verdict,
     values_of,
 )
 from reports.text.comparison_sentences import interval_text, verdict_title
 from reports.text.decision_sentences import end_reason, end_sentence, verdict_lines
+from reports.text.definitions import definitions as of_metrics
 from reports.text.metric_sentences import WORST, overall
 from reports.text.reasons import EXPLAINING, reason_text, remedies_text
 from reports.text.verdicts import NOT_SHOWN, difference_interval, signed
@@ -108,7 +108,6 @@ def definitions(comparison: Comparison) -> dict[str, str]:
     metrics = dict.fromkeys(compared.spec.metric for compared in comparison.comparisons)
     interval_confidence = interval_text(method.level)
     bound_confidence = f"{format_number(100 * method.confidence)}{NBSP}%"
-    metric_definitions = {name: definition(name) for name in metrics if definition(name)}
     interval = (
         f"{interval_confidence}, so that each end alone is a bound at {bound_confidence}."
         f" {RESAMPLED[method.design].capitalize()}; quantiles and means are compared by the log of"
@@ -122,7 +121,7 @@ def definitions(comparison: Comparison) -> dict[str, str]:
                 f"A standard deviation of {assumed} between runs of an unchanged service is added."
             )
         }
-    return metric_definitions | VERDICTS | {"interval": interval} | DEFINITIONS | variation
+    return of_metrics(metrics) | VERDICTS | {"interval": interval} | DEFINITIONS | variation
 
 
 def method(comparison: Comparison) -> str:

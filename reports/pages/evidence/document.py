@@ -23,8 +23,8 @@ from reports.analysis.evidence.secrets import hidden
 from reports.analysis.summary.failures import WITH_CONTENT
 from reports.analysis.summary.outcomes import OutcomeCount, OutcomesEntry
 from reports.analysis.summary.summary import SharedResults, Summary
-from reports.data.runs import scripts_of, target_entries
-from reports.formatting import NBSP
+from reports.data.runs import part_of, scripts_of, target_entries
+from reports.formatting import breakable
 from reports.pages.run_report.document import validity_with_message
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
@@ -109,9 +109,9 @@ def evidence_of(results: Summary) -> Evidence:
         summary,
         schema=EVIDENCE_VERSION,
         validity=validity_with_message(summary),
-        tool_version=str((metadata.get("tool") or {}).get("version") or ""),
+        tool_version=str(part_of(metadata, "tool").get("version") or ""),
         ended_utc_ns=int(ended) if ended else None,
-        load=load_line(summary).replace(NBSP, " "),
+        load=breakable(load_line(summary)),
         endpoints=tuple(hidden(list(_endpoints(summary)))),
         scripts=tuple(
             ScriptDigest(

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.evidence.exclusions import Exclusion
 from reports.analysis.evidence.failures import ListedFailures
 from reports.analysis.summary.summary import Summary
@@ -27,13 +26,13 @@ from reports.formatting import (
     percent,
     plural,
 )
-from reports.metrics.rate_metrics import RATES
 from reports.pages.evidence.document import Evidence, EvidenceDocument
 from reports.pages.run_report.metric_tables import UNKNOWN, failure_table, failure_text, instant
 from reports.pages.run_report.report import METHOD, badges_of, main_results, sections_by
 from reports.pages.run_report.sections import conversation, health, latency, outcomes, slowest
 from reports.render import blocks as b
 from reports.text import cells, validity
+from reports.text.definitions import definitions
 from reports.text.notices import unread_notice
 
 PURPOSE = (
@@ -124,7 +123,7 @@ def evidence_page(evidence: Evidence) -> b.Page:
                 " are UTC."
             ),
         ),
-        targets=summary.targets if len(summary.targets) > 1 else (),
+        targets=summary.targets if summary.has_several_targets else (),
         struck=summary.validity.status == "invalid",
     )
 
@@ -136,7 +135,7 @@ def headline(summary: Summary) -> str:
     parts = []
     for target, known in summary.outcomes.items():
         if known.turns_planned:
-            whose = f" of {target}" if len(summary.targets) > 1 else ""
+            whose = f" of {target}" if summary.has_several_targets else ""
             ends = cells.interval(
                 known.failure_rate_low, known.failure_rate_high, lambda share: percent(share, 1)
             )
@@ -271,8 +270,7 @@ def failures(of: ListedFailures, targets: Sequence[str]) -> b.Section:
             " writes all rows (turns.csv, sessions.csv).",
         )
         blocks += [b.Paragraph(more)]
-    texts = [failure_text(entry) for entry in of.examples[:BRIEF_ROWS]]
-    brief = [block for text in texts for block in b.fact("example", [text], 4)]
+    brief = b.facts("example", map(failure_text, of.examples[:BRIEF_ROWS]), 4)
     return b.Section("failures", heading, question, blocks, brief=brief)
 
 
@@ -372,5 +370,4 @@ def _terms(evidence: Evidence) -> dict[str, str]:
     names = sorted(cells.main_metrics(evidence.summary))
     names += [check.name for check in evidence.summary.validity.checks]
     names += [distribution.metric for distribution in evidence.summary.load_generator]
-    metrics = {name: CATALOGUE[name].sentence for name in names if name in CATALOGUE}
-    return metrics | {"failure_rate": RATES["failure_rate"].sentence} | METHOD
+    return definitions([*names, "failure_rate"]) | METHOD

@@ -16,7 +16,6 @@ from bench.files.sanitize import escape_control
 from reports.analysis.check.results import CheckDocument
 from reports.analysis.summary.summary import MainResult, Summary
 from reports.formatting import NBSP, capitalize, count, format_number, format_utc, plural
-from reports.metrics.rate_metrics import RATES
 from reports.pages.run_report import bar_charts
 from reports.pages.run_report.sections import (
     arrivals,
@@ -40,6 +39,7 @@ from reports.results.value import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
 from reports.text import cells, remarks, sentences, settings
 from reports.text.cells import INFINITE
 from reports.text.check_sentences import outcome_text, result_badge
+from reports.text.definitions import definitions
 from reports.text.notices import decision_notice, notices, uncertain_line
 from reports.text.validity import verdict_count
 from reports.text.verdicts import NOT_SHOWN
@@ -167,7 +167,7 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
         sections=sections,
         definitions=definitions,
         footer=(simulated, made_from, ". The same values are in ", files, ends),
-        targets=summary.targets if len(summary.targets) > 1 else (),
+        targets=summary.targets if summary.has_several_targets else (),
     )
 
 
@@ -399,11 +399,11 @@ def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
     names |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}
     names |= {check.name for check in summary.validity.checks}
     names |= set(summary.mains.values())
-    metrics = {name: metric.sentence for name, metric in CATALOGUE.items() if name in names}
     chunked = settings.packetisation(summary.playback)
     grown = {"packetisation": chunked} if chunked else {}
-    rates = {rate.metric: RATES[rate.metric].sentence for rate in summary.rates}
-    return metrics | rates | METHOD | grown
+    metrics = [name for name in CATALOGUE if name in names]
+    rates = [rate.metric for rate in summary.rates]
+    return definitions([*metrics, *rates]) | METHOD | grown
 
 
 KEYS = (

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.catalogue.metrics import CATALOGUE
 from bench.files.safe_io import save_text
 from reports.analysis.trends.metric_trend import (
     MetricTrend,
@@ -30,6 +29,7 @@ from reports.render.svg import plot_figure
 from reports.results.json_entries import entry_from
 from reports.statistics.change_points import ENOUGH, LEVEL, MIN_SIDE_RUNS, YEAR
 from reports.text import trend_sentences as sentences
+from reports.text.definitions import definitions
 from reports.text.reasons import document_data, reasons_text
 
 METHOD = {
@@ -95,7 +95,7 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
         for number, name in enumerate(dict.fromkeys(map(sentences.series_name, trend.series)))
     }
     names = dict.fromkeys(metric.metric for metric in trend.metrics)
-    defined = {name: (RATES.get(name) or CATALOGUE[name]).sentence for name in names} | METHOD
+    defined = definitions(names) | METHOD
     scenarios = list(dict.fromkeys(series.scenario for series in trend.series))
     title = f"{', '.join(scenarios)} · {plural(trend.runs, 'run')}"
     notes = sentences.notes(trend)

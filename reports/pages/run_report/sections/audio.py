@@ -118,9 +118,7 @@ def segments(summary: Summary) -> b.Section | None:
         b.Details("What the segments mean", meanings, style="note"),
     ]
     overall = [row for row in rows if row.step == ALL and len(summary.targets) == 1][:BRIEF_ROWS]
-    brief = [
-        block for row in overall for block in b.fact("breakdown", [cells.breakdown(row, summary)])
-    ]
+    brief = b.facts("breakdown", [cells.breakdown(row, summary) for row in overall])
     return b.Section(
         "segments", "Latency breakdown", "Where does the latency come from?", blocks, brief=brief
     )
@@ -207,7 +205,7 @@ def playback(summary: Summary) -> b.Section | None:
                 )
             ]
             blocks += b.note(settings.packetisation_note(summary.playback))
-    named = len(summary.targets) > 1
+    named = summary.has_several_targets
     faults = [
         (target, fault) for target, faults in [*detected.items()][:BRIEF_ROWS] for fault in faults
     ]

@@ -103,8 +103,8 @@ def context_failures(summary: Summary) -> b.Section | None:
     of_targets = {failure.target: failure for failure in reversed(failures)}
     ids = [failure_text(failure) for failure in reversed(of_targets.values())]
     brief = [
-        *(block for text in lines[:BRIEF_ROWS] for block in b.fact("by context", [text])),
-        *(block for text in ids[:BRIEF_ROWS] for block in b.fact("for support", [text])),
+        *b.facts("by context", lines[:BRIEF_ROWS]),
+        *b.facts("for support", ids[:BRIEF_ROWS]),
     ]
     question = "Do longer conversations fail more often?"
     return b.Section(

@@ -17,6 +17,7 @@ from bench.record.validity import LOAD_GENERATOR_CHECKS, MAX_UNCERTAINTY_SHARE
 from reports.analysis.summary.metrics import measured_seconds
 from reports.analysis.summary.run_validity import Incident, Incidents
 from reports.analysis.summary.summary import Summary
+from reports.data.runs import part_of
 from reports.formatting import NBSP, NONE, clock, count, format_number, join_words, ms, percent
 from reports.pages.run_report.metric_tables import quantiles
 from reports.render import blocks as b
@@ -78,11 +79,7 @@ def incidents(summary: Summary) -> b.Section | None:
         b.Paragraph(f"{incident_kinds(relevant)}.{more}"),
         b.table(heads, rows),
     ]
-    brief = [
-        block
-        for text in incident_lines(summary, INCIDENTS)
-        for block in b.fact("incident", [text], 3)
-    ]
+    brief = b.facts("incident", incident_lines(summary, INCIDENTS), 3)
     return (
         b.Section("incidents", "Incidents", "What else happened?", blocks, brief=brief)
         if rows
@@ -132,7 +129,7 @@ def health(summary: Summary) -> b.Section:
         "invalid": f"No: {validity.verdict_count(verdict)}.",
     }[verdict.status]
     timestamp_source = document.get("receive_timestamp_source")
-    totals = document.get("totals") or {}
+    totals = part_of(document, "totals")
     sentences = [
         (
             f"Timestamps: {timestamp_source}."

@@ -49,7 +49,7 @@ def network(summary: Summary) -> b.Section | None:
             nothing = "nothing was retransmitted in"
             resent[subject.target] = [f"{again if segments else nothing} {plural(turns.n, 'turn')}"]
     sent = texts_by_target(summary, resent)
-    sent = f"{sent}." if sent and len(summary.targets) > 1 else cells.as_sentence(sent)
+    sent = f"{sent}." if sent and summary.has_several_targets else cells.as_sentence(sent)
     shares = []  # the shares of ttfa, from the p50 of both metrics
     # of several strata, the first counts
     known = [row for row in reversed(rows) if row.at(0.5).has_interval]
@@ -59,7 +59,7 @@ def network(summary: Summary) -> b.Section | None:
             p50s.get((target, name), 0.0) for name in ("network_rtt", "ttfa_minus_rtt")
         )
         if rtt and remainder:
-            named = f" on {target}" if len(summary.targets) > 1 else ""
+            named = f" on {target}" if summary.has_several_targets else ""
             shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + remainder)} of ttfa")
     share = f"The p50 of network_rtt is {'; '.join(shares)}." if shares else ""
     text = join_present(" ", share, round_trips(summary), sent)

@@ -122,8 +122,8 @@ def outcomes(summary: Summary) -> b.Section | None:
     advice = map(remedy_line, remedies[bool(remedy(summary)) : REMEDIES])
     brief = [
         *b.fact("outcomes", [*listed, *not_started]),
-        *(block for text in messages for block in b.fact("message", [text])),
-        *(block for text in advice for block in b.fact("what to do", [b.coded(text)])),
+        *b.facts("message", messages),
+        *b.facts("what to do", map(b.coded, advice)),
     ]
     return b.Section("outcomes", "Turn outcomes", "How did the turns end?", blocks, brief=brief)
 

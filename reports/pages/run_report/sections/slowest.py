@@ -73,7 +73,7 @@ def slowest(summary: Summary) -> b.Section | None:
 def _slow_table(
     summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurnEntry]
 ) -> b.Table:
-    targets = len(summary.targets) > 1
+    targets = summary.has_several_targets
     is_voice_to_voice = metric == VOICE_TO_VOICE
     network = any(not math.isnan(slow.network_rtt_ms) for slow in rows)
     heads: b.Heads = [

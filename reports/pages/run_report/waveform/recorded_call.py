@@ -20,7 +20,7 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.record.metric_values import floats, measured_from_ns
 from reports.analysis.summary.example_turns import text_in
 from reports.analysis.summary.summary import Summary
-from reports.data.runs import RunFrames, records
+from reports.data.runs import RunFrames, part_of, records
 from reports.data.samples import VOICE_TO_VOICE
 from reports.data.turns import values_of
 
@@ -76,7 +76,7 @@ def recorded_call(summary: Summary, columns: int) -> RecordedCall | None:
     recorded call has a latency. Raise UsageError if the event log cannot be read.
     """
     run = summary.run
-    if not (run.metadata.get("settings") or {}).get("record_audio"):
+    if not part_of(run.metadata, "settings").get("record_audio"):
         return None
     is_short = floats(run.sessions, "ended_at_ns") <= MAX_CALL_S * NS_PER_S
     is_logged = run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)

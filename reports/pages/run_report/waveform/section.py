@@ -134,7 +134,7 @@ def _section(blocks: b.Blocks) -> b.Section:
 
 def _caption(summary: Summary, call: RecordedCall) -> b.Inline:
     slowest = call.slowest
-    target = f" on {call.target}" if len(summary.targets) > 1 else ""
+    target = f" on {call.target}" if summary.has_several_targets else ""
     return (
         f"The call with the slowest turn of {plural(call.calls, 'recorded call')}{target}:"
         f" {slowest.step}, turn {slowest.turn}, {ms(slowest.wait_ms)} of ",
