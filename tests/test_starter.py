@@ -234,6 +234,18 @@ def test_a_file_in_place_of_a_folder_is_named_in_the_error(tmp_path: Path, in_th
         write_starter(tmp_path, starter_files(CiSystem.GITHUB))
 
 
+def test_doctor_leaves_out_the_targets_that_are_still_an_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_starter(tmp_path, starter_files(CiSystem.GITHUB))
+    monkeypatch.chdir(tmp_path)
+
+    (simulator,), examples = resolve_every_target({}, ServiceOptions())
+    assert (simulator.label, examples) == ("simulator", ["service"])
+    with pytest.raises(UsageError, match="placeholder RESOURCE"):
+        resolve_every_target({}, ServiceOptions(targets=("service",)))
+
+
 def test_doctor_checks_every_target_of_the_file_if_no_service_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +258,9 @@ def test_doctor_checks_every_target_of_the_file_if_no_service_is_named(
     }
 
     def labels(environ: dict[str, str], options: ServiceOptions) -> list[str]:
-        return [target.label for target in resolve_every_target(environ, options)]
+        targets, examples = resolve_every_target(environ, options)
+        assert not examples
+        return [target.label for target in targets]
 
     assert labels({}, ServiceOptions()) == ["simulator", "service"]
     assert labels({}, ServiceOptions(target_file=Path("targets.yaml"))) == ["simulator", "service"]

@@ -425,6 +425,16 @@ _PLACEHOLDER = re.compile(
 )
 """The hosts in examples of the documents and messages. Real hosts are rarely written in upper
 case."""
+
+
+def has_placeholder(url: str) -> bool:
+    """Return whether the host of a URL is still that of an example."""
+    try:
+        return _PLACEHOLDER.search(urlsplit(url).netloc) is not None
+    except ValueError:  # such a URL is refused for what is wrong
+        return False
+
+
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _BARE_VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 

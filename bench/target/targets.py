@@ -35,6 +35,7 @@ from bench.target.address import (
     endpoint_address,
     fill_variables,
     further_headers,
+    has_placeholder,
     is_of_upgrade,
     is_secret,
     percent_encoded,
@@ -112,17 +113,25 @@ def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions)
 
 def resolve_every_target(
     environ: Mapping[str, str], service_options: ServiceOptions
-) -> list[Target]:
-    """Return the targets as `resolve_targets` does; all in the file if neither options nor
-    environment name one.
+) -> tuple[list[Target], list[str]]:
+    """Return the targets as `resolve_targets` does, and no names. If neither options nor
+    environment name one, return all in the file, except those whose address has a placeholder of
+    an example, and the names of these.
     """
     path = service_options.target_file or TARGET_FILE
     named = service_options.targets or service_options.url is not None
     if named or (
         service_options.target_file is None and (environ.get(ENDPOINT) or not path.exists())
     ):
-        return resolve_targets(environ, service_options)
-    return resolve_targets(environ, replace(service_options, targets=target_names(path)))
+        return resolve_targets(environ, service_options), []
+    every = _read_targets(path)[1]
+    examples = [
+        name
+        for name, settings in every.items()
+        if has_placeholder(settings.url or settings.endpoint or "")
+    ]
+    names = tuple(name for name in every if name not in examples) or tuple(every)
+    return resolve_targets(environ, replace(service_options, targets=names)), examples
 
 
 def _options(service_options: ServiceOptions) -> TargetSettings:
@@ -223,13 +232,6 @@ def _setting(environ: Mapping[str, str], name: str, meaning: str) -> str:
     if not value:
         raise UsageError(f"{name} is not set: it is {meaning}")
     return value
-
-
-def target_names(path: Path) -> tuple[str, ...]:
-    """Return the names of the targets in a file, without the names of variants. Raise
-    ScriptError with the line.
-    """
-    return tuple(_read_targets(path)[1])
 
 
 FILLED_KEYS = ("url", "headers", "subprotocols", "proxy", "from")

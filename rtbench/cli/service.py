@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -147,11 +148,14 @@ def doctor(
     from bench.wire.findings import CheckFinding
 
     targets = []
+    examples: list[str] = []
     unnamed = ""
     try:
-        targets = (resolve_every_target if offline else resolve_targets)(
-            os.environ, resolved(service_options)
-        )
+        options = resolved(service_options)
+        if offline:
+            targets, examples = resolve_every_target(os.environ, options)
+        else:
+            targets = resolve_targets(os.environ, options)
     except UsageError as error:
         if (
             service_options != ServiceOptions()
@@ -162,7 +166,11 @@ def doctor(
         unnamed = str(error)
     prices = load_price_table(None).models
     emit = (lambda _, findings: list(findings)) if as_json else _printed
-    machine = emit("this machine", check_machine(chosen_reader()))
+    skipped = [
+        CheckFinding("target", "skipped", f"{name} of the file is an example: name your resource")
+        for name in examples
+    ]
+    machine = emit("this machine", chain(check_machine(chosen_reader()), skipped))
     if offline:
         target_findings = [emit(target.label, examine_offline(target)) for target in targets]
     else:
