@@ -147,7 +147,7 @@ def doctor(
     from bench.transport.ring.choice import chosen_reader
     from bench.wire.findings import CheckFinding
 
-    targets = []
+    targets: list[Target] = []
     examples: list[str] = []
     unnamed = ""
     try:
