@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 from bench.base.errors import UsageError, see
 from bench.base.standard_streams import print_notice, text_width
 from bench.files.sanitize import escape_control
-from bench.record.folder import read_document
 from bench.record.presence import (
     FOLDER,
     file_status,
@@ -161,6 +160,7 @@ def report(
 def _open(name: str, runs_dir: Path) -> None:
     """Open the page with this name, or the report of the run with this name, and print its path."""
     from bench.record.finalize import is_under_way
+    from bench.record.folder import read_document
     from bench.record.run_list import resolve_run
 
     named = (Path(name), runs_dir / name) if name else ()
@@ -213,6 +213,7 @@ def close_if_left(folder: Path, *, by_writer: bool = False) -> None:
     Raise UsageError if the folder is not a run.
     """
     from bench.record import spool
+    from bench.record.folder import read_document
 
     document = read_document(folder)
     if not spool.is_stored(folder):
