@@ -124,9 +124,10 @@ sbom: .venv/dev ### write a bill of materials of the package and its dependencie
 	$(BIN)/cyclonedx-py environment --output-reproducible -o dist/sbom.cdx.json build/sbom/bin/python
 
 lock: .venv/dev ### pin the newest versions that pyproject.toml allows, for each Python of its classifiers
-	$(BIN)/uv pip compile $(LOCK) --upgrade -o requirements.lock pyproject.toml
+	echo '$(ONE)' | $(BIN)/uv pip compile $(LOCK) --upgrade -c - -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --upgrade --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
+ONE := python-dateutil<3# of botocore, so that both files have one version
 LOCK := -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header --no-annotate
 
 clean: ## remove all generated files except runs
