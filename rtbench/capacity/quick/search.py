@@ -280,7 +280,7 @@ class QuickSearch(Struct):
         if 2 * failed.sum() > turns.violated.sum():
             cause = {"failed": self._failure()}
             if np.ptp(turns.load) and not is_rarer_at_low_loads(turns, failed):
-                p = getattr(threshold.statistic, "p", None)
+                p = threshold.statistic.p
                 answered = 1 - failed.sum() / turns.n
                 cause["at_all_loads"] = {
                     "failed": int(failed.sum()),
