@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.record.folder import read_table
+from bench.transport.media.offset import MIN_STEP_NS
 from tools.peers import table
 from tools.peers.__main__ import made_run, write_script
 from tools.peers.peers import PEERS, NotInstalledError, Peer, started
@@ -33,6 +34,8 @@ audio."""
 DRIFT_NS = 800_000
 """How much later the jitter buffer may play than the fastest packet says, for clocks that differ
 by 200 ppm."""
+SHIFTED_PACKETS = 5
+"""The number of successive packets whose common lateness is a change of the agent's clock."""
 
 
 class Counts(NamedTuple):
@@ -46,9 +49,9 @@ class Counts(NamedTuple):
     nearly_late: int = 0
     """The late packets that may be in time: if the buffer plays later by the drift of clocks, and
     because it is not known exactly when the relay sent them."""
-    agent_late_ns: int = 0
-    """How late a packet of the agent came to the relay, at most. An agent that a busy host stops
-    may change its clock, which the relay does not follow."""
+    agent_shift_ns: int = 0
+    """How late all of `SHIFTED_PACKETS` successive packets of the agent came to the relay, at
+    most."""
 
 
 class RelayedCall(NamedTuple):
@@ -57,6 +60,13 @@ class RelayedCall(NamedTuple):
     reported: Counts
     true: Counts
     stall_ns: int
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the agent kept its clock. One that a busy host stops may change it (rtpengine
+        by up to a frame), which the jitter buffer follows and the true counts do not.
+        """
+        return self.true.agent_shift_ns <= MIN_STEP_NS
 
     @property
     def difference(self) -> int:
@@ -103,6 +113,7 @@ def true_counts(path: CallPath, expected: int) -> Counts:
     ends_ns, starts_ns, _, arrived_numbers = zip(*arrived, strict=True)
     received = sorted((each.received_ns, media_ns(each)) for _, each in counted)
     of_agent_ns = [at_ns - played_ns for at_ns, played_ns in received]
+    agent_late_ns = _lateness_ns(of_agent_ns, of_agent_ns)
     # A packet arrives between the start and the end of the call that sends it.
     late, certainly_late = (
         sum(
@@ -115,8 +126,11 @@ def true_counts(path: CallPath, expected: int) -> Counts:
         )
     )
     lost = sum(each.sent_ns is None for _, each in counted)
-    agent_late_ns = max(_lateness_ns(of_agent_ns, of_agent_ns))
-    return Counts(len(counted), lost, late, late - certainly_late, agent_late_ns)
+    agent_shift_ns = max(
+        min(agent_late_ns[index : index + SHIFTED_PACKETS])
+        for index in range(len(agent_late_ns) - SHIFTED_PACKETS + 1)
+    )
+    return Counts(len(counted), lost, late, late - certainly_late, agent_shift_ns)
 
 
 def _lateness_ns(offsets_ns: Sequence[int], of_clock_ns: Sequence[int]) -> list[int]:
@@ -213,7 +227,7 @@ def main() -> None:
             except (NotInstalledError, FileNotFoundError) as error:
                 print(f"{peer.name}: not tried: {error}", flush=True)
                 break
-            unequal += sum(call.difference > 1 for call in calls)
+            unequal += sum(call.is_comparable and call.difference > 1 for call in calls)
             row = row_of(peer, jitter_ms, calls, paths)
             print(row, *calls, sep="\n    ", flush=True)
             table.store_relayed([row])

@@ -13,7 +13,7 @@ from bench.record.folder import read_table
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
 from tools.peers.__main__ import write_script
 from tools.peers.peers import PEERS, NotInstalledError, Peer, started
-from tools.peers.relayed import LATE_NS, called
+from tools.peers.relayed import called
 
 NAMES = (
     "werift",
@@ -70,6 +70,6 @@ def test_behind_a_relay_with_jitter_the_lost_and_late_packets_are_those_of_its_l
 
     assert call.true.expected > 100
     assert call.true.late > 0
-    if call.true.agent_late_ns > LATE_NS:
-        pytest.skip("the agent was stopped: the host is too loaded")
+    if not call.is_comparable:
+        pytest.skip("the agent was stopped, and changed its clock: the host is too loaded")
     assert call.difference <= 1, call
