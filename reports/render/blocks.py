@@ -245,7 +245,6 @@ class Figure:
 
     svg: str
     caption: Inline = ""
-    head: str = ""
     stops: Sequence[Sequence[str]] = ()
     below: Sequence[Block] = ()
     numbers: Sequence[Block] = ()
