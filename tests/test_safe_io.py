@@ -33,6 +33,7 @@ from bench.transport.parser import service_message
 from bench.wire.events import FunctionCall
 from bench.wire.settings import FunctionTool
 from reports.analysis.check.baselines import read_file as read_baseline
+from reports.analysis.summary.example_turns import playback_spans
 from reports.analysis.summary.targets import transcription_model
 from reports.analysis.trends.trend_point import read_summary
 from tests.attack.hostile_files import LOG, read_log
@@ -157,6 +158,12 @@ NOT_THERE: dict[str, tuple[Callable[[Path, bytes], object], object]] = {
     "a calibration": (in_file(calibration.load_calibration), None),
     "claims of a token": (lambda _, json: public_claims(f"a.{_base64(json)}.c"), {}),
     "settings of a session": (lambda _, json: transcription_model(json.decode()), ""),
+    "an event log that is drawn": (
+        in_file(
+            lambda path: playback_spans(path, 0, 9, 1, 0), before=b'{"audio.delta":1}\n"audio.delta'
+        ),
+        (),
+    ),
 }
 """The functions that treat a bad file or value as missing. The second entry is the result if it
 is missing."""

@@ -245,6 +245,7 @@ class Figure:
 
     svg: str
     caption: Inline = ""
+    head: str = ""
     stops: Sequence[Sequence[str]] = ()
     below: Sequence[Block] = ()
     numbers: Sequence[Block] = ()

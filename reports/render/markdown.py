@@ -133,7 +133,9 @@ def _without_figures(blocks: Iterable[b.Block]) -> Iterable[b.Block]:
         if isinstance(figure, b.SideBySide):
             yield from _without_figures(figure.figures)
         elif isinstance(figure, b.Figure):
-            yield from _without_figures(figure.below)
+            yield from _without_figures(
+                [*([b.Heading(figure.head)] if figure.head else []), *figure.below]
+            )
             yield from figure.numbers
         else:
             yield figure

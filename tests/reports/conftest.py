@@ -28,6 +28,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "__defaults__", (LEVEL, DRAWS, None))
     monkeypatch.setattr(stored_quantile, "__defaults__", (DRAWS,))
     monkeypatch.setattr("reports.analysis.check.baselines.RESAMPLES", DRAWS)
+    monkeypatch.setattr("reports.analysis.comparisons.measurements.DRAWS", DRAWS)
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def render_html(*blocks: Block) -> str:
         Definitions([(EVIL, EVIL)]),
         Definitions([(EVIL, EVIL)], linked=False),
         Details(EVIL, [Paragraph(EVIL)]),
-        Figure("", EVIL, [[EVIL]], [Paragraph(EVIL)]),
+        Figure("", EVIL, EVIL, [[EVIL]], [Paragraph(EVIL)]),
         SideBySide([Figure("", EVIL), Figure("", EVIL)]),
         Tabs(EVIL, [("a", EVIL, Figure("")), ("b", EVIL, Figure(""))]),
         table(
@@ -140,6 +140,7 @@ NUMBERS = [table(["p", Column("drawn", plotted=True)], [["p50", "<svg>"]])]
 GROWING = Figure(
     "<svg>",
     "Lines.",
+    "Waits",
     [["1 s"]],
     [Paragraph("They grow."), ReadingGuide("Red: bad.")],
     NUMBERS,
@@ -179,7 +180,7 @@ POURED: dict[str, tuple[list[Block], str]] = {
     ),
     "a figure is replaced by its data table": (
         [GROWING],
-        "They grow.\n\n| p |\n|---|\n| p50 |\n",
+        "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n",
     ),
     "several figures are replaced by the first data table": (
         [
@@ -188,7 +189,7 @@ POURED: dict[str, tuple[list[Block], str]] = {
                 [("a", "A", GROWING), ("b", "B", Figure("<svg>", below=[Paragraph("Not seen.")]))],
             )
         ],
-        "They grow.\n\n| p |\n|---|\n| p50 |\n",
+        "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n",
     ),
     "a heading precedes the text after a figure without words": (
         [Heading("Above nothing"), Figure("<svg>"), Drawing("<svg>"), Paragraph("a")],

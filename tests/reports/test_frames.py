@@ -4,6 +4,7 @@ latencies.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -22,7 +23,7 @@ from bench.record.histograms import Histograms
 from reports.analysis.summary.distributions import CURVE, PUBLISHED, curves
 from reports.analysis.summary.groups import GroupedLatency
 from reports.analysis.summary.metrics import ALL
-from reports.analysis.summary.over_time import DOTS, over_time
+from reports.analysis.summary.over_time import DOTS, over_time, steps_over_time
 from reports.analysis.summary.segments import Breakdown, breakdowns, percentile_bands
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, session_frame, turn_frame
@@ -33,7 +34,7 @@ from reports.text.cells import breakdown_title
 from tests.reports import synthetic
 from tests.reports.forms import section_html
 from tests.reports.shared import summary_of
-from tests.reports.synthetic import Plan
+from tests.reports.synthetic import STEPS, Plan
 
 
 def test_curves_contain_the_percentiles_of_the_tables() -> None:
@@ -91,6 +92,29 @@ def test_the_slowest_turns_of_each_step_and_target_are_listed() -> None:
     for (target, step), mine in turns.groupby(["target", "step"], observed=True):
         listed = [slow for slow in found if (slow.target, slow.step) == (target, step)]
         assert [slow.value_ms for slow in listed] == mine["voice_to_voice_ms"].nlargest(3).tolist()
+
+
+TWO = Plan(sessions=120, turns=10, targets=("a", "b"), seconds=600, warmup_s=40)
+
+
+def test_each_step_has_the_median_of_each_time_bin_and_target() -> None:
+    summary = summary_of(TWO)
+    frame = steps_over_time(summary, summary.turns.strata[0])
+    assert frame is not None
+    turns = rtbench.load(summary.run.folder).turns
+    at_s = (turns["start_utc_ns"] - summary.started_utc_ns) / 1e9
+
+    assert set(frame.steps) == set(STEPS)
+    assert {(course.step, course.target) for course in frame.series} == {
+        (step, t) for step in STEPS for t in (0, 1)
+    }
+    for course in frame.series:
+        mine = (turns["step"] == course.step) & (turns["target"] == summary.targets[course.target])
+        for bin_ in course.bins:
+            inside = mine & (at_s >= bin_.begin_s) & (at_s < bin_.begin_s + frame.bin_s)
+            waits = np.sort(turns.loc[inside, "ttfa_ms"])
+            assert bin_.turns == inside.sum()
+            assert bin_.p50 == waits[math.ceil(inside.sum() / 2) - 1]
 
 
 def waits(summary: Summary, by: str, measured_from: str = "speech_end") -> list[GroupedLatency]:

@@ -21,8 +21,10 @@ from bench.base.errors import (
 )
 from bench.files.sanitize import escape_control
 from reports.analysis.comparisons.measurements import (
+    Shift,
     compared_rates,
     measured,
+    shift_of,
     step_changes,
 )
 from reports.analysis.sequential.decide import Decision, decision_of
@@ -154,6 +156,17 @@ class Comparison:
     @property
     def primary(self) -> tuple[Judged, ...]:
         return tuple(compared for compared in self.comparisons if compared.spec.primary)
+
+    @cached_property
+    def shift(self) -> Shift | None:
+        """The difference at each percentile of the main metric; None if no turn with this metric
+        succeeded.
+        """
+        method = self.method
+        how = Inference(
+            method.level, method.run_sd, resamples=method.bootstrap_samples, seed=method.seed
+        )
+        return shift_of(self.targets, self.comparisons, how)
 
     @cached_property
     def pauses(self) -> tuple[Value, ...]:

@@ -1,4 +1,5 @@
-"""The measured differences between a baseline and a candidate, for each metric spec. Pure.
+"""The measured differences between a baseline and a candidate: for each metric spec, and at each
+percentile. Pure.
 
 All quantiles of one metric are resampled together. Each metric has its own random generator, made
 from the seed of the comparison, so that no verdict depends on the other metrics.
@@ -7,8 +8,8 @@ from the seed of the comparison, so that no verdict depends on the other metrics
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -21,7 +22,7 @@ from reports.analysis.targets.named import matched_to_the_first
 from reports.data.turns import TurnArrays
 from reports.engine.evaluate import RatesByPart, rate_of_clusters
 from reports.engine.judge import Judged
-from reports.formatting import join_words
+from reports.formatting import join_words, nines
 from reports.metrics.metric_spec import POINTS, MetricSpec, by_sample
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.metrics.statistic_types.quantile import Quantile
@@ -33,12 +34,13 @@ from reports.statistics.differences import (
     Difference,
     Inference,
     Margin,
+    quantile_differences,
 )
-from reports.statistics.quantiles import quantile
+from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import ClusterTotals, PerCluster
 from reports.statistics.threshold_estimate import of_sample
 from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
-from reports.statistics.verdicts import verdicts
+from reports.statistics.verdicts import BEYOND, verdicts
 
 
 def step_changes(
@@ -198,22 +200,112 @@ def _bounded(
     return wider, join_words([f"{of_base.text} on {base.label}", f"{of_cand.text} on {cand.label}"])
 
 
-def percentile_curves(
-    targets: Targets, comparisons: Sequence[Judged]
-) -> tuple[MetricSpec, list[PercentileCurve]] | None:
-    """Return the main metric of these comparisons with its percentile curve on each target that has
-    turns. The main metric is the first primary quantile or, without one, the first quantile.
+FIRST = 0.05
+"""The first percentile, which is p11, expressed as −log₁₀(1 − p)."""
+STEPS = 24
+DRAWS = 2_000
+
+
+@dataclass(frozen=True)
+class RatioCurve:
+    """The quantiles of one candidate as multiples of the baseline's quantiles, with their
+    intervals.
+    """
+
+    candidate: str
+    colour: int
+    ps: tuple[float, ...]
+    differences: tuple[Difference, ...]
+
+    def at(self, p: float) -> Difference | None:
+        return next(
+            (d for q, d in zip(self.ps, self.differences, strict=True) if abs(p - q) < 1e-9), None
+        )
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The values of all targets at each percentile of a metric, and the candidates' differences
+    from the baseline.
+    """
+
+    spec: MetricSpec
+    curves: tuple[PercentileCurve, ...]
+    """The percentile curves of the targets that have turns. The first curve is that of the
+    baseline."""
+    ratios: tuple[RatioCurve, ...]
+    """The curves of multiples, for the candidates with at least one finite difference."""
+
+
+def shift_of(targets: Targets, comparisons: Sequence[Judged], how: Inference) -> Shift | None:
+    """Return the differences at each percentile, for the main metric of these comparisons.
 
     Return None if no comparison is about a quantile, or if no turn with the metric succeeded.
     """
-    quantiles = [one.spec for one in comparisons if one.spec.p is not None]
-    spec = next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
+    spec = main_spec(comparisons)
     if spec is None:
         return None
     samples = [target.sample(spec) for target in targets]
-    curves = [
+    both = zip(targets, samples, strict=True)
+    curves = tuple(
         curve_of(target.label, index, sample)
-        for index, (target, sample) in enumerate(zip(targets, samples, strict=True))
+        for index, (target, sample) in enumerate(both)
         if sample.n
+    )
+    if not any(curve.n > curve.failed for curve in curves):
+        return None
+    required_ps = [
+        one.spec.p for one in comparisons if one.spec.p and one.spec.metric == spec.metric
     ]
-    return (spec, curves) if any(curve.n > curve.failed for curve in curves) else None
+    ratios = ratio_curves(targets, spec, samples, required_ps, how)
+    return Shift(
+        spec,
+        curves,
+        tuple(ratio for ratio in ratios if any(math.isfinite(d.d) for d in ratio.differences)),
+    )
+
+
+def main_spec(comparisons: Sequence[Judged]) -> MetricSpec | None:
+    """Return the metric spec of the first primary quantile; if there is none, of the first
+    quantile, or None.
+    """
+    quantiles = [one.spec for one in comparisons if one.spec.p is not None]
+    return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
+
+
+def grid(n: int, required_ps: Sequence[float]) -> tuple[float, ...]:
+    """Return 24 percentiles that are equidistant in −log₁₀(1 − p). BEYOND of the n turns lie beyond
+    the last one.
+
+    Each of `required_ps` replaces the percentile that is nearest to it. Return () if n is too small
+    for the median.
+    """
+    last = 1 - BEYOND / n if n else 0.0
+    if last < 0.5:
+        return ()
+    ps = 1 - 10.0 ** -np.linspace(FIRST, nines(last), STEPS)
+    for p in required_ps:
+        if p <= last:
+            ps[np.abs(nines(p) + np.log10(1 - ps)).argmin()] = p
+    return tuple(float(p) for p in np.unique(ps))
+
+
+def ratio_curves(
+    targets: Targets,
+    spec: MetricSpec,
+    samples: Sequence[Sample],
+    required_ps: Sequence[float],
+    how: Inference,
+) -> Iterable[RatioCurve]:
+    """Compare each candidate with the baseline at each percentile of `grid`, by the method that
+    verdicts use.
+    """
+    for index, (target, sample) in enumerate(zip(targets[1:], samples[1:], strict=True), start=1):
+        ps = grid(min(samples[0].n, sample.n), required_ps)
+        if ps:
+            two_samples = ComparedTargets(targets[0], target).targets(spec)
+            settings = replace(how, resamples=min(DRAWS, how.resamples))
+            differences = quantile_differences(
+                two_samples, [(p, Margin()) for p in ps], "lower", settings
+            )
+            yield RatioCurve(target.label, index, ps, tuple(differences))

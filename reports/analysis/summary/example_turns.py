@@ -1,17 +1,25 @@
 """Single turns of a run: slow turns with their IDs, and example turns for the speech timeline.
 
-Times in the timeline are in seconds after the end of speech.
+Times in the timeline are in seconds after the end of speech. The event log of a session shows when
+a reply was played. The simulated player starts when the jitter buffer's delay after the first audio
+delta has passed. It plays at the rate of the audio format. If all received audio has been played,
+playback stalls until the next delta.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.files.safe_io import JsonError, open_file, read_json
 from bench.files.sanitize import escape_control
 from bench.record.metric_values import floats, measured_from_ns
 from reports.data.runs import RunFrames, records, response_ids, scripts_of
@@ -181,13 +189,83 @@ def text_in(row: Mapping[str, Any], name: str) -> str:
     return escape_control(value) if isinstance(value, str) else ""
 
 
+Playing = tuple[int, int]
+"""The start and the end of a playback, in ns of the clock of the event log."""
+
+
+def playback_spans(
+    log: Path, start_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int
+) -> tuple[Playing, ...]:
+    """Return the spans in which audio was played, separated by stalls.
+
+    Only audio deltas received from `start_ns` to `end_ns` count.
+
+    `buffer_ns` is the delay of the jitter buffer. Return () if the log does not exist, or has none
+    of these deltas.
+    """
+    spans: list[Playing] = []
+    span_start_ns = 0
+    played = 0
+    for at_ns, size in _deltas(log, start_ns, end_ns):
+        if spans and at_ns <= spans[-1][1]:
+            spans.pop()
+        else:
+            span_start_ns = at_ns if spans else at_ns + buffer_ns
+            played = 0
+        played += size
+        spans.append((span_start_ns, span_start_ns + played * NS_PER_S // bytes_per_s))
+    return tuple(spans)
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    delta: str = ""
+
+
+class _StrippedAudio(msgspec.Struct):
+    bytes: int = 0
+
+
+class _Line(msgspec.Struct):
+    """The fields of a log line that this module reads."""
+
+    action: str
+    at_ns: int
+    event: _Event
+    audio: _StrippedAudio | None = None
+
+
+def _deltas(log: Path, start_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
+    """Yield the arrival and the number of decoded bytes of each audio delta received in a time
+    span. Skip damaged lines.
+    """
+    with suppress(OSError), open_file(log) as lines:
+        for text in lines:
+            if b"audio.delta" not in text:
+                continue
+            with suppress(JsonError):
+                line: _Line = read_json(text, _Line)
+                # the audio is either stripped or stored as base64
+                size = (
+                    line.audio.bytes
+                    if line.audio
+                    else len(line.event.delta) * 3 // 4 - line.event.delta.count("=")
+                )
+                received = line.action == "received" and start_ns <= line.at_ns <= end_ns
+                if received and line.event.type.endswith("audio.delta") and size > 0:
+                    yield line.at_ns, size
+
+
 BYTES_PER_S = {"pcm16": 48_000, "pcm16@8000": 16_000, "pcm16@16000": 32_000, "pcm16@48000": 96_000}
 BYTES_PER_S |= {"g711_ulaw": 8_000, "g711_alaw": 8_000}
 """The bytes per second of decoded audio, for each name of a format in scripts."""
 MAX_BUFFER_MS = 2_000
 """The longest jitter buffer that a script may have."""
 AGREES_S = 0.001
-Role = Literal["median", "slowest", "second", "stall", "interrupted", "calls"]
+MAX_STEPS = 12
+"""The maximum number of steps of a run. If it has more, no example turns of single steps are
+reported."""
+Role = Literal["median", "slowest", "second", "stall", "interrupted", "calls", "only"]
 ROLE_METRICS: dict[Role, str] = {
     "interrupted": "barge_in_yield",
     "calls": "function_voice_to_voice",
@@ -198,7 +276,9 @@ metric."""
 
 @dataclass(frozen=True)
 class ExampleTurn:
-    """One successful turn in the speech timeline. A time is NaN if it is unknown."""
+    """One successful turn in the speech timeline. A time is NaN if it is unknown. The positions of
+    stalls within the reply are known only if there is an event log.
+    """
 
     role: Role
     target: str
@@ -229,6 +309,9 @@ class ExampleTurn:
     """The time at which the audio of the reply ended after the barge-in."""
     longest_stall: bool = False
     """True if this turn has the longest stall of all turns, but was chosen for another role."""
+    heard: tuple[tuple[float, float], ...] = ()
+    """The start and the end of each part of the reply that was played without a stall, from the
+    event log. It is empty if there is no log. The reply is then plotted as one part."""
 
     @property
     def in_parts(self) -> bool:
@@ -261,6 +344,34 @@ def example_turns(run: RunFrames, sample: MetricSample) -> tuple[ExampleTurn, ..
         if known.size and (middle := int(known[rank(0.5, known.size) - 1])) not in chosen.values():
             chosen[role] = middle
     return tuple(_example_turns(run, turns, chosen.items(), longest))
+
+
+def example_turns_of_steps(
+    run: RunFrames, sample: MetricSample
+) -> dict[str, tuple[ExampleTurn, ...]]:
+    """Return, for each step, the median and the slowest turn of each target. Return {} if the run
+    has only one step, or more than MAX_STEPS.
+    """
+    turns = sample.turns
+    indices = sample.index[np.isfinite(sample.values)]
+    steps = np.unique(turns.step[indices])
+    if not 1 < steps.size <= MAX_STEPS:
+        return {}
+    chosen: list[tuple[Role, int]] = []
+    for step in steps:
+        of_step = indices[turns.step[indices] == step]
+        for target in np.unique(turns.target[of_step]):
+            of_target = of_step[turns.target[of_step] == target]
+            if of_target.size > 1:
+                chosen += [
+                    ("median", int(of_target[rank(0.5, of_target.size) - 1])),
+                    ("slowest", int(of_target[-1])),
+                ]
+            else:
+                chosen.append(("only", int(of_target[0])))
+    examples = list(_example_turns(run, turns, chosen))
+    named = [turns.steps[int(step)] for step in steps]
+    return {step: tuple(example for example in examples if example.step == step) for step in named}
 
 
 def _example_turns(
@@ -312,7 +423,7 @@ def _example_turns(
             if np.isnan(last_s)
             else max(last_s, example.wait_s)
         )
-        yield replace(example, end_s=end_s)
+        yield _placed(run, replace(example, end_s=end_s), turn, rate, buffer_s)
 
 
 def _after_speech(turn: dict[str, Any], instant: str) -> float:
@@ -332,3 +443,24 @@ def _end_s(example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_
     start_s = min(example.first_delta_s + buffer_s, example.wait_s)
     end_s = float(np.maximum(example.wait_s, start_s + audio_s + example.stall_s))
     return end_s if np.isnan(example.silent_s) else min(end_s, example.silent_s)
+
+
+def _placed(
+    run: RunFrames, example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float
+) -> ExampleTurn:
+    """Return the example turn with the positions of its stalls, read from the event log. If the log
+    has another total stall time than the turn's row, return the turn without these positions.
+    """
+    if not (example.event_log and example.stall_s and rate and turn["ended_at_ns"] > 0):
+        return example
+    start_ns = int(turn["start_ns"])
+    buffer_ns = round(buffer_s * NS_PER_S)
+    log = run.folder / example.event_log
+    played = playback_spans(log, start_ns, start_ns + int(turn["ended_at_ns"]), rate, buffer_ns)
+    speech_end_ns = start_ns + int(turn["speech_end_at_ns"])
+    spans_s = tuple(
+        ((start - speech_end_ns) / NS_PER_S, (end - speech_end_ns) / NS_PER_S)
+        for start, end in played
+    )
+    gaps_s = sum(after[0] - before[1] for before, after in pairwise(spans_s))
+    return replace(example, heard=spans_s) if abs(gaps_s - example.stall_s) < AGREES_S else example

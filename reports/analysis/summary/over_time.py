@@ -1,4 +1,5 @@
-"""The run over time, and its slowest time window. The results are small for any number of turns.
+"""The run over time, each of its steps over time, and its slowest time window. The results are
+small for any number of turns.
 
 Times are in seconds after the start of the run, and latencies are in ms. The warm-up is plotted,
 but not counted. A planned turn that did not start counts as a failed turn at the instant at which
@@ -28,6 +29,7 @@ from reports.analysis.summary.drift import relative_latencies
 from reports.analysis.summary.summary import Summary
 from reports.data.turns import FAILED, GOOD, Flags, Pool, position_of, values_of
 from reports.formatting import log_range, time_step
+from reports.metrics.strata import Stratum
 from reports.statistics.counting import Floats, Integers, dense_codes, order_of_codes, split
 from reports.statistics.quantiles import Sample, quantile, quantiles
 
@@ -354,3 +356,75 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
     at_s = per_second.index.to_numpy(dtype=np.float64) - summary.started_utc_ns / NS_PER_S
     stride = max(1, -(-at_s.size // 240))
     return np.maximum(at_s[::stride], 0.0), per_second.to_numpy(dtype=np.float64)[::stride]
+
+
+IN_BIN = 12
+"""The intended number of turns of a step in a bin. With 12 turns, six are on either side of the
+median."""
+MAX_STEPS = 24
+
+
+@dataclass(frozen=True)
+class StepSeries:
+    """One step on one target. `bins` are the time bins in which the median of the step is known."""
+
+    step: str
+    target: int
+    bins: tuple[TimeBin, ...]
+
+
+@dataclass(frozen=True)
+class StepsOverTime:
+    """The steps of a stratum over time, on each target that plays them."""
+
+    metric: str
+    duration_s: float
+    bin_s: float
+    low: float
+    high: float
+    steps: tuple[str, ...]
+    targets: tuple[str, ...]
+    series: tuple[StepSeries, ...]
+
+
+def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
+    """Return the main metric of each step over the run. Return None if no step has a median in
+    at least two bins.
+    """
+    turns = summary.turns
+    at_s = began_s(summary)
+    steps = np.flatnonzero(turns.steps_in(stratum))[:MAX_STEPS]
+    sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.not_started_by_group)[
+        :, steps
+    ]
+    if not sizes.any():
+        return None
+    length_s = max(summary.duration_s, float(at_s.max(initial=0.0)), 1.0)
+    bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
+    all_series: list[StepSeries] = []
+    for pool in (pool for pool in turns.pools if pool.stratum == stratum):
+        not_started_of_pool = summary.samples[summary.mains[pool.stratum]].not_started(
+            pool.target, pool.steps
+        )
+        values = plotted(summary, pool)
+        for step in steps.tolist():
+            rows = np.flatnonzero(~np.isnan(values) & (turns.step_of_row == step))
+            not_started = not_started_of_pool[turns.not_started.step[not_started_of_pool] == step]
+            times = np.append(at_s[rows], not_started_s(summary, not_started))
+            waits = np.append(values[rows], np.full(not_started.size, np.inf))
+            known = tuple(bin_ for bin_ in bins_of(times, waits, bin_s) if not np.isnan(bin_.p50))
+            all_series += [StepSeries(turns.steps[step], pool.target, known)] if known else []
+    if not any(len(step_series.bins) > 1 for step_series in all_series):
+        return None
+    names = tuple(turns.steps[step] for step in steps.tolist())
+    low, high = log_range(bin_.p50 for step_series in all_series for bin_ in step_series.bins)
+    return StepsOverTime(
+        summary.mains[stratum],
+        length_s,
+        bin_s,
+        low,
+        high,
+        names,
+        summary.targets,
+        tuple(all_series),
+    )

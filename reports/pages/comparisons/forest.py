@@ -1,4 +1,6 @@
-"""Forest plots of differences with their margins, one for each `ForestPanel`."""
+"""Two kinds of plots of differences: forest plots with margins, one for each `ForestPanel`, and
+plots by percentile.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,23 @@ from typing import Literal
 
 from bench.catalogue.metrics import SLOPE
 from reports.analysis.comparisons.comparison import Comparison
-from reports.formatting import NBSP, excerpt, format_number, join_present
+from reports.analysis.comparisons.measurements import RatioCurve
+from reports.formatting import NBSP, change, excerpt, format_number, join_present, nines
 from reports.metrics.metric_spec import MetricSpec
-from reports.render.markers import colour_class, marker_char
+from reports.render.markers import COLOURS, colour_class, marker_char
 from reports.render.svg import (
+    HALF,
     LETTER,
     WIDE,
     PixelScale,
     Plot,
     clean,
     linear_ticks,
+    log_scale,
 )
 from reports.results.value import Scale
-from reports.statistics.differences import LEVEL
+from reports.statistics.differences import LEVEL, Difference
+from reports.text.cells import interval
 from reports.text.comparison_rows import ComparisonRow, is_lower
 from reports.text.comparison_sentences import interval_text
 from reports.text.definitions import definition
@@ -375,3 +381,125 @@ def reading_guide(panels: Sequence[ForestPanel]) -> str:
             "(Holm): beyond the line, but not after the correction for several primary metrics."
         )
     return " ".join(parts)
+
+
+MAX_RATIO = 8.0
+"""The maximum multiple on the axis of multiples. The minimum is 1 / MAX_RATIO."""
+RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
+
+
+def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
+    """Return a sentence such as `p50 −1 %, largest difference +102 % at p97.`, with a part for
+    each candidate.
+    """
+    texts = []
+    for ratio in ratios:
+        finite = [
+            k for k, difference in enumerate(ratio.differences) if math.isfinite(difference.d)
+        ]
+        if finite:
+            top = max(finite, key=lambda k: abs(ratio.differences[k].d))
+            middle = ratio.at(0.5)
+            parts = (
+                [f"p50 {change(math.exp(middle.d))}"] if middle and math.isfinite(middle.d) else []
+            )
+            parts.append(
+                f"largest difference {change(math.exp(ratio.differences[top].d))} at"
+                f" {_name(ratio.ps[top])}"
+            )
+            whose = f"{ratio.candidate}: " if len(ratios) > 1 else ""
+            texts.append(whose + ", ".join(parts))
+    return f"{'; '.join(texts)}." if texts else ""
+
+
+def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
+    """Plot the candidates' quantiles as multiples of the baseline's, over the percentiles on a
+    log scale of 1 − p.
+    """
+    plot = Plot(
+        HALF,
+        304,
+        [(ratio.colour, excerpt(ratio.candidate)) for ratio in ratios],
+        left=58,
+        right=16,
+        title=f"Difference of {metric} by percentile",
+        desc=(
+            "Candidate compared with baseline at each percentile, with intervals."
+            f" {curves_sentence(ratios)}"
+        ),
+    )
+    last = max(p for ratio in ratios for p in ratio.ps)
+    x = PixelScale(nines, 0.0, last, plot.x0, plot.x1)
+    y = log_scale(*ratio_ends(ratios), plot.y0, plot.y1)
+    ticks = [p for p in (0.0, 0.5, 0.9, 0.99, 0.999) if p <= last]
+    plot.x_axis(
+        x, ticks, lambda p: "min" if not p else f"p{p * 100:g}", "percentile (log scale)", grid=True
+    )
+    # round multiples, not too close to each other or to "same"
+    multiples = [1.0]
+    for value in sorted(RATIOS, key=lambda ratio: abs(math.log(ratio)), reverse=True):
+        if y.low <= value <= y.high and all(abs(y(value) - y(other)) >= 24 for other in multiples):
+            multiples.append(value)
+    plot.y_axis(y, sorted(multiples[1:]), lambda ratio: change(ratio))
+    plot.line(plot.x0, y(1), plot.x1, y(1), "zero")
+    plot.text(plot.x0 - 6, y(1) + 4, "same", "tick", "end")
+    for ratio in ratios:
+        cls = colour_class(ratio.colour)
+        points = [
+            (p, difference)
+            for p, difference in zip(ratio.ps, ratio.differences, strict=True)
+            if not math.isnan(difference.d)
+        ]
+        if len(ratios) < COLOURS:
+            lower = [(x(p), y.clip(_multiple(difference.low))) for p, difference in points]
+            plot.band(
+                lower,
+                [(x(p), y.clip(_multiple(difference.high))) for p, difference in points],
+                f"band {cls}",
+            )
+        finite = [
+            (x(p), y.clip(_multiple(difference.d)))
+            for p, difference in points
+            if math.isfinite(difference.d)
+        ]
+        plot.path(finite, f"curve {cls}{' again' if ratio.colour >= COLOURS else ''}")
+    ps = sorted({p for ratio in ratios for p in ratio.ps})
+    lines = [
+        (r.candidate, {p: in_words(d) for p, d in zip(r.ps, r.differences, strict=True)})
+        for r in ratios
+    ]
+    plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
+    return plot
+
+
+def ratio_ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
+    """Return the ends of the axis of multiples, which contains all lines, and their bands unless
+    these are too wide.
+    """
+    points = [d for ratio in ratios for d in ratio.differences]
+    lines = [d.d for d in points if math.isfinite(d.d)] or [0.0]
+    limit = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(MAX_RATIO))
+    bands = [end for d in points for end in (d.low, d.high) if not math.isnan(end)]
+    low = max(min([*bands, -0.1]), -limit)
+    high = min(max([*bands, 0.1]), limit)
+    return math.exp(low - 0.03), math.exp(high + 0.03)
+
+
+def _multiple(d: float) -> float:
+    return math.exp(min(max(d, -50.0), 50.0))
+
+
+def in_words(difference: Difference) -> str:
+    """Return a difference as text, such as `+65 % (+47 to +87 %)`. An infinite difference is
+    written as `failed`.
+    """
+    if math.isnan(difference.d):
+        return "failed in both"
+    middle = change(math.exp(difference.d)) if math.isfinite(difference.d) else "failed"
+    return (
+        f"{middle} ({interval(difference.low, difference.high, lambda end: change(math.exp(end)))})"
+    )
+
+
+def _name(p: float) -> str:
+    return f"p{p * 100:.0f}" if p < 0.9 else f"p{p * 100:.3g}" if p < 0.99 else f"p{p * 100:.4g}"

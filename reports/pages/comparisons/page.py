@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bench.files.sanitize import escape_control
 from reports.analysis.comparisons.comparison import Comparison, Design
-from reports.analysis.comparisons.measurements import percentile_curves
+from reports.analysis.comparisons.measurements import Shift
 from reports.analysis.sequential.decide import Decision
 from reports.analysis.targets.fairness import FairnessCheck
 from reports.data.runs import titles_of
@@ -34,8 +34,9 @@ from reports.pages.run_report.sections.turn_taking import (
     share_cell,
 )
 from reports.render import blocks as b
-from reports.render.svg import drawing, plot_figure
+from reports.render.svg import HALF, drawing, plot_figure
 from reports.results.value import Finding
+from reports.statistics.verdicts import BEYOND
 from reports.text import cells, comparison_rows
 from reports.text import comparison_sentences as sentences
 from reports.text.cells import measured_from_text
@@ -443,12 +444,14 @@ def _analyses(decision: Decision | None) -> b.Section | None:
 
 
 def _percentiles(comparison: Comparison) -> b.Section | None:
-    """Return the section with the percentile curve of each target; None if no turn succeeded."""
-    found = percentile_curves(comparison.targets, comparison.comparisons)
-    if found is None:
+    """Return the section with the percentile curves and their differences; None if no turn
+    succeeded.
+    """
+    shift = comparison.shift
+    if shift is None:
         return None
-    spec, curves = found
-    metric = spec.metric
+    spec = shift.spec
+    metric = shift.spec.metric
     strata = {stratum for target in comparison.targets for stratum in target.turns.strata}
     mine = [stratum for stratum in strata if spec.stratum is None or spec.stratum.covers(stratum)]
     counted = measured_from_text(metric, mine[0]) if len(mine) == 1 else ""
@@ -457,8 +460,27 @@ def _percentiles(comparison: Comparison) -> b.Section | None:
         b.Term(metric),
         f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.",
     )
-    figure = plot_figure(percentiles(curves, metric), read)
-    return b.Section("percentiles", "Latency percentiles", "Which turns got slower?", [figure])
+    figure = plot_figure(
+        percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target"
+    )
+    curves: b.Blocks = [b.SideBySide([figure, _differences(comparison, shift)])]
+    return b.Section("shift", "Shift by percentile", "Which turns got slower?", curves)
+
+
+def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
+    """Return the difference at each percentile, plotted only if enough turns lie beyond the
+    median.
+    """
+    head = "The difference at each percentile"
+    if not shift.ratios:
+        text = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
+        return b.Figure("", head=head, below=[b.Paragraph(text)])
+    read = (
+        f"{forest.curves_sentence(shift.ratios)} Shaded: {interval_text(comparison.method.level)}"
+        f" interval, as in the bars above. The line ends at the last percentile with {BEYOND} turns"
+        " of each target beyond it."
+    )
+    return plot_figure(forest.by_percentile(shift.ratios, shift.spec.metric), read, head=head)
 
 
 def _fairness(comparison: Comparison) -> b.Section:

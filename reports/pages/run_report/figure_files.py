@@ -61,7 +61,8 @@ def figures(page: b.Page) -> Iterator[NamedFigure]:
             count += not key
             if figure.svg:
                 name = f"{section.anchor}-{key or count}"
-                shown = f"{section.heading}: {title}" if title else section.heading
+                heading = figure.head or section.heading
+                shown = f"{heading}: {title}" if title else heading
                 guides = [block.text for block in figure.below if isinstance(block, b.ReadingGuide)]
                 yield NamedFigure(name, shown, figure.caption, figure.svg, tuple(guides))
 

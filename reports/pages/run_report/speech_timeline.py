@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from reports.analysis.summary.example_turns import ExampleTurn
 from reports.formatting import NBSP, excerpt, format_number, ms, nice, time_step
@@ -213,8 +214,8 @@ def _interruption(
 
 
 def _reply(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None:
-    """Draw the played reply as one bar, with its stalls hatched together in the middle. If its end
-    is unknown, mark only the start of each part.
+    """Draw the played reply as one bar, with its stalls hatched. If its end is unknown, mark only
+    the start of each part.
     """
     cls = f"replyw {colour_class(example.colour)}"
     end_s = example.end_s
@@ -239,21 +240,35 @@ def _reply(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None
     end = x.clip(end_s)
     tip = f"the reply plays from {_s(example.wait_s)} to {_s(end_s)}"
     plot.rect(start, lane - LANE / 2, end - start, LANE, cls, tip)
-    if example.stall_s:
-        width = min((end - start) * 0.8, x(example.stall_s) - x(0))
-        middle = (start + end) / 2
-        _hatched(plot, middle - width / 2, lane - LANE / 2 - 2, max(3.0, width), LANE + 4)
+    gaps = _gaps(example, x, start, end)
+    for left, right in gaps:
+        _hatched(plot, left, lane - LANE / 2 - 2, max(3.0, right - left), LANE + 4)
+    if gaps:
         label = (
             f"{'stall' if example.stall_count == 1 else f'{example.stall_count} stalls,'}"
             f" {_s(example.stall_s)}"
         )
         clear = x.clip(example.first_delta_s) + 10  # right of the triangles
+        middle = (gaps[0][0] + gaps[-1][1]) / 2
         plot.text(
             max(clear, middle - LETTER * len(label) / 2), lane + LANE / 2 + 16, label, "dl bad"
         )
     if end_s > x.high:
         _broken(plot, end - 6, lane)
         plot.text(end, lane - LANE / 2 - 5, f"to {_s(end_s)}", "lab", "end")
+
+
+def _gaps(
+    example: ExampleTurn, x: PixelScale, start: float, end: float
+) -> list[tuple[float, float]]:
+    """Return the start and end of each stall. If they are unknown, return one stall with the total
+    length, in the middle of the reply.
+    """
+    if example.heard:
+        ends = [(x.clip(before[1]), x.clip(after[0])) for before, after in pairwise(example.heard)]
+        return [(left, right) for left, right in ends if start <= left < end]
+    width = min((end - start) * 0.8, x(example.stall_s) - x(0))
+    return [((start + end - width) / 2, (start + end + width) / 2)] if example.stall_s else []
 
 
 def _hatched(plot: Plot, x: float, y: float, w: float, h: float) -> None:

@@ -5,11 +5,12 @@ values.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
 from reports.analysis.summary.load import CallBins, RateLimitSeries, Throttling
-from reports.analysis.summary.over_time import ROWS, OverTime, Panel
+from reports.analysis.summary.over_time import ROWS, OverTime, Panel, StepsOverTime, TimeBin
 from reports.formatting import (
     NBSP,
     clock,
@@ -38,6 +39,17 @@ failures in each bin.
 
 def _run_plot(height: int, top: int, title: str, desc: str) -> Plot:
     return Plot(WIDE, height, left=56, right=66, top=top, bottom=30, title=title, desc=desc)
+
+
+def _bin_stops(
+    bins: Iterable[TimeBin], bin_s: float, length_s: float, x: PixelScale
+) -> list[tuple[float, float, str]]:
+    """Return (start, pixel of the middle, start as text) of each bin, for the readout."""
+    starts = sorted({bin_.begin_s for bin_ in bins})
+    return [
+        (start, x.clip(start + bin_s / 2), f"from {clock(start, long=length_s > 180)}")
+        for start in starts
+    ]
 
 
 def time_panels(frame: OverTime) -> Plot:
@@ -110,13 +122,8 @@ def time_panels(frame: OverTime) -> Plot:
                 ]
             )
         lines.append((panel.label, texts))
-    starts = sorted({bin_.begin_s for panel in frame.panels for bin_ in panel.bins})
-    long = frame.duration_s > 180
-    stops = [
-        (start, x.clip(start + frame.bin_s / 2), f"from {clock(start, long=long)}")
-        for start in starts
-    ]
-    plot.read_lines(stops, lines)
+    bins = (bin_ for panel in frame.panels for bin_ in panel.bins)
+    plot.read_lines(_bin_stops(bins, frame.bin_s, frame.duration_s, x), lines)
     return plot
 
 
@@ -184,6 +191,70 @@ def _points(
         (x.clip(start_s + frame.bin_s / 2), y.clip(value))
         for start_s, value in panel.line(quantile)
     ]
+
+
+PANEL_HEIGHT = 62
+GAP = 26
+
+
+def step_panels(frame: StepsOverTime) -> Plot:
+    """Plot a panel for each step, with the median of each bin.
+
+    Each target is a line; all panels have the same scale.
+    """
+    named = sorted(
+        {(series.target, excerpt(frame.targets[series.target], 24)) for series in frame.series}
+    )
+    height = len(frame.steps) * (PANEL_HEIGHT + GAP) + 30
+    legend = named if len(named) > 1 else ()
+    title = f"{frame.metric} of each step over time"
+    desc = (
+        f"One panel for each step: {', '.join(frame.steps)}. Lines: medians of the turns in each"
+        " interval."
+    )
+    plot = Plot(WIDE, height, legend, left=56, right=24, top=0, bottom=30, title=title, desc=desc)
+    x = plot.along_x(0.0, frame.duration_s)
+    ground = plot.y0
+    top = plot.y1
+    for row, step in enumerate(frame.steps):
+        plot.y1 = top + row * (PANEL_HEIGHT + GAP) + GAP
+        plot.y0 = plot.y1 + PANEL_HEIGHT
+        plot.text(plot.x0, plot.y1 - 7, excerpt(step, 60), "rowlab")
+        y = plot.latency_axis(frame.low, frame.high, 3)
+        for series in frame.series:
+            if series.step == step:
+                points = [
+                    (x.clip(bin_.begin_s + frame.bin_s / 2), y.clip(bin_.p50))
+                    for bin_ in series.bins
+                ]
+                with plot.of(series.target), plot.along_run():
+                    plot.path(points, f"curve {colour_class(series.target)}")
+                    for point in points:
+                        plot.point(*point, f"solid {colour_class(series.target)}")
+    plot.y0 = ground
+    plot.y1 = top
+    plot.run_axis(x)
+    _read(plot, frame, x)
+    return plot
+
+
+def _read(plot: Plot, frame: StepsOverTime, x: PixelScale) -> None:
+    """Add a readout with a stop for each bin. A stop has a text for each step, such as `greeting
+    direct 480 ms, gateway 510 ms`.
+    """
+    lines = []
+    for step in frame.steps:
+        texts: dict[float, str] = {}
+        for series in frame.series:
+            for bin_ in series.bins if series.step == step else ():
+                text = f"{frame.targets[series.target]} " if len(frame.targets) > 1 else ""
+                text += "failed" if bin_.p50 == math.inf else ms(bin_.p50)
+                texts[bin_.begin_s] = (
+                    f"{texts[bin_.begin_s]}, {text}" if bin_.begin_s in texts else text
+                )
+        lines.append((step, texts))
+    bins = (bin_ for series in frame.series for bin_ in series.bins)
+    plot.read_lines(_bin_stops(bins, frame.bin_s, frame.duration_s, x), lines)
 
 
 SHARE = 64

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from reports.analysis.comparisons.measurements import RatioCurve
 from reports.analysis.sequential.decide import Decision
 from reports.engine.judge import Judged
 from reports.metrics.strata import Stratum
 from reports.pages.comparisons import forest
 from reports.pages.comparisons.forest import ForestPanel, panels
 from reports.pages.comparisons.interim import interim_analyses
+from reports.render.svg import HALF
 from reports.statistics.differences import Margin
 from reports.statistics.group_sequential import untestable
 from reports.statistics.threshold_estimate import of_equal_sessions
@@ -200,6 +204,43 @@ def test_rates_of_any_size_have_an_axis(d: float, down: float, up: float) -> Non
 
     assert "same" in texts(figure)
     assert len(marks(figure, "tick")) >= 2
+
+
+def made_of(
+    *differences: float, low: float = 0.1, candidate: str = "gateway", colour: int = 1
+) -> RatioCurve:
+    ps = tuple(np.linspace(0.5, 0.9, len(differences)))
+    found = tuple(replace(ratio(1, 1, 1, 1), d=d, low=d - low, high=d + low) for d in differences)
+    return RatioCurve(candidate, colour, tuple(map(float, ps)), found)
+
+
+@given(
+    found=st.lists(
+        st.floats(-4, 4) | st.sampled_from([math.inf, -math.inf, math.nan]), min_size=2, max_size=24
+    )
+)
+def test_any_differences_can_be_drawn(found: list[float]) -> None:
+    plot = forest.by_percentile([made_of(*found)], "ttfa")
+    figure = ET.fromstring(plot.svg())
+
+    assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
+    assert plot.stops is not None
+    assert len(plot.stops["x"]) == len(found)  # type: ignore[arg-type]
+    assert "same" in [mark.text for mark in figure.iter("text")]
+    for mark in figure.iter():
+        if mark.get("class", "").startswith(("curve", "band")):
+            places = [
+                (float(x), float(y))
+                for x, y in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", mark.get("d") or "")
+            ]
+            assert all(0 <= x <= HALF and plot.y1 - 0.1 <= y <= plot.y0 + 0.1 for x, y in places)
+
+
+def test_the_spoken_text_names_intervals_without_a_bound() -> None:
+    endless = replace(ratio(1, 1, 1, 1), d=math.inf, low=0.2, high=math.inf)
+
+    assert forest.in_words(endless).replace(NBSP, " ") == "failed (from +22 %, no upper bound)"
+    assert forest.in_words(replace(endless, d=math.nan)) == "failed in both"
 
 
 def cells(made: Decision) -> list[list[str]]:

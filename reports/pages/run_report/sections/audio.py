@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.analysis.summary.example_turns import ExampleTurn, example_turns
+from reports.analysis.summary.example_turns import (
+    ExampleTurn,
+    example_turns,
+    example_turns_of_steps,
+)
 from reports.analysis.summary.metrics import ALL
 from reports.analysis.summary.segments import Breakdown
 from reports.analysis.summary.summary import Summary
@@ -55,16 +59,16 @@ SEGMENTS_MEAN = (
     "Each segment is named by the instant that ends it; the first starts at the end of speech. If"
     " an instant is missing, its two neighbours are one segment with both names."
 )
+UNPLACED = (
+    "; its duration is measured, but its position is only in an event log, so without one it is"
+    " shown in the middle"
+)
 TIMELINE = (
     "Good turns. Time is measured from the last sample of speech. Bars show durations, not"
     " loudness."
 )
 LANES = (
     "Upper lane, grey: the caller speaks. Amber: latency. Lower lane, coloured: the reply plays."
-)
-STALLED = (
-    "Hatched red: the player ran out of audio, a gap for the caller; its duration is measured, its"
-    " position is not: it is shown in the middle."
 )
 END_DETECTED = "Triangles: end-of-turn detection, first audio delta."
 
@@ -142,10 +146,17 @@ def playback(summary: Summary) -> b.Section | None:
     """Return the section on playback of replies and on turn detection; None if neither was
     measured.
     """
+    run = summary.run
+    latencies = summary.samples[VOICE_TO_VOICE]
     replies = rows_of(summary, REPLIES)
     callers = rows_of(summary, DETECTED)
-    examples = example_turns(summary.run, summary.samples[VOICE_TO_VOICE])
-    blocks: b.Blocks = [_timeline(examples)] if examples else []
+    examples = example_turns(run, latencies)
+    panes = [("heard-all", "all steps", _timeline(examples))] if examples else []
+    for index, (step, step_examples) in enumerate(
+        example_turns_of_steps(run, latencies).items() if examples else ()
+    ):
+        panes.append((f"heard-{index}", step, _timeline(step_examples)))
+    blocks: b.Blocks = [b.Tabs(TIMELINE, panes)] if panes else []
     detected = {
         subject.target: cells.detection(row) for subject, row in by_subject(summary.counts).items()
     }
@@ -237,7 +248,12 @@ def _timeline(examples: Sequence[ExampleTurn]) -> b.Figure:
     if any(example.asked_on_s > example.called_s for example in examples):
         sentences.append("Dark amber: functions run, ours or those of MCP servers.")
     if any(example.stall_s for example in examples):
-        sentences.append(STALLED)
+        unplaced = (
+            UNPLACED if any(example.stall_s and not example.heard for example in examples) else ""
+        )
+        sentences.append(
+            f"Hatched red: the player ran out of audio, a gap for the caller{unplaced}."
+        )
     if speech_timeline.breaks(examples):
         ends = f"The axis ends at {speech_timeline.MAX_TIMELINE_S:g} s"
         sentences.append(f"{ends}: a bar with two strokes continues to the time next to it.")
@@ -246,4 +262,4 @@ def _timeline(examples: Sequence[ExampleTurn]) -> b.Figure:
     named = [(" Event logs:" if not index else ",", *log) for index, log in enumerate(logs)]
     below = [b.ReadingGuide((" ".join(sentences), *named, "." if logs else ""))]
     stops = [speech_timeline.turn_numbers(example) for example in examples]
-    return plot_figure(speech_timeline.speech(examples), TIMELINE, stops=stops, below=below)
+    return plot_figure(speech_timeline.speech(examples), stops=stops, below=below)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.summary.distributions import MIN_TURNS, PUBLISHED, curves, histogram_of
-from reports.analysis.summary.over_time import OverTime, over_time
+from reports.analysis.summary.over_time import OverTime, over_time, steps_over_time
 from reports.analysis.summary.summary import Summary
 from reports.data.samples import VOICE_TO_VOICE
 from reports.data.turns import Pool
@@ -225,3 +225,15 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
         )
     else:
         yield b.Figure("", caption, numbers=numbers)
+    if frame := steps_over_time(summary, stratum):
+        description = (
+            f"p50 of the turns that began within each {format_duration(frame.bin_s)}, all steps on"
+            " one scale."
+        )
+        if summary.endings.not_started:
+            description += " A turn that did not start counts as failed at the end of its session."
+        yield b.Details(
+            "Each step over time",
+            [plot_figure(time_panels.step_panels(frame), description)],
+            open=True,
+        )
