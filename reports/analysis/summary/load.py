@@ -239,10 +239,6 @@ class RateLimitSeries:
     duration_s: float
 
     @property
-    def throttled(self) -> int:
-        return sum(target.throttled for target in self.targets)
-
-    @property
     def any(self) -> bool:
         return any(target.any for target in self.targets)
 
