@@ -4,12 +4,14 @@ and its display.
 
 from __future__ import annotations
 
+import heapq
 import os
 import re
 import termios
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -272,20 +274,45 @@ def test_the_phase_follows_from_progress_and_state(
 
 
 @pytest.mark.parametrize(
-    ("elapsed_s", "run_time_s", "sessions", "done", "left"),
+    ("elapsed_s", "run_time_s", "sessions", "done", "active", "left"),
     [
-        (42, 120, None, 0, 78),
-        (130, 120, None, 0, 0),
-        (42, None, 20, 0, None),
-        (30, None, 20, 5, 90),
-        (30, 60, 20, 5, 30),
-        (30, None, 20, 20, 0),
+        (42, 120, None, 0, 4, 78),
+        (130, 120, None, 0, 4, 0),
+        (42, None, 20, 0, 0, None),
+        (30, None, 20, 4, 2, 90),
+        (30, 60, 20, 4, 2, 30),
+        (30, None, 20, 4, 5, None),
+        (30, None, 20, 20, 0, 0),
     ],
 )
 def test_the_time_left_is_until_the_earliest_end(
-    elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int, left: float | None
+    elapsed_s: float,
+    run_time_s: float | None,
+    sessions: int | None,
+    done: int,
+    active: int,
+    left: float | None,
 ) -> None:
-    assert left_s(elapsed_s, run_time_s, sessions, done) == left
+    assert left_s(elapsed_s, run_time_s, sessions, done, active) == left
+
+
+@pytest.mark.parametrize("users", [1, 4, 100])
+@pytest.mark.parametrize("ramp_s", [0, 10])
+def test_the_time_left_is_never_far_longer_than_the_run(users: int, ramp_s: float) -> None:
+    """Calls of 5 to 20 s in a closed loop."""
+    free_s = [ramp_s * user / users for user in range(users)]
+    starts = list[float]()
+    ends = list[float]()
+    for call in range(135):
+        starts.append(heapq.heappop(free_s))
+        ends.append(starts[-1] + 5 + call * 7 % 16)
+        heapq.heappush(free_s, ends[-1])
+    run_s = max(ends)
+    for now_s in np.arange(0.5, run_s, 0.5):
+        done = sum(end <= now_s for end in ends)
+        active = sum(start <= now_s for start in starts) - done
+        left = left_s(now_s, None, len(ends), done, active)
+        assert left is None or left <= 1.5 * run_s
 
 
 # The drawing.

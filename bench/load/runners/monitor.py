@@ -103,14 +103,18 @@ def phase(
 
 
 def left_s(
-    elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int
+    elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int, active: int
 ) -> float | None:
     """Return the remaining seconds, by the run time or the rate at which sessions end: the
     shorter; None if unknown.
+
+    On average, half of an active session is over. While more sessions are active than ended, the
+    rate is unknown: only the shortest have ended.
     """
     ends = [] if run_time_s is None else [run_time_s - elapsed_s]
-    if sessions is not None and done:
-        ends.append((sessions - done) * elapsed_s / done)
+    if sessions is not None and done and done >= active:
+        over = done + active / 2
+        ends.append((sessions - over) * elapsed_s / over)
     return max(0.0, min(ends)) if ends else None
 
 
@@ -469,7 +473,13 @@ class RunMonitor:
             (
                 None
                 if state in ENDINGS
-                else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over)
+                else left_s(
+                    elapsed_s,
+                    self._run_time_s,
+                    self._sessions,
+                    total.sessions_over,
+                    total.sessions_open,
+                )
             ),
             self._sessions,
             self._planned.options.budget_usd,
