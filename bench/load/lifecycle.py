@@ -18,6 +18,7 @@ and executes the actions that it returns, in this order. Four rules hold:
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
@@ -26,6 +27,9 @@ from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS
 from bench.record.document import INTERRUPTED
 
 ALL_DONE = "all sessions are done"
+SEARCH_SIGNAL = signal.SIGUSR1
+"""The signal by which a search ends the run of a level; the user's signals interrupt it."""
+SEARCH_ENDED = "the capacity search that started it needed no more calls"
 MASTER_IS_MISSING = "its master is missing"
 SIGNING_IN = "signing in through Microsoft Entra ID"
 
@@ -286,7 +290,7 @@ class RunLifecycle:
         """Return the action that prints the reason of the end, unless it is a reason that users
         expect.
         """
-        if not self._leads or self.reason in ("", ALL_DONE, INTERRUPTED):
+        if not self._leads or self.reason in ("", ALL_DONE, INTERRUPTED, SEARCH_ENDED):
             return ()
         return (Say(f"the run ends early: {self.reason}"),)
 

@@ -20,6 +20,7 @@ from bench.base.errors import UsageError
 from bench.base.installation import child_environment, python_command
 from bench.base.units import NS_PER_S
 from bench.catalogue.pricing import dollars
+from bench.load.lifecycle import SEARCH_SIGNAL
 from bench.load.planning.command_line import locust_files
 from bench.load.simulator_process import last_lines
 from bench.record import folder as files
@@ -142,14 +143,17 @@ def run_level(
         folder = run.wait_for_folder(locust.runs, task.name)
         was_stopped = False
         drain_s = task.drain_s
+        number = signal.SIGINT
         try:
             latest_ns = until_ns - int(AROUND_S * NS_PER_S)
             start_ns = run.started_ns(folder)
             analyses, clear = _watched(run.process, folder, start_ns, task, is_clear, latest_ns)
+            number = SEARCH_SIGNAL
             if clear:
                 drain_s = task.clear_drain_s
         finally:
-            was_stopped = _stopped(run.process, folder, min(drain_s, _left_s(until_ns) - CLOSE_S))
+            drain_s = min(drain_s, _left_s(until_ns) - CLOSE_S)
+            was_stopped = _stopped(run.process, folder, drain_s, number)
             died = run.wait_for_end(folder, min(END_S, _left_s(until_ns)))
     return FinishedLevel(folder, died, analyses, was_stopped)
 
@@ -188,12 +192,14 @@ def _watched(
     return len(task.analyses) - 1, False
 
 
-def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
-    """End a run normally by SIGINT. If turns are still open after `drain_s` seconds, abandon
+def _stopped(
+    process: subprocess.Popen[bytes], folder: Path, drain_s: float, number: signal.Signals
+) -> bool:
+    """End a run normally by a signal. If turns are still open after `drain_s` seconds, abandon
     them and return True.
     """
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
     try:
         process.wait(max(0.0, drain_s))
     except subprocess.TimeoutExpired:

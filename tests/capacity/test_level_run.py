@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from bench.base.units import NS_PER_S
+from bench.load.lifecycle import SEARCH_SIGNAL
 from bench.record.document import SCHEMA_VERSION
 from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_run import LevelTask, LocustCommand, run_level
@@ -82,7 +83,9 @@ def test_a_second_sigint_abandons_open_turns_but_not_a_close_in_progress(
     tmp_path: Path, state: str, n_signals: int
 ) -> None:
     process = UnstoppableProcess()
-    cut = playing._stopped(cast(Any, process), folder_of(tmp_path, state), drain_s=-5.0)
+    cut = playing._stopped(
+        cast(Any, process), folder_of(tmp_path, state), drain_s=-5.0, number=signal.SIGINT
+    )
 
     assert (cut, process.signals) == (n_signals == 2, [signal.SIGINT] * n_signals)
 
@@ -117,4 +120,4 @@ def test_a_wall_clock_step_does_not_move_the_interim_analyses_or_the_end_of_a_le
 
     assert polled_s == pytest.approx([10.0, 20.0, 40.0, 80.0])
     assert clocks.now_ns / NS_PER_S - 1_000 == pytest.approx(160.0)
-    assert (played.analyses, run.process.signals) == (4, [signal.SIGINT])
+    assert (played.analyses, run.process.signals) == (4, [SEARCH_SIGNAL])

@@ -15,6 +15,7 @@ from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS
 from bench.load.lifecycle import (
     ALL_DONE,
     MASTER_IS_MISSING,
+    SEARCH_ENDED,
     AskMaster,
     CloseRun,
     DrainSessions,
@@ -153,6 +154,11 @@ ENDS = {
         [*STARTED, SignalReceived(), *LOCUST_STOPS, *QUITS],
         [DrainSessions(), StopTest(), CloseRun()],
         INTERRUPTED,
+    ),
+    "the search that started the run ends it, and then abandons open turns": End(
+        [*STARTED, StopRequested(SEARCH_ENDED), SignalReceived(), *LOCUST_STOPS, *QUITS],
+        [DrainSessions(), StopTest(), CloseRun()],
+        SEARCH_ENDED,
     ),
     "SIGINT twice": End(
         [

@@ -36,9 +36,10 @@ from bench.base.errors import (
 )
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import target_states
-from bench.load.lifecycle import RunStarted, RunState, StopRequested
+from bench.load.lifecycle import SEARCH_ENDED, RunStarted, RunState, StopRequested
 from bench.load.planning.command_line import repeating_command
 from bench.load.planning.load_model import load_model_of, with_scenario_defaults
+from bench.load.planning.locust_entries import NOT_STARTED
 from bench.load.planning.run_options import (
     MAX_PAIRS,
     MOST_SEED,
@@ -404,6 +405,28 @@ class Leader(ProcessRole):
         if self._ends_itself:
             gevent.spawn_later(0 if self._headless else self.parsed.autoquit, self._quit)
 
+    def on_quit(self, exit_code: int = 0, **arguments: Any) -> None:
+        """Print the summary, then why the run fails although it is VALID: by Locust's status."""
+        super().on_quit(**arguments)
+        is_own = self._environment.process_exit_code is None
+        if not (is_own and exit_code and is_command(self.parsed) and self.run.monitor):
+            return
+        total = self.run.monitor.totals.total
+        counts = {
+            "turns failed": total.turns_failed,
+            "connects failed": total.sessions_refused,
+            "calls ended before their last turn": sum(
+                error.occurrences
+                for error in self.runner.errors.values()
+                if error.name == NOT_STARTED
+            ),
+        }
+        failed = ", ".join(f"{name}: {number:,}" for name, number in counts.items() if number)
+        self.say(
+            f"exit status {exit_code}: {failed or 'requests failed'}; `--exit-code-on-error 0`"
+            " ignores them"
+        )
+
     def _quit(self) -> None:
         """End the process. Locust alone would not end it if all workers are missing, but wait
         for another worker.
@@ -488,11 +511,11 @@ class Leader(ProcessRole):
         """Print the number of workers that never started. Without them, the run is not the
         requested run.
 
-        Do nothing if an error was printed before, or the user interrupted the run.
+        Do nothing if an error was printed before, or the user or a search interrupted the run.
         """
         workers = int(self.run.document["workers"])
         silent = self.workers.silent(folder)
-        if self.run.lifecycle.reason == INTERRUPTED:
+        if self.run.lifecycle.reason in (INTERRUPTED, SEARCH_ENDED):
             self.workers.record_idle(folder)
             return
         absent = workers - sum(part.has_started for part in parts(folder)) - silent

@@ -282,11 +282,15 @@ class ProcessRole(ABC):
 
     def on_test_start(self, **_: Any) -> None:
         if self._headless:
-            # the handler can run between any two bytecodes
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(
-                    number, lambda *_: gevent.spawn(self.apply, lifecycle.SignalReceived())
-                )
+            by_user = lifecycle.SignalReceived()
+            by_search = StopRequested(lifecycle.SEARCH_ENDED)
+            for number, event in (
+                (signal.SIGINT, by_user),
+                (signal.SIGTERM, by_user),
+                (lifecycle.SEARCH_SIGNAL, by_search),
+            ):
+                # the handler can run between any two bytecodes
+                signal.signal(number, lambda *_, event=event: gevent.spawn(self.apply, event))
         # with the web UI, the last run may still be in its report
         gevent.spawn(self._end_run).join()
         started = Event()

@@ -19,8 +19,8 @@ from rtbench.capacity.level_run import LevelTask, LocustCommand, run_level
 from tests.capacity.level_folders import folder_of
 
 DEAF = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True);"
-    " signal.pause()"
+    "import signal, sys; [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT,"
+    " signal.SIGUSR1)]; print(flush=True); signal.pause()"
 )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import rtbench
 from bench.catalogue.outcomes import remedy_of
+from bench.load.lifecycle import SEARCH_ENDED
 from bench.record import folder as files
 from tests import forked
 from tests.simulator_process import QUICK, quick_simulator, running_simulator
@@ -77,7 +78,7 @@ def test_a_decided_level_ends_early_and_is_a_run_with_a_report(tmp_path: Path) -
     assert (value["value"], value["count"], value["failed"]) == (0.0, 0, 0)
     assert value["high"] < 0.5
     assert first["duration_s"] < found["plan"]["time_s"]
-    assert (document["settings"]["num_users"], document["stop_reason"]) == (4, "interrupted")
+    assert (document["settings"]["num_users"], document["stop_reason"]) == (4, SEARCH_ENDED)
     assert (tmp_path / "found" / "levels" / first["run"] / "report.html").exists()
     assert document["warmup_s"] > 5
     assert process.returncode == found["exit_status"]
@@ -136,7 +137,7 @@ def test_a_quick_search_answers_in_a_sentence_and_prints_the_command_of_a_verifi
     assert passes <= 3 < (rough["high"] or 9)
     if found["estimate"]["code"] == "crossed":  # otherwise the machine was too slow for the ramp
         assert "above it, calls fail: connect_failed:503" in found["headline"]
-    (verify,) = found["notes"]
+    *_, verify = found["notes"]
     command = verify["numbers"]["command"]
     assert f"  {command}" in output.splitlines()
     assert f"--from {max(1, passes)} --to " in command

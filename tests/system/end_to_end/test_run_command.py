@@ -79,6 +79,23 @@ def test_a_run_is_checked_by_its_thresholds_and_stores_them(
     ]
 
 
+def test_a_valid_run_with_failed_turns_ends_with_the_reason_of_its_status(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(SCRIPT)
+    with quick_simulator(tmp_path, "--fault", "failed,share=0.5") as service:
+        ended = played(tmp_path, service, "mine.yaml", "-u", "4", "--sessions", "20")
+
+    run = only_run(tmp_path / "runs")
+    outcomes = files.read_table(run, "turns").to_pandas()["outcome"]
+    failed = outcomes.str.startswith("failed").sum()
+    assert failed
+    assert ended.returncode == expected_status(run, 1)
+    *_, last = ended.stderr.splitlines()
+    if ended.returncode == 1:
+        assert last == (
+            f"rtbench: exit status 1: turns failed: {failed}; `--exit-code-on-error 0` ignores them"
+        )
+
+
 def test_scripts_and_locust_files_run_together_in_two_processes(
     folder: Path, service: Ready
 ) -> None:
