@@ -36,6 +36,7 @@ from reports.render.svg import (
 )
 from reports.results.value import Finding, Value
 from reports.text.cells import as_sentence
+from reports.text.verdicts import NOT_SHOWN
 from rtbench.capacity.load_thresholds import allowed_share
 from rtbench.capacity.search import (
     CapacityDocument,
@@ -212,8 +213,12 @@ def capacity_page(capacity: CapacityDocument) -> Page:
         method += "; verdicts by intervals between sessions, with a probability of error of "
         method += f"at most {chance} over all levels and interim analyses together"
     facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
+    lines = [_level(level) for level in levels]
+    known = [index for index, _ in enumerate(LEVELS) if any(line[index] != NONE for line in lines)]
     levels_table = table(
-        LEVELS, [_level(level) for level in levels], caption="95 % intervals in brackets"
+        [LEVELS[index] for index in known],
+        [[line[index] for index in known] for line in lines],
+        caption="95 % intervals in brackets",
     )
     thresholds = table(SHARES, _shares(levels))
     plotted = [level for level in levels if level.turns]
@@ -291,7 +296,7 @@ def _shares(levels: Sequence[LevelEntry]) -> list[Line]:
 
 def _with_ends(interval: Value, write: Write) -> str:
     if not math.isfinite(interval.value):
-        return NONE
+        return f"{NOT_SHOWN} ({reason_text(interval.reason)})" if interval.reason else NONE
     low, high = (
         write(end) if math.isfinite(end) else NONE for end in (interval.low, interval.high)
     )

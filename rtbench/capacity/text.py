@@ -153,14 +153,15 @@ def _longer_run_failed(numbers: Numbers) -> str:
 
 def _crossed(numbers: Numbers) -> str:
     """Return the answer, such as `p95 of voice_to_voice crosses 800 ms at about 18 concurrent
-    calls (14 to 23)`.
+    calls (95 % interval 14 to 23)`.
     """
     low = numbers["low"]
     high = numbers["high"]
     load = round(numbers["load"])
     most = count(high) if high else f"more than {count(numbers['top'])}"
     about = f"at about {unit('concurrency', load)}" if load else "below 1 concurrent call"
-    return f"{_limited(numbers, 'crosses')} {about} ({count(low)} to {most}){_cause(numbers)}"
+    interval = f"{percent(numbers['confidence'], 1)} interval {count(low)} to {most}"
+    return f"{_limited(numbers, 'crosses')} {about} ({interval}){_cause(numbers)}"
 
 
 def _not_crossed(numbers: Numbers) -> str:
@@ -176,16 +177,18 @@ def _not_crossed(numbers: Numbers) -> str:
 
 def _fails_at_first(numbers: Numbers) -> str:
     """Return that the first load violates the threshold, with the cause and the remedy."""
-    turns, violated, p50_ms = (numbers["at_first"][key] for key in ("turns", "violated", "p50_ms"))
+    turns, violated, fastest_ms = (
+        numbers["at_first"][key] for key in ("turns", "violated", "fastest_ms")
+    )
     first = numbers["high"]
-    p50 = f"p50 {ms(p50_ms)}, " if p50_ms is not None else ""
     which = "all" if violated == turns else f"{count(violated)} of"
-    missed = f"{which} {plural(turns, 'turn')} violate {numbers['threshold']}"
+    values = f" ({ms(fastest_ms)} or more)" if fastest_ms is not None else ""
+    missed = f"{which} {plural(turns, 'turn')}{values} violate {numbers['threshold']}"
     is_vad = (numbers.get("part") or {}).get("name") == SEGMENT_TEXTS[STOPPED]
     remedy = "choose another limit, or a script without VAD" if is_vad else "choose another limit"
     loads = "no load" if first == 1 else f"no load of {count(first)} or more"
     fewer = "" if first == 1 else "; `--from 1` tries one call alone"
-    found = f"{unit('concurrency', first)}: {p50}{missed}{_cause(numbers, 'calls fail')}"
+    found = f"{unit('concurrency', first)}: {missed}{_cause(numbers, 'calls fail')}"
     return f"{found}; {loads} can pass: {remedy}{fewer}"
 
 
@@ -259,6 +262,7 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
         " calls have (`rtbench report` of a level's run lists them), or a longer --max-time"
     ),
     "ramp": "a part of the ramps, from {from:,} on",
+    "ramp_silent": "the {number} ramp is not used: {reason}",
     "verify": _verify,
     # notes on the result
     "level_silent": "the level of {level} shows nothing about the service: {reason}",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 
+from msgspec.structs import replace
+
 from reports.render.html import render_html
+from reports.results.value import too_few_to_print
 from rtbench.capacity.page import capacity_page, failure_chart, latency_chart
 from tests.capacity.searched import LEVELS, level, searched
 
@@ -72,3 +76,12 @@ def test_a_search_without_levels_has_a_page() -> None:
 
     assert "No level of concurrent calls passed or failed" in page
     assert "<svg" not in page
+
+
+def test_a_column_without_values_is_left_out_and_a_missing_percentile_has_its_reason() -> None:
+    few = replace(LEVELS[0].latency_p95, value=math.nan, reason=too_few_to_print("session", 45, 9))
+    page = render_html(capacity_page(searched([replace(LEVELS[0], latency_p95=few)])))
+
+    assert "failed, %" in page
+    assert "rate limits left" not in page
+    assert "n/a (needs 45" in page

@@ -5,17 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from bench.base.standard_streams import StatusLine
-from reports.formatting import NBSP, count, format_duration, format_number, plural
+from reports.formatting import (
+    NBSP,
+    NONE,
+    count,
+    format_duration,
+    format_number,
+    percent,
+    plural,
+)
 from reports.metrics.thresholds import Threshold
-from reports.statistics.crossing import TurnsByLoad, crossing_of
+from reports.statistics.counting import Floats
+from reports.statistics.crossing import CONFIDENCE, TurnsByLoad, crossing_of
 from rtbench.capacity.page import opening_lines
-from rtbench.capacity.quick.ramp import Band, bands, values_of
+from rtbench.capacity.quick.ramp import Band, bands, quantiles_of
 from rtbench.capacity.search import SearchPlan
 from rtbench.load_search import head_row, row
 
-BAR = 24
-"""The length of the bar of a value at the limit, in columns."""
+LIMIT_AT = 24
+"""The column of the limit in the row of dots of a band, which ends at 1.5 times the limit."""
+AGAIN = "    again, slowly, through the loads near this estimate; the turns of both ramps count:"
 COLUMNS = (("calls", 11), ("turns", 8), ("p50", 8), ("", 8), ("violations", 15))
 
 
@@ -57,9 +69,12 @@ class Curve:
                 self._print(inside, band)
         if math.isinf(load):
             self._printed = 0
+            self._turns |= {band.last: band.turns(turns).n for band in bands(turns)}
         elif self.line.in_place and turns.n:
             crossing = crossing_of(turns, allowed[0])
-            so_far = f"about {crossing.median:.0f} ({crossing.low:.0f} to {crossing.high:.0f})"
+            interval = f"{percent(CONFIDENCE, 1)} interval"
+            ends = f"{crossing.low:.0f} to {crossing.high:.0f}"
+            so_far = f"about {crossing.median:.0f} ({interval} {ends})"
             state = so_far if crossing.below > 0.5 else "not crossed yet"
             self.line.draw(f"{count(load)} calls · {plural(turns.n, 'turn')} · {state}")
 
@@ -67,28 +82,35 @@ class Curve:
         self.line.clear()
         if not self._turns:
             heads = [*COLUMNS[:3], (f"p{100 * self._p:g}", COLUMNS[3][1]), COLUMNS[4]]
-            self._echo(f"\n{head_row(heads)}   limit {self._threshold.source_text}")
+            self._echo(f"\n{head_row(heads)}   turns, limit {self._threshold.source_text}")
+        elif not self._printed:
+            self._echo(AGAIN)
         self._turns[band.last] = inside.n
         self._printed = band.last
-        values = values_of(inside, [0.5, self._p])
         cells = [
             band.name,
             count(inside.n),
-            *map(_value, values),
+            *(_value(each.value) for each in quantiles_of(inside, [0.5, self._p])),
             f"{inside.violated.sum():.0f} of {inside.n}",
         ]
-        self._echo(f"{row(cells, COLUMNS)}   {self._bar(values[1])}".rstrip())
+        self._echo(f"{row(cells, COLUMNS)}   {self._dots(inside.value)}".rstrip())
 
-    def _bar(self, value: float) -> str:
-        """Return a bar of the value, with a mark at the limit."""
+    def _dots(self, values: Floats) -> str:
+        """Return a dot at each value, and a mark at the limit: bands have too few turns for most
+        percentiles.
+        """
         limit = self._threshold.limit
-        if math.isnan(value) or not limit:
+        known = values[~np.isnan(values)]
+        if not known.size or not limit:
             return ""
-        length = round(BAR * min(value / limit, 1.5))
-        return "█" * min(length, BAR) + " " * (BAR - length) + "│" + "█" * (length - BAR)
+        dots = [" "] * round(1.5 * LIMIT_AT)
+        for place in np.minimum(LIMIT_AT * known / limit, len(dots) - 1).astype(int):
+            dots[place] = "●"
+        dots.insert(LIMIT_AT, "│")
+        return "".join(dots)
 
 
 def _value(value: float) -> str:
     if math.isnan(value):
-        return ""
+        return NONE
     return format_number(value).replace(NBSP, " ") if math.isfinite(value) else "failed"

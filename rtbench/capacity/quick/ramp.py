@@ -15,8 +15,14 @@ import numpy as np
 
 from bench.base.units import NS_PER_S
 from reports.results.value import Reason
-from reports.statistics.crossing import Crossing, TurnsByLoad, crossing_of, surely_fails
-from reports.statistics.quantiles import quantile
+from reports.statistics.crossing import (
+    CONFIDENCE,
+    Crossing,
+    TurnsByLoad,
+    crossing_of,
+    surely_fails,
+)
+from reports.statistics.quantiles import QuantileEstimate, quantiles, sample
 
 START_S = 2.0
 REPORT_S = 10.0
@@ -211,10 +217,10 @@ def bands(turns: TurnsByLoad) -> Iterator[Band]:
         step = max(1, (high & -high) // 2) if high & (high - 1) == 0 else step
 
 
-def values_of(turns: TurnsByLoad, ps: Sequence[float]) -> list[float]:
-    """Return quantiles of the values; NaN if there are none."""
-    values = np.sort(turns.value[~np.isnan(turns.value)])
-    return [quantile(values, p) if values.size else math.nan for p in ps]
+def quantiles_of(turns: TurnsByLoad, ps: Sequence[float]) -> list[QuantileEstimate]:
+    """Return quantiles of the values, without numbers that may not be printed."""
+    known = turns.where(~np.isnan(turns.value))
+    return [each.published() for each in quantiles(sample(known.value, known.session), ps)]
 
 
 def answer(estimate: Estimate, about: Mapping[str, Any]) -> Reason:
@@ -227,5 +233,6 @@ def answer(estimate: Estimate, about: Mapping[str, Any]) -> Reason:
         "high": estimate.high,
         "load": estimate.crossing.median,
         "top": estimate.top,
+        "confidence": CONFIDENCE,
     }
     return Reason(code, {"threshold": estimate.threshold, **numbers, **about})

@@ -24,8 +24,9 @@ from reports.analysis.summary.segments import breakdowns
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import scripts_of
 from reports.engine.evaluate import quantile_values
-from reports.metrics.thresholds import Threshold
-from reports.results.value import RESULT_OF_STATUS, Finding, Reason, Subject
+from reports.metrics.statistic_types.rate import FAILURES
+from reports.metrics.thresholds import Threshold, requested_thresholds
+from reports.results.value import RESULT_OF_STATUS, Finding, Reason, Subject, Value
 from reports.statistics.crossing import TurnsByLoad, is_rarer_at_low_loads, joined
 from reports.statistics.quantiles import sample
 from reports.text.breakdown import SEGMENT_TEXTS, STOPPED, segment_title
@@ -55,11 +56,11 @@ from rtbench.capacity.quick.ramp import (
     is_crossed,
     lowest,
     second_ramp,
-    values_of,
 )
 from rtbench.capacity.quick.turns import turns_by_load
 from rtbench.capacity.search import (
     AROUND_S,
+    VIOLATIONS,
     CapacityDocument,
     Ended,
     LevelEntry,
@@ -68,6 +69,8 @@ from rtbench.capacity.search import (
 )
 from rtbench.load_search import Bracket
 
+(FAILURE_RATE,) = requested_thresholds([f"{FAILURES.metric}: rate<1%"])
+"""A threshold that each turn violates which failed or did not start."""
 START_S = 6.0
 """The time from the start of a ramp's process to its first call."""
 DRAIN_S = 4.0
@@ -238,13 +241,21 @@ class QuickSearch(Struct):
             and not estimate.fails_at_first
             and "at_all_loads" not in reason.numbers
         )
+        silent = [
+            Reason("ramp_silent", {"number": number, "reason": fault})
+            for number, fault in zip(("first", "second"), self.faults, strict=False)
+            if fault is not None
+        ]
         shown = conclude(plan, self._levels(), interrupted=interrupted, **about)
         return msgspec.structs.replace(
             shown,
             estimate=reason,
             stable=True,
             ended=ended,
-            notes=[verify] if is_worth_verifying else [],
+            notes=[
+                *([] if all(self.faults) else silent),
+                *([verify] if is_worth_verifying else []),
+            ],
             result=RESULT_OF_STATUS[status],
             exit_status=status,
         )
@@ -269,11 +280,11 @@ class QuickSearch(Struct):
             "limit": in_unit(spec.unit, 100 * limit if spec.scale == "points" else limit),
         }
         lowest = turns.where(turns.load <= self.search.plan.first)
-        (p50_ms,) = values_of(lowest, [0.5])
+        late_ms = lowest.value[(lowest.violated > 0) & np.isfinite(lowest.value)]
         counts = {
             "turns": lowest.n,
             "violated": int(lowest.violated.sum()),
-            "p50_ms": p50_ms if math.isfinite(p50_ms) else None,
+            "fastest_ms": float(late_ms.min()) if late_ms.size else None,
         }
         failed = turns.violated * np.isinf(turns.value)
         cause: dict[str, Any] = {}
@@ -331,9 +342,16 @@ class QuickSearch(Struct):
         if not self.measured:
             return []
         turns = self._so_far()
-        return [self._level(band, turns) for band in bands(turns[0])]
+        failures = joined(
+            [
+                turns_by_load(target, FAILURE_RATE, uncertain=False)[0]
+                for target, fault in zip(self.targets, self.faults, strict=True)
+                if fault is None or all(self.faults)
+            ]
+        )
+        return [self._level(band, turns, failures) for band in bands(turns[0])]
 
-    def _level(self, band: Band, turns: Sequence[TurnsByLoad]) -> LevelEntry:
+    def _level(self, band: Band, turns: Sequence[TurnsByLoad], failures: TurnsByLoad) -> LevelEntry:
         inside = [band.turns(each) for each in turns]
         main = inside[0].where(~np.isnan(inside[0].value))
         metric = self.search.plan.metric
@@ -360,6 +378,7 @@ class QuickSearch(Struct):
             violations=shares,
             latency_p50=p50,
             latency_p95=p95,
+            failure_rate=_rate(target.name, band.turns(failures), FAILURES.metric),
             simulated=target.simulated,
         )
 
@@ -369,19 +388,23 @@ def _active(target: ComparedTarget) -> pd.Series[float]:
     return target.run.seconds.groupby("second")["sessions_active"].sum()
 
 
-def _share(target: str, turns: TurnsByLoad, threshold: Threshold) -> Finding:
-    """Return the share of turns that violated a threshold, which is no verdict, against the
-    allowed share.
-    """
+def _rate(target: str, turns: TurnsByLoad, metric: str) -> Value:
+    """Return the share of turns that violated a threshold, with its 95 % interval."""
     _, session = np.unique(turns.session, return_inverse=True)
     missed, trials = (
         np.bincount(session, of).astype(np.float64) for of in (turns.violated, turns.trials)
     )
-    value = violation_share(target, (missed, trials), VALUES_ALPHA / 2, 1, math.inf)
+    return violation_share(target, (missed, trials), VALUES_ALPHA / 2, 1, math.inf, metric)
+
+
+def _share(target: str, turns: TurnsByLoad, threshold: Threshold) -> Finding:
+    """Return the share of turns that violated a threshold, which is no verdict, against the
+    allowed share.
+    """
     failed = int((turns.violated * np.isinf(turns.value)).sum())
     return Finding(
         threshold=threshold.source_text,
-        value=msgspec.structs.replace(value, failed=failed),
+        value=msgspec.structs.replace(_rate(target, turns, VIOLATIONS), failed=failed),
         operator="<",
         limit=allowed_share(threshold),
         result="inconclusive",

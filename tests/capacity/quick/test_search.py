@@ -17,7 +17,7 @@ from rtbench.capacity.quick import search as searching
 from rtbench.capacity.quick.search import QuickSearch
 from rtbench.capacity.quick.turns import turns_by_load
 from rtbench.capacity.search import CapacityDocument
-from rtbench.capacity.text import headline_parts
+from rtbench.capacity.text import headline_parts, reason_text
 from tests.capacity.models import build_plan, threshold_of
 from tests.reports.synthetic import Plan, write
 
@@ -25,9 +25,15 @@ VERIFY = Reason("verify", {"time_s": 1800.0, "cost": "", "command": "rtbench cap
 
 
 def searched(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, run: Plan, threshold: str
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    run: Plan,
+    threshold: str,
+    second: Reason | None = None,
 ) -> CapacityDocument:
-    """Return the result of a quick search whose only ramp is this run."""
+    """Return the result of a quick search whose only ramp is this run, or whose two ramps are, of
+    which the `second` has this fault.
+    """
     ramp, runs = write(folder / "ramp", run), folder / "levels"
     runs.mkdir()
 
@@ -45,6 +51,9 @@ def searched(
     )
     quick = QuickSearch(config, lambda *_: None)
     quick.run()
+    if second is not None:
+        quick.targets, quick.measured = 2 * quick.targets, 2 * quick.measured
+        quick.faults = [None, second]
     return quick.document(VERIFY, interrupted=False, date_utc="", target="west", scenario="calls")
 
 
@@ -102,6 +111,9 @@ def test_a_threshold_that_holds_is_not_crossed_up_to_the_largest_load(
         "p95 of ttfa did not cross 60,000\N{NO-BREAK SPACE}ms up to "
     )
     assert found.notes == [VERIFY]
+    assert [(each.failure_rate.value, each.failure_rate.n) for each in found.levels] == [
+        (0, each.turns) for each in found.levels
+    ]
 
 
 def test_a_limit_that_no_turn_meets_may_be_below_any_load(
@@ -144,9 +156,25 @@ def test_a_service_that_fails_at_all_loads_needs_no_longer_search(tmp_path: Path
     with pytest.MonkeyPatch.context() as patch:
         found = searched(patch, tmp_path, Plan(sessions=40, turns=4, failed=0.2), "ttfa: p(95)<60s")
 
+    assert (
+        sum(each.failure_rate.events for each in found.levels)
+        == found.estimate.numbers["at_all_loads"]["failed"]
+    )
     always = found.estimate.numbers["at_all_loads"]
     assert (always["turns"], always["p"]) == (
         160,
         math.floor(95 * (1 - always["failed"] / 160)) / 100,
     )
     assert not found.notes
+
+
+def test_a_ramp_that_shows_nothing_is_not_used_and_has_a_note(tmp_path: Path) -> None:
+    late = Reason("time_over")
+    with pytest.MonkeyPatch.context() as patch:
+        found = searched(
+            patch, tmp_path, Plan(sessions=60, turns=4, paired=True), "ttfa: p(95)<60s", late
+        )
+
+    assert found.notes == [Reason("ramp_silent", {"number": "second", "reason": late}), VERIFY]
+    assert reason_text(found.notes[0]).startswith("the second ramp is not used: the search's time")
+    assert sum(each.turns for each in found.levels) == 240

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from bench.base.standard_streams import StatusLine
 from reports.formatting import NBSP
 from reports.results.value import Reason
 from reports.statistics.crossing import Crossing, TurnsByLoad
-from rtbench.capacity.quick.page import Curve, opening
+from rtbench.capacity.quick.page import AGAIN, Curve, opening
 from rtbench.capacity.quick.ramp import Estimate, answer
 from rtbench.capacity.quick.search import verified
 from rtbench.capacity.text import reason_text
@@ -33,11 +34,11 @@ def text_of(crossing: Crossing, top: int, **about: Any) -> str:
 def test_the_answer_has_its_range_and_the_largest_part_of_the_latency() -> None:
     assert (
         text_of(Crossing(18.2, 14.4, 22.6, 1.0), 40, part=VAD)
-        == "p95 of ttfa crosses 800 ms at about 18 concurrent calls (14 to 23); 573 ms of it are"
-        " end-of-turn detection (VAD) (silence_duration_ms: 500)"
+        == "p95 of ttfa crosses 800 ms at about 18 concurrent calls (95 % interval 14 to 23); 573"
+        " ms of it are end-of-turn detection (VAD) (silence_duration_ms: 500)"
     )
     assert text_of(Crossing(18.2, 14.4, 52.6, 0.8), 40).endswith(
-        "at about 18 concurrent calls (14 to more than 40)"
+        "at about 18 concurrent calls (95 % interval 14 to more than 40)"
     )
 
 
@@ -57,14 +58,14 @@ def test_a_threshold_that_holds_has_no_breaking_point() -> None:
         (
             1,
             {"part": VAD},
-            "1 concurrent call: p50 1.08 s, all 3 turns violate ttfa: p(95)<800; 573 ms of it are"
-            " end-of-turn detection (VAD) (silence_duration_ms: 500); no load can pass: choose"
+            "1 concurrent call: all 3 turns (1.08 s or more) violate ttfa: p(95)<800; 573 ms of it"
+            " are end-of-turn detection (VAD) (silence_duration_ms: 500); no load can pass: choose"
             " another limit, or a script without VAD",
         ),
         (
             2,
             {"failed": "timeout:first_delta"},
-            "2 concurrent calls: p50 1.08 s, all 3 turns violate ttfa: p(95)<800; calls fail:"
+            "2 concurrent calls: all 3 turns (1.08 s or more) violate ttfa: p(95)<800; calls fail:"
             " timeout:first_delta; no load of 2 or more can pass: choose another limit; `--from 1`"
             " tries one call alone",
         ),
@@ -73,14 +74,14 @@ def test_a_threshold_that_holds_has_no_breaking_point() -> None:
 def test_a_first_load_that_is_too_slow_ends_the_search_with_a_cause_and_a_remedy(
     first: int, about: dict[str, Any], text: str
 ) -> None:
-    at_first = {"turns": 3, "violated": 3, "p50_ms": 1080.0}
+    at_first = {"turns": 3, "violated": 3, "fastest_ms": 1080.0}
 
     assert text_of(Crossing(0.0, 0.0, first, 1.0), first, at_first=at_first, **about) == text
 
 
 def test_refused_calls_are_the_cause_in_the_words_of_the_service() -> None:
     assert text_of(Crossing(6.1, 5.2, 6.9, 1.0), 12, failed="connect_failed:503: full").endswith(
-        "(5 to 7); above it, calls fail: connect_failed:503: full"
+        "(95 % interval 5 to 7); above it, calls fail: connect_failed:503: full"
     )
 
 
@@ -93,22 +94,70 @@ def test_turns_that_fail_at_low_loads_too_are_not_the_effect_of_the_load() -> No
     )
 
 
-def test_a_line_of_the_curve_is_printed_when_its_loads_are_passed() -> None:
+def curve_of(threshold: str) -> tuple[Curve, list[str]]:
+    """Return a curve, and the lines that it prints."""
     lines = list[str]()
-    curve = Curve(threshold_of(THRESHOLD), StatusLine(io.StringIO(), {}), lines.append)
-    load = np.repeat([1.0, 2.0, 3.0], 4)
-    value = 400.0 * load
+    return Curve(threshold_of(threshold), StatusLine(io.StringIO(), {}), lines.append), lines
+
+
+def build_turns(loads: list[float], each: int, ms_per_call: float = 400.0) -> TurnsByLoad:
+    """Return `each` turns at each load, with a value that is proportional to the load."""
+    load = np.repeat(np.array(loads), each)
+    value = ms_per_call * load
     ones = np.ones(load.size)
-    turns = TurnsByLoad(load, np.where(value >= 800, 1.0, 0.0), ones, np.arange(load.size), value)
+    return TurnsByLoad(load, np.where(value >= 800, 1.0, 0.0), ones, np.arange(load.size), value)
+
+
+def test_a_line_of_the_curve_is_printed_when_its_loads_are_passed() -> None:
+    curve, lines = curve_of(THRESHOLD)
+    turns = build_turns([1.0, 2.0, 3.0], 12)
 
     curve.show([turns], [0.05], 3.0)
     assert [line.split()[:5] for line in lines[1:]] == [
-        ["1", "4", "400", "400", "0"],
-        ["2", "4", "800", "800", "4"],
+        ["1", "12", "400", "–", "0"],
+        ["2", "12", "800", "–", "12"],
     ]
-    curve.show([turns], [0.05], float("inf"))
-    assert lines[-1].split()[:2] == ["3", "4"]
+    curve.show([turns], [0.05], math.inf)
+    assert lines[-1].split()[:2] == ["3", "12"]
     assert len(lines) == 4, "a line is printed once"
+
+
+def test_the_curve_prints_a_percentile_only_if_a_report_would() -> None:
+    curve, lines = curve_of(THRESHOLD)
+    curve.show([build_turns([1.0], 1)], [0.05], math.inf)
+    curve.show([build_turns([1.0], 200)], [0.05], math.inf)
+
+    assert [line.split()[1:4] for line in lines if "0 of" in line] == [
+        ["1", "–", "–"],
+        ["200", "400", "400"],
+    ]
+
+
+def test_each_turn_is_a_dot_before_or_after_the_limit() -> None:
+    curve, lines = curve_of(THRESHOLD)
+    turns = build_turns([1.0], 4)
+    turns.value[:] = [200.0, 400.0, 800.0, math.inf]
+    curve.show([turns], [0.05], math.inf)
+
+    assert lines[-1].endswith("         ●     ●           │●          ●")
+    curve, lines = curve_of("failure_rate: rate<5%")
+    turns.value[:] = math.nan
+    curve.show([turns], [0.05], math.inf)
+    assert lines[-1].endswith("0 of 4"), "a rate has no values"
+
+
+def test_the_second_ramp_is_announced_before_its_first_line() -> None:
+    curve, lines = curve_of(THRESHOLD)
+    curve.show([build_turns([1.0, 2.0], 4)], [0.05], 2.0)
+    curve.show([build_turns([1.0, 2.0], 5)], [0.05], math.inf)
+    curve.show([build_turns([1.0, 2.0, 2.0], 5)], [0.05], math.inf)
+
+    assert [line.split()[:2] for line in lines[1:] if line != AGAIN] == [
+        ["1", "4"],
+        ["2", "5"],
+        ["2", "10"],
+    ], "turns that ended after their line are no turns of the second ramp"
+    assert lines[3] == AGAIN
 
 
 def test_the_opening_states_the_largest_load_and_the_time() -> None:
