@@ -36,13 +36,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> rtbench.Run:
 def test_a_notebook_shows_a_headline_and_an_escaped_table(run: rtbench.Run, kind: str) -> None:
     shown = SHOWN[kind](run)._repr_html_()
 
-    assert shown.startswith(f'<p class="q"><b>{kind}')
-    assert shown.count("<table>") == 1
+    assert shown.startswith(f"<p><b>{kind}")
+    assert shown.count("<table") == 1
     assert "&lt;i&gt;a&lt;/i&gt;" in shown
     assert set(re.findall(r"<(\w+)", shown)) <= {
         "p",
         "b",
-        "div",
         "table",
         "thead",
         "tbody",
@@ -58,20 +57,20 @@ def test_a_run_shows_its_main_metrics_and_whether_they_may_be_used(run: rtbench.
     medians = run.quantiles("ttfa", p=0.5)["value"]
     assert all(f"<td>{value:.0f}</td>" in shown for value in medians)
     assert "· ✓ VALID · ◇ SIMULATED</b>" in shown
-    assert shown.count('<th scope="row">') == 2 * 4
+    assert shown.count("<tr>") == 2 * 4
 
 
 def test_a_run_without_turns_shows_only_its_headline(tmp_path: Path) -> None:
     shown = rtbench.load(synthetic.write(tmp_path, Plan(sessions=0)))._repr_html_()
 
-    assert re.fullmatch(r'<p class="q"><b>Run\(.*: 0 turns, 0 sessions\).*</b></p>\s*', shown)
+    assert re.fullmatch(r"<p><b>Run\(.*: 0 turns, 0 sessions\).*</b></p>", shown)
 
 
 def test_a_long_frame_is_shortened_and_an_empty_column_is_omitted() -> None:
     frame = pd.DataFrame({"name": "one", "value": range(MAX_ROWS + 1000), "reason": None})
 
     shown = frame_html("all", frame, ["name", "value", "reason"], ["read <this> first"])
-    assert shown.count("<tr>") == 1 + MAX_ROWS
-    assert "1,000 more rows in the frame." in shown
+    assert shown.count("<tr>") == MAX_ROWS + 1
+    assert "<td>1023</td>" in shown
     assert "reason" not in shown
-    assert '<p class="note">read &lt;this&gt; first</p>' in shown
+    assert "<p>read &lt;this&gt; first</p>" in shown
