@@ -40,7 +40,7 @@ def named_resource(folder: Path) -> None:
 
 
 def test_a_placeholder_that_is_left_in_the_targets_is_named(tmp_path: Path) -> None:
-    write_starter(tmp_path, starter_files(CiSystem.GITHUB))
+    write_starter(tmp_path, starter_files("github"))
     own = ServiceOptions(targets=("simulator",), target_file=tmp_path / "targets.yaml")
 
     assert [target.label for target in resolve_targets({}, own)] == ["simulator"]
@@ -51,7 +51,7 @@ def test_a_placeholder_that_is_left_in_the_targets_is_named(tmp_path: Path) -> N
 
 
 def test_every_generated_file_is_valid(tmp_path: Path) -> None:
-    assert all(write_starter(tmp_path, starter_files(CiSystem.GITHUB)).values())
+    assert all(write_starter(tmp_path, starter_files("github")).values())
     named_resource(tmp_path)
     both = ServiceOptions(targets=("simulator", "service"), target_file=tmp_path / "targets.yaml")
     targets = resolve_targets({}, both)
@@ -63,7 +63,7 @@ def test_every_generated_file_is_valid(tmp_path: Path) -> None:
 
 
 def test_init_agent_writes_calls_and_a_target_for_each_protocol(tmp_path: Path) -> None:
-    assert all(write_starter(tmp_path, agent_files(CiSystem.GITHUB)).values())
+    assert all(write_starter(tmp_path, agent_files("github")).values())
     ways = ("twilio", "acs", "pcm", "sip", "simulator")
     targets = resolve_targets(
         {}, ServiceOptions(targets=ways, target_file=tmp_path / "targets.yaml")
@@ -86,7 +86,7 @@ def test_init_agent_writes_calls_and_a_target_for_each_protocol(tmp_path: Path) 
 def test_init_service_writes_targets_that_compare_a_service_with_ga(
     name: str, tmp_path: Path
 ) -> None:
-    write_starter(tmp_path, {**starter_files(CiSystem.GITHUB), **service_files(name)})
+    write_starter(tmp_path, {**starter_files("github"), **service_files(name)})
     variables = {f"{SERVICES[name].api_key_env}": "a-key", "OPENAI_API_KEY": "another-key"}
     options = ServiceOptions(
         targets=("simulator", name, "realtime"), target_file=tmp_path / "targets.yaml"
@@ -126,9 +126,9 @@ def test_init_service_refuses_an_unknown_service_and_an_agent(tmp_path: Path) ->
 def test_init_agent_writes_thresholds_for_agent_metrics_and_a_workflow_that_checks_them(
     tmp_path: Path,
 ) -> None:
-    write_starter(tmp_path, agent_files(CiSystem.AZURE))
+    write_starter(tmp_path, agent_files("azure"))
     limits = read_thresholds(tmp_path / "scenarios" / "ci.yaml")
-    commands = (tmp_path / WORKFLOWS[CiSystem.AZURE]).read_text()
+    commands = (tmp_path / WORKFLOWS["azure"]).read_text()
 
     assert {limit.metric for limit in limits} == {
         "greeting",
@@ -138,14 +138,14 @@ def test_init_agent_writes_thresholds_for_agent_metrics_and_a_workflow_that_chec
     }
     assert "rtbench run scenarios/scripts/agent.yaml" in commands
     assert "voice_turns" not in commands
-    assert not (tmp_path / WORKFLOWS[CiSystem.GITHUB]).exists()
+    assert not (tmp_path / WORKFLOWS["github"]).exists()
 
 
-@pytest.mark.parametrize("ci", CiSystem)
+@pytest.mark.parametrize("ci", WORKFLOWS)
 def test_the_workflow_installs_a_wheel_from_the_folder_that_init_names(
     tmp_path: Path, ci: CiSystem
 ) -> None:
-    output = call("init", tmp_path, "--ci", ci.value).output
+    output = call("init", tmp_path, "--ci", ci).output
     workflow = (tmp_path / WORKFLOWS[ci]).read_text()
 
     assert "RTBENCH: wheels/rtbench-*.whl" in workflow
@@ -166,8 +166,8 @@ def test_the_first_run_of_a_new_folder_starts_its_simulator(tmp_path: Path) -> N
 
 
 def test_the_first_workflow_has_enough_calls_to_decide_its_thresholds(tmp_path: Path) -> None:
-    write_starter(tmp_path, starter_files(CiSystem.GITHUB))
-    commands = (tmp_path / WORKFLOWS[CiSystem.GITHUB]).read_text()
+    write_starter(tmp_path, starter_files("github"))
+    commands = (tmp_path / WORKFLOWS["github"]).read_text()
     (calls,) = (int(number) for number in re.findall(r"--sessions (\d+)", commands))
     script = load_script(tmp_path / "scenarios" / "scripts" / "voice_turns.yaml")
     turns = calls * sum(not isinstance(step, PauseStep) for step in script.steps)
@@ -188,7 +188,7 @@ def test_the_first_workflow_has_enough_calls_to_decide_its_thresholds(tmp_path: 
 def test_an_extra_script_is_written_with_its_audio_and_can_be_loaded(
     tmp_path: Path, name: str
 ) -> None:
-    write_starter(tmp_path, starter_files(CiSystem.GITHUB, extras_of(name)))
+    write_starter(tmp_path, starter_files("github", extras_of(name)))
     (script,) = (place for place in EXTRAS[name] if place.endswith(".yaml"))
 
     assert len(load_script(tmp_path / "scenarios" / script).steps) > 2
@@ -215,7 +215,7 @@ def test_with_and_agent_cannot_be_combined(tmp_path: Path) -> None:
 def test_existing_files_are_not_changed_and_the_others_are_written(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / "targets.yaml").symlink_to("nowhere")
-    written = write_starter(tmp_path, starter_files(CiSystem.GITHUB))
+    written = write_starter(tmp_path, starter_files("github"))
 
     assert {path.name for path, done in written.items() if not done} == {
         "README.md",
@@ -223,7 +223,7 @@ def test_existing_files_are_not_changed_and_the_others_are_written(tmp_path: Pat
     }
     assert (tmp_path / "README.md").read_text() == "mine"
     assert not (tmp_path / "nowhere").exists()
-    assert not any(write_starter(tmp_path, starter_files(CiSystem.GITHUB)).values())
+    assert not any(write_starter(tmp_path, starter_files("github")).values())
 
 
 @pytest.mark.parametrize("in_the_way", ["scenarios", ".github"])
@@ -231,13 +231,13 @@ def test_a_file_in_place_of_a_folder_is_named_in_the_error(tmp_path: Path, in_th
     (tmp_path / in_the_way).write_text("a file")
 
     with pytest.raises(UsageError, match=f"{in_the_way}.* cannot be written"):
-        write_starter(tmp_path, starter_files(CiSystem.GITHUB))
+        write_starter(tmp_path, starter_files("github"))
 
 
 def test_doctor_leaves_out_the_targets_that_are_still_an_example(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_starter(tmp_path, starter_files(CiSystem.GITHUB))
+    write_starter(tmp_path, starter_files("github"))
     monkeypatch.chdir(tmp_path)
 
     (simulator,), examples = resolve_every_target({}, ServiceOptions())
@@ -249,7 +249,7 @@ def test_doctor_leaves_out_the_targets_that_are_still_an_example(
 def test_doctor_checks_every_target_of_the_file_if_no_service_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_starter(tmp_path, starter_files(CiSystem.GITHUB))
+    write_starter(tmp_path, starter_files("github"))
     named_resource(tmp_path)
     monkeypatch.chdir(tmp_path)
     azure = {

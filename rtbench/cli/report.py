@@ -7,10 +7,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from bench.base.errors import UsageError, see
 from bench.base.standard_streams import print_notice, text_width
@@ -30,7 +29,6 @@ from rtbench.cli.options import argument, option
 
 if TYPE_CHECKING:
     from reports.analysis.summary.summary import Summary
-    from reports.data.export import Format
     from reports.render.blocks import Block, Page
 
 RunName = Annotated[str, argument("Folder or name of a run (default: the newest).", "[RUN]")]
@@ -251,19 +249,12 @@ def print_path(path: Path) -> None:
     print(escape_control(str(path)))
 
 
-class ReportFormat(StrEnum):
-    CSV = "csv"
-    PARQUET = "parquet"
-    HLOG = "hlog"
-    SVG = "svg"
-    PNG = "png"
-
-
 def export(
     name: RunName = "",
     form: Annotated[
-        ReportFormat, option("Rows as CSV or Parquet, the histograms, or the plots.", "--format")
-    ] = ReportFormat.CSV,
+        Literal["csv", "parquet", "hlog", "svg", "png"],
+        option("Rows as CSV or Parquet, the histograms, or the plots.", "--format"),
+    ] = "csv",
     out: Annotated[
         Path | None, option("Write to this folder (default: export in the run's folder).", "FOLDER")
     ] = None,
@@ -283,7 +274,7 @@ def export(
     from reports.data.export import export_log, export_tables
     from reports.data.runs import document_of
 
-    if form is not ReportFormat.HLOG and metric is not None:
+    if form != "hlog" and metric is not None:
         raise UsageError(
             "--metric needs --format hlog: rows contain every metric; leave --metric out"
         )
@@ -291,14 +282,15 @@ def export(
         raise UsageError(f"unknown metric {metric}: {see('metrics')} lists the metrics")
     run = run_with_name(name)
     close_if_left(run)
-    if form is ReportFormat.HLOG:
-        files = [export_log(run, out, metric, force=force)]
-    elif form in (ReportFormat.SVG, ReportFormat.PNG):
-        from reports.pages.run_report.figure_files import PictureFormat, export_figures
+    match form:
+        case "hlog":
+            files = [export_log(run, out, metric, force=force)]
+        case "svg" | "png":
+            from reports.pages.run_report.figure_files import export_figures
 
-        files = export_figures(run, cast("PictureFormat", form.value), out, force=force)
-    else:
-        files = export_tables(run, cast("Format", form.value), out, force=force)
+            files = export_figures(run, form, out, force=force)
+        case _:
+            files = export_tables(run, form, out, force=force)
     for file in files:
         print(f"{escape_control(str(file.path))}  {file.count:,} {file.what}")
     if validity_of(document_of(run)).status == "invalid":

@@ -10,10 +10,9 @@ import resource
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -218,11 +217,6 @@ MAX_PRECISION = 100
 """The limits of the precision that the user requests, in percent."""
 
 
-class LevelUnit(StrEnum):
-    CONCURRENCY = "concurrency"
-    ARRIVAL_RATE = "arrival-rate"
-
-
 @with_service_options()
 def capacity(
     service_options: ServiceOptions,
@@ -235,8 +229,9 @@ def capacity(
     ],
     thresholds: ThresholdTexts = None,
     by: Annotated[
-        LevelUnit, option("concurrency: concurrent calls; arrival-rate: calls per minute.")
-    ] = LevelUnit.CONCURRENCY,
+        Literal["concurrency", "arrival-rate"],
+        option("concurrency: concurrent calls; arrival-rate: calls per minute."),
+    ] = "concurrency",
     first: Annotated[
         int | None,
         option(
@@ -306,7 +301,7 @@ def capacity(
     quantiles = [threshold.metric for threshold in required if threshold.statistic.is_monotone]
     plan = _checked(
         SearchPlan(
-            by="concurrency" if by is LevelUnit.CONCURRENCY else "arrival_rate",
+            by="concurrency" if by == "concurrency" else "arrival_rate",
             thresholds=[threshold.source_text for threshold in required],
             metric=quantiles[0] if quantiles else "",
             first=first or (min(FIRST, last) if quick else 1),
@@ -319,11 +314,11 @@ def capacity(
             required=require,
         )
     )
-    if max_concurrent is not None and by is LevelUnit.CONCURRENCY:
+    if max_concurrent is not None and by == "concurrency":
         raise UsageError(
             "--max-concurrent needs --by arrival-rate: add it, or leave --max-concurrent out"
         )
-    if quick and by is LevelUnit.ARRIVAL_RATE:
+    if quick and by == "arrival-rate":
         raise UsageError("--quick ramps up concurrent calls: leave out --by arrival-rate")
     folder = _folder(out, script_files)
     try:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from string import Template
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -53,14 +52,10 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 """A mapping from a name for `--with` to the files that it adds to a new folder."""
 
 
-class CiSystem(StrEnum):
-    GITHUB = "github"
-    AZURE = "azure"
-
-
-WORKFLOWS = {
-    CiSystem.GITHUB: ".github/workflows/latency.yml",
-    CiSystem.AZURE: "azure-pipelines.yml",
+CiSystem = Literal["github", "azure"]
+WORKFLOWS: dict[CiSystem, str] = {
+    "github": ".github/workflows/latency.yml",
+    "azure": "azure-pipelines.yml",
 }
 
 
@@ -70,7 +65,7 @@ def init(
     ] = Path("."),
     ci: Annotated[
         CiSystem, option("Write a workflow for GitHub Actions, or for Azure Pipelines.")
-    ] = (CiSystem.GITHUB),
+    ] = "github",
     agent: Annotated[
         bool,
         option(

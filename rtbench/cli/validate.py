@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,10 +22,7 @@ MAX_CERTAIN = 8
 is certain."""
 
 
-class FileKind(StrEnum):
-    script = "script"
-    targets = "targets"
-    thresholds = "thresholds"
+FileKind = Literal["script", "targets", "thresholds"]
 
 
 def validate(
@@ -111,13 +107,13 @@ def _checked(path: Path, kind: FileKind | None) -> tuple[FileKind, Script | None
     mistakes = Mistakes()
     script = None
     with mistakes.gather():
-        if kind is FileKind.script:
+        if kind == "script":
             script = load_script(path)
-        elif kind is FileKind.targets:
+        elif kind == "targets":
             check_targets(path)
         else:
             read_thresholds(path)
-    if kind is FileKind.script and (judged := root.within("thresholds")):
+    if kind == "script" and (judged := root.within("thresholds")):
         with mistakes.gather():
             for value, threshold in placed_thresholds(judged):
                 if script is None:  # its mistakes are known, its steps are not
@@ -140,17 +136,18 @@ def _recognized(root: YamlValue, text: str) -> FileKind:
     from reports.metrics.thresholds import THRESHOLD_METRICS
 
     first = text.partition("\n")[0]
-    for kind in (FileKind.script, FileKind.targets):
+    kinds: tuple[FileKind, ...] = ("script", "targets")
+    for kind in kinds:
         if f"{kind}.schema.json" in first:
             return kind
     content = root.content()
     keys = set(content) if isinstance(content, dict) else set()
     if "targets" in keys:
-        return FileKind.targets
+        return "targets"
     if keys & SCRIPT.fields.keys() - {"thresholds", *THRESHOLD_METRICS}:
-        return FileKind.script
+        return "script"
     if {key.partition("{")[0].strip() for key in keys} & THRESHOLD_METRICS.keys():
-        return FileKind.thresholds
+        return "thresholds"
     raise UsageError(
         f"{root.position}: unknown kind of file: a script has `steps`, targets have `targets`, and"
         " a thresholds file names metrics; use --as script, targets or thresholds"

@@ -27,7 +27,7 @@ from ruamel.yaml import YAML
 
 from bench.base.errors import INVALID_STATUS
 from bench.record import folder as files
-from rtbench.cli.start import WORKFLOWS, CiSystem
+from rtbench.cli.start import WORKFLOWS
 from tests import forked
 from tests.examples import some
 from tests.simulator_process import QUICK, ROOT, Ready
@@ -252,7 +252,7 @@ def test_the_workflow_written_by_init_runs_against_the_simulator(
 ) -> None:
     workplace.environment["PATH"] = forking + workplace.environment["PATH"]
     assert workplace.run(command).returncode == 0
-    written = workflow(workplace.folder / WORKFLOWS[CiSystem.GITHUB])
+    written = workflow(workplace.folder / WORKFLOWS["github"])
     targets = workplace.folder / "targets.yaml"
     targets.write_text(_with_ports(targets.read_text(), workplace.ports))
     script = workplace.folder / "scenarios" / "scripts" / "voice_turns.yaml"
