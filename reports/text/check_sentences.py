@@ -39,7 +39,7 @@ DIFFERENCES = (
 MEANINGS = {
     PASS_STATUS: "pass",
     FAIL_STATUS: "a threshold failed or a metric regressed",
-    INCONCLUSIVE_STATUS: "inconclusive",
+    INCONCLUSIVE_STATUS: "inconclusive, neither a pass nor a fail",
     INVALID_STATUS: NO_VERDICT,
 }
 

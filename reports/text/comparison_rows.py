@@ -35,6 +35,17 @@ BETWEEN_PEERS: dict[str, tuple[str, str]] = {
 }
 """The names of verdicts if two services are compared, with no baseline: for a latency, and for
 any other metric."""
+MEANINGS: dict[VerdictName, tuple[str, str]] = {
+    "regressed": ("A fail", "the whole interval is worse than the margin"),
+    "improved": ("A pass", "the whole interval is better than the margin"),
+    "not_regressed": ("A pass", "the worse end of the interval is within the margin"),
+    "equivalent": ("A pass", "both ends of the interval are within the margin"),
+    "inconclusive": (
+        "Neither a pass nor a fail",
+        "the interval contains the margin, or there are too few turns",
+    ),
+}
+"""What each verdict means for a decision, and its condition."""
 
 
 def displayed_verdict(name: str, spec: MetricSpec, *, peers: bool) -> str:
@@ -48,7 +59,8 @@ def displayed_verdict(name: str, spec: MetricSpec, *, peers: bool) -> str:
 
 
 def size(d: float, comparison: Judged, *, longer: bool = False) -> str:
-    """Return the size of a difference `d`, such as `65 % more` or `4 % less`.
+    """Return the size of a difference `d`, such as `65 % more` or `4 % less`. That of a time itself
+    is also in its unit: `165 ms (42 %) more`.
 
     If `longer`, differences of times are written as `65 % longer` or `4 % shorter`.
     """
@@ -60,7 +72,21 @@ def size(d: float, comparison: Judged, *, longer: bool = False) -> str:
     word = more if d >= 0 else less
     if comparison.spec.scale != "ratio":
         return f"{_amount(d, comparison)}{NBSP}{UNITS[comparison.spec.scale]} {word}"
-    return f"{_amount(d, comparison)}{NBSP}% {word}" if math.isfinite(d) else f"infinitely {word}"
+    if not math.isfinite(d):
+        return f"infinitely {word}"
+    shown = f"{_amount(d, comparison)}{NBSP}%"
+    change_ms = _change_ms(comparison)
+    is_whole = comparison.difference is not None and d == comparison.difference.d
+    return f"{ms(abs(change_ms))} ({shown}) {word}" if is_whole and change_ms else f"{shown} {word}"
+
+
+def _change_ms(comparison: Judged) -> float:
+    """Return the difference of a time; 0 if there is none. Its interval is only known in %."""
+    difference = comparison.difference
+    if difference is None or comparison.spec.unit != "ms" or comparison.spec.scale != "ratio":
+        return 0.0
+    change_ms = difference.candidate - difference.baseline
+    return change_ms if math.isfinite(change_ms) else 0.0
 
 
 def range_of(comparison: Judged, *, longer: bool = True) -> str:
@@ -307,6 +333,15 @@ def interval_text(comparison: Judged) -> str:
 def change_of(comparison: Judged) -> str:
     """Return the difference without its interval, such as `+65 %`."""
     return verdicts.difference(comparison.published)
+
+
+def change_in_words(comparison: Judged) -> str:
+    """Return the difference without its interval, that of a time also in its unit, such as
+    `+165 ms (+42 %)`.
+    """
+    change_ms = _change_ms(comparison)
+    shown = change_of(comparison)
+    return f"{'+' if change_ms > 0 else '−'}{ms(abs(change_ms))} ({shown})" if change_ms else shown
 
 
 def change_text(comparison: Judged) -> str:

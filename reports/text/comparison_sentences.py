@@ -18,9 +18,15 @@ from reports.formatting import NBSP, format_number, join_present, join_words
 from reports.results.value import Reason, VerdictName
 from reports.text import validity
 from reports.text.comparability import check_name, check_texts
-from reports.text.comparison_rows import ComparisonRow
+from reports.text.comparison_rows import MEANINGS, ComparisonRow
 from reports.text.decision_sentences import decision_details, decision_headline
-from reports.text.metric_sentences import displayed_overall, headline, headline_details, worst_first
+from reports.text.metric_sentences import (
+    displayed_overall,
+    headline,
+    headline_details,
+    overall,
+    worst_first,
+)
 from reports.text.notices import run_notices, uncertain_line
 from reports.text.reasons import remedies, remedies_text
 from reports.text.verdicts import RUN_TO_RUN
@@ -84,12 +90,16 @@ def comparison_headline(comparison: Comparison) -> str:
 
 
 def comparison_second(comparison: Comparison) -> str:
-    """Return the text after the headline: its confidence, and the other metrics."""
+    """Return the text after the headline: its meaning, its confidence, and the other metrics."""
     if comparison.failed_checks:
         return remedies_text(comparison.invalid_reasons)
-    if comparison.decision is not None:
-        return join_present(" ", decision_details(comparison.decision), BY_ANALYSES)
-    return headline_details(comparison.primary)
+    if (decision := comparison.decision) is not None:
+        verdict: VerdictName | None = decision.verdict
+        details = join_present(" ", decision_details(decision), BY_ANALYSES)
+    else:
+        verdict = overall(comparison.primary)
+        details = headline_details(comparison.primary)
+    return f"{MEANINGS[verdict][0]}. {details}".rstrip() if verdict else details
 
 
 def unusable_status(comparison: Comparison) -> str:

@@ -18,6 +18,7 @@ from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.text import reasons, verdicts
 from reports.text.comparison_rows import (
     ONE_IN,
+    change_in_words,
     change_of,
     direction_of,
     displayed_verdict,
@@ -180,7 +181,7 @@ def _opening(comparison: Judged, primary: Sequence[Judged]) -> str:
     label = comparison.target
     base = comparison.baseline
     margin = spec.margin_text()
-    change = change_of(comparison)
+    change = change_in_words(comparison)
     if verdict == "inconclusive" or difference is None:
         return _inconclusive(comparison, primary)
     verb = f"is {displayed(comparison)} than {base}" if comparison.peers else VERBS.get(verdict, "")

@@ -41,6 +41,8 @@ from reports.text import cells, comparison_rows
 from reports.text import comparison_sentences as sentences
 from reports.text.cells import measured_from_text
 from reports.text.comparison_rows import (
+    BETWEEN_PEERS,
+    MEANINGS,
     ComparisonRow,
     change_of,
     displayed_verdict,
@@ -54,30 +56,9 @@ from reports.text.reasons import EXPLAINING, reason_text, remedies_text
 from reports.text.verdicts import NOT_SHOWN, difference_interval, signed
 
 VERDICTS = {
-    "regressed": "The whole interval is worse than the margin.",
-    "slower": "Of two services: the whole interval is worse than the margin.",
-    "worse": (
-        "Of two services, by a metric that is not a latency: the whole interval is worse than the"
-        " margin."
-    ),
-    "not slower": "Of two services: the interval ends before the margin.",
-    "not worse": (
-        "Of two services, by a metric that is not a latency: the interval ends before the margin."
-    ),
-    "faster": "Of two services: the whole interval is better than the margin.",
-    "better": (
-        "Of two services, by a metric that is not a latency: the whole interval is better than the"
-        " margin."
-    ),
-    "not regressed": (
-        "The interval ends before the margin: the metric did not get worse by more than the margin."
-    ),
-    "equivalent": "Both ends of the interval lie within the margin.",
-    "improved": "The whole interval is better than the margin.",
-    "inconclusive": (
-        "None of these: the interval contains the margin, or there are too few turns. It is not a"
-        " pass."
-    ),
+    word: f"{meaning}: {condition}."
+    for name, (meaning, condition) in MEANINGS.items()
+    for word in (name.replace("_", " "), *BETWEEN_PEERS.get(name, ()))
 }
 DEFINITIONS = {
     "margin": (

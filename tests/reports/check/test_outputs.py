@@ -75,8 +75,8 @@ def test_the_comment_begins_with_the_verdict_and_ten_thresholds_worst_first() ->
 
     assert (
         lines[0]
-        == "### ✕ after regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than"
-        " on before (ttfa p95)"
+        == "### ✕ after regressed: one turn in twenty now takes longer than 2.64 s, 1.04 s (65 %)"
+        " more than on before (ttfa p95)"
     )
     assert lines[1].startswith(
         "**✕ FAIL** 1 of 14 thresholds failed · **✓ VALID** · **◇ SIMULATED**"

@@ -21,7 +21,7 @@ def texts_of(svg: str) -> str:
 def test_a_card_has_the_answer_the_intervals_and_what_differs() -> None:
     found = texts_of(card(comparison()))
 
-    assert "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more" in found
+    assert "gateway regressed: one turn in twenty now takes longer than 2.64 s, 1.04 s" in found
     assert "+65 % (+47 to +87 %)" in found
     assert "what differs: gateway 1.8.4 → gateway 1.9.0" in found
     assert "SIMULATED, no real service" in found

@@ -89,16 +89,16 @@ SAID: dict[str, tuple[list[Judged], str | None, str | None]] = {
     "a median that regressed": (
         [MEDIAN],
         (
-            "gateway regressed: half of the turns now take longer than 2.64 s, 65 % more than on"
-            " direct (ttfa p50)."
+            "gateway regressed: half of the turns now take longer than 2.64 s, 1.04 s (65 %)"
+            " more than on direct (ttfa p50)."
         ),
         None,
     ),
     "a session metric": (
         [primary("connect_total", 0.9, "regressed", WORSE)],
         (
-            "gateway regressed: one session in ten now takes longer than 2.64 s, 65 % more than on"
-            " direct (connect_total p90)."
+            "gateway regressed: one session in ten now takes longer than 2.64 s, 1.04 s (65 %)"
+            " more than on direct (connect_total p90)."
         ),
         None,
     ),
@@ -122,7 +122,7 @@ SAID: dict[str, tuple[list[Judged], str | None, str | None]] = {
     ),
     "an improvement": (
         [tail("improved", ratio(324, 243, 0.71, 0.79))],
-        "gateway improved: ttfa p95 is 25 % shorter than on direct.",
+        "gateway improved: ttfa p95 is 81 ms (25 %) shorter than on direct.",
         None,
     ),
     "slower, but it is open whether by more than the margin": (
@@ -135,7 +135,10 @@ SAID: dict[str, tuple[list[Judged], str | None, str | None]] = {
     ),
     "slower within the margin": (
         [tail("equivalent", ratio(1000, 1110, 1.05, 1.17))],
-        "gateway is slower than direct, but within the margin of 20 %: ttfa p95 is 11 % longer.",
+        (
+            "gateway is slower than direct, but within the margin of 20 %: ttfa p95 is 110 ms"
+            " (11 %) longer."
+        ),
         None,
     ),
     "too few turns": (
@@ -250,8 +253,8 @@ SAID: dict[str, tuple[list[Judged], str | None, str | None]] = {
     "the metric farthest beyond its margin is in the headline": (
         [primary("ttfa", 0.5, "regressed", ratio(1000, 1300, 1.25, 1.35)), TAIL],
         (
-            "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on"
-            " direct (ttfa p95)."
+            "gateway regressed: one turn in twenty now takes longer than 2.64 s, 1.04 s (65 %)"
+            " more than on direct (ttfa p95)."
         ),
         (
             "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also regressed:"
@@ -273,7 +276,26 @@ def test_a_comparison_has_a_headline_and_a_second_sentence(
     made = of(*found)
 
     assert headline is None or plain(sentences.comparison_headline(made)) == headline
-    assert second is None or plain(sentences.comparison_second(made)) == second
+    _, _, details = plain(sentences.comparison_second(made)).partition(". ")
+    assert second is None or details == second
+
+
+@pytest.mark.parametrize(
+    ("verdict", "meaning"),
+    [
+        ("regressed", "A fail."),
+        ("not_regressed", "A pass."),
+        ("equivalent", "A pass."),
+        ("improved", "A pass."),
+        ("inconclusive", "Neither a pass nor a fail."),
+    ],
+)
+def test_the_second_sentence_begins_with_the_meaning_for_a_decision(
+    verdict: str, meaning: str
+) -> None:
+    made = of(tail(verdict, OPEN))
+
+    assert sentences.comparison_second(made).startswith(meaning)
 
 
 THROTTLED = Reason("throttled", {"target": "gateway", "share": 0.021})
