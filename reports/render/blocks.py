@@ -245,17 +245,9 @@ class Figure:
 
     svg: str
     caption: Inline = ""
-    head: str = ""
     stops: Sequence[Sequence[str]] = ()
     below: Sequence[Block] = ()
     numbers: Sequence[Block] = ()
-
-
-@dataclass(frozen=True)
-class SideBySide:
-    """Figures that are next to each other if there is room."""
-
-    figures: Sequence[Figure]
 
 
 @dataclass(frozen=True)
@@ -280,7 +272,6 @@ Block = (
     | Explanation
     | Drawing
     | Figure
-    | SideBySide
     | Tabs
 )
 

@@ -130,12 +130,8 @@ def _without_figures(blocks: Iterable[b.Block]) -> Iterable[b.Block]:
     """
     for block in blocks:
         figure = block.panes[0][2] if isinstance(block, b.Tabs) else block
-        if isinstance(figure, b.SideBySide):
-            yield from _without_figures(figure.figures)
-        elif isinstance(figure, b.Figure):
-            yield from _without_figures(
-                [*([b.Heading(figure.head)] if figure.head else []), *figure.below]
-            )
+        if isinstance(figure, b.Figure):
+            yield from _without_figures(figure.below)
             yield from figure.numbers
         else:
             yield figure

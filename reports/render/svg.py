@@ -27,8 +27,7 @@ from reports.render.blocks import Drawing, Figure, Inline
 from reports.render.markers import colour_class, marker_char
 
 WIDE = 1080
-HALF = 524
-"""The widths of figures in pixels: of the page, and of each of two figures side by side."""
+"""The width of figures in pixels."""
 FAILED_BAND = 12
 """The height of the band for failed turns at the top of a plot."""
 LEGEND_PITCH = 16

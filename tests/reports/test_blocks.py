@@ -28,7 +28,6 @@ from reports.render.blocks import (
     Paragraph,
     ReadingGuide,
     Section,
-    SideBySide,
     Strong,
     Tabs,
     Term,
@@ -65,8 +64,7 @@ def render_html(*blocks: Block) -> str:
         Definitions([(EVIL, EVIL)]),
         Definitions([(EVIL, EVIL)], linked=False),
         Details(EVIL, [Paragraph(EVIL)]),
-        Figure("", EVIL, EVIL, [[EVIL]], [Paragraph(EVIL)]),
-        SideBySide([Figure("", EVIL), Figure("", EVIL)]),
+        Figure("", EVIL, [[EVIL]], [Paragraph(EVIL)]),
         Tabs(EVIL, [("a", EVIL, Figure("")), ("b", EVIL, Figure(""))]),
         table(
             [EVIL, Column(EVIL)],
@@ -140,7 +138,6 @@ NUMBERS = [table(["p", Column("drawn", plotted=True)], [["p50", "<svg>"]])]
 GROWING = Figure(
     "<svg>",
     "Lines.",
-    "Waits",
     [["1 s"]],
     [Paragraph("They grow."), ReadingGuide("Red: bad.")],
     NUMBERS,
@@ -180,7 +177,7 @@ POURED: dict[str, tuple[list[Block], str]] = {
     ),
     "a figure is replaced by its data table": (
         [GROWING],
-        "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n",
+        "They grow.\n\n| p |\n|---|\n| p50 |\n",
     ),
     "several figures are replaced by the first data table": (
         [
@@ -189,7 +186,7 @@ POURED: dict[str, tuple[list[Block], str]] = {
                 [("a", "A", GROWING), ("b", "B", Figure("<svg>", below=[Paragraph("Not seen.")]))],
             )
         ],
-        "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n",
+        "They grow.\n\n| p |\n|---|\n| p50 |\n",
     ),
     "a heading precedes the text after a figure without words": (
         [Heading("Above nothing"), Figure("<svg>"), Drawing("<svg>"), Paragraph("a")],
@@ -199,7 +196,7 @@ POURED: dict[str, tuple[list[Block], str]] = {
         [
             Paragraph("a"),
             Heading("Above nothing"),
-            SideBySide([Figure("<svg>", "Lines.")]),
+            Figure("<svg>", "Lines."),
             ReadingGuide("b"),
         ],
         "a\n",

@@ -18,7 +18,6 @@ from reports.formatting import NBSP, change, excerpt, format_number, join_presen
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.markers import COLOURS, colour_class, marker_char
 from reports.render.svg import (
-    HALF,
     LETTER,
     WIDE,
     PixelScale,
@@ -417,7 +416,7 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
     log scale of 1 − p.
     """
     plot = Plot(
-        HALF,
+        WIDE,
         304,
         [(ratio.colour, excerpt(ratio.candidate)) for ratio in ratios],
         left=58,

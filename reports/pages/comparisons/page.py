@@ -34,7 +34,7 @@ from reports.pages.run_report.sections.turn_taking import (
     share_cell,
 )
 from reports.render import blocks as b
-from reports.render.svg import HALF, drawing, plot_figure
+from reports.render.svg import drawing, plot_figure
 from reports.results.value import Finding
 from reports.statistics.verdicts import BEYOND
 from reports.text import cells, comparison_rows
@@ -441,27 +441,29 @@ def _percentiles(comparison: Comparison) -> b.Section | None:
         b.Term(metric),
         f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.",
     )
-    figure = plot_figure(
-        percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target"
-    )
-    curves: b.Blocks = [b.SideBySide([figure, _differences(comparison, shift)])]
+    curves: b.Blocks = [
+        b.Heading("Latency, one curve per target"),
+        plot_figure(percentiles(shift.curves, metric), read),
+        b.Heading("The difference at each percentile"),
+        _differences(comparison, shift),
+    ]
     return b.Section("shift", "Shift by percentile", "Which turns got slower?", curves)
 
 
-def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
+def _differences(comparison: Comparison, shift: Shift) -> b.Block:
     """Return the difference at each percentile, plotted only if enough turns lie beyond the
     median.
     """
-    head = "The difference at each percentile"
     if not shift.ratios:
-        text = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
-        return b.Figure("", head=head, below=[b.Paragraph(text)])
+        return b.Paragraph(
+            f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
+        )
     read = (
         f"{forest.curves_sentence(shift.ratios)} Shaded: {interval_text(comparison.method.level)}"
         f" interval, as in the bars above. The line ends at the last percentile with {BEYOND} turns"
         " of each target beyond it."
     )
-    return plot_figure(forest.by_percentile(shift.ratios, shift.spec.metric), read, head=head)
+    return plot_figure(forest.by_percentile(shift.ratios, shift.spec.metric), read)
 
 
 def _fairness(comparison: Comparison) -> b.Section:

@@ -28,16 +28,16 @@ from reports.text.cells import interval
 from reports.text.groups import description, key_text
 
 MARKED = {*LEVELS, 0.75}
+TICKS = (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
 LABELLED = 2
 """The maximum number of targets with failures whose names fit into the band of failed turns. With
 more such targets, the legend has their shares."""
 
 
-def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -> Plot:
+def percentiles(curves: Sequence[PercentileCurve], metric: str) -> Plot:
     """Plot latency over percentiles on an axis of nines. A curve meets the red band at a point. The
     turns beyond this point failed.
     """
-    half = w < WIDE
     failing = [curve for curve in curves if curve.failed]
     is_crowded = len(failing) > LABELLED  # their shares do not fit into the band of failed turns
     spoken = [
@@ -52,10 +52,8 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
         (c.colour, f"{excerpt(c.target)}{share}") for c, share in zip(curves, shares, strict=True)
     ]
     title = f"Percentile curve of {metric}"
-    height = 304 if half else 374
-    right = 14 if half else 84
     top = 10 if is_crowded else 10 + 15 * len(failing)
-    plot = Plot(w, height, named, left=56, right=right, top=top, title=title, desc=desc)
+    plot = Plot(WIDE, 374, named, left=56, right=84, top=top, title=title, desc=desc)
     low, high = log_range(
         end for curve in curves for e in curve.points for end in (e.value, e.low, e.high)
     )
@@ -64,16 +62,11 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
     if len(failing) == len(curves):
         end = min(end, max(0.96, 1 - min(curve.failed / curve.n for curve in curves) / 3))
     x = PixelScale(nines, 0.0, end, plot.x0, plot.x1)
-    y = plot.latency_axis(low, high, 5 if half else 7, above=20)
+    y = plot.latency_axis(low, high, 7, above=20)
     if failing:
         plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, FAILED_BAND, "failed-band")
         plot.text(plot.x0 + 5, plot.y1 + 10, "failed turns", "tiny")
-    tick_levels = (
-        (0.5, 0.9, 0.99, 0.999, 0.9999)
-        if half
-        else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
-    )
-    ticks = [p for p in tick_levels if p <= end + 1e-9]
+    ticks = [p for p in TICKS if p <= end + 1e-9]
     plot.x_axis(
         x,
         ticks,
@@ -97,7 +90,7 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
     # labels in rows never overlap
     for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):
         with plot.of(curve.colour):
-            _meets_failed_band(plot, curve, x, half=half, row=row, of=len(failing))
+            _meets_failed_band(plot, curve, x, row=row, of=len(failing))
     ps = sorted({e.p for curve in curves for e in curve.points if e.p <= x.high})
     lines = [(curve.target, {e.p: _read(e, curve) for e in curve.points}) for curve in curves]
     names = (f"p{p * 100:.{0 if p < 0.9 else 1 if p < 0.99 else 2}f}" for p in ps)
@@ -136,7 +129,7 @@ def _curve(
 
 
 def _meets_failed_band(
-    plot: Plot, curve: PercentileCurve, x: PixelScale, *, half: bool, row: int, of: int
+    plot: Plot, curve: PercentileCurve, x: PixelScale, *, row: int, of: int
 ) -> None:
     """Mark the point at which a curve meets the band of failed turns, and write the share of
     failed turns.
@@ -148,7 +141,7 @@ def _meets_failed_band(
     )
     if of > LABELLED:
         return
-    text = f"{excerpt(curve.target, 12 if half else 18)} {percent(curve.failed, curve.n)} failed"
+    text = f"{excerpt(curve.target, 18)} {percent(curve.failed, curve.n)} failed"
     lift = 5 if of == 1 else 5 + 15 * max(0, 1 - row)
     offset, anchor = (4, "end") if at > (plot.x0 + plot.x1) / 2 else (-4, "start")
     plot.text(at + offset, plot.y1 - lift, text, f"lab {colour_class(curve.colour, 't')}", anchor)
@@ -175,7 +168,7 @@ MARKER_GAP = 7
 """The horizontal distance of the markers of shares that belong to the same group."""
 
 
-def latency_lines(latencies: Sequence[GroupedLatency], w: int) -> Plot:
+def latency_lines(latencies: Sequence[GroupedLatency]) -> Plot:
     """Plot p50 with its interval, and p95 as a dashed line, by a key. Below, plot failed shares
     and counts of turns.
     """
@@ -207,7 +200,9 @@ def latency_lines(latencies: Sequence[GroupedLatency], w: int) -> Plot:
     bottom = 42 + COUNTS * counted
     title = f"{latencies[0].metric}{' and failures' if shares else ''} by {words.axis}"
     desc = f"Median with 95 % interval, and 95th percentile dashed. {'; '.join(spoken)}."
-    plot = Plot(w, height, named, left=56, right=44, top=top, bottom=bottom, title=title, desc=desc)
+    plot = Plot(
+        WIDE, height, named, left=56, right=44, top=top, bottom=bottom, title=title, desc=desc
+    )
     low = 0.0 if by in ("age", "calls") else 1.0
     x = PixelScale(
         identity,

@@ -61,8 +61,7 @@ def figures(page: b.Page) -> Iterator[NamedFigure]:
             count += not key
             if figure.svg:
                 name = f"{section.anchor}-{key or count}"
-                heading = figure.head or section.heading
-                shown = f"{heading}: {title}" if title else heading
+                shown = f"{section.heading}: {title}" if title else section.heading
                 guides = [block.text for block in figure.below if isinstance(block, b.ReadingGuide)]
                 yield NamedFigure(name, shown, figure.caption, figure.svg, tuple(guides))
 
@@ -74,7 +73,7 @@ def _drawn(blocks: Iterable[b.Block]) -> Iterator[tuple[str, str, b.Figure]]:
             case b.Figure():
                 yield "", "", block
                 yield from _drawn(block.below)
-            case b.SideBySide(figures=inner) | b.Details(blocks=inner):
+            case b.Details(blocks=inner):
                 yield from _drawn(inner)
             case b.Tabs(caption, panes):
                 for key, title, figure in panes:

@@ -21,7 +21,7 @@ from reports.metrics.strata import Stratum
 from reports.pages.comparisons import forest
 from reports.pages.comparisons.forest import ForestPanel, panels
 from reports.pages.comparisons.interim import interim_analyses
-from reports.render.svg import HALF
+from reports.render.svg import WIDE
 from reports.statistics.differences import Margin
 from reports.statistics.group_sequential import untestable
 from reports.statistics.threshold_estimate import of_equal_sessions
@@ -233,7 +233,7 @@ def test_any_differences_can_be_drawn(found: list[float]) -> None:
                 (float(x), float(y))
                 for x, y in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", mark.get("d") or "")
             ]
-            assert all(0 <= x <= HALF and plot.y1 - 0.1 <= y <= plot.y0 + 0.1 for x, y in places)
+            assert all(0 <= x <= WIDE and plot.y1 - 0.1 <= y <= plot.y0 + 0.1 for x, y in places)
 
 
 def test_the_spoken_text_names_intervals_without_a_bound() -> None:

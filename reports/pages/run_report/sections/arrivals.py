@@ -21,7 +21,7 @@ from reports.formatting import (
 from reports.pages.run_report import charts, time_panels
 from reports.pages.run_report.metric_tables import metrics, target_cell
 from reports.render import blocks as b
-from reports.render.svg import WIDE, plot_figure
+from reports.render.svg import plot_figure
 from reports.statistics.quantiles import quantile
 from reports.text import cells, groups, remarks
 from reports.text.cells import open_end_sign
@@ -48,9 +48,7 @@ def by_load(summary: Summary) -> b.Section | None:
     for frame in frames:
         read = BY_LOAD.format(cells.metric_title(frame[0].metric, frame[0].stratum))
         numbers = groups.latency_blocks(frame, summary.targets)
-        plots.append(
-            plot_figure(charts.latency_lines(frame, WIDE), read, stops=(), numbers=numbers)
-        )
+        plots.append(plot_figure(charts.latency_lines(frame), read, stops=(), numbers=numbers))
     blocks: b.Blocks = [*plots, *b.note(TOGETHER)]
     question = "Does latency depend on the load?"
     brief = groups.compared_blocks(summary, "calls")

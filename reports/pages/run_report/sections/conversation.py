@@ -19,7 +19,7 @@ from reports.pages.run_report.metric_tables import (
 )
 from reports.render import blocks as b
 from reports.render.markers import COLOURS
-from reports.render.svg import HALF, WIDE, plot_figure
+from reports.render.svg import plot_figure
 from reports.text import cells, groups
 
 CONTEXT = (
@@ -146,14 +146,12 @@ def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> b.Bl
     blocks: b.Blocks = []
     for stratum in summary.turns.strata:
         stratum_frames = [frame for frame in frames if frame[0].stratum == stratum]
-        width = HALF if len(stratum_frames) > 1 else WIDE
         if stratum_frames:
             blocks += [b.Heading(cells.metric_title(summary.mains[stratum], stratum))]
-            figures = [
-                plot_figure(charts.latency_lines(frame, width), _caption(frame))
+            blocks += [
+                plot_figure(charts.latency_lines(frame), _caption(frame))
                 for frame in stratum_frames
             ]
-            blocks.append(b.SideBySide(figures))
     return blocks
 
 
