@@ -7,7 +7,7 @@ The page has the answer, one picture, and the table of every load.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from bench.base.units import BYTES_PER_MB
@@ -20,7 +20,17 @@ from bench.record.calibration import (
     SessionKind,
 )
 from reports.formatting import NONE, count, format_number, log_range, ms
-from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
+from reports.render.blocks import (
+    SIMULATED,
+    Block,
+    Column,
+    Line,
+    Page,
+    Paragraph,
+    Section,
+    Table,
+    table,
+)
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.text.cells import as_sentence
@@ -43,8 +53,6 @@ STEP = (
 )
 """The columns of a step's line: (head, width). The delays and the timestamp uncertainty are p99.
 Times are in ms."""
-MEASURE = (("sessions", 10), ("n", 9), ("p50", 10), ("p99", 10), ("p99.9", 10), ("max", 10))
-NAME = 30
 
 
 def step_heads(kind: SessionKind) -> list[str]:
@@ -76,22 +84,6 @@ def step_lines(step: LoadStep) -> list[str]:
     ]
 
 
-def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
-    """Yield the error percentiles of each metric at each load."""
-    yield f"{'|value − truth|, ms':<{NAME}}" + head_row(MEASURE)
-    for kind in dict.fromkeys(step.kind for step in steps):
-        of_kind = sorted(
-            (step for step in steps if step.kind == kind), key=lambda step: step.sessions
-        )
-        for metric in dict.fromkeys(name for step in of_kind for name in step.errors):
-            for index, step in enumerate(step for step in of_kind if metric in step.errors):
-                name = f"{kind}: {metric}" if not index else ""
-                percentiles = step.errors[metric]
-                yield f"{name:<{NAME}}" + row(
-                    [count(step.sessions), count(percentiles.n), *_quantiles(percentiles)], MEASURE
-                )
-
-
 def _quantiles(percentiles: Percentiles | None) -> list[str]:
     """Return p50, p99, p99.9 and the maximum as texts. p99.9 is shown only if there are enough
     values.
@@ -121,7 +113,7 @@ LOADS = (
     "simulator late, p99",
     "other programs",
 )
-ERRORS = ("metric", "sessions", "n", "p50", "p99", "p99.9", "max")
+ERRORS = (Column("metric", inline=True), "sessions", "n", "p50", "p99", "p99.9", "max")
 
 
 def calibration_page(calibration: Calibration) -> Page:
@@ -134,10 +126,7 @@ def calibration_page(calibration: Calibration) -> Page:
     facts = " · ".join(f"{name} {value}" for name, value in calibration.machine.items())
     caption = "Delays and timestamp uncertainty: p50, p99 and p99.9, ms"
     loads = table(LOADS, [_load(step) for step in steps], caption=caption)
-    rows = [
-        row for field in ("errors", "instants") for row in _errors(steps, calibration.kinds, field)
-    ]
-    errors = table(ERRORS, rows, caption="|value − truth|, ms")
+    errors = error_table(steps, calibration.kinds, "errors", "instants")
     chart_blocks: list[Block] = [Paragraph(CHART), plot_figure(chart(steps, calibration.kinds))]
     return Page(
         title=f"Calibration, {calibration.date_utc}",
@@ -165,27 +154,33 @@ def calibration_page(calibration: Calibration) -> Page:
     )
 
 
-def _errors(
-    steps: Sequence[LoadStep], kinds: Sequence[SessionKind], field: Literal["errors", "instants"]
-) -> list[Line]:
-    """Return the table rows with the errors of metrics, or of instants, sorted by rising load."""
-    at = "at " if field == "instants" else ""
-    rising = sorted(steps, key=lambda step: (kinds.index(step.kind), step.sessions))
-    rows = [
-        (step, name, percentiles)
-        for step in rising
-        for name, percentiles in getattr(step, field).items()
-    ]
-    rows.sort(key=lambda row: (kinds.index(row[0].kind), row[1]))
-    return [
-        [
-            f"{step.kind}: {at}{name}",
-            count(step.sessions),
-            count(percentiles.n),
-            *_quantiles(percentiles),
+def error_table(
+    steps: Sequence[LoadStep],
+    kinds: Sequence[SessionKind],
+    *fields: Literal["errors", "instants"],
+) -> Table:
+    """Return the table with the errors of metrics, of instants, or of both, sorted by rising
+    load.
+    """
+    rows: list[Line] = []
+    for field in fields:
+        at = "at " if field == "instants" else ""
+        errors = [
+            (step, name, percentiles)
+            for step in steps
+            for name, percentiles in getattr(step, field).items()
         ]
-        for step, name, percentiles in rows
-    ]
+        errors.sort(key=lambda error: (kinds.index(error[0].kind), error[1], error[0].sessions))
+        rows += [
+            [
+                f"{step.kind}: {at}{name}",
+                count(step.sessions),
+                count(percentiles.n),
+                *_quantiles(percentiles),
+            ]
+            for step, name, percentiles in errors
+        ]
+    return table(ERRORS, rows, caption="|value − truth|, ms")
 
 
 def _load(step: LoadStep) -> Line:

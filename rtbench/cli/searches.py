@@ -32,6 +32,7 @@ from bench.record.presence import runs_folder
 from bench.services.names import DialectName
 from bench.target.target_settings import ServiceOptions
 from rtbench.cli.options import ThresholdTexts, argument, option
+from rtbench.cli.report import print_blocks
 from rtbench.cli.service import with_service_options
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def calibrate(
     from bench.services.registry import DIALECTS, links_of
     from rtbench.calibrate.load_step_search import calibration_of, is_concluded
     from rtbench.calibrate.load_steps import plan_of, refuse_without_truth
-    from rtbench.calibrate.page import error_lines
+    from rtbench.calibrate.page import error_table
     from rtbench.calibrate.text import conclusions
     from rtbench.locust_run import terminable
 
@@ -91,20 +92,23 @@ def calibrate(
         )
     )
     steps: list[LoadStep] = []
+
+    def print_errors() -> None:
+        typer.echo()
+        print_blocks([[error_table(steps, plan.kinds, "errors")]], "\n")
+
     try:
         with terminable():
             _run_steps(plan, cores, steps, tls=tls)
     except KeyboardInterrupt:
-        typer.echo(
-            "\n".join(
-                ["", *error_lines(steps), "interrupted: there is no result, and nothing was saved"]
-            )
-        )
+        print_errors()
+        typer.echo("interrupted: there is no result, and nothing was saved")
         raise
     result = calibration_of(
         steps, machine(), date_of(start_utc_ns), tls=tls, quick=quick, dialect=dialect
     )
-    typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(result)]))
+    print_errors()
+    typer.echo("\n".join(conclusions(result)))
     if not is_concluded(result):
         raise typer.Exit(INVALID_STATUS)
     # the result is saved to each writable folder; the first folder decides the exit status

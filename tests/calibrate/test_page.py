@@ -6,8 +6,9 @@ from xml.etree import ElementTree
 
 from bench.record.calibration import KINDS, Calibration, LoadStep
 from reports.render.html import render_html
+from reports.render.terminal import render_lines
 from rtbench.calibrate.load_step_search import calibration_of
-from rtbench.calibrate.page import calibration_page, chart, error_lines, step_heads, step_lines
+from rtbench.calibrate.page import calibration_page, chart, error_table, step_heads, step_lines
 from tests.calibrate.builders import build_step, steps_of_both
 
 STEPS = [
@@ -18,6 +19,11 @@ STEPS = [
 
 def build_calibration(steps: list[LoadStep]) -> Calibration:
     return calibration_of(steps, {"kernel": "Linux <6>"}, "2026-11-20", tls=True)
+
+
+def error_lines(steps: list[LoadStep]) -> list[str]:
+    """Return the lines of the table with the errors, below its caption."""
+    return render_lines([[error_table(steps, KINDS, "errors")]]).splitlines()[1:]
 
 
 def test_every_line_fits_a_hundred_columns() -> None:
@@ -41,14 +47,14 @@ def test_the_table_has_every_metric_at_every_load() -> None:
 
     assert head.split()[-5:] == ["n", "p50", "p99", "p99.9", "max"]
     assert len(lines) == sum(len(step.errors) for step in STEPS)
-    assert lines[0].split() == ["text:", "ttfa", "100", "1,000", "0.005", "0.05", "–", "0.15"]
+    assert lines[3].split() == ["text:", "ttfa", "100", "1,000", "0.005", "0.05", "–", "0.15"]
 
 
 def test_a_step_without_metrics_is_shown_with_its_reason() -> None:
     bare = LoadStep("voice", 5, "fail", "the run ended with status -9")
 
     assert step_lines(bare)[1:] == ["    the run ended with status -9"]
-    assert list(error_lines([bare]))[1:] == []
+    assert error_lines([bare]) == []
     assert "<td>✕ the run ended with status -9</td>" in render_html(
         calibration_page(build_calibration([bare]))
     )
@@ -63,8 +69,8 @@ def test_a_step_has_notes_about_few_turns_and_unmatched_turns() -> None:
 
 
 def test_p999_is_shown_from_5000_turns_on() -> None:
-    *_, p999, high = list(error_lines([build_step(turns=5000)]))[1].split()
-    *_, few, _ = list(error_lines([build_step(turns=4999)]))[1].split()
+    *_, p999, high = error_lines([build_step(turns=5000)])[-1].split()
+    *_, few, _ = error_lines([build_step(turns=4999)])[-1].split()
 
     assert (p999, high, few) == ("0.1", "0.15", "–")
 
