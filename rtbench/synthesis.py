@@ -84,7 +84,7 @@ class SynthesizedFile(Struct):
 
 
 def synthesize_file(
-    path: Path, environ: Mapping[str, str], show: Callable[[str], None], *, limit_s: float = LIMIT_S
+    path: Path, environ: Mapping[str, str], show: Callable[[str], None]
 ) -> tuple[SynthesizedFile, list[UsageError]]:
     """Make the missing WAVs of a script or a Locust file. Return the WAVs, and the failures.
 
@@ -105,7 +105,7 @@ def synthesize_file(
         pending = dict(missing)
         for place, (where, speech) in missing.items():
             try:
-                seconds = make_wav(speech, environ, limit_s=limit_s)
+                seconds = make_wav(speech, environ)
             except UsageError as error:
                 mistakes.errors.append(_located(where, error))
                 if isinstance(error, SynthesizerError):

@@ -106,16 +106,16 @@ class Crossing(NamedTuple):
     below: float
 
 
-def crossing_of(turns: TurnsByLoad, allowed: float, confidence: float = CONFIDENCE) -> Crossing:
+def crossing_of(turns: TurnsByLoad, allowed: float) -> Crossing:
     """Return the load at which more than the `allowed` share of turns violates a threshold."""
     top = max(2.0, float(turns.load.max(initial=1.0)))
-    found = _crossing(turns, allowed, confidence, top)
+    found = _crossing(turns, allowed, top)
     lowest = np.sort(turns.load)[:MIN_NEAR].max(initial=0.0)
     near = turns.where(turns.load <= max(lowest, NEAR * found.high))
-    return found if near.n == turns.n else _crossing(near, allowed, confidence, top)
+    return found if near.n == turns.n else _crossing(near, allowed, top)
 
 
-def _crossing(turns: TurnsByLoad, allowed: float, confidence: float, top: float) -> Crossing:
+def _crossing(turns: TurnsByLoad, allowed: float, top: float) -> Crossing:
     octaves = math.log2(top * BEYOND / MIN_CROSSING)
     crossings = np.geomspace(MIN_CROSSING, top * BEYOND, int(octaves * CROSSINGS_PER_OCTAVE))
     loads, index = np.unique(turns.load, return_inverse=True)
@@ -136,7 +136,7 @@ def _crossing(turns: TurnsByLoad, allowed: float, confidence: float, top: float)
     expected = np.tensordot(_normalized(fit), share, axes=4)[index]
     of_crossing = _normalized(fit / design_effect(turns, expected)).sum(axis=(0, 1, 2))
     total = np.cumsum(of_crossing)
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, median, high = np.interp([tail, 0.5, 1 - tail], total, crossings)
     return Crossing(float(median), float(low), float(high), float(np.interp(top, crossings, total)))
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -157,10 +157,10 @@ def no_estimate() -> ThresholdEstimate:
     return ThresholdEstimate(math.nan, *ends, *ends, NO_TURNS, few_sessions(NO_TURNS))
 
 
-def few_sessions(
-    counts: TargetCounts, unit: Literal["session", "pair"] = "session"
-) -> Reason | None:
+def few_sessions(counts: TargetCounts) -> Reason | None:
     """Return the reason if the number of sessions, or their effective number, is too small to
     decide; else None.
     """
-    return floor_reason(None, (), (counts.sessions,), unit, (), (counts.effective_sessions,))
+    return floor_reason(
+        None, (), (counts.sessions,), effective_sessions=(counts.effective_sessions,)
+    )

@@ -229,14 +229,12 @@ def compare_targets(
     *,
     confidence: float = CONFIDENCE,
     draws: int = RESAMPLES,
-    run_sd: float | None = None,
 ) -> Comparison:
     """Compare each candidate with the first target. If `specs` is None, use the metric specs of
     `default_specs`.
 
-    `run_sd` is the standard deviation of a log quantile between runs. If it is None, it is 0 for
-    targets of one run and RUN_SD otherwise. The verdicts on targets of several runs are
-    provisional. A third target does not affect the comparison of another candidate with the
+    The verdicts on targets of several runs are provisional, because the deviation between runs is
+    assumed. A third target does not affect the comparison of another candidate with the
     baseline, except that Holm's correction covers all candidates. Raise UsageError if metrics have
     different definitions in the runs.
     """
@@ -249,7 +247,7 @@ def compare_targets(
     stratum_specs = list(
         dict.fromkeys(spec for pooled in chosen for spec in by_stratum(pooled, targets))
     )
-    how = inference(targets, level, draws, run_sd)
+    how = inference(targets, level, draws)
     target_pairs = matched_to_the_first(targets)
     is_one_run = one_run(targets)
     peers = {
@@ -297,19 +295,13 @@ def compare_targets(
     )
 
 
-def inference(
-    targets: Targets,
-    level: float = LEVEL,
-    draws: int = RESAMPLES,
-    run_sd: float | None = None,
-) -> Inference:
+def inference(targets: Targets, level: float, draws: int = RESAMPLES) -> Inference:
     """Return the settings by which intervals of these targets are computed.
 
     The seed depends on the baseline's run ID.
     """
     assumed = (0.0, 0.0) if one_run(targets) else (RUN_SD, RATE_RUN_SD)
-    latency_run_sd = assumed[0] if run_sd is None else run_sd
-    return Inference(level, latency_run_sd, assumed[1], draws, seed_of(run_id_of(targets[0].run)))
+    return Inference(level, *assumed, draws, seed_of(run_id_of(targets[0].run)))
 
 
 def measurements(

@@ -15,8 +15,8 @@ import pytest
 
 from bench.base.errors import UsageError
 from reports.analysis.check.check import check_of
-from reports.analysis.comparisons.comparison import Comparison
-from reports.analysis.targets.named import filtered_by, parse_targets
+from reports.analysis.comparisons.comparison import Comparison, measurements
+from reports.analysis.targets.named import filtered_by, matched_to_the_first, parse_targets
 from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile, margin_of
@@ -24,9 +24,9 @@ from reports.metrics.statistic_types.rate import Rate
 from reports.pages.comparisons import document
 from reports.pages.comparisons.page import comparison_page
 from reports.statistics.baselines import RUN_SD
-from reports.statistics.differences import Margin
+from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.text.decision_sentences import decision_headline
-from tests.reports.comparisons.build import quick, run, targets, two
+from tests.reports.comparisons.build import DRAWS, quick, run, targets, two
 from tests.reports.comparisons.invented import PRIMARY as DECIDED_METRICS
 from tests.reports.edited import Row, edit, waiting
 from tests.reports.forms import comparison_notices, comparison_text
@@ -115,8 +115,10 @@ def test_two_runs_have_verdicts_and_an_exit_status(
 
 def test_a_comparison_of_two_runs_is_provisional_with_an_assumed_run_to_run_variation() -> None:
     sides = two(RUN)
-    comparison, without = quick(sides), quick(sides, specs=[TTFA], run_sd=0.0)
-    wide, narrow = of(comparison, "ttfa p50").difference, of(without, "ttfa p50").difference
+    comparison = quick(sides)
+    known = Inference(LEVEL, resamples=DRAWS, seed=comparison.method.seed)
+    (without,) = measurements(matched_to_the_first(sides), [TTFA], known)
+    wide, narrow = of(comparison, "ttfa p50").difference, without.difference
 
     assert comparison.method.run_sd == RUN_SD
     assert all(compared.verdict.provisional for compared in comparison.comparisons)
