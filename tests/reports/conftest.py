@@ -8,7 +8,6 @@ import pytest
 
 from reports.analysis.comparisons.comparison import compare_targets, inference
 from reports.statistics.baselines import stored_quantile
-from reports.statistics.differences import LEVEL
 
 DRAWS = 400
 """The number of resamples of a comparison or a check. No test depends on how precise the
@@ -25,7 +24,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
         "__kwdefaults__",
         {**(compare_targets.__kwdefaults__ or {}), "draws": DRAWS},
     )
-    monkeypatch.setattr(inference, "__defaults__", (LEVEL, DRAWS, None))
+    monkeypatch.setattr(inference, "__defaults__", (DRAWS,))
     monkeypatch.setattr(stored_quantile, "__defaults__", (DRAWS,))
     monkeypatch.setattr("reports.analysis.check.baselines.RESAMPLES", DRAWS)
     monkeypatch.setattr("reports.analysis.comparisons.measurements.DRAWS", DRAWS)
