@@ -43,9 +43,7 @@ SESSION_DELAYS = {
 }
 
 
-def simulator_profile(
-    run: RunFrames, target: str | None = None, step: str | None = None
-) -> Profile:
+def simulator_profile(run: RunFrames, target: str | None, step: str | None = None) -> Profile:
     """Return the profile of a run, or of one of its targets or steps.
 
     Raise UsageError if a target must be named, or is unknown, or if there are too few successful

@@ -234,7 +234,7 @@ def export_tables(
 
 
 def export_log(
-    folder: Path, out: Path | None = None, metric: str | None = None, *, force: bool = False
+    folder: Path, out: Path | None, metric: str | None = None, *, force: bool = False
 ) -> ExportedFile:
     """Write the histograms, or only those of `metric`. Raise UsageError as `export_tables` does."""
     path = output_folder(folder, out, [LOG], force=force) / LOG

@@ -30,7 +30,7 @@ from reports.results.value import (
     too_few_to_print,
 )
 from reports.statistics.baselines import no_ratio
-from reports.statistics.differences import LEVEL, Difference, as_share
+from reports.statistics.differences import Difference, as_share
 from reports.statistics.threshold_estimate import TargetCounts, ThresholdEstimate
 from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Verdict, floor_reason, verdicts
 
@@ -227,9 +227,7 @@ class Judged:
         )
 
 
-def add_verdicts(
-    differences: Sequence[Judged], baseline: str, *, level: float = LEVEL
-) -> list[Judged]:
+def add_verdicts(differences: Sequence[Judged], baseline: str, *, level: float) -> list[Judged]:
     """Return each measured difference with its verdict. Holm's correction covers only the primary
     metrics.
 

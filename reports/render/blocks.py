@@ -458,10 +458,10 @@ def note(text: Inline) -> Blocks:
     return [Paragraph(text, "note")] if text else []
 
 
-def fact(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> Blocks:
+def fact(name: str, texts: Iterable[Inline]) -> Blocks:
     """Return a list with the fact `name` and its texts; [] if there are no texts."""
     present = [text for text in texts if text]
-    return [Fact(name, present, max_lines=max_lines)] if present else []
+    return [Fact(name, present)] if present else []
 
 
 def facts(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> Blocks:

@@ -79,7 +79,7 @@ def render_lines(
     return breakable(join_present("\n\n", *texts)) + "\n"
 
 
-def coloured(text: str, style: str, colour: bool = True) -> str:
+def coloured(text: str, style: str, colour: bool) -> str:
     """Return the text in the colours of `style`, which is words of COLOURS.
 
     If `colour` is False, return it unchanged.

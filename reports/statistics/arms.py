@@ -26,7 +26,6 @@ import numpy as np
 from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.bootstrap import (
-    RESAMPLES,
     Weights,
     edges_of,
     in_cells,
@@ -231,7 +230,7 @@ class TwoSamples:
 
 
 def target_resamples(
-    samples: TwoSamples, ps: Sequence[float], *, draws: int = RESAMPLES, rng: np.random.Generator
+    samples: TwoSamples, ps: Sequence[float], *, draws: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """Return the quantiles of resamples of both targets: two arrays, the baseline's first.
 

@@ -50,7 +50,7 @@ def resampled_quantiles(
     ps: Sequence[float],
     *,
     clusters: int,
-    draws: int = RESAMPLES,
+    draws: int,
     rng: np.random.Generator,
 ) -> Floats:
     """Return the quantiles of resamples of one sample: one row per resample, one column per p.

@@ -83,7 +83,7 @@ def pairs_needed(p: float | None, values_per_session: float) -> int:
     )
 
 
-def first_analysis(needed: Sequence[int], step: int = EVERY) -> int:
+def first_analysis(needed: Sequence[int], step: int) -> int:
     """Return the size of the first analysis: the pairs needed to test every metric, rounded up to a
     multiple of `step`.
 

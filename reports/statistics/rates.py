@@ -246,7 +246,7 @@ def log_difference(
     error: StandardError,
     margin: Margin,
     better: Better,
-    level: float = LEVEL,
+    level: float,
 ) -> Difference:
     """Compare two values by the log of their ratio. `values` has the baseline's value first.
 

@@ -102,7 +102,7 @@ def share_cell(rate: Value, more: str = "") -> Cell:
     return Cell(percent(rate.events, rate.n), f"{count(rate.events)} of {count(rate.n)}{more}")
 
 
-def interval_cell(rate: Value, more: str = "") -> Cell:
+def interval_cell(rate: Value, more: str) -> Cell:
     """Return a cell with a share above its counts and its interval, such as `90 %` above `360 of
     400; 86 to 93 %`.
     """

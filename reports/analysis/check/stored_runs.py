@@ -160,7 +160,7 @@ def against_stored_runs(
     targets: Targets,
     base: Against,
     thresholds: Sequence[Threshold],
-    allowed: Sequence[str] = (),
+    allowed: Sequence[str],
 ) -> BaselineResults:
     """Compare each target with its stored runs.
 

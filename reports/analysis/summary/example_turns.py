@@ -168,7 +168,7 @@ def sessions_of(
     }
 
 
-def ids_of(session: str, row: Mapping[str, Any], response: str = "") -> dict[str, str]:
+def ids_of(session: str, row: Mapping[str, Any], response: str) -> dict[str, str]:
     """Return the IDs of a turn, each by the name of its field in the summary; "" if it is unknown.
 
     `session` is the ID of its session, and `row` is the row of that session. `event_log` is a path

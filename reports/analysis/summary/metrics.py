@@ -81,7 +81,7 @@ def metric_summaries(
     sample: Sample,
     metric: str,
     target: str,
-    uncertain: Iterable[UncertainMetric] = (),
+    uncertain: Iterable[UncertainMetric],
     step: str = ALL,
     pool: Pool | None = None,
 ) -> MetricSummary:
