@@ -538,6 +538,6 @@ def _no_upgrade(problem: Exception, headers: Mapping[str, str]) -> str:
             return Cause(Code.NO_ACCEPT_HEADER).text
         return Cause(Code.OTHER_ACCEPT_HEADER).text
     cause = problem if problem.__cause__ is None else problem.__cause__
-    if isinstance(cause, EOFError) and "status line" in str(cause):
+    if isinstance(cause, EOFError):  # with or without a part of the head
         return Cause(Code.CLOSED_WITHOUT_ANSWER).text
     return Cause(Code.NO_UPGRADE).because(in_words(str(cause))).text

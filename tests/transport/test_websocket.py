@@ -371,6 +371,16 @@ def refused(whole: bytes) -> ConnectError:
     return caught.value
 
 
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 10", b"HTTP/1.1 101 Switching\r\nUpgrade: web"])
+def test_a_connection_that_ends_before_a_whole_head_is_closed_without_an_answer(
+    head: bytes,
+) -> None:
+    error = refused(head)
+
+    assert error.detail == "the service closed the connection without an answer"
+    assert "ends connections early" in remedy_of(error.outcome, error.detail)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "outcome", "words"),
     [

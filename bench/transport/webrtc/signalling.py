@@ -376,12 +376,15 @@ def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) 
             ):
                 break
     except OSError as error:
-        raise _unanswered(what, in_words(error.strerror or str(error))) from None
+        raise _unanswered(what, _broken(error.strerror or str(error))) from None
     if response is None:
-        cause = (
-            Cause(Code.NOT_HTTP, {"request": what}) if data else Cause(Code.CLOSED_WITHOUT_ANSWER)
-        )
-        raise _unanswered(what, in_words(stream.error_text) if stream.error_text else cause)
+        if stream.error_text:
+            raise _unanswered(what, _broken(stream.error_text))
+        if not data:
+            raise _unanswered(what, Cause(Code.CLOSED_WITHOUT_ANSWER))
+        if not read.data and data.startswith(b"HTTP/"):
+            raise ConnectError("connect_failed:upgrade", _cut(what, f"{len(data):,} bytes"))
+        raise _unanswered(what, Cause(Code.NOT_HTTP, {"request": what}))
     headers = dict(response.headers)
     links = headers.pop(LINK, "")
     response = response._replace(headers=headers)
@@ -394,6 +397,14 @@ def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) 
 def _unanswered(what: str, cause: Cause) -> ConnectError:
     unanswered = Cause(Code.REQUEST_UNANSWERED, {"request": what})
     return ConnectError("connect_failed:upgrade", unanswered.because(cause).text)
+
+
+def _broken(text: str) -> Cause:
+    return Cause(Code.CONNECTION_BROKE).because(in_words(text))
+
+
+def _cut(what: str, arrived: str) -> str:
+    return Cause(Code.CUT_ANSWER, {"request": what, "arrived": arrived}).text
 
 
 def _with_whole_body(
@@ -433,9 +444,7 @@ def _with_whole_body(
             body += came.data
         elif stream.error_text or response.is_chunked or length is not None:
             broken = f": {stream.error_text}" if stream.error_text else ""
-            problem = Cause(
-                Code.CUT_ANSWER, {"request": what, "arrived": f"{arrived}{broken}"}
-            ).text
+            problem = _cut(what, f"{arrived}{broken}")
             raise ConnectError("connect_failed:upgrade", problem, response.headers)
         else:  # only the end of the stream ends the body (RFC 9112 §6.3)
             break

@@ -4,6 +4,7 @@ a call may go.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import doctor_remedy
 from bench.services.agents import OFFERED, REMEDIES_OF_OFFERS
 from bench.services.names import OfferForm
+from bench.services.openai import track
 from bench.transport.interface import ConnectRequest, ConnectTimings, HostPort, NetworkPath
 from bench.transport.parser import service_message
 from bench.transport.webrtc.call import PermittedHosts
@@ -185,6 +187,21 @@ UNUSABLE = {
         "connect_failed:upgrade",
         "the answer to the offer has no session description",
     ),
+    "its head is cut": (
+        (b"HTTP/1.1 201 Created\r\nContent-", b""),
+        "connect_failed:upgrade",
+        "the answer to the offer ended after 30 bytes",
+    ),
+    "its first line is cut": (
+        (b"HTTP/1.1 20", b""),
+        "connect_failed:upgrade",
+        "the answer to the offer ended after 11 bytes",
+    ),
+    "it is not HTTP": (
+        (b"+OK ready", b""),
+        "connect_failed:upgrade",
+        "the offer was not answered: the answer to the offer is not HTTP",
+    ),
     "there is none": (
         (b"",),
         "connect_failed:upgrade",
@@ -224,6 +241,26 @@ def test_a_broken_connection_is_the_cause_of_a_cut_answer() -> None:
         place_call(service, request_of(), b"v=0")
 
     assert caught.value.outcome == "connect_failed:upgrade"
+
+
+@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 201"])
+def test_a_reset_before_the_answer_has_the_remedies_of_a_server_that_ends_connections(
+    before: bytes,
+) -> None:
+    """A server resets a connection that it closes before it has read the whole request."""
+    service = Service(before, b"")
+    service.failure = errno.ECONNRESET
+    with pytest.raises(ConnectError) as caught:
+        place_call(service, request_of(), b"v=0")
+
+    assert caught.value.detail == (
+        "the offer was not answered: the connection broke: Connection reset by peer"
+    )
+    for own, words in (
+        (track.REMEDIES, "connections early"),
+        (REMEDIES_OF_OFFERS, "ends the conn"),
+    ):
+        assert words in remedy_of(caught.value.outcome, caught.value.detail, own)
 
 
 def test_the_offer_is_answered_when_the_last_byte_of_the_answer_has_arrived() -> None:
