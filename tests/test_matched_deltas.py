@@ -14,6 +14,7 @@ from bench.plan.prepared import PreparedScript
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep
 from bench.plan.turn_plan import InterruptTrigger
 from bench.services.openai.dialect import GA
+from bench.transport.interface import DeltaListener, OnMessage, PacedSender
 from tests.compiled import needs_compiler
 from tests.helpers import (
     LOUD,
@@ -29,6 +30,8 @@ from tests.helpers import (
 )
 from tests.memory_transport import MatchingTransport, MemoryTransport, PeerAnswer
 
+SETUP = 2
+"""The number of times for which a session sleeps until it is set up."""
 EACH_TRANSPORT = pytest.mark.parametrize(
     "kind", [MemoryTransport, MatchingTransport], ids=["understood", "matched"]
 )
@@ -174,3 +177,35 @@ def test_deltas_of_a_reply_are_matched_while_its_end_is_awaited() -> None:
     session.run()
 
     assert transport.matched == 2 * len(WORDS) - 2
+
+
+@needs_compiler
+def test_a_session_sleeps_once_from_the_request_of_a_text_turn_to_its_end() -> None:
+    """A wake-up takes longer than the decoding of a message."""
+    streams: list[bool] = []
+
+    class Sleeping(MatchingTransport):
+        sleeps = 0
+
+        def receive_until(
+            self,
+            until_ns: int,
+            on_message: OnMessage,
+            reply: DeltaListener | None = None,
+            sender: PacedSender | None = None,
+        ) -> None:
+            self.sleeps += 1
+            assert reply is not None or self.sleeps <= SETUP
+            if reply is not None:
+                reply.on_streaming = streams.append
+            super().receive_until(until_ns, on_message, reply, sender)
+
+    service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)] * 3)
+    transport = Sleeping(service, service.greeting())
+    session, _, listening = seated(build_script(say(), say(), say()), transport)
+    session.run()
+
+    assert [turn.outcome for turn in listening.turns] == ["ok"] * 3
+    assert transport.sleeps == SETUP + 3
+    assert streams == [True] * 3
+    assert transport.matched == 3 * (2 * len(WORDS) - 2)

@@ -31,12 +31,12 @@ actions, and the session determines what is sent next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Protocol
 
-from bench.base.units import NEVER_NS
+from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.observe import inputs
 from bench.observe.inputs import Action, FrequentInput, Received, received_sound, split
@@ -58,7 +58,6 @@ SET_UP = MessageKind.SET_UP
 """The kinds with which every message is compared, because access to a member of an enumeration
 is slow."""
 AT_NS = attrgetter("at_ns")
-FAR_NS = 3_600_000_000_000
 DEFERRED_NS = 80_000_000
 MANY = 16
 """The time for which received sound waits while the session awaits the end of a turn, and the
@@ -130,6 +129,9 @@ class SessionIO:
     receives.
     """
 
+    on_streaming: Callable[[bool], object] = bool
+    """A function of the transport that is called when `streaming` changes during a wait."""
+
     def __init__(
         self,
         script: PreparedScript,
@@ -160,9 +162,8 @@ class SessionIO:
         """Functions, by the numbers of turns, that decide whether a turn has done its task."""
         self._opening: ClientMessage | None = None
         """The first chunk of the last turn that was started, until it is sent."""
-        self.streaming = self._was_streaming = False
-        """True if only the end of a reply is awaited; True if the reply was streaming when the
-        session fell asleep."""
+        self.streaming = False
+        """True if only the end of a reply is awaited."""
         self._wake_ns = 0
         """The instant at which the session wakes if no message wakes it earlier."""
         self._for_turn = False
@@ -390,20 +391,20 @@ class SessionIO:
         turn's end is awaited.
         """
         timeline = self._timeline
-        far_ns = self._transport.now_ns() + FAR_NS
+        # The first delta makes the deadline earlier: `next_delta` counts from it. A session that
+        # sleeps no longer than that need not wake for it.
+        far_ns = self._transport.now_ns() + int(timeline.limits.next_delta * NS_PER_S)
         until_ns = min(until_ns, self.functions.due_ns, timeline.playout.due_ns, far_ns)
-        self._was_streaming = timeline.turns.is_streaming
         self._wake_ns = until_ns
         self._is_woken = False
         self._for_turn = for_turn and not self._asks_late
         # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a
         # length of it
         self._matches = for_turn and not self.microphone.speaking
-        self.streaming = self._was_streaming and self._matches
+        self.streaming = self._matches and timeline.turns.is_streaming
         # a chunk that is due now may have results, to which the session must react before it sleeps
         if not self.send_due():
-            matches = self._matches and timeline.turns.is_answering
-            reply = self if matches or (self._may_defer and self._for_turn) else None
+            reply = self if self._matches or (self._may_defer and self._for_turn) else None
             try:
                 self._transport.receive_until(until_ns, self._on_message, reply, self)
             finally:
@@ -417,6 +418,11 @@ class SessionIO:
         self._record_close()
         self._send_function_outputs()
         self.run_actions()
+
+    @property
+    def has_begun(self) -> bool:
+        """True if deltas may continue the last reply."""
+        return self._may_defer or self._timeline.turns.is_answering
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
         if self._may_defer:
@@ -515,8 +521,7 @@ class SessionIO:
         timeline.apply(received)
         self._listener.received(events, message, received.handled_ns)
         # A wake-up costs more than decoding a message. Therefore a session that waits for the
-        # turn's end wakes only if it must: after an event of `DECISIVE`, if the reply has begun or
-        # ceased to stream, or for a deadline.
+        # turn's end wakes only if it must: after an event of `DECISIVE`, or for a deadline.
         is_decisive = not self._for_turn
         for event in events:
             if event.kind in DELTAS:
@@ -529,10 +534,11 @@ class SessionIO:
 
     def _is_wake_due(self) -> bool:
         turns = self._timeline.turns
-        is_streaming = turns.is_streaming
-        if is_streaming is not self._was_streaming or (not is_streaming and turns.are_all_over):
-            return True
-        return self._timeline.next_deadline_ns < self._wake_ns
+        is_streaming = self._matches and turns.is_streaming
+        if is_streaming is not self.streaming:
+            self.streaming = is_streaming
+            self.on_streaming(is_streaming)
+        return turns.are_all_over or self._timeline.next_deadline_ns < self._wake_ns
 
     def _record_close(self) -> None:
         if self._transport.closed is not None:

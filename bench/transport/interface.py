@@ -302,13 +302,18 @@ def authority(host: str, port: int) -> str:
 
 
 class DeltaListener(Protocol):
-    """A listener for the deltas of a reply that has begun.
+    """A listener for the deltas of a reply.
 
-    `streaming` is True if the client waits only for the end of the reply. The deltas may then be
-    read slightly late.
+    `has_begun` is True if the last reply continues. `streaming` is True if the client waits only
+    for the end of the reply. The deltas may then be read slightly late. The transport may set
+    `on_streaming`, which is called when `streaming` changes.
     """
 
     streaming: bool
+    on_streaming: Callable[[bool], object]
+
+    @property
+    def has_begun(self) -> bool: ...
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
         """Handle deltas that matched a template, without blocking. Return whether the listener
@@ -425,7 +430,7 @@ class Transport(Protocol):
         `reply` is set while the end of a reply is awaited. It receives deltas that match a
         template, several at a time. It receives them before `on_message` receives any later
         message, and before listening ends. If `reply.streaming` is True, the socket may be polled
-        only every few milliseconds. If `reply` is None, the templates are deleted.
+        only every few milliseconds. Without a reply that has begun, the templates are deleted.
         """
 
     def add_template(

@@ -101,7 +101,6 @@ class RtpTrack:
         self._reply: DeltaListener | None = None
         self._template: ServerEvent | None = None
         """The event of the deltas; None until the listener of the reply has received a frame."""
-        self._is_streaming = False
         self.held_ns = 0
         """How long after its instant the last frame became available."""
         self.on_packet: Callable[[bytes, SocketAddress, Arrival], None] | None = None
@@ -158,6 +157,10 @@ class RtpTrack:
         sockets.
         """
         self._packets = self._reports = sender
+
+    @property
+    def _is_streaming(self) -> bool:
+        return self._template is not None and self._reply is not None and self._reply.streaming
 
     @property
     def read_period_ns(self) -> int:
@@ -268,9 +271,8 @@ class RtpTrack:
         forgets the template.
         """
         self._reply = reply
-        if reply is None:
+        if reply is None or not reply.has_begun:
             self._template = None
-        self._is_streaming = self._template is not None and reply is not None and reply.streaming
 
     def end(self) -> None:
         """Pass on the deltas, then release the listener."""
@@ -278,7 +280,6 @@ class RtpTrack:
             self._pass_deltas()
         finally:
             self._reply = None
-            self._is_streaming = False
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
         """Use the event of a frame for the frames after it, if the frame is nothing but audio."""

@@ -7,7 +7,7 @@ loop.
 # greenlet sleeps, `on_readable` runs in a callback of the loop, and the session is woken only if it
 # must act. A switch of greenlets for each delta would cost more than the delta.
 #
-# While it listens, either the loop or the poller watches the socket (`_join_poller`): the loop at
+# While it listens, either the loop or the poller watches the socket (`poll`): the loop at
 # once, the poller every few milliseconds together with others. Both ways end in
 # `SocketReader.read`, which says when the socket was last empty. A poll proves that only if it had
 # the chance to report this socket, hence `_polls` and `_polled_from_ns`.
@@ -120,6 +120,9 @@ class ByteStream(Protocol):
         this function returns True. `polled` is True if the socket may be polled only every few
         milliseconds.
         """
+
+    def poll(self, polled: bool) -> None:
+        """Change `polled` of the `receive_until` that is in progress, if it is."""
 
     @property
     def watermark_ns(self) -> int:
@@ -314,7 +317,7 @@ class TcpStream:
         """
         waiter = self._waiter = Waiter(self._hub)
         self._take = on_read
-        self._join_poller(polled)
+        self.poll(polled)
         self._schedule_sender()
         try:
             return self._sleep(waiter, until_ns)
@@ -352,11 +355,13 @@ class TcpStream:
             self._wake(self._waiter.throw, error)
         return None
 
-    def _join_poller(self, polled: bool) -> None:
+    def poll(self, polled: bool) -> None:
         """Let the poller poll the socket if `polled` is True and there is a poller.
 
         Otherwise let the loop watch the socket.
         """
+        if self._take is None:  # the listener is already woken
+            return
         if polled and self._poller is not None:
             if self._polled_from_ns is None:
                 self._stop_watching()

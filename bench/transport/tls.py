@@ -198,6 +198,9 @@ class TlsStream:
         self._check_end()
         return must_act
 
+    def poll(self, polled: bool) -> None:
+        self._tcp.poll(polled)
+
     def _check_end(self) -> None:
         """Check whether the last read ended the stream.
 

@@ -384,11 +384,14 @@ class WebSocket(MessageConnection):
         on_messages = partial(self._pass_messages, on_message)
         self._reader.begin(reply, on_messages)
         pass_on = partial(self._pass_on, on_messages)
-        polled = reply is not None and reply.streaming
+        if reply is not None:
+            reply.on_streaming = self._stream.poll
         try:
             while not self._came and self._end is None:
                 awake_ns = min(until_ns, self._ping_ns)
-                must_act = self._stream.receive_until(awake_ns, pass_on, sender, polled=polled)
+                must_act = self._stream.receive_until(
+                    awake_ns, pass_on, sender, polled=reply is not None and reply.streaming
+                )
                 if self._unread is not None:
                     read = self._unread
                     self._unread = None

@@ -93,6 +93,9 @@ class FakeStream:
                 return True
         return False
 
+    def poll(self, polled: bool) -> None:
+        return
+
     @property
     def error_text(self) -> str:
         return os.strerror(self.failure) if self.failure else ""

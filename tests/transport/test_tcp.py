@@ -596,13 +596,42 @@ def test_messages_are_sent_and_received_over_a_real_connection(
 class Reply:
     """An open reply that records which of its deltas are matched."""
 
+    has_begun = True
+
     def __init__(self) -> None:
         self.streaming, self.wakes = True, False
+        self.on_streaming: Callable[[bool], object] = bool
         self.matched: list[MatchedDelta] = []
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
         self.matched += deltas
         return self.wakes
+
+
+@LINUX
+@KINDS
+def test_a_wait_is_polled_while_its_reply_streams(tls: bool, certificate: Certificate) -> None:
+    server_context, ca = certificate
+    with serving(server_context if tls else None) as server:
+        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
+        context = tls_context(str(ca)) if tls else None
+        transport = open_websocket(
+            ConnectRequest(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
+        )
+        reply, polled, before = Reply(), list[int](), Poller.of_hub().count
+        reply.streaming = False
+
+        def take(message: ReceivedMessage) -> bool:
+            reply.on_streaming(not polled)
+            polled.append(Poller.of_hub().count - before)
+            assert transport.send(b"{}") is not None
+            return len(polled) == 3
+
+        assert transport.send(b"{}") is not None
+        transport.receive_until(far_ns(), take, reply)
+        transport.close()
+
+    assert polled == [1, 0, 0]
 
 
 @LINUX

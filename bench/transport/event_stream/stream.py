@@ -304,11 +304,14 @@ class EventStream(MessageConnection):
         if self._came:  # from the last batch: this connection had its time, and others may wait
             self._stream.yield_to_loop()
         pass_on = partial(self._pass_on, on_message)
-        polled = reply is not None and reply.streaming
+        if reply is not None:
+            reply.on_streaming = self._stream.poll
         while not self._came and self._end is None:
             awake_ns = min(until_ns, self._ping_ns)
             self._is_leaving = False
-            must_act = self._stream.receive_until(awake_ns, pass_on, sender, polled=polled)
+            must_act = self._stream.receive_until(
+                awake_ns, pass_on, sender, polled=reply is not None and reply.streaming
+            )
             self._answer_peer()
             if self._is_leaving or (must_act and not self._is_answer):
                 break

@@ -98,12 +98,12 @@ class MessageReader(TemplateMatcher):
         """Match deltas from now on, and pass them to `reply`. Pass other messages to `on_messages`,
         if their read has only complete messages.
 
-        If `reply` is None, match no deltas and forget the templates.
+        If `reply` is None, match no deltas. Without a reply that has begun, forget the templates.
         """
         self._reply = reply
         self._on_messages = on_messages
         self.wakes = False
-        if reply is None and self._learned:  # the next reply has other ids
+        if self._learned and (reply is None or not reply.has_begun):  # the next one has other ids
             self._forget()
         self._note_ready()
 

@@ -37,7 +37,9 @@ class RingStream(TcpStream):
             if self._received is not None:
                 self._received.stop()
 
-    def _join_poller(self, polled: bool) -> None:
+    def poll(self, polled: bool) -> None:
+        if self._take is None:  # the listener is already woken
+            return
         # The change happens once, between two reads, so that no byte is read by both. The new
         # reader takes over when the socket was last empty, and its last timestamp.
         if self._received is None:
@@ -51,7 +53,6 @@ class RingStream(TcpStream):
                 self._ring_poller.begin()
             else:
                 self._ring_poller.end()
-        assert self._take is not None, "there is a listener"
         self._received.listen(self.sieve, self._take, self._wake_listener, polled)
 
     def _leave_poller(self) -> None:
