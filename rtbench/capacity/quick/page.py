@@ -56,20 +56,26 @@ class Curve:
         """The printed number of turns by the highest load of a band."""
         self._printed = 0
         """The highest load that is printed for this ramp."""
+        self._begins = False
+        """True after a ramp, until the next one begins."""
 
     def show(self, every: Sequence[TurnsByLoad], allowed: Sequence[float], load: float) -> None:
         """Print the bands below a load, and draw the estimate so far. The load is infinite at
         the end of a ramp.
         """
         turns = every[0]
+        if self._begins and load:
+            self._begins = False
+            self._printed = 0 if math.isinf(load) else int(load) - 1  # it begins at this load
+            self.line.clear()
+            self._echo(AGAIN)
         for band in bands(turns):
             inside = band.turns(turns)
             is_new = band.last > self._printed and inside.n > self._turns.get(band.last, 0)
             if band.last < load and is_new:
                 self._print(inside, band)
         if math.isinf(load):
-            self._printed = 0
-            self._turns |= {band.last: band.turns(turns).n for band in bands(turns)}
+            self._begins = bool(self._turns)
         elif self.line.in_place and turns.n:
             crossing = crossing_of(turns, allowed[0])
             interval = f"{percent(CONFIDENCE, 1)} interval"
@@ -83,8 +89,6 @@ class Curve:
         if not self._turns:
             heads = [*COLUMNS[:3], (f"p{100 * self._p:g}", COLUMNS[3][1]), COLUMNS[4]]
             self._echo(f"\n{head_row(heads)}   turns, limit {self._threshold.source_text}")
-        elif not self._printed:
-            self._echo(AGAIN)
         self._turns[band.last] = inside.n
         self._printed = band.last
         cells = [

@@ -146,18 +146,20 @@ def test_each_turn_is_a_dot_before_or_after_the_limit() -> None:
     assert lines[-1].endswith("0 of 4"), "a rate has no values"
 
 
-def test_the_second_ramp_is_announced_before_its_first_line() -> None:
+def test_the_second_ramp_is_announced_and_printed_from_its_first_load_on() -> None:
     curve, lines = curve_of(THRESHOLD)
-    curve.show([build_turns([1.0, 2.0], 4)], [0.05], 2.0)
-    curve.show([build_turns([1.0, 2.0], 5)], [0.05], math.inf)
-    curve.show([build_turns([1.0, 2.0, 2.0], 5)], [0.05], math.inf)
+    curve.show([build_turns([1.0, 2.0, 3.0], 4)], [0.05], math.inf)
+    curve.show([build_turns([1.0, 2.0, 3.0], 5)], [0.05], 2.0)
+    curve.show([build_turns([1.0, 2.0, 3.0], 6)], [0.05], math.inf)
 
+    assert lines[4] == AGAIN
     assert [line.split()[:2] for line in lines[1:] if line != AGAIN] == [
         ["1", "4"],
-        ["2", "5"],
-        ["2", "10"],
-    ], "turns that ended after their line are no turns of the second ramp"
-    assert lines[3] == AGAIN
+        ["2", "4"],
+        ["3", "4"],
+        ["2", "6"],
+        ["3", "6"],
+    ]
 
 
 def test_the_opening_states_the_largest_load_and_the_time() -> None:
