@@ -180,6 +180,7 @@ cdef class Blocks:
         cdef const short *before = samples - lag
         cdef long long energy, power = 0, both = 0, power_before, loudness, rest
         cdef int bias, total = 0, total_before, first = -1, last = -1, above, below, offset, own
+        cdef int similar
         cdef short lowest = samples[0], highest = samples[0]
         for at in range(size):
             power += <int>samples[at] * <int>samples[at]
@@ -207,7 +208,8 @@ cdef class Blocks:
         offset = block.offset
         own = block.mean - offset
         # one branch, which a processor predicts: the first comparison alone is true at random
-        if (abs(own) >= MIN_OFFSET) & (SIMILAR * abs(block.mean - self.mean) <= abs(own)):
+        similar = SIMILAR * abs(block.mean - self.mean)
+        if (abs(own) >= MIN_OFFSET) & (similar <= abs(own)) & (similar <= abs(block.mean)):
             rest = total - offset * size
             if SHARE_UNDER * rest * rest >= SHARE_OVER * size * (
                 power + offset * (offset * size - 2 * <long long>total)

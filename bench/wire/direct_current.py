@@ -38,7 +38,9 @@ MIN_SHARE = 15, 16
 """The minimum share of the energy of a block in its mean, as (numerator, denominator), of direct
 current that changes. It is above that of a hum of 50 Hz whose half period is two blocks."""
 SIMILAR = 3
-"""The mean of such a block differs by at most this part of it from that of the block before."""
+"""The mean of such a block differs by at most this part of it from that of the block before, with
+and without the constant direct current: that one may be wrong, because a voice over a hum may have
+two flat blocks, and the hum would then have such a block in each period."""
 BLOCKS_PER_S = 200
 UNKNOWN = 1 << 20
 """The offset of blocks before the first flat one."""
@@ -66,7 +68,7 @@ def offsets_of(
     changes = np.abs(np.diff(means, prepend=before.mean))
     are_changing = (
         (own >= MIN_OFFSET)
-        & (SIMILAR * changes <= own)
+        & (SIMILAR * changes <= np.minimum(own, np.abs(means)))
         & (MIN_SHARE[1] * rest.sum(axis=1) ** 2 >= MIN_SHARE[0] * size * (rest**2).sum(axis=1))
     )
     return np.where(are_changing, means, offsets), after

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.base.units import NS_PER_MS
@@ -129,6 +129,8 @@ def test_a_voice_after_the_start_of_noise_starts_within_its_bound(
     lead_s=st.sampled_from([0, 0.1, 0.2, 0.5]),
     hangover_s=st.sampled_from([0.1, 0.4, 1.0]),
 )
+@example(name="60 Hz", dbfs=-50, voice=0, lead_s=0, hangover_s=0.4)  # direct current of -124
+@example(name="60 Hz", dbfs=-55, voice=5, lead_s=0.5, hangover_s=1.0)
 def test_noise_through_a_gate_changes_the_start_within_its_bound_and_lengthens_no_voice(
     name: str, dbfs: float, voice: int, lead_s: float, hangover_s: float
 ) -> None:

@@ -343,7 +343,7 @@ def test_the_bound_of_a_fade_reaches_to_the_first_part_that_is_30_db_below_the_v
         assert abs(heard.start_ms - first_ms - place / 8) <= heard.start_bound_ms + 5
 
 
-@pytest.mark.parametrize(("seed", "length_s"), [(10, 3.8), (20, 4.0), (35, 4.5), (36, 4.0)])
+@pytest.mark.parametrize(("seed", "length_s"), [(10, 3.8), (20, 4.0), (12, 4.5), (36, 4.0)])
 def test_the_bound_of_an_end_so_far_covers_deep_noise_that_continues_the_sound(
     seed: int, length_s: float
 ) -> None:
