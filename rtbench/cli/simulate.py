@@ -377,7 +377,10 @@ class ClientSnippet(msgspec.Struct):
 
 
 def client_snippets() -> list[ClientSnippet]:
-    return msgspec.yaml.decode(CLIENTS.read_bytes(), type=list[ClientSnippet])
+    from ruamel.yaml import YAML
+
+    read = YAML(typ="safe", pure=True).load(CLIENTS)
+    return msgspec.convert(read, list[ClientSnippet])
 
 
 def to_paste(ws: str, ca: str | None, *, keyed: bool) -> list[str]:

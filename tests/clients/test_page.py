@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,14 @@ def test_each_client_has_a_program_for_its_steps(client: Client) -> None:
 
     assert (text is None) is (client.name in IN_TESTS)
     assert {"connect", "text", "VAD", "interruption"}.isdisjoint(client.not_tried)
+
+
+def test_the_lines_are_read_without_a_package_that_only_developers_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+
+    assert client_snippets()
 
 
 @pytest.mark.parametrize("name", NAMES)
