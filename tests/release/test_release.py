@@ -37,7 +37,7 @@ rtbench init calls
 cd calls
 rtbench doctor --offline
 sed -i "s/8765/$PORT/" targets.yaml
-rtbench simulate --profile quiet --port "$PORT" --ready-file ready.json > simulator.log 2>&1 & simulator=$!
+rtbench simulate --clients --profile quiet --port "$PORT" --ready-file ready.json > simulator.log 2>&1 & simulator=$!
 trap "kill $simulator" EXIT
 timeout 60 sh -c 'until [ -s ready.json ]; do sleep 0.2; done' || { cat simulator.log; exit 1; }
 locust -f scenarios/voice_turns.py --headless -u 2 -r 2 --sessions 2 --targets simulator || [ $? = $INVALID ]
@@ -133,6 +133,18 @@ def test_pip_installs_what_a_new_user_needs(built: Path, tmp_path: Path) -> None
 
     assert output.startswith(f"rtbench {VERSION}\n")
     assert "with the compiled parts" in " ".join(output.split())
+
+
+def test_the_first_commands_work_with_the_oldest_allowed_packages(
+    built: Path, tmp_path: Path
+) -> None:
+    uv = str(BIN / "uv")
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([uv, "venv", "-q", "-p", sys.executable, str(tmp_path / "venv")], check=True)
+    words = ["pip", "install", "-q", "--python", str(python), "--resolution", "lowest-direct"]
+    subprocess.run([uv, *words, str(built)], check=True)
+
+    assert run_first_commands(python.parent, tmp_path / "empty").startswith(f"rtbench {VERSION}\n")
 
 
 def test_the_transport_works_with_the_oldest_allowed_websockets(tmp_path: Path) -> None:

@@ -390,5 +390,5 @@ def recorded_s(seconds: pd.DataFrame) -> float:
     A row may cover less than a second.
 
     """
-    length_ns = seconds.groupby(["worker", "target"])["duration_ns"].sum()
+    length_ns = seconds.groupby(["worker", "target"], observed=True)["duration_ns"].sum()
     return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0
