@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 import tempfile
+import tomllib
 from contextlib import nullcontext
 from pathlib import Path
 from string import Template
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from bench.simulator.serving.service import ServerConfig
 
 
-CLIENTS = Path(PACKAGE_ROOT, "bench", "simulator", "clients.yaml")
+CLIENTS = Path(PACKAGE_ROOT, "bench", "simulator", "clients.toml")
 SEED = 2
 """The seed of a simulator if none is chosen. Its first calls have neither a missing reply nor a
 cut-in, as most calls do."""
@@ -377,10 +378,8 @@ class ClientSnippet(msgspec.Struct):
 
 
 def client_snippets() -> list[ClientSnippet]:
-    from ruamel.yaml import YAML
-
-    read = YAML(typ="safe", pure=True).load(CLIENTS)
-    return msgspec.convert(read, list[ClientSnippet])
+    content = tomllib.loads(CLIENTS.read_text(encoding="utf-8"))
+    return msgspec.convert(content["clients"], list[ClientSnippet])
 
 
 def to_paste(ws: str, ca: str | None, *, keyed: bool) -> list[str]:
