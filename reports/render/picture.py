@@ -18,6 +18,19 @@ from reports.render.svg import WIDE, clean
 
 ZOOM = 2.0
 """The pixels of a PNG for each unit of its SVG."""
+FAMILIES = (
+    "Arial",
+    "Helvetica",
+    "Liberation Sans",
+    "DejaVu Sans",
+    "Noto Sans",
+    "Open Sans",
+    "FreeSans",
+    "Ubuntu",
+    "Times New Roman",
+)
+"""The families of fonts that machines have, the first ones like those of a page. resvg does not ask
+fontconfig which one is sans-serif, and draws no text if the machine lacks its own choice."""
 MARGIN = 60
 GAP = 12
 _AT_RULE = re.compile(r"@[^{}]+\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}")
@@ -134,20 +147,27 @@ def png_of(svg: str) -> bytes:
     """Render a drawing. Raise UsageError without fonts: its texts would be missing."""
     from resvg_py import svg_to_bytes
 
-    if not has_fonts():
+    family = font_family()
+    if family is None:
         raise UsageError(
             "a picture needs fonts, and this machine has none: install some, e.g. with"
             " apt-get install fonts-dejavu-core"
         )
-    return bytes(svg_to_bytes(svg_string=svg, zoom=ZOOM))
+    return bytes(svg_to_bytes(svg_string=svg, zoom=ZOOM, sans_serif_family=family))
 
 
 @cache
-def has_fonts() -> bool:
+def font_family() -> str | None:
+    """Return the family of the texts: the first of `FAMILIES` that this machine has, if any."""
     from resvg_py import svg_to_bytes
 
     letter = sheet([Text("A", "answer")])
-    made, without_fonts = (
-        svg_to_bytes(svg_string=letter, skip_system_fonts=skipped) for skipped in (False, True)
+    without_fonts = svg_to_bytes(svg_string=letter, skip_system_fonts=True)
+    return next(
+        (
+            family
+            for family in FAMILIES
+            if svg_to_bytes(svg_string=letter, sans_serif_family=family) != without_fonts
+        ),
+        None,
     )
-    return bool(made != without_fonts)

@@ -10,7 +10,7 @@ import resvg_py
 
 from bench.base.errors import UsageError
 from reports.pages.comparisons.card import card
-from reports.render.picture import has_fonts, png_of, rules
+from reports.render.picture import font_family, png_of, rules
 from tests.reports.comparisons.invented import PAGES, comparison
 
 
@@ -48,8 +48,23 @@ def test_a_machine_without_fonts_is_told_to_install_some(monkeypatch: pytest.Mon
 
     render = resvg_py.svg_to_bytes
     monkeypatch.setattr(resvg_py, "svg_to_bytes", without_fonts)
-    has_fonts.cache_clear()
+    font_family.cache_clear()
 
     with pytest.raises(UsageError, match=r"a picture needs fonts.*apt-get install fonts-dejavu"):
         png_of(card(comparison()))
-    has_fonts.cache_clear()
+    font_family.cache_clear()
+
+
+def test_texts_have_the_first_family_that_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """resvg finds a family by its name alone, so a machine may lack that of `sans-serif`."""
+
+    def with_dejavu_alone(**options: Any) -> bytes:
+        text = options.pop("sans_serif_family", "") == "DejaVu Sans"
+        return bytes(render(**options | {"skip_system_fonts": True})) + b"text" * text
+
+    render = resvg_py.svg_to_bytes
+    monkeypatch.setattr(resvg_py, "svg_to_bytes", with_dejavu_alone)
+    font_family.cache_clear()
+
+    assert png_of(card(comparison())).endswith(b"text")
+    font_family.cache_clear()
