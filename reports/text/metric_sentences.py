@@ -160,7 +160,7 @@ def settling(inconclusive: Sequence[Judged]) -> str:
     listed = join_words([f"{name} needs {number}", *(" ".join(other) for other in others)])
     if endless:
         return f"More {units} are unlikely to decide {'all metrics' if others else 'it'}: {listed}."
-    needed = f"{number[:1].upper()}{number[1:]} {units} are needed to decide"
+    needed = f"{number[:1].upper()}{number[1:]} {units} decide"
     return f"{needed} all metrics: {listed}." if others else f"{needed} {name}."
 
 

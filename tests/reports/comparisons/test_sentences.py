@@ -182,12 +182,12 @@ SAID: dict[str, tuple[list[Judged], str | None, str | None]] = {
     "the number of sessions that would decide": (
         [replace(tail("inconclusive", OPEN, more=260), cluster="session")],
         None,
-        "About 460 sessions per target are needed to decide ttfa p95.",
+        "About 460 sessions per target decide ttfa p95.",
     ),
     "the number of pairs that would decide": (
         [tail("inconclusive", OPEN, more=260)],
         None,
-        "About 460 pairs are needed to decide ttfa p95.",
+        "About 460 pairs decide ttfa p95.",
     ),
     "other runs would decide": (
         [replace(tail("inconclusive", OPEN), verdict=Verdict("inconclusive", provisional=True))],
@@ -225,8 +225,8 @@ SAID: dict[str, tuple[list[Judged], str | None, str | None]] = {
         (
             "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %; too few turns to decide:"
             " p95 needs 400 per target, 100 measured); failure_rate: with no failure in 200"
-            " sessions the rate may still be up to 1.49 %. About 470 pairs are needed to decide all"
-            " metrics: ttfa p50 needs about 470, failure_rate about 299 and ttfa p95 at least 40."
+            " sessions the rate may still be up to 1.49 %. About 470 pairs decide all metrics:"
+            " ttfa p50 needs about 470, failure_rate about 299 and ttfa p95 at least 40."
         ),
     ),
     "if only failures are inconclusive, passed metrics are first": (
@@ -235,7 +235,7 @@ SAID: dict[str, tuple[list[Judged], str | None, str | None]] = {
             "gateway passes on ttfa p50; its failure_rate is inconclusive: with no failure in 200"
             " sessions the rate may still be up to 1.49 %, and the margin is 1 point."
         ),
-        "Equivalent: ttfa p50 −1 %. About 299 pairs are needed to decide failure_rate.",
+        "Equivalent: ttfa p50 −1 %. About 299 pairs decide failure_rate.",
     ),
     "the other primary metrics follow the worst": (
         [
