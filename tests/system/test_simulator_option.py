@@ -12,6 +12,7 @@ from bench.base.installation import EXAMPLES
 from bench.load.simulator_process import serves
 from bench.target.target_settings import SIMULATOR_PORT
 from tests import forked
+from tests.system.end_to_end.locust_process import own_ports
 
 PORT = re.compile(r"SIMULATED: the service is .* on port (\d+) of this machine(.*)")
 COMMANDS = {
@@ -50,7 +51,7 @@ def test_a_command_calls_a_simulator_that_ends_with_it(
     given = words.format(scripts=EXAMPLES / "scripts", scenarios=EXAMPLES).split()
     found = not profile and serves(SIMULATOR_PORT)  # the machine of a developer may have one
     named = ("--simulator-profile", profile) if profile else ()
-    command = [sys.executable, "-m", module, *given, "--simulator", *named]
+    command = [sys.executable, "-m", module, *given, "--simulator", *named, *own_ports(given)]
     ended = forked.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     notice = PORT.search(ended.stderr)
 

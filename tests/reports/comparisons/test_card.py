@@ -56,7 +56,7 @@ def test_a_machine_without_fonts_is_told_to_install_some(monkeypatch: pytest.Mon
 
 
 def test_texts_have_the_first_family_that_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """resvg finds a family by its name alone, so a machine may lack that of `sans-serif`."""
+    """A renderer finds a family by its name alone, so a machine may lack that of `sans-serif`."""
 
     def with_dejavu_alone(**options: Any) -> bytes:
         text = options.pop("sans_serif_family", "") == "DejaVu Sans"

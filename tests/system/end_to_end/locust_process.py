@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,9 @@ def rtbench(
     *arguments: object, cwd: Any = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in its own interpreter, with every warning as an error."""
+    words = [*map(str, arguments)]
     return forked.run(
-        [sys.executable, "-W", "error", "-m", "rtbench.cli.app", *map(str, arguments)],
+        [sys.executable, "-W", "error", "-m", "rtbench.cli.app", *words, *own_ports(words)],
         cwd=cwd,
         env=without_proxies(os.environ) | {"COLUMNS": "100"} | environment,
         capture_output=True,
@@ -67,6 +68,14 @@ def rtbench(
         timeout=GUARD_S,
         check=False,
     )
+
+
+def own_ports(options: Sequence[str]) -> list[str]:
+    """Return a port for several processes: tests run in parallel, and that of Locust is fixed."""
+    if "--processes" not in options or "--master-bind-port" in options:
+        return []
+    port = str(free_port())
+    return ["--master-bind-port", port, "--master-port", port]
 
 
 def write_scenario(folder: Path, turns: int = 2, script: str = "") -> Path:
@@ -88,9 +97,7 @@ def locust(
     """
     command = [sys.executable, "-m", "locust", "-f", str(scenario), "--runs-dir", str(runs)]
     command += [] if "--autostart" in options else ["--headless"]
-    if "--processes" in options:  # tests run in parallel, and Locust's own port is fixed
-        port = str(free_port())
-        command += ["--master-bind-port", port, "--master-port", port]
+    command += own_ports(options)
     process = forked.Popen(
         [*command, "--session-pause", "0.1", *options],
         stdout=subprocess.PIPE,
