@@ -17,11 +17,11 @@ from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
     only_run,
+    own_ports,
     rtbench,
     started,
     wait_for_rows,
 )
-from tools.peers.agents.ports import free_port
 
 SCRIPT = "steps:\n  - text: Hello\n  - text: And what else?\n"
 
@@ -104,20 +104,8 @@ def test_scripts_and_locust_files_run_together_in_two_processes(
         "from rtbench import RealtimeUser\nclass Caller(RealtimeUser):\n    script = 'third.yaml'\n"
     )
     (folder / "third.yaml").write_text(SCRIPT)
-    port = str(free_port())
-    load = (
-        "-u",
-        "4",
-        "--sessions",
-        "40",
-        "--processes",
-        "2",
-        "--master-bind-port",
-        port,
-        "--master-port",
-        port,
-    )
-    ended = played(folder, service, "mine.yaml", "other.yml", "callers.py", *load)
+    load = ("-u", "4", "--sessions", "40", "--processes", "2")
+    ended = played(folder, service, "mine.yaml", "other.yml", "callers.py", *load, *own_ports(load))
     document = files.read_document(only_run(folder / "runs"))
 
     assert ended.returncode == expected_status(only_run(folder / "runs"), 0), ended.stderr
