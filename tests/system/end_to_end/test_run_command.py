@@ -58,9 +58,9 @@ CHECKED = [("900s", 0, False), ("900s", 0, True), ("0.001ms", 1, True), ("0.001m
 def test_a_run_is_checked_by_its_thresholds_and_stores_them(
     p50: str, status: int, of_script: bool, folder: Path, service: Ready
 ) -> None:
-    (folder / "ci.yaml").write_text(f"ttft: p(50)<{p50}")
+    (folder / "ci.yaml").write_text(f"ttfa: p(50)<{p50}")
     if of_script:
-        (folder / "mine.yaml").write_text(f"thresholds: {{ttft: p(50)<{p50}}}\n{SCRIPT}")
+        (folder / "mine.yaml").write_text(f"thresholds: {{ttfa: p(50)<{p50}}}\n{SCRIPT}")
     given = [] if of_script else ["--thresholds", "ci.yaml"]
     ended = played(folder, service, "mine.yaml", "-u", "4", "--sessions", "40", *given)
     run = only_run(folder / "runs")
@@ -69,7 +69,7 @@ def test_a_run_is_checked_by_its_thresholds_and_stores_them(
     assert ended.returncode == expected_status(run, status), ended.stderr
     assert ended.stdout.rstrip().endswith("report.html")
     assert (run / "check.json").exists()
-    assert document["thresholds"] == {"ttft": [f"p(50)<{p50}"]}
+    assert document["thresholds"] == {"ttfa": [f"p(50)<{p50}"]}
     assert rtbench("check", run).returncode == expected_status(run, status)
     assert run.name.endswith("-mine")
     assert (document["scenario"], document["settings"]["locustfile"]) == ("mine", "mine.yaml")
@@ -114,7 +114,7 @@ def test_scripts_and_locust_files_run_together_in_two_processes(
 
 
 def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, service: Ready) -> None:
-    (folder / "ci.yaml").write_text("ttft: p(50)<900s")
+    (folder / "ci.yaml").write_text("ttfa: p(50)<900s")
     words = (
         "mine.yaml",
         "-u",
