@@ -65,7 +65,7 @@ class LevelEntry(JsonEntry, frozen=True):
     - `load`: the number of concurrent calls, or of calls per minute
     - `result`: not_evaluated if it shows nothing about the service, because the load generator was
       its limit, or because its run crashed
-    - `run`: the folder of its run; "" if there is none
+    - `run`: the folder of its run; "" if there is none; of a quick search, those of its ramps
     - `duration_s`: the time from the start of its run until the run was finalized
     - `call_s`: the median duration of its calls, in seconds; null if no call ended
     - `in_progress`: the median of concurrent calls over seconds

@@ -165,14 +165,13 @@ def _crossed(numbers: Numbers) -> str:
 
 
 def _not_crossed(numbers: Numbers) -> str:
-    least = (
-        f"; the breaking point may be {count(numbers['low'])} or more"
-        if numbers["low"] < numbers["top"]
-        else ""
-    )
-    return (
-        f"{_limited(numbers, 'did not cross')} up to {unit('concurrency', numbers['top'])}{least}"
-    )
+    """Return the largest load that was reached and, if turns are too few to know that the threshold
+    holds there, the largest one at which it is known to hold.
+    """
+    low, top = numbers["low"], numbers["top"]
+    known = f"known to hold up to {count(low)} only" if low else "not known to hold for even 1"
+    few = f"; with so few turns it is {known}: a longer --max-time shows more" if low < top else ""
+    return f"{_limited(numbers, 'did not cross')} up to {unit('concurrency', top)}{few}"
 
 
 def _fails_at_first(numbers: Numbers) -> str:

@@ -151,11 +151,15 @@ class QuickSearch(Struct):
         """Return the turns of all ramps for a threshold, as measured, and moved by their
         uncertainty, which those of the ramp in progress are not.
         """
-        used = [
-            ramp for ramp, fault in zip(self.measured, self.faults, strict=True) if fault is None
-        ] or self.measured
-        versions = zip(*(ramp[index] for ramp in (*used, *self.live)), strict=False)
+        measured = [ramp for _, ramp in self._used()]
+        versions = zip(*(ramp[index] for ramp in (*measured, *self.live)), strict=False)
         return [joined(each) for each in versions] or [joined([])]
+
+    def _used(self) -> list[tuple[ComparedTarget, list[list[TurnsByLoad]]]]:
+        """Return the target of each used ramp, with what was measured."""
+        ramps = [*zip(self.targets, self.measured, strict=True)]
+        fit = [ramp for ramp, fault in zip(ramps, self.faults, strict=True) if fault is None]
+        return fit or ramps
 
     def _so_far(self) -> list[TurnsByLoad]:
         return [self._turns(index)[0] for index in range(len(self.search.thresholds))]
@@ -345,8 +349,7 @@ class QuickSearch(Struct):
         failures = joined(
             [
                 turns_by_load(target, FAILURE_RATE, uncertain=False)[0]
-                for target, fault in zip(self.targets, self.faults, strict=True)
-                if fault is None or all(self.faults)
+                for target, _ in self._used()
             ]
         )
         return [self._level(band, turns, failures) for band in bands(turns[0])]
@@ -363,12 +366,13 @@ class QuickSearch(Struct):
         shares = [
             _share(target.name, *each) for each in zip(inside, self.search.thresholds, strict=True)
         ]
+        runs = [used.run.folder.name for used, ramp in self._used() if band.turns(ramp[0][0]).n]
         return LevelEntry(
             load=band.last,
             confirmation_run=False,
             result="inconclusive",
             why=Reason("ramp", {"from": band.first}),
-            run=self.targets[-1].run.folder.name,
+            run=", ".join(runs),
             duration_s=float(
                 sum(active.between(band.first, band.last).sum() for active in seconds)
             ),

@@ -29,11 +29,9 @@ def searched(
     folder: Path,
     run: Plan,
     threshold: str,
-    second: Reason | None = None,
+    faults: tuple[Reason | None, ...] = (None,),
 ) -> CapacityDocument:
-    """Return the result of a quick search whose only ramp is this run, or whose two ramps are, of
-    which the `second` has this fault.
-    """
+    """Return the result of a quick search whose ramps, one for each of `faults`, are this run."""
     ramp, runs = write(folder / "ramp", run), folder / "levels"
     runs.mkdir()
 
@@ -51,9 +49,9 @@ def searched(
     )
     quick = QuickSearch(config, lambda *_: None)
     quick.run()
-    if second is not None:
-        quick.targets, quick.measured = 2 * quick.targets, 2 * quick.measured
-        quick.faults = [None, second]
+    if len(faults) > 1:
+        quick.targets, quick.measured = len(faults) * quick.targets, len(faults) * quick.measured
+        quick.faults = [*faults]
     return quick.document(VERIFY, interrupted=False, date_utc="", target="west", scenario="calls")
 
 
@@ -172,9 +170,24 @@ def test_a_ramp_that_shows_nothing_is_not_used_and_has_a_note(tmp_path: Path) ->
     late = Reason("time_over")
     with pytest.MonkeyPatch.context() as patch:
         found = searched(
-            patch, tmp_path, Plan(sessions=60, turns=4, paired=True), "ttfa: p(95)<60s", late
+            patch,
+            tmp_path,
+            Plan(sessions=60, turns=4, paired=True),
+            "ttfa: p(95)<60s",
+            (None, late),
         )
 
     assert found.notes == [Reason("ramp_silent", {"number": "second", "reason": late}), VERIFY]
     assert reason_text(found.notes[0]).startswith("the second ramp is not used: the search's time")
     assert sum(each.turns for each in found.levels) == 240
+    assert {each.run for each in found.levels} == {"ramp"}
+
+
+def test_a_band_of_loads_names_the_runs_of_all_ramps_that_have_turns_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = searched(
+        monkeypatch, tmp_path, Plan(sessions=60, turns=4), "ttfa: p(95)<60s", (None, None)
+    )
+
+    assert {each.run for each in found.levels} == {"ramp, ramp"}

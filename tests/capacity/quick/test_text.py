@@ -48,7 +48,11 @@ def test_a_threshold_that_holds_has_no_breaking_point() -> None:
         == "p95 of ttfa did not cross 800 ms up to 40 concurrent calls"
     )
     assert text_of(Crossing(50.0, 31.0, 80.0, 0.3), 40).endswith(
-        "; the breaking point may be 31 or more"
+        "; with so few turns it is known to hold up to 31 only: a longer --max-time shows more"
+    )
+    assert text_of(Crossing(6.0, 0.7, 10.0, 0.3), 5).endswith(
+        "up to 5 concurrent calls; with so few turns it is not known to hold for even 1: a longer"
+        " --max-time shows more"
     )
 
 
