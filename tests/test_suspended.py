@@ -47,7 +47,7 @@ LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
 
 @pytest.fixture(autouse=True)
 def by_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read by epoll: io_uring receives data while the process is busy, each segment by itself."""
+    """Read by epoll: io_uring also receives data while the process does not look."""
     monkeypatch.setattr(choice, "chosen_reader", lambda: choice.ReaderChoice("epoll", ""))
 
 

@@ -150,7 +150,7 @@ def reader(chosen: ReaderChoice) -> CheckFinding:
     """Report what reads the sockets of sessions, and why it is not io_uring."""
     if chosen.name == "io_uring":
         return CheckFinding(
-            "reader", "pass", "io_uring: each segment has its own timestamp also under load"
+            "reader", "pass", "io_uring: few segments share a timestamp, also under load"
         )
     message = (
         f"epoll, not io_uring ({chosen.reason}): under load the uncertainty of values is larger"

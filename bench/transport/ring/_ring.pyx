@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Sockets that the kernel reads into a ring of io_uring, in C (`hub_ring.py`, `stream.py`).
 
-A multishot `recvmsg` remains armed, and receives each segment in task work, which interrupts the
-thread that computes. So a segment is received by itself, with its own timestamp, although the
-thread looks at it later. `Ring.sync` moves the completions into the queue of each socket.
+A multishot `recvmsg` remains armed, and receives in task work: at the end of each system call and
+each interrupt of the thread, and at once if the thread sleeps. So segments are received before the
+thread looks at them, and few share a timestamp. `Ring.sync` moves the completions into the queue of
+each socket.
 """
 
 from libc.errno cimport EAGAIN, EBUSY, EINTR, ENOBUFS

@@ -5,7 +5,7 @@ known at which instants all sockets were empty, although nothing was received fo
 
 An arrival wakes the loop at once, unless others came shortly before. Then the loop sleeps until a
 pass of the schedule, `LOOK_NS` after them: a wake-up takes longer than handling a delta, and the
-kernel receives what arrives meanwhile, each segment with its own timestamp.
+sleeping thread receives what arrives meanwhile, each segment with its own timestamp.
 
 Listeners that wait are called in the same iteration of the loop. Those that are polled are called
 by the poller, in its next pass.
