@@ -384,6 +384,7 @@ def mappings() -> int:
 
 
 def test_a_closed_ring_leaves_no_descriptor_and_no_mapping() -> None:
+    gc.collect()
     files, mapped = open_files(), mappings()
     for _ in range(20):
         with new_ring() as ring, tcp_pair() as (ours, theirs):
