@@ -13,28 +13,34 @@ from reports.analysis.comparisons.comparison import Comparison
 from reports.analysis.summary.run_validity import data_notes, validity_of
 from reports.analysis.targets.compared_target import Targets
 from reports.analysis.targets.fairness import FairnessCheck
+from reports.data.samples import VOICE_TO_VOICE
 from reports.data.turns import measured_sessions
+from reports.engine.judge import Judged
 from reports.formatting import NBSP, format_number, join_present, join_words
 from reports.results.value import Reason, VerdictName
-from reports.text import validity
+from reports.text import comparison_rows, validity
 from reports.text.comparability import check_name, check_texts
-from reports.text.comparison_rows import MEANINGS, ComparisonRow
-from reports.text.decision_sentences import decision_details, decision_headline
+from reports.text.comparison_rows import (
+    MEANINGS,
+    ComparisonRow,
+    change_in_words,
+    direction_of,
+)
+from reports.text.decision_sentences import decision_details, decision_headline, remedy
 from reports.text.metric_sentences import (
     displayed_overall,
     headline,
     headline_details,
     overall,
+    subject,
     worst_first,
 )
 from reports.text.notices import run_notices, uncertain_line
 from reports.text.reasons import remedies, remedies_text
 from reports.text.verdicts import RUN_TO_RUN
 
-BY_ANALYSES = (
-    "Interim analyses that were planned before the run decided the verdict. The table contains all"
-    " pairs of the run, evaluated as one test of a fixed size."
-)
+BY_ANALYSES = "Interim analyses that were planned before the run decided the verdict."
+ONE_TEST = "The table contains all pairs of the run, evaluated as one test of a fixed size."
 PROVISIONAL = (
     "Provisional: runs of an unchanged service differ by chance; a standard deviation of"
     f" {RUN_TO_RUN} was assumed."
@@ -85,8 +91,47 @@ def comparison_headline(comparison: Comparison) -> str:
     if comparison.failed_checks:
         return validity.do_not_use(validity.summarized(comparison.invalid_reasons))
     if comparison.decision is not None:
-        return decision_headline(comparison.decision)
+        return join_present(" ", decision_headline(comparison.decision), _so_far(comparison))
     return headline(comparison.primary)
+
+
+def _so_far(comparison: Comparison) -> str:
+    """Return how a primary metric differs if no interim analysis took place; "" if it does not.
+
+    The interval of a run that a person ended because of its results would be too narrow.
+    """
+    known = [one for one in comparison.primary if one.direction]
+    if not comparison.decision or comparison.decision.end != "no_analysis" or not known:
+        return ""
+    one = subject(known)
+    return (
+        f"So far, {one.target} is {direction_of(one)} than {one.baseline}:"
+        f" {_difference(comparison, one)}, if the results did not cause the end of the run."
+    )
+
+
+def _heard(comparison: Comparison) -> str:
+    """Return what callers of the worst candidate hear, if this is a secondary metric; or ""."""
+    name, _ = candidates(comparison)[0]
+    for one in comparison.comparisons:
+        spec = one.spec
+        is_heard = (spec.metric, spec.p, spec.primary) == (VOICE_TO_VOICE, 0.5, False)
+        if (
+            is_heard
+            and one.target == name
+            and one.published
+            and not one.shortfall
+            and not one.unfit
+        ):
+            verdict = ComparisonRow(one).verdict_text
+            return f"For callers (secondary): {_difference(comparison, one)}, {verdict}."
+    return ""
+
+
+def _difference(comparison: Comparison, one: Judged) -> str:
+    level = interval_text(comparison.method.level)
+    interval = comparison_rows.interval_text(one)
+    return f"{one.spec.title} {change_in_words(one)}, {level} interval {interval}"
 
 
 def comparison_second(comparison: Comparison) -> str:
@@ -95,11 +140,13 @@ def comparison_second(comparison: Comparison) -> str:
         return remedies_text(comparison.invalid_reasons)
     if (decision := comparison.decision) is not None:
         verdict: VerdictName | None = decision.verdict
-        details = join_present(" ", decision_details(decision), BY_ANALYSES)
+        by = BY_ANALYSES if decision.is_decided_by_analysis else ""
+        details = join_present(" ", decision_details(decision), remedy(decision), by, ONE_TEST)
     else:
         verdict = overall(comparison.primary)
         details = headline_details(comparison.primary)
-    return f"{MEANINGS[verdict][0]}. {details}".rstrip() if verdict else details
+    meaning = f"{MEANINGS[verdict][0]}." if verdict else ""
+    return join_present(" ", meaning, details, _heard(comparison))
 
 
 def unusable_status(comparison: Comparison) -> str:

@@ -103,6 +103,14 @@ def end_sentence(decision: Decision) -> str:
     return f"{ended}{'; ' if (made := made_text(decision)) else ''}{made}."
 
 
+def remedy(decision: Decision) -> str:
+    """Return how to get a verdict, if the run ended before its analyses decided; otherwise ""."""
+    if decision.invalid or decision.end not in ("no_analysis", "stopped_by_user"):
+        return ""
+    pairs = count(decision.plan["analyses"][len(decision.analyses)])
+    return f"For a verdict, let a run continue: the next analysis was at {pairs} pairs."
+
+
 def made_text(decision: Decision) -> str:
     """Return the number of analyses, such as `0 of 5 interim analyses took place`; "" if it is
     unknown.

@@ -347,10 +347,7 @@ class QuickSearch(Struct):
             return []
         turns = self._so_far()
         failures = joined(
-            [
-                turns_by_load(target, FAILURE_RATE, uncertain=False)[0]
-                for target, _ in self._used()
-            ]
+            [turns_by_load(target, FAILURE_RATE, uncertain=False)[0] for target, _ in self._used()]
         )
         return [self._level(band, turns, failures) for band in bands(turns[0])]
 

@@ -24,7 +24,14 @@ from reports.text import metric_sentences
 from reports.text.comparison_rows import change_of, interval_text, values_of
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
-from tests.reports.comparisons.invented import compared, comparison, points, ratio
+from tests.reports.comparisons.invented import (
+    RULINGS,
+    compared,
+    comparison,
+    decision,
+    points,
+    ratio,
+)
 from tests.reports.forms import comparison_text
 from tests.reports.synthetic import Plan
 
@@ -296,6 +303,38 @@ def test_the_second_sentence_begins_with_the_meaning_for_a_decision(
     made = of(tail(verdict, OPEN))
 
     assert sentences.comparison_second(made).startswith(meaning)
+
+
+def test_what_callers_hear_follows_the_answer_if_it_is_a_secondary_metric() -> None:
+    wait = compared("voice_to_voice", 0.5, "equivalent", ratio(1000, 1050, 1.03, 1.07))
+
+    assert plain(sentences.comparison_second(of(TAIL, wait))).endswith(
+        " For callers (secondary): voice_to_voice p50 +50 ms (+5 %), 90 % interval +3 to +7 %,"
+        " ≈ equivalent (slower, within 20 %)."
+    )
+    is_primary = replace(wait, spec=replace(wait.spec, primary=True))
+    assert "For callers" not in sentences.comparison_second(of(TAIL, is_primary))
+
+
+def test_a_run_without_an_interim_analysis_has_its_difference_and_the_way_to_a_verdict() -> None:
+    early = comparison(decision=decision("no_analysis", ()))
+
+    assert plain(sentences.comparison_headline(early)).endswith(
+        " So far, gateway is slower than direct: ttfa p95 +1.04 s (+65 %), 90 % interval +47 to +87"
+        " %, if the results did not cause the end of the run."
+    )
+    assert sentences.comparison_second(early) == (
+        "Neither a pass nor a fail. For a verdict, let a run continue: the next analysis was at 50"
+        " pairs. The table contains all pairs of the run, evaluated as one test of a fixed size."
+    )
+
+
+def test_a_run_that_a_person_ended_has_the_interval_of_its_last_analysis() -> None:
+    open_ = tuple(replace(one, verdict=Verdict("inconclusive")) for one in RULINGS)
+    early = comparison(decision=decision("stopped_by_user", rulings=open_))
+
+    assert "21 to 70 % more (ttfa p95)" in plain(sentences.comparison_headline(early))
+    assert "the next analysis was at 200 pairs." in sentences.comparison_second(early)
 
 
 THROTTLED = Reason("throttled", {"target": "gateway", "share": 0.021})
