@@ -304,8 +304,8 @@ class Badge:
     note: str
 
 
-SIMULATED = Badge("sim", "◇", "SIMULATED", "rtbench simulate, no real service")
-RECORDED = Badge("sim", "◉", "RECORDED", "recorded calls, imported by rtbench runs import")
+SIMULATED = Badge("sim", "◇", "SIMULATED", "by rtbench simulate")
+RECORDED = Badge("sim", "◉", "RECORDED", "calls, imported by rtbench runs import")
 
 
 def source_badges(*, simulated: bool | None, recorded: bool) -> list[Badge]:

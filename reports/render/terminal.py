@@ -122,7 +122,10 @@ def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
     """Return the notes of a page, and its badges at the end of the line or, without room, on the
     next one.
     """
-    words = [f"{badge.marker} {badge.text}" for badge in page.badges]
+    words = [
+        join_present(" ", badge.marker, badge.text, badge.note if badge.style == "sim" else "")
+        for badge in page.badges
+    ]
     badges = BETWEEN_BADGES.join(
         coloured(word, own.style, colour) for word, own in zip(words, page.badges, strict=True)
     )

@@ -75,6 +75,10 @@ FEW = {TTFA: [486_000] * 99}
 FAILING = {"sweden": TIMES, "west": {TTFA: [300_000] * 9}, "north": {TTFA: [300_000] * 4}}
 SHOWN_PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "a simulated run": ({"simulated": True}, "SIMULATED · measuring 00:42"),
+    "a simulated run before its first turn": (
+        {"simulated": True, "turns_succeeded": 0, "turns_failed": 0},
+        "SIMULATED by rtbench simulate · measuring 00:42",
+    ),
     "delayed starts": ({"waiting_s": 75.0}, "starts delayed 01:15"),
     "refused sessions": ({"sessions_refused": 2}, "2 failed to connect"),
     "callers in back-off": ({"callers_backing_off": 3}, "3 backing off"),

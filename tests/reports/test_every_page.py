@@ -106,7 +106,7 @@ def test_a_simulated_run_is_marked_in_title_and_page(made: Callable[[bool], str]
     assert title is not None
     assert "SIMULATED" in title[1]
     assert simulated.count("SIMULATED") == 3
-    assert "rtbench simulate, no real service" in simulated
+    assert "by rtbench simulate" in simulated
     assert "SIMULATED" not in made(False)
 
 

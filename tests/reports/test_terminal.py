@@ -18,9 +18,20 @@ from hypothesis import strategies as st
 import rtbench
 from reports.data.runs import RunFrames
 from reports.formatting import NBSP
-from reports.render.blocks import Badge, Block, Cell, Column, Fact, Page, Paragraph, make_row, table
+from reports.render.blocks import (
+    SIMULATED,
+    Badge,
+    Block,
+    Cell,
+    Column,
+    Fact,
+    Page,
+    Paragraph,
+    make_row,
+    table,
+)
 from reports.render.html import render_html
-from reports.render.terminal import render_lines, render_page
+from reports.render.terminal import BETWEEN_BADGES, render_lines, render_page
 from reports.render.waterfall import WaterfallRow, folded, message, waterfall
 from reports.text.validity import NOT_CALIBRATED, trust
 from rtbench.cli.report import wants_colour
@@ -160,6 +171,14 @@ def test_names_are_never_cut_but_printed_above_their_rows() -> None:
         "391 (372–415)",
     ]
     assert names[1] in " ".join(render_lines([[uncut]], 24).split())
+
+
+def test_a_badge_that_says_who_answered_is_explained() -> None:
+    page = Page("", [SIMULATED, Badge("ok", "✓", "VALID", "2 checks")], "It is quick.", [], [])
+
+    assert render_page(page).splitlines()[1].strip() == (
+        f"◇ SIMULATED by rtbench simulate{BETWEEN_BADGES}✓ VALID"
+    )
 
 
 def test_the_answer_is_above_its_badges() -> None:

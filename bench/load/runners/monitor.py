@@ -132,7 +132,8 @@ def _parts(totals: LiveTotals, run_phase: RunPhase) -> Iterator[StatusPart]:
     total = totals.total
     health = totals.health()
     if total.simulated:
-        yield StatusPart(1, ("SIMULATED",), "sim")
+        is_explained = bool(total.turns_succeeded or total.turns_failed)
+        yield StatusPart(1, ("SIMULATED by rtbench simulate", "SIMULATED")[is_explained:], "sim")
     yield StatusPart(0, (f"{run_phase.phase} {clock(run_phase.elapsed_s)}",))
     if total.waiting_s >= HELD_S:
         yield StatusPart(7, (f"starts delayed {clock(total.waiting_s)}",))
