@@ -25,8 +25,7 @@ from reports.analysis.summary.summary import period_of
 from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, Targets
 from reports.analysis.targets.metric_specs import by_stratum, common_strata
 from reports.analysis.targets.named import matched, refuse_unknown, split_name, targets_of
-from reports.data import runs
-from reports.data.runs import RunFrames, run_id_of
+from reports.data.runs import RunFrames, load_for_report, run_id_of
 from reports.data.samples import samples_of
 from reports.data.turns import measured_sessions
 from reports.formatting import breakable, plural
@@ -218,7 +217,7 @@ def sample_size(pilot: str | Path, spec: PowerSpec) -> SampleSize:
     the metric.
     """
     folder, target = split_name(pilot)
-    return sample_size_of(runs.load_for_report(folder), spec, target, str(pilot))
+    return sample_size_of(load_for_report(folder), spec, target, str(pilot))
 
 
 def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: str) -> SampleSize:

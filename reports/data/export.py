@@ -26,9 +26,17 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.catalogue.columns import LABELS
 from bench.files.safe_io import fresh_beside, read_file
-from bench.record import folder as run_folder
 from bench.record import histograms as hdr
-from bench.record.folder import SCHEMAS, TableName
+from bench.record.folder import (
+    SCHEMAS,
+    TableName,
+    grouped,
+    histograms_path,
+    read_document,
+    read_table,
+    spooled_batches,
+    stored_batches,
+)
 from reports.data.runs import read_histograms, session_frame, turn_frame
 
 Format = Literal["csv", "parquet"]
@@ -145,10 +153,10 @@ def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
     otherwise from the spool, which has one batch for each second and worker.
     """
     if (folder / f"{table}.parquet").exists():
-        batches = run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
+        batches = stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
     else:
-        batches = run_folder.spooled_batches(folder, table)
-    for group in run_folder.grouped(batches, AT_ONCE):
+        batches = spooled_batches(folder, table)
+    for group in grouped(batches, AT_ONCE):
         for first in range(0, len(group), AT_ONCE):
             yield group.slice(first, AT_ONCE)
 
@@ -185,17 +193,15 @@ def _lines(folder: Path) -> Iterator[str]:
     """Yield the lines of the run's final log. If the run has no final log yet, make the lines
     from its data so far.
     """
-    final = run_folder.histograms_path(folder)
+    final = histograms_path(folder)
     if final.exists():
         yield from read_file(final).decode("utf-8", AS_IT_IS).splitlines(keepends=True)
         return
-    document = run_folder.read_document(folder)
+    document = read_document(folder)
     began_ns = int(document["started_utc_ns"])
-    last_s = pc.max(run_folder.read_table(folder, "seconds", ["second"])["second"]).as_py()
+    last_s = pc.max(read_table(folder, "seconds", ["second"])["second"]).as_py()
     ended_ns = began_ns if last_s is None else (last_s + 1) * NS_PER_S
-    columns = (
-        run_folder.read_table(folder, table, ["simulated"])["simulated"] for table in SCHEMAS
-    )
+    columns = (read_table(folder, table, ["simulated"])["simulated"] for table in SCHEMAS)
     simulated = bool(document.get("simulated")) or any(pc.any(column).as_py() for column in columns)
     yield from hdr.header(began_ns, simulated=simulated).splitlines(keepends=True)
     yield from read_histograms(folder, document).lines(began_ns, ended_ns)
@@ -250,7 +256,7 @@ def output_folder(folder: Path, out: Path | None, names: Sequence[str], *, force
     Raise UsageError if it is a run folder or cannot be written, or if one of the files exists and
     `force` is False.
     """
-    run_folder.read_document(folder)
+    read_document(folder)
     out_folder = out or folder / FOLDER
     if out is None and out_folder.is_symlink():
         raise UsageError(f"{out_folder} is a symbolic link: choose another folder with --out")

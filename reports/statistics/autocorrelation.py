@@ -49,7 +49,6 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics import differences, rates
 from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.bootstrap import resampled_quantiles, variance
 from reports.statistics.counting import Floats, Integers
@@ -61,15 +60,23 @@ from reports.statistics.differences import (
     OneSidedBounds,
     Order,
     StandardError,
+    log_ratio,
+    log_variance,
+    quantile_differences,
+    welch,
 )
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import (
     ClusterTotals,
     PerCluster,
     RatioEstimate,
+    between_runs,
+    log_difference,
     mean_difference,
+    mirrored,
     rate_difference,
     ratio_of,
+    se_of_rates,
     with_runs,
 )
 from reports.statistics.share_test import beyond, share_difference
@@ -215,9 +222,7 @@ def latencies_by_order(
     as clusters, and use the wider bounds.
     """
     rng = np.random.default_rng(inference.seed)
-    comparisons = differences.quantile_differences(
-        samples, margins, better, replace(inference, seed=rng)
-    )
+    comparisons = quantile_differences(samples, margins, better, replace(inference, seed=rng))
     for order, indices in by_order(samples, [p for p, _ in margins]).items():
         of_parts = by_parts(samples, PARTS[order])
         ps = [margins[index][0] for index in indices]
@@ -226,16 +231,13 @@ def latencies_by_order(
             p, margin = margins[index]
             low, high = (values[:, column] for values in resamples)
             se = math.sqrt(
-                part_variance(differences.log_ratio(high, low), PARTS[order])
-                + inference.run_variance
+                part_variance(log_ratio(high, low), PARTS[order]) + inference.run_variance
             )
             df = PARTS[order] - 1.0
             if not samples.paired:
-                df = differences.welch(
-                    [differences.log_variance(values) for values in (low, high)], [PARTS[order]] * 2
-                )
+                df = welch([log_variance(values) for values in (low, high)], [PARTS[order]] * 2)
             error = StandardError(se, df, samples.clusters[0])
-            by_parts_alone = rates.log_difference(
+            by_parts_alone = log_difference(
                 samples.values(p), error, margin, better, inference.level
             )
             comparisons[index] = wider(comparisons[index], by_parts_alone, order)
@@ -317,14 +319,14 @@ def rate_by_order(
     parts of a run show less about unseen sessions.
     """
     if better == "higher":
-        return rates.mirrored(rate_by_order(totals.complements, margin, "lower", inference, error))
-    between = rates.between_runs([ratio.value for ratio in totals.ratios], inference.rate_run_sd)
+        return mirrored(rate_by_order(totals.complements, margin, "lower", inference, error))
+    between = between_runs([ratio.value for ratio in totals.ratios], inference.rate_run_sd)
     usual = rate_difference(
-        totals, margin, level=inference.level, error=with_runs(rates.se_of_rates(totals), between)
+        totals, margin, level=inference.level, error=with_runs(se_of_rates(totals), between)
     )
     if not rates_burst(totals, error):
         return usual
-    batched = with_runs(rates.se_of_rates(_sums_by_parts(totals, BATCHES)), between)
+    batched = with_runs(se_of_rates(_sums_by_parts(totals, BATCHES)), between)
     return wider(
         usual, rate_difference(totals, margin, level=inference.level, error=batched), "bursts"
     )

@@ -41,7 +41,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import chdtrc  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics import differences
 from reports.statistics.autocorrelation import (
     BURST_ALPHA_FACTOR,
     FOUND,
@@ -59,6 +58,8 @@ from reports.statistics.differences import (
     OneSidedBounds,
     Order,
     StandardError,
+    log_variance,
+    welch,
 )
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import (
@@ -127,9 +128,7 @@ def stored_quantile(
         if order
         else math.nan
     )
-    return StoredValue(
-        math.log(value), differences.log_variance(resamples), infinite_share, by_parts=by_parts
-    )
+    return StoredValue(math.log(value), log_variance(resamples), infinite_share, by_parts=by_parts)
 
 
 def against_stored(
@@ -311,7 +310,7 @@ def _standard_error(
     if run_se > se:
         return StandardError(run_se, float(runs - 1), round(clusters[0]), run_se**2, alone=True)
     return StandardError(
-        se, differences.welch(inside, clusters), round(clusters[0]), se**2 - inside[0], alone=True
+        se, welch(inside, clusters), round(clusters[0]), se**2 - inside[0], alone=True
     )
 
 

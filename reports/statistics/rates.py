@@ -40,16 +40,24 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics import differences
 from reports.statistics.counting import Floats
 from reports.statistics.differences import (
     LEVEL,
+    MAX_SESSIONS_RATIO,
+    POWER,
     Better,
     Difference,
     Inference,
     Margin,
     OneSidedBounds,
     StandardError,
+    excess_over_margin,
+    is_conclusive,
+    log_ratio,
+    more_sessions,
+    student,
+    two_digits,
+    welch,
 )
 from reports.statistics.quantiles import effective_size
 from reports.statistics.unseen import lower_share, upper_share
@@ -142,9 +150,7 @@ class RatioEstimate:
 
         The word error rate may be above 1, because there may be more errors than words.
         """
-        return differences.student(
-            self.value, math.sqrt(self.variance), self.effective_sessions - 1, level
-        )
+        return student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
     def with_sessions(self, more: int, existing: int) -> RatioEstimate:
         """Return the estimate as it would be with more sessions: `more` for each `existing`
@@ -234,7 +240,7 @@ def mean_difference(
     else:
         variances = base.log_variance, cand.log_variance
         within = sum(variances)
-        df = differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
+        df = welch(variances, (base.effective_sessions, cand.effective_sessions))
     se = math.sqrt(within + inference.run_variance)
     clusters = max(base.clusters, cand.clusters)
     error = StandardError(se, df, clusters, inference.run_variance)
@@ -253,17 +259,14 @@ def log_difference(
     `error` is the standard error of this log.
     """
     base, cand = (np.array([value]) for value in values)
-    d = float(differences.log_ratio(cand, base)[0])
+    d = float(log_ratio(cand, base)[0])
     bad_by, good_by = (
-        float(differences.excess_over_margin(pair, margin, better)[0])
-        for pair in ((base, cand), (cand, base))
+        float(excess_over_margin(pair, margin, better)[0]) for pair in ((base, cand), (cand, base))
     )
     interval, bad, good = (
-        differences.student(value, error.se, error.df, level) for value in (d, bad_by, good_by)
+        student(value, error.se, error.df, level) for value in (d, bad_by, good_by)
     )
-    more = (
-        None if differences.is_conclusive(bad) else differences.more_sessions(bad_by, error, level)
-    )
+    more = None if is_conclusive(bad) else more_sessions(bad_by, error, level)
     return Difference(
         "ratio",
         *values,
@@ -344,7 +347,7 @@ def se_of_rates(totals: ClusterTotals) -> StandardError:
         )
         return StandardError(se, totals.df_of_pairs, clusters)
     variances = base.variance, cand.variance
-    df = differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
+    df = welch(variances, (base.effective_sessions, cand.effective_sessions))
     return StandardError(math.sqrt(sum(variances)), df, clusters)
 
 
@@ -368,12 +371,12 @@ def points_difference(
     bad = replace(_worse(base, cand, error, margin.points, level), high=high - margin.points)
     good = replace(_worse(cand, base, error, margin.points, level), high=-low - margin.points)
     needed = None
-    if bad.low <= 0 < differences.student(d - margin.points, se, df, level).low:
+    if bad.low <= 0 < student(d - margin.points, se, df, level).low:
         needed = _baseline_sessions(base, cand, error, margin.points, level)
     more = None
-    if not differences.is_conclusive(bad) and d > margin.points:
-        more = differences.more_sessions(d - margin.points, error, level)
-    elif not differences.is_conclusive(bad):
+    if not is_conclusive(bad) and d > margin.points:
+        more = more_sessions(d - margin.points, error, level)
+    elif not is_conclusive(bad):
         more = _more_to_pass((base, cand), error, margin, level)
     return Difference(
         "points",
@@ -406,7 +409,7 @@ def _worse(
     baseline. The p-value is that of Student's t with a standard error that gives this bound.
     """
     value = cand.value - base.value - points
-    bounds = differences.student(value, error.se, error.df, level)
+    bounds = student(value, error.se, error.df, level)
     sessions = base.effective_sessions, cand.effective_sessions
     if not (0 < sessions[0] < sessions[1] and math.isfinite(bounds.low)):
         return bounds
@@ -416,9 +419,7 @@ def _worse(
     if low == bounds.low:
         return bounds
     se = (value - low) / float(stdtrit(error.df, 1 - level))
-    return replace(
-        bounds, low=low, p=max(bounds.p, differences.student(value, se, error.df, level).p)
-    )
+    return replace(bounds, low=low, p=max(bounds.p, student(value, se, error.df, level).p))
 
 
 def _baseline_sessions(
@@ -434,12 +435,10 @@ def _baseline_sessions(
     def is_worse(more: int) -> bool:
         return _worse(base.with_sessions(more, base.clusters), cand, error, points, level).low > 0
 
-    most = differences.MAX_SESSIONS_RATIO * base.clusters
+    most = MAX_SESSIONS_RATIO * base.clusters
     if not is_worse(most):
         return None
-    return differences.two_digits(
-        base.clusters + bisect_left(range(1, most), True, key=is_worse) + 1
-    )
+    return two_digits(base.clusters + bisect_left(range(1, most), True, key=is_worse) + 1)
 
 
 def upper_of_points(
@@ -458,7 +457,7 @@ def _upper_bounds(
     is used.
     """
     d = cand.value - base.value
-    yield differences.student(d, se, df, level).high
+    yield student(d, se, df, level).high
     yield d + cand.unseen(level)
     yield d + _reach(base, cand, level)
 
@@ -490,13 +489,13 @@ def _more_to_pass(
         highs = _upper_bounds(
             larger_base, larger_cand, now, error.df if fixed else error.df * times, level
         )
-        return all(high + float(ndtri(differences.POWER)) * now < margin.points for high in highs)
+        return all(high + float(ndtri(POWER)) * now < margin.points for high in highs)
 
-    max_more = differences.MAX_SESSIONS_RATIO * clusters
+    max_more = MAX_SESSIONS_RATIO * clusters
     if not (math.isfinite(error.se) and clusters and passes(max_more)):
         return None
     more = bisect_left(range(1, max_more), True, key=passes) + 1
-    return differences.two_digits(more) if error.se else more
+    return two_digits(more) if error.se else more
 
 
 def any_event(totals: PerCluster) -> RatioEstimate:

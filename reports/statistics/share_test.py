@@ -28,7 +28,6 @@ from bisect import bisect_left
 import numpy as np
 from scipy.special import betaincinv, ndtri  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics import differences
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats
 from reports.statistics.differences import (
@@ -38,6 +37,7 @@ from reports.statistics.differences import (
     Margin,
     OneSidedBounds,
     excess_over_margin,
+    student,
 )
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, se_of_rates
@@ -76,7 +76,7 @@ def share_difference(
         by_shares = OneSidedBounds(
             d - math.hypot(low, first_high), d + math.hypot(high, first_low), 0.0
         )
-        return differences.student(d, error.se, error.df, inference.level).wider_of(by_shares)
+        return student(d, error.se, error.df, inference.level).wider_of(by_shares)
 
     finite = range(samples.cand.succeeded.size)
     too_low = bisect_left(finite, True, key=lambda index: tested(float(values[index])).low <= 0)

@@ -13,8 +13,7 @@ from reports.analysis.summary.summary import Summary
 from reports.formatting import NBSP, NONE, count, format_ms_list, join_words, ms, percent, plural
 from reports.render.blocks import Blocks, Cell, Column, Heads, Line, Paragraph, Row, Table, table
 from reports.results.value import Value
-from reports.text import cells
-from reports.text.cells import interval
+from reports.text.cells import estimate_cell, interval, metric_title, share_interval
 
 
 class GroupWording(NamedTuple):
@@ -85,7 +84,7 @@ def latency_table(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -
     for latency, group in ((grouped, group) for grouped in latencies for group in grouped.groups):
         target = Cell(latency.target, target=targets.index(latency.target))
         quantiles = [
-            cells.estimate_cell(group.at(p), group.n, group.failed.events, "") for p in (0.5, 0.95)
+            estimate_cell(group.at(p), group.n, group.failed.events, "") for p in (0.5, 0.95)
         ]
         shares = [share_cell(group.failed, not_started_text(group))]
         shares += [share_cell(group.unopened)] if group.unopened is not None else []
@@ -106,7 +105,7 @@ def interval_cell(rate: Value, more: str) -> Cell:
     """Return a cell with a share above its counts and its interval, such as `90 %` above `360 of
     400; 86 to 93 %`.
     """
-    return share_cell(rate, f"; {cells.share_interval(rate)}{more}" if rate.n else "")
+    return share_cell(rate, f"; {share_interval(rate)}{more}" if rate.n else "")
 
 
 def not_started_text(group: TurnGroup) -> str:
@@ -185,7 +184,7 @@ def latency_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) 
     without a group.
     """
     what = (
-        f"{cells.metric_title(latencies[0].metric, latencies[0].stratum)}, in ms, with 95 %"
+        f"{metric_title(latencies[0].metric, latencies[0].stratum)}, in ms, with 95 %"
         " intervals over sessions."
     )
     unplaced = [Paragraph(text, "q gap")] if (text := ungrouped_text(latencies)) else []
@@ -217,7 +216,7 @@ def failure_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) 
     ):
         target = Cell(latency.target, target=targets.index(latency.target))
         failed = interval_cell(group.failed, not_started_text(group))
-        p50 = cells.estimate_cell(group.p50, group.n, group.failed.events, "")
+        p50 = estimate_cell(group.p50, group.n, group.failed.events, "")
         outcomes = outcomes_text(group) or NONE
         rows.append(
             [

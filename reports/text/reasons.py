@@ -25,7 +25,6 @@ from reports.statistics.change_points import MIN_SIDE_RUNS
 from reports.statistics.verdicts import LATE
 from reports.text import check_reasons, comparability, invalid
 from reports.text.cells import CHECKS, as_sentence, interval
-from reports.text.check_reasons import unequal_reason
 from reports.text.invalid import Numbers
 from reports.text.verdicts import in_unit, share
 
@@ -234,7 +233,7 @@ def _existing(reason: Reason) -> str:
 def _unequal(numbers: Numbers) -> tuple[str, str]:
     unit = numbers["unit"]
     return (
-        unequal_reason(numbers["there"][0], numbers["effective_sessions"], unit),
+        check_reasons.unequal_reason(numbers["there"][0], numbers["effective_sessions"], unit),
         f"{numbers['needed']} needed",
     )
 

@@ -22,7 +22,6 @@ from reports.formatting import (
     usd,
 )
 from reports.metrics.thresholds import requested_thresholds
-from reports.render import svg
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import (
     WIDE,
@@ -33,6 +32,7 @@ from reports.render.svg import (
     linear_ticks,
     log_scale,
     log_ticks,
+    plot_figure,
 )
 from reports.results.value import Finding, Value
 from reports.text.cells import as_sentence
@@ -225,8 +225,8 @@ def capacity_page(capacity: CapacityDocument) -> Page:
     waits: list[Block] = [Paragraph(f"p50 and p95 of {plan.metric or MAIN}, {LATENCIES}")]
     failed: list[Block] = [Paragraph("The share of turns that failed or did not start.")]
     if plotted:
-        waits.append(svg.plot_figure(latency_chart(capacity, plotted)))
-        failed.append(svg.plot_figure(failure_chart(capacity, plotted)))
+        waits.append(plot_figure(latency_chart(capacity, plotted)))
+        failed.append(plot_figure(failure_chart(capacity, plotted)))
     return Page(
         title=f"Capacity, {capacity.date_utc}",
         badges=[SIMULATED] if capacity.simulated else [],

@@ -23,7 +23,6 @@ import numpy as np
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE, SLOPE
 from bench.files import safe_io
-from bench.files.safe_io import JsonError, read_json, save_text
 from reports.analysis.summary.targets import FAIR
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.conditions import conditions_of
@@ -181,7 +180,7 @@ def save(baseline: Baseline, folder: Path) -> Path:
         baseline_folder(folder, baseline.scenario, baseline.target)
         / f"{safe(baseline.run_id)}.json"
     )
-    save_text(path, as_text(baseline))
+    safe_io.save_text(path, as_text(baseline))
     return path
 
 
@@ -244,13 +243,13 @@ def read_file(path: Path) -> Baseline:
     """
     try:
         content = safe_io.read_file(path)
-        schema = read_json(content).get("schema")
+        schema = safe_io.read_json(content).get("schema")
         if isinstance(schema, int) and schema > SCHEMA:
             raise UsageError(
                 f"{path} was written by a newer rtbench (schema {schema}); upgrade to read it"
             )
-        return by_code(cast(Baseline, read_json(content, Baseline)))
+        return by_code(cast(Baseline, safe_io.read_json(content, Baseline)))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (JsonError, AttributeError) as error:
+    except (safe_io.JsonError, AttributeError) as error:
         raise UsageError(f"{path} is not a stored baseline: {error}") from None

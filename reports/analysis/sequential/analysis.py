@@ -28,10 +28,15 @@ from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.results.json_entries import ClosedJsonEntry, Number, entry_from
 from reports.results.value import Reason, VerdictName
-from reports.statistics import group_sequential
 from reports.statistics.autocorrelation import EARLY, FOUND
 from reports.statistics.differences import LEVEL, Difference
-from reports.statistics.group_sequential import InterimStatistic, StatisticEntry
+from reports.statistics.group_sequential import (
+    UNKNOWN,
+    InterimStatistic,
+    StatisticEntry,
+    critical_values,
+    is_futile,
+)
 from reports.statistics.verdicts import Verdict, step_down
 
 End = Literal[
@@ -184,10 +189,7 @@ def _evaluate_analyses(
     error is spent. `default_reason` is the reason to return if no analysis decides.
     """
     primary = len(schedule.primary)
-    ladder = [
-        group_sequential.critical_values(shares, schedule.level / left)
-        for left in range(primary, 0, -1)
-    ]
+    ladder = [critical_values(shares, schedule.level / left) for left in range(primary, 0, -1)]
     # critical values of the last analysis: to pass, and to be the first metric to regress
     final = ladder[-1][-1], ladder[0][-1]
     seen: list[tuple[InterimStatistic, ...]] = []
@@ -253,13 +255,13 @@ def _reason(
     if any(statistic.order for statistic in statistics):
         return None  # with drift or bursts, the result at N cannot be predicted
     chances = [
-        group_sequential.UNKNOWN if statistic.untested else statistic.conditional_power(t, *final)
+        UNKNOWN if statistic.untested else statistic.conditional_power(t, *final)
         for statistic in statistics
     ]
     still_open = [
         chance for chance, passed_at in zip(chances, passed, strict=True) if passed_at is None
     ]
-    return "futility" if group_sequential.is_futile(still_open, chances) else None
+    return "futility" if is_futile(still_open, chances) else None
 
 
 def _result(

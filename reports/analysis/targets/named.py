@@ -21,8 +21,7 @@ from reports.analysis.targets.compared_target import (
     by_pair,
     by_session,
 )
-from reports.data import runs
-from reports.data.runs import RunFrames, run_id_of, target_entries
+from reports.data.runs import RunFrames, load_for_report, run_id_of, target_entries
 from reports.data.samples import samples_of
 from reports.data.turns import target_labels
 
@@ -134,7 +133,7 @@ def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFram
         else:
             folder, target = split_name(item)
             run = read.setdefault(
-                folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder)
+                folder.resolve(), read.get(folder.resolve()) or load_for_report(folder)
             )
         targets += [(run, name) for name in _targets(run, target, text, alone=len(named) == 1)]
     if len(targets) < 2:

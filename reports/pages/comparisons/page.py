@@ -24,7 +24,6 @@ from reports.formatting import (
     plural,
 )
 from reports.pages.comparisons import forest, interim
-from reports.pages.comparisons.forest import ForestPanel, colours_of, panels, panels_of
 from reports.pages.run_report.charts import percentiles
 from reports.pages.run_report.sections.turn_taking import (
     EVENT_TEXTS,
@@ -38,8 +37,6 @@ from reports.render.svg import drawing, plot_figure
 from reports.results.value import Finding
 from reports.statistics.verdicts import BEYOND
 from reports.text import cells, comparison_rows
-from reports.text import comparison_sentences as sentences
-from reports.text.cells import measured_from_text
 from reports.text.comparison_rows import (
     BETWEEN_PEERS,
     MEANINGS,
@@ -48,7 +45,17 @@ from reports.text.comparison_rows import (
     displayed_verdict,
     values_of,
 )
-from reports.text.comparison_sentences import interval_text, verdict_title
+from reports.text.comparison_sentences import (
+    all_notices,
+    assumption,
+    comparison_headline,
+    comparison_second,
+    interval_text,
+    unusable_status,
+    verdict_title,
+    worst_steps,
+    written_check,
+)
 from reports.text.decision_sentences import end_reason, end_sentence, verdict_lines
 from reports.text.definitions import definitions as of_metrics
 from reports.text.metric_sentences import WORST, overall
@@ -157,7 +164,7 @@ def comparison_page(comparison: Comparison) -> b.Page:
     decisive = [check for check in comparison.checks if check.result != "informational"]
     if comparison.failed_checks:  # an unfair comparison has no verdict
         note = f"{len(comparison.failed_checks)} of {plural(len(decisive), 'check')} failed"
-        badges = [_badge(sentences.unusable_status(comparison), note)]
+        badges = [_badge(unusable_status(comparison), note)]
     else:
         note = f"{plural(len(decisive), 'check')} passed" if decisive else "nothing was checked"
         badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", note)]
@@ -180,7 +187,7 @@ def comparison_page(comparison: Comparison) -> b.Page:
         title=f"{' · '.join(title_parts)} · {join_words(others)} against {first}",
         badges=badges,
         notes=f"{join_words(others)} against {first} · {design(comparison)}",
-        headline=sentences.comparison_headline(comparison),
+        headline=comparison_headline(comparison),
         lead=_lead(comparison),
         sections=list(filter(None, sections)),
         definitions=defined,
@@ -230,14 +237,14 @@ def _lead(comparison: Comparison) -> b.Blocks:
     runs, the notices.
     """
     remedies = remedies_text(comparison.invalid_reasons)
-    second = sentences.comparison_second(comparison)
+    second = comparison_second(comparison)
     decision = comparison.decision
     if comparison.failed_checks:  # the banner has the remedies
         is_ended = decision is not None and decision.ended and not decision.is_decided_by_analysis
         second = end_sentence(decision) if decision and is_ended else ""
-    reasons = sentences.all_notices(comparison)
+    reasons = all_notices(comparison)
     notices = [reason_text(reason) for reason in reasons if reason.code not in EXPLAINING]
-    why = [*filter(None, [sentences.assumption(comparison)])]
+    why = [*filter(None, [assumption(comparison)])]
     why += [reason_text(reason) for reason in reasons if reason.code in EXPLAINING]
     about = [*runs(comparison), _sizes(comparison)]
     return [
@@ -264,7 +271,7 @@ def _verdict_badge(comparison: Comparison) -> b.Badge:
         made = NONE if decision.analyses_made is None else count(decision.analyses_made)
         note = f"analysis {made} of {len(decision.plan['analyses'])}"
         if decision.invalid:
-            return _badge(sentences.unusable_status(comparison), note)
+            return _badge(unusable_status(comparison), note)
         if decision.end == "pending":
             return _badge("PENDING", note)
         return _badge(decision.verdict, note, verdict_title(comparison))
@@ -298,14 +305,12 @@ def _changes(comparison: Comparison) -> b.Section:
     """Return the forest plots of primary metrics, their legend, and their numbers. Secondary
     metrics are folded.
     """
-    all_panels = panels(comparison)
-    main, secondary = (panels_of(all_panels, primary=of) for of in (True, False))
+    all_panels = forest.panels(comparison)
+    main, secondary = (forest.panels_of(all_panels, primary=of) for of in (True, False))
     plotted, folded = (main, secondary) if main else (secondary, ())
     rows = [row for panel in all_panels for row in panel.rows]
     blocks: b.Blocks = [*_drawings(plotted)]
-    blocks += [
-        b.Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)
-    ]
+    blocks += [b.Paragraph(f"Worst step: {step}.", "note") for step in worst_steps(comparison)]
     metrics = dict.fromkeys(row.comparison.spec.metric for panel in plotted for row in panel.rows)
     verdict_names = [
         displayed_verdict(row.verdict_name, row.comparison.spec, peers=row.comparison.peers)
@@ -342,7 +347,7 @@ def _changes(comparison: Comparison) -> b.Section:
     brief += (
         [b.Paragraph("secondary metrics", "soft"), _numbers(comparison, others)] if others else []
     )
-    brief += b.fact("worst step", sentences.worst_steps(comparison))
+    brief += b.fact("worst step", worst_steps(comparison))
     return b.Section(
         "answer",
         "Differences",
@@ -352,7 +357,7 @@ def _changes(comparison: Comparison) -> b.Section:
     )
 
 
-def _drawings(plotted: Sequence[ForestPanel]) -> Iterable[b.Block]:
+def _drawings(plotted: Sequence[forest.ForestPanel]) -> Iterable[b.Block]:
     for index, panel in enumerate(plotted):
         head = "" if not index and panel.axis == "lower" else panel.title
         yield drawing(forest.forest(panel), head, forest.forest(panel, narrow=True))
@@ -383,7 +388,7 @@ def _numbers(comparison: Comparison, rows: Sequence[ComparisonRow]) -> b.Table:
     ]
     style = "fig nowrap struck" if comparison.failed_checks else "fig nowrap"
     return b.table(
-        heads, [_row(row, style, colours_of(comparison) if several else {}) for row in rows]
+        heads, [_row(row, style, forest.colours_of(comparison) if several else {}) for row in rows]
     )
 
 
@@ -435,7 +440,7 @@ def _percentiles(comparison: Comparison) -> b.Section | None:
     metric = shift.spec.metric
     strata = {stratum for target in comparison.targets for stratum in target.turns.strata}
     mine = [stratum for stratum in strata if spec.stratum is None or spec.stratum.covers(stratum)]
-    counted = measured_from_text(metric, mine[0]) if len(mine) == 1 else ""
+    counted = cells.measured_from_text(metric, mine[0]) if len(mine) == 1 else ""
     of_step = f", {spec.step}" if spec.step else ""
     read = (
         b.Term(metric),
@@ -477,7 +482,7 @@ def _fairness(comparison: Comparison) -> b.Section:
         heads.append(b.Column(target.label, left=True, target=index, marked=True, below=below))
     heads.append(b.Column("result", left=True))
     rows = []
-    written = [*map(sentences.written_check, comparison.checks)]
+    written = [*map(written_check, comparison.checks)]
     for check in written:
         word, style = cells.result(check.result)
         remedy = check.remedy if check.result == "fail" else ""
@@ -563,7 +568,7 @@ def _rate_row(row: Finding, comparison: Comparison, *, several: bool) -> b.Row:
             row.value.step or "all pauses",
             EVENT_TEXTS[row.value.metric],
             *(
-                [b.Cell(row.value.target, target=colours_of(comparison)[row.value.target])]
+                [b.Cell(row.value.target, target=forest.colours_of(comparison)[row.value.target])]
                 if several
                 else []
             ),

@@ -13,13 +13,14 @@ from reports.analysis.summary.distributions import Histogram, HistogramTarget
 from reports.analysis.summary.metrics import MetricSummary
 from reports.analysis.summary.segments import Breakdown
 from reports.formatting import count, excerpt, format_number, log_range, ms, percent, plural
-from reports.render import svg
 from reports.render.markers import colour_class, curve_class, marker_char, marker_shape
 from reports.render.svg import (
     WIDE,
     PixelScale,
     Plot,
     Point,
+    clean,
+    in_rows,
     linear_ticks,
     log_scale,
     log_ticks,
@@ -127,7 +128,7 @@ def interval_axis(ends: tuple[float, float]) -> str:
     contains the values.
     """
     x = log_scale(*ends, 14, INTERVALS - 14)
-    texts = ((x(tick), svg.clean(ms(tick))) for tick in log_ticks(*ends, 3))
+    texts = ((x(tick), clean(ms(tick))) for tick in log_ticks(*ends, 3))
     ticks = "".join(
         f'<text x="{at:.1f}" y="12" class="tick" text-anchor="middle">{text}</text>'
         for at, text in texts
@@ -185,9 +186,7 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
     low = min(_extent(row, -1) for row in rows)
     high = max(_extent(row, 1) for row in rows) or 1.0
     spoken = "; ".join(f"{row.target}, {breakdown_title(row)}: {ms(row.mean_ms)}" for row in rows)
-    legend = svg.in_rows([(shades[name], name) for name in names_of(rows)], WIDE - 8, _width) or [
-        []
-    ]
+    legend = in_rows([(shades[name], name) for name in names_of(rows)], WIDE - 8, _width) or [[]]
     top = 12 + SWATCH * len(legend)
     title = "Breakdown of voice_to_voice"
     desc = f"Mean segments from the end of speech to the first audible sample. {spoken}."

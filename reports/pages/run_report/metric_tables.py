@@ -10,8 +10,20 @@ from reports.analysis.summary.failures import FailureEntry
 from reports.analysis.summary.metrics import ALL, HistogramSummary, MetricSummary
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NBSP, NONE, count, format_number, format_utc_ms
-from reports.render import blocks as b
-from reports.render.blocks import Cell, Column, Head, Inline, Line, Table, Term, table
+from reports.render.blocks import (
+    Cell,
+    Code,
+    Column,
+    Head,
+    Heads,
+    Inline,
+    Line,
+    Link,
+    Table,
+    Term,
+    make_row,
+    table,
+)
 from reports.results.value import LEVEL_NAMES, LEVELS
 from reports.text import cells
 
@@ -111,15 +123,15 @@ def tokens_text(entry: FailureEntry) -> str:
     return f"{f'≥{NBSP}' if entry.is_bound else ''}{count(entry.context_tokens)}"
 
 
-def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> b.Table:
+def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> Table:
     """Return a table with a row for each failure: its instant, its codes, its error as received,
     and its IDs.
     """
     several = len(targets) > 1
-    heads: b.Heads = [
-        b.Column("outcome", left=True, below="failed at (UTC)"),
+    heads: Heads = [
+        Column("outcome", left=True, below="failed at (UTC)"),
         *([TARGET] if several else []),
-        b.Column("step, turn", left=True),
+        Column("step, turn", left=True),
         "input tokens",
         "HTTP",
         "close code",
@@ -127,9 +139,9 @@ def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> b.
     rows = []
     for entry in entries:
         index = targets.index(entry.target)
-        parts: b.Line = [
-            b.Cell(b.Code(entry.outcome), instant(entry.failed_utc_ns)),
-            *([b.Cell(entry.target, target=index)] if several else []),
+        parts: Line = [
+            Cell(Code(entry.outcome), instant(entry.failed_utc_ns)),
+            *([Cell(entry.target, target=index)] if several else []),
             f"{entry.step}, {entry.turn}" if entry.scope == "turn" else "session",
             tokens_text(entry),
             *(
@@ -137,20 +149,20 @@ def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> b.
                 for code in (entry.http_status, entry.close_code)
             ),
         ]
-        rows.append(b.make_row(parts, ids=list(_ids(entry)), target=index))
-    return b.table(heads, rows, stacked=True, style="slow")
+        rows.append(make_row(parts, ids=list(_ids(entry)), target=index))
+    return table(heads, rows, stacked=True, style="slow")
 
 
-def _ids(entry: FailureEntry) -> Iterable[tuple[str, b.Inline]]:
+def _ids(entry: FailureEntry) -> Iterable[tuple[str, Inline]]:
     """Yield the error of a failure as received, and its IDs. An ID that the service did not send
     is `unknown`.
     """
     if entry.message:
         cut = " (cut: only its first characters were stored)" if entry.message_is_cut else ""
-        yield "error", (b.Code(entry.message), cut)
+        yield "error", (Code(entry.message), cut)
     if entry.close_reason and entry.close_reason != entry.message:
-        yield "close reason", b.Code(entry.close_reason)
-    yield "started", b.Code(format_utc_ms(entry.started_utc_ns))
+        yield "close reason", Code(entry.close_reason)
+    yield "started", Code(format_utc_ms(entry.started_utc_ns))
     names: dict[str, list[str]] = {}
     for name, value in entry.headers.items():
         names.setdefault(value, []).append(name)
@@ -163,9 +175,9 @@ def _ids(entry: FailureEntry) -> Iterable[tuple[str, b.Inline]]:
     }
     ids |= {", ".join(of_value): value for value, of_value in names.items()}
     for name, value in ids.items():
-        yield name, b.Code(value) if value else UNKNOWN
+        yield name, Code(value) if value else UNKNOWN
     if entry.event_log:
-        yield "events", b.Link(b.Code(entry.event_log), entry.event_log)
+        yield "events", Link(Code(entry.event_log), entry.event_log)
 
 
 def failure_text(entry: FailureEntry) -> str:

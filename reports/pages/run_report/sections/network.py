@@ -27,8 +27,7 @@ from reports.pages.run_report.metric_tables import (
 from reports.pages.run_report.sections.telephone import PACKETS, SETUP, is_of_calls
 from reports.render import blocks as b
 from reports.results.value import by_subject
-from reports.text import cells
-from reports.text.cells import interval
+from reports.text.cells import as_sentence, interval, open_end_sign, quantile_cell
 
 NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
@@ -49,7 +48,7 @@ def network(summary: Summary) -> b.Section | None:
             nothing = "nothing was retransmitted in"
             resent[subject.target] = [f"{again if segments else nothing} {plural(turns.n, 'turn')}"]
     sent = texts_by_target(summary, resent)
-    sent = f"{sent}." if sent and summary.has_several_targets else cells.as_sentence(sent)
+    sent = f"{sent}." if sent and summary.has_several_targets else as_sentence(sent)
     shares = []  # the shares of ttfa, from the p50 of both metrics
     # of several strata, the first counts
     known = [row for row in reversed(rows) if row.at(0.5).has_interval]
@@ -142,8 +141,7 @@ def connect(summary: Summary) -> b.Section | None:
     named = len({row.target for row in rows}) > 1
     medians = [(f"{row.target} " if named else "", row.at(0.5)) for row in ready]
     p50s = ", ".join(
-        f"{target}{cells.open_end_sign(median)}{ms(median.reported_value)}"
-        for target, median in medians
+        f"{target}{open_end_sign(median)}{ms(median.reported_value)}" for target, median in medians
     )
     blocks = [
         *b.line(f"From the start of connecting to session.created, p50: {p50s}." if p50s else ""),
@@ -196,9 +194,9 @@ def _carried(summary: Summary) -> b.Blocks:
         median = row.at(0.5)
         ends = interval(median.low / size, median.high / size, format_number, " – ")
         interval_cell = b.Cell(
-            f"{cells.open_end_sign(median)}{format_number(median.reported_value / size)}", ends
+            f"{open_end_sign(median)}{format_number(median.reported_value / size)}", ends
         )
-        cell = interval_cell if median.has_interval else cells.quantile_cell(row, 0.5, "")
+        cell = interval_cell if median.has_interval else quantile_cell(row, 0.5, "")
         of_sessions[row.metric, row.target] = [cell, format_number(row.high / size)]
     rows: list[b.Row | b.Line] = []
     for rate in rates:
