@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from bench.base.errors import UsageError
@@ -18,6 +17,7 @@ from bench.base.units import NS_PER_MS
 from bench.simulator.profile import Profile, measured_profile
 from reports.data.runs import RunFrames
 from reports.data.turns import target_labels
+from reports.statistics.counting import Floats
 
 MIN_TURNS = 5
 MAX_STEPS = 100
@@ -101,5 +101,5 @@ def _quantiles(frame: pd.DataFrame, start_names: tuple[str, ...], end: str) -> l
     return [round(float(value), 3) for value in np.maximum(np.quantile(took_ms, shares), MIN_MS)]
 
 
-def _instant(frame: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
+def _instant(frame: pd.DataFrame, name: str) -> Floats:
     return frame[f"{name}_at_ns"].to_numpy(dtype=float)

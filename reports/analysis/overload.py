@@ -30,13 +30,13 @@ from bench.record.validity import ValidityData, evaluate_checks
 from bench.record.validity_data import metric_uncertainties
 from reports.data.runs import RunFrames, stated_validity
 from reports.data.samples import MetricSamples
-from reports.data.turns import FAILED, UNFINISHED, Flags, TurnArrays, rows_of
+from reports.data.turns import FAILED, UNFINISHED, TurnArrays, rows_of
 from reports.engine.evaluate import counted, share
 from reports.formatting import time_step
 from reports.results.json_entries import entry_from
 from reports.results.value import ENDS, MEDIAN, RATE, Group, Reason, Subject, Value
 from reports.statistics.arms import TwoSamples
-from reports.statistics.counting import Floats, Integers, dense_codes, distinct
+from reports.statistics.counting import Flags, Floats, Integers, dense_codes, distinct
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
 from reports.statistics.recovery import TAIL, ProbeTurns, changes_of, recovery_of

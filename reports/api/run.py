@@ -46,13 +46,13 @@ from reports.data.samples import (
     samples_of,
     session_sample,
 )
-from reports.data.turns import Flags, TurnArrays, column_of, measured_sessions, target_labels
+from reports.data.turns import TurnArrays, column_of, measured_sessions, target_labels
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.render.blocks import source_marks, with_marker
 from reports.render.notebook import frame_html
 from reports.results.value import LEVELS
-from reports.statistics.counting import split
+from reports.statistics.counting import Flags, split
 from reports.statistics.quantiles import NO_VALUES, Sample, quantiles
 
 

@@ -20,14 +20,13 @@ from reports.data.runs import RunFrames, target_entries
 from reports.data.turns import (
     FAILED,
     NOT_STARTED_COLUMNS,
-    Flags,
     TurnArrays,
     measured_sessions,
     not_started_of,
     turn_numbers,
 )
 from reports.metrics.thresholds import near
-from reports.statistics.counting import Integers
+from reports.statistics.counting import Flags, Integers
 
 Where = Callable[[pd.DataFrame], Any] | str | pd.Series
 """A selection of rows: a query such as "turn > 1", a mask such as `run.turns["turn"] > 1`, or a

@@ -60,6 +60,7 @@ from bench.record.spool import parts
 from reports.data.uncertainty import UncertainMetric, uncertain_metrics_of
 from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.results.json_entries import optional_keys
+from reports.statistics.counting import Flags
 
 TURN_METRICS = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_METRICS = tuple(
@@ -488,7 +489,7 @@ def _instants(utc_ns: pd.arrays.IntegerArray) -> pd.DatetimeIndex:
     )
 
 
-def _measured(columns: Columns) -> npt.NDArray[np.bool_]:
+def _measured(columns: Columns) -> Flags:
     """Return True for each row in the measured phase. Its phase is `metric`, or it has no phase."""
     return by_label(columns["phase"], lambda name: name == MEASURED, True, np.bool_)
 

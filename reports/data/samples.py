@@ -23,7 +23,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, TRANSCRIPT_METRICS, Metric
@@ -33,7 +32,6 @@ from reports.data.turns import (
     FAILED,
     GOOD,
     UNFINISHED,
-    Flags,
     Pool,
     TurnArrays,
     column_of,
@@ -43,7 +41,7 @@ from reports.data.turns import (
 )
 from reports.metrics.rate_metrics import RATES, RateUnit
 from reports.metrics.strata import STARTED_BY, Stratum
-from reports.statistics.counting import Floats, Integers, order_of_values, split
+from reports.statistics.counting import Flags, Floats, Integers, order_of_values, split
 from reports.statistics.quantiles import Sample, sample
 
 ALWAYS = "response_total"
@@ -74,8 +72,8 @@ class MetricSample:
     values: Floats
     index: Integers
     """For each value, the index of its turn in `turns`."""
-    failed: npt.NDArray[np.int64]
-    censored: npt.NDArray[np.int64]
+    failed: Integers
+    censored: Integers
     applies: Flags
     """True if the metric applies, by target (row) and step (column)."""
 

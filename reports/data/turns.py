@@ -27,9 +27,8 @@ from reports.data.planned_turns import TurnOfScript, planned_turns
 from reports.data.runs import RunFrames, by_label, sequence, target_entries
 from reports.metrics import step_names
 from reports.metrics.strata import MEASURED_FROM_PHRASES, MEASURED_FROM_TEXTS, Stratum, in_order
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Flags, Floats, Integers
 
-Flags = npt.NDArray[np.bool_]
 POSITIONS: tuple[list[str], ...] = (
     ["target", "script", "turn"],
     ["script", "turn"],
@@ -59,7 +58,7 @@ class NotStartedTurns:
     """The number of the turn in its call, from 1."""
     position: Integers
     """The index of the turn's session among the measured sessions."""
-    at_utc_ns: npt.NDArray[np.int64]
+    at_utc_ns: Integers
     """The end of the turn's session, or the session's start if no end was recorded."""
 
     def of(self, target: int, steps: Flags) -> Flags:
@@ -68,7 +67,7 @@ class NotStartedTurns:
         return mask
 
 
-def not_started_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
+def not_started_of(sessions: pd.DataFrame) -> Integers:
     """Return how many planned turns each session did not start; 0 if the end of the run
     interrupted the session.
     """
@@ -149,7 +148,7 @@ def turns_not_started(
     )
 
 
-def turn_numbers(sessions: pd.DataFrame, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def turn_numbers(sessions: pd.DataFrame, counts: Integers) -> Integers:
     """Return the number of each turn that did not start. The numbers continue those of the
     call's started turns.
     """
@@ -163,8 +162,8 @@ def turn_numbers(sessions: pd.DataFrame, counts: npt.NDArray[np.int64]) -> npt.N
     return np.repeat(started + 1 - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
 
 
-def _number(column: pd.Series[float]) -> npt.NDArray[np.float64]:
-    numbers: npt.NDArray[np.float64] = np.nan_to_num(column.to_numpy(dtype=np.float64))
+def _number(column: pd.Series[float]) -> Floats:
+    numbers: Floats = np.nan_to_num(column.to_numpy(dtype=np.float64))
     return numbers
 
 
@@ -255,7 +254,7 @@ class TurnArrays:
         return max(known, int(self.session_of_row.max(initial=-1)) + 1)
 
     @cached_property
-    def not_started_by_group(self) -> npt.NDArray[np.int64]:
+    def not_started_by_group(self) -> Integers:
         """The number of turns that did not start, by target (row) and step (column)."""
         return self._counted(self.not_started.target * len(self.steps) + self.not_started.step)
 
@@ -361,17 +360,17 @@ class TurnArrays:
         return np.flatnonzero(self.kind == UNFINISHED).astype(np.int32)
 
     @cached_property
-    def succeeded_by_group(self) -> npt.NDArray[np.int64]:
+    def succeeded_by_group(self) -> Integers:
         """The number of successful turns, by target (row) and step (column)."""
         return self.by_group(self.succeeded)
 
-    def by_group(self, chosen: Flags | Integers) -> npt.NDArray[np.int64]:
+    def by_group(self, chosen: Flags | Integers) -> Integers:
         """Return the number of chosen turns by target (row) and step (column). `chosen` is a
         mask or indexes.
         """
         return self._counted(self.group[chosen])
 
-    def _counted(self, groups: Integers) -> npt.NDArray[np.int64]:
+    def _counted(self, groups: Integers) -> Integers:
         size = len(self.targets) * len(self.steps)
         return np.bincount(groups, minlength=size).reshape(len(self.targets), len(self.steps))
 
@@ -697,7 +696,7 @@ def _majority_kinds(
     return np.where(has_named_kind, named, most_frequent[codes])
 
 
-def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDArray[np.int64]:
+def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> Integers:
     has_kind = named >= 0
     cells = codes[has_kind] * kinds + named[has_kind]
     return np.bincount(cells, minlength=labels * kinds).reshape(labels, kinds)

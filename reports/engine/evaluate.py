@@ -15,11 +15,11 @@ import numpy as np
 from msgspec.structs import replace
 
 from reports.data.samples import rate_unit
-from reports.data.turns import FAILED, UNFINISHED, Flags, Pool, TurnArrays
+from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.results.json_entries import entry_from
 from reports.results.value import COUNT, LEVEL_NAMES, MEAN, MEDIAN, RATE, Group, Subject, Value
-from reports.statistics.counting import Floats, Integers, dense_codes, distinct
+from reports.statistics.counting import Flags, Floats, Integers, dense_codes, distinct
 from reports.statistics.quantiles import CONFIDENCE, Sample, quantiles
 from reports.statistics.rates import PerCluster, ratio_of
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.base.errors import UsageError
 from reports.metrics.thresholds import near, quoted
+from reports.statistics.counting import Flags
 
 Steps = Sequence[tuple[str, str]]
 """Steps, each with the name of its script and its own name in that script."""
 
 
-def matching(name: str, steps: Steps) -> npt.NDArray[np.bool_]:
+def matching(name: str, steps: Steps) -> Flags:
     """Return a mask of the steps that a user calls `name`: as `SCRIPT: STEP`, or by the step's own
     name.
 

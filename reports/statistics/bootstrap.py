@@ -87,7 +87,7 @@ def resamples_at_once(*rows: int) -> int:
 
 def weights(
     clusters: int, draws: int, rng: np.random.Generator, *, portion: int
-) -> Iterator[npt.NDArray[np.int64]]:
+) -> Iterator[Integers]:
     """Yield arrays of how often each cluster (column) is drawn in each resample (row).
 
     All arrays together have `draws` rows. Each has `portion` rows; the last one may have fewer.

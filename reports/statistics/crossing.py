@@ -25,10 +25,9 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import bdtrc, expit, logit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Flags, Floats, Integers
 
 SLOPES = np.geomspace(1.5, 1500, 11)
 BACKGROUNDS = np.array([0.0, 0.25, 0.6, 0.9])
@@ -72,7 +71,7 @@ class TurnsByLoad:
     def n(self) -> int:
         return int(self.load.size)
 
-    def where(self, chosen: npt.NDArray[np.bool_]) -> TurnsByLoad:
+    def where(self, chosen: Flags) -> TurnsByLoad:
         return TurnsByLoad(*(getattr(self, each.name)[chosen] for each in fields(self)))
 
 

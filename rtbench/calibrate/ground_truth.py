@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct, field
 
 from bench.base.units import NS_PER_MS, NS_PER_S
@@ -46,6 +45,7 @@ from bench.simulator.session.effective import EffectiveTurnDetection, InputSetti
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import MessageKind
 from bench.wire.events import EventKind
+from reports.statistics.counting import Floats, Integers
 
 INPUT = OUTPUT = FORMATS["pcm16"]
 """The formats of the simulator's input and output, if the client names no others."""
@@ -366,7 +366,7 @@ class GroundTruth(Struct):
             session, ReceivedAudio(self.recording.format if self.recording else INPUT)
         )
 
-    def late_within(self, start_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
+    def late_within(self, start_ns: int, end_ns: int) -> Integers:
         """Return the lateness of the events that were due from `start_ns` to `end_ns`."""
         due = np.asarray(self.due_ns)
         late = np.asarray(self.late_ns)
@@ -576,7 +576,7 @@ def percentiles_of_errors(errors: Errors) -> dict[str, Percentiles]:
     }
 
 
-def percentiles(values_ms: npt.NDArray[np.float64]) -> Percentiles:
+def percentiles(values_ms: Floats) -> Percentiles:
     p50, p99, p999 = (
         float(np.quantile(values_ms, p, method="inverted_cdf")) for p in (0.5, 0.99, 0.999)
     )

@@ -31,9 +31,9 @@ from bench.services.registry import dialect_of
 from reports.analysis.summary.example_turns import BYTES_PER_S
 from reports.analysis.summary.transcription import are_answered
 from reports.data.runs import RunFrames, part_of, scripts_of, target_entries
-from reports.data.turns import Flags, position_of, values_of
+from reports.data.turns import position_of, values_of
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded
-from reports.statistics.counting import Floats, Integers, distinct
+from reports.statistics.counting import Flags, Floats, Integers, distinct
 
 KINDS = (
     "text_in",

@@ -24,16 +24,16 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from bench.base.units import NS_PER_S
 from bench.record.metric_values import floats
 from reports.data.runs import RunFrames, hosts_of, part_of, sequence
-from reports.data.turns import Flags, Pool, TurnArrays, measured_sessions, unopened_of
+from reports.data.turns import Pool, TurnArrays, measured_sessions, unopened_of
 from reports.formatting import NBSP, count_step, format_number
 from reports.statistics.counting import (
     ConcurrencySeries,
+    Flags,
     Floats,
     Integers,
     Nanoseconds,
@@ -203,7 +203,7 @@ def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame
     return frame[names][(frame["target"] == target).to_numpy()]
 
 
-def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
+def merged(turns: Integers) -> list[tuple[int, int]]:
     """Return the ranges of indices, as the first and the last index of each. `turns` is the number
     of turns at each index. Ranges without turns are left out. A small range is merged with the
     smaller of its neighbours.

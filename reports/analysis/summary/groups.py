@@ -17,7 +17,7 @@ from msgspec import structs
 from reports.analysis.summary.group_keys import KEYS, Compared, GroupBin, Grouping
 from reports.data.runs import RunFrames
 from reports.data.samples import MetricSample, MetricSamples
-from reports.data.turns import FAILED, Flags, Pool
+from reports.data.turns import FAILED, Pool
 from reports.engine.evaluate import (
     PlannedTurns,
     counted,
@@ -30,7 +30,7 @@ from reports.engine.evaluate import (
 from reports.metrics.metric_spec import POINTS
 from reports.metrics.strata import Stratum
 from reports.results.value import TYPICAL_LEVELS, Group, Subject, Value
-from reports.statistics.counting import dense_codes, distinct, split
+from reports.statistics.counting import Flags, dense_codes, distinct, split
 from reports.statistics.quantiles import CONFIDENCE, NO_VALUES, Sample
 
 MATTERS = 0.1

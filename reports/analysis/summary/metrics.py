@@ -22,7 +22,6 @@ from reports.data.samples import MetricSample, MetricSamples, rate_counts, sessi
 from reports.data.turns import (
     FAILED,
     UNFINISHED,
-    Flags,
     Pool,
     TurnArrays,
     column_of,
@@ -36,6 +35,7 @@ from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.results.value import LEVEL_KEYS, LEVELS, Reason, Value, by_level, level_fields
+from reports.statistics.counting import Flags
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 from reports.statistics.typical_change import theil_sen
 

@@ -21,16 +21,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import REGULAR
 from reports.analysis.summary.drift import relative_latencies
 from reports.analysis.summary.summary import Summary
-from reports.data.turns import FAILED, GOOD, Flags, Pool, position_of, values_of
+from reports.data.turns import FAILED, GOOD, Pool, position_of, values_of
 from reports.formatting import log_range, time_step
 from reports.metrics.strata import Stratum
-from reports.statistics.counting import Floats, Integers, dense_codes, order_of_codes, split
+from reports.statistics.counting import Flags, Floats, Integers, dense_codes, order_of_codes, split
 from reports.statistics.quantiles import Sample, quantile, quantiles
 
 ERROR = 0.05
@@ -159,7 +158,7 @@ class Panel:
     bins: tuple[TimeBin, ...]
     failures_s: Floats
     dots: tuple[Floats, Floats] | None
-    cells: npt.NDArray[np.int64]
+    cells: Integers
     """The number of successful turns in each cell of the heat map, by time and latency."""
 
     def line(self, quantile: str) -> list[tuple[float, float]]:

@@ -24,7 +24,7 @@ from reports.data.samples import (
     sampled,
     session_sample,
 )
-from reports.data.turns import Flags, Pool, pool_label, rows_of
+from reports.data.turns import Pool, pool_label, rows_of
 from reports.engine.evaluate import (
     Events,
     average,
@@ -42,7 +42,7 @@ from reports.metrics.statistic_types.rate import Within
 from reports.metrics.strata import STARTED_BY
 from reports.metrics.thresholds import recorded
 from reports.results.value import MEAN, TYPICAL_LEVELS, Subject, Value
-from reports.statistics.counting import Integers, distinct
+from reports.statistics.counting import Flags, Integers, distinct
 
 TURN_TYPE = "function_calls"
 DEADLINE_MS = 2_000.0

@@ -26,7 +26,6 @@ from reports.data import uncertainty
 from reports.data.runs import RunFrames, hosts_of
 from reports.data.samples import ALWAYS, MetricSamples, is_latency, rate_counts, session_sample
 from reports.data.turns import (
-    Flags,
     TurnArrays,
     column_of,
     measured_rows,
@@ -36,7 +35,7 @@ from reports.data.turns import (
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.strata import Stratum
 from reports.results.value import Reason
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Flags, Floats, Integers
 from reports.statistics.quantiles import NO_VALUES, Sample
 from reports.statistics.rates import PerCluster
 from reports.statistics.threshold_estimate import ThresholdEstimate

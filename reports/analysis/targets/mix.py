@@ -27,10 +27,9 @@ from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 from bench.catalogue.metrics import CATALOGUE, SLOPE
 from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, Targets, TurnWeights
 from reports.data.samples import is_latency
-from reports.data.turns import Flags
 from reports.metrics.metric_spec import POINTS, MetricSpec
 from reports.statistics.arms import TwoSamples, weights_of
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Flags, Floats, Integers
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals, PerCluster, se_of_rates
 

@@ -12,10 +12,10 @@ from reports.analysis.summary.group_keys import concurrency_of, counted_at_ns
 from reports.analysis.targets.compared_target import ABSENT, Clusters, ComparedTarget
 from reports.data.runs import scripts_of
 from reports.data.samples import TRANSCRIPT_OUTPUT, VOICE_TO_VOICE, MetricSamples, is_latency
-from reports.data.turns import UNFINISHED, Flags
+from reports.data.turns import UNFINISHED
 from reports.metrics.statistic_types.quantile import MISSES
 from reports.metrics.thresholds import THRESHOLD_METRICS, Threshold
-from reports.statistics.counting import Floats
+from reports.statistics.counting import Flags, Floats
 from reports.statistics.crossing import TurnsByLoad
 from rtbench.capacity.level_evaluation import specs_of, violations, with_errors
 

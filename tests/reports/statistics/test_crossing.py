@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from reports.data.turns import Flags
-from reports.statistics.counting import Floats
+from reports.statistics.counting import Flags, Floats
 from reports.statistics.crossing import (
     TurnsByLoad,
     crossing_of,
