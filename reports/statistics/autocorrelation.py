@@ -347,16 +347,13 @@ def wider(usual: Difference, parts: Difference, order: Order) -> Difference:
     The standard error is the larger of both; if that of `parts` is NaN, the result is NaN.
     """
     interval = OneSidedBounds(usual.low, usual.high).wider_of(OneSidedBounds(parts.low, parts.high))
-    worse = usual.worse.wider_of(parts.worse)
-    better = usual.better.wider_of(parts.better)
-    se = parts.se if math.isnan(parts.se) else max(usual.se, parts.se)
     return replace(
         usual,
         low=interval.low,
         high=interval.high,
-        worse=worse,
-        better=better,
-        se=se,
+        worse=usual.worse.wider_of(parts.worse),
+        better=usual.better.wider_of(parts.better),
+        se=parts.se if math.isnan(parts.se) else max(usual.se, parts.se),
         df=parts.df,
         more_sessions=None,
         order=order,

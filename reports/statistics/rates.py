@@ -93,9 +93,8 @@ class RatioEstimate:
 
     def __post_init__(self) -> None:
         if math.isnan(self.effective_sessions):
-            square = self.value**2 + (self.clusters - 1) * self.variance
             vars(self).update(
-                square=square,
+                square=self.value**2 + (self.clusters - 1) * self.variance,
                 effective_sessions=float(self.clusters),
                 sessions_if_all_longest=float(self.clusters),
             )
@@ -292,8 +291,7 @@ def between_runs(rates: Iterable[float], run_sd: float) -> float:
 
 def with_runs(error: StandardError, between: float) -> StandardError:
     """Return the standard error with the run-to-run variance `between` added."""
-    se = math.sqrt(error.se**2 + between)
-    return replace(error, se=se, fixed=error.fixed + between)
+    return replace(error, se=math.sqrt(error.se**2 + between), fixed=error.fixed + between)
 
 
 def complement(totals: PerCluster) -> PerCluster:

@@ -399,11 +399,6 @@ def estimate_quantile(
         if unit == "turn":
             reason = Reason(reason.code, reason.numbers | {"about_sessions": deciding})
         required = deciding if sessions < required else required
-    by_session = (
-        with_equal_weights(sample.values, sample.sessions, p, CONFIDENCE)
-        if printed_estimate.by_length
-        else None
-    )
     return ThresholdEstimate(
         estimate.value,
         low,
@@ -415,7 +410,11 @@ def estimate_quantile(
         not sample.succeeded.size,
         required,
         order,
-        by_session=by_session,
+        by_session=(
+            with_equal_weights(sample.values, sample.sessions, p, CONFIDENCE)
+            if printed_estimate.by_length
+            else None
+        ),
     )
 
 

@@ -231,12 +231,11 @@ class Rate(Statistic):
         )
         difference = None
         if rows and candidate.turns:
-            better = better_direction(spec)
             difference = rate_against_stored(
                 candidate,
                 stored_rates,
                 spec.margin,
-                better=better,
+                better=better_direction(spec),
                 inference=inference,
                 bursts=bursts,
             )
@@ -357,8 +356,6 @@ def rate_seen(
             event, cand_rate.clusters, level, needed, cand_rate.sessions_if_all_longest
         )
 
-    order = difference.order
-    is_provisional = difference.order is not None and rates_burst(sums)
     return InterimStatistic(
         d=difference.d,
         excess=difference.d - margin.points,
@@ -367,8 +364,8 @@ def rate_seen(
         upper=upper,
         untested=None,
         unsettled=unsettled,
-        order=order,
-        is_provisional=is_provisional,
+        order=difference.order,
+        is_provisional=difference.order is not None and rates_burst(sums),
     )
 
 

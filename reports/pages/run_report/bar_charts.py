@@ -188,8 +188,6 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
     spoken = "; ".join(f"{row.target}, {breakdown_title(row)}: {ms(row.mean_ms)}" for row in rows)
     legend = in_rows([(shades[name], name) for name in names_of(rows)], WIDE - 8, _width) or [[]]
     top = 12 + SWATCH * len(legend)
-    title = "Breakdown of voice_to_voice"
-    desc = f"Mean segments from the end of speech to the first audible sample. {spoken}."
     plot = Plot(
         WIDE,
         top + 28 + PITCH * len(rows),
@@ -197,8 +195,8 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
         right=70,
         top=top,
         bottom=28,
-        title=title,
-        desc=desc,
+        title="Breakdown of voice_to_voice",
+        desc=f"Mean segments from the end of speech to the first audible sample. {spoken}.",
     )
     x = plot.along_x(low, high)
     plot.x_axis(x, linear_ticks(low, high, 5), lambda v: ms(v) if v else "0", grid=True)

@@ -203,13 +203,12 @@ def arriving(summary: Summary) -> b.Section | None:
         *([metrics(summary, waits)] if waits else []),
         *b.note(divided(summary.run, frame)),
     ]
-    brief = b.fact("calls", arrivals(summary, frame))
     return b.Section(
         "calls",
         "Open-loop arrivals",
         "What load was offered, and how much was carried?",
         blocks,
-        brief=brief,
+        brief=b.fact("calls", arrivals(summary, frame)),
     )
 
 

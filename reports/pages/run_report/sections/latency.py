@@ -134,11 +134,10 @@ def time(summary: Summary) -> b.Section | None:
         "Did latency change during the run?" if frame.is_plottable else "When did turns fail?"
     )
     drift = remarks.drift_text(summary.drift)
-    below = b.note((b.Term("drift"), f": {drift}")) if drift else []
     figure = plot_figure(
         time_panels.time_panels(frame),
         join_present(" ", *_reading(summary, frame)),
-        below=below,
+        below=b.note((b.Term("drift"), f": {drift}")) if drift else [],
     )
     brief = b.fact("drift", [remarks.drift_suspected(summary.drift)])
     return b.Section("time", "Latency over time", question, [figure], brief=brief)
