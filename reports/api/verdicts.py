@@ -271,7 +271,6 @@ class TrendResult(Trend):
             series = metric.series
             for point, run in zip(series.points, metric.values, strict=True):
                 change = next(iter(metric.changes_at(point)), None)
-                excluded = point.excluded
                 published = not math.isnan(run.value)
                 values = (
                     series.scenario,
@@ -289,7 +288,7 @@ class TrendResult(Trend):
                     run.low,
                     run.high,
                     run.n,
-                    *use(run.missing, published=published, invalid=excluded).values(),
+                    *use(run.missing, published=published, invalid=point.excluded).values(),
                     *((change.change, change.low, change.high) if change else (None, None, None)),
                 )
                 rows.append(dict(zip(OF_RUNS, values, strict=True)))

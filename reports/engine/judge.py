@@ -192,10 +192,9 @@ class Judged:
             return [None] * len(self.targets)
         if self.estimate and self.spec.p is not None and counts.sessions < self.estimate.required:
             return [too_few_to_print("session", self.estimate.required, counts.sessions)]
-        statistic = self.spec.statistic
-        metric = self.spec.metric
         return [
-            statistic.shortfall(metric, target.turns, target.sessions) for target in self.targets
+            self.spec.statistic.shortfall(self.spec.metric, target.turns, target.sessions)
+            for target in self.targets
         ]
 
     @property

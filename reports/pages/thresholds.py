@@ -116,6 +116,5 @@ def _verdict(result: Finding, texts: FindingTexts) -> b.Cell:
     marker = b.MARKS[result.result].marker
     style = b.MARKS[result.result].colour
     verdict = texts.verdict
-    reason = texts.reason
     text = b.Strong(verdict) if result.result in ("fail", "not_evaluated") else verdict
-    return b.Cell((f"{marker} ", text), below=reason, brief="", style=f"{style}-ink")
+    return b.Cell((f"{marker} ", text), below=texts.reason, brief="", style=f"{style}-ink")

@@ -223,12 +223,11 @@ class ComparisonRow:
         Holm's correction.
         """
         difference = self.comparison.difference
-        reason = self.comparison.reason
         return (
             self.usable
             and difference is not None
             and difference.worse.low > 0
-            and reason == NOT_AFTER_HOLM
+            and self.comparison.reason == NOT_AFTER_HOLM
         )
 
     @property

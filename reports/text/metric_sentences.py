@@ -319,11 +319,10 @@ def _reach(comparison: Judged) -> float:
     """
     difference = comparison.difference
     margin = comparison.spec.margin
-    verdict = comparison.verdict.name
     if difference is None:
         return math.inf
     bound = {"regressed": difference.worse.low, "improved": difference.better.low}.get(
-        verdict, difference.worse.high
+        comparison.verdict.name, difference.worse.high
     )
     if comparison.analysis is not None:
         bound = difference.d if is_lower(comparison.spec) else -difference.d

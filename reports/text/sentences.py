@@ -74,10 +74,9 @@ def run_headline(summary: Summary) -> str:
     if summary.validity.status == "invalid":
         return f"Do not use these results: {cells.cause(summary)}."
     if not summary.endings.started:
-        sessions = summary.endings.opened
         if no_verdict := within_warmup(summary.run.metadata):
             return f"Nothing was measured: {reason_text(no_verdict)}."
-        if not sessions:
+        if not summary.endings.opened:
             return "This run contains no turns and no sessions."
         ends = {ending.outcome: sum(ending.counts) for ending in summary.endings.sessions}
         return f"No turn started: {endings_text(ends)}."

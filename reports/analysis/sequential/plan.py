@@ -192,11 +192,10 @@ def _cannot_pass(threshold: Threshold, pairs: int, step_pairs: int, first: int) 
     The reason includes the required number of pairs, if any number is enough.
     """
     level = _last_level(analysis_sizes(pairs, step_pairs, first))
-    margin = threshold.spec.margin
     enough: int | None = pairs
     while enough is not None:
         needed = threshold.statistic.sessions_to_pass(
-            margin, _last_level(analysis_sizes(enough, step_pairs, first))
+            threshold.spec.margin, _last_level(analysis_sizes(enough, step_pairs, first))
         )
         if needed is not None and needed <= enough:
             break

@@ -210,9 +210,8 @@ class ComparedTarget:
 
         `steps` is a mask of the steps that count.
         """
-        of_step = self.turns_started_by_step
         return {
-            stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum())
+            stratum: int(self.turns_started_by_step[steps & self.turns.steps_in(stratum)].sum())
             for stratum in self.turns.strata
         }
 
@@ -324,10 +323,9 @@ class ComparedTarget:
         """
         mine = self.turn_mask & chosen & ~np.isnan(events)
         clusters = self.clusters.of_code[self.turns.session[mine]]
-        size = self.clusters.count
         weight = 1.0 if self.weights is None else self.weights.started[mine]
         of_events, of_units = (
-            np.bincount(clusters, weight * of[mine], size) for of in (events, units)
+            np.bincount(clusters, weight * of[mine], self.clusters.count) for of in (events, units)
         )
         return of_events.astype(np.float64), of_units.astype(np.float64)
 

@@ -121,7 +121,6 @@ def mean_seen(
     excess = float(excess_over_margin(means, margin, better)[0])
     if not math.isfinite(excess):
         return untestable(Reason("not_positive"), difference.d)
-    order = difference.order
     is_provisional = difference.order is not None and means_drift(sums)
     statistic = difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1
-    return by_se(*statistic, order=order, is_provisional=is_provisional)
+    return by_se(*statistic, order=difference.order, is_provisional=is_provisional)

@@ -99,9 +99,8 @@ def texts_by_target(summary: Summary, texts_of_target: dict[str, list[str]]) -> 
     """Return the texts of all targets as one text, such as `direct: 3 of 40 replies stalled (7.5
     %); gateway: …`.
     """
-    named = summary.has_several_targets
     parts = [
-        f"{target}: {', '.join(words)}" if named else ", ".join(words)
+        f"{target}: {', '.join(words)}" if summary.has_several_targets else ", ".join(words)
         for target, words in texts_of_target.items()
         if words
     ]

@@ -428,9 +428,8 @@ def run_settings(summary: Summary) -> Iterable[tuple[str, str]]:
     """Yield the settings of the run as (name, text). A list in run.json has a line for each of
     its entries.
     """
-    document = summary.run.metadata
     for key in KEYS:
-        value = document.get(key)
+        value = summary.run.metadata.get(key)
         for index, entry in enumerate(value if isinstance(value, list) else [value]):
             if entry not in (None, "", {}, []):
                 yield key if index == 0 else "", _flat(entry)

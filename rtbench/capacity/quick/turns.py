@@ -70,8 +70,7 @@ def _each_alone(target: ComparedTarget) -> ComparedTarget:
     turns = target.turns
     clusters = target.clusters
     started = turns.rows.size
-    others = turns.not_started.session.size
-    first = started + others
+    first = started + turns.not_started.session.size
     of_session = np.concatenate(
         [turns.session, turns.not_started.session, turns.session_of_row[clusters.rows]]
     )

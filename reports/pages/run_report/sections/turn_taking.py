@@ -90,10 +90,9 @@ def _length_text(pause: Group) -> str:
 def pause_blocks(values: Sequence[Value], targets: Sequence[str]) -> b.Blocks:
     """Return the cut-off pauses as texts, and their plot. `targets` are all targets of the page."""
     plot = charts.cut_off_by_pause(values, targets)
-    read = "Share of turns that were cut off, by the pause in the caller's speech."
     return [
         *(b.Paragraph(f"{line}.") for line in cut_off_pause_texts(values, targets)),
-        plot_figure(plot, read),
+        plot_figure(plot, "Share of turns that were cut off, by the pause in the caller's speech."),
     ]
 
 
