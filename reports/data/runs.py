@@ -32,19 +32,10 @@ from bench.catalogue.columns import LABELS, SESSIONS, TURN_KEYS, UNCERTAINTY_COL
 from bench.catalogue.metrics import CATALOGUE, VAD_SEGMENTS
 from bench.catalogue.outcomes import outcome_class
 from bench.files.sanitize import SUSPECT, escape_control, excerpt
+from bench.record import folder as run_folder
 from bench.record import histograms as hdr
 from bench.record.document import RunDocument, Validity, is_recorded
-from bench.record.folder import (
-    SCHEMAS,
-    SMALL_BYTES,
-    TableName,
-    histograms_path,
-    no_uncertainty,
-    read_document,
-    read_table,
-    read_values,
-    row_reader,
-)
+from bench.record.folder import SCHEMAS, TableName
 from bench.record.histograms import MEASURED, Histograms
 from bench.record.metric_values import (
     CARRIED,
@@ -294,7 +285,7 @@ def bounds_of(run: RunFrames) -> pd.DataFrame:
         bounds = pd.DataFrame(
             _columns(run.folder, [*TURN_KEYS, *UNCERTAINTY_COLUMNS], _array), copy=False
         )
-        if reason := no_uncertainty(run.folder):
+        if reason := run_folder.no_uncertainty(run.folder):
             raise UsageError(f"the timestamp uncertainty of {run.folder} is unknown: {reason}")
     keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
     if run.finalized and len(bounds) == len(keys):
@@ -350,7 +341,7 @@ def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.
     """Return some columns of a table, or all of them. Raise UsageError if a column contains
     impossible values.
     """
-    table = read_table(path, name, columns, dictionaries=LABELS)
+    table = run_folder.read_table(path, name, columns, dictionaries=LABELS)
     if wrong := wrong_column(name, table):
         raise UsageError(f"{path} is damaged: {wrong}")
     return table
@@ -361,7 +352,7 @@ def document_of(path: Path) -> dict[str, Any]:
     text in the document is escaped for display.
     """
     try:
-        document: dict[str, Any] = _displayed(read_document(path))
+        document: dict[str, Any] = _displayed(run_folder.read_document(path))
         msgspec.convert(document, RUN)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path / 'run.json'} is damaged: {excerpt(str(error), 200)}") from None
@@ -401,7 +392,11 @@ def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
     groups. The columns of a spool are all read together, because a spool may grow while it is read.
     """
     parquet = path / "turns.parquet"
-    size = TOGETHER if parquet.exists() and parquet.stat().st_size > SMALL_BYTES else len(names)
+    size = (
+        TOGETHER
+        if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES
+        else len(names)
+    )
     columns: Columns = {}
     for first in range(0, len(names), size):
         columns |= _arrays(_table(path, "turns", names[first : first + size]), converted)
@@ -589,9 +584,9 @@ def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
     """Return the final histograms of a run; if it has none yet, the histograms of the data written
     up to now. They include the counts of the values that are outside the range of the histograms.
     """
-    final = histograms_path(path)
+    final = run_folder.histograms_path(path)
     if not final.exists():
-        return all_histograms(row_reader(path), parts(path))
+        return all_histograms(run_folder.row_reader(path), parts(path))
     histograms = hdr.read(final)
     totals = document.get("totals") or {}
     histograms.out_of_range.update(totals.get("out_of_range") or {})
@@ -620,11 +615,11 @@ def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
     """
     if run.finalized:
         with _reading(run.folder):
-            ids = read_values(run.folder, "turns", "response_id", rows)
+            ids = run_folder.read_values(run.folder, "turns", "response_id", rows)
         return [escape_control(str(name or "")) for name in ids]
     keys = ["session_id", "turn"]
     with _reading(run.folder):
-        table = read_table(run.folder, "turns", ["response_id", *keys])
+        table = run_folder.read_table(run.folder, "turns", ["response_id", *keys])
     selected = run.turns[keys].iloc[list(rows)]
     sessions = pa.array(selected["session_id"].astype(object), pa.string())
     spool_rows = table.filter(pc.is_in(table.column("session_id"), sessions)).to_pylist()

@@ -48,12 +48,12 @@ def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
     judged = any(map(_is_judged, results))
     heads: b.Heads = [
         b.Column("metric", left=True),
-        *([b.Column("target", left=True)] if several else []),
-        *([b.Column("baseline", leave_out=1)] if relative else []),
+        b.Column("target", left=True) if several else None,
+        b.Column("baseline", leave_out=1) if relative else None,
         "value",
         b.Column("interval", leave_out=3),
         "limit",
-        *([b.Column("distance to limit", leave_out=2)] if judged else []),
+        b.Column("distance to limit", leave_out=2) if judged else None,
         b.Column("verdict", left=True),
     ]
     row = partial(_row, several=several, relative=relative, judged=judged)
@@ -100,13 +100,13 @@ def _row(
     values = [*([texts.baseline] if relative else []), texts.value, texts.interval]
     cells = [
         b.Cell(title),
-        *([b.Cell(result.value.target)] if several else []),
+        b.Cell(result.value.target) if several else None,
         *(
             b.Cell(value.replace(" ", NBSP), style="" if is_judged else "struck")
             for value in values
         ),
         b.Cell(texts.limit.replace(" ", NBSP)),
-        *([b.Cell(texts.distance)] if judged else []),
+        b.Cell(texts.distance) if judged else None,
         _verdict(result, texts) if is_judged else b.Cell(NOT_JUDGED, style="soft-ink"),
     ]
     return b.make_row(cells, more=b.note(texts.reason))

@@ -372,40 +372,40 @@ class Page:
 
 
 Blocks = list[Block]
-Head = Column | Inline
+Head = Column | Inline | None
 Heads = list[Head]
-Line = list[Cell | Inline]
+Entry = Cell | Inline | None
+Line = list[Entry]
 
 
 def table(
     heads: Sequence[Head],
-    rows: Iterable[Row | Sequence[Cell | Inline]],
+    rows: Iterable[Row | Sequence[Entry]],
     style: str = "",
     *,
-    left: Sequence[int] = (),
     stacked: bool = False,
     caption: Inline = "",
     answers: bool = False,
     shown: int | None = None,
 ) -> Table:
-    """Return a table. `left` is the indexes of the heads to left-align."""
-    texts = {index % len(heads) for index in left}
+    """Return a table. A head, or a cell, that is None is left out."""
     columns = tuple(
-        head if isinstance(head, Column) else Column(head, left=index in texts)
-        for index, head in enumerate(heads)
+        head if isinstance(head, Column) else Column(head) for head in heads if head is not None
     )
     lines = tuple(row if isinstance(row, Row) else make_row(row) for row in rows)
     return Table(columns, lines, stacked, style, caption, answers, shown)
 
 
 def make_row(
-    cells: Sequence[Cell | Inline],
+    cells: Sequence[Entry],
     style: str = "",
     ids: Sequence[tuple[str, Inline]] = (),
     target: int | None = None,
     more: Sequence[Block] = (),
 ) -> Row:
-    row_cells = tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
+    row_cells = tuple(
+        cell if isinstance(cell, Cell) else Cell(cell) for cell in cells if cell is not None
+    )
     return Row(row_cells, style, tuple(ids), target, tuple(more))
 
 

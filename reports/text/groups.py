@@ -78,7 +78,7 @@ def latency_table(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -
         Column("p50", shorten=5, leave_out=6),
         Column("p95", shorten=5),
         Column("failed", shorten=1),
-        *([Column("not opened", shorten=1, leave_out=3)] if opening else []),
+        Column("not opened", shorten=1, leave_out=3) if opening else None,
     ]
     rows: list[Row | Line] = []
     for latency, group in ((grouped, group) for grouped in latencies for group in grouped.groups):
@@ -86,10 +86,16 @@ def latency_table(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -
         quantiles = [
             estimate_cell(group.at(p), group.n, group.failed.events, "") for p in (0.5, 0.95)
         ]
-        shares = [share_cell(group.failed, not_started_text(group))]
-        shares += [share_cell(group.unopened)] if group.unopened is not None else []
         rows.append(
-            [group.bin.name, target, count(group.turns), count(group.sessions), *quantiles, *shares]
+            [
+                group.bin.name,
+                target,
+                count(group.turns),
+                count(group.sessions),
+                *quantiles,
+                share_cell(group.failed, not_started_text(group)),
+                None if group.unopened is None else share_cell(group.unopened),
+            ]
         )
     return table(heads, rows)
 

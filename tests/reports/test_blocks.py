@@ -162,7 +162,11 @@ POURED: dict[str, tuple[list[Block], str]] = {
     ),
     "empty blocks are omitted": ([Paragraph("a"), *EMPTY, Paragraph("b")], "a\n\nb\n"),
     "figures stand on the right and texts on the left": (
-        [table(["target", "turns", "p50", "verdict"], PRICED, left=(0, -1))],
+        [
+            table(
+                [Column("target", left=True), "turns", "p50", Column("verdict", left=True)], PRICED
+            )
+        ],
         (
             "| target | turns | p50 | verdict |\n|---|--:|--:|---|\n| direct | 4,000 | ~~986 ms~~ |"
             " ✕ **broken** |\n"
@@ -390,3 +394,11 @@ def test_a_readout_lists_only_lines_with_a_value() -> None:
 
     assert plot.stops is not None
     assert plot.stops["t"] == ["first · direct 5 ms · gateway 6 ms", "second"]
+
+
+def test_heads_and_cells_that_are_none_are_left_out() -> None:
+    heads = ["step", None, "p50"]
+    rows = [["greeting", None, "640"]]
+    assert markdown_blocks([table(heads, rows)]) == (
+        "| step | p50 |\n|---|--:|\n| greeting | 640 |\n"
+    )

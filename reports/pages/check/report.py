@@ -18,7 +18,14 @@ from reports.text.metric_sentences import sentence
 from reports.text.reasons import reason_line, reason_text, reasons_text
 from reports.text.validity import summarized, with_messages
 
-SIZES = ("metric", "target", "turns", "sessions", "failed", "completed")
+SIZES = (
+    b.Column("metric", left=True),
+    b.Column("target", left=True),
+    "turns",
+    "sessions",
+    "failed",
+    "completed",
+)
 
 
 def written_finding(result: Judged, texts: FindingTexts | None = None) -> Finding:
@@ -76,13 +83,13 @@ def check_page(checked: CheckResult) -> b.Page:
                 "sizes",
                 "Turns, sessions and failures",
                 "",
-                [b.table(SIZES, map(_size, results), left=(0, 1))],
+                [b.table(SIZES, map(_size, results))],
             ),
         ],
         next=[b.Paragraph(sentences.ending(checked))],
     )
 
 
-def _size(result: Judged) -> list[b.Cell | b.Inline]:
+def _size(result: Judged) -> b.Line:
     counts = map(count, (result.counts.turns, result.counts.sessions, result.counts.failed))
     return [result.title, result.target, *counts, sentences.completed_text(result)]

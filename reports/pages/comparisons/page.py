@@ -375,9 +375,7 @@ def _numbers(comparison: Comparison, rows: Sequence[ComparisonRow]) -> b.Table:
     interval = f"{interval_text(comparison.method.level)} interval"
     heads: b.Heads = [
         b.Column("metric", leave_out=3),
-        *([b.Column("candidate", left=True)] if several else []),
-    ]
-    heads += [
+        b.Column("candidate", left=True) if several else None,
         b.Column(base.label, below="baseline"),
         "its value" if several else b.Column(candidate.label, below="candidate"),
         "difference",
@@ -407,7 +405,7 @@ def _row(row: ComparisonRow, style: str, colours: Mapping[str, int]) -> b.Row:
     return b.make_row(
         [
             b.Cell((b.Term(metric), suffix), row.turns_text),
-            *([b.Cell(compared.target, target=colours.get(compared.target, 1))] if colours else []),
+            b.Cell(compared.target, target=colours.get(compared.target, 1)) if colours else None,
             *(b.Cell(text, style=style) for text in values),
             b.Cell(row.margin_text, style="nowrap"),
             b.Cell(b.VerdictText(row.verdict_text, row.verdict_name), row.reason),
@@ -536,7 +534,7 @@ def turn_taking(comparison: Comparison) -> b.Section | None:
     heads: b.Heads = [
         b.Column("step", left=True, inline=True),
         b.Column("turns", left=True),
-        *([b.Column("candidate", left=True)] if several else []),
+        b.Column("candidate", left=True) if several else None,
         b.Column(labels[0], below="baseline", shorten=1),
         b.Column(
             "its share" if several else labels[1], below="" if several else "candidate", shorten=1
@@ -567,10 +565,10 @@ def _rate_row(row: Finding, comparison: Comparison, *, several: bool) -> b.Row:
         [
             row.value.step or "all pauses",
             EVENT_TEXTS[row.value.metric],
-            *(
-                [b.Cell(row.value.target, target=forest.colours_of(comparison)[row.value.target])]
+            (
+                b.Cell(row.value.target, target=forest.colours_of(comparison)[row.value.target])
                 if several
-                else []
+                else None
             ),
             *(share_cell(value, style) for value in (row.against, row.value) if value),
             *(b.Cell(text, style=style) for text in texts),

@@ -129,7 +129,7 @@ def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> Ta
     several = len(targets) > 1
     heads: Heads = [
         Column("outcome", left=True, below="failed at (UTC)"),
-        *([TARGET] if several else []),
+        TARGET if several else None,
         Column("step, turn", left=True),
         "input tokens",
         "HTTP",
@@ -140,7 +140,7 @@ def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> Ta
         index = targets.index(entry.target)
         parts: Line = [
             Cell(Code(entry.outcome), instant(entry.failed_utc_ns)),
-            *([Cell(entry.target, target=index)] if several else []),
+            Cell(entry.target, target=index) if several else None,
             f"{entry.step}, {entry.turn}" if entry.scope == "turn" else "session",
             tokens_text(entry),
             *(

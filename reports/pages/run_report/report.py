@@ -294,10 +294,10 @@ def _result_row(
         *(replace(cell, style=PLACEHOLDER_STYLES.get(str(cell.text), "")) for cell in parts),
         format_number(result.high),
         cells.failures(result),
-        *(
-            [b.Cell(Markup(bar_charts.interval_plot(result, target, ends)), style="hide")]
+        (
+            b.Cell(Markup(bar_charts.interval_plot(result, target, ends)), style="hide")
             if ends
-            else []
+            else None
         ),
     ]
 

@@ -43,7 +43,7 @@ def costs(summary: Summary) -> b.Section | None:
     blocks: b.Blocks = [b.Paragraph((simulated, cells.as_sentence(", ".join(amounts(run_cost)))))]
     if run_cost.targets:
         inputs = INPUT if run_cost.has_images else INPUT[:-1]
-        heads = (*COSTS, *(["image input"] if run_cost.has_images else []), *OF_COSTS)
+        heads = (*COSTS, "image input" if run_cost.has_images else None, *OF_COSTS)
         rows = list[b.Line]()
         for cost in run_cost.targets:
             usd = (

@@ -76,26 +76,28 @@ def _slow_table(
     targets = summary.has_several_targets
     is_voice_to_voice = metric == VOICE_TO_VOICE
     network = any(not math.isnan(slow.network_rtt_ms) for slow in rows)
-    heads: b.Heads = [
+    heads = [
         "step, turn",
-        *([TARGET] if targets else []),
+        TARGET if targets else None,
         metric,
+        f"ttfa {stratum.measured_from_text}" if is_voice_to_voice else None,
+        "response created after",
+        "network_rtt" if network else None,
+        "began",
     ]
-    heads += [f"ttfa {stratum.measured_from_text}"] if is_voice_to_voice else []
-    heads += ["response created after", *(["network_rtt"] if network else []), "began"]
     lines: list[b.Row | b.Line] = []
     for slow in rows:
         target_index = summary.targets.index(slow.target)
         resent = f"{count(slow.retransmits)} retransmitted" if slow.retransmits else ""
-        parts: b.Line = [f"{slow.step}, {slow.turn}"]
-        parts += [target_cell(summary, slow.target)] if targets else []
-        parts += [
+        parts: b.Line = [
+            f"{slow.step}, {slow.turn}",
+            target_cell(summary, slow.target) if targets else None,
             b.Strong(ms(slow.value_ms)),
-            *([ms(slow.ttfa_ms)] if is_voice_to_voice else []),
+            ms(slow.ttfa_ms) if is_voice_to_voice else None,
             ms(slow.created_ms),
+            b.Cell(ms(slow.network_rtt_ms), resent) if network else None,
+            clock(slow.at_s, long=summary.duration_s > 180),
         ]
-        parts += [b.Cell(ms(slow.network_rtt_ms), resent)] if network else []
-        parts.append(clock(slow.at_s, long=summary.duration_s > 180))
         started = format_utc_ms(summary.started_utc_ns + round(slow.at_s * NS_PER_S))
         ids = (
             ("started", started),
