@@ -3,8 +3,6 @@
 Numbers have three digits, real minus signs, and no-break spaces. Times are in UTC.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime

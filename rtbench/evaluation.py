@@ -1,7 +1,5 @@
 """What plans and evaluates runs, for the packages below this one."""
 
-from __future__ import annotations
-
 from bench.base.installation import python_command
 
 

@@ -21,8 +21,6 @@ repeated once, because other programs make values worse, never better. After tha
 only lower loads.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

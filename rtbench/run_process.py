@@ -4,8 +4,6 @@ It ends with one line, also while modules are imported. `rtbench run` starts it 
 signals, because a signal during the start of Python would print a traceback.
 """
 
-from __future__ import annotations
-
 import signal
 import sys
 

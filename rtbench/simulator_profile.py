@@ -5,8 +5,6 @@ sessions). It includes the network path, and is sampled independently of others.
 not import `reports`, so this code is here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -5,8 +5,6 @@ recordings. So a failed synthesis leaves nothing. Texts from the command or the 
 secrets, which are hidden.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -9,8 +9,6 @@ What is wrong in one part does not void the others. A value that depends on a pa
 used has a reason instead of numbers.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

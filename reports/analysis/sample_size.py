@@ -4,8 +4,6 @@ change.
 They are estimated from a pilot run.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass, replace

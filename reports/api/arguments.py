@@ -1,7 +1,5 @@
 """The parsing of arguments of the functions of `rtbench`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path

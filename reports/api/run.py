@@ -6,8 +6,6 @@ run = rtbench.load("runs/20261120T091400Z-voice_turns")
 run.quantiles("ttfa", p=[0.5, 0.95])
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property

@@ -3,8 +3,6 @@ with these names, and their frames. A frame of findings has a row for each metri
 comparison judged.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path

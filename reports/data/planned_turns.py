@@ -4,8 +4,6 @@ They determine the step of a turn that did not start, and what a turn measures i
 step succeeded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -17,8 +17,6 @@ meaning, so their failed turns are only counted. Unfinished turns are not in any
 counted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 

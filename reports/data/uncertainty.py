@@ -3,8 +3,6 @@
 They are read from the run's validity or, before it has one, computed from its rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

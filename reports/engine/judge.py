@@ -6,8 +6,6 @@ correction covers several metrics. `compare`, `check`, and interim analyses judg
 Their documents contain a `Finding` for each.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

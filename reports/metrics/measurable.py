@@ -3,8 +3,6 @@
 `bench.load.planning.lacking` computes what the scripts cannot measure.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Each rate defines the turns that it counts, and its better direction. Pure.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -3,8 +3,6 @@
 A script names its own steps. If a run has several scripts, reports call a step `SCRIPT: STEP`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The sample size of a comparison on a terminal: what it detects, and a table."""
 
-from __future__ import annotations
-
 import math
 
 from reports.analysis.sample_size import SampleSize

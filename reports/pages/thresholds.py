@@ -2,8 +2,6 @@
 run.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from msgspec import structs

@@ -1,7 +1,5 @@
 """The writing of the files of a page: HTML, Markdown, and JSON for programs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -2,8 +2,6 @@
 texts for HTML.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from functools import cache

@@ -2,8 +2,6 @@
 are escaped here.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from bisect import bisect_left

@@ -2,8 +2,6 @@
 and on a terminal.
 """
 
-from __future__ import annotations
-
 COLOURS = 4
 SHAPES = ("circle", "diamond", "triangle", "square", "wedge", "cross", "star", "hexagon")
 MARKER_CHARACTERS = "●◆▲■▼✚★⬢"

@@ -1,7 +1,5 @@
 """The display of a frame in a notebook: a headline and a small table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from html import escape
 

@@ -4,8 +4,6 @@ browser.
 resvg has no custom properties (`var(--ink)`), so the style has their values in light colours.
 """
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Sequence

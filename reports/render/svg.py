@@ -10,8 +10,6 @@ Colours are CSS classes, so that one drawing serves both themes: `s0` to `s3` fo
 scrolled.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -2,8 +2,6 @@
 if `colour` is True.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby

@@ -7,8 +7,6 @@
 the (first) message. │ is the origin of time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal

@@ -12,8 +12,6 @@ API are made from LEVELS, the only list of the levels of the quantiles of a run.
 it there.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeVar

@@ -15,8 +15,6 @@ cells, and only one cell is searched. A few resamples have their quantile outsid
 these, all values are examined.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -40,8 +40,6 @@ After: von Neumann, "Distribution of the ratio of the mean square successive dif
 variance" (1941).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

@@ -32,8 +32,6 @@ also no stored run is 0, it is below all of them. A candidate above 0 has no rat
 and the comparison is inconclusive.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -11,8 +11,6 @@ searched. A few resamples have their quantile outside the window. For these, all
 examined. So the quantiles are exactly those of a plain bootstrap.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Iterator, Sequence

@@ -19,8 +19,6 @@ After: Zou, Donner, "Construction of confidence limits about effect measures: a 
 (2008).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal

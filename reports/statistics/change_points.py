@@ -36,8 +36,6 @@ effect of a weekday is the median of the distances of its days. So neither an ou
 moves the effect far. Hours are treated in the same way, with 24 hours instead of seven days.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -19,8 +19,6 @@ lengths, it is the middle of the first and the last.
 The interval is the percentile bootstrap over sessions, extended to the next tested pause.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -27,8 +27,6 @@ Pure.
 # After: Tsiatis, Rosner, Mehta, "Exact confidence intervals following a group sequential test"
 # (1984).
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -31,8 +31,6 @@ their mean is x_g:
 A negative v_s is set to 0. The ICC is v_s / (v_s + v_t).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

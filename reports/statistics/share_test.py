@@ -20,8 +20,6 @@ Graubard, "Confidence intervals for proportions with small expected number of po
 estimated from survey data" (1998).
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 

@@ -19,8 +19,6 @@ are compared by Schwarz's criterion, n·log(RSS/n) + k·log n. A rise has k = 4 
 steps have k = 2m + 1. After: Schwarz, "Estimating the dimension of a model" (1978).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -18,8 +18,6 @@ The ratio v / (p(1−p)) is computed twice: at p, and at the share that is twice
 of the distribution (`quantiles.nearer`). The larger ratio is used.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

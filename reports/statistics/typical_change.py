@@ -29,8 +29,6 @@ After: Theil, "A rank-invariant method of linear and polynomial regression analy
 "Estimates of the regression coefficient based on Kendall's tau" (1968).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -36,8 +36,6 @@ finds, at 10 %, that the length of a session and the mean rank of its turns are 
 level of this test is more than 5 %, because a missed correlation makes an interval too narrow.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -10,8 +10,6 @@ metric passes if it is not regressed, improved, or equivalent. Otherwise it is i
 no difference is not a pass.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The texts for the segments of voice_to_voice."""
 
-from __future__ import annotations
-
 from bench.catalogue.metrics import VAD_SEGMENTS
 from reports.analysis.summary.segments import COMPLETE, Segment
 

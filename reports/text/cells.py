@@ -1,7 +1,5 @@
 """Cells of tables, and phrases, which several forms of a report use."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace

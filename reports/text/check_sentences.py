@@ -3,8 +3,6 @@
 Every form of output has the same text.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

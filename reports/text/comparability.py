@@ -1,7 +1,5 @@
 """The texts of fairness checks, and the sentences of the notices on a comparison."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -2,8 +2,6 @@
 and verdict. Pure.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

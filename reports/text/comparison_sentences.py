@@ -2,8 +2,6 @@
 code can compute.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import replace
 

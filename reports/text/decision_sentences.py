@@ -1,7 +1,5 @@
 """The sentences of the decision on a run with planned interim analyses."""
 
-from __future__ import annotations
-
 import math
 
 from reports.analysis.sequential.analysis import End

@@ -1,7 +1,5 @@
 """The definitions of metrics and rates, as pages print them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from bench.catalogue.metrics import CATALOGUE

@@ -4,8 +4,6 @@ If two services are compared, one is slower or faster than the other. If a candi
 with its baseline, it has regressed or improved (`Judged.peers`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 

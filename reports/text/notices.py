@@ -2,8 +2,6 @@
 that differ.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime

@@ -2,8 +2,6 @@
 the whole run mixes the peak with the times before and after it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator
 

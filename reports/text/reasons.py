@@ -1,7 +1,5 @@
 """The sentences of reasons. Every reason has a code in `SENTENCES`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """The sentences at the top of a report. They are on load, latency, failures, and the next step."""
 
-from __future__ import annotations
-
 import math
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -2,8 +2,6 @@
 settings of targets.
 """
 
-from __future__ import annotations
-
 from reports.analysis.summary.run_validity import PlaybackSetup, distinct_values
 from reports.formatting import NBSP, capitalize, format_number, join_words
 from reports.render.blocks import Inline, Term

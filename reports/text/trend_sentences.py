@@ -2,8 +2,6 @@
 terminal and on the page.
 """
 
-from __future__ import annotations
-
 import math
 from calendar import day_abbr
 from collections.abc import Iterator, Mapping

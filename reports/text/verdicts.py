@@ -6,8 +6,6 @@ point. For slopes it is in the unit of the slope. If a bound is None, the interv
 side.
 """
 
-from __future__ import annotations
-
 import math
 from functools import partial
 

@@ -2,8 +2,6 @@
 service may not state.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

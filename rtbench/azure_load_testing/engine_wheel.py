@@ -4,8 +4,6 @@
 omit one of them.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """The files of a folder for Azure Load Testing."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Mapping

@@ -6,8 +6,6 @@ noise makes values worse, never better. If the second try fails too, the search 
 loads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from statistics import StatisticsError, linear_regression

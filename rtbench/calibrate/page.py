@@ -4,8 +4,6 @@ report's style.
 The page has the answer, one picture, and the table of every load.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal

@@ -1,7 +1,5 @@
 """The sentences of a calibration: why a step did not pass, the notes on it, and the result."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from bench.record.calibration import Calibration, LoadStep, SessionKind, at_least

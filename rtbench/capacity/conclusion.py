@@ -10,8 +10,6 @@ changed between levels. No level then shows how the service was before or after 
 search is inconclusive.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import permutations

@@ -30,8 +30,6 @@ bound is the smallest:
   ten batches. Each batch has `ROUNDS` calls of every caller if there are enough sessions.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

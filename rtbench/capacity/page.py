@@ -2,8 +2,6 @@
 charts and tables.
 """
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence

@@ -13,8 +13,6 @@ t_before²). The errors of the analyses are added, too (Bonferroni). The usual i
 normal values, and counts of few failures are not normal.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple

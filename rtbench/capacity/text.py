@@ -1,7 +1,5 @@
 """The sentences of a capacity search: its reasons, its notes, and its result."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

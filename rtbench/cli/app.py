@@ -2,8 +2,6 @@
 when it runs.
 """
 
-from __future__ import annotations
-
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence

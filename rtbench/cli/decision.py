@@ -5,8 +5,6 @@ This module finalizes the folder, writes decision.json, and prints the decision 
 Users run `rtbench check` instead.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

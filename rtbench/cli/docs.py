@@ -4,8 +4,6 @@ In a checkout, the pages are in `docs`. In an installed wheel, they are in `shar
 the environment.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import sys

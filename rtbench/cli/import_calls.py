@@ -2,8 +2,6 @@
 agent did.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, Literal

@@ -2,8 +2,6 @@
 settings of Typer.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Annotated, Any

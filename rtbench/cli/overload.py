@@ -1,7 +1,5 @@
 """`rtbench overload`: a run with a peak of load, and the recovery after it."""
 
-from __future__ import annotations
-
 import json
 import math
 import sys

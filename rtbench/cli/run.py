@@ -5,8 +5,6 @@ Locust reads the command line (`bench.load.run_files`). The help shows the most 
 from its tables.
 """
 
-from __future__ import annotations
-
 import inspect
 import os
 import signal

@@ -1,7 +1,5 @@
 """`rtbench runs`: the list of runs, and the commands that read, join or move run folders."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -2,8 +2,6 @@
 commands start fast.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 from bench.base.units import NS_PER_S

@@ -1,7 +1,5 @@
 """One session in detail as text: its messages turn by turn, and its metrics. Pure."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """`rtbench init` and `rtbench quickstart`: the first commands of a new user."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path

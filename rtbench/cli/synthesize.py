@@ -1,7 +1,5 @@
 """`rtbench validate --synthesize`: makes the WAVs of the texts that scripts say."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

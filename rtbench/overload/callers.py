@@ -18,8 +18,6 @@ Locust starts users with a `fixed_count` first, and stops the users that it star
 probe callers begin before the peak, and stay until the end.
 """
 
-from __future__ import annotations
-
 import random
 from bisect import bisect
 from itertools import accumulate, count

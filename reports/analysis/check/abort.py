@@ -10,8 +10,6 @@ run.json stores the analyses that were made. If one of them stopped the run, the
 again from the rows. If none did, the check of the run is not affected: it has its own error.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ uncertain in the run, they are the bounds that hold for all values that the unce
 permits (`reports.analysis.targets.moved`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

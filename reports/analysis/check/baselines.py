@@ -7,8 +7,6 @@ made from the run. A baseline also contains the share of each rate with its vari
 conditions of the measurement.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -10,8 +10,6 @@ are those of `reports.analysis.sequential.decide`. Each has the interval and the
 of the analysis that decided it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

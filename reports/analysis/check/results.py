@@ -4,8 +4,6 @@
 sentences are still empty, with the objects from which they are written.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 

@@ -5,8 +5,6 @@ All quantiles of one metric are resampled together. Each metric has its own rand
 from the seed of the comparison, so that no verdict depends on the other metrics.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ with its counts.
 The list is the same for every run, so that a reader sees that nothing else was left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 

@@ -3,8 +3,6 @@
 Every kind of failure has an example, and the examples are distributed over the run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ credentials that the tool does not know, such as a signed URL or another client'
 body, because the page leaves the company.
 """
 
-from __future__ import annotations
-
 import re
 
 from reports.results.json_entries import AnyValue, map_values

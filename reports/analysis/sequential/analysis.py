@@ -16,8 +16,6 @@ of standard errors by which the candidate is beyond the margin. c_k(a) is the cr
                     → it stops, 4
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -13,8 +13,6 @@ ended, a number without a session is a pair that never started. Analyses use onl
 the first pair that lacks a session of one target, or that was interrupted by the end of the run.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

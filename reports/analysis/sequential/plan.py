@@ -15,8 +15,6 @@ the request, because it does not read thresholds itself. The keys of the request
 - `lacking` describes what the scripts can never measure (`reports.metrics.measurable`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any

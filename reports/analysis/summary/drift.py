@@ -15,8 +15,6 @@ simulator that was late responds later than its profile requires. Its lateness i
 of 5 %.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

@@ -6,8 +6,6 @@ delta has passed. It plays at the rate of the audio format. If all received audi
 playback stalls until the next delta.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace

@@ -15,8 +15,6 @@ counts from before it connects to its end. The calls in progress are counted:
 - for a session, at its start
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 Turns that did not start are included; their latency is infinite.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence

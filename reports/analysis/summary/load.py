@@ -9,8 +9,6 @@ interrupted; without them, long calls would be left out.
 Rate limits include the whole run with its warm-up.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The outcomes of turns and sessions, per target."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -13,8 +13,6 @@ that start together play the same steps at the same time, so a slow step would l
 window. Therefore each latency is divided by the median of its step.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ up. Turns that have the same instants are in one breakdown. If an instant is mis
 before and after it are one segment.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise

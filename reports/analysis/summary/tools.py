@@ -4,8 +4,6 @@ shares by a deadline.
 A caller first hears a sound, which may be a filler ("let me check that"), and later the answer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 

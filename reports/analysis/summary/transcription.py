@@ -2,8 +2,6 @@
 what is missing of it. Pure.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any

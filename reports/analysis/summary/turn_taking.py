@@ -6,8 +6,6 @@ speech has ended. The values are those of each step, and, for turns with a pause
 speech, those of each length of the pause.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 

@@ -6,8 +6,6 @@ count. A session may have turns but no row yet, because it is open, or because t
 It is also a cluster. But a pair counts only if each of its sessions has a row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce

@@ -12,8 +12,6 @@ the target played several scripts, the codes of their settings contain the name 
 as `chunk_ms:talk`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -6,8 +6,6 @@ no turns; more than 1 % of a target's turns or sessions were throttled; the work
 only some of the targets were simulated.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 

@@ -5,8 +5,6 @@ If targets have turns of several strata, each stratum has its own spec. This mod
 default specs.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace

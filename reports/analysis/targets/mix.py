@@ -13,8 +13,6 @@ means then use the sums of weighted turns of each session, and their standard er
 weights as constants.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

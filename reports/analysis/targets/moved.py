@@ -7,8 +7,6 @@ of all v − e and all v + e, and a turn with a large error changes them only if
 e is unknown, v − e is −inf, and v + e is +inf.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import NamedTuple
 

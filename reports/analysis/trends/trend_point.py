@@ -2,8 +2,6 @@
 stored baseline.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping

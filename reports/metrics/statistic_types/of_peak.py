@@ -1,7 +1,5 @@
 """A value of a run with a peak of load, such as the recovery time. It has a limit, no baseline."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

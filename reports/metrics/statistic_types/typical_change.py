@@ -2,8 +2,6 @@
 (`reports.statistics.typical_change`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -7,8 +7,6 @@ JSON describes python -m reports.pages.check analyse FOLDER JSON   return whethe
 the `share` of the run that is over.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

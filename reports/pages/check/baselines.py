@@ -1,7 +1,5 @@
 """The list of stored baselines, and the values of one of them with their run-to-run variation."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby

@@ -8,8 +8,6 @@ actions/toolkit, `command.ts`). In a logging command of Azure Pipelines, a messa
 commands"; azure-pipelines-task-lib, `taskcommand.ts`).
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence

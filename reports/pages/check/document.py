@@ -1,7 +1,5 @@
 """The files of a check. `FORMATS` has each format in which a check can be written."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple

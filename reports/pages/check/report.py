@@ -1,7 +1,5 @@
 """The page of a check, for a terminal and for Markdown."""
 
-from __future__ import annotations
-
 from msgspec import structs
 
 from reports.analysis.check.results import BY_SEVERITY, CheckResult

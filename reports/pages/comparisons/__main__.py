@@ -6,8 +6,6 @@ reports.pages.comparisons analyse FOLDER    analyse a run, and decide whether it
 for any verdict
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A comparison as a picture to show to others: the answer, its interval, and what differs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from reports.analysis.comparisons.comparison import Comparison

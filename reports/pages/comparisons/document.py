@@ -1,7 +1,5 @@
 """The document compare.json, the frame of a comparison, and the writing of its files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

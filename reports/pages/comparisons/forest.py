@@ -2,8 +2,6 @@
 plots by percentile.
 """
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence

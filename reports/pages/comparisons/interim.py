@@ -5,8 +5,6 @@ function of Student's t with the degrees of freedom of the estimate. A metric is
 bound is beyond the margin. It passes if the upper bound is below the margin.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The page compare.html, made of blocks. This module decides no verdicts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -5,8 +5,6 @@ with hidden credentials. There are no transcripts and no settings of sessions. O
 the host, the API version, and the deployment or model.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import replace

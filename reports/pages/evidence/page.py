@@ -5,8 +5,6 @@ Its reader is an engineer of the service who does not know this tool. The sectio
 those of the report.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple

@@ -2,8 +2,6 @@
 compute no values.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

@@ -3,8 +3,6 @@
 They compute no values.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 

@@ -3,8 +3,6 @@
 Times in summary.json are in ms, rates in B/s, sums of segments in ns, and costs in USD.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The figures of a report as files that need no page: SVG, or PNG for slides and chats."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial

@@ -2,8 +2,6 @@
 other parts that several sections of a report use.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from reports.analysis.summary.failures import FailureEntry

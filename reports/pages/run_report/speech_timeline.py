@@ -1,7 +1,5 @@
 """The plot of the speech timeline. It computes no values."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

@@ -2,8 +2,6 @@
 values.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

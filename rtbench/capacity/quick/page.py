@@ -1,7 +1,5 @@
 """The display of a quick search in a terminal: a line for each band of loads, and a status line."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

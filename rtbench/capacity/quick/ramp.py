@@ -5,8 +5,6 @@ ramp spends the time that is left on the loads between the ends of the first est
 line. Turns of both are used.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The turns of a run with the number of calls in progress at each, for one threshold."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

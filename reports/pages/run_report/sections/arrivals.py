@@ -1,7 +1,5 @@
 """The sections on load: open-loop arrivals, concurrency, and rate limits."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from reports.analysis.summary.load import ArrivalSummary, OfferedLoad, RateLimitSeries, call_bins

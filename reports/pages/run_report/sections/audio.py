@@ -1,7 +1,5 @@
 """The sections on what the caller hears: segments of the latency, playback, and interruptions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from reports.analysis.summary.example_turns import (

@@ -2,8 +2,6 @@
 by other groups.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from reports.analysis.summary.groups import GroupedLatency

@@ -1,7 +1,5 @@
 """The section on tokens and cost, and the cost in words."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

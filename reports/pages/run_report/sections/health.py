@@ -1,7 +1,5 @@
 """The sections on the load generator, on hosts, on incidents, and on targets."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The sections on distributions, percentiles, the course of the run, and steps."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from bench.catalogue.metrics import CATALOGUE

@@ -1,7 +1,5 @@
 """The sections on connecting, on the network, on throughput, and on all metrics."""
 
-from __future__ import annotations
-
 from bench.base.units import byte_unit
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.summary.metrics import ALL, SLOPES

@@ -1,7 +1,5 @@
 """The sections on the outcomes of turns and sessions, and on rates."""
 
-from __future__ import annotations
-
 from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NONE, count, percent, plural

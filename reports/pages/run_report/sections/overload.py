@@ -1,7 +1,5 @@
 """The section on a peak of load: what happened to callers, and the recovery."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """The section on the slowest turns."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The section on turns with function calls or delegated tasks."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 

@@ -6,8 +6,6 @@ after the start of the call. The envelope of a channel has the lowest and the hi
 of `columns` equal parts of the time that is shown.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
