@@ -18,12 +18,7 @@ from reports.formatting import NBSP, format_number, join_present, join_words
 from reports.results.value import Reason, VerdictName
 from reports.text import comparison_rows, validity
 from reports.text.comparability import check_name, check_texts
-from reports.text.comparison_rows import (
-    MEANINGS,
-    ComparisonRow,
-    change_in_words,
-    direction_of,
-)
+from reports.text.comparison_rows import MEANINGS, ComparisonRow, change_in_words, direction_of
 from reports.text.decision_sentences import decision_details, decision_headline, remedy
 from reports.text.metric_sentences import (
     displayed_overall,
@@ -56,14 +51,9 @@ def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
     if comparison.decision is not None:
         return [(comparison.targets[1].label, comparison.decision.verdict)]
     verdicts = {mine[0].target: verdict for verdict, mine in worst_first(comparison.primary)}
-    return [
-        *verdicts.items(),
-        *(
-            (target.label, None)
-            for target in comparison.targets[1:]
-            if target.label not in verdicts
-        ),
-    ]
+    for target in comparison.targets[1:]:
+        verdicts.setdefault(target.label, None)
+    return [*verdicts.items()]
 
 
 def verdict_title(comparison: Comparison) -> str:
@@ -71,14 +61,9 @@ def verdict_title(comparison: Comparison) -> str:
 
     If there were interim analyses, it is the verdict of these.
     """
-    if comparison.decision is not None:
-        verdict = comparison.decision.verdict
-        mine = [
-            compared
-            for compared in comparison.decision.comparisons
-            if compared.verdict.name == verdict
-        ]
-        return displayed_overall(mine) or verdict
+    if (decision := comparison.decision) is not None:
+        mine = [one for one in decision.comparisons if one.verdict.name == decision.verdict]
+        return displayed_overall(mine) or decision.verdict
     return displayed_overall(worst_first(comparison.primary)[0][1]) if comparison.primary else ""
 
 
@@ -110,17 +95,10 @@ def _so_far(comparison: Comparison) -> str:
 
 def _heard(comparison: Comparison) -> str:
     """Return what callers of the worst candidate hear, if this is a secondary metric; or ""."""
-    name, _ = candidates(comparison)[0]
+    wanted = (candidates(comparison)[0][0], VOICE_TO_VOICE, 0.5, False)
     for one in comparison.comparisons:
-        spec = one.spec
-        is_heard = (spec.metric, spec.p, spec.primary) == (VOICE_TO_VOICE, 0.5, False)
-        if (
-            is_heard
-            and one.target == name
-            and one.published
-            and not one.shortfall
-            and not one.unfit
-        ):
+        found = (one.target, one.spec.metric, one.spec.p, one.spec.primary)
+        if found == wanted and one.published and not one.unfit:
             verdict = ComparisonRow(one).verdict_text
             return f"For callers (secondary): {_difference(comparison, one)}, {verdict}."
     return ""
@@ -153,11 +131,8 @@ def unusable_status(comparison: Comparison) -> str:
     It is INVALID or NO VERDICT if a candidate's run has that status, otherwise INVALID COMPARISON.
     """
     validities = [validity_of(target.run.metadata) for target in comparison.targets[1:]]
-    unfit = next(
-        (run_validity for run_validity in validities if run_validity.status != "valid"),
-        validities[0],
-    )
-    return validity.run_status(unfit.title, usable=False)
+    first, *_ = [one for one in validities if one.status != "valid"] or validities
+    return validity.run_status(first.title, usable=False)
 
 
 def assumption(comparison: Comparison) -> str:
@@ -165,12 +140,10 @@ def assumption(comparison: Comparison) -> str:
 
     Return "" if none was assumed, or if the comparison has no verdict.
     """
-    assumed = comparison.method.run_sd and any(
-        one.verdict.provisional for one in comparison.comparisons
-    )
-    if not assumed or comparison.failed_checks:
+    if not comparison.method.run_sd or comparison.failed_checks:
         return ""
-    return f"{PROVISIONAL} {AVOID}"
+    is_provisional = any(one.verdict.provisional for one in comparison.comparisons)
+    return f"{PROVISIONAL} {AVOID}" if is_provisional else ""
 
 
 def worst_steps(comparison: Comparison) -> list[str]:

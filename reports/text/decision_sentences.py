@@ -41,11 +41,8 @@ def decision_headline(decision: Decision) -> str:
     if decision.invalid:
         return do_not_use(decision.invalid)
     if decision.end == "pending":
-        status = (
-            f"Not decided after {analysis_place(decision)}"
-            if analyses
-            else "No interim analysis yet"
-        )
+        after = f"Not decided after {analysis_place(decision)}" if analyses else ""
+        status = after or "No interim analysis yet"
         ended = f"{plural(decision.pairs_ended, 'pair')} ended so far"
         return f"{status}: {ended}, the next analysis is at {count(planned[len(analyses)])}."
     if decision.end == "no_analysis":
@@ -113,12 +110,10 @@ def made_text(decision: Decision) -> str:
     """Return the number of analyses, such as `0 of 5 interim analyses took place`; "" if it is
     unknown.
     """
+    if decision.analyses_made is None:
+        return ""
     planned = plural(len(decision.plan["analyses"]), "interim analysis", "interim analyses")
-    return (
-        ""
-        if decision.analyses_made is None
-        else f"{count(decision.analyses_made)} of {planned} took place"
-    )
+    return f"{count(decision.analyses_made)} of {planned} took place"
 
 
 def _because(decision: Decision) -> str:
@@ -168,12 +163,9 @@ def verdict_lines(decision: Decision) -> list[str]:
         verdict = f"{MARKS[one.verdict.name].marker} {spec.title} {displayed(one)}{reason}"
         seen = analysis.primary_metrics[index]
         estimate = f": {estimate_text(spec, seen.d)}" if seen.is_estimated else ""
-        is_corrected = math.isfinite(one.corrected) and one.verdict.name != "inconclusive"
-        corrected = (
-            f", corrected for the early stop {estimate_text(spec, one.corrected)}"
-            if is_corrected
-            else ""
-        )
+        corrected = ""
+        if math.isfinite(one.corrected) and one.verdict.name != "inconclusive":
+            corrected = f", corrected for the early stop {estimate_text(spec, one.corrected)}"
         over = f"{count(analysis.pairs)}{NBSP}pairs over {format_duration(analysis.observed_s)}"
         lines.append(
             f"{verdict} at {over}{estimate}{corrected}; the margin is {spec.margin_text()}."

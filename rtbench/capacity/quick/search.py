@@ -126,8 +126,8 @@ class QuickSearch(Struct):
             for index, threshold in enumerate(self.search.thresholds)
         ]
         known = [estimate for estimate in estimates if estimate is not None]
-        is_known = known and not (self.targets and self._lacks_values(self.targets[0]))
-        return lowest(known) if is_known else None
+        is_unknown = not known or (self.targets and self._lacks_values(self.targets[0]))
+        return None if is_unknown else lowest(known)
 
     def _lacks_values(self, target: ComparedTarget) -> bool:
         """Return whether successful calls have no value of a threshold's metric. Then only turns
@@ -285,11 +285,9 @@ class QuickSearch(Struct):
         }
         lowest = turns.where(turns.load <= self.search.plan.first)
         late_ms = lowest.value[(lowest.violated > 0) & np.isfinite(lowest.value)]
-        counts = {
-            "turns": lowest.n,
-            "violated": int(lowest.violated.sum()),
-            "fastest_ms": float(late_ms.min()) if late_ms.size else None,
-        }
+        fastest_ms = float(late_ms.min()) if late_ms.size else None
+        violated = int(lowest.violated.sum())
+        counts = {"turns": lowest.n, "violated": violated, "fastest_ms": fastest_ms}
         failed = turns.violated * np.isinf(turns.value)
         cause: dict[str, Any] = {}
         if 2 * failed.sum() > turns.violated.sum():
@@ -326,9 +324,8 @@ class QuickSearch(Struct):
         ]
         if not rows:
             return None
-        segment = max(
-            max(rows, key=lambda row: row.turns).segments, key=lambda segment: segment.mean_ms
-        )
+        segments = max(rows, key=lambda row: row.turns).segments
+        segment = max(segments, key=lambda segment: segment.mean_ms)
         silences = [
             (script.get("session", {}).get("turn_detection") or {}).get("silence_duration_ms")
             for script in scripts_of(target.run.metadata)
