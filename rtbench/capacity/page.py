@@ -20,7 +20,7 @@ from reports.formatting import (
     usd,
 )
 from reports.metrics.thresholds import requested_thresholds
-from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
+from reports.render.blocks import SIMULATED, Block, Code, Line, Page, Paragraph, Section, table
 from reports.render.svg import (
     WIDE,
     PixelScale,
@@ -32,7 +32,7 @@ from reports.render.svg import (
     log_ticks,
     plot_figure,
 )
-from reports.results.value import Finding, Value
+from reports.results.value import Finding, Reason, Value
 from reports.text.cells import as_sentence
 from reports.text.verdicts import NOT_SHOWN
 from rtbench.capacity.load_thresholds import allowed_share
@@ -231,7 +231,7 @@ def capacity_page(capacity: CapacityDocument) -> Page:
         headline=as_sentence(answer),
         lead=[
             *(Paragraph(as_sentence(detail), "lead") for detail in details),
-            *(Paragraph(as_sentence(reason_text(note)), "lead") for note in capacity.notes),
+            *map(_note, capacity.notes),
             Paragraph(f"{method}."),
             Paragraph(facts, "meta"),
         ],
@@ -247,6 +247,12 @@ def capacity_page(capacity: CapacityDocument) -> Page:
             ),
         ],
     )
+
+
+def _note(note: Reason) -> Block:
+    text = as_sentence(reason_text(note))
+    command = note.numbers.get("command")
+    return Paragraph((text.removesuffix("."), " ", Code(command)) if command else text, "lead")
 
 
 def _level(level: LevelEntry) -> Line:

@@ -7,8 +7,9 @@ import re
 
 from msgspec.structs import replace
 
+from reports.formatting import NBSP
 from reports.render.html import render_html
-from reports.results.value import too_few_to_print
+from reports.results.value import Reason, too_few_to_print
 from rtbench.capacity.page import capacity_page, failure_chart, latency_chart
 from tests.capacity.searched import LEVELS, level, searched
 
@@ -85,3 +86,10 @@ def test_a_column_without_values_is_left_out_and_a_missing_percentile_has_its_re
     assert "failed, %" in page
     assert "rate limits left" not in page
     assert "n/a (needs 45" in page
+
+
+def test_a_note_with_a_command_has_the_command() -> None:
+    verify = Reason("verify", {"time_s": 1800.0, "cost": "", "command": "rtbench capacity x.py"})
+    page = render_html(capacity_page(replace(searched(LEVELS), notes=[verify])))
+
+    assert f"about 30{NBSP}min: <code>rtbench capacity x.py</code>" in page

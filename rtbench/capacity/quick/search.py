@@ -362,7 +362,7 @@ class QuickSearch(Struct):
         ]
         runs = [used.run.folder.name for used, ramp in self._used() if band.turns(ramp[0][0]).n]
         return LevelEntry(
-            load=band.last,
+            load=int(inside[0].load.max()),
             confirmation_run=False,
             result="inconclusive",
             why=Reason("ramp", {"from": band.first}),

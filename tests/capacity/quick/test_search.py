@@ -109,6 +109,7 @@ def test_a_threshold_that_holds_is_not_crossed_up_to_the_largest_load(
         "p95 of ttfa did not cross 60,000\N{NO-BREAK SPACE}ms up to "
     )
     assert found.notes == [VERIFY]
+    assert found.levels[-1].load == found.estimate.numbers["top"], "no load is above the largest"
     assert [(each.failure_rate.value, each.failure_rate.n) for each in found.levels] == [
         (0, each.turns) for each in found.levels
     ]
