@@ -18,8 +18,9 @@ the background. Pure.
 # tone (`is_tone`), or if it stops within `SETTLED` blocks.
 #
 # Noise may begin or change before a sound, as that of a line or of a noise gate does. A sound that
-# is not voiced (`bench.observe.tones`) is therefore not reported until it is. If `LEAD` steady
-# blocks precede its voiced part, they are background. A sound without any voiced part for `SETTLED`
+# is not voiced (`bench.observe.tones`) is therefore not reported until it is. A quiet hum of the
+# mains is not voiced. If `LEAD` steady blocks precede its voiced part, they are background. A sound
+# without any voiced part for `SETTLED`
 # blocks is background if it is steady, and otherwise a sound. A quiet one that is over before is a
 # breath: it is a sound only if a voice follows within `PAUSE_NS`. Steady noise after a voice ends
 # the sound. A voice is no background: while a sound lasts, the background becomes louder only after
@@ -69,7 +70,15 @@ from bench.observe.onset_limits import (
     UNKNOWN,
     WINDOW,
 )
-from bench.observe.tones import Tone, is_pure, is_tone, noise_energy
+from bench.observe.tones import (
+    HUM_PART,
+    RATE_HZ,
+    Tone,
+    is_mains_hum,
+    is_pure,
+    is_tone,
+    noise_energy,
+)
 from bench.wire.audio import Samples
 
 PAUSE_NS = 200 * NS_PER_MS
@@ -97,6 +106,8 @@ the voice."""
 CLEAR = 2**19
 """The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS
 has this level."""
+HUM_BLOCKS = HUM_PART * 1_000 // (RATE_HZ * BLOCK_MS)
+"""The last blocks that are compared with a hum."""
 HELD_NS = 800 * NS_PER_MS
 """The maximum audio between the start of a sound and its detection, which takes longest if it is
 not voiced."""
@@ -294,8 +305,10 @@ class OnsetDetector(BoundedSound):
             yield from self._classify(number)
 
     def _begins_voiced(self) -> bool:
-        """Return whether a part of the first blocks of the stream is voiced."""
-        return any(self._are_voiced(first) for first in range(0, UNKNOWN - GROUP + 1, CHECKED))
+        """Return whether a part of the first blocks of the stream is voiced, and no hum."""
+        return not self._is_hum(0, UNKNOWN - 1) and any(
+            self._are_voiced(first) for first in range(0, UNKNOWN - GROUP + 1, CHECKED)
+        )
 
     def _search_again(self) -> Known:
         """Yield the changes since a start of the stream that is a sound: it has stopped by now,
@@ -331,7 +344,12 @@ class OnsetDetector(BoundedSound):
         levels = self._group_levels()[1:groups]
         if len(levels) < groups - 1:  # a tone began later
             return False
-        return is_even(levels, ratio) and is_tone(self._samples((groups - 1) * GROUP))
+        last = groups * GROUP - 1
+        return (
+            is_even(levels, ratio)
+            and is_tone(self._samples(last + 1 - GROUP))
+            and not self._is_hum(0, last)
+        )
 
     def _is_pure(self, start: int, end: int) -> bool:
         """Return whether the loud blocks from `start` to `end`, without the first one and the
@@ -396,7 +414,9 @@ class OnsetDetector(BoundedSound):
         """
         last = self._number - 1
         levels = self._levels(last - PLATEAU + 1, last)
-        if not is_even(levels, EVEN) or self._are_voiced(last - GROUP + 1):
+        if not is_even(levels, EVEN) or (
+            self._are_voiced(last - GROUP + 1) and not self._is_hum(last - PLATEAU + 1, last)
+        ):
             return
         level = self._behind_sound = self._settle(last - PLATEAU + 1, last)
         first = last - PLATEAU
@@ -495,12 +515,21 @@ class OnsetDetector(BoundedSound):
         self._search_from(noise + 1, number)
 
     def _is_voiced(self, start: int, number: int) -> bool:
-        """Return whether the last blocks of a quiet sound are voiced. Noise is, by chance, for
-        shorter than a voice.
+        """Return whether the last blocks of a quiet sound are voiced, and no hum. Noise is voiced,
+        by chance, for shorter than a voice.
         """
         if not self._are_voiced(number + 1 - GROUP):
             return False
-        return self._are_voiced(max(start, number + 1 - 2 * GROUP), 2 * GROUP)
+        is_voiced = self._are_voiced(max(start, number + 1 - 2 * GROUP), 2 * GROUP)
+        return is_voiced and not self._is_hum(start, number)
+
+    def _is_hum(self, start: int, number: int) -> bool:
+        """Return whether the last blocks from `start` to `number` are a quiet hum of the mains."""
+        first = max(start, number + 1 - HUM_BLOCKS)
+        count = number + 1 - first
+        return max(self._levels(first, number)) <= CLEAR and is_mains_hum(
+            self._samples(first, count)
+        )
 
     def _last_noise(self, start: int, end: int) -> int | None:
         """Return the end of the last `LEAD` steady blocks from `start` to `end`; None if there

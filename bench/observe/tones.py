@@ -192,6 +192,7 @@ def _unpredicted(
 VOICE_RATE_HZ = 4_000
 LAGS = range(VOICE_RATE_HZ // 400, VOICE_RATE_HZ // 75 + 1)
 """The periods of voices in samples: 75 to 400 Hz."""
+HIGH_LAGS = range(LAGS.start, VOICE_RATE_HZ // 160 + 1)
 CORRELATION = 1 / 2
 CLEARLY = 2 / 3
 """The minimum correlations of a voiced and of a clearly voiced sound over one period."""
@@ -201,9 +202,11 @@ FALLEN = 1 / 10
 """The correlation below which that with earlier samples has fallen."""
 
 
-def is_voiced(samples: Samples, correlation: float = CORRELATION) -> bool:
+def is_voiced(
+    samples: Samples, correlation: float = CORRELATION, lags: Sequence[int] = LAGS
+) -> bool:
     """Return whether 50 ms of audio at 8 kHz are voiced: with at least this correlation over one
-    period.
+    period, which is one of `lags`.
     """
     size = len(samples) // 2
     if size <= LAGS.stop:
@@ -212,13 +215,13 @@ def is_voiced(samples: Samples, correlation: float = CORRELATION) -> bool:
     wide = samples[: 2 * size].astype(np.float64)
     wide = wide[::2] + wide[1::2]
     wide -= wide.sum() // size
-    products = np.correlate(wide, wide, "full")[size : size + LAGS.stop - 1]
+    products = np.correlate(wide, wide, "full")[size : size + lags[-1]]
     sums = np.cumsum(wide * wide)
-    lags = np.arange(1, LAGS.stop)
-    energies = (sums[-1] - sums[lags - 1]) * sums[size - lags - 1]
+    shifts = np.arange(1, lags[-1] + 1)
+    energies = (sums[-1] - sums[shifts - 1]) * sums[size - shifts - 1]
     shares = np.maximum(products, 0) ** 2
     has_fallen = np.logical_or.accumulate(shares < FALLEN**2 * energies)
-    return bool(np.any((has_fallen & (shares > correlation**2 * energies))[LAGS.start - 1 :]))
+    return bool(np.any((has_fallen & (shares > correlation**2 * energies))[lags[0] - 1 :]))
 
 
 def is_clearly_voiced(samples: Samples) -> bool:
@@ -228,3 +231,33 @@ def is_clearly_voiced(samples: Samples) -> bool:
     count = max(1, len(samples) // PART)
     bounds = [len(samples) * part // count for part in range(count + 1)]
     return all(is_voiced(samples[first:after], CLEARLY) for first, after in pairwise(bounds))
+
+
+# The hum of a power supply is periodic, too: it repeats itself after each period of the mains, and
+# after 100 ms, which are a whole number of periods of 50 and of 60 Hz. In 100 ms, the pitch of a
+# voice changes. A pitch of more than 160 Hz is that of a voice.
+MAINS_LAGS = RATE_HZ // 50, RATE_HZ // 60
+HUM_LAG = RATE_HZ * 100 // 1_000
+HUM_PART = RATE_HZ * 150 // 1_000
+"""The minimum number of samples of which the correlation after `HUM_LAG` is known."""
+REPEATED = 8, 10
+"""The minimum correlation of a hum after such a time, as (numerator, denominator)."""
+
+
+def is_mains_hum(samples: Samples) -> bool:
+    """Return whether 80 to 200 ms of audio at 8 kHz repeat themselves as a hum of the mains. Of
+    less than 150 ms, the repetition after `HUM_LAG` is not known.
+    """
+    wide = samples.astype(np.int64)
+    wide -= int(wide.sum()) // max(1, len(wide))
+    return (
+        any(_repeats(wide, lag) for lag in MAINS_LAGS)
+        and (len(wide) < HUM_PART or _repeats(wide, HUM_LAG))
+        and not is_voiced(samples, lags=HIGH_LAGS)
+    )
+
+
+def _repeats(wide: NDArray[np.int64], lag: int) -> bool:
+    earlier, later = wide[:-lag], wide[lag:]
+    product = max(0, int(earlier @ later)) * REPEATED[1]
+    return product**2 > int(earlier @ earlier) * int(later @ later) * REPEATED[0] ** 2
