@@ -279,6 +279,24 @@ def test_token_counts_are_read_as_reported_and_unreadable_ones_are_not_zero(
     assert event_of(done("r1", usage=reported), GA).usage == read
 
 
+@pytest.mark.parametrize(
+    ("status", "output", "read"),
+    [
+        ("completed", [{"type": "message"}], UNREAD),
+        ("completed", [{"type": "function_call"}], UNREAD),
+        ("completed", [], TokenUsage()),
+        ("cancelled", [{"type": "message"}], TokenUsage()),
+    ],
+)
+def test_a_complete_response_with_output_is_not_free(
+    status: str, output: list[dict[str, str]], read: TokenUsage
+) -> None:
+    response = {"status": status, "output": output, "usage": {"total_tokens": 0}}
+    event = event_of(message("response.done", response=response), GA)
+
+    assert event.usage == read
+
+
 def test_tokens_without_a_kind_may_all_be_audio() -> None:
     usage = TokenUsage(30, 5, 20, 18, 2, text_out=7, audio_out=1, kindless_in=20, kindless_out=4)
 

@@ -5,8 +5,8 @@ that is stored (`bench.files.sanitize`), because all texts pass through this mod
 
 The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as
 text, and are also counted separately. Cached tokens without a kind count as text only up to the
-number of text tokens. An invalid number of tokens never counts as zero: an unreadable usage does
-not mean that a response is free.
+number of text tokens. An invalid number of tokens never counts as zero: an unreadable usage, or one
+without a token for what was generated, does not mean that a response is free.
 """
 
 from __future__ import annotations
@@ -423,7 +423,7 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
         reason=slug(get_text(details, "reason")),
         request=get_text(get_object(response, "metadata"), REQUEST_KEY),
         failure=failure_of(error) if error and isinstance(error, dict) else None,
-        usage=usage_of(response.get("usage")) if is_done else None,
+        usage=_usage_of_response(response) if is_done else None,
         calls=_calls(response) if is_done else (),
         session=session or None,
         session_id=get_text(session, "id"),
@@ -514,6 +514,16 @@ def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFa
         get_text(error, id_name),
         effect,
     )
+
+
+def _usage_of_response(response: Mapping[str, Any]) -> TokenUsage | None:
+    """Return the tokens of a response. Of a complete one with output, 0 tokens of output are no
+    count.
+    """
+    usage = usage_of(response.get("usage"))
+    has_output = get_text(response, "status") == "completed" and response.get("output")
+    is_counted = usage is None or usage.text_out or usage.audio_out
+    return usage if is_counted or not has_output else UNREAD
 
 
 def usage_of(usage: Any) -> TokenUsage | None:
