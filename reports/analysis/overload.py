@@ -167,7 +167,7 @@ class CallsOfPeak:
             return "late"
         seconds = self.run.seconds
         ended_ns = (floats(seconds, "second") + 1) * NS_PER_S
-        stood_ns = seconds["event_loop_delay_max_ns"].to_numpy(dtype=np.float64, na_value=0.0)
+        stood_ns = seconds["event_loop_delay_max_ns"].to_numpy(dtype=float, na_value=0.0)
         longest_ns = min(end_ns - begin_ns, MAX_PART_NS)
         in_part = (ended_ns > begin_ns) & (ended_ns - np.maximum(stood_ns, NS_PER_S) < end_ns)
         if stood_ns[in_part].max(initial=0.0) > REACHED_SHARE * longest_ns:
@@ -182,7 +182,7 @@ class CallsOfPeak:
 
         def read(table: files.TableName, columns: list[str]) -> Any:
             rows = whole(table, [*columns, START])
-            began_ns = rows[START].to_numpy().astype(np.float64)
+            began_ns = rows[START].to_numpy().astype(float)
             return rows.filter(self.peak.part(began_ns) == part).select(columns)
 
         mine = [each for each in metric_uncertainties(read) if each.target == self.name]
@@ -219,7 +219,7 @@ def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsO
 def _calls(rows: pd.DataFrame, peak: Peak) -> pd.DataFrame:
     """Return the calls of a target (`CallsOfPeak`) from the rows of its sessions."""
     began_ns = floats(rows, START)
-    ended_ns = began_ns + rows["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.inf)
+    ended_ns = began_ns + rows["ended_at_ns"].to_numpy(dtype=float, na_value=np.inf)
     outcomes = rows["outcome"].astype(str)
     is_open = rows["session_updated_at_ns"].notna()
     families = outcomes.map(lambda outcome: parsed(outcome).family)
@@ -239,7 +239,7 @@ def _calls(rows: pd.DataFrame, peak: Peak) -> pd.DataFrame:
             "end_part": peak.part(ended_ns),
             "ending": np.select(ended_so, list(endings), ""),
             "status": rows["detail"].astype(str).str.extract(STATUS, expand=False).fillna(outcomes),
-            "retry_after_ms": rows["retry_after_ns"].astype(np.float64) / NS_PER_MS,
+            "retry_after_ms": rows["retry_after_ns"].astype(float) / NS_PER_MS,
             "is_open": is_open,
             "is_prevented": is_prevented,
             "is_probe": rows["script"].isin(peak.probes),
@@ -424,7 +424,7 @@ def peak_series(of: CallsOfPeak) -> PeakSeries:
         np.histogram(chosen_s.clip(0), np.append(bins, bins.size) * bin_s)[0]
         for chosen_s in (calls_s, calls_s[of.calls["is_open"]])
     )
-    medians = np.array(latency.groupby(turns_s // bin_s).median().reindex(bins), dtype=np.float64)
+    medians = np.array(latency.groupby(turns_s // bin_s).median().reindex(bins), dtype=float)
     _, begin_s, end_s, _ = edges_s.tolist()
     usual = float(latency[turns_s < begin_s].median())
     band = usual, usual * (1 + peak.margin)

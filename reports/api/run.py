@@ -164,7 +164,7 @@ class Run(runs.RunFrames):
         started = np.array([turns.target, chosen.of_row, turns.session])
         at_target = pd.Categorical(absent["target"], turns.targets).codes
         of_absent = codes[absent["session_id"].astype(str)]
-        not_started = np.array([at_target, chosen.of_not_started, of_absent], dtype=np.int64)
+        not_started = np.array([at_target, chosen.of_not_started, of_absent], dtype=int)
         rows = []
         for name in RATES:
             counts = np.array(rate_counts(turns, name))

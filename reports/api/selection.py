@@ -271,7 +271,7 @@ def selected(
         ]
     if where and not any(mask.any() for mask in chosen):
         where.refuse_empty(frames)
-    groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]
+    groups = [np.where(mask, 0, -1).astype(int) for mask in chosen]
     keys = ONE_GROUP
     if by:
         selected_frames = [
@@ -296,7 +296,7 @@ def selected_turns(
     if not where and not by:
         not_started = int(not_started_of(measured_sessions(run, NOT_STARTED_COLUMNS)).sum())
         return Selection(
-            ONE_GROUP, np.zeros_like(turns.step), np.zeros(not_started, dtype=np.int64), every=True
+            ONE_GROUP, np.zeros_like(turns.step), np.zeros(not_started, dtype=int), every=True
         )
     columns = None if where.columns is None else tuple(dict.fromkeys((*by, *where.columns)))
     frame = _with_columns(turns, columns)
@@ -379,9 +379,7 @@ def _labels(of_step: Sequence[str | None], step: Integers) -> pd.Categorical[Any
     each row.
     """
     labels = list(dict.fromkeys(label for label in of_step if label is not None))
-    codes = np.array(
-        [-1 if label is None else labels.index(label) for label in of_step], dtype=np.int64
-    )
+    codes = np.array([-1 if label is None else labels.index(label) for label in of_step], dtype=int)
     return pd.Categorical.from_codes(
         codes[step] if codes.size else step, pd.Index(labels, dtype=object)
     )

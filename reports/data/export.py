@@ -15,7 +15,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -143,7 +142,7 @@ def _derived(piece: pa.Table, table: TableName) -> pa.Table:
 def _array(column: pd.Series[float], name: str) -> pa.Array:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return pa.array(column.astype(object), pa.string())
-    values = column.to_numpy(dtype=np.float64)
+    values = column.to_numpy(dtype=float)
     kind = pa.int64() if name.endswith("_ns") else pa.float64()
     return pa.array(values, pa.float64(), from_pandas=True).cast(kind)
 

@@ -418,7 +418,7 @@ def _derived(stored: Columns) -> pd.DataFrame:
         "start": _instants(stored["start_utc_ns"]),
         "measured": _measured(stored),
         "measured_from_at_ns": pd.arrays.IntegerArray(
-            np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns)
+            np.nan_to_num(origins_ns).astype(int), np.isnan(origins_ns)
         ),
         "outcome_class": _classes(stored),
     }

@@ -353,7 +353,7 @@ def session_sample(
     - A throughput has its value even if the session failed. If no session carried such bytes, for
       example audio in a run of text, no session has the metric.
     """
-    values = frame[column_of(name)].to_numpy(dtype=np.float64)
+    values = frame[column_of(name)].to_numpy(dtype=float)
     kind = frame["outcome_class"].cat.codes.to_numpy()
     has_value = ~np.isnan(values)
     metric = CATALOGUE[name]
@@ -370,7 +370,7 @@ def session_sample(
         failed |= (
             (kind == GOOD)
             & ~has_value
-            & (frame["turns_started"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
+            & (frame["turns_started"].to_numpy(dtype=float, na_value=0.0) > 0)
         )
     is_chosen = np.ones_like(has_value) if chosen is None else chosen
     rows = np.flatnonzero(is_chosen & ((has_value & ~failed) | (failed if is_wait else False)))

@@ -72,7 +72,7 @@ def not_started_of(sessions: pd.DataFrame) -> Integers:
     interrupted the session.
     """
     has_ended = (sessions["outcome_class"] != "unfinished").to_numpy()
-    return (_number(sessions["turns_not_started"]) * has_ended).astype(np.int64)
+    return (_number(sessions["turns_not_started"]) * has_ended).astype(int)
 
 
 def unopened_of(sessions: pd.DataFrame) -> Flags:
@@ -100,7 +100,7 @@ def turns_not_started(
     """
     counts = not_started_of(sessions)
     if not (counts.any() and len(started)):
-        return NotStartedTurns(*np.zeros((6, 0), dtype=np.int64))
+        return NotStartedTurns(*np.zeros((6, 0), dtype=int))
     targets = np.repeat(target, counts)
     numbers = turn_numbers(sessions, counts)
     script, started_script = (
@@ -133,10 +133,10 @@ def turns_not_started(
             step = step.fillna(positions.merge(known.drop_duplicates(keys), "left", keys)["step"])
         else:
             step = step.fillna(known["step"].iloc[0])
-    ended_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64) + _number(
+    ended_ns = sessions["start_utc_ns"].to_numpy(dtype=int) + _number(
         sessions["ended_at_ns"]
-    ).astype(np.int64)
-    steps = step.to_numpy().astype(np.int64)
+    ).astype(int)
+    steps = step.to_numpy().astype(int)
     rows = np.arange(len(sessions))
     return NotStartedTurns(
         np.repeat(session, counts),
@@ -152,7 +152,7 @@ def turn_numbers(sessions: pd.DataFrame, counts: Integers) -> Integers:
     """Return the number of each turn that did not start. The numbers continue those of the
     call's started turns.
     """
-    started = _number(sessions["turns_started"]).astype(np.int64)
+    started = _number(sessions["turns_started"]).astype(int)
     if sessions["renewed"].any():
         call = sessions["session_id"].astype(str).str.partition(".")[0].to_numpy()
         order = np.argsort(sessions["start_utc_ns"].to_numpy(), kind="stable")
@@ -163,7 +163,7 @@ def turn_numbers(sessions: pd.DataFrame, counts: Integers) -> Integers:
 
 
 def _number(column: pd.Series[float]) -> Floats:
-    numbers: Floats = np.nan_to_num(column.to_numpy(dtype=np.float64))
+    numbers: Floats = np.nan_to_num(column.to_numpy(dtype=float))
     return numbers
 
 
@@ -527,7 +527,7 @@ def measured_turns(run: RunFrames) -> TurnArrays:
         kind=of_rows(kind, rows),
         strata=tuple(strata[position] for position in indices),
         stratum=np.searchsorted(
-            indices, np.array([position for _, _, position in steps], dtype=np.int64)
+            indices, np.array([position for _, _, position in steps], dtype=int)
         ),
         is_greeting=np.isin(
             [label for _, label, _ in steps], [turn.label for turn in plan if turn.is_greeting]
@@ -616,7 +616,7 @@ def _pooled(
     """
     if len(labels) <= MAX_STEPS:
         return labels, codes
-    turns = np.zeros((int(script.max(initial=0)) + 1, len(labels)), dtype=np.int64)
+    turns = np.zeros((int(script.max(initial=0)) + 1, len(labels)), dtype=int)
     np.add.at(turns, (script[rows], codes[rows]), 1)
     rank = np.argsort(np.argsort(-turns, axis=1, kind="stable"), axis=1)
     shared = (rank >= MAX_STEPS) & ((turns > 0).sum(axis=1) > MAX_STEPS)[:, None]
@@ -647,7 +647,7 @@ def _strata(
     of_plan = {turn.label: turn.measured_from for turn in plan}
     stratum_index = _majority_kinds(
         codes,
-        np.array([of_plan.get(label, -1) for label in labels], dtype=np.int64),
+        np.array([of_plan.get(label, -1) for label in labels], dtype=int),
         measured_from,
         len(MEASURED_FROM_TEXTS),
         rows,

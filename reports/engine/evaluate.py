@@ -120,7 +120,7 @@ def rate(
     element for each of them.
     """
     codes, size = dense_codes(sessions)
-    events, trials = (np.bincount(codes, each).astype(np.float64) for each in of)
+    events, trials = (np.bincount(codes, each).astype(float) for each in of)
     return replace(rate_of_clusters(subject, metric, (events, trials), confidence), sessions=size)
 
 
@@ -131,7 +131,7 @@ def share(
     return rate(
         subject,
         metric,
-        Events(chosen.astype(np.float64), np.ones(chosen.size)),
+        Events(chosen.astype(float), np.ones(chosen.size)),
         sessions,
         confidence,
     )

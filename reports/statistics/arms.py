@@ -94,7 +94,7 @@ class Mixed:
         self.sample = cand
         self.steps = steps[1]
         weights = weights_of(
-            self.base_turns.sum(axis=1)[:, None].astype(np.float64), self.turns.sum(axis=1)[:, None]
+            self.base_turns.sum(axis=1)[:, None].astype(float), self.turns.sum(axis=1)[:, None]
         )
         self.weights = weights[self.steps, 0]
         """The weight of each value of the candidate. The sum is 1."""
@@ -114,7 +114,7 @@ class Mixed:
         # cell 0 is below the window
         cell = np.searchsorted(edges, np.arange(edges[-1]), side="right")
         row = self.steps[: edges[-1]] * edges.size + cell
-        ones = np.ones(row.size, dtype=np.int64)
+        ones = np.ones(row.size, dtype=int)
         sessions = self.sample.sessions[: edges[-1]]
         return Cells(
             p,
@@ -268,10 +268,8 @@ def _mixed_resamples(
         None if samples.paired else weights(samples.clusters[1], draws, rng, portion=portion)
     )
     for cluster_weights in base_weights:
-        columns = cluster_weights.T.astype(np.float64, order="C")
-        others = (
-            columns if cand_weights is None else next(cand_weights).T.astype(np.float64, order="C")
-        )
+        columns = cluster_weights.T.astype(float, order="C")
+        others = columns if cand_weights is None else next(cand_weights).T.astype(float, order="C")
         rows = slice(done, done + len(cluster_weights))
         first[rows] = quantiles_of(base, columns)
         second[rows] = mixed.quantiles(windows, others, mixed.base_turns @ columns)

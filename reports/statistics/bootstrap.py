@@ -148,13 +148,13 @@ def prepare(sample: Sample, ps: Sequence[float], clusters: int) -> PreparedSampl
     every = np.arange(clusters)
     n_rows = 1
     counts = [turns]
-    rows = [np.zeros(clusters, dtype=np.int64)]
+    rows = [np.zeros(clusters, dtype=int)]
     columns: list[Integers] = [every]
     for window_edges in edges:
         below = np.bincount(sample.sessions[: window_edges[0]], minlength=clusters)
         inside = sample.sessions[window_edges[0] : window_edges[-1]]
         cell = np.repeat(np.arange(n_rows + 1, n_rows + window_edges.size), np.diff(window_edges))
-        counts += [below, np.ones(inside.size, dtype=np.int64)]
+        counts += [below, np.ones(inside.size, dtype=int)]
         rows += [np.full(clusters, n_rows), cell]
         columns += [every, inside]
         n_rows += window_edges.size
@@ -175,7 +175,7 @@ def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
     n = sample.n
     clusters = turns.size
     if not n:
-        return np.zeros(1, dtype=np.int64)
+        return np.zeros(1, dtype=int)
     errors = np.bincount(sample.sessions[: rank(p, n)], minlength=clusters) - p * turns
     se = (
         math.sqrt(clusters / max(1, clusters - 1) * float(((errors - errors.mean()) ** 2).sum()))
@@ -184,9 +184,7 @@ def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
     reach = REACH * max(se, math.sqrt(p * (1 - p) / n))
     first = max(0, math.floor((p - reach) * n) - 2)
     last = min(n, math.ceil((p + reach) * n) + 2)
-    return np.unique(
-        np.linspace(first, last, math.ceil(math.sqrt(last - first)) + 1).astype(np.int64)
-    )
+    return np.unique(np.linspace(first, last, math.ceil(math.sqrt(last - first)) + 1).astype(int))
 
 
 def quantiles_of(prepared: PreparedSample, cluster_weights: Weights) -> Floats:
@@ -195,20 +193,18 @@ def quantiles_of(prepared: PreparedSample, cluster_weights: Weights) -> Floats:
     `cluster_weights` is the weight of each cluster (row) in each resample (column).
     """
     sums = prepared.counts @ cluster_weights
-    turns = sums[0].astype(np.float64)
+    turns = sums[0].astype(float)
     row = 1
     quantiles = np.full((turns.size, len(prepared.ps)), np.nan)
     for column, (p, edges) in enumerate(zip(prepared.ps, prepared.edges, strict=True)):
-        cumulative_weights = np.cumsum(sums[row : row + edges.size], axis=0, dtype=np.float64)
+        cumulative_weights = np.cumsum(sums[row : row + edges.size], axis=0, dtype=float)
         row += edges.size
         ranks = np.ceil(p * turns - 1e-9)  # the same as in `rank`
         quantiles[:, column], outside = in_cells(
             prepared.sample, edges, cumulative_weights, ranks, cluster_weights
         )
         for resample in outside[turns[outside] > 0].tolist():
-            passed = np.cumsum(
-                cluster_weights[prepared.sample.sessions, resample], dtype=np.float64
-            )
+            passed = np.cumsum(cluster_weights[prepared.sample.sessions, resample], dtype=float)
             quantiles[resample, column] = prepared.sample.values[
                 np.searchsorted(passed, ranks[resample])
             ]
@@ -246,7 +242,7 @@ def in_cells(
         if step_weights is not None:
             weights = weights * step_weights[0][step_weights[1][indices], resample[:, None]]
         missing = ranks[resample] - cumulative_weights[cell, resample]
-        passed = np.cumsum(weights, axis=1, dtype=np.float64)
+        passed = np.cumsum(weights, axis=1, dtype=float)
         last = np.minimum(
             (passed < missing[:, None]).sum(axis=1), edges[cell + 1] - edges[cell] - 1
         )

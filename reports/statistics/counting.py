@@ -167,13 +167,13 @@ def concurrency_series(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> Concurre
 def load_changed(series: ConcurrencySeries) -> bool:
     """Return whether the load changed during a series, by the rule of this module."""
     counts = series.counts[:-1]
-    lengths_ns = np.diff(series.at_ns).astype(np.float64)
+    lengths_ns = np.diff(series.at_ns).astype(float)
     calls_ns = counts * lengths_ns
     if not calls_ns.any():
         return False
     order = np.argsort(counts, kind="stable")
     passed_ns = np.cumsum(lengths_ns[order])
     usual_count = int(counts[order][np.searchsorted(passed_ns, SUSTAINED_SHARE * passed_ns[-1])])
-    above = np.maximum(counts - usual_count, 0).astype(np.float64)
+    above = np.maximum(counts - usual_count, 0).astype(float)
     excess = math.sqrt(float((calls_ns * above**2).sum() / calls_ns.sum()))
     return excess > max(APART * usual_count, BY_CHANCE * math.sqrt(usual_count + 1))

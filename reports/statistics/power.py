@@ -235,7 +235,7 @@ def icc(values: Floats, clusters: Integers) -> float:
     mean = np.bincount(code, values) / sizes
     of_turns = float(((values - mean[code]) ** 2).sum()) / (n - groups)
     between = float((sizes * (mean - values.mean()) ** 2).sum()) / (groups - 1)
-    typical = (n - float((sizes.astype(np.float64) ** 2).sum()) / n) / (groups - 1)
+    typical = (n - float((sizes.astype(float) ** 2).sum()) / n) / (groups - 1)
     of_sessions = max(0.0, (between - of_turns) / typical)
     total = of_sessions + of_turns
     return of_sessions / total if total > 0 else math.nan

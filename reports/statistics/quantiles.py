@@ -145,12 +145,12 @@ class QuantileEstimate(Estimate, JsonEntry):
         )
 
 
-NO_VALUES = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
+NO_VALUES = Sample(np.zeros(0), np.zeros(0, dtype=int))
 
 
 def effective_size(turns: Floats | Integers) -> float:
     """Return Kish's effective number of sessions, (Σn)² / Σn²; 0 without turns."""
-    squares = float(np.square(turns, dtype=np.float64).sum())
+    squares = float(np.square(turns, dtype=float).sum())
     return float(turns.sum()) ** 2 / squares if squares else 0.0
 
 
@@ -396,7 +396,7 @@ class Sizes(NamedTuple):
 
 def sizes_of(of_session: Integers) -> Sizes:
     """Return the lengths of sessions, given the number of turns of each, which may be 0."""
-    sizes = of_session.astype(np.float64)
+    sizes = of_session.astype(float)
     return Sizes(sizes, sizes.sum() - sizes, float(sizes.sum()), int(np.count_nonzero(sizes)))
 
 
@@ -442,11 +442,9 @@ def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tup
     """
     a = 1 - confidence
     p = np.array(ps)
-    lower = np.asarray(
-        betaincinv(p * effective, effective - p * effective + 1, a / 2), dtype=np.float64
-    )
+    lower = np.asarray(betaincinv(p * effective, effective - p * effective + 1, a / 2), dtype=float)
     upper = np.asarray(
-        betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2), dtype=np.float64
+        betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2), dtype=float
     )
     reachable = [
         enough >= smallest_publishable(share, confidence)

@@ -144,7 +144,7 @@ def _parts(turns: ProbeTurns, peak_s: float, spacing_s: float) -> tuple[Integers
     """Return the slots after the peak that have turns, in ascending order, and the means of the
     slots before, in and after it. Slot 0 begins at the end of the peak.
     """
-    slots, codes = np.unique(np.floor(turns.at_s / spacing_s).astype(np.int64), return_inverse=True)
+    slots, codes = np.unique(np.floor(turns.at_s / spacing_s).astype(int), return_inverse=True)
     means = np.bincount(codes, scores(turns, peak_s)) / np.bincount(codes)
     edges = np.searchsorted(slots, [-math.ceil(peak_s / spacing_s), 0])
     return slots[edges[1] :], np.split(means, edges)

@@ -147,6 +147,6 @@ def beyond(sample: Sample, cut: float, clusters: int, weights: Floats | None = N
     infinite ones.
     """
     first = int(np.searchsorted(sample.values, cut, side="right" if math.isfinite(cut) else "left"))
-    turns = np.bincount(sample.sessions, weights, clusters).astype(np.float64)
+    turns = np.bincount(sample.sessions, weights, clusters).astype(float)
     above = None if weights is None else weights[first:]
-    return np.bincount(sample.sessions[first:], above, clusters).astype(np.float64), turns
+    return np.bincount(sample.sessions[first:], above, clusters).astype(float), turns

@@ -589,8 +589,8 @@ def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
         )
         if len(left) < DRAIN_SECONDS:
             continue
-        at_s = left.index.to_numpy(dtype=np.float64)
-        share = left.to_numpy(dtype=np.float64)
+        at_s = left.index.to_numpy(dtype=float)
+        share = left.to_numpy(dtype=float)
         pace = float(np.polyfit(at_s, share, 1)[0])
         fallen = float(share[0] - share[-1])
         if pace < 0 and fallen > DRAINED_SHARE and (left_s := float(share[-1]) / -pace) < DRAINS_S:

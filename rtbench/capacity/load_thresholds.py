@@ -116,7 +116,7 @@ def _batched(missed: PerCluster, callers: float) -> PerCluster:
     sessions = missed[0].size
     count = min(MAX_BATCHES, max(MIN_BATCHES, int(sessions / callers / ROUNDS)))
     batch = np.arange(sessions) * count // sessions
-    events, turns = (np.bincount(batch, amounts, count).astype(np.float64) for amounts in missed)
+    events, turns = (np.bincount(batch, amounts, count).astype(float) for amounts in missed)
     return events, turns
 
 

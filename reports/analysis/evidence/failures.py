@@ -54,7 +54,7 @@ def failures_of(summary: Summary, most: int = MAX_LISTED) -> ListedFailures:
     chosen = [
         rows.index[distributed(len(rows), n)] for rows, n in zip(groups, slots, strict=True) if n
     ]
-    listed = found.loc[np.concatenate([*chosen, np.zeros(0, dtype=np.int64)])]
+    listed = found.loc[np.concatenate([*chosen, np.zeros(0, dtype=int)])]
     of_turns, of_sessions = (
         listed[listed["scope"] == scope]["position"] for scope in ("turn", "session")
     )

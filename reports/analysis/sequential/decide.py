@@ -378,7 +378,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool, targets: int = TARGETS) -> I
     is_measured = np.zeros(len(sessions), dtype=bool)
     is_measured[measured_rows(sessions)] = True
     is_unfinished = (sessions["outcome_class"] == "unfinished").to_numpy() & ended
-    number = floats(sessions, "pair")[numbered].astype(np.int64)
+    number = floats(sessions, "pair")[numbered].astype(int)
     frame = pd.DataFrame(
         {
             "target": sessions["target"].to_numpy(dtype=object)[numbered],
@@ -389,7 +389,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool, targets: int = TARGETS) -> I
     over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]
     targets_over = frame["target"].where(over).groupby(number).nunique()
     is_complete = (targets_over == targets) & ~frame.groupby(number)["cut"].any()
-    known = is_complete.index.to_numpy(dtype=np.int64)
+    known = is_complete.index.to_numpy(dtype=int)
     if not known.size:
         return known
     pair_numbers = known if ended else np.arange(int(known.max()) + 2)

@@ -124,8 +124,8 @@ class UsageArrays:
             bytes_per_s = sessions["script"].map(
                 {name: BYTES_PER_S[format] for name, format in formats.items()}
             )
-            sent = sessions["audio_bytes_sent"].to_numpy(dtype=np.float64, na_value=0.0)
-            audio_s = sent / bytes_per_s.to_numpy(dtype=np.float64)
+            sent = sessions["audio_bytes_sent"].to_numpy(dtype=float, na_value=0.0)
+            audio_s = sent / bytes_per_s.to_numpy(dtype=float)
             of_audio: Floats = np.r_[np.zeros(len(self.run.turns)), audio_s / S_PER_MINUTE]
             return of_audio
         open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(
@@ -151,7 +151,7 @@ class UsageArrays:
 
     def _of_sessions(self, values: pd.Series[Any]) -> Floats:
         of_all: Floats = np.r_[
-            np.zeros(len(self.run.turns)), values.to_numpy(dtype=np.float64, na_value=0.0)
+            np.zeros(len(self.run.turns)), values.to_numpy(dtype=float, na_value=0.0)
         ]
         return of_all
 
@@ -679,4 +679,4 @@ def _token_sums(bills: UsageArrays, kind: str, size: int) -> tuple[Floats, Float
 
 def _summed(values: Floats, group: Integers, size: int) -> Floats:
     """Return the sum of the values in each group. Values that were not reported count as 0."""
-    return np.bincount(group, np.nan_to_num(values), size).astype(np.float64)
+    return np.bincount(group, np.nan_to_num(values), size).astype(float)

@@ -138,7 +138,7 @@ def relative_latencies(
     sessions = np.append(turns.session[index], turns.not_started.session[unstarted])[order]
     at_ns = np.append(
         turns.column("start_utc_ns")[index],
-        turns.not_started.at_utc_ns[unstarted].astype(np.float64),
+        turns.not_started.at_utc_ns[unstarted].astype(float),
     )[order]
     return relative[order], sessions, at_ns
 

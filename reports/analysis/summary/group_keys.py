@@ -141,7 +141,7 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
         return None
     columns = ["start_utc_ns", "session_updated_at_ns", "outcome_class"]
     sessions = _columns(measured_sessions(run, [*columns, "target"]), columns, target)
-    opened_at = series.at(sessions["start_utc_ns"].to_numpy(dtype=np.int64))
+    opened_at = series.at(sessions["start_utc_ns"].to_numpy(dtype=int))
     level_of = np.full(int(max(count.max(), opened_at.max(initial=1))) // step + 1, -1)
     for at, (first, last) in enumerate(levels):
         level_of[first : last + 1] = at
@@ -167,8 +167,8 @@ def counted_at_ns(turns: TurnArrays) -> Nanoseconds:
     """Return the instants (UTC) at which the calls in progress are counted: of turns that
     started, then of others.
     """
-    started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
-    counted_ns = (started_ns + np.nan_to_num(turns.measured_from_ns).astype(np.int64))[turns.rows]
+    started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=int)
+    counted_ns = (started_ns + np.nan_to_num(turns.measured_from_ns).astype(int))[turns.rows]
     # a session is not in progress at its own end, so count 1 ns before
     return np.append(counted_ns, turns.not_started.at_utc_ns - 1)
 
@@ -178,19 +178,17 @@ def concurrency_of(run: RunFrames, target: str) -> ConcurrencySeries:
     session may have no row. Such a session counts as a call without an end, from its first turn on.
     """
     sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
-    starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
+    starts_ns = sessions["start_utc_ns"].to_numpy(dtype=int)
     length_ns = floats(sessions, "ended_at_ns")
     ends_ns = np.where(
-        np.isnan(length_ns), NEVER_NS, starts_ns + np.nan_to_num(length_ns).astype(np.int64)
+        np.isnan(length_ns), NEVER_NS, starts_ns + np.nan_to_num(length_ns).astype(int)
     )
     if run.metadata.get("state") == "ended":
         return concurrency_series(starts_ns, ends_ns)
     turns = _columns(run.turns, ["session_id", "start_utc_ns"], target)
     unmatched = turns[~turns["session_id"].isin(sessions["session_id"]).to_numpy()]
     first_ns = (
-        unmatched.groupby("session_id", observed=True)["start_utc_ns"]
-        .min()
-        .to_numpy(dtype=np.int64)
+        unmatched.groupby("session_id", observed=True)["start_utc_ns"].min().to_numpy(dtype=int)
     )
     return concurrency_series(
         np.append(starts_ns, first_ns), np.append(ends_ns, np.full_like(first_ns, NEVER_NS))
@@ -234,7 +232,7 @@ def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
     bins = tuple(GroupBin(str(n), n, n, n) for n in range(1, min(max_number, NUMBERED) + 1))
     if max_number > NUMBERED:
         bins += (GroupBin(f"{max_number}+", max_number, max_number, math.inf),)
-    index = np.clip(number, 1, max_number).astype(np.int64) - 1
+    index = np.clip(number, 1, max_number).astype(int) - 1
     return Grouping(bins, index[: turns.rows.size], index[turns.rows.size :], end=max_number)
 
 
@@ -242,7 +240,7 @@ def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
     """Group turns by the age of the session at their start. The ages are divided into AGES equal
     ranges. For a turn that did not start, the age is that at the end of the session.
     """
-    began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=np.int64)
+    began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=int)
     not_started_age_s = (
         turns.not_started.at_utc_ns - began_ns[turns.not_started.position]
     ) / NS_PER_S
@@ -251,7 +249,7 @@ def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
     end = max(1e-3, float(np.nanmax(age_s, initial=0.0)))
     index = np.where(
         np.isnan(age_s), -1, np.minimum(np.nan_to_num(age_s) / end * AGES, AGES - 1)
-    ).astype(np.int64)
+    ).astype(int)
     edges = np.linspace(0.0, end, AGES + 1).tolist()
     names = [
         f"{format_number(low)} to {format_number(high)}{NBSP}s" for low, high in pairwise(edges)
@@ -266,7 +264,7 @@ def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None
     which these tokens are unknown. Return None if all others are in one group.
     """
     tokens = np.where(pool.steps[turns.step], turns.context.tokens, np.nan)
-    index = np.searchsorted(CONTEXTS, np.nan_to_num(tokens)).astype(np.int64)
+    index = np.searchsorted(CONTEXTS, np.nan_to_num(tokens)).astype(int)
     used_indices = np.unique(index[~np.isnan(tokens)])
     if used_indices.size < 2:
         return None
@@ -343,8 +341,8 @@ def _named(
     bins = tuple(GroupBin(name, at) for at, name in enumerate(names))
     return Grouping(
         bins,
-        started.astype(np.int64),
-        not_started.astype(np.int64),
+        started.astype(int),
+        not_started.astype(int),
         end=len(names),
         every=with_empty,
         compared="pairs",

@@ -123,7 +123,7 @@ def _offered(
         int(seconds[name].sum()) for name in ("calls_offered", "calls_blocked", "calls_delayed")
     )
     not_started = int(seconds["calls_not_started"].sum())
-    start_delays_ms = np.sort(sessions["start_delay_ms"].dropna().to_numpy(dtype=np.float64))
+    start_delays_ms = np.sort(sessions["start_delay_ms"].dropna().to_numpy(dtype=float))
     duration_s = max(0.0, end_s - start_s)
     per_s = offered / duration_s if duration_s else math.nan
     call_s = float(np.nansum(lasted_s)) / ended if ended else math.nan
@@ -162,12 +162,10 @@ def call_bins(run: RunFrames) -> CallBins:
     rows = rows_of(seconds, first.iloc[0]) if len(first) else seconds
     at_s = np.maximum(floats(rows, "second") - began_s, 0.0)
     bin_s = time_step(max(1.0, float(at_s.max(initial=0.0)) + 1), BINS)
-    index = (at_s // bin_s).astype(np.int64)
+    index = (at_s // bin_s).astype(int)
     bins = int(index.max(initial=0)) + 1
     calls, blocked = (
-        np.bincount(index, rows[name].to_numpy(dtype=np.float64, na_value=0.0), bins).astype(
-            np.float64
-        )
+        np.bincount(index, rows[name].to_numpy(dtype=float, na_value=0.0), bins).astype(np.float64)
         for name in ("calls_offered", "calls_blocked")
     )
     return CallBins(bin_s, calls, blocked)
@@ -255,7 +253,7 @@ def rate_limits_of(
     at_s = floats(seconds, "second") - started_utc_ns / NS_PER_S
     length_s = max(length_s, float(at_s.max(initial=0.0)) + 1, 1.0)
     bin_s = time_step(length_s, BINS)
-    bin_index = np.maximum(at_s // bin_s, 0).astype(np.int64)
+    bin_index = np.maximum(at_s // bin_s, 0).astype(int)
     bins = int(length_s // bin_s) + 1
     start_delays_s = part_of(run.metadata, "start_delays_s")
     throttling = []
@@ -287,7 +285,7 @@ def rate_limits_of(
                 calls_backed_off=int(np.nansum(floats(rows, "calls_backed_off"))),
                 min_remaining={limit.limit: float(limit.share.min()) for limit in remaining},
                 waits_s=tuple(waits_s.tolist()),
-                counts=np.bincount(bin_indices, throttled, bins).astype(np.float64),
+                counts=np.bincount(bin_indices, throttled, bins).astype(float),
                 remaining=remaining,
             )
         )
@@ -305,6 +303,6 @@ def _remaining(
         if (reported_bins := np.flatnonzero(min_share < np.inf)).size:
             yield RemainingLimit(
                 limit,
-                (reported_bins.astype(np.float64) + 0.5) * bin_s,
+                (reported_bins.astype(float) + 0.5) * bin_s,
                 np.clip(min_share[reported_bins], 0.0, 1.0),
             )

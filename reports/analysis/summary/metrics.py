@@ -202,14 +202,12 @@ def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterator[Value]:
     Unfinished turns do not count. `sessions` are the measured sessions.
     """
     codes = session_codes(turns.frame, sessions)
-    not_started = not_started_of(sessions).astype(np.float64)
+    not_started = not_started_of(sessions).astype(float)
     of_session = position_of(sessions["target"], turns.targets)
     for index, (subject, mine) in enumerate(by_target(turns)):
         ended = mine & (turns.kind != UNFINISHED)
         others = of_session == index
-        events = np.concatenate(
-            [(turns.kind[ended] == FAILED).astype(np.float64), not_started[others]]
-        )
+        events = np.concatenate([(turns.kind[ended] == FAILED).astype(float), not_started[others]])
         planned = np.concatenate([np.ones(int(ended.sum())), not_started[others]])
         yield rate(
             subject,

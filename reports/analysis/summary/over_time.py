@@ -248,7 +248,7 @@ def began_s(summary: Summary) -> Floats:
     """Return the start of each turn in seconds after the start of the run. There is one element per
     row of turns, including the warm-up.
     """
-    since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.started_utc_ns
+    since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=int) - summary.started_utc_ns
     return since_ns / NS_PER_S
 
 
@@ -312,12 +312,12 @@ def _panel(
         np.linspace(np.log(ends[0]), np.log(ends[1]), ROWS + 1),
     )
     has_few_turns = at_s.size <= DOTS
-    cells = np.zeros((CELLS, ROWS), dtype=np.int64)
+    cells = np.zeros((CELLS, ROWS), dtype=int)
     if not has_few_turns:
         for first in range(0, at_s.size, AT_ONCE):
             indices = first + np.flatnonzero(succeeded[first : first + AT_ONCE])
             waits = np.maximum(values[indices], ends[0])
-            cells += np.histogram2d(at_s[indices], np.log(waits), edges)[0].astype(np.int64)
+            cells += np.histogram2d(at_s[indices], np.log(waits), edges)[0].astype(int)
     counts = int(counted.sum()), int((counted & ~succeeded).sum()), not_started_at_s.size
     bins = tuple(bins_of(at_s, values, bin_s))
     dots = (at_s[succeeded], values[succeeded]) if has_few_turns else None
@@ -350,9 +350,9 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
     if not len(seconds):
         return np.zeros(0), np.zeros(0)
     per_second = seconds.groupby("second")["sessions_active"].sum()
-    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.started_utc_ns / NS_PER_S
+    at_s = per_second.index.to_numpy(dtype=float) - summary.started_utc_ns / NS_PER_S
     stride = max(1, -(-at_s.size // 240))
-    return np.maximum(at_s[::stride], 0.0), per_second.to_numpy(dtype=np.float64)[::stride]
+    return np.maximum(at_s[::stride], 0.0), per_second.to_numpy(dtype=float)[::stride]
 
 
 IN_BIN = 12

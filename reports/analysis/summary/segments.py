@@ -193,7 +193,7 @@ def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdo
         at_ns = turns.instant(name)
         for piece, instant_sums in zip(pieces, sums, strict=True):
             if piece.pattern >> bit & 1:
-                instant_sums[name] = int(at_ns[piece.places].astype(np.int64).sum())
+                instant_sums[name] = int(at_ns[piece.places].astype(int).sum())
     result = []
     for piece, instant_sums in zip(pieces, sums, strict=True):
         turn_type = turns.strata[turns.stratum[piece.step]].turn_type

@@ -42,7 +42,7 @@ ABSENT = -1
 """The index of a target that does not occur in any row of its run."""
 
 
-NO_SESSION: Integers = np.zeros(0, dtype=np.int64)
+NO_SESSION: Integers = np.zeros(0, dtype=int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
     # the start on CLOCK_MONOTONIC can order only the sessions of one host
     clock = "start_utc_ns" if several else "start_ns"
     rows = rows[np.argsort(run.sessions[clock].to_numpy()[rows], kind="stable")]
-    of_code = np.full(turns.sessions, -1, dtype=np.int64)
+    of_code = np.full(turns.sessions, -1, dtype=int)
     of_code[turns.session_of_row[rows]] = np.arange(rows.size)
     started = np.unique(turns.session[turns.target == target]) if target != ABSENT else NO_SESSION
     rowless = started[of_code[started] < 0] if started.size else started
@@ -100,7 +100,7 @@ def by_pair(
     for mine, number in zip(rows, numbers, strict=True):
         counts = np.isin(number, complete)
         of_row = np.searchsorted(complete, number[counts])
-        of_code = np.full(turns.sessions, -1, dtype=np.int64)
+        of_code = np.full(turns.sessions, -1, dtype=int)
         of_code[turns.session_of_row[mine[counts]]] = of_row
         clusters.append(
             Clusters(
@@ -108,7 +108,7 @@ def by_pair(
                 of_code,
                 mine[counts],
                 of_row,
-                complete.astype(np.int64),
+                complete.astype(int),
                 int(incomplete),
             )
         )
@@ -325,7 +325,7 @@ class ComparedTarget:
         of_events, of_units = (
             np.bincount(clusters, weight * of[mine], self.clusters.count) for of in (events, units)
         )
-        return of_events.astype(np.float64), of_units.astype(np.float64)
+        return of_events.astype(float), of_units.astype(float)
 
     def in_time(self, spec: MetricSpec, deadline: float) -> PerCluster:
         """Return the number of turns that have a metric by a deadline in each cluster, and of all
@@ -341,7 +341,7 @@ class ComparedTarget:
             clusters = sample.sessions
         elif self.target == ABSENT:
             in_time = np.zeros(0, dtype=bool)
-            clusters = np.zeros(0, dtype=np.int64)
+            clusters = np.zeros(0, dtype=int)
         else:
             in_time, started, others = self.samples[spec.metric].in_time(
                 self.target, self.steps(spec), deadline
@@ -359,7 +359,7 @@ class ComparedTarget:
             clusters = clusters[counted]
         in_time = in_time if weight is None else weight * in_time
         events, turns = (np.bincount(clusters, of, self.sessions) for of in (in_time, weight))
-        return events.astype(np.float64), turns.astype(np.float64)
+        return events.astype(float), turns.astype(float)
 
     def of_peak(self, metric: str, tail: float) -> ThresholdEstimate:
         """Return a value of a run with a peak of load."""
@@ -380,8 +380,8 @@ class ComparedTarget:
             index = index[self.clusters.of_code[self.turns.session[index]] >= 0]
             weight = self.weights.started[index[: succeeded.size]]
             succeeded = weight * succeeded
-        totals: Floats = np.bincount(clusters, succeeded, minlength=size).astype(np.float64)
-        return totals, np.bincount(clusters, weight, size).astype(np.float64)
+        totals: Floats = np.bincount(clusters, succeeded, minlength=size).astype(float)
+        return totals, np.bincount(clusters, weight, size).astype(float)
 
     def _not_started(self, steps: Flags, weights: Floats | None = None) -> Integers | Floats:
         """Return the number of planned turns that did not start in each cluster, or the sum of
@@ -392,7 +392,7 @@ class ComparedTarget:
         if not steps.size:  # no turn of the run started
             return np.bincount(
                 self.clusters.of_row, not_started_of(self.session_rows), self.clusters.count
-            ).astype(np.int64)
+            ).astype(int)
         not_started = self.turns.not_started
         mine = not_started.of(self.target, steps)
         clusters = self.clusters.of_code[not_started.session[mine]]

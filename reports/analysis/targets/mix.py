@@ -99,7 +99,7 @@ def _by_step(target: ComparedTarget, labels: Sequence[str]) -> Floats:
     size = target.clusters.count
     row = _codes(target, labels)[planned.step]
     counts = np.bincount(row * size + planned.cluster, minlength=len(labels) * size)
-    return counts.reshape(len(labels), size).astype(np.float64)
+    return counts.reshape(len(labels), size).astype(float)
 
 
 def _labels(base: ComparedTarget, cand: ComparedTarget) -> list[str]:
@@ -108,7 +108,7 @@ def _labels(base: ComparedTarget, cand: ComparedTarget) -> list[str]:
 
 def _codes(target: ComparedTarget, labels: Sequence[str]) -> Integers:
     """Return the index in `labels` of each step of the target's run."""
-    return np.array([labels.index(label) for label in target.turns.labels], dtype=np.int64)
+    return np.array([labels.index(label) for label in target.turns.labels], dtype=int)
 
 
 EXCLUDED = -1
@@ -119,7 +119,7 @@ def classes_of(numbers: Integers) -> Integers:
     """Return the class of each turn number. Numbers begin at 1."""
     beyond = np.log(np.maximum(numbers, FIRST_NUMBERS) / FIRST_NUMBERS) / np.log(CLASS_RATIO)
     classes = np.where(
-        numbers <= FIRST_NUMBERS, np.maximum(numbers, 1), FIRST_NUMBERS + beyond.astype(np.int64)
+        numbers <= FIRST_NUMBERS, np.maximum(numbers, 1), FIRST_NUMBERS + beyond.astype(int)
     )
     return np.minimum(classes, MAX_CLASS)
 
@@ -133,7 +133,7 @@ def cells_of(turns: Integers) -> Integers:
     share cell 0; steps that only one target has are excluded. If one target has MIN_STEP_TURNS
     turns beyond the last cell, and the other has fewer, these turns are excluded.
     """
-    cells = np.zeros(turns.shape[1:], dtype=np.int64)
+    cells = np.zeros(turns.shape[1:], dtype=int)
     last = 0
     for step, of_step in enumerate(turns.transpose(1, 2, 0)):
         if (of_targets := of_step.sum(axis=0)).min() < MIN_STEP_TURNS:
@@ -141,14 +141,14 @@ def cells_of(turns: Integers) -> Integers:
             cells[step] = 0 if is_shared else EXCLUDED
             continue
         first = 0
-        sums = np.zeros(2, dtype=np.int64)
+        sums = np.zeros(2, dtype=int)
         for position, of_class in enumerate(of_step):
             sums += of_class
             if sums.min() >= MIN_STEP_TURNS:
                 last += 1
                 cells[step, first : position + 1] = last
                 first = position + 1
-                sums = np.zeros(2, dtype=np.int64)
+                sums = np.zeros(2, dtype=int)
         cells[step, first:] = EXCLUDED if sums.max() >= MIN_STEP_TURNS else last
     return cells
 
@@ -187,8 +187,8 @@ def changed_lengths(base: ComparedTarget, cand: ComparedTarget) -> tuple[int, in
         return None
     of_base, of_cand = (
         (
-            np.bincount(turns.cluster, turns.number_class, target.sessions).astype(np.float64),
-            np.bincount(turns.cluster, minlength=target.sessions).astype(np.float64),
+            np.bincount(turns.cluster, turns.number_class, target.sessions).astype(float),
+            np.bincount(turns.cluster, minlength=target.sessions).astype(float),
         )
         for target, turns in zip(both, planned, strict=True)
     )
@@ -222,7 +222,7 @@ def table_weights(turns: Integers) -> Floats:
     if not turns[:, compared].sum(axis=1).all():
         return np.ones(turns.shape)
     base, cand = (np.bincount(cells[compared], of_target[compared]) for of_target in turns)
-    of_cell = weights_of(base[:, None].astype(np.float64), cand[:, None])[:, 0] * cand.sum()
+    of_cell = weights_of(base[:, None].astype(float), cand[:, None])[:, 0] * cand.sum()
     return np.array([compared, np.where(compared, of_cell[cells], 0.0)])
 
 

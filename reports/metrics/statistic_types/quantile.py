@@ -192,7 +192,7 @@ class Quantile(Statistic):
         late = MISSES[sign](sample.values, limit)
         of_session = partial(np.bincount, minlength=source.sessions)
         missed, turns = (
-            of_session(sessions).astype(np.float64)
+            of_session(sessions).astype(float)
             for sessions in (sample.sessions[late], sample.sessions)
         )
         return missed, turns

@@ -390,7 +390,7 @@ def _rate(target: str, turns: TurnsByLoad, metric: str) -> Value:
     """Return the share of turns that violated a threshold, with its 95 % interval."""
     _, session = np.unique(turns.session, return_inverse=True)
     missed, trials = (
-        np.bincount(session, of).astype(np.float64) for of in (turns.violated, turns.trials)
+        np.bincount(session, of).astype(float) for of in (turns.violated, turns.trials)
     )
     return violation_share(target, (missed, trials), VALUES_ALPHA / 2, 1, math.inf, metric)
 
