@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -149,12 +149,12 @@ RUN = optional_keys(RunDocument)
 INT64_MAX = 2**63 - 1
 TOGETHER = 8
 """The number of columns of a large table that are read together."""
-Document: TypeAlias = Mapping[str, Any]
+Document = Mapping[str, Any]
 """The content of run.json."""
-Columns: TypeAlias = dict[str, Any]
+Columns = dict[str, Any]
 """The data of a pandas frame: arrays of the same length, by name."""
-Convert: TypeAlias = Callable[[pa.ChunkedArray], Any]
-Kept: TypeAlias = Callable[[Any], Any]
+Convert = Callable[[pa.ChunkedArray], Any]
+Kept = Callable[[Any], Any]
 DTYPES: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 DTYPES |= {pa.string(): pd.ArrowDtype(pa.string())}
 """The pandas dtype for each Arrow type. The dtypes do not depend on whether values are missing."""

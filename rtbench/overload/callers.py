@@ -52,7 +52,7 @@ class ProbeCaller(RealtimeUser):
     """A YAML script. The call has its settings; its first text or audio is asked, after the
     messages, and the greeting, before it."""
     fixed_count = 4
-    spacing_s: ClassVar[float] = 2.0
+    spacing_s = 2.0
     steps: ClassVar[list[dict[str, Any]]] = []
     """What the caller does: what precedes the question, and the question. `settings` reads it."""
 
@@ -109,12 +109,12 @@ class OverloadShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
     """
 
     abstract = True
-    load: ClassVar[int] = 1
-    peak: ClassVar[int] = 2
-    before_s: ClassVar[float] = 240.0
-    peak_s: ClassVar[float] = 60.0
-    after_s: ClassVar[float] = 300.0
-    margin: ClassVar[float] = 0.1
+    load = 1
+    peak = 2
+    before_s = 240.0
+    peak_s = 60.0
+    after_s = 300.0
+    margin = 0.1
 
     _begun_ns = 0
 

@@ -9,7 +9,7 @@ It is also a cluster. But a pair counts only if each of its sessions has a row.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -415,7 +415,7 @@ class ComparedTarget:
         return list(dict.fromkeys(self.turns.steps))
 
 
-Targets: TypeAlias = Sequence[ComparedTarget]
+Targets = Sequence[ComparedTarget]
 """The targets of a comparison; the first one is the baseline. Or those of a run."""
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -39,8 +38,8 @@ from reports.statistics.threshold_estimate import (
 
 @dataclass(frozen=True)
 class Mean(Statistic):
-    kind: ClassVar[str] = "mean"
-    per_stratum: ClassVar[bool] = True
+    kind = "mean"
+    per_stratum = True
 
     @property
     def aggregate(self) -> str:

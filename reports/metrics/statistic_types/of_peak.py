@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import Better as Direction
@@ -23,7 +22,7 @@ OF_PEAK = {
 class OfPeak(Statistic):
     """The value `metric` of a run with a peak."""
 
-    kind: ClassVar[str] = "of_peak"
+    kind = "of_peak"
     metric: str
 
     @property

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from msgspec import structs
@@ -105,10 +105,10 @@ turns. If the share is larger, the quantile is not tested."""
 
 @dataclass(frozen=True)
 class Quantile(Statistic):
-    kind: ClassVar[str] = "quantile"
-    is_grouped: ClassVar[bool] = True
-    per_stratum: ClassVar[bool] = True
-    is_monotone: ClassVar[bool] = True
+    kind = "quantile"
+    is_grouped = True
+    per_stratum = True
+    is_monotone = True
     at: float
 
     @property

@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import ClassVar
 
 import numpy as np
 from msgspec import structs
@@ -77,7 +76,7 @@ FAILINGS = ("throttle_rate", "failure_rate")
 class Rate(Statistic):
     """A rate: events divided by turns, or by words."""
 
-    kind: ClassVar[str] = "rate"
+    kind = "rate"
 
     @classmethod
     def aggregates(cls, unit: str, better: Direction) -> tuple[str, ...]:
@@ -382,9 +381,9 @@ class Within(Rate):
     they print a time and a share.
     """
 
-    kind: ClassVar[str] = "within"
-    per_stratum: ClassVar[bool] = True
-    is_monotone: ClassVar[bool] = True
+    kind = "within"
+    per_stratum = True
+    is_monotone = True
     deadline: float
 
     @property

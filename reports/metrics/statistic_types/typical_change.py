@@ -5,7 +5,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from reports.statistics.typical_change import (
 class TypicalChange(Statistic):
     """The change of a typical turn, independent of its step."""
 
-    kind: ClassVar[str] = "typical_change"
+    kind = "typical_change"
 
     def title(self, metric: str) -> str:
         return f"{metric}_typical_change"
