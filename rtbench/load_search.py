@@ -23,7 +23,7 @@ only lower loads.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -259,7 +259,7 @@ def _between(grid: LoadGrid, low: int, high: int) -> int | None:
     return middle if high > low * (1 + grid.precision) and low < middle < high else None
 
 
-SYMBOLS: Mapping[str, tuple[str, str]] = {
+SYMBOLS = {
     "pass": ("✓", "green"),
     "fail": ("✕", "red"),
     "not_evaluated": ("!", "yellow"),

@@ -5,8 +5,6 @@ sessions). It includes the network path, and is sampled independently of others.
 not import `reports`, so this code is here.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
@@ -22,7 +20,7 @@ MAX_STEPS = 100
 """The maximum number of steps between quantiles. The number of quantiles is at most the number
 of values."""
 MIN_MS = 0.001
-TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
+TURN_DELAYS = {
     "committed": (("request_sent",), "committed"),
     "vad_committed": (("speech_stopped",), "committed"),
     "input_transcribed": (("committed",), "input_transcribed"),

@@ -2,11 +2,11 @@
 `rtbench`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-PARAMETERS: Mapping[str, str] = {
+PARAMETERS = {
     "allow-different": "allow_different",
     "baseline": "baseline",
     "metric": "metrics",

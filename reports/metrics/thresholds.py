@@ -44,7 +44,7 @@ from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum
 from reports.results.value import Sign
 from reports.statistics.differences import Margin
 
-STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate, Within)
+STATISTICS = (Quantile, Mean, Rate, Within)
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 ONLY_IN_K6 = ("max", "min", "count")
 """The aggregates that k6 has but that a threshold cannot use here. A single turn determines `max`

@@ -15,7 +15,7 @@ from reports.render import blocks as b
 
 ANSWER = "answer"
 """The anchor of the only section that is not folded."""
-CLOSE: set[tuple[type, type]] = {
+CLOSE = {
     (b.Heading, b.Paragraph),
     (b.Paragraph, b.Bullets),
     (b.Details, b.Details),
@@ -55,7 +55,7 @@ def _page(page: b.Page, in_answer: int, in_sections: int) -> str:
             f" {badge.note}" if badge.note else "",
             " · ",
         ]
-    blocks: b.Blocks = [
+    blocks = [
         b.Heading(f"{page.badges[0].marker} {page.headline}"),
         b.Paragraph((*opening, page.notes) if page.notes else tuple(opening[:-1])),
         *_shortened([*page.lead, *(page.answer or ())], in_answer),

@@ -26,7 +26,7 @@ ONE_IN = {
     0.99: "one {} in a hundred",
 }
 """The turns beyond each quantile, as a text. `{}` is the noun for a turn."""
-BETWEEN_PEERS: dict[str, tuple[str, str]] = {
+BETWEEN_PEERS = {
     "regressed": ("slower", "worse"),
     "improved": ("faster", "better"),
     "not_regressed": ("not slower", "not worse"),

@@ -38,7 +38,7 @@ class GroupWording(NamedTuple):
         return (self.more if self.more and group.bin.end > 1 else self.one).format(group.bin.name)
 
 
-OTHERWISE: dict[str, GroupWording] = {
+OTHERWISE = {
     "turn": GroupWording("turn", "By turn number", "turn number in the session", "turn {}"),
     "age": GroupWording(
         "age of the session", "By session age", "age of the session at the turn’s start"
@@ -68,7 +68,7 @@ def latency_table(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -
     key and metric.
     """
     opening = any(group.unopened is not None for latency in latencies for group in latency.groups)
-    heads: Heads = [
+    heads = [
         Column(key_text(latencies[0].by).head, left=True),
         Column("target", left=True, leave_out=0 if len(latencies) > 1 else 1),
         Column("turns", leave_out=4),

@@ -43,7 +43,7 @@ Files = Mapping[Path, bytes]
 FIRST_CALLS = b"-u 5 -r 1 --sessions 20"
 AGENT_CALLS = b"-u 10 -r 1 --sessions 100 --yes"
 """The options for the load in the generated workflow: for a service, and for an agent."""
-EXTRAS: Mapping[str, tuple[str, ...]] = {
+EXTRAS = {
     "barge-in": ("scripts/barge_in.yaml", "audio/uh_huh.wav", "audio/not_today.wav"),
     "tools": ("scripts/tools.yaml",),
 }

@@ -16,7 +16,7 @@ counts from before it connects to its end. The calls in progress are counted:
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -349,7 +349,7 @@ def _named(
     )
 
 
-KEYS: dict[str, Callable[[RunFrames, TurnArrays, Pool], Grouping | None]] = {
+KEYS = {
     "turn": by_turn,
     "age": by_age,
     "context": by_context,
@@ -371,7 +371,5 @@ def ages(turns: TurnArrays, sessions: pd.DataFrame) -> Floats:
         turns.frame["session_id"].cat.categories.astype(str)
     )
     # floats round ns since 1970 by some 100 ns: no problem for an age in seconds
-    age_s: Floats = (
-        turns.column("start_utc_ns") - of_category.to_numpy()[turns.session]
-    ) / NS_PER_S
+    age_s = (turns.column("start_utc_ns") - of_category.to_numpy()[turns.session]) / NS_PER_S
     return np.maximum(age_s, 0.0)

@@ -176,7 +176,7 @@ def comparison_page(comparison: Comparison) -> b.Page:
         badges.append(_badge("inconclusive", "", "PROVISIONAL"))
     title_parts = [badges[0].text, *(["SIMULATED"] if comparison.simulated else [])]
     first, *others = [target.label for target in comparison.targets]
-    files: b.Inline = (
+    files = (
         "The same verdicts are in ",
         b.Code("compare.json"),
         f". {method(comparison)} All times UTC.",
@@ -371,7 +371,7 @@ def _numbers(comparison: Comparison, rows: Sequence[ComparisonRow]) -> b.Table:
     base, candidate = comparison.targets[:2]
     verdict = b.Column("verdict", left=True, shorten=2)
     interval = f"{interval_text(comparison.method.level)} interval"
-    heads: b.Heads = [
+    heads = [
         b.Column("metric", leave_out=3),
         b.Column("candidate", left=True) if several else None,
         b.Column(base.label, below="baseline"),
@@ -529,7 +529,7 @@ def turn_taking(comparison: Comparison) -> b.Section | None:
         return None
     labels = [target.label for target in comparison.targets]
     several = len(comparison.targets) > 2
-    heads: b.Heads = [
+    heads = [
         b.Column("step", left=True, inline=True),
         b.Column("turns", left=True),
         b.Column("candidate", left=True) if several else None,

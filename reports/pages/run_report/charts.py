@@ -230,9 +230,7 @@ def latency_lines(latencies: Sequence[GroupedLatency]) -> Plot:
     if counted:
         _counts(plot, latencies, x, named=shares)
     plot.y1 = top
-    positions: dict[str, float] = {
-        bin_.name: bin_.at for latency in latencies for bin_ in latency.places
-    }
+    positions = {bin_.name: bin_.at for latency in latencies for bin_ in latency.places}
     groups_of_label = [
         (latency.label, {group.bin.name: group for group in latency.groups})
         for latency in latencies

@@ -13,7 +13,6 @@ from reports.render.blocks import (
     Code,
     Column,
     Head,
-    Heads,
     Inline,
     Line,
     Link,
@@ -125,7 +124,7 @@ def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> Ta
     and its IDs.
     """
     several = len(targets) > 1
-    heads: Heads = [
+    heads = [
         Column("outcome", left=True, below="failed at (UTC)"),
         TARGET if several else None,
         Column("step, turn", left=True),
@@ -136,7 +135,7 @@ def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> Ta
     rows = []
     for entry in entries:
         index = targets.index(entry.target)
-        parts: Line = [
+        parts = [
             Cell(Code(entry.outcome), instant(entry.failed_utc_ns)),
             Cell(entry.target, target=index) if several else None,
             f"{entry.step}, {entry.turn}" if entry.scope == "turn" else "session",

@@ -222,7 +222,7 @@ def main_results(summary: Summary) -> b.Blocks:
         for p in MAIN_LEVELS
         if p in TYPICAL_LEVELS or any(result.at(p).has_interval for result in results)
     ]
-    heads: b.Heads = [
+    heads = [
         b.Column("target", style="vh"),
         b.Column("turns", shorten=1, leave_out=5),
         *(
@@ -238,7 +238,7 @@ def main_results(summary: Summary) -> b.Blocks:
     rows: list[b.Line | b.Row] = []
     for group in groups:
         of = f" of {group.turns}," if group.turns else ""
-        heading: b.Inline = (
+        heading = (
             b.Term(group.metric),
             f"{of} from {group.measured_from}, to {group.end}",
         )

@@ -220,7 +220,7 @@ def _section(
     for spec in dict.fromkeys(metric.spec for metric in of_scenario):
         metrics = [metric for metric in of_scenario if metric.spec == spec]
         unit = sentences.unit_text(spec)
-        caption: b.Inline = (
+        caption = (
             _title(metrics[0]),
             (", with the ", b.Term("interval"), f" of each run{f', in {unit}' if unit else ''}"),
             (
@@ -235,7 +235,7 @@ def _section(
             ),
         )
         plots.append(plot_figure(plot_over_time(metrics, numbers), caption, stops=()))
-    tables: b.Blocks = [
+    tables = [
         _runs(series, metrics, folder)
         for series, metrics in trend.by_series
         if series.scenario == scenario

@@ -47,7 +47,7 @@ def by_load(summary: Summary) -> b.Section | None:
         read = BY_LOAD.format(cells.metric_title(frame[0].metric, frame[0].stratum))
         numbers = groups.latency_blocks(frame, summary.targets)
         plots.append(plot_figure(charts.latency_lines(frame), read, stops=(), numbers=numbers))
-    blocks: b.Blocks = [*plots, *b.note(TOGETHER)]
+    blocks = [*plots, *b.note(TOGETHER)]
     question = "Does latency depend on the load?"
     brief = groups.compared_blocks(summary, "calls")
     return (
@@ -194,7 +194,7 @@ def arriving(summary: Summary) -> b.Section | None:
                 *times,
             ]
         )
-    blocks: b.Blocks = [
+    blocks = [
         *b.line(" ".join([cells.as_sentence(remarks.requested_load(frame)), *loads])),
         plot_figure(time_panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
         b.table(ARRIVED, arrived),

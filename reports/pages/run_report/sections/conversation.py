@@ -88,7 +88,7 @@ def context_failures(summary: Summary) -> b.Section | None:
     ]
     if not frames:
         return None
-    blocks: b.Blocks = [*b.line(groups.rising_failures(summary) or NO_RISE)]
+    blocks = [*b.line(groups.rising_failures(summary) or NO_RISE)]
     for frame in frames:
         title = cells.metric_title(frame[0].metric, frame[0].stratum)
         blocks += [b.Heading(title)] if len(frames) > 1 else []

@@ -237,7 +237,7 @@ def checks(evaluated: Sequence[Check]) -> b.Blocks:
     for check in evaluated:
         word, style = cells.result(check.result)
         failed = check.result == "fail"
-        about: b.Inline = (b.Term(check.name), f"{', ' if check.note else ''}{check.note}")
+        about = (b.Term(check.name), f"{', ' if check.note else ''}{check.note}")
         values = (cells.check_value(check, value) for value in (check.value, check.limit))
         bar_html = bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1))
         result_cell = b.Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap")

@@ -113,8 +113,8 @@ def _section(of: CallsOfPeak, values: list[Value], anchor: str, heading: str) ->
     if set(problems.values()) - {"", NOT_RUN}:
         usable = [part for part, problem in problems.items() if not problem]
         lines.append(f"usable parts of the run: {join_words(usable) or 'none'}")
-    heads: b.Heads = ["part", "validity", *CALLS, f"{of.metric} of probes", "change by caller"]
-    rows: list[b.Line] = [
+    heads = ["part", "validity", *CALLS, f"{of.metric} of probes", "change by caller"]
+    rows = [
         [
             part,
             {"": "VALID", NOT_RUN: "not run"}.get(problem, "INVALID"),
@@ -128,5 +128,5 @@ def _section(of: CallsOfPeak, values: list[Value], anchor: str, heading: str) ->
     series = peak_series(of)
     plot = overload_plot(series, series.peak_s[1] + recovery.value / 1000)
     paragraphs = (b.Paragraph(f"{line[0].upper()}{line[1:]}.") for line in lines)
-    blocks: b.Blocks = [*paragraphs, plot_figure(plot, READ), calls, *b.note(MEANING)]
+    blocks = [*paragraphs, plot_figure(plot, READ), calls, *b.note(MEANING)]
     return b.Section(anchor, heading, QUESTION, blocks, brief=[*b.fact("overload", lines), calls])

@@ -30,7 +30,7 @@ FILLER = (
     "The first sound may be a filler: words that the service says before it has the result (“let me"
     " check that”). The answer is the first sound after the last result."
 )
-TOOLS: b.Inline = (
+TOOLS = (
     "First sound: ",
     b.Term(VOICE_TO_VOICE),
     ". Answer: ",
@@ -96,7 +96,7 @@ def _tool_table(
     values = (value for row in rows.values() for value in row.values())
     within = next(of for value in values if (of := Within.read(value.statistic)))
     latencies = [column for column, _ in LATENCIES]
-    heads: b.Heads = [
+    heads = [
         b.Column("target, step", inline=True),
         b.Column("turns", leave_out=5),
         *latencies,
