@@ -435,13 +435,23 @@ BAD = VerdictMarker("✕", "no", "bad")
 UNDECIDED = VerdictMarker("?", "hm", "warn")
 MARKS = {
     # verdicts on a compared metric
-    **{"regressed": BAD, "improved": VerdictMarker("+", "in", "good"), "not_regressed": GOOD},
-    **{"equivalent": VerdictMarker("≈", "eq", "good"), "inconclusive": UNDECIDED},
+    "regressed": BAD,
+    "improved": VerdictMarker("+", "in", "good"),
+    "not_regressed": GOOD,
+    "equivalent": VerdictMarker("≈", "eq", "good"),
+    "inconclusive": UNDECIDED,
     # verdicts on a run and on a comparison
-    **{"VALID": GOOD, "INVALID": BAD, "NO VERDICT": UNDECIDED, "INVALID (throttled)": UNDECIDED},
-    **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "PENDING": UNDECIDED},
+    "VALID": GOOD,
+    "INVALID": BAD,
+    "NO VERDICT": UNDECIDED,
+    "INVALID (throttled)": UNDECIDED,
+    "VALID COMPARISON": GOOD,
+    "INVALID COMPARISON": BAD,
+    "PENDING": UNDECIDED,
     # results of a threshold and of a check
-    **{"pass": GOOD, "fail": BAD, "not_evaluated": BAD},
+    "pass": GOOD,
+    "fail": BAD,
+    "not_evaluated": BAD,
 }
 
 

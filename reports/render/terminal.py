@@ -12,9 +12,21 @@ from reports.render import blocks as b
 from reports.render.markers import colour_class, marker_char
 
 COLOURS = {
-    **{"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"},
-    **{"ok": "32", "in": "32", "eq": "32", "no": "31", "hm": "33"},
-    **{"t0": "34", "t1": "33", "t2": "36", "t3": "37"},
+    "good": "32",
+    "bad": "31",
+    "warn": "33",
+    "sim": "35",
+    "bold": "1",
+    "soft": "2",
+    "ok": "32",
+    "in": "32",
+    "eq": "32",
+    "no": "31",
+    "hm": "33",
+    "t0": "34",
+    "t1": "33",
+    "t2": "36",
+    "t3": "37",
 }
 """The colour codes of the styles of words, of badges, and of targets."""
 INDENT = 16

@@ -656,13 +656,13 @@ def steps_of(summary: Summary, stratum: Stratum) -> list[MetricSummary]:
 
 
 ROLES: dict[Role, str] = {
-    **{
-        "median": "median turn",
-        "slowest": "slowest",
-        "second": "second slowest",
-        "stall": "longest stall",
-    },
-    **{"interrupted": "interrupted", "calls": "with a function call", "only": "its only turn"},
+    "median": "median turn",
+    "slowest": "slowest",
+    "second": "second slowest",
+    "stall": "longest stall",
+    "interrupted": "interrupted",
+    "calls": "with a function call",
+    "only": "its only turn",
 }
 
 

@@ -12,14 +12,13 @@ GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_t
 of its packetisation."""
 FACTS = {
     **{name: name for name in ("address", "dialect", "model", "region")},
-    **{
-        "sign_in": "sign-in",
-        "proxy": "proxy",
-        "compression": "compression",
-        "srtp": "SRTP",
-        "voice": "voice",
-    },
-    **{"turn_detection": "turn detection", "variant_settings": "own settings"},
+    "sign_in": "sign-in",
+    "proxy": "proxy",
+    "compression": "compression",
+    "srtp": "SRTP",
+    "voice": "voice",
+    "turn_detection": "turn detection",
+    "variant_settings": "own settings",
 }
 """The fields of `TargetFacts` with settings of a target, and the printed name of each."""
 

@@ -98,8 +98,12 @@ TOKENS = (
 )
 PRICES = ("USD per million tokens", b.Column("model", left=True), b.Column("source", left=True))
 OF_TOKENS = {
-    **{"text_input": "text in", "text_cached_input": "cached", "text_output": "text out"},
-    **{"audio_input": "audio in", "audio_cached_input": "cached", "audio_output": "audio out"},
+    "text_input": "text in",
+    "text_cached_input": "cached",
+    "text_output": "text out",
+    "audio_input": "audio in",
+    "audio_cached_input": "cached",
+    "audio_output": "audio out",
 }
 OF_IMAGES = {"image_input": "image in", "image_cached_input": "cached"}
 
