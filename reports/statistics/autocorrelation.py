@@ -49,7 +49,7 @@ from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ign
 
 from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.bootstrap import resampled_quantiles, variance
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Floats, Integers, without_warnings
 from reports.statistics.differences import (
     Better,
     Difference,
@@ -140,7 +140,7 @@ def cluster_levels(sample: Sample, clusters: int) -> Floats:
     first = np.concatenate(([0], np.cumsum(counts)[:-1]))
     has_values = counts > 0
     levels = np.full(clusters, np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with without_warnings():
         low, high = (
             values[(first + position)[has_values]] for position in ((counts - 1) // 2, counts // 2)
         )
@@ -173,7 +173,7 @@ from parts of a run."""
 
 def shares(totals: PerCluster) -> Floats:
     """Return the share of events in each cluster; NaN for a cluster without turns."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with without_warnings():
         event_shares: Floats = totals[0] / totals[1]
     return event_shares
 
@@ -201,7 +201,7 @@ def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paire
     If sessions are paired, the differences of the pairs are tested; otherwise, the series of each
     target. `error` is the type I error of all these tests together.
     """
-    with np.errstate(invalid="ignore"):
+    with without_warnings():
         series = [second - first] if paired else [first, second]
     return any(is_autocorrelated(values, error / len(series)) for values in series)
 
@@ -294,7 +294,7 @@ def mean_by_order(
 
 def means_drift(totals: ClusterTotals, error: float = FOUND) -> bool:
     """Return whether a target drifts, by the means of clusters relative to their target's mean."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with without_warnings():
         first, second = (
             amounts / turns / (amounts.sum() / turns.sum())
             for amounts, turns in (totals.base, totals.cand)
@@ -388,7 +388,7 @@ def log_variances_by_parts(
     resamples = resampled_quantiles(
         in_parts(sample, clusters, parts), ps, clusters=parts, draws=draws, rng=rng
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with without_warnings():
         return [part_variance(column, parts) for column in np.log(resamples).T]
 
 

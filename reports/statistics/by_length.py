@@ -27,7 +27,13 @@ import numpy as np
 from scipy.special import ndtr, ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.arms import TwoSamples
-from reports.statistics.counting import Floats, Integers, order_of_values, rank_correlation
+from reports.statistics.counting import (
+    Floats,
+    Integers,
+    order_of_values,
+    rank_correlation,
+    without_warnings,
+)
 from reports.statistics.quantiles import Sample, lower_with_unseen, quantiles, upper_with_unseen
 from reports.statistics.unseen import DEPENDENCE_ALPHA, MAX_LENGTH_RATIO, MIN_SESSIONS
 
@@ -109,7 +115,7 @@ def _levels(
     position = np.empty(values.size)
     position[order_of_values(values)] = np.arange(values.size)
     of_target = position[: samples.base.n], position[samples.base.n :]
-    with np.errstate(invalid="ignore"):
+    with without_warnings():
         first, second = (
             np.bincount(sample.sessions, of_sample if own is None else own * of_sample, size.size)
             / size

@@ -46,7 +46,7 @@ from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-
 
 from reports.statistics import slow_changes
 from reports.statistics.baselines import MIN_STORED_RUNS
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Floats, Integers, without_warnings
 from reports.statistics.slow_changes import DF_MIN, SlowChange, window_sums
 
 LEVEL = 0.05
@@ -315,7 +315,7 @@ def _mark_change(
     difference = difference[far]
     size = size[far]
     reach = stdtrit(df[far], 1 - shares[far] / 2) * se[far]
-    with np.errstate(divide="ignore"):
+    with without_warnings():
         clear = size / reach
     changes = []
     while clear.size and clear.max() > 1:

@@ -34,6 +34,11 @@ Integers = npt.NDArray[np.integer]
 Keys = npt.NDArray[np.uint64]
 
 
+def without_warnings() -> np.errstate:
+    """Return a context in which a division by 0, or ∞ − ∞, gives ±inf or NaN without a warning."""
+    return np.errstate(divide="ignore", invalid="ignore")
+
+
 def ranks(values: Floats | Integers) -> Floats:
     """Return the rank of each value, from 1. Equal values all get the mean of their ranks."""
     _, inverse, ties = np.unique(values, return_inverse=True, return_counts=True)

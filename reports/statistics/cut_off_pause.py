@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Floats, Integers, without_warnings
 
 RISE = 4
 DRAWS = 2_000
@@ -58,7 +58,7 @@ def cut_off_pause(pauses: Floats, cut: Floats, sessions: Integers) -> CutOffPaus
     low = np.sort(below[first[1:]])
     high = np.sort(above[last[1:]])
     tail = int(TAIL * DRAWS)
-    with np.errstate(invalid="ignore"):
+    with without_warnings():
         middle = (_position(below, above, first[0]) + _position(below, above, last[0])) / 2
     return CutOffPause(float(middle), float(low[tail]), float(high[-tail - 1]))
 

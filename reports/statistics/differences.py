@@ -33,7 +33,7 @@ from reports.results.value import Scale
 from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.bootstrap import RESAMPLES, variance
 from reports.statistics.by_length import changes_by_length, p_value, reaches
-from reports.statistics.counting import Floats
+from reports.statistics.counting import Floats, without_warnings
 from reports.statistics.quantiles import Sample, quantile
 
 LEVEL = 0.05
@@ -316,7 +316,7 @@ def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
     one is negative.
     """
     accepted = np.maximum((1 + margin.ratio) * less, less + margin.plus)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with without_warnings():
         ratio = np.log(more) - np.log(accepted)
     ratio = np.where((more == 0) & (accepted == 0), -math.log1p(margin.ratio), ratio)
     # exactly on the margin is not beyond it, regardless of rounding errors

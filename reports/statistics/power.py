@@ -46,7 +46,7 @@ from scipy.special import (  # type: ignore[import-untyped, unused-ignore]
 from reports.results.json_entries import JsonEntry, Rounded
 from reports.statistics.autocorrelation import BATCHES, QUARTERS
 from reports.statistics.bootstrap import resample_weights, variance
-from reports.statistics.counting import Floats, Integers, dense_codes
+from reports.statistics.counting import Floats, Integers, dense_codes, without_warnings
 from reports.statistics.differences import LEVEL
 from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.statistics.rates import ratio_of
@@ -160,7 +160,7 @@ def pilot_of_quantile(
         np.log(quantiles[:, 0])
         for quantiles in resample_weights(samples, (p,), clusters, DRAWS, rng)
     ]
-    with np.errstate(invalid="ignore"):
+    with without_warnings():
         log_ratios = logs[1] - logs[0] if len(logs) == 2 else logs[0]
     session_variance = (1 if len(logs) == 2 else 2) * clusters * variance(log_ratios, FINITE)
     above = min(np.unique(each.sessions[int(p * each.n) :]).size for each in samples)

@@ -40,7 +40,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.counting import Floats
+from reports.statistics.counting import Floats, without_warnings
 from reports.statistics.differences import (
     LEVEL,
     MAX_SESSIONS_RATIO,
@@ -173,7 +173,7 @@ def ratio_of(totals: PerCluster, *, words: bool = False) -> RatioEstimate:
     turns = float(totals[1].sum())
     clusters = int(np.count_nonzero(totals[1]))
     value = float(totals[0].sum()) / turns if turns else math.nan
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with without_warnings():
         square = (
             float((totals[0] * np.where(totals[1] > 0, totals[0] / totals[1], 0.0)).sum()) / turns
             if turns
@@ -531,7 +531,7 @@ def _jackknife_contributions(totals: PerCluster) -> Floats:
     total = turns.sum()
     if not total:
         return np.full(turns.size, np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with without_warnings():
         parts: Floats = (amounts - amounts.sum() / total * turns) / (total - turns)
     return parts
 

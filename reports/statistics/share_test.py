@@ -27,7 +27,7 @@ import numpy as np
 from scipy.special import betaincinv, ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.arms import TwoSamples
-from reports.statistics.counting import Floats
+from reports.statistics.counting import Floats, without_warnings
 from reports.statistics.differences import (
     Better,
     Difference,
@@ -85,7 +85,7 @@ def share_difference(
     )
     low, high = (q * math.exp(end) for end in _with_run_variance(ends, value, q, inference))
     both = np.full(2, q), np.array([low, high])
-    with np.errstate(divide="ignore"):
+    with without_warnings():
         worse, good = (
             np.sort(excess_over_margin(pair, margin, better)) for pair in (both, both[::-1])
         )
@@ -133,7 +133,7 @@ def _with_run_variance(
 
     The squares of both distances from the estimate are added.
     """
-    with np.errstate(divide="ignore"):
+    with without_warnings():
         low, high = np.log(np.array(ends) / q)
     d = math.log(value / q)
     reach = float(ndtri(1 - inference.level)) * math.sqrt(inference.run_variance)

@@ -27,7 +27,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Floats, Integers, without_warnings
 
 MIN_RUNS = 10
 """The minimum number of runs of a line."""
@@ -88,7 +88,7 @@ def clearest(
     lines = _Lines(values, days, first, end)
     n = end - first
     within = window_sums(variances, first, end) / n
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with without_warnings():
         se = np.sqrt(np.maximum(lines.rss / (n - 2) * cost, within) / lines.sxx)
         reach = stdtrit(np.maximum(DF_MIN, n / cost - 2), 1 - errors[end] / 2) * se
         clear = np.abs(lines.slope) / reach
@@ -176,7 +176,7 @@ class _Lines:
         self.sxx = window_sums(x * x, first, end) - sums_x**2 / n
         sxy = window_sums(x * y, first, end) - sums_x * sums_y / n
         syy = window_sums(y * y, first, end) - sums_y**2 / n
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with without_warnings():
             self.slope: Floats = np.where(self.sxx > 1e-12, sxy / self.sxx, np.nan)
         self.rss: Floats = np.maximum(syy - np.nan_to_num(self.slope) * sxy, 0.0)
 

@@ -39,7 +39,7 @@ from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.bootstrap import variance
-from reports.statistics.counting import Floats, Integers, distinct
+from reports.statistics.counting import Floats, Integers, distinct, without_warnings
 from reports.statistics.differences import Better, Difference, Inference, Margin
 from reports.statistics.quantiles import Sample, quantile, sample
 
@@ -159,7 +159,7 @@ def worst_step(
         low, high = target_resamples(
             TwoSamples(first, second, (pairs, pairs), paired=True), (0.5,), draws=draws, rng=rng
         )
-        with np.errstate(invalid="ignore"):
+        with without_warnings():
             log_ratios = (np.log(high) - np.log(low))[:, 0]
         change = LogRatio(math.log(medians[1] / medians[0]), math.sqrt(variance(log_ratios, 0.5)))
         if change.se > 0:
@@ -201,7 +201,7 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
             wide = np.ptp(x[rows], axis=1) >= span
             chunk = chunk[wide]
             rows = rows[wide]
-            with np.errstate(divide="ignore", invalid="ignore"):
+            with without_warnings():
                 between = (y[rows[:, j]] - y[rows[:, i]]) / (x[rows[:, j]] - x[rows[:, i]])
             slopes[chunk] = np.nanmedian(np.where(np.isfinite(between), between, np.nan), axis=1)
     known = np.flatnonzero(~np.isnan(slopes))

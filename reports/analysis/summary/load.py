@@ -24,7 +24,7 @@ from reports.data.runs import RunFrames, by_label, part_of, scripts_of
 from reports.data.turns import measured_rows, rows_of
 from reports.formatting import time_step
 from reports.results.json_entries import Count, JsonEntry, Number, Rounded
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Floats, Integers, without_warnings
 from reports.statistics.quantiles import quantile
 
 BINS = 90
@@ -296,7 +296,7 @@ def _remaining(
     seconds: pd.DataFrame, bin_index: Integers, bins: int, bin_s: float
 ) -> Iterable[RemainingLimit]:
     for limit in LIMITS:
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with without_warnings():
             share = floats(seconds, f"{limit}_remaining") / floats(seconds, f"{limit}_limit")
         min_share = np.full(bins, np.inf)
         np.minimum.at(min_share, bin_index[np.isfinite(share)], share[np.isfinite(share)])
