@@ -5,7 +5,7 @@ import math
 from reports.analysis.sample_size import SampleSize
 from reports.analysis.summary.run_validity import TITLES
 from reports.formatting import NBSP, NONE, count, format_duration, format_number, plural, usd
-from reports.render.blocks import Blocks, Column, Paragraph, table
+from reports.render.blocks import Blocks, Paragraph, TextColumn, table
 
 
 def sample_size_blocks(size: SampleSize) -> list[Blocks]:
@@ -37,7 +37,7 @@ def sample_size_blocks(size: SampleSize) -> list[Blocks]:
         warnings.append(
             Paragraph("◇ SIMULATED: the pilot was simulated; a real service varies differently.")
         )
-    heads = (Column("size", left=True), Column("value", left=True))
+    heads = (TextColumn("size"), TextColumn("value"))
     return [warnings, [Paragraph(f"{size.title}: {to_find}", "bold")], [table(heads, _rows(size))]]
 
 

@@ -45,14 +45,14 @@ def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
     relative = any(finding.limit is None for finding in results)
     judged = any(map(_is_judged, results))
     heads = [
-        b.Column("metric", left=True),
-        b.Column("target", left=True) if several else None,
+        b.TextColumn("metric"),
+        b.TextColumn("target") if several else None,
         b.Column("baseline", leave_out=1) if relative else None,
         "value",
         b.Column("interval", leave_out=3),
         "limit",
         b.Column("distance to limit", leave_out=2) if judged else None,
-        b.Column("verdict", left=True),
+        b.TextColumn("verdict"),
     ]
     row = partial(_row, several=several, relative=relative, judged=judged)
     rows = list[b.Row]()

@@ -72,7 +72,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column with its head. If `left` is False, it is right-aligned, as numbers are.
+    """A column with its head, right-aligned, as numbers are, unless it is a TextColumn.
 
     A terminal shortens a table that is too wide step by step, from step 1 on; 0 is never:
 
@@ -93,6 +93,11 @@ class Column:
     shorten: int = 0
     leave_out: int = 0
     inline: bool = False
+
+
+@dataclass(frozen=True)
+class TextColumn(Column):
+    left: bool = True
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def _table(table: b.Table) -> str:
     displayed = [
         (index, column) for index, column in enumerate(table.columns) if not column.plotted
     ]
-    columns = [column for _, column in displayed] + ([b.Column("ids", left=True)] if ids else [])
+    columns = [column for _, column in displayed] + ([b.TextColumn("ids")] if ids else [])
     alignments = "|".join(
         "---" if column.left or not index else "--:" for index, column in enumerate(columns)
     )

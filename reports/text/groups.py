@@ -9,7 +9,18 @@ from typing import NamedTuple
 from reports.analysis.summary.groups import GroupDifference, GroupedLatency, TurnGroup
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NBSP, NONE, count, format_ms_list, join_words, ms, percent, plural
-from reports.render.blocks import Blocks, Cell, Column, Heads, Line, Paragraph, Row, Table, table
+from reports.render.blocks import (
+    Blocks,
+    Cell,
+    Column,
+    Heads,
+    Line,
+    Paragraph,
+    Row,
+    Table,
+    TextColumn,
+    table,
+)
 from reports.results.value import Value
 from reports.text.cells import estimate_cell, interval, metric_title, share_interval
 
@@ -69,8 +80,8 @@ def latency_table(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -
     """
     opening = any(group.unopened is not None for latency in latencies for group in latency.groups)
     heads = [
-        Column(key_text(latencies[0].by).head, left=True),
-        Column("target", left=True, leave_out=0 if len(latencies) > 1 else 1),
+        TextColumn(key_text(latencies[0].by).head),
+        TextColumn("target", leave_out=0 if len(latencies) > 1 else 1),
         Column("turns", leave_out=4),
         Column("sessions", leave_out=2),
         Column("p50", shorten=5, leave_out=6),
@@ -206,12 +217,12 @@ def failure_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) 
     by a lower bound.
     """
     heads: Heads = [
-        Column(key_text(latencies[0].by).head, left=True),
-        Column("target", left=True, leave_out=0 if len(latencies) > 1 else 1),
+        TextColumn(key_text(latencies[0].by).head),
+        TextColumn("target", leave_out=0 if len(latencies) > 1 else 1),
         "turns",
         Column("sessions", leave_out=2),
         Column("failed", shorten=2),
-        Column("outcomes of the failed turns", left=True, style="wrap"),
+        TextColumn("outcomes of the failed turns", style="wrap"),
         Column(f"p50 of {latencies[0].metric}, ms", shorten=1),
     ]
     rows: list[Row | Line] = []

@@ -16,6 +16,7 @@ from reports.render.blocks import (
     Line,
     Paragraph,
     Row,
+    TextColumn,
     make_row,
     source_marks,
     table,
@@ -25,10 +26,10 @@ from reports.render.terminal import render_lines
 
 HEADS = (
     Column("run", inline=True),
-    Column("started, UTC", left=True, leave_out=1),
-    Column("targets", left=True, leave_out=2),
+    TextColumn("started, UTC", leave_out=1),
+    TextColumn("targets", leave_out=2),
     "sessions",
-    Column("verdict", left=True),
+    TextColumn("verdict"),
     "size",
 )
 MAX_TARGETS = 24

@@ -31,6 +31,7 @@ from reports.render.blocks import (
     Strong,
     Tabs,
     Term,
+    TextColumn,
     VerdictText,
     coded,
     make_row,
@@ -162,11 +163,7 @@ POURED: dict[str, tuple[list[Block], str]] = {
     ),
     "empty blocks are omitted": ([Paragraph("a"), *EMPTY, Paragraph("b")], "a\n\nb\n"),
     "figures stand on the right and texts on the left": (
-        [
-            table(
-                [Column("target", left=True), "turns", "p50", Column("verdict", left=True)], PRICED
-            )
-        ],
+        [table([TextColumn("target"), "turns", "p50", TextColumn("verdict")], PRICED)],
         (
             "| target | turns | p50 | verdict |\n|---|--:|--:|---|\n| direct | 4,000 | ~~986 ms~~ |"
             " ✕ **broken** |\n"

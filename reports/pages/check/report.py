@@ -17,8 +17,8 @@ from reports.text.reasons import reason_line, reason_text, reasons_text
 from reports.text.validity import summarized, with_messages
 
 SIZES = (
-    b.Column("metric", left=True),
-    b.Column("target", left=True),
+    b.TextColumn("metric"),
+    b.TextColumn("target"),
     "turns",
     "sessions",
     "failed",

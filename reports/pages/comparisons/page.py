@@ -369,11 +369,11 @@ def _terms(names: Iterable[str]) -> b.Inline:
 def _numbers(comparison: Comparison, rows: Sequence[ComparisonRow]) -> b.Table:
     several = len(comparison.targets) > 2
     base, candidate = comparison.targets[:2]
-    verdict = b.Column("verdict", left=True, shorten=2)
+    verdict = b.TextColumn("verdict", shorten=2)
     interval = f"{interval_text(comparison.method.level)} interval"
     heads = [
         b.Column("metric", leave_out=3),
-        b.Column("candidate", left=True) if several else None,
+        b.TextColumn("candidate") if several else None,
         b.Column(base.label, below="baseline"),
         "its value" if several else b.Column(candidate.label, below="candidate"),
         "difference",
@@ -475,8 +475,8 @@ def _fairness(comparison: Comparison) -> b.Section:
             f"{'candidate' if index else 'baseline'},"
             f" {escape_control(target.run.folder.resolve().name)}"
         )
-        heads.append(b.Column(target.label, left=True, target=index, marked=True, below=below))
-    heads.append(b.Column("result", left=True))
+        heads.append(b.TextColumn(target.label, target=index, marked=True, below=below))
+    heads.append(b.TextColumn("result"))
     rows = []
     written = [*map(written_check, comparison.checks)]
     for check in written:
@@ -512,8 +512,7 @@ def _different_checks(
         if len(set(check.texts)) > 1 or check.result == "fail"
     ]
     heads = [
-        b.Column(target.label, left=True, target=index)
-        for index, target in enumerate(comparison.targets)
+        b.TextColumn(target.label, target=index) for index, target in enumerate(comparison.targets)
     ]
     return [b.table([b.Column(head, inline=True), *heads], rows)] if rows else []
 
@@ -530,9 +529,9 @@ def turn_taking(comparison: Comparison) -> b.Section | None:
     labels = [target.label for target in comparison.targets]
     several = len(comparison.targets) > 2
     heads = [
-        b.Column("step", left=True, inline=True),
-        b.Column("turns", left=True),
-        b.Column("candidate", left=True) if several else None,
+        b.TextColumn("step", inline=True),
+        b.TextColumn("turns"),
+        b.TextColumn("candidate") if several else None,
         b.Column(labels[0], below="baseline", shorten=1),
         b.Column(
             "its share" if several else labels[1], below="" if several else "candidate", shorten=1

@@ -189,9 +189,7 @@ def measured(evidence: Evidence) -> b.Section:
         "API version": "api_version",
         "region": "region",
     }
-    columns = [
-        b.Column(name, left=True, target=i, marked=True) for i, name in enumerate(summary.targets)
-    ]
+    columns = [b.TextColumn(name, target=i, marked=True) for i, name in enumerate(summary.targets)]
     rows = [
         b.make_row([fact, *(getattr(entry, key) or UNKNOWN for entry in document.endpoints)])
         for fact, key in facts.items()
@@ -218,7 +216,7 @@ def measured(evidence: Evidence) -> b.Section:
     ]
     endpoints = b.table([b.Column("target", style="vh"), *columns], rows, style="facts")
     of_run = b.table(
-        [b.Column("run", style="vh"), b.Column(run_id_of(summary.run), left=True)],
+        [b.Column("run", style="vh"), b.TextColumn(run_id_of(summary.run))],
         run,
         style="facts",
     )
@@ -347,7 +345,7 @@ def excluded(evidence: Evidence) -> b.Section:
                 if n
             ]
             listed.append(f"{text.name} {', '.join(parts)}")
-    heads = ("what", "turns", "sessions", b.Column("in the failure rate", left=True))
+    heads = ("what", "turns", "sessions", b.TextColumn("in the failure rate"))
     recorded = (
         f"{plural(len(run.turns), 'turn')} and {plural(len(run.sessions), 'session')} were"
         " recorded. The table has everything that the results exclude, and the failures that they"

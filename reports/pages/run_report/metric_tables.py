@@ -11,20 +11,20 @@ from reports.formatting import NBSP, NONE, count, format_number, format_utc_ms
 from reports.render.blocks import (
     Cell,
     Code,
-    Column,
     Head,
     Inline,
     Line,
     Link,
     Table,
     Term,
+    TextColumn,
     make_row,
     table,
 )
 from reports.results.value import LEVEL_NAMES, LEVELS
 from reports.text import cells
 
-TARGET = Column("target", left=True)
+TARGET = TextColumn("target")
 """The column of the cells that `target_cell` returns."""
 METRICS: list[Head] = ["metric", TARGET, *LEVEL_NAMES.values(), "max"]
 METRICS += ["planned", "completed", "unfinished"]
@@ -125,9 +125,9 @@ def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> Ta
     """
     several = len(targets) > 1
     heads = [
-        Column("outcome", left=True, below="failed at (UTC)"),
+        TextColumn("outcome", below="failed at (UTC)"),
         TARGET if several else None,
-        Column("step, turn", left=True),
+        TextColumn("step, turn"),
         "input tokens",
         "HTTP",
         "close code",

@@ -234,7 +234,7 @@ def main_results(summary: Summary) -> b.Blocks:
     ]
     if ends:
         axis = Markup(f'{bar_charts.interval_axis(ends)}<span class="vh">intervals</span>')
-        heads.append(b.Column(axis, left=True, style="wideonly", plotted=True))
+        heads.append(b.TextColumn(axis, style="wideonly", plotted=True))
     rows: list[b.Line | b.Row] = []
     for group in groups:
         of = f" of {group.turns}," if group.turns else ""

@@ -164,12 +164,12 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
     the page.
     """
     heads: b.Heads = [
-        b.Column("what changed", left=True),
+        b.TextColumn("what changed"),
         b.Column("before", leave_out=3),
         b.Column("after", leave_out=3),
         "change",
-        b.Column("since, UTC", left=True, shorten=1, leave_out=4),
-        b.Column("conditions that changed with it", left=True, leave_out=2),
+        b.TextColumn("since, UTC", shorten=1, leave_out=4),
+        b.TextColumn("conditions that changed with it", leave_out=2),
     ]
     several = len({series.scenario for series in trend.series}) > 1
     found: list[tuple[MetricTrend, TrendChange | SlowTrendChange]] = [
@@ -260,8 +260,8 @@ def _runs(series: RunSeries, metrics: list[MetricTrend], folder: Path) -> b.Bloc
     )
     heads = [
         b.Column("run", inline=True),
-        b.Column("began, UTC", left=True),
-        b.Column("verdict", left=True),
+        b.TextColumn("began, UTC"),
+        b.TextColumn("verdict"),
         *map(b.Column, titles),
     ]
     columns = [

@@ -96,7 +96,7 @@ TOKENS = (
     "Tokens are those that the service reported in the usage of each turn. A minute is a minute of"
     " conversation: the time of sessions from the opened connection to the end."
 )
-PRICES = ("USD per million tokens", b.Column("model", left=True), b.Column("source", left=True))
+PRICES = ("USD per million tokens", b.TextColumn("model"), b.TextColumn("source"))
 OF_TOKENS = {
     "text_input": "text in",
     "text_cached_input": "cached",

@@ -42,9 +42,7 @@ def targets(summary: Summary) -> b.Section | None:
     known = [(fact, texts) for fact, texts in rows if any(texts)]
     if not known:
         return None
-    columns = [
-        b.Column(name, left=True, target=i, marked=True) for i, name in enumerate(summary.targets)
-    ]
+    columns = [b.TextColumn(name, target=i, marked=True) for i, name in enumerate(summary.targets)]
     interleaved = remarks.interleaved(summary.interleaving) if summary.interleaving else ""
     own = FACTS["variant_settings"]
     facts: list[b.Row] = []
@@ -72,7 +70,7 @@ def incidents(summary: Summary) -> b.Section | None:
         text = b.Cell(incident.text, style="wrap")
         rows.append([clock(incident.at_s, long=long), count(incident.worker), kind, text])
     more = f" The texts of {count(len(rows))} were recorded." if relevant.total > len(rows) else ""
-    heads = ("when", "worker", b.Column("what", left=True), b.Column("details", left=True))
+    heads = ("when", "worker", b.TextColumn("what"), b.TextColumn("details"))
     blocks: b.Blocks = [
         b.Paragraph(f"{incident_kinds(relevant)}.{more}"),
         b.table(heads, rows),
@@ -153,7 +151,7 @@ def health(summary: Summary) -> b.Section:
         "n",
         *LEVEL_NAMES.values(),
         "max",
-        b.Column("definition", left=True, style="narrowout"),
+        b.TextColumn("definition", style="narrowout"),
     ]
     rows: list[b.Row | b.Line] = [
         [
@@ -204,7 +202,7 @@ def hosts(summary: Summary) -> b.Section | None:
         "workers",
         *delays,
         "clock offset",
-        b.Column("calibrated", left=True),
+        b.TextColumn("calibrated"),
     ]
     rows: list[b.Line] = []
     for host in summary.hosts:
@@ -227,8 +225,8 @@ def checks(evaluated: Sequence[Check]) -> b.Blocks:
     """Return a table of validity checks, each with its value, its limit and its result; [] if
     there are none.
     """
-    used = b.Column("used", left=True, style="narrowout", plotted=True)
-    result = b.Column("result", left=True)
+    used = b.TextColumn("used", style="narrowout", plotted=True)
+    result = b.TextColumn("result")
     what = b.Paragraph("These checks decide whether a run is valid.")
     guide = b.ReadingGuide("The mark on each bar is the limit.")
     # the used part of the limit

@@ -81,7 +81,7 @@ def outcomes(summary: Summary) -> b.Section | None:
     heads: b.Heads = [
         "outcome",
         *summary.targets,
-        b.Column("meaning", left=True, style="narrowout"),
+        b.TextColumn("meaning", style="narrowout"),
     ]
     sum_rows: list[b.Row] = []
     for name, field, meaning in sums:

@@ -87,7 +87,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
     heads: b.Heads = [
         "calls",
         *(of.target for of in called),
-        b.Column("meaning", left=True, style="narrowout"),
+        b.TextColumn("meaning", style="narrowout"),
     ]
     rows: list[b.Line] = []
     for index, (name, number, meaning) in enumerate(COUNTS):
@@ -108,7 +108,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         [hosts.hosts, of.target, count(hosts.calls)] for of in called for hosts in of.other_hosts
     ]
     if others:
-        named = (b.Column("hosts", left=True), TARGET, "calls")
+        named = (b.TextColumn("hosts"), TARGET, "calls")
         blocks += [b.Heading("Hosts that only the agent named"), b.table(named, others)]
     for title, reasons in (
         ("Calls that were not set up", [(of, reason) for of in called for reason in of.not_set_up]),
@@ -124,7 +124,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
                 "outcome",
                 TARGET,
                 "calls",
-                b.Column("reason", left=True),
+                b.TextColumn("reason"),
             )
             blocks += [b.Heading(title), b.table(columns, listed)]
     for title, names in (
