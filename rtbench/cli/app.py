@@ -92,7 +92,7 @@ def _print_version(requested: bool) -> None:
 @app.callback()
 def rtbench(
     version: Annotated[
-        bool, option("Print the version.", "--version", callback=_print_version, is_eager=True)
+        bool, option("Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI

@@ -14,20 +14,22 @@ class Command(TyperCommand):
     """A command. Its help shows switches without the type of a value."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return without_type_of_switches(super().get_params(ctx))
+        return plain_switches(super().get_params(ctx))
 
 
 class Group(TyperGroup):
     """A group of commands. Its help shows switches without the type of a value."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return without_type_of_switches(super().get_params(ctx))
+        return plain_switches(super().get_params(ctx))
 
 
-def without_type_of_switches(parameters: list[Any]) -> list[Any]:
+def plain_switches(parameters: list[Any]) -> list[Any]:
+    """Leave out the type of a switch, and the `--no-NAME` of one that is off by default."""
     for parameter in parameters:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
+            parameter.secondary_opts *= bool(parameter.default)
     return parameters
 
 

@@ -94,9 +94,7 @@ def report(
     ] = None,
     evidence: Annotated[
         bool,
-        option(
-            "Write evidence.html, .md and .json for the service's support instead.", "--evidence"
-        ),
+        option("Write evidence.html, .md and .json for the service's support instead."),
     ] = False,
     explain: Explain = False,
     is_open: Annotated[
@@ -262,7 +260,7 @@ def export(
         str | None,
         option("With hlog: write only the histograms of this metric, such as ttfa.", "NAME"),
     ] = None,
-    force: Annotated[bool, option("Overwrite the files of an earlier export.", "--force")] = False,
+    force: Annotated[bool, option("Overwrite the files of an earlier export.")] = False,
 ) -> None:
     """Write a run's rows with their metrics, its histograms, or the plots of its report.
 

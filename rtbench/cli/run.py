@@ -20,7 +20,7 @@ from bench.base.errors import UsageError
 from bench.base.installation import child_environment, python_command
 from bench.base.standard_streams import text_width
 from bench.target.target_settings import OPTIONS
-from rtbench.cli.options import Command, without_type_of_switches
+from rtbench.cli.options import Command, plain_switches
 from rtbench.cli.report import wants_colour
 
 INTRODUCTION = (
@@ -149,7 +149,7 @@ class ReadByLocust(Command):
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return [*without_type_of_switches(displayed_parameters()), *super().get_params(ctx)]
+        return [*plain_switches(displayed_parameters()), *super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not {"-h", "--help"}.isdisjoint(args):

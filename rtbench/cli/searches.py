@@ -49,11 +49,9 @@ SPARE_DESCRIPTORS = 100
 def calibrate(
     max_sessions: Annotated[int, option("Maximum number of sessions.", min=1, max=100_000)] = 1600,
     quick: Annotated[
-        bool, option("Test fewer loads, each for a shorter time, for a rough result.", "--quick")
+        bool, option("Test fewer loads, each for a shorter time, for a rough result.")
     ] = False,
-    tls: Annotated[
-        bool, option("Call the simulator over TLS, as a service is called.", "--tls")
-    ] = False,
+    tls: Annotated[bool, option("Call the simulator over TLS, as a service is called.")] = False,
     dialect: Annotated[
         DialectName, option("Dialect of the simulated service or agent to call.")
     ] = "ga",
@@ -248,9 +246,7 @@ def capacity(
     last: Annotated[int, option("The highest level.", "--to", min=1, max=MAX_LEVEL)] = 256,
     quick: Annotated[
         bool,
-        option(
-            "Ramp up the concurrent calls once, for a rough answer in three minutes.", "--quick"
-        ),
+        option("Ramp up the concurrent calls once, for a rough answer in three minutes."),
     ] = False,
     max_time: Annotated[
         str | None,
@@ -271,7 +267,7 @@ def capacity(
         option("Write the report and all runs to this folder.", "-o", "--out", "FOLDER"),
     ] = None,
     yes: Annotated[
-        bool, option("Allow calls to a host that is not loopback, which may cost money.", "--yes")
+        bool, option("Allow calls to a host that is not loopback, which may cost money.")
     ] = False,
 ) -> None:
     """Find the highest load at which the thresholds pass, and what fails above it.

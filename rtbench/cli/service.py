@@ -126,7 +126,7 @@ def doctor(
         bool, option("Send one sentence to the service; it costs about a cent.", "--turn/--no-turn")
     ] = True,
     offline: Annotated[
-        bool, option("Check only this machine and targets.yaml, without a call.", "--offline")
+        bool, option("Check only this machine and targets.yaml, without a call.")
     ] = False,
 ) -> None:
     """Check this machine, the network and the service, and print each problem with its remedy.
@@ -250,7 +250,7 @@ def probe(
     ] = None,
     manual_commit: Annotated[
         bool,
-        option("With --audio: commit the recording and request the response.", "--manual-commit"),
+        option("With --audio: commit the recording and request the response."),
     ] = False,
     voice: Annotated[str | None, option("Voice of the reply.")] = None,
     instructions: Annotated[str | None, option("The system prompt.")] = None,
@@ -261,9 +261,7 @@ def probe(
     event_log: Annotated[
         Path | None, option("Write every event, for `rtbench runs replay`.", "FILE")
     ] = None,
-    record_audio: Annotated[
-        bool, option("With --event-log: record the audio, too.", "--record-audio")
-    ] = False,
+    record_audio: Annotated[bool, option("With --event-log: record the audio, too.")] = False,
 ) -> None:
     """Send one turn to the service, and show every event, the metrics and the settings in effect.
 

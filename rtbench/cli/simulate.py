@@ -48,9 +48,7 @@ def simulate(
     port: Annotated[
         int, option("Port to listen on; 0: any free port.", min=0, max=65535)
     ] = SIMULATOR_PORT,
-    tls: Annotated[
-        bool, option("Serve wss with a self-made certificate for loopback.", "--tls")
-    ] = False,
+    tls: Annotated[bool, option("Serve wss with a self-made certificate for loopback.")] = False,
     ca_out: Annotated[
         Path | None, option("Where to write the certificate authority to trust (with --tls).")
     ] = None,
@@ -95,16 +93,12 @@ def simulate(
             f" {see('simulator', 'faults')}."
         ),
     ] = None,
-    deflate: Annotated[
-        bool, option("Compress messages if the client offers it.", "--deflate")
-    ] = False,
+    deflate: Annotated[bool, option("Compress messages if the client offers it.")] = False,
     workers: Annotated[
         int,
         option("Processes that share the port, for more load than one core serves.", min=1, max=64),
     ] = 1,
-    clients: Annotated[
-        bool, option("Print the code that connects each SDK to it.", "--clients")
-    ] = False,
+    clients: Annotated[bool, option("Print the code that connects each SDK to it.")] = False,
     ground_truth: Annotated[
         Path | None, option("Log what was sent and received, and when, as JSON lines.")
     ] = None,

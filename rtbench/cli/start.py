@@ -66,9 +66,7 @@ def init(
     ] = "github",
     agent: Annotated[
         bool,
-        option(
-            "Write calls to your own agent over Twilio, Azure, a plain WebSocket or SIP.", "--agent"
-        ),
+        option("Write calls to your own agent over Twilio, Azure, a plain WebSocket or SIP."),
     ] = False,
     service: Annotated[
         str | None,
@@ -288,7 +286,7 @@ def _write_files(path: Path, content: bytes) -> bool:
 @with_service_options("targets", "target_file", "simulator")
 def quickstart(
     service_options: ServiceOptions,
-    yes: Annotated[bool, option("Do not ask before calling a deployment.", "--yes")] = False,
+    yes: Annotated[bool, option("Do not ask before calling a deployment.")] = False,
     sessions: Annotated[
         int | None, option("Number of sessions with each target, instead of the default.", min=1)
     ] = None,

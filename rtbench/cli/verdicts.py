@@ -73,7 +73,6 @@ def compare(
         bool,
         option(
             "Exit 1 if a primary metric regressed (with two services: is slower).",
-            "--fail-on-regression",
         ),
     ] = False,
     on_inconclusive: Annotated[
@@ -293,9 +292,7 @@ def check(
         ),
     ] = "",
     explain: Explain = False,
-    quiet: Annotated[
-        bool, option("Print only the annotations for GitHub and Azure.", "--quiet")
-    ] = False,
+    quiet: Annotated[bool, option("Print only the annotations for GitHub and Azure.")] = False,
 ) -> None:
     """Check a run against thresholds, a baseline, or both. The exit status is the verdict.
 
