@@ -24,7 +24,6 @@ only lower loads.
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
@@ -38,8 +37,7 @@ VERDICTS: tuple[Result, ...] = ("pass", "fail", "inconclusive")
 """The results that show something about the service."""
 
 
-@dataclass(frozen=True)
-class LoadGrid:
+class LoadGrid(NamedTuple):
     """The loads that may be tried: `first`, then multiplied by `factor`, up to `max`.
 
     No load is tried between two loads whose relative distance is at most `precision` (0.1 is 10 %).

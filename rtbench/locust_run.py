@@ -9,8 +9,8 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.base.clock import monotonic_ns, monotonic_of
 from bench.base.errors import (
@@ -29,8 +29,7 @@ ENDED = (PASS_STATUS, FAIL_STATUS, INVALID_STATUS, INTERRUPTED_STATUS)
 interrupts runs."""
 
 
-@dataclass(frozen=True)
-class LocustRun:
+class LocustRun(NamedTuple):
     """A started run. `log` is the file with its output; None if it prints to this terminal."""
 
     process: subprocess.Popen[bytes]

@@ -6,9 +6,9 @@ They are estimated from a pilot run.
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -51,8 +51,7 @@ metrics it is TIMES_MARGIN times the margin.
 """
 
 
-@dataclass(frozen=True)
-class PowerSpec:
+class PowerSpec(NamedTuple):
     """The planned test of one metric.
 
     `detect` is the true effect that the test detects with the probability `power`. It and `margin`

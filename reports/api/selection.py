@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from tokenize import TokenError
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -51,8 +51,7 @@ ONE_GROUP = pd.DataFrame(index=range(1))
 """The keys if all rows are one group: one row without labels."""
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """The group of each measured turn or session, and of each turn that did not start; −1 if it is
     not selected.
 

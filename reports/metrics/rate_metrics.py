@@ -3,8 +3,7 @@
 Each rate defines the turns that it counts, and its better direction. Pure.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bench.catalogue.metrics import Better
 
@@ -12,8 +11,7 @@ RateUnit = Literal["turns", "words", "characters", "words and characters"]
 """The unit of a rate's denominator."""
 
 
-@dataclass(frozen=True)
-class RateMetric:
+class RateMetric(NamedTuple):
     """A share of turns, or of words.
 
     `column` is the column of turns with the counted events. A turn with null in this column does

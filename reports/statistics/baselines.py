@@ -34,7 +34,8 @@ and the comparison is inconclusive.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import chdtrc  # type: ignore[import-untyped, unused-ignore]
@@ -78,8 +79,7 @@ RUN_SD is the sd of the log of a quantile. RATE_RUN_SD is the sd of the log odds
 """
 
 
-@dataclass(frozen=True)
-class StoredValue:
+class StoredValue(NamedTuple):
     """A quantile of one run, stored for later comparisons.
 
     - `log_q` is the log of the quantile; −inf if the quantile is 0.

@@ -14,8 +14,7 @@ examined. So the quantiles are exactly those of a plain bootstrap.
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -96,8 +95,7 @@ def weights(
         yield np.bincount(codes.ravel(), minlength=rows * clusters).reshape(rows, clusters)
 
 
-@dataclass(frozen=True)
-class PreparedSample:
+class PreparedSample(NamedTuple):
     """A sample with the counts that its resamples need.
 
     - `edges` is one array for each p: the indices in `sample.values` at which the cells near the

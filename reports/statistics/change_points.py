@@ -38,8 +38,8 @@ moves the effect far. Hours are treated in the same way, with 24 hours instead o
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -63,8 +63,7 @@ ENOUGH = 2 * MIN_SIDE_RUNS
 AUTOCORRELATION_MAX = 0.9
 
 
-@dataclass(frozen=True)
-class Cycle:
+class Cycle(NamedTuple):
     """A period in which values may repeat: `size` units of time. Unit 0 of 1970 is at the place
     `start`.
     """
@@ -80,8 +79,7 @@ MIN_CYCLES = 3
 """The minimum number of values of a weekday or hour."""
 
 
-@dataclass(frozen=True)
-class ChangePoint:
+class ChangePoint(NamedTuple):
     """A change between run `at` − 1 and run `at`.
 
     - `d` is the size of the change: the mean after it minus the mean before it.
@@ -98,8 +96,7 @@ class ChangePoint:
     after: int
 
 
-@dataclass(frozen=True)
-class ChangePoints:
+class ChangePoints(NamedTuple):
     """The change points of a series, in order of time.
 
     `unmarked` are further changes: they would be marked if neighbouring runs were independent.

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -131,8 +131,7 @@ must exceed both.
 """
 
 
-@dataclass(frozen=True)
-class ConcurrencySeries:
+class ConcurrencySeries(NamedTuple):
     """The number of calls in progress over time.
 
     `counts` has the number from each instant of `at_ns` up to the next one. The instants ascend;

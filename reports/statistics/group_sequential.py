@@ -29,9 +29,9 @@ Pure.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -192,8 +192,7 @@ def bound_distance(c: float, df: float) -> float:
     return -float(stdtrit(df, float(ndtr(-c))))
 
 
-@dataclass(frozen=True)
-class ConditionalPower:
+class ConditionalPower(NamedTuple):
     """The probabilities that a metric will pass, or will fail, at N pairs, given an interim
     analysis.
 

@@ -33,7 +33,7 @@ A negative v_s is set to 0. The ICC is v_s / (v_s + v_t).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import (  # type: ignore[import-untyped, unused-ignore]
@@ -78,8 +78,7 @@ ASSUMED = 0.2
 """The assumed correlation of failures within sessions."""
 
 
-@dataclass(frozen=True)
-class Pilot:
+class Pilot(NamedTuple):
     """The result of a pilot run: the variance of a difference.
 
     - `variance` is the variance of the difference if each target had one session, or if there were

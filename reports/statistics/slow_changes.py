@@ -21,8 +21,8 @@ steps have k = 2m + 1. After: Schwarz, "Estimating the dimension of a model" (19
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -36,8 +36,7 @@ REFINEMENTS = 2
 """The number of times that the first and the last run of a rise are searched in turn."""
 
 
-@dataclass(frozen=True)
-class SlowChange:
+class SlowChange(NamedTuple):
     """A steady rise or fall from the run `first` to the run `end` − 1.
 
     - `d` is the size of the change: the value of the line at the last of these runs minus the value

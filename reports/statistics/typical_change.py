@@ -32,6 +32,7 @@ After: Theil, "A rank-invariant method of linear and polynomial regression analy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
@@ -50,8 +51,7 @@ MIN_TURNS = 20
 """The minimum number of turns that a step needs in each target."""
 
 
-@dataclass(frozen=True)
-class StepLatencies:
+class StepLatencies(NamedTuple):
     """The latencies of one target. Failed turns are +inf.
 
     `steps` and `pairs` are the step and the pair of each latency, as codes from 0.
@@ -72,8 +72,7 @@ class LogRatio:
     se: float
 
 
-@dataclass(frozen=True)
-class StepMedian:
+class StepMedian(NamedTuple):
     """The ratio of both targets' medians of one step, and the p-value of "not worse than the
     margin".
     """

@@ -3,7 +3,7 @@ and verdict. Pure.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bench.catalogue.metrics import REGULAR, SLOPE
 from reports.engine.judge import Judged
@@ -131,8 +131,7 @@ NOT_JUDGED = f"– {NO_VERDICT}"
 """The text that replaces the verdict if the values must not be used."""
 
 
-@dataclass(frozen=True)
-class ComparisonRow:
+class ComparisonRow(NamedTuple):
     """A comparison as a row of texts and axis positions, which are logs of a ratio, or percentage
     points.
 

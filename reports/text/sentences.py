@@ -3,7 +3,7 @@
 import math
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bench.catalogue.metrics import CATALOGUE, ORIGIN
 from bench.catalogue.outcomes import STARVED, is_own_limit
@@ -316,8 +316,7 @@ def remedy(summary: Summary) -> str:
     return f"How to fix {line}{'' if line.endswith('?') else '.'}" if line else ""
 
 
-@dataclass(frozen=True)
-class LongerRun:
+class LongerRun(NamedTuple):
     """A longer run. It would have enough sessions for a percentile for which this run has too few.
 
     - `options` are the options that make the run longer.

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -98,8 +98,7 @@ of them interrupted."""
 SESSION_COLUMNS = ["outcome", "turns_not_started"]
 
 
-@dataclass(frozen=True)
-class CalibrationPlan:
+class CalibrationPlan(NamedTuple):
     """The plan of a calibration: the loads to try, and the timing of each step.
 
     If p99 needs more turns, the steady part of a step is longer than in `pace`, up to
@@ -404,8 +403,7 @@ class LoadStepTiming:
     steady_s: int
 
 
-@dataclass(frozen=True)
-class FinishedRun:
+class FinishedRun(NamedTuple):
     """A run that has ended, its ground truth, its steady part, and its CPU and memory use.
 
     `died` is how the run ended if it did not reach its end. Its folder is then incomplete.

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -80,8 +80,7 @@ CARRIED_SHARE = 0.9
 the level can pass."""
 
 
-@dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(NamedTuple):
     """The configuration of a search.
 
     - `max_concurrent` is the maximum number of arriving calls in progress (the number of slots).

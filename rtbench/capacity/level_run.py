@@ -10,9 +10,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from bench.base.clock import monotonic_ns
@@ -46,8 +45,7 @@ GUARD_S = 60.0
 DRY_RUN_S = 600.0
 
 
-@dataclass(frozen=True)
-class LevelTask:
+class LevelTask(NamedTuple):
     """A level to run, of at most `load_s` seconds. `load` is the number of concurrent calls, or of
     calls per minute.
 
@@ -70,8 +68,7 @@ class LevelTask:
     clear_drain_s: float = END_S
 
 
-@dataclass(frozen=True)
-class LocustCommand:
+class LocustCommand(NamedTuple):
     """The command that starts a run. `options` are those that name the service, and those of the
     user.
     """
@@ -107,8 +104,7 @@ class LocustCommand:
         return [*headless(file, self.runs, load), *shown, *self.options]
 
 
-@dataclass(frozen=True)
-class FinishedLevel:
+class FinishedLevel(NamedTuple):
     """The run of a level that has ended, and the number of its interim analyses.
 
     `died` is how it ended if it did not reach its end; else "". `was_stopped` is True if open turns
@@ -236,8 +232,7 @@ def worker_count(document: Mapping[str, Any]) -> int:
     return int(document.get("workers") or 1)
 
 
-@dataclass(frozen=True)
-class PreparedSearch:
+class PreparedSearch(NamedTuple):
     """The command and the target of a search. `forecast` is that of
     `bench.load.runners.dry_run`, and `costs` has the lines about cost, which are printed first.
     """

@@ -116,7 +116,7 @@ def test_false_alarms_are_rare() -> None:
 
 
 def two(few: TurnGroup, many: TurnGroup) -> list[GroupDifference]:
-    return list(group_differences(replace(by_load(summary_of(SLOWER))[0], groups=(few, many))))
+    return list(group_differences(by_load(summary_of(SLOWER))[0]._replace(groups=(few, many))))
 
 
 def test_small_differences_between_load_levels_cause_no_notice() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +133,7 @@ def test_the_path_of_an_envelope_has_its_heights(extremes: list[tuple[int, int]]
 
 def test_each_wait_has_its_label_and_the_slowest_is_bold() -> None:
     cut = Wait(3, "bye", 18.0, 25.0, "timeout:first_delta")
-    svg = waveform(replace(CALL, waits=(*CALL.waits, cut)), 0).svg().replace("\u00a0", " ")
+    svg = waveform(CALL._replace(waits=(*CALL.waits, cut)), 0).svg().replace("\u00a0", " ")
 
     assert re.search(r'class="lab" [^>]*>1,270 ms<', svg)
     assert re.search(r'class="dl" [^>]*>2,650 ms<', svg)
@@ -145,7 +144,7 @@ def test_each_wait_has_its_label_and_the_slowest_is_bold() -> None:
 
 def test_labels_of_short_waits_do_not_overlap() -> None:
     waits = tuple(Wait(turn, "hum", turn, turn + 0.4) for turn in range(1, 5))
-    svg = waveform(replace(CALL, slowest=waits[0], waits=waits, end_s=40.0), 0).svg()
+    svg = waveform(CALL._replace(slowest=waits[0], waits=waits, end_s=40.0), 0).svg()
     labels = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" class="(?:lab|dl)" [^>]*>400', svg)
 
     assert [y for _, y in labels] == ["32.0", "16.0", "32.0", "16.0"]

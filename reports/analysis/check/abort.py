@@ -12,8 +12,8 @@ again from the rows. If none did, the check of the run is not affected: it has i
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
@@ -36,8 +36,7 @@ ANALYSES = 10
 """An analysis is due after each tenth of the run, except the last one: then the run has ended."""
 
 
-@dataclass(frozen=True)
-class AbortAnalysis:
+class AbortAnalysis(NamedTuple):
     """An interim analysis of a run.
 
     - `sessions` is the number of sessions with each target that it used; 0 if there were too few

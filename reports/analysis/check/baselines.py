@@ -11,9 +11,8 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -51,8 +50,7 @@ RESAMPLES = 2_000
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
-@dataclass(frozen=True)
-class StoredBaseline:
+class StoredBaseline(NamedTuple):
     """A stored baseline, and the path of its file."""
 
     path: Path

@@ -7,7 +7,8 @@ from the seed of the comparison, so that no verdict depends on the other metrics
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -204,8 +205,7 @@ STEPS = 24
 DRAWS = 2_000
 
 
-@dataclass(frozen=True)
-class RatioCurve:
+class RatioCurve(NamedTuple):
     """The quantiles of one candidate as multiples of the baseline's quantiles, with their
     intervals.
     """
@@ -221,8 +221,7 @@ class RatioCurve:
         )
 
 
-@dataclass(frozen=True)
-class Shift:
+class Shift(NamedTuple):
     """The values of all targets at each percentile of a metric, and the candidates' differences
     from the baseline.
     """

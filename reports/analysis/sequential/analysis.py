@@ -18,9 +18,8 @@ of standard errors by which the candidate is beyond the margin. c_k(a) is the cr
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
@@ -54,8 +53,7 @@ was possible.
 """
 
 
-@dataclass(frozen=True)
-class AnalysisSchedule:
+class AnalysisSchedule(NamedTuple):
     """The plan of the interim analyses, made before the first session starts.
 
     - `pairs` is the maximum number of pairs.
@@ -122,8 +120,7 @@ def judged_pairs(
     )
 
 
-@dataclass(frozen=True)
-class SequentialResult:
+class SequentialResult(NamedTuple):
     """All analyses up to the deciding one, the reason for the end, and the decision on each
     primary metric.
     """

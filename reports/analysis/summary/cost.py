@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -53,8 +53,7 @@ KINDLESS = ("kindless_in", "kindless_out")
 their kind."""
 
 
-@dataclass(frozen=True)
-class UsageArrays:
+class UsageArrays(NamedTuple):
     """The usage that may be billed, as arrays of equal length.
 
     The arrays have one entry for each turn of the run, and then one entry for each session. The

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -73,8 +74,7 @@ BINS_LEAST = 8
 BINS_MOST = 48
 
 
-@dataclass(frozen=True)
-class HistogramTarget:
+class HistogramTarget(NamedTuple):
     """The turns of one target in a histogram.
 
     - `counts` is the number of turns in each bin.
@@ -98,8 +98,7 @@ class HistogramTarget:
         return self.counts / max(1, self.n)
 
 
-@dataclass(frozen=True)
-class Histogram:
+class Histogram(NamedTuple):
     """A histogram of several targets. All use the same bins, so that they can be compared. `edges`
     are the n + 1 edges of n bins, in ms.
     """

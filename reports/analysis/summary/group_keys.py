@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,8 +44,7 @@ CONFIDENCE = 0.98
 """The joint confidence of the two intervals of a comparison of two groups."""
 
 
-@dataclass(frozen=True)
-class GroupBin:
+class GroupBin(NamedTuple):
     """A group of a key.
 
     - `name` is the printed name.

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from msgspec import structs
@@ -101,8 +101,7 @@ class TurnGroup:
         return self.at(p).has_interval
 
 
-@dataclass(frozen=True)
-class GroupedLatency:
+class GroupedLatency(NamedTuple):
     """The main metric of one pool, grouped by one key. The groups are in the order that the key
     defines.
     """
@@ -160,8 +159,7 @@ class GroupedLatency:
         return bool(sizes) and 2 * min(sizes) < max(sizes)
 
 
-@dataclass(frozen=True)
-class GroupDifference:
+class GroupDifference(NamedTuple):
     """Two groups of a pool that differ significantly, by the value in which they differ.
 
     `what` is the quantile or rate in which they differ. If the key compares a group with all groups

@@ -11,8 +11,7 @@ Rate limits include the whole run with its warm-up.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -72,8 +71,7 @@ class ArrivalSummary(JsonEntry):
     targets: tuple[OfferedLoad, ...]
 
 
-@dataclass(frozen=True)
-class CallBins:
+class CallBins(NamedTuple):
     """The numbers of calls that arrived, and of calls that were blocked, in bins of equal duration.
     The first bin begins at the start of the run.
     """
@@ -176,8 +174,7 @@ OF_LIMITS = [f"{name}_{end}" for name in LIMITS for end in ("remaining", "limit"
 OF_SECOND = ["second", "target", "throttled", "calls_backed_off", *OF_LIMITS]
 
 
-@dataclass(frozen=True)
-class RemainingLimit:
+class RemainingLimit(NamedTuple):
     """The remaining share of a rate limit: the minimum in each time bin in which the service
     reported it.
     """
@@ -224,8 +221,7 @@ class Throttling(RateLimits, kw_only=True):
         return bool(counted or self.start_delay_s > 0 or self.calls_backed_off > 0)
 
 
-@dataclass(frozen=True)
-class RateLimitSeries:
+class RateLimitSeries(NamedTuple):
     """The rate limits of all targets of a run, in time bins of equal duration. The first bin begins
     at the start of the run.
     """

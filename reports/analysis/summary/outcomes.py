@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,8 +36,7 @@ class OutcomeCount:
     of_session: bool = False
 
 
-@dataclass(frozen=True)
-class Remedy:
+class Remedy(NamedTuple):
     """A remedy, and the outcomes that it applies to."""
 
     outcomes: tuple[str, ...]

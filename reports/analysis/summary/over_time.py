@@ -15,8 +15,8 @@ window. Therefore each latency is divided by the median of its step.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,8 +41,7 @@ MIN_DIFFERENCE = 1.05
 reported even if it is significant."""
 
 
-@dataclass(frozen=True)
-class SlowWindow:
+class SlowWindow(NamedTuple):
     """A slow time window of one pool.
 
     - `begin_s` is the start of the window.
@@ -55,8 +54,7 @@ class SlowWindow:
     ratio: float
 
 
-@dataclass(frozen=True)
-class PoolSeries:
+class PoolSeries(NamedTuple):
     """The measured turns of a pool, in ascending order of latency. `values` are the latencies, each
     divided by the median of its step; +inf for failed turns. `at_s` is the start of each turn.
     """
@@ -123,8 +121,7 @@ DOTS = 600
 map is plotted instead. With few turns, a heat map is not readable."""
 
 
-@dataclass(frozen=True)
-class TimeBin:
+class TimeBin(NamedTuple):
     """The turns in one time bin, including turns that did not start. `p50` and `p95` are NaN if
     there are too few turns, and +inf if the quantile lies among failed turns.
     """
@@ -136,8 +133,7 @@ class TimeBin:
     p95: float
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """The data to plot one pool over time. The warm-up is plotted, too.
 
     - `turns` and `failed` are the numbers of measured turns and of failed turns. Both include turns
@@ -171,8 +167,7 @@ class Panel:
         return known if len(known) > 1 else []
 
 
-@dataclass(frozen=True)
-class OverTime:
+class OverTime(NamedTuple):
     """A whole run over time. It has one panel per target and stratum."""
 
     metrics: tuple[str, ...]
@@ -361,8 +356,7 @@ median."""
 MAX_STEPS = 24
 
 
-@dataclass(frozen=True)
-class StepSeries:
+class StepSeries(NamedTuple):
     """One step on one target. `bins` are the time bins in which the median of the step is known."""
 
     step: str
@@ -370,8 +364,7 @@ class StepSeries:
     bins: tuple[TimeBin, ...]
 
 
-@dataclass(frozen=True)
-class StepsOverTime:
+class StepsOverTime(NamedTuple):
     """The steps of a stratum over time, on each target that plays them."""
 
     metric: str

@@ -5,9 +5,8 @@ incidents, settings.
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, Literal, NamedTuple, cast, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -258,8 +257,7 @@ def planned_events(sessions: pd.DataFrame) -> Iterable[PlannedEvents]:
                 yield PlannedEvents(str(target), event, planned, missed)
 
 
-@dataclass(frozen=True)
-class UnrequestedResponses:
+class UnrequestedResponses(NamedTuple):
     """A target's responses that nothing requested, in sessions in which what they answer is
     uncertain, or certain.
     """
@@ -292,8 +290,7 @@ def unrequested_responses(sessions: pd.DataFrame) -> Iterable[UnrequestedRespons
             )
 
 
-@dataclass(frozen=True)
-class DataNotes:
+class DataNotes(NamedTuple):
     """Facts about the data of a run that are not metrics."""
 
     turns: int
@@ -356,8 +353,7 @@ class Incident(JsonEntry):
     """how late a simulator was; null if unknown, and for other incidents"""
 
 
-@dataclass(frozen=True)
-class Incidents:
+class Incidents(NamedTuple):
     """The incidents of a run.
 
     - `listed` are the incidents whose texts are stored, in order of time.

@@ -3,7 +3,7 @@ in ms, rates in B/s.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import pandas as pd
@@ -457,8 +457,7 @@ class TurnMetric(NamedTuple):
     rows: tuple[MetricSummary, ...]
 
 
-@dataclass(frozen=True)
-class _MainResults:
+class _MainResults(NamedTuple):
     """The object that computes the results for metrics of turns. `known` are the metrics that were
     already computed, by name.
     """

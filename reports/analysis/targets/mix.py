@@ -53,8 +53,7 @@ FOUND = 0.01
 (Bonferroni)."""
 
 
-@dataclass(frozen=True)
-class ShareChange:
+class ShareChange(NamedTuple):
     """A step whose share of the planned turns differs between two targets. `shares` has the
     baseline's first.
     """

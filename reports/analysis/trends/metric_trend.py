@@ -4,8 +4,7 @@ level changed.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,8 +24,7 @@ from reports.statistics.differences import as_share
 from reports.statistics.slow_changes import SlowChange
 
 
-@dataclass(frozen=True)
-class RunSeries:
+class RunSeries(NamedTuple):
     """Comparable runs of a target, the oldest first.
 
     `differs` is the conditions that distinguish the series from others of its target. Its

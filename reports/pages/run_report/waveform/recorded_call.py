@@ -8,7 +8,6 @@ of `columns` equal parts of the time that is shown.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,8 +50,7 @@ class Wait(NamedTuple):
         return 1e3 * (self.end_s - self.start_s)
 
 
-@dataclass(frozen=True)
-class RecordedCall:
+class RecordedCall(NamedTuple):
     """A call, and its part from `start_s` to `end_s`. `calls` is the number of recorded calls from
     which it was chosen. `metric` is the latency of which `slowest` has the largest value.
     """
