@@ -18,17 +18,17 @@ class PagePaths(NamedTuple):
     json: Path
 
 
-def write_page(page: Page, json: str, paths: PagePaths, what: str) -> PagePaths:
+def write_page(page: Page, json: str, html: Path, what: str, data_file: str = "") -> PagePaths:
     """Write the three files, each atomically. Raise UsageError, which names `what`, if their
-    folder is not writable.
+    folder is not writable. The file of the data has the name of the page, or `data_file`.
     """
+    data = html.with_name(data_file) if data_file else html.with_suffix(".json")
+    paths = PagePaths(html, html.with_suffix(".md"), data)
     texts = render_html(page), render_markdown(page), json
     try:
-        paths.html.parent.mkdir(parents=True, exist_ok=True)
+        html.parent.mkdir(parents=True, exist_ok=True)
         for path, content in zip(paths, texts, strict=True):
             replace_text(path, content)
     except OSError as error:
-        raise UsageError(
-            f"{what} cannot be written to {paths.html.parent}: {error.strerror}"
-        ) from None
+        raise UsageError(f"{what} cannot be written to {html.parent}: {error.strerror}") from None
     return paths

@@ -145,5 +145,5 @@ def write_comparison(comparison: Comparison, page: Page, folder: Path) -> PagePa
     """Write compare.html, compare.md and compare.json. Raise UsageError if the folder is not
     writable.
     """
-    paths = PagePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
-    return write_page(page, text_of(comparison_data(comparison)), paths, "the comparison")
+    data = text_of(comparison_data(comparison))
+    return write_page(page, data, folder / "compare.html", "the comparison")

@@ -206,6 +206,5 @@ def write_evidence(evidence: Evidence, page: Page) -> PagePaths:
 
     Raise UsageError if a file cannot be written.
     """
-    folder = evidence.summary.run.folder
-    paths = PagePaths(*(folder / f"evidence.{form}" for form in ("html", "md", "json")))
-    return write_page(page, evidence_json(evidence), paths, "the evidence")
+    path = evidence.summary.run.folder / "evidence.html"
+    return write_page(page, evidence_json(evidence), path, "the evidence")

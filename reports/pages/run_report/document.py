@@ -52,14 +52,12 @@ def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePath
     file cannot be written. `page` is the page to write; if it is None, it is made from the run.
     """
     summary = run if isinstance(run, Summary) else summarise(run)
-    paths = PagePaths(
-        *(summary.run.folder / name for name in (REPORT_FILE, "report.md", "summary.json"))
-    )
     return write_page(
         page or run_page(summary, stored_check(summary.run)),
         summary_json(summary),
-        paths,
+        summary.run.folder / REPORT_FILE,
         "the report",
+        "summary.json",
     )
 
 
