@@ -22,6 +22,7 @@ from reports.results.value import (
     Finding,
     FindingTexts,
     Reason,
+    Reasons,
     Result,
     Sign,
     Value,
@@ -78,7 +79,7 @@ class Judged:
     corrected: float = math.nan
     baseline: str = "the baseline"
     peers: bool = False
-    notes: tuple[Reason, ...] = ()
+    notes: Reasons = ()
 
     @property
     def title(self) -> str:

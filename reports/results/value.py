@@ -85,6 +85,7 @@ class Reason(ClosedJsonEntry):
         return unit
 
 
+Reasons = tuple[Reason, ...]
 IN_FAILURES = Reason("in_failures")
 
 

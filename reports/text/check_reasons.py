@@ -3,13 +3,13 @@ and the baseline.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from reports.formatting import NBSP, count, join_words, percent, plural
 from reports.metrics.strata import MEASURED_FROM_PHRASES
 from reports.text.cells import interval
-from reports.text.invalid import Numbers
+from reports.text.invalid import Numbers, Sentence
 from reports.text.remarks import drift_suspected
 from reports.text.settings import condition_name
 from reports.text.verdicts import OWN_DRIFT, OWN_DRIFT_INTERIM, RUN_TO_RUN, in_unit, share
@@ -125,7 +125,7 @@ def _steady_phase_drifted(n: Numbers) -> str:
     )
 
 
-SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
+SENTENCES: Mapping[str, Sentence] = {
     "decided_by": lambda n: (
         f"decided by the {'upper' if n['is_upper'] else 'lower'} bound,"
         f" {in_unit(n['unit'], n['bound'])}"

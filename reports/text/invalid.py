@@ -13,6 +13,8 @@ from reports.text.cells import CHECKS, check_values
 from reports.text.settings import condition_name
 
 Numbers = Mapping[str, Any]
+Sentence = str | Callable[[Numbers], str]
+"""A text, or a function that writes one with the numbers of a reason."""
 RUN = "the run"
 NAMED = 4
 """The maximum number of different conditions that a sentence names. A table has all of them."""
@@ -44,7 +46,7 @@ def run_title(labels: list[str]) -> str:
     return f"{RUN} of {join_words(labels)}" if labels else RUN
 
 
-def _of_run(write: str | Callable[[Numbers], str], numbers: Numbers) -> str:
+def _of_run(write: Sentence, numbers: Numbers) -> str:
     """Return why a run is invalid or has no verdict. The text names the run, unless the sentence
     is about no run.
     """
@@ -110,7 +112,7 @@ def _not_started(numbers: Numbers) -> str:
     return f'{what}, but no threshold limits failures: add failure_rate: ["rate<0.01"]'
 
 
-OF_RUN: Mapping[str, str | Callable[[Numbers], str]] = {
+OF_RUN: Mapping[str, Sentence] = {
     **{name: partial(_check, name) for name in CHECKS},
     "within_warmup": _within_warmup,
     "run_not_ended": "the run has not ended",
@@ -120,7 +122,7 @@ OF_RUN: Mapping[str, str | Callable[[Numbers], str]] = {
     "check_failed": "a check failed",
     "nothing_measured": "nothing was measured",
 }
-SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
+SENTENCES: Mapping[str, Sentence] = {
     **{code: partial(_of_run, sentence) for code, sentence in OF_RUN.items()},
     "target_without_turns": _without_turns,
     "no_turns_and_sessions": "the run has no turns and no sessions",
@@ -151,7 +153,7 @@ AGAIN = (
     "check_not_evaluated",
     "nothing_measured",
 )
-REMEDIES: Mapping[str, str | Callable[[Numbers], str]] = {
+REMEDIES: Mapping[str, Sentence] = {
     **{name: lambda n: str(n["remedy"]) for name in CHECKS},
     **dict.fromkeys(AGAIN, _of_verdict),
     "target_without_turns": "run `rtbench report` to see why no turn started",

@@ -1,6 +1,6 @@
 """The sentences of a capacity search: its reasons, its notes, and its result."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,9 +18,9 @@ from reports.formatting import (
 from reports.results.value import Reason
 from reports.text import reasons
 from reports.text.breakdown import SEGMENT_TEXTS, STOPPED
+from reports.text.invalid import Numbers, Sentence
 from rtbench.capacity.search import CapacityDocument, Ended, LevelEntry, LoadUnit
 
-Numbers = Mapping[str, Any]
 UNITS: dict[LoadUnit, tuple[str, str]] = {
     "concurrency": ("concurrent call", "concurrent calls"),
     "arrival_rate": ("call per minute", "calls per minute"),
@@ -222,7 +222,7 @@ def _verify(numbers: Numbers) -> str:
     return f"a verified answer takes about {format_duration(numbers['time_s'])}{cost}:"
 
 
-SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
+SENTENCES: Mapping[str, Sentence] = {
     # why a level shows nothing about the service, or is inconclusive
     "slow_connections": (
         "{load:,} calls need {warm_s:.0f} s to connect at this rate of connections, but the"

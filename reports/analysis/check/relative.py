@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import structs
 
@@ -59,7 +59,7 @@ from reports.formatting import NBSP
 from reports.metrics.argument_names import option
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import Threshold, near, quoted
-from reports.results.value import Reason, unique
+from reports.results.value import Reason, Reasons, unique
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import Verdict
 
@@ -80,9 +80,9 @@ class BaselineResults:
     """
 
     results: tuple[Judged, ...] = ()
-    causes: tuple[Reason, ...] = ()
-    differs: tuple[Reason, ...] = ()
-    notes: tuple[Reason, ...] = ()
+    causes: Reasons = ()
+    differs: Reasons = ()
+    notes: Reasons = ()
     against: Reason | None = None
     items: tuple[Judged, ...] = ()
     compared: tuple[tuple[ComparedTarget, ...], ...] = ()
@@ -183,8 +183,7 @@ def _drifts(targets: Targets) -> list[Drift]:
     )
 
 
-@dataclass(frozen=True)
-class Against:
+class Against(NamedTuple):
     """The baseline that `--baseline` names.
 
     - `same_run`: the target `target` of the checked, interleaved run. The other targets are the

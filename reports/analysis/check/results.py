@@ -28,6 +28,7 @@ from reports.results.value import (
     Conclusion,
     Finding,
     Reason,
+    Reasons,
     Result,
     ValidityEntry,
     VerdictStatus,
@@ -55,7 +56,7 @@ class CheckDocument(Conclusion):
     """the number of checked rows of turns and sessions"""
     result_counts: dict[Result, int]
     findings: tuple[Finding, ...]
-    differs: tuple[Reason, ...]
+    differs: Reasons
     """how the run differs from the stored baseline, if it may not"""
     notices: tuple[str, ...]
     explanations: tuple[str, ...]
@@ -101,13 +102,13 @@ class CheckResult(CheckDocument, kw_only=True):
     run: RunFrames | None
     against: Reason | None
     compared: tuple[tuple[ComparedTarget, ...], ...]
-    notes: tuple[Reason, ...]
+    notes: Reasons
     data_notes: DataNotes | None
-    alerts: tuple[Reason, ...]
+    alerts: Reasons
     decision: Decision | None
 
     @property
-    def causes(self) -> tuple[Reason, ...]:
+    def causes(self) -> Reasons:
         """The reasons why the run is invalid. That stored baselines have other conditions is
         none of them.
         """

@@ -3,8 +3,9 @@ as the run.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.base.errors import UsageError
 from bench.files.sanitize import escape_control
@@ -33,7 +34,7 @@ from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.stored import BY_PARTS
 from reports.metrics.thresholds import Threshold, near
-from reports.results.value import Reason
+from reports.results.value import Reason, Reasons
 from reports.statistics.baselines import MIN_STORED_RUNS, RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.differences import Inference
@@ -41,8 +42,7 @@ from reports.statistics.differences import Inference
 ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 
 
-@dataclass(frozen=True)
-class ComparableRuns:
+class ComparableRuns(NamedTuple):
     """The stored runs with which a target is compared, the newest first.
 
     - `differs` is how the newest stored run differs, if no stored run can be compared
@@ -51,8 +51,8 @@ class ComparableRuns:
     """
 
     runs: tuple[StoredBaseline, ...] = ()
-    differs: tuple[Reason, ...] = ()
-    notes: tuple[Reason, ...] = ()
+    differs: Reasons = ()
+    notes: Reasons = ()
     not_stored: Reason | None = None
 
 

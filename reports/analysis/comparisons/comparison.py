@@ -45,7 +45,7 @@ from reports.engine.judge import Judged, add_verdicts
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.results.json_entries import ClosedJsonEntry, Count
-from reports.results.value import Finding, Reason, Subject, Value, VerdictStatus
+from reports.results.value import Finding, Reason, Reasons, Subject, Value, VerdictStatus
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import RESAMPLES, seed_of
 from reports.statistics.differences import LEVEL, Inference, is_large, tick_at
@@ -119,7 +119,7 @@ class Comparison:
     comparisons: tuple[Judged, ...]
     checks: tuple[FairnessCheck, ...]
     method: Method
-    notices: tuple[Reason, ...]
+    notices: Reasons
     """What a reader should know before the values. The notices on each run are in its report."""
     decision: Decision | None = None
     """The decision of the run's interim analyses, if they were planned.
@@ -147,7 +147,7 @@ class Comparison:
         return tuple(check for check in self.checks if check.result == "fail")
 
     @property
-    def invalid_reasons(self) -> tuple[Reason, ...]:
+    def invalid_reasons(self) -> Reasons:
         """The reasons why the comparison is invalid, without duplicates."""
         return causes_of(self.checks)
 
@@ -319,7 +319,7 @@ def notices_of_comparison(
     targets: Targets,
     differences: Sequence[Judged],
     decision: Decision | None = None,
-) -> tuple[Reason, ...]:
+) -> Reasons:
     """Return the notices that a reader should see before the values."""
     return (
         *notices_on(targets),

@@ -65,6 +65,7 @@ from reports.results.value import (
     Conclusion,
     Finding,
     Reason,
+    Reasons,
     VerdictName,
     VerdictStatus,
     unique,
@@ -197,7 +198,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         error = schedule.dependence_error(pair_count)
         return interim_statistics(first(pair_count), specs, how, error)
 
-    def unfit(pair_count: int) -> tuple[Reason, ...]:
+    def unfit(pair_count: int) -> Reasons:
         return causes_of(
             check for check in deciding_checks(first(pair_count)) if check.code not in AT_THE_END
         )

@@ -24,7 +24,7 @@ from reports.data.runs import hosts_of, part_of
 from reports.data.turns import measured_sessions
 from reports.formatting import join_words
 from reports.results.json_entries import ClosedJsonEntry, Known, to_json_data
-from reports.results.value import Reason, unique
+from reports.results.value import Reason, Reasons, unique
 from reports.statistics.autocorrelation import have_same_distribution
 
 Fairness = Literal["pass", "fail", "informational"]
@@ -103,14 +103,14 @@ def deciding_checks(targets: Targets, same: str = "same_workload") -> tuple[Fair
     )
 
 
-def causes_of(checks: Iterable[FairnessCheck]) -> tuple[Reason, ...]:
+def causes_of(checks: Iterable[FairnessCheck]) -> Reasons:
     """Return the reasons why targets may not be compared. Each reason occurs only once."""
     return tuple(
         unique(reason for check in checks if check.result == "fail" for reason in check.reasons)
     )
 
 
-def own_causes(targets: Targets) -> tuple[Reason, ...]:
+def own_causes(targets: Targets) -> Reasons:
     """Return the reasons why a run's values cannot be used in any comparison. `targets` are all
     of its targets.
     """

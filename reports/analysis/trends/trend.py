@@ -32,7 +32,7 @@ from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.strata import Stratum
 from reports.metrics.thresholds import metric_option, quoted
 from reports.results.json_entries import Count, JsonEntry, Rounded
-from reports.results.value import LEVELS, Reason
+from reports.results.value import LEVELS, Reason, Reasons
 
 TREND_VERSION: Literal[5] = 5
 MAIN_METRICS = WAITS
@@ -93,7 +93,7 @@ class Trend:
 
     series: tuple[RunSeries, ...]
     metrics: tuple[MetricTrend, ...]
-    notices: tuple[Reason, ...] = ()
+    notices: Reasons = ()
 
     @property
     def by_series(self) -> list[tuple[RunSeries, list[MetricTrend]]]:

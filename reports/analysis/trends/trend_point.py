@@ -38,7 +38,7 @@ from reports.results.json_entries import (
     map_values,
     read_document,
 )
-from reports.results.value import LEVELS, Counted, Reason, too_few_to_print
+from reports.results.value import LEVELS, Counted, Reason, Reasons, too_few_to_print
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, shortfall
 
@@ -111,7 +111,7 @@ class TrendRun(JsonEntry, kw_only=True):
     """name of its folder; for a stored baseline, its id"""
     started_utc_ns: int
     validity: ValidityStatus
-    excluded: tuple[Reason, ...]
+    excluded: Reasons
     """why it is not compared; empty if it is"""
     labels: dict[str, str]
     conditions: dict[str, str]
