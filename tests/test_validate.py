@@ -190,6 +190,18 @@ def test_the_speech_of_each_recording_of_a_script_is_printed(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize("after_ms", [100, 250])
+def test_a_click_after_the_last_word_makes_its_end_uncertain(tmp_path: Path, after_ms: int) -> None:
+    voiced(tmp_path / "a.wav", lead_s=0.3, noise_dbfs=None, click_ms=after_ms)
+    path = written(tmp_path / "mine.yaml", "steps:\n- audio: a.wav\n")
+
+    assert re.sub(r"\d+ ms", "N ms", validate(path).stdout).splitlines()[1:] == [
+        f"  a.wav: speech 0.30 to {1.8 + after_ms / 1_000:.2f} of 2.30 s, level -13 dBFS,"
+        " background silent; not certain: its last N ms have only short sounds, like clicks:"
+        " remove the noise, or state `speech` in the script"
+    ]
+
+
 def test_speech_that_a_script_states_is_certain(tmp_path: Path) -> None:
     voiced(tmp_path / "a.wav", lead_s=0.6, noise_dbfs=-42)
     path = written(
@@ -210,9 +222,16 @@ def test_an_offset_changes_neither_the_speech_nor_its_levels(tmp_path: Path) -> 
     ]
 
 
-def voiced(path: Path, *, lead_s: float, noise_dbfs: float | None, offset: float = 0) -> None:
+def voiced(
+    path: Path,
+    *,
+    lead_s: float,
+    noise_dbfs: float | None,
+    offset: float = 0,
+    click_ms: float | None = None,
+) -> None:
     """Write 1.5 s of a voice after `lead_s` and before 0.5 s, with noise in all of it that rises
-    and falls.
+    and falls, and a click so long after the voice.
     """
     samples = np.zeros(round((lead_s + 2) * RATE_HZ))
     first = round(lead_s * RATE_HZ)
@@ -220,6 +239,8 @@ def voiced(path: Path, *, lead_s: float, noise_dbfs: float | None, offset: float
     if noise_dbfs is not None:
         breath = np.random.default_rng(1).normal(0, 10 ** (noise_dbfs / 20), len(samples))
         samples += breath * np.sin(2 * np.pi * 2.5 * np.arange(len(samples)) / RATE_HZ) ** 2
+    if click_ms is not None:
+        samples[first + 36_000 + round(click_ms * RATE_HZ / 1_000) :][:48] = 0.3
     samples += offset
     write_channels(path, Channels(to_pcm16(samples.astype(np.float32))[:, np.newaxis], RATE_HZ))
 

@@ -5,8 +5,9 @@ doubt it. Pure.
 # Speech is detected down to 35 dB below its level, so that weak consonants belong to it. A breath
 # or a noise at that level would then shift the start or the end, and with it every latency that is
 # measured from the end of speech. Therefore the speech is detected a second time, with a floor at
-# which only voices are. If the two results differ by `FAINT_MS` or more at an edge, this edge is in
-# doubt, and the user is told. The doubt changes no value.
+# which only voices are, and a third time without short sounds that may be the last consonant of a
+# word, or a click. If two results differ by `FAINT_MS` or more at an edge, this edge is in doubt,
+# and the user is told. The doubt changes no value.
 
 from __future__ import annotations
 
@@ -17,18 +18,19 @@ from numpy.typing import NDArray
 
 from bench.plan.recordings import (
     ABOVE_NOISE,
+    FAR_MS,
     FULL_SCALE,
     RATE_HZ,
     WINDOW_MS,
     Pcm,
     SpeechSpan,
+    heard,
     speech_level,
     speech_span,
     window_energies,
 )
 from bench.plan.script import Script
 from bench.plan.steps import SoundStep
-from bench.wire.direct_current import without_direct_current
 
 QUIETEST = 0.1
 """The share of the windows, the quietest, that have at most the level of the background."""
@@ -40,6 +42,11 @@ REMEDY = "remove the noise, or state `speech` in the script"
 FAINT_MS = 100
 """The duration from which quiet sound at the start or the end of speech is a doubt. A weak
 consonant is shorter."""
+DOUBTS = (
+    (FAR_MS, "are quiet, like noise or breath"),
+    (80, "have only short sounds, like clicks"),
+)
+"""(The time without another sound from which a short sound may be a click; what else is there)."""
 PAUSES_S = 1.5
 """The duration of speech from which it has a window that is 15 dB quieter."""
 
@@ -88,7 +95,7 @@ def speeches(script: Script) -> list[FoundSpeech]:
 
 
 def found_speech(pcm: Pcm) -> FoundSpeech:
-    samples = without_direct_current(np.frombuffer(pcm.data, np.int16), RATE_HZ)
+    samples = heard(np.frombuffer(pcm.data, np.int16), RATE_HZ)
     span = pcm.speech
     level = speech_level(samples, RATE_HZ)
     background = _background(samples)
@@ -122,14 +129,17 @@ def _doubt(samples: NDArray[np.int16], span: SpeechSpan, level: float, backgroun
     if is_whole and background > level / CERTAIN_AT_ONCE and len(samples) >= PAUSES_S * RATE_HZ:
         return f"no part is quiet, so start and end are those of the file: {REMEDY}"
     floor = min(level / CERTAIN_AT_ONCE, max(level / CERTAIN, ABOVE_NOISE * background))
-    certain = speech_span(samples, RATE_HZ, min_energy=floor)
-    edges_ms = (
-        (certain.begin - span.begin) * 1_000 // RATE_HZ,
-        (span.end - certain.end) * 1_000 // RATE_HZ,
-    )
-    quiet = [
-        f"its {edge} {ms} ms"
-        for edge, ms in zip(("first", "last"), edges_ms, strict=True)
-        if ms >= FAINT_MS
-    ]
-    return f"{' and '.join(quiet)} are quiet, like noise or breath: {REMEDY}" if quiet else ""
+    for far_ms, what in DOUBTS:
+        certain = speech_span(samples, RATE_HZ, min_energy=floor, far_ms=far_ms)
+        edges_ms = (
+            (certain.begin - span.begin) * 1_000 // RATE_HZ,
+            (span.end - certain.end) * 1_000 // RATE_HZ,
+        )
+        parts = [
+            f"its {edge} {ms} ms"
+            for edge, ms in zip(("first", "last"), edges_ms, strict=True)
+            if ms >= FAINT_MS
+        ]
+        if parts:
+            return f"{' and '.join(parts)} {what}: {REMEDY}"
+    return ""

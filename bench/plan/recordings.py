@@ -13,7 +13,8 @@ is measured in windows of 20 ms; one window starts every millisecond. The level 
 of the loudest 5 % of the windows with sound, so it does not depend on the amount of silence around
 the speech. Windows that are at most 35 dB below this level, and at least 6 dB above steady noise,
 are speech. In the first and the last of these windows, the exact samples of the start and the end
-are then found. An offset (`bench.wire.direct_current`) is no sound.
+are then found. An offset (`bench.wire.direct_current`) is no sound, and neither is noise that is
+deeper than voices, such as rumble or wind.
 """
 
 from __future__ import annotations
@@ -51,6 +52,13 @@ CLICK_MS = 40
 """The maximum duration of a click. A sound that is shorter, and has no other sound within
 FAR_MS, is not speech."""
 FAR_MS = 300
+DEEP_HZ = 60
+"""The frequency below which there is no voice."""
+DEEP = 10
+"""The minimum energy of deep noise, as a multiple of the rest."""
+DEEP_MS = 100
+"""The minimum duration of deep noise before or after speech. What is shorter may be the edge of a
+word."""
 PAUSE_MS = 100
 PAUSE_DEPTH = 10 ** (20 / 10)
 """The depth of a pause below the level of speech, which a VAD may take for silence: 20 dB of
@@ -81,7 +89,35 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
     """Find the speech of a recording of one channel, from its first sound to its last, including
     pauses.
     """
-    return speech_span(without_direct_current(samples, rate_hz), rate_hz)
+    return speech_span(heard(samples, rate_hz), rate_hz)
+
+
+def heard(samples: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
+    """Return a recording without direct current. If deep noise seems to be speech, it is without
+    what is below `DEEP_HZ`, too.
+    """
+    if not len(samples):
+        return samples
+    clean = without_direct_current(samples, rate_hz)
+    found = speech_span(clean, rate_hz)
+    wide = samples.astype(np.float32)
+    high = to_pcm16((wide - _below(DEEP_HZ, wide, rate_hz)) / np.float32(FULL_SCALE))
+    rest = without_direct_current(high, rate_hz)
+    span = speech_span(rest, rate_hz)
+    around = [slice(found.begin, span.begin), slice(span.end, found.end)]
+    is_deep = any(
+        part.stop - part.start >= DEEP_MS * rate_hz // 1_000
+        and _rms(wide[part]) ** 2 >= DEEP * _rms(rest[part].astype(np.float32)) ** 2
+        for part in around
+    )
+    return rest if is_deep else clean
+
+
+def _below(hz: int, samples: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
+    """Return the part of a recording that is below a frequency."""
+    low = soxr.resample(samples, rate_hz, 2 * hz)
+    again: NDArray[np.float32] = soxr.resample(low, 2 * hz, rate_hz)
+    return np.pad(again, (0, max(0, len(samples) - len(again))))[: len(samples)]
 
 
 # The position of the speech is where `voice_to_voice` begins, so its error is an error of each
@@ -89,14 +125,17 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
 # and the last window find the edges. `bench.plan.found_speech` tells the user when the edges are in
 # doubt.
 def speech_span(
-    samples: NDArray[np.int16], rate_hz: int, min_energy: float | None = None
+    samples: NDArray[np.int16],
+    rate_hz: int,
+    min_energy: float | None = None,
+    far_ms: int = FAR_MS,
 ) -> SpeechSpan:
     """Find the speech of a recording without direct current.
 
     If the speech begins within 1 ms of the recording's start, it is extended to the start. The same
     applies to the end. If the recording is silent, all of it counts as speech. Windows with less
     than `min_energy` are noise, or, if it is None, those less than 6 dB above the noise at the
-    edges.
+    edges. A short sound without another one within `far_ms` is a click.
     """
     per_ms = rate_hz // 1_000
     energies = window_energies(samples, per_ms)
@@ -105,7 +144,7 @@ def speech_span(
     level = _speech_level(energies)
     noise = background(energies, level) * ABOVE_NOISE if min_energy is None else min_energy
     floor = max(level / DEPTH, min(noise, energies.max()))
-    windows = _audible_windows(energies, floor)
+    windows = _audible_windows(energies, floor, far_ms)
     first, last = (
         _loud_samples(samples, int(window), per_ms, floor) for window in windows[[0, -1]]
     )
@@ -197,12 +236,12 @@ def _level(energies: NDArray[np.float64]) -> float:
     return float(np.sort(energies)[-count:].mean())
 
 
-def _audible_windows(energies: NDArray[np.float64], floor: float) -> Windows:
+def _audible_windows(energies: NDArray[np.float64], floor: float, far_ms: int = FAR_MS) -> Windows:
     """Return the windows with an energy of at least `floor`. Clicks are left out, unless there
     are only clicks.
     """
     windows = np.flatnonzero(energies >= floor)
-    bursts = np.split(windows, np.flatnonzero(np.diff(windows) > FAR_MS - WINDOW_MS) + 1)
+    bursts = np.split(windows, np.flatnonzero(np.diff(windows) > far_ms - WINDOW_MS) + 1)
     longer = [burst for burst in bursts if len(burst) >= CLICK_MS + WINDOW_MS]
     return np.concatenate(longer) if longer else windows
 
@@ -273,7 +312,7 @@ def load_pcm(path: Path) -> Pcm:
             f" them: ffmpeg -i {quote(path.name)} -af 'pan=mono|c0=c0'"
             f" {quote(f'{path.stem}-pcm.wav')}"
         )
-    clean = without_direct_current(pcm, RATE_HZ)
+    clean = heard(pcm, RATE_HZ)
     _check_usable(path, clean)
     return Pcm(path, digest, pcm.tobytes(), speech_span(clean, RATE_HZ))
 

@@ -394,6 +394,20 @@ def test_speech_is_found(recording: Samples, begin_ms: float, end_ms: float) -> 
     assert find_speech(recording, RATE_HZ) == SpeechSpan(round(begin_ms * MS), round(end_ms * MS))
 
 
+@pytest.mark.parametrize("dbfs", [-30, -40])
+@pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
+def test_noise_that_is_deeper_than_voices_does_not_move_the_speech(path: Path, dbfs: float) -> None:
+    words = words_of(path)
+    alone = find_speech(words, RATE_HZ)
+    samples = joined(quiet(1_000), words, quiet(2_000))
+    at = 2 * np.pi * np.arange(len(samples)) / RATE_HZ
+    rumble = sum(np.sin(at * hz + hz) for hz in (9.3, 13.1, 17.9, 27.7)) / np.sqrt(2)
+    found = find_speech(to_pcm16(samples / 32_768 + rumble * 10 ** (dbfs / 20)), RATE_HZ)
+
+    assert abs(found.begin - 1_000 * MS - alone.begin) <= 20 * MS
+    assert abs(found.end - 1_000 * MS - alone.end) <= 20 * MS
+
+
 @pytest.mark.parametrize("noise_dbfs", [None, -70])
 @pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
 def test_silence_around_a_recording_does_not_move_the_speech(
