@@ -15,8 +15,6 @@ loaded, an error reports it. To install the packages below `rtbench` (`package-d
 does not accept it, and a checkout would have `bench` twice.
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Callable

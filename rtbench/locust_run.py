@@ -3,8 +3,6 @@
 The run ends with the command. If it does not start, the error contains the last line of its output.
 """
 
-from __future__ import annotations
-
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence

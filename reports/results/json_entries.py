@@ -11,8 +11,6 @@ This module is the only place where NaN and infinity become null. `optional_keys
 a reader that accepts documents with missing keys.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import typing

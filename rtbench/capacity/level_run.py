@@ -2,8 +2,6 @@
 answer is clear.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -2,8 +2,6 @@
 or a named service.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
