@@ -34,7 +34,14 @@ from reports.formatting import time_step
 from reports.results.json_entries import entry_from
 from reports.results.value import ENDS, MEDIAN, RATE, Group, Reason, Subject, Value
 from reports.statistics.arms import TwoSamples
-from reports.statistics.counting import Flags, Floats, Integers, dense_codes, distinct
+from reports.statistics.counting import (
+    Flags,
+    Floats,
+    Integers,
+    count_nonzero,
+    dense_codes,
+    distinct,
+)
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
 from reports.statistics.recovery import TAIL, ProbeTurns, changes_of, recovery_of
@@ -292,7 +299,7 @@ def _latencies(of: CallsOfPeak) -> Iterator[Value]:
         latency = pd.Series(of.latency[chosen])
         sessions = distinct(of.turns.session[chosen]).size
         named = {"metric": of.metric, "n": latency.size, "sessions": sessions}
-        usual = {"value": latency.median(), "failed": int(np.isinf(latency).sum())}
+        usual = {"value": latency.median(), "failed": count_nonzero(np.isinf(latency))}
         yield entry_from(Value, subject, **named, **usual, statistic=MEDIAN, reason=of.reason(part))
         if changes is not None and part:
             ends = dict(zip(ENDS, changes[part - 1], strict=True))
@@ -337,7 +344,9 @@ def _recovery(of: CallsOfPeak, tail: float) -> Interval:
     turns = of.probe_turns()
     peak = of.peak
     outcome, *times_s = recovery_of(turns, peak.peak_s, peak.spacing_s, peak.margin, tail)
-    counts = of_turns(np.bincount(turns.callers - NO_CALLER), int(np.isinf(turns.latency).sum()))
+    counts = of_turns(
+        np.bincount(turns.callers - NO_CALLER), count_nonzero(np.isinf(turns.latency))
+    )
     reason = Reason("few_probe_turns") if outcome == "too_few" else None
     return [1000 * time_s for time_s in times_s], counts, reason
 
@@ -369,7 +378,7 @@ def _harm(of: CallsOfPeak, tail: float) -> Interval:
     if not during.any() or during.all():
         return NOTHING
     samples = [
-        sample(values[each], clusters[each], failed=int(np.isinf(values[each]).sum()))
+        sample(values[each], clusters[each], failed=count_nonzero(np.isinf(values[each])))
         for each in (~during, during)
     ]
     pair = TwoSamples(samples[0], samples[1], (size, size), paired=True)

@@ -39,7 +39,14 @@ from reports.data.turns import (
 )
 from reports.metrics.rate_metrics import RATES, RateUnit
 from reports.metrics.strata import STARTED_BY, Stratum
-from reports.statistics.counting import Flags, Floats, Integers, order_of_values, split
+from reports.statistics.counting import (
+    Flags,
+    Floats,
+    Integers,
+    count_nonzero,
+    order_of_values,
+    split,
+)
 from reports.statistics.quantiles import Sample, sample
 
 ALWAYS = "response_total"
@@ -379,8 +386,8 @@ def session_sample(
     return sample(
         sample_values,
         rows,
-        failed=int((is_chosen & failed).sum()),
-        censored=int(is_unfinished.sum()),
+        failed=count_nonzero(is_chosen & failed),
+        censored=count_nonzero(is_unfinished),
     )
 
 

@@ -27,7 +27,7 @@ from reports.data.planned_turns import TurnOfScript, planned_turns
 from reports.data.runs import RunFrames, by_label, sequence, target_entries
 from reports.metrics import step_names
 from reports.metrics.strata import MEASURED_FROM_PHRASES, MEASURED_FROM_TEXTS, Stratum, in_order
-from reports.statistics.counting import Flags, Floats, Integers
+from reports.statistics.counting import Flags, Floats, Integers, count_nonzero
 
 POSITIONS: tuple[list[str], ...] = (
     ["target", "script", "turn"],
@@ -563,7 +563,7 @@ def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
     """
     known = turns["session_id"].cat.categories
     codes: Integers = known.get_indexer(pd.Index(sessions["session_id"])).astype(np.int32)
-    codes[codes < 0] = known.size + np.arange(np.count_nonzero(codes < 0))
+    codes[codes < 0] = known.size + np.arange(count_nonzero(codes < 0))
     return codes
 
 

@@ -34,7 +34,7 @@ from reports.statistics.bootstrap import (
     resamples_at_once,
     weights,
 )
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Floats, Integers, count_nonzero
 from reports.statistics.quantiles import Sample, effective_size, quantile
 
 SLACK = 1e-9
@@ -201,7 +201,7 @@ class TwoSamples:
 
         If sessions are paired, it is the number of pairs with a value.
         """
-        return max(int(np.count_nonzero(turns)) for turns in self.turns)
+        return max(count_nonzero(turns) for turns in self.turns)
 
     def values(self, p: float) -> tuple[float, float]:
         """Return the p-quantiles of both targets.

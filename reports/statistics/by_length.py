@@ -30,6 +30,7 @@ from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import (
     Floats,
     Integers,
+    count_nonzero,
     order_of_values,
     rank_correlation,
     without_warnings,
@@ -61,7 +62,7 @@ def changes_by_length(samples: TwoSamples) -> Literal[-1, 0, 1]:
     used = [of_target > 0 for of_target in lengths]
     if samples.paired:
         used = [used[0] & used[1]] * 2
-    if min(int(chosen.sum()) for chosen in used) < MIN_SESSIONS:
+    if min(count_nonzero(chosen) for chosen in used) < MIN_SESSIONS:
         return 0
     counts = [of_target[chosen] for of_target, chosen in zip(lengths, used, strict=True)]
     if all(of_target.max() < MAX_LENGTH_RATIO * of_target.mean() for of_target in counts):

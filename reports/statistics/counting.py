@@ -39,6 +39,11 @@ def without_warnings() -> np.errstate:
     return np.errstate(divide="ignore", invalid="ignore")
 
 
+def count_nonzero(values: npt.ArrayLike) -> int:
+    """Return the number of values that are true, or not 0, as an integer that JSON can contain."""
+    return int(np.count_nonzero(values))
+
+
 def ranks(values: Floats | Integers) -> Floats:
     """Return the rank of each value, from 1. Equal values all get the mean of their ranks."""
     _, inverse, ties = np.unique(values, return_inverse=True, return_counts=True)

@@ -33,7 +33,7 @@ from reports.results.value import Scale
 from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.bootstrap import RESAMPLES, variance
 from reports.statistics.by_length import changes_by_length, p_value, reaches
-from reports.statistics.counting import Floats, without_warnings
+from reports.statistics.counting import Floats, count_nonzero, without_warnings
 from reports.statistics.quantiles import Sample, quantile
 
 LEVEL = 0.05
@@ -370,7 +370,7 @@ def _expanded(values: Floats, clusters: float, df: float, level: float) -> OneSi
     widen = math.sqrt(clusters / (clusters - 1))
     unknown = np.isnan(values)
     tail = float(ndtr(-widen * float(stdtrit(df, 1 - level))))
-    others = np.count_nonzero(~(values > 0))
+    others = count_nonzero(~(values > 0))
     p = float(stdtr(df, float(ndtri((others + 1) / (values.size + 1))) / widen))
     if not others and (finite := values[np.isfinite(values)]).size:
         capped_values = np.minimum(values, finite.max())

@@ -38,7 +38,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-unt
 
 from reports.results.json_entries import ClosedJsonEntry, Number
 from reports.results.value import Reason
-from reports.statistics.counting import Floats
+from reports.statistics.counting import Floats, count_nonzero
 from reports.statistics.differences import Order
 from reports.statistics.quantiles import effective_size
 from reports.statistics.rates import PerCluster
@@ -465,7 +465,7 @@ def few_pairs(base: PerCluster, cand: PerCluster) -> Reason | None:
     there are enough.
     """
     turns = base[1], cand[1]
-    pairs = [int(np.count_nonzero(n)) for n in turns]
+    pairs = [count_nonzero(n) for n in turns]
     return floor_reason(
         None, (), pairs, "pair", effective_sessions=[effective_size(n) for n in turns]
     )

@@ -49,7 +49,7 @@ from bench.base.errors import UsageError
 from bench.catalogue.metrics import MIN_TURNS_BEYOND, sessions_to_publish
 from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.results.value import IN_FAILURES, Estimate, Reason, too_few_to_print
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Floats, Integers, count_nonzero
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share
 
 CONFIDENCE = 0.95
@@ -201,7 +201,7 @@ def quantiles(
         ]
     of_session = np.bincount(sample.sessions)
     effective_sessions = effective_size(of_session)
-    clusters = int(np.count_nonzero(of_session))
+    clusters = count_nonzero(of_session)
     effects = _design_effects(sample, of_session, sorted({*ps, *map(nearer, ps)}))
     deffs = [max(effects[p], effects[nearer(p)]) for p in ps]
     shrink = shrink_of(effective_sessions, confidence)
@@ -397,7 +397,7 @@ class Sizes(NamedTuple):
 def sizes_of(of_session: Integers) -> Sizes:
     """Return the lengths of sessions, given the number of turns of each, which may be 0."""
     sizes = of_session.astype(float)
-    return Sizes(sizes, sizes.sum() - sizes, float(sizes.sum()), int(np.count_nonzero(sizes)))
+    return Sizes(sizes, sizes.sum() - sizes, float(sizes.sum()), count_nonzero(sizes))
 
 
 def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
@@ -503,9 +503,7 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
     """
     n = round(of_session.sum())  # if the sizes are shares, their sum is almost an integer
     return (
-        sessions_to_publish(p, n, int(np.count_nonzero(of_session)), effective_size(of_session))
-        if n
-        else 0
+        sessions_to_publish(p, n, count_nonzero(of_session), effective_size(of_session)) if n else 0
     )
 
 

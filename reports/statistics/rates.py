@@ -40,7 +40,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.counting import Floats, without_warnings
+from reports.statistics.counting import Floats, count_nonzero, without_warnings
 from reports.statistics.differences import (
     LEVEL,
     MAX_SESSIONS_RATIO,
@@ -171,7 +171,7 @@ def ratio_of(totals: PerCluster, *, words: bool = False) -> RatioEstimate:
     not count.
     """
     turns = float(totals[1].sum())
-    clusters = int(np.count_nonzero(totals[1]))
+    clusters = count_nonzero(totals[1])
     value = float(totals[0].sum()) / turns if turns else math.nan
     with without_warnings():
         square = (
@@ -219,7 +219,7 @@ class ClusterTotals:
 
     def variance_of_pairs(self, parts: Floats) -> float:
         """Return the variance of a difference, given the contribution of each pair to its error."""
-        return _jackknife_variance(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
+        return _jackknife_variance(parts, count_nonzero(self.base[1] + self.cand[1]))
 
 
 def mean_difference(
@@ -500,8 +500,8 @@ def any_event(totals: PerCluster) -> RatioEstimate:
     """Return the share of sessions with an event. Sessions are independent, so its variance is
     binomial.
     """
-    sessions = int(np.count_nonzero(totals[1]))
-    share = np.count_nonzero(totals[0][totals[1] > 0]) / sessions if sessions else math.nan
+    sessions = count_nonzero(totals[1])
+    share = count_nonzero(totals[0][totals[1] > 0]) / sessions if sessions else math.nan
     return RatioEstimate(
         share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions
     )

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reports.results.value import Reason
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Floats, Integers, count_nonzero
 from reports.statistics.differences import LEVEL, Order
 from reports.statistics.quantiles import Sample, effective_size, end_shares, nearer, shrink_of
 from reports.statistics.verdicts import floor_reason
@@ -63,7 +63,7 @@ def of_turns(
 ) -> TargetCounts:
     """Return the counts from the number of turns of each session."""
     n = int(turns.sum())
-    sessions = int(np.count_nonzero(turns))
+    sessions = count_nonzero(turns)
     longest = n / float(turns.max()) if n else 0.0
     return TargetCounts(n, sessions, failed, completed_share, effective_size(turns), longest)
 
@@ -94,7 +94,7 @@ def with_equal_weights(
     sessions are needed.
     """
     turns = np.bincount(sessions)
-    clusters = int(np.count_nonzero(turns))
+    clusters = count_nonzero(turns)
     reached = np.cumsum(1 / (turns[sessions] * clusters))
 
     def at(share: float) -> float:

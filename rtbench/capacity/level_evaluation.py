@@ -39,7 +39,7 @@ from reports.metrics.statistic_types.rate import FAILINGS, FAILURES, Rate
 from reports.metrics.strata import NO_STRATUM
 from reports.metrics.thresholds import Threshold
 from reports.results.value import Finding, Reason, Result, Subject, Value
-from reports.statistics.counting import Integers
+from reports.statistics.counting import Integers, count_nonzero
 from reports.statistics.group_sequential import spending
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.level_run import (
@@ -249,7 +249,7 @@ def _evaluated(
         duration_s=0.0,
         error=budget.error,
         sessions=target.sessions,
-        turns=int(target.turn_mask.sum()),
+        turns=count_nonzero(target.turn_mask),
         call_s=median_call_s(target.run),
         in_progress=calls,
         throttled=throttled_turns(target),
@@ -489,7 +489,7 @@ def shares_of(
         failed = share.events if threshold.metric in FAILINGS else 0
         if threshold.statistic.is_monotone:
             infinite = [
-                int(np.isinf(target.sample(spec).values).sum())
+                count_nonzero(np.isinf(target.sample(spec).values))
                 for spec in specs_of(target, threshold)
             ]
             failed = min(share.events, sum(infinite))
@@ -549,7 +549,7 @@ def median_call_s(run: RunFrames) -> float | None:
     """
     sessions = run.sessions
     durations_ms = sessions["session_duration_ms"][sessions["outcome_class"] == "success"].dropna()
-    cut = int((sessions["outcome_class"] == "unfinished").sum())
+    cut = count_nonzero(sessions["outcome_class"] == "unfinished")
     return float(durations_ms.median()) / 1000 if len(durations_ms) >= max(1, cut) else None
 
 

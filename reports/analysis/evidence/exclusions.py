@@ -14,6 +14,7 @@ from reports.analysis.summary.summary import Summary
 from reports.data.runs import part_of
 from reports.data.turns import UNFINISHED
 from reports.results.json_entries import Count, JsonEntry, Known
+from reports.statistics.counting import count_nonzero
 
 BEFORE_SERVICE = tuple(
     f"{family}:{stage}"
@@ -71,12 +72,12 @@ def exclusions(summary: Summary) -> Iterable[ExclusionEntry]:
     ended_because = str(document.get("stop_reason") or "")
     yield _entry(
         "unfinished",
-        int((unfinished & ~starved & ~prevented).sum()),
-        int(open_sessions.sum()),
+        count_nonzero(unfinished & ~starved & ~prevented),
+        count_nonzero(open_sessions),
         ended_because,
     )
-    yield _entry("starved", int(starved.sum()), None)
-    yield _entry("own_limits", int(prevented.sum()), int(not_made.sum()))
+    yield _entry("starved", count_nonzero(starved), None)
+    yield _entry("own_limits", count_nonzero(prevented), count_nonzero(not_made))
     started = part_of(document, "totals").get("turns_started")
     yield _entry(
         "not_recorded", max(0, started - len(run.turns)) if isinstance(started, int) else None, None
@@ -90,9 +91,9 @@ def exclusions(summary: Summary) -> Iterable[ExclusionEntry]:
         else max((target.offered - target.started for target in arrivals.targets), default=0)
     )
     yield _entry("blocked", None, blocked, "closed loop" if arrivals is None else "")
-    own = int((outcome == OWN_FAULT).sum()), int((of_session == OWN_FAULT).sum())
+    own = count_nonzero(outcome == OWN_FAULT), count_nonzero(of_session == OWN_FAULT)
     yield _entry("load_generator", *own)
-    yield _entry("network", None, int(np.isin(of_session.astype(str), BEFORE_SERVICE).sum()))
+    yield _entry("network", None, count_nonzero(np.isin(of_session.astype(str), BEFORE_SERVICE)))
 
 
 def _entry(

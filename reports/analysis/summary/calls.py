@@ -17,6 +17,7 @@ from reports.data.turns import FAILED, rows_of
 from reports.engine.evaluate import share
 from reports.results.json_entries import Count, JsonEntry
 from reports.results.value import Subject, Value
+from reports.statistics.counting import count_nonzero
 
 RINGS_OUT = "timeout:upgrade"
 HUNG_UP = "closed:1000"
@@ -150,15 +151,15 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
     return TelephoneCalls(
         target=target,
         answered=share(Subject(target=target), "answered", is_open[tried], tried),
-        refused=int(refused.sum()),
-        unanswered=int(unanswered.sum()),
-        failed=int((not_set_up & ~refused & ~unanswered).sum()),
+        refused=count_nonzero(refused),
+        unanswered=count_nonzero(unanswered),
+        failed=count_nonzero(not_set_up & ~refused & ~unanswered),
         not_set_up=_reasons(calls[not_set_up], "detail"),
-        without_packets=int((outcome == NO_MEDIA).sum()),
-        without_sound=int((outcome == NO_SOUND).sum()),
-        ended_by_agent=int(ended_by_agent.sum()),
+        without_packets=count_nonzero(outcome == NO_MEDIA),
+        without_sound=count_nonzero(outcome == NO_SOUND),
+        ended_by_agent=count_nonzero(ended_by_agent),
         endings=_reasons(calls[ended_by_agent], "close_reason"),
-        hung_up=int(hung_up.sum()),
+        hung_up=count_nonzero(hung_up),
         hang_ups=_reasons(calls[hung_up], "detail"),
         packets=_packets(calls, "rtp_lost", "rtp_expected"),
         late_packets=_packets(calls, "rtp_late", "rtp_expected"),

@@ -33,7 +33,7 @@ from reports.analysis.summary.transcription import are_answered
 from reports.data.runs import RunFrames, part_of, scripts_of, target_entries
 from reports.data.turns import position_of, values_of
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded
-from reports.statistics.counting import Flags, Floats, Integers, distinct
+from reports.statistics.counting import Flags, Floats, Integers, count_nonzero, distinct
 
 KINDS = (
     "text_in",
@@ -597,7 +597,7 @@ def _cost(
         bills.session[((entries.turns | entries.has_tokens) & entries.has_price) | entries.timed]
     )
     minutes = bills.conversation_minutes(sessions)
-    priced = int((entries.turns & entries.has_price).sum())
+    priced = count_nonzero(entries.turns & entries.has_price)
     return TargetCost(
         target=target,
         usd=usd,
@@ -605,15 +605,15 @@ def _cost(
         usd_per_turn=_per(rated_usd, priced),
         usd_per_session=_per(rated_usd, sessions.size),
         usd_per_minute=_per(rated_usd, minutes),
-        turns=int(entries.turns.sum()),
+        turns=count_nonzero(entries.turns),
         turns_priced=priced,
-        turns_without_usage=int(entries.unknown.sum()),
-        turns_without_kinds=int((entries.kindless & ~bills.unattributed).sum()),
+        turns_without_usage=count_nonzero(entries.unknown),
+        turns_without_kinds=count_nonzero(entries.kindless & ~bills.unattributed),
         unattributed_usd=sum(charge.stray_usd for charge in charges),
         unattributed_sessions=sum(charge.unattributed_sessions for charge in paid),
         sessions=sessions.size,
         minutes=minutes,
-        sessions_unconfirmed=int((entries.timed & bills.unconfirmed).sum()),
+        sessions_unconfirmed=count_nonzero(entries.timed & bills.unconfirmed),
         unplayed_audio=waste,
         models=charges,
     )

@@ -28,7 +28,7 @@ from reports.engine.evaluate import (
 from reports.metrics.metric_spec import POINTS
 from reports.metrics.strata import Stratum
 from reports.results.value import TYPICAL_LEVELS, Group, Subject, Value
-from reports.statistics.counting import Flags, dense_codes, distinct, split
+from reports.statistics.counting import Flags, count_nonzero, dense_codes, distinct, split
 from reports.statistics.quantiles import CONFIDENCE, NO_VALUES, Sample
 
 MATTERS = 0.1
@@ -199,7 +199,7 @@ def _latencies(
     return the same groups with the intervals for the comparison.
     """
     target = sample.turns.targets[pool.target]
-    unplaced = int((grouping.lost[sample.turns.not_started_in(pool)] < 0).sum())
+    unplaced = count_nonzero(grouping.lost[sample.turns.not_started_in(pool)] < 0)
     confidences = [CONFIDENCE, grouping.confidence] if grouping.compared else [CONFIDENCE]
     groups = [*_groups(by, sample, pool, grouping, confidences)]
     key = (
@@ -257,7 +257,7 @@ def _groups(
                     Counter(turns.frame["outcome"].iloc[turns.rows[failed]]).most_common()
                 ),
                 "failed_at_bound": (
-                    0 if grouping.is_bound is None else int(grouping.is_bound[failed].sum())
+                    0 if grouping.is_bound is None else count_nonzero(grouping.is_bound[failed])
                 ),
             }
             is_compared = (

@@ -23,7 +23,7 @@ from reports.data.runs import RunFrames, by_label, part_of, scripts_of
 from reports.data.turns import measured_rows, rows_of
 from reports.formatting import time_step
 from reports.results.json_entries import Count, JsonEntry, Number, Rounded
-from reports.statistics.counting import Floats, Integers, without_warnings
+from reports.statistics.counting import Floats, Integers, count_nonzero, without_warnings
 from reports.statistics.quantiles import quantile
 
 BINS = 90
@@ -115,7 +115,7 @@ def _offered(
     # a call may have several sessions, and only its last one ends the call
     is_last = ~sessions["renewed"].to_numpy(dtype=bool)
     lasted_s = floats(sessions, "session_duration_ms") / 1000
-    ended = int(((kind != "unfinished") & is_last).sum())
+    ended = count_nonzero((kind != "unfinished") & is_last)
     opened = sessions["session_updated_at_ns"].notna().to_numpy()
     offered, blocked, delayed = (
         int(seconds[name].sum()) for name in ("calls_offered", "calls_blocked", "calls_delayed")
@@ -137,8 +137,8 @@ def _offered(
         delayed=delayed,
         started=offered - blocked - not_started,
         not_started=not_started,
-        connect_failed=int((is_first & ~opened & (kind == "failed")).sum()),
-        completed=int(((kind == "success") & is_last).sum()),
+        connect_failed=count_nonzero(is_first & ~opened & (kind == "failed")),
+        completed=count_nonzero((kind == "success") & is_last),
         duration_s=duration_s,
         per_s=per_s,
         call_duration_s=call_s,

@@ -33,7 +33,7 @@ from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.results.value import LEVEL_KEYS, LEVELS, Reason, Value, by_level, level_fields
-from reports.statistics.counting import Flags
+from reports.statistics.counting import Flags, count_nonzero
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 from reports.statistics.typical_change import theil_sen
 
@@ -208,7 +208,7 @@ def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterator[Value]:
         ended = mine & (turns.kind != UNFINISHED)
         others = of_session == index
         events = np.concatenate([(turns.kind[ended] == FAILED).astype(float), not_started[others]])
-        planned = np.concatenate([np.ones(int(ended.sum())), not_started[others]])
+        planned = np.concatenate([np.ones(count_nonzero(ended)), not_started[others]])
         yield rate(
             subject,
             "failure_rate",
@@ -252,7 +252,9 @@ def turn_counts(turns: TurnArrays) -> Iterator[Value]:
     cancelled = cancelled_splits(turns)
     for of, *of_target in zip(by_target(turns), *shares, strict=True):
         yield from of_target
-        yield counted(of.subject, "turns_split", int((of.turns & (cancelled | (splits > 0))).sum()))
+        yield counted(
+            of.subject, "turns_split", count_nonzero(of.turns & (cancelled | (splits > 0)))
+        )
         yield counted(of.subject, "splits", int(np.nansum(splits[of.turns])))
         yield counted(of.subject, "retransmits", int(np.nansum(resent[of.turns])))
 

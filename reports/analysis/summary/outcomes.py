@@ -17,7 +17,7 @@ from reports.analysis.summary.metrics import failure_rates
 from reports.data.runs import Document, target_entries
 from reports.data.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
 from reports.results.json_entries import Count, JsonEntry, Rounded
-from reports.statistics.counting import Integers
+from reports.statistics.counting import Integers, count_nonzero
 
 WITH_MESSAGE = ["outcome", "outcome_class", "detail"]
 OF_SESSION = ["session_id", "target", *WITH_MESSAGE, "turns_not_started"]
@@ -196,14 +196,14 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Document) -
                 if ending.message and ending.counts[index]
             },
             turns_started=kinds.size,
-            turns_failed=int((kinds == FAILED).sum()),
-            turns_unfinished=int((kinds == UNFINISHED).sum()),
+            turns_failed=count_nonzero(kinds == FAILED),
+            turns_unfinished=count_nonzero(kinds == UNFINISHED),
             turns_not_started=int(not_started[of_session == index].sum()),
             turns_planned=rate.n,
             failure_rate=rate.value,
             failure_rate_low=rate.low,
             failure_rate_high=rate.high,
-            sessions_started=int((of_session == index).sum()),
+            sessions_started=count_nonzero(of_session == index),
             sessions_with_failure=with_failure[index],
         )
         targets.append(entry)

@@ -27,7 +27,15 @@ from reports.analysis.summary.summary import Summary
 from reports.data.turns import FAILED, GOOD, Pool, position_of, values_of
 from reports.formatting import log_range, time_step
 from reports.metrics.strata import Stratum
-from reports.statistics.counting import Flags, Floats, Integers, dense_codes, order_of_codes, split
+from reports.statistics.counting import (
+    Flags,
+    Floats,
+    Integers,
+    count_nonzero,
+    dense_codes,
+    order_of_codes,
+    split,
+)
 from reports.statistics.quantiles import Sample, quantile, quantiles
 
 ERROR = 0.05
@@ -210,7 +218,7 @@ def over_time(summary: Summary) -> OverTime | None:
         [min(low for low, _ in spans), max(high for _, high in spans)] if spans else []
     )
     sizes = [
-        np.count_nonzero(~np.isnan(values)) + not_started.size for _, values, not_started in pools
+        count_nonzero(~np.isnan(values)) + not_started.size for _, values, not_started in pools
     ]
     bin_s = bin_length(duration_s, int(np.median(sizes)))
     counted = np.zeros(at_s.size, dtype=bool)
@@ -313,7 +321,11 @@ def _panel(
             indices = first + np.flatnonzero(succeeded[first : first + AT_ONCE])
             waits = np.maximum(values[indices], ends[0])
             cells += np.histogram2d(at_s[indices], np.log(waits), edges)[0].astype(int)
-    counts = int(counted.sum()), int((counted & ~succeeded).sum()), not_started_at_s.size
+    counts = (
+        count_nonzero(counted),
+        count_nonzero(counted & ~succeeded),
+        not_started_at_s.size,
+    )
     bins = tuple(bins_of(at_s, values, bin_s))
     dots = (at_s[succeeded], values[succeeded]) if has_few_turns else None
     failures_s = np.unique(np.round(failures / length_s * 800)) / 800 * length_s
@@ -331,7 +343,7 @@ def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
     starts = np.flatnonzero(np.diff(bin_index, prepend=-1) > 0)
     for start, end in pairwise([*starts, bin_index.size]):
         bin_values = np.sort(values[start:end])
-        failed = int(np.isinf(bin_values).sum())
+        failed = count_nonzero(np.isinf(bin_values))
         p50 = quantile(bin_values, 0.5) if bin_values.size >= 4 else np.nan
         p95 = quantile(bin_values, 0.95) if bin_values.size * 0.05 >= 4 else np.nan
         yield TimeBin(float(bin_index[start] * bin_s), int(bin_values.size), failed, p50, p95)

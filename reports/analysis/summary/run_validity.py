@@ -31,7 +31,7 @@ from reports.data.uncertainty import UncertainMetric
 from reports.render.blocks import MARKS
 from reports.results.json_entries import Count, JsonEntry, Known, Number, Rounded
 from reports.results.value import Reason
-from reports.statistics.counting import Floats
+from reports.statistics.counting import Floats, count_nonzero
 from reports.statistics.quantiles import quantile
 
 RunWord = Literal["VALID", "INVALID", "NO VERDICT"]
@@ -209,7 +209,7 @@ def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Itera
             name=name,
             workers=int(entry.get("workers") or 0),
             sessions=len(of_host),
-            turns=int(mine.sum()),
+            turns=count_nonzero(mine),
             timestamp_uncertainty_p99_ms=_p99(
                 turns.column("timestamp_uncertainty_ns")[mine & turns.succeeded] / NS_PER_MS
             ),
@@ -286,7 +286,7 @@ def unrequested_responses(sessions: pd.DataFrame) -> Iterable[UnrequestedRespons
         total = int(responses.sum())
         if total:
             yield UnrequestedResponses(
-                str(target), len(rows), int(uncertain.sum()), surplus, total - surplus
+                str(target), len(rows), count_nonzero(uncertain), surplus, total - surplus
             )
 
 
@@ -334,7 +334,7 @@ def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Dat
         unattributed_commits=int(np.nansum(floats(sessions, "unattributed_commits"))),
         unrequested=tuple(unrequested_responses(sessions)),
         audio_after_end_s=float(audio_after_end_ns.sum()) / NS_PER_S,
-        sessions_with_audio_after_end=int(np.count_nonzero(audio_after_end_ns)),
+        sessions_with_audio_after_end=count_nonzero(audio_after_end_ns),
         planned_events=tuple(planned_events(sessions)),
         models=tuple(dict.fromkeys(models)),
     )

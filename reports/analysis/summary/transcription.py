@@ -14,6 +14,7 @@ from bench.services.registry import dialect_of
 from reports.data.turns import TurnArrays
 from reports.engine.evaluate import ChosenTurns, average, by_target, counted
 from reports.results.value import MEAN, Value
+from reports.statistics.counting import count_nonzero
 
 LAG_GROWTH = "transcript_lag_growth"
 
@@ -48,8 +49,8 @@ def transcription_of(turns: TurnArrays, measured_s: float) -> Iterator[Value]:
         "turns_split": splits > 0,
     }
     for subject, mine in by_target(turns):
-        yield from (counted(subject, name, int((mine & of).sum())) for name, of in counts.items())
-        transcribed = int((mine & good).sum())
+        yield from (counted(subject, name, count_nonzero(mine & of)) for name, of in counts.items())
+        transcribed = count_nonzero(mine & good)
         audio_s = float(audio_ns[mine & good].sum()) / NS_PER_S
         per_s = audio_s / measured_s if measured_s else math.nan
         for name, value in (("audio_s", audio_s), ("audio_s_per_s", per_s)):
@@ -84,7 +85,7 @@ def interpreting_of(turns: TurnArrays, entries: Iterable[Mapping[str, Any]]) -> 
     for subject, mine in by_target(turns):
         if subject.target not in interpreters:
             continue
-        yield from (counted(subject, name, int((mine & of).sum())) for name, of in counts.items())
+        yield from (counted(subject, name, count_nonzero(mine & of)) for name, of in counts.items())
         of = ChosenTurns(subject, mine & good)
         low, value, high = (
             average(turns, of, LAG_GROWTH, ns / NS_PER_MS, MEAN)

@@ -33,7 +33,7 @@ from reports.data.turns import (
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.strata import Stratum
 from reports.results.value import Reason
-from reports.statistics.counting import Flags, Floats, Integers
+from reports.statistics.counting import Flags, Floats, Integers, count_nonzero
 from reports.statistics.quantiles import NO_VALUES, Sample
 from reports.statistics.rates import PerCluster
 from reports.statistics.threshold_estimate import ThresholdEstimate
@@ -301,7 +301,7 @@ class ComparedTarget:
         if counted.all():
             return replace(sample, sessions=clusters)
         values = sample.values[counted]
-        failed = int(np.isinf(values).sum()) if is_latency(metric) else sample.failed
+        failed = count_nonzero(np.isinf(values)) if is_latency(metric) else sample.failed
         return Sample(values, clusters[counted], failed, sample.unfinished, int(not_started.sum()))
 
     def counts(self, spec: MetricSpec) -> PerCluster:

@@ -27,7 +27,7 @@ from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, Tar
 from reports.data.samples import is_latency
 from reports.metrics.metric_spec import POINTS, MetricSpec
 from reports.statistics.arms import TwoSamples, weights_of
-from reports.statistics.counting import Flags, Floats, Integers
+from reports.statistics.counting import Flags, Floats, Integers, count_nonzero
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals, PerCluster, se_of_rates
 
@@ -372,7 +372,7 @@ def _part(sample: Sample, chosen: Flags) -> Sample:
     """Return the chosen values of a sample. Failed turns without a value are still counted."""
     if chosen.all():
         return sample
-    failed = sample.failed - int(np.isinf(sample.values[~chosen]).sum())
+    failed = sample.failed - count_nonzero(np.isinf(sample.values[~chosen]))
     return replace(
         sample, values=sample.values[chosen], sessions=sample.sessions[chosen], failed=failed
     )

@@ -19,7 +19,7 @@ from reports.results.json_entries import Count, JsonEntry, Known, Rounded
 from reports.results.value import Reason
 from reports.statistics import change_points
 from reports.statistics.change_points import DAY, ENOUGH, WEEK, ChangePoint, without_cycle
-from reports.statistics.counting import Integers
+from reports.statistics.counting import Integers, count_nonzero
 from reports.statistics.differences import as_share
 from reports.statistics.slow_changes import SlowChange
 
@@ -346,7 +346,7 @@ def days_of(started_utc_ns: Integers) -> Integers:
         range(DAY.size), key=lambda hour: (near[hour], hour > 0, -min(hour, DAY.size - hour))
     )
     days: Integers = (started_utc_ns - start_hour * NS_PER_HOUR) // (DAY.size * NS_PER_HOUR)
-    return days + int(2 * np.count_nonzero(hours < start_hour) > hours.size)
+    return days + int(2 * count_nonzero(hours < start_hour) > hours.size)
 
 
 def hours_of(started_utc_ns: Integers) -> Integers:
