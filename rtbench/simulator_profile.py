@@ -98,4 +98,4 @@ def _quantiles(frame: pd.DataFrame, start_names: tuple[str, ...], end: str) -> l
 
 
 def _instant(frame: pd.DataFrame, name: str) -> Floats:
-    return frame[f"{name}_at_ns"].to_numpy(dtype=float)
+    return frame[f"{name}_at_ns"].to_numpy(float)

@@ -104,7 +104,7 @@ class Peak(Struct, frozen=True, rename=lambda name: name.replace("_ns", "_utc_ns
 
     def part(self, at_ns: Floats) -> Integers:
         """Return the index in PARTS of the part in which each instant lies."""
-        return np.searchsorted([self.peak_ns, self.after_ns], at_ns, side="right")
+        return np.searchsorted([self.peak_ns, self.after_ns], at_ns, "right")
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class CallsOfPeak:
             return "late"
         seconds = self.run.seconds
         ended_ns = (floats(seconds, "second") + 1) * NS_PER_S
-        stood_ns = seconds["event_loop_delay_max_ns"].to_numpy(dtype=float, na_value=0.0)
+        stood_ns = seconds["event_loop_delay_max_ns"].to_numpy(float, na_value=0.0)
         longest_ns = min(end_ns - begin_ns, MAX_PART_NS)
         in_part = (ended_ns > begin_ns) & (ended_ns - np.maximum(stood_ns, NS_PER_S) < end_ns)
         if stood_ns[in_part].max(initial=0.0) > REACHED_SHARE * longest_ns:
@@ -213,7 +213,7 @@ def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsO
         latency[of_stratum] = turns.value(samples.mains[stratum])[of_stratum]
     latency[turns.kind == FAILED] = np.inf
     mine = (turns.target == target) & (turns.kind != UNFINISHED)
-    of_probes = turns.frame["script"].isin(peak.probes).to_numpy(dtype=bool)[turns.rows]
+    of_probes = turns.frame["script"].isin(peak.probes).to_numpy(bool)[turns.rows]
     is_probe = mine & of_probes & turns.steps_named(PROBE)[turns.step] & ~np.isnan(latency)
     strata = turns.stratum[turns.step[is_probe]]
     metric = samples.mains[turns.strata[strata[0]]] if strata.size else ""
@@ -226,7 +226,7 @@ def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsO
 def _calls(rows: pd.DataFrame, peak: Peak) -> pd.DataFrame:
     """Return the calls of a target (`CallsOfPeak`) from the rows of its sessions."""
     began_ns = floats(rows, START)
-    ended_ns = began_ns + rows["ended_at_ns"].to_numpy(dtype=float, na_value=np.inf)
+    ended_ns = began_ns + rows["ended_at_ns"].to_numpy(float, na_value=np.inf)
     outcomes = rows["outcome"].astype(str)
     is_open = rows["session_updated_at_ns"].notna()
     families = outcomes.map(lambda outcome: parsed(outcome).family)
@@ -433,7 +433,7 @@ def peak_series(of: CallsOfPeak) -> PeakSeries:
         np.histogram(chosen_s.clip(0), np.append(bins, bins.size) * bin_s)[0]
         for chosen_s in (calls_s, calls_s[of.calls["is_open"]])
     )
-    medians = np.array(latency.groupby(turns_s // bin_s).median().reindex(bins), dtype=float)
+    medians = np.array(latency.groupby(turns_s // bin_s).median().reindex(bins), float)
     _, begin_s, end_s, _ = edges_s.tolist()
     usual = float(latency[turns_s < begin_s].median())
     band = usual, usual * (1 + peak.margin)

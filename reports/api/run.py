@@ -164,7 +164,7 @@ class Run(runs.RunFrames):
         started = np.array([turns.target, chosen.of_row, turns.session])
         at_target = pd.Categorical(absent["target"], turns.targets).codes
         of_absent = codes[absent["session_id"].astype(str)]
-        not_started = np.array([at_target, chosen.of_not_started, of_absent], dtype=int)
+        not_started = np.array([at_target, chosen.of_not_started, of_absent], int)
         rows = []
         for name in RATES:
             counts = np.array(rate_counts(turns, name))
@@ -295,9 +295,7 @@ class Run(runs.RunFrames):
             yield from self._slopes(name, chosen)
             return
         metric_sample = self._samples[name]
-        names_of_steps = np.array(
-            [turns.row_labels[label][1] for label in turns.steps], dtype=object
-        )
+        names_of_steps = np.array([turns.row_labels[label][1] for label in turns.steps], object)
         for pool in metric_sample.pools():
             keys_and_steps: list[tuple[dict[str, Any], Flags]] = [({}, pool.steps)]
             if "step" in by:

@@ -110,7 +110,7 @@ class RowFilter:
 
         A step may also have the name of its script, as in reports.
         """
-        flags = np.ones(len(frame), dtype=bool)
+        flags = np.ones(len(frame), bool)
         for name, options in self.options.items():
             present = [item for item in options if not pd.isna(item)]
             missing = len(present) < len(options)
@@ -119,7 +119,7 @@ class RowFilter:
                 allowed |= (
                     frame["script"].astype(object) + ": " + frame["step"].astype(object)
                 ).isin(present)
-            flags &= allowed.to_numpy(dtype=bool)
+            flags &= allowed.to_numpy(bool)
         return flags
 
     def refuse_unknown(
@@ -211,7 +211,7 @@ def _matching(frame: pd.DataFrame, where: Where) -> Flags:
     mask = pd.Series(result) if np.ndim(result) == 1 else None
     if mask is None or len(mask) != len(frame) or not pd.api.types.is_bool_dtype(mask.dtype):
         raise UsageError("where must be true or false for each row of its frame")
-    return mask.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
+    return mask.astype("boolean").fillna(value=False).to_numpy(bool)
 
 
 def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -295,7 +295,7 @@ def selected_turns(
     if not where and not by:
         not_started = int(not_started_of(measured_sessions(run, NOT_STARTED_COLUMNS)).sum())
         return Selection(
-            ONE_GROUP, np.zeros_like(turns.step), np.zeros(not_started, dtype=int), every=True
+            ONE_GROUP, np.zeros_like(turns.step), np.zeros(not_started, int), every=True
         )
     columns = None if where.columns is None else tuple(dict.fromkeys((*by, *where.columns)))
     frame = _with_columns(turns, columns)
@@ -378,7 +378,7 @@ def _labels(of_step: Sequence[str | None], step: Integers) -> pd.Categorical[Any
     each row.
     """
     labels = list(dict.fromkeys(label for label in of_step if label is not None))
-    codes = np.array([-1 if label is None else labels.index(label) for label in of_step], dtype=int)
+    codes = np.array([-1 if label is None else labels.index(label) for label in of_step], int)
     return pd.Categorical.from_codes(
         codes[step] if codes.size else step, pd.Index(labels, dtype=object)
     )

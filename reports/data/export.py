@@ -142,7 +142,7 @@ def _derived(piece: pa.Table, table: TableName) -> pa.Table:
 def _array(column: pd.Series[float], name: str) -> pa.Array:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return pa.array(column.astype(object), pa.string())
-    values = column.to_numpy(dtype=float)
+    values = column.to_numpy(float)
     kind = pa.int64() if name.endswith("_ns") else pa.float64()
     return pa.array(values, pa.float64(), from_pandas=True).cast(kind)
 

@@ -168,7 +168,7 @@ def by_label(
     `labels` is a categorical.
     """
     values: npt.NDArray[Any] = np.array(
-        [*(value(str(label)) for label in labels.categories), missing], dtype=dtype
+        [*(value(str(label)) for label in labels.categories), missing], dtype
     )
     of_rows: npt.NDArray[Any] = values[np.asarray(labels.codes)]  # `take` is slower
     return of_rows
@@ -437,7 +437,7 @@ def session_frame(table: pa.Table, kept: Kept | None = None) -> pd.DataFrame:
     percent, and the throughput of each session in bytes per second. `kept` returns the array to
     keep for the values of a column; by default, these values.
     """
-    kept = kept or _itself
+    kept = kept or (lambda values: values)
     columns = _arrays(table, lambda column: kept(_array(column)))
     known = {"start": _instants(columns["start_utc_ns"]), "measured": _measured(columns)}
     known |= {"outcome_class": _classes(columns)}
@@ -449,10 +449,6 @@ def session_frame(table: pa.Table, kept: Kept | None = None) -> pd.DataFrame:
     }
     carried = {name: kept(bytes_per_s(table, name)) for name in CARRIED}
     return pd.DataFrame(columns | known | metrics | carried, copy=False)
-
-
-def _itself(values: Any) -> Any:
-    return values
 
 
 def _sharing() -> Kept:
@@ -507,7 +503,7 @@ def _array(column: pa.ChunkedArray) -> Any:
     # takes a quarter of the time of the general case
     if column.type == pa.int64() and not column.null_count:
         values = np.require(column.to_numpy(), requirements="W")
-        return pd.arrays.IntegerArray(values, np.zeros(values.size, dtype=bool))
+        return pd.arrays.IntegerArray(values, np.zeros(values.size, bool))
     dtype = DTYPES.get(column.type)
     return dtype.__from_arrow__(column) if dtype else column.to_numpy()
 

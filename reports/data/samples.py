@@ -255,9 +255,7 @@ def sampled(
     values = turns.value(name)
     if changes is not None:
         values = values + changes
-    main_of_step = np.array(
-        [mains[turns.strata[position]] for position in turns.stratum], dtype=object
-    )
+    main_of_step = np.array([mains[turns.strata[position]] for position in turns.stratum], object)
     always = ((main_of_step == name) | (name == ALWAYS)) & ~turns.is_greeting
     has_value = turns.succeeded & ~np.isnan(values)
     has = turns.by_group(has_value) > 0
@@ -360,7 +358,7 @@ def session_sample(
     - A throughput has its value even if the session failed. If no session carried such bytes, for
       example audio in a run of text, no session has the metric.
     """
-    values = frame[column_of(name)].to_numpy(dtype=float)
+    values = frame[column_of(name)].to_numpy(float)
     kind = frame["outcome_class"].cat.codes.to_numpy()
     has_value = ~np.isnan(values)
     metric = CATALOGUE[name]
@@ -375,9 +373,7 @@ def session_sample(
     )
     if metric.end == "first_reply":
         failed |= (
-            (kind == GOOD)
-            & ~has_value
-            & (frame["turns_started"].to_numpy(dtype=float, na_value=0.0) > 0)
+            (kind == GOOD) & ~has_value & (frame["turns_started"].to_numpy(float, na_value=0.0) > 0)
         )
     is_chosen = np.ones_like(has_value) if chosen is None else chosen
     rows = np.flatnonzero(is_chosen & ((has_value & ~failed) | (failed if is_wait else False)))

@@ -100,7 +100,7 @@ def turns_not_started(
     """
     counts = not_started_of(sessions)
     if not (counts.any() and len(started)):
-        return NotStartedTurns(*np.zeros((6, 0), dtype=int))
+        return NotStartedTurns(*np.zeros((6, 0), int))
     targets = np.repeat(target, counts)
     numbers = turn_numbers(sessions, counts)
     script, started_script = (
@@ -133,9 +133,7 @@ def turns_not_started(
             step = step.fillna(positions.merge(known.drop_duplicates(keys), "left", keys)["step"])
         else:
             step = step.fillna(known["step"].iloc[0])
-    ended_ns = sessions["start_utc_ns"].to_numpy(dtype=int) + _number(
-        sessions["ended_at_ns"]
-    ).astype(int)
+    ended_ns = sessions["start_utc_ns"].to_numpy(int) + _number(sessions["ended_at_ns"]).astype(int)
     steps = step.to_numpy().astype(int)
     rows = np.arange(len(sessions))
     return NotStartedTurns(
@@ -163,7 +161,7 @@ def turn_numbers(sessions: pd.DataFrame, counts: Integers) -> Integers:
 
 
 def _number(column: pd.Series[float]) -> Floats:
-    numbers: Floats = np.nan_to_num(column.to_numpy(dtype=float))
+    numbers: Floats = np.nan_to_num(column.to_numpy(float))
     return numbers
 
 
@@ -263,9 +261,7 @@ class TurnArrays:
         """The pools of each target. It has a pool for each stratum of which turns were planned. A
         target without planned turns has a pool of the stratum that is most frequent in the run.
         """
-        is_planned = (
-            self.by_group(np.ones(self.rows.size, dtype=bool)) + self.not_started_by_group > 0
-        )
+        is_planned = self.by_group(np.ones(self.rows.size, bool)) + self.not_started_by_group > 0
         pools = []
         for index, target in enumerate(self.targets):
             for position in (
@@ -319,9 +315,9 @@ class TurnArrays:
         """
         if measured_from == "speech_end":
             return {True}
-        steps = np.array(
-            [stratum.measured_from == measured_from for stratum in self.strata], dtype=bool
-        )[self.stratum]
+        steps = np.array([stratum.measured_from == measured_from for stratum in self.strata], bool)[
+            self.stratum
+        ]
         spoken = self.spoken[steps[self.step]]
         return {value for value, has in ((True, spoken.any()), (False, not spoken.all())) if has}
 
@@ -406,13 +402,13 @@ class TurnArrays:
         (`step_names`).
         """
         named = np.array(
-            [name in names for names in zip(self.steps, self.labels, strict=True)], dtype=bool
+            [name in names for names in zip(self.steps, self.labels, strict=True)], bool
         )
         return named if named.any() else step_names.matching(name, self.own_names)
 
     def steps_in(self, stratum: Stratum) -> Flags:
         """Return a mask of the steps whose turns belong to the stratum."""
-        return np.array([stratum.covers(other) for other in self.strata], dtype=bool)[self.stratum]
+        return np.array([stratum.covers(other) for other in self.strata], bool)[self.stratum]
 
     def of(self, pool: Pool) -> Flags:
         """Return a mask of the turns of a pool."""
@@ -526,9 +522,7 @@ def measured_turns(run: RunFrames) -> TurnArrays:
         session_of_row=sessions,
         kind=of_rows(kind, rows),
         strata=tuple(strata[position] for position in indices),
-        stratum=np.searchsorted(
-            indices, np.array([position for _, _, position in steps], dtype=int)
-        ),
+        stratum=np.searchsorted(indices, np.array([position for _, _, position in steps], int)),
         is_greeting=np.isin(
             [label for _, label, _ in steps], [turn.label for turn in plan if turn.is_greeting]
         ),
@@ -616,7 +610,7 @@ def _pooled(
     """
     if len(labels) <= MAX_STEPS:
         return labels, codes
-    turns = np.zeros((int(script.max(initial=0)) + 1, len(labels)), dtype=int)
+    turns = np.zeros((int(script.max(initial=0)) + 1, len(labels)), int)
     np.add.at(turns, (script[rows], codes[rows]), 1)
     rank = np.argsort(np.argsort(-turns, axis=1, kind="stable"), axis=1)
     shared = (rank >= MAX_STEPS) & ((turns > 0).sum(axis=1) > MAX_STEPS)[:, None]
@@ -647,7 +641,7 @@ def _strata(
     of_plan = {turn.label: turn.measured_from for turn in plan}
     stratum_index = _majority_kinds(
         codes,
-        np.array([of_plan.get(label, -1) for label in labels], dtype=int),
+        np.array([of_plan.get(label, -1) for label in labels], int),
         measured_from,
         len(MEASURED_FROM_TEXTS),
         rows,
@@ -729,7 +723,7 @@ def _steps(
             item,
         )
     )
-    step_of = np.full(max(1, first.size), -1, dtype=np.int32)
+    step_of = np.full(max(1, first.size), -1, np.int32)
     step_of[[code * len(strata) + position for code, position in present]] = np.arange(len(present))
     steps = []
     for code, position in present:

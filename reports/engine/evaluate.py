@@ -195,7 +195,7 @@ def planned_turns(turns: TurnArrays, started: Integers, not_started: Integers) -
     indexes.
     """
     ended = started[turns.kind[started] != UNFINISHED]
-    failed = np.append(turns.kind[ended] == FAILED, np.ones(not_started.size, dtype=bool))
+    failed = np.append(turns.kind[ended] == FAILED, np.ones(not_started.size, bool))
     sessions = np.append(turns.session[ended], turns.not_started.session[not_started])
     return PlannedTurns(failed, sessions, not_started.size)
 

@@ -21,10 +21,10 @@ def matching(name: str, steps: Steps) -> Flags:
 
     If several scripts have a step with this own name, the name is ambiguous, and no step matches.
     """
-    complete = np.array([f"{script}: {own}" == name for script, own in steps], dtype=bool)
+    complete = np.array([f"{script}: {own}" == name for script, own in steps], bool)
     if complete.any() or len({script for script, own in steps if own == name}) != 1:
         return complete
-    return np.array([own == name for _, own in steps], dtype=bool)
+    return np.array([own == name for _, own in steps], bool)
 
 
 def refusal(name: str, steps: Steps, absent: str = "") -> UsageError:

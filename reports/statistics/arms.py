@@ -112,9 +112,9 @@ class Mixed:
         edges = edges_of(self.sample, share, self.turns.sum(axis=0))
         clusters = self.turns.shape[1]
         # cell 0 is below the window
-        cell = np.searchsorted(edges, np.arange(edges[-1]), side="right")
+        cell = np.searchsorted(edges, np.arange(edges[-1]), "right")
         row = self.steps[: edges[-1]] * edges.size + cell
-        ones = np.ones(row.size, dtype=int)
+        ones = np.ones(row.size, int)
         sessions = self.sample.sessions[: edges[-1]]
         return Cells(
             p,

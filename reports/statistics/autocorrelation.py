@@ -440,8 +440,7 @@ def kolmogorov_distance(first: Floats, second: Floats) -> float:
     b = np.sort(second)
     points = np.concatenate([a, b])
     distances = (
-        np.searchsorted(a, points, side="right") / a.size
-        - np.searchsorted(b, points, side="right") / b.size
+        np.searchsorted(a, points, "right") / a.size - np.searchsorted(b, points, "right") / b.size
     )
     min_size = min(a.size, b.size)
     return (float(np.abs(distances).max()) + 1 / min_size) * math.sqrt(

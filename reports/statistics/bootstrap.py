@@ -146,13 +146,13 @@ def prepare(sample: Sample, ps: Sequence[float], clusters: int) -> PreparedSampl
     every = np.arange(clusters)
     n_rows = 1
     counts = [turns]
-    rows = [np.zeros(clusters, dtype=int)]
+    rows = [np.zeros(clusters, int)]
     columns: list[Integers] = [every]
     for window_edges in edges:
         below = np.bincount(sample.sessions[: window_edges[0]], minlength=clusters)
         inside = sample.sessions[window_edges[0] : window_edges[-1]]
         cell = np.repeat(np.arange(n_rows + 1, n_rows + window_edges.size), np.diff(window_edges))
-        counts += [below, np.ones(inside.size, dtype=int)]
+        counts += [below, np.ones(inside.size, int)]
         rows += [np.full(clusters, n_rows), cell]
         columns += [every, inside]
         n_rows += window_edges.size
@@ -173,7 +173,7 @@ def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
     n = sample.n
     clusters = turns.size
     if not n:
-        return np.zeros(1, dtype=int)
+        return np.zeros(1, int)
     errors = np.bincount(sample.sessions[: rank(p, n)], minlength=clusters) - p * turns
     se = (
         math.sqrt(clusters / max(1, clusters - 1) * float(((errors - errors.mean()) ** 2).sum()))

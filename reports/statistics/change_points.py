@@ -281,7 +281,7 @@ def autocorrelation(values: Floats, positions: Sequence[int]) -> float:
     """
     # the estimate from differences that do not span a position
     lag1, lag2 = ((values[distance:] - values[:-distance]) ** 2 for distance in (1, 2))
-    at = np.array(positions, dtype=int)
+    at = np.array(positions, int)
     near = np.delete(lag1, at - 1)
     next_but_one = np.delete(lag2, np.concatenate([at - 2, at - 1]))
     by_differences = float(next_but_one.mean() / near.mean()) - 1 if near.any() else 0.0

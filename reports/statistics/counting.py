@@ -151,11 +151,11 @@ class ConcurrencySeries(NamedTuple):
 
         Calls that start at the instant are included; calls that end at the instant are not.
         """
-        return np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
+        return np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, "right") - 1]
 
     def between(self, start_ns: int, end_ns: int) -> ConcurrencySeries:
         """Return the part of the series between two instants."""
-        first, last = np.searchsorted(self.at_ns, (start_ns, end_ns), side="right")
+        first, last = np.searchsorted(self.at_ns, (start_ns, end_ns), "right")
         ends = np.array([start_ns, end_ns])
         at_ns = np.concatenate([ends[:1], self.at_ns[first:last], ends[1:]])
         return ConcurrencySeries(

@@ -79,7 +79,7 @@ def joined(parts: Sequence[TurnsByLoad]) -> TurnsByLoad:
     """Return the turns of several runs. Sessions of different runs are different."""
     if not parts:
         none = np.zeros(0)
-        return TurnsByLoad(none, none, none, np.zeros(0, dtype=int), none)
+        return TurnsByLoad(none, none, none, np.zeros(0, int), none)
     first = np.cumsum([0, *(1 + part.session.max(initial=-1) for part in parts)])
     renumbered = [
         replace(part, session=part.session + start)

@@ -445,7 +445,7 @@ def tick_at(sample: Sample, p: float) -> float:
     if not values.size:
         return 0.0
     at = quantile(sample.values, p)
-    tied = int(np.searchsorted(values, at, side="right") - np.searchsorted(values, at))
+    tied = int(np.searchsorted(values, at, "right") - np.searchsorted(values, at))
     if tied < max(MIN_TIED, TIED * values.size):
         return 0.0
     distinct, counts = np.unique(values, return_counts=True)

@@ -145,7 +145,7 @@ class QuantileEstimate(Estimate, JsonEntry):
         )
 
 
-NO_VALUES = Sample(np.zeros(0), np.zeros(0, dtype=int))
+NO_VALUES = Sample(np.zeros(0), np.zeros(0, int))
 
 
 def effective_size(turns: Floats | Integers) -> float:
@@ -286,7 +286,7 @@ def upper_with_unseen(
     """
 
     def holds(index: int) -> bool:
-        above = np.searchsorted(sample.values, sample.values[index], side="right")
+        above = np.searchsorted(sample.values, sample.values[index], "right")
         return upper_share(*_share_from(int(above), sample, of_session, weights), error) <= 1 - p
 
     succeeded = sample.succeeded.size
@@ -359,7 +359,7 @@ def _design_effects(
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)
     sizes = sizes_of(of_session)
     for chunk in (ps[first : first + at_once] for first in range(0, len(ps), at_once)):
-        ends = sample.values.searchsorted([quantile(sample.values, p) for p in chunk], side="right")
+        ends = sample.values.searchsorted([quantile(sample.values, p) for p in chunk], "right")
         cells = sample.sessions[reached : ends[-1]]
         if len(chunk) > 1:
             cells = (
@@ -442,10 +442,8 @@ def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tup
     """
     a = 1 - confidence
     p = np.array(ps)
-    lower = np.asarray(betaincinv(p * effective, effective - p * effective + 1, a / 2), dtype=float)
-    upper = np.asarray(
-        betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2), dtype=float
-    )
+    lower = np.asarray(betaincinv(p * effective, effective - p * effective + 1, a / 2), float)
+    upper = np.asarray(betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2), float)
     reachable = [
         enough >= smallest_publishable(share, confidence)
         for share, enough in zip(ps, effective.tolist(), strict=True)

@@ -146,7 +146,7 @@ def beyond(sample: Sample, cut: float, clusters: int, weights: Floats | None = N
     If there are weights, return their sums. If the cut is infinite, the turns beyond it are the
     infinite ones.
     """
-    first = int(np.searchsorted(sample.values, cut, side="right" if math.isfinite(cut) else "left"))
+    first = int(np.searchsorted(sample.values, cut, "right" if math.isfinite(cut) else "left"))
     turns = np.bincount(sample.sessions, weights, clusters).astype(float)
     above = None if weights is None else weights[first:]
     return np.bincount(sample.sessions[first:], above, clusters).astype(float), turns

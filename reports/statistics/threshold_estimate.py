@@ -103,7 +103,7 @@ def with_equal_weights(
 
     def effective(share: float) -> float:
         below = np.bincount(
-            sessions[: np.searchsorted(values, at(share), side="right")], minlength=turns.size
+            sessions[: np.searchsorted(values, at(share), "right")], minlength=turns.size
         )
         shares = below[turns > 0] / turns[turns > 0]
         variance = float(shares.var(ddof=1)) / clusters
@@ -113,7 +113,7 @@ def with_equal_weights(
         clusters, confidence
     )
     (low,), (high,) = end_shares([p], np.array([effective_size]), confidence)
-    first = int(np.searchsorted(reached, low, side="right")) - 1
+    first = int(np.searchsorted(reached, low, "right")) - 1
     lower_end = float(values[first]) if first >= 0 else -math.inf
     return BySession(at(p), lower_end, math.inf if math.isnan(high) else at(high))
 

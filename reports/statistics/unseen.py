@@ -80,7 +80,7 @@ def _bounds(shares: Floats, square: float, sessions: float, level: float) -> Flo
     weight = np.maximum(
         1.0, mean * (1 - mean) * (sessions + 1) * (sessions + 2) / scaled_variance - 1
     )
-    return np.asarray(betaincinv(mean * weight, (1 - mean) * weight, 1 - level), dtype=float)
+    return np.asarray(betaincinv(mean * weight, (1 - mean) * weight, 1 - level), float)
 
 
 def lower_share(share: float, square: float, sessions: float, level: float) -> float:

@@ -465,7 +465,7 @@ def throttled_turns(target: ComparedTarget) -> int:
     """Return the planned turns that the service throttled. The run must have ended."""
     # a limit of the service also ended sessions, so their turns that did not start count as well
     sessions = target.session_rows
-    limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
+    limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], bool)
     return int(target.counts(THROTTLED)[0].sum()) + int(not_started_of(sessions)[limited].sum())
 
 
@@ -588,8 +588,8 @@ def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
         )
         if len(left) < DRAIN_SECONDS:
             continue
-        at_s = left.index.to_numpy(dtype=float)
-        share = left.to_numpy(dtype=float)
+        at_s = left.index.to_numpy(float)
+        share = left.to_numpy(float)
         pace = float(np.polyfit(at_s, share, 1)[0])
         fallen = float(share[0] - share[-1])
         if pace < 0 and fallen > DRAINED_SHARE and (left_s := float(share[-1]) / -pace) < DRAINS_S:

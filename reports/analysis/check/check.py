@@ -260,7 +260,7 @@ def _refuse_unknown_steps(
     sessions = measured_sessions(run)
     scripts = {str(script.get("name")) for script in scripts_of(run.metadata)}
     played = sessions["script"][
-        (sessions["outcome"] == "ok").to_numpy() & ~sessions["renewed"].to_numpy(dtype=bool)
+        (sessions["outcome"] == "ok").to_numpy() & ~sessions["renewed"].to_numpy(bool)
     ]
     if turns is None or not turns.steps or scripts - set(played.astype(str)):
         return

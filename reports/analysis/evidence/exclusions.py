@@ -64,7 +64,7 @@ def exclusions(summary: Summary) -> Iterable[ExclusionEntry]:
     starved = outcome == STARVED
     unfinished = turns.kind == UNFINISHED
     prevented, not_made = (
-        np.fromiter(map(is_own_limit, outcomes.astype(str)), dtype=bool, count=len(outcomes))
+        np.fromiter(map(is_own_limit, outcomes.astype(str)), bool, count=len(outcomes))
         for outcomes in (outcome, of_session)
     )
     open_sessions = (sessions["outcome_class"] == "unfinished").to_numpy() & ~not_made

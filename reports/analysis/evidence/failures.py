@@ -54,7 +54,7 @@ def failures_of(summary: Summary, most: int = MAX_LISTED) -> ListedFailures:
     chosen = [
         rows.index[distributed(len(rows), n)] for rows, n in zip(groups, slots, strict=True) if n
     ]
-    listed = found.loc[np.concatenate([*chosen, np.zeros(0, dtype=int)])]
+    listed = found.loc[np.concatenate([*chosen, np.zeros(0, int)])]
     of_turns, of_sessions = (
         listed[listed["scope"] == scope]["position"] for scope in ("turn", "session")
     )
@@ -106,7 +106,7 @@ def _failed_turns(summary: Summary) -> pd.DataFrame:
     turns = summary.turns
     rows = turns.frame[["outcome", "start_utc_ns"]].iloc[turns.rows]
     failed = np.flatnonzero((turns.kind == FAILED) & (rows["outcome"] != OWN_FAULT).to_numpy())
-    targets = np.array(turns.targets, dtype=object)[turns.target[failed]]
+    targets = np.array(turns.targets, object)[turns.target[failed]]
     return _by_time("turn", failed, targets, rows.iloc[failed])
 
 

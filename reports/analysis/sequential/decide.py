@@ -376,21 +376,21 @@ def leading(sessions: pd.DataFrame, *, ended: bool, targets: int = TARGETS) -> I
     started; it is skipped.
     """
     numbered = sessions["pair"].notna().to_numpy()
-    is_measured = np.zeros(len(sessions), dtype=bool)
+    is_measured = np.zeros(len(sessions), bool)
     is_measured[measured_rows(sessions)] = True
     is_unfinished = (sessions["outcome_class"] == "unfinished").to_numpy() & ended
     number = floats(sessions, "pair")[numbered].astype(int)
     frame = pd.DataFrame(
         {
-            "target": sessions["target"].to_numpy(dtype=object)[numbered],
+            "target": sessions["target"].to_numpy(object)[numbered],
             "cut": is_unfinished[numbered],
         }
     )
     # a call continues if another session replaced this one
-    over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]
+    over = ~sessions["renewed"].to_numpy(bool)[numbered]
     targets_over = frame["target"].where(over).groupby(number).nunique()
     is_complete = (targets_over == targets) & ~frame.groupby(number)["cut"].any()
-    known = is_complete.index.to_numpy(dtype=int)
+    known = is_complete.index.to_numpy(int)
     if not known.size:
         return known
     pair_numbers = known if ended else np.arange(int(known.max()) + 2)

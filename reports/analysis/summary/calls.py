@@ -142,7 +142,7 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
     has_failed = (calls["outcome_class"].cat.codes == FAILED).to_numpy()
     not_set_up = has_failed & ~is_open
     refused = not_set_up & outcome.map(lambda name: refusal_status(str(name)) is not None).to_numpy(
-        dtype=bool
+        bool
     )
     unanswered = not_set_up & (outcome == RINGS_OUT).to_numpy()
     ended_by_agent = is_open & (outcome == HUNG_UP).to_numpy()

@@ -123,8 +123,8 @@ class UsageArrays(NamedTuple):
             bytes_per_s = sessions["script"].map(
                 {name: BYTES_PER_S[format] for name, format in formats.items()}
             )
-            sent = sessions["audio_bytes_sent"].to_numpy(dtype=float, na_value=0.0)
-            audio_s = sent / bytes_per_s.to_numpy(dtype=float)
+            sent = sessions["audio_bytes_sent"].to_numpy(float, na_value=0.0)
+            audio_s = sent / bytes_per_s.to_numpy(float)
             of_audio: Floats = np.r_[np.zeros(len(self.run.turns)), audio_s / S_PER_MINUTE]
             return of_audio
         open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(
@@ -149,9 +149,7 @@ class UsageArrays(NamedTuple):
         )
 
     def _of_sessions(self, values: pd.Series[Any]) -> Floats:
-        of_all: Floats = np.r_[
-            np.zeros(len(self.run.turns)), values.to_numpy(dtype=float, na_value=0.0)
-        ]
+        of_all: Floats = np.r_[np.zeros(len(self.run.turns)), values.to_numpy(float, na_value=0.0)]
         return of_all
 
     def conversation_minutes(self, sessions: Integers) -> float:
@@ -172,10 +170,8 @@ def bills_of(run: RunFrames, targets: Sequence[str]) -> UsageArrays:
         position_of(sessions["target"], tuple(targets)),
     ]
     models, minute_models, backends = _models(run, ids)
-    delegates = np.array([terms.has_backend for terms in terms_of(run, targets)], dtype=bool)[
-        target
-    ]
-    delegated = np.r_[floats(turns, "delegations") > 0, np.zeros(len(sessions), dtype=bool)]
+    delegates = np.array([terms.has_backend for terms in terms_of(run, targets)], bool)[target]
+    delegated = np.r_[floats(turns, "delegations") > 0, np.zeros(len(sessions), bool)]
     has_backend = np.array([bool(model.is_backend and model.name) for model in models])[
         backends[session]
     ]
@@ -244,7 +240,7 @@ def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[BilledModel], Inte
                 dict.fromkeys([*(labels[code] for code in pd.unique(codes)), ""])
             )
         }
-        index_of_code = np.array([index_of.get(label, -1) for label in labels], dtype=np.int32)
+        index_of_code = np.array([index_of.get(label, -1) for label in labels], np.int32)
         indices.append(index_of_code[np.append(codes, -1)])
         models += [BilledModel(label, is_backend) for label in index_of]
     return models, *indices  # type: ignore[return-value]
@@ -530,7 +526,7 @@ def _flags(tariffs: Sequence[TurnPricing], true_of: Callable[[Prices], bool]) ->
     no prices.
     """
     return np.array(
-        [tariff.prices is not None and true_of(tariff.prices) for tariff in tariffs], dtype=bool
+        [tariff.prices is not None and true_of(tariff.prices) for tariff in tariffs], bool
     )
 
 

@@ -99,7 +99,7 @@ def slowest_turns(
             groups = np.unique(group)
             turns_per_step = min(OF_STEP, OF_STEPS // max(1, groups.size))
             first = [np.flatnonzero(group == code)[:turns_per_step] for code in groups]
-            chosen = np.sort(np.concatenate([*first, np.zeros(0, dtype=int)]))
+            chosen = np.sort(np.concatenate([*first, np.zeros(0, int)]))
             of_steps.append(TurnRanking(sample, stratum, falling[chosen]))
     slow_turns = _slow(run, [*slowest, *of_steps], started_utc_ns)
     slowest_count = sum(listing.falling.size for listing in slowest)

@@ -88,7 +88,7 @@ class Grouping:
     began: Integers | None = None
     """The group of each measured session of the target, by the start of the session. None if the
     key does not group sessions."""
-    unopened: Flags = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    unopened: Flags = field(default_factory=lambda: np.zeros(0, bool))
     """True for each session of `began` that failed before it opened."""
 
     @property
@@ -140,7 +140,7 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
         return None
     columns = ["start_utc_ns", "session_updated_at_ns", "outcome_class"]
     sessions = _columns(measured_sessions(run, [*columns, "target"]), columns, target)
-    opened_at = series.at(sessions["start_utc_ns"].to_numpy(dtype=int))
+    opened_at = series.at(sessions["start_utc_ns"].to_numpy(int))
     level_of = np.full(int(max(count.max(), opened_at.max(initial=1))) // step + 1, -1)
     for at, (first, last) in enumerate(levels):
         level_of[first : last + 1] = at
@@ -166,7 +166,7 @@ def counted_at_ns(turns: TurnArrays) -> Nanoseconds:
     """Return the instants (UTC) at which the calls in progress are counted: of turns that
     started, then of others.
     """
-    started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=int)
+    started_ns = turns.frame["start_utc_ns"].to_numpy(int)
     counted_ns = (started_ns + np.nan_to_num(turns.measured_from_ns).astype(int))[turns.rows]
     # a session is not in progress at its own end, so count 1 ns before
     return np.append(counted_ns, turns.not_started.at_utc_ns - 1)
@@ -177,7 +177,7 @@ def concurrency_of(run: RunFrames, target: str) -> ConcurrencySeries:
     session may have no row. Such a session counts as a call without an end, from its first turn on.
     """
     sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
-    starts_ns = sessions["start_utc_ns"].to_numpy(dtype=int)
+    starts_ns = sessions["start_utc_ns"].to_numpy(int)
     length_ns = floats(sessions, "ended_at_ns")
     ends_ns = np.where(
         np.isnan(length_ns), NEVER_NS, starts_ns + np.nan_to_num(length_ns).astype(int)
@@ -186,9 +186,7 @@ def concurrency_of(run: RunFrames, target: str) -> ConcurrencySeries:
         return concurrency_series(starts_ns, ends_ns)
     turns = _columns(run.turns, ["session_id", "start_utc_ns"], target)
     unmatched = turns[~turns["session_id"].isin(sessions["session_id"]).to_numpy()]
-    first_ns = (
-        unmatched.groupby("session_id", observed=True)["start_utc_ns"].min().to_numpy(dtype=int)
-    )
+    first_ns = unmatched.groupby("session_id", observed=True)["start_utc_ns"].min().to_numpy(int)
     return concurrency_series(
         np.append(starts_ns, first_ns), np.append(ends_ns, np.full_like(first_ns, NEVER_NS))
     )
@@ -239,7 +237,7 @@ def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
     """Group turns by the age of the session at their start. The ages are divided into AGES equal
     ranges. For a turn that did not start, the age is that at the end of the session.
     """
-    began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=int)
+    began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(int)
     not_started_age_s = (
         turns.not_started.at_utc_ns - began_ns[turns.not_started.position]
     ) / NS_PER_S
@@ -307,7 +305,7 @@ def by_region(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     have the same region.
     """
     names = [*sequence(run.sessions, "region"), NOT_REPORTED]
-    of_session = np.full(turns.sessions, NOT_REPORTED, dtype=object)
+    of_session = np.full(turns.sessions, NOT_REPORTED, object)
     of_session[turns.session_of_row] = run.sessions["region"].astype(object).fillna(NOT_REPORTED)
     code = pd.Index(names).get_indexer(pd.Index(of_session))
     started_code = code[turns.session]

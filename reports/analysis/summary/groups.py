@@ -235,8 +235,8 @@ def _groups(
     not_started_in_pool = np.flatnonzero(turns.not_started_in(pool))
     positions_by_group = dict(split(grouping.index[in_pool] + 1))  # 0 is no group
     samples = dict(sample.by_group(pool.target, pool.steps, grouping.index, grouping.lost))
-    none = np.zeros(0, dtype=int)
-    below = PlannedTurns(np.zeros(0, dtype=bool), none, 0)
+    none = np.zeros(0, int)
+    below = PlannedTurns(np.zeros(0, bool), none, 0)
     for at, bin_ in enumerate(grouping.places):
         started = in_pool[positions_by_group.get(at + 1, none)]
         not_started = not_started_in_pool[grouping.lost[not_started_in_pool] == at]

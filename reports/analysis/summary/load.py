@@ -113,7 +113,7 @@ def _offered(
     kind = sessions["outcome_class"].to_numpy()
     is_first = sessions["call_arrival_at_ns"].notna().to_numpy()
     # a call may have several sessions, and only its last one ends the call
-    is_last = ~sessions["renewed"].to_numpy(dtype=bool)
+    is_last = ~sessions["renewed"].to_numpy(bool)
     lasted_s = floats(sessions, "session_duration_ms") / 1000
     ended = count_nonzero((kind != "unfinished") & is_last)
     opened = sessions["session_updated_at_ns"].notna().to_numpy()
@@ -121,7 +121,7 @@ def _offered(
         int(seconds[name].sum()) for name in ("calls_offered", "calls_blocked", "calls_delayed")
     )
     not_started = int(seconds["calls_not_started"].sum())
-    start_delays_ms = np.sort(sessions["start_delay_ms"].dropna().to_numpy(dtype=float))
+    start_delays_ms = np.sort(sessions["start_delay_ms"].dropna().to_numpy(float))
     duration_s = max(0.0, end_s - start_s)
     per_s = offered / duration_s if duration_s else math.nan
     call_s = float(np.nansum(lasted_s)) / ended if ended else math.nan
@@ -163,7 +163,7 @@ def call_bins(run: RunFrames) -> CallBins:
     index = (at_s // bin_s).astype(int)
     bins = int(index.max(initial=0)) + 1
     calls, blocked = (
-        np.bincount(index, rows[name].to_numpy(dtype=float, na_value=0.0), bins).astype(np.float64)
+        np.bincount(index, rows[name].to_numpy(float, na_value=0.0), bins).astype(np.float64)
         for name in ("calls_offered", "calls_blocked")
     )
     return CallBins(bin_s, calls, blocked)

@@ -248,7 +248,7 @@ def _endings(
     targets.
     """
     labels = [*names, "unfinished"]
-    table = np.zeros((len(labels), size), dtype=int)
+    table = np.zeros((len(labels), size), int)
     np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
     totals = {
         label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0)

@@ -221,7 +221,7 @@ def over_time(summary: Summary) -> OverTime | None:
         count_nonzero(~np.isnan(values)) + not_started.size for _, values, not_started in pools
     ]
     bin_s = bin_length(duration_s, int(np.median(sizes)))
-    counted = np.zeros(at_s.size, dtype=bool)
+    counted = np.zeros(at_s.size, bool)
     counted[summary.turns.rows] = True
     panels = []
     for pool, values, not_started in pools:
@@ -251,7 +251,7 @@ def began_s(summary: Summary) -> Floats:
     """Return the start of each turn in seconds after the start of the run. There is one element per
     row of turns, including the warm-up.
     """
-    since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=int) - summary.started_utc_ns
+    since_ns = summary.turns.frame["start_utc_ns"].to_numpy(int) - summary.started_utc_ns
     return since_ns / NS_PER_S
 
 
@@ -307,7 +307,7 @@ def _panel(
     """
     at_s = np.append(at_s, not_started_at_s)
     values = np.append(values, np.full(not_started_at_s.size, np.inf))
-    counted = np.append(counted, np.ones(not_started_at_s.size, dtype=bool))
+    counted = np.append(counted, np.ones(not_started_at_s.size, bool))
     succeeded = np.isfinite(values)
     failures = at_s[~succeeded]
     edges = (
@@ -315,7 +315,7 @@ def _panel(
         np.linspace(np.log(ends[0]), np.log(ends[1]), ROWS + 1),
     )
     has_few_turns = at_s.size <= DOTS
-    cells = np.zeros((CELLS, ROWS), dtype=int)
+    cells = np.zeros((CELLS, ROWS), int)
     if not has_few_turns:
         for first in range(0, at_s.size, AT_ONCE):
             indices = first + np.flatnonzero(succeeded[first : first + AT_ONCE])
@@ -357,9 +357,9 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
     if not len(seconds):
         return np.zeros(0), np.zeros(0)
     per_second = seconds.groupby("second")["sessions_active"].sum()
-    at_s = per_second.index.to_numpy(dtype=float) - summary.started_utc_ns / NS_PER_S
+    at_s = per_second.index.to_numpy(float) - summary.started_utc_ns / NS_PER_S
     stride = max(1, -(-at_s.size // 240))
-    return np.maximum(at_s[::stride], 0.0), per_second.to_numpy(dtype=float)[::stride]
+    return np.maximum(at_s[::stride], 0.0), per_second.to_numpy(float)[::stride]
 
 
 IN_BIN = 12
@@ -396,9 +396,7 @@ def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
     turns = summary.turns
     at_s = began_s(summary)
     steps = np.flatnonzero(turns.steps_in(stratum))[:MAX_STEPS]
-    sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.not_started_by_group)[
-        :, steps
-    ]
+    sizes = (turns.by_group(np.ones(turns.rows.size, bool)) + turns.not_started_by_group)[:, steps]
     if not sizes.any():
         return None
     length_s = max(summary.duration_s, float(at_s.max(initial=0.0)), 1.0)

@@ -281,7 +281,7 @@ def unrequested_responses(sessions: pd.DataFrame) -> Iterable[UnrequestedRespons
     for target, rows in counted.groupby("target", observed=True, sort=False):
         responses = np.nan_to_num(floats(rows, "unrequested_responses"))
         are_uncertain = rows["answers_uncertain"] == True  # noqa: E712
-        uncertain = are_uncertain.to_numpy(dtype=bool, na_value=False)
+        uncertain = are_uncertain.to_numpy(bool, na_value=False)
         surplus = int(responses[uncertain].sum())
         total = int(responses.sum())
         if total:

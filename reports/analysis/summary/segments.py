@@ -161,7 +161,7 @@ def _segments(turns: TurnArrays) -> Iterable[SegmentPattern]:
     """Yield the turns of each target and step, grouped by the instants that they have. Instants are
     read one after another, because each needs 8 MB for a million turns.
     """
-    pattern = np.zeros(turns.rows.size, dtype=np.uint8)
+    pattern = np.zeros(turns.rows.size, np.uint8)
     for bit, name in enumerate(VAD_SEGMENTS):
         pattern |= (~np.isnan(turns.instant(name))).view(np.uint8) << np.uint8(bit)
     stopped, committed = (

@@ -111,7 +111,7 @@ def deadline_shares(
         if CATALOGUE[metric].scope == "session":
             yield from _of_sessions(turns.targets, sessions, metric, statistic)
             continue
-        named = turns.steps_named(step) if step else np.ones(len(turns.steps), dtype=bool)
+        named = turns.steps_named(step) if step else np.ones(len(turns.steps), bool)
         of_metric = sampled(turns, metric, samples.mains)
         for pool in of_metric.pools():
             value = deadline_share(

@@ -42,7 +42,7 @@ ABSENT = -1
 """The index of a target that does not occur in any row of its run."""
 
 
-NO_SESSION: Integers = np.zeros(0, dtype=int)
+NO_SESSION: Integers = np.zeros(0, int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
     # the start on CLOCK_MONOTONIC can order only the sessions of one host
     clock = "start_utc_ns" if several else "start_ns"
     rows = rows[np.argsort(run.sessions[clock].to_numpy()[rows], kind="stable")]
-    of_code = np.full(turns.sessions, -1, dtype=int)
+    of_code = np.full(turns.sessions, -1, int)
     of_code[turns.session_of_row[rows]] = np.arange(rows.size)
     started = np.unique(turns.session[turns.target == target]) if target != ABSENT else NO_SESSION
     rowless = started[of_code[started] < 0] if started.size else started
@@ -100,7 +100,7 @@ def by_pair(
     for mine, number in zip(rows, numbers, strict=True):
         counts = np.isin(number, complete)
         of_row = np.searchsorted(complete, number[counts])
-        of_code = np.full(turns.sessions, -1, dtype=int)
+        of_code = np.full(turns.sessions, -1, int)
         of_code[turns.session_of_row[mine[counts]]] = of_row
         clusters.append(
             Clusters(
@@ -177,7 +177,7 @@ class ComparedTarget:
         cluster.
         """
         if self.target == ABSENT:
-            return np.zeros(self.turns.rows.size, dtype=bool)
+            return np.zeros(self.turns.rows.size, bool)
         flags: Flags = (self.turns.target == self.target) & (
             self.clusters.of_code[self.turns.session] >= 0
         )
@@ -201,7 +201,7 @@ class ComparedTarget:
     @cached_property
     def turns_started(self) -> dict[Stratum, int]:
         """The number of the target's turns in each stratum of the run."""
-        return self.turns_started_in(np.ones(len(self.turns.steps), dtype=bool))
+        return self.turns_started_in(np.ones(len(self.turns.steps), bool))
 
     def turns_started_in(self, steps: Flags) -> dict[Stratum, int]:
         """Return the number of the target's turns in each stratum of the run.
@@ -241,9 +241,7 @@ class ComparedTarget:
         includes.
         """
         mask = (
-            self.turns.steps_named(spec.step)
-            if spec.step
-            else np.ones(len(self.turns.steps), dtype=bool)
+            self.turns.steps_named(spec.step) if spec.step else np.ones(len(self.turns.steps), bool)
         )
         return mask & self.turns.steps_in(spec.stratum) if spec.stratum is not None else mask
 
@@ -340,8 +338,8 @@ class ComparedTarget:
             in_time = sample.values <= deadline
             clusters = sample.sessions
         elif self.target == ABSENT:
-            in_time = np.zeros(0, dtype=bool)
-            clusters = np.zeros(0, dtype=int)
+            in_time = np.zeros(0, bool)
+            clusters = np.zeros(0, int)
         else:
             in_time, started, others = self.samples[spec.metric].in_time(
                 self.target, self.steps(spec), deadline

@@ -107,7 +107,7 @@ def _labels(base: ComparedTarget, cand: ComparedTarget) -> list[str]:
 
 def _codes(target: ComparedTarget, labels: Sequence[str]) -> Integers:
     """Return the index in `labels` of each step of the target's run."""
-    return np.array([labels.index(label) for label in target.turns.labels], dtype=int)
+    return np.array([labels.index(label) for label in target.turns.labels], int)
 
 
 EXCLUDED = -1
@@ -132,7 +132,7 @@ def cells_of(turns: Integers) -> Integers:
     share cell 0; steps that only one target has are excluded. If one target has MIN_STEP_TURNS
     turns beyond the last cell, and the other has fewer, these turns are excluded.
     """
-    cells = np.zeros(turns.shape[1:], dtype=int)
+    cells = np.zeros(turns.shape[1:], int)
     last = 0
     for step, of_step in enumerate(turns.transpose(1, 2, 0)):
         if (of_targets := of_step.sum(axis=0)).min() < MIN_STEP_TURNS:
@@ -140,14 +140,14 @@ def cells_of(turns: Integers) -> Integers:
             cells[step] = 0 if is_shared else EXCLUDED
             continue
         first = 0
-        sums = np.zeros(2, dtype=int)
+        sums = np.zeros(2, int)
         for position, of_class in enumerate(of_step):
             sums += of_class
             if sums.min() >= MIN_STEP_TURNS:
                 last += 1
                 cells[step, first : position + 1] = last
                 first = position + 1
-                sums = np.zeros(2, dtype=int)
+                sums = np.zeros(2, int)
         cells[step, first:] = EXCLUDED if sums.max() >= MIN_STEP_TURNS else last
     return cells
 

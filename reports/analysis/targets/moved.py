@@ -61,7 +61,7 @@ def moved(target: ComparedTarget, spec: MetricSpec) -> Moved | None:
     if metric.scope == "session":
         column = column_of(metric.name)
         values = floats(frame, column)
-        counted = np.zeros(len(frame), dtype=bool)
+        counted = np.zeros(len(frame), bool)
         counted[target.clusters.rows] = True
         for change in _changes(errors):
             sessions = frame.assign(**{column: values + change})

@@ -240,7 +240,7 @@ def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
     runs = [trend.values[index] for index in trend.compared]
     values = np.array([math.log(run.value) if logs else run.value for run in runs])
     variances = np.array([run.variance for run in runs])
-    started = np.array([point.started_utc_ns for point in points], dtype=int)
+    started = np.array([point.started_utc_ns for point in points], int)
     days = days_of(started)
     hours = hours_of(started)
     min_change = math.log1p(drift.MIN_DIFFERENCE) if logs else POINTS

@@ -346,7 +346,7 @@ def lost_shares(sample: Sample, p: float, limit: float) -> tuple[float, float] |
     of_session = np.bincount(sample.sessions)
     if not (sample.has_whole_sessions and sample.n) or fail_together(sample, of_session):
         return None
-    first = 1 - p * sample.n / max(1, int(np.searchsorted(sample.values, limit, side="right")))
+    first = 1 - p * sample.n / max(1, int(np.searchsorted(sample.values, limit, "right")))
     bound = upper_share(0.0, 0.0, sample.n / float(of_session.max()), TAIL)
     return (first, bound) if p >= TAIL_FROM and 0 < first < bound else None
 

@@ -37,7 +37,7 @@ def turns_by_load(
     series = concurrency_of(target.run, target.name)
     turns = target.turns
     rows = target.clusters.rows
-    session_start_ns = target.run.sessions["start_utc_ns"].to_numpy(dtype=int)[rows]
+    session_start_ns = target.run.sessions["start_utc_ns"].to_numpy(int)[rows]
     at_ns = np.append(counted_at_ns(turns), session_start_ns)
     load = np.maximum(series.at(at_ns), 1).astype(float)
     session = np.concatenate([turns.session, turns.not_started.session, turns.session_of_row[rows]])

@@ -126,7 +126,7 @@ def _waits(run: RunFrames, session: dict[str, Any]) -> Iterator[Wait]:
     rows = run.turns[run.turns["session_id"] == session["session_id"]].sort_values("turn")
     from_speech_ms = values_of(rows, VOICE_TO_VOICE)
     others_ms = values_of(rows, "ttfa")
-    measured_ns = np.asarray(measured_from_ns(rows), dtype=float)
+    measured_ns = np.asarray(measured_from_ns(rows), float)
     for index, turn in enumerate(records(rows)):
         began_ns = turn["start_ns"] - session["start_ns"]
         is_spoken = not math.isnan(from_speech_ms[index])
