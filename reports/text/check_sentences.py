@@ -156,7 +156,7 @@ def threshold_texts(checked: CheckResult) -> list[FindingTexts]:
             reason = ""
         reasons.add(reason)
         verdict = (
-            f"{displayed_result(result)}{within_text(result)}"
+            f"{displayed_result(result)}{within(result) if result.difference else ''}"
             f"{', provisional' if result.provisional else ''}"
         )
         values = {
@@ -394,13 +394,6 @@ def displayed_result(result: Judged) -> str:
     if not result.relative or result.result == "not_evaluated":
         return result.result.replace("_", " ")
     return metric_sentences.displayed(result)
-
-
-def within_text(result: Judged) -> str:
-    """Return the margin, such as ` (slower, within 20 %)`, if the verdict alone could be
-    misunderstood; else "".
-    """
-    return within(result) if result.difference else ""
 
 
 def check_badges(checked: CheckResult) -> list[Badge]:

@@ -12,6 +12,7 @@ from reports.formatting import (
     count,
     excerpt,
     format_number,
+    join_present,
     join_words,
     percent,
     plural,
@@ -204,14 +205,6 @@ def _metrics_of_targets(numbers: Numbers) -> str:
     )
 
 
-def _run_notice(numbers: Numbers) -> str:
-    return (
-        f"{numbers['target']}: {numbers['notice']}"
-        if "target" in numbers
-        else str(numbers["notice"])
-    )
-
-
 SENTENCES: Mapping[str, Callable[[Numbers], str]] = {
     "unequal_sessions": _unequal_sessions,
     "step_shares_differ": _step_shares,
@@ -249,5 +242,5 @@ SENTENCES: Mapping[str, Callable[[Numbers], str]] = {
         f" type I error than its confidence states; `rtbench check {n['folder']}` shows the"
         " decision of the analyses."
     ),
-    "run_notice": _run_notice,
+    "run_notice": lambda n: join_present(": ", n.get("target", ""), n["notice"]),
 }
