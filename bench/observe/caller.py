@@ -382,6 +382,8 @@ class InputSpeech(Instants):
             self.received_to_ns = None if event.audio_ms is None else event.audio_ms * NS_PER_MS
         elif kind is EventKind.COMMITTED:
             self.uncommitted = False
+            if "speech_stopped" not in self.instants:  # the service does not report the end
+                self.open = False
             self.committed_item = event.item_id
             if event.item_id:
                 self.words.add_segment(event.item_id)
@@ -438,18 +440,16 @@ class InputSpeech(Instants):
     @property
     def is_finished(self) -> bool:
         """True if the VAD has detected and committed the speech up to its end, and not only up
-        to a pause.
+        to a pause. A commit is an end that the service does not report.
         """
-        if (
-            not self.is_end_detected
-            or "speech_end" not in self.instants
-            or not self.commits
-            or self.uncommitted
-        ):
+        end_ns = self.instants.get("speech_stopped", self.instants.get("committed"))
+        if not self.vad or self.open or end_ns is None:
+            return False
+        if "speech_end" not in self.instants or not self.commits or self.uncommitted:
             return False
         start_ns = self.clock_ns.get("speech_start", 0)
         if self.received_to_ns is None or self.received_to_ns < start_ns:  # or on another clock
-            return self.instants["speech_stopped"] >= self.instants["speech_end"]
+            return end_ns >= self.instants["speech_end"]
         return self.received_to_ns >= self.clock_ns["speech_end"] - self.end_tolerance_ns
 
     def all_committed(self, now_ns: int) -> bool:

@@ -79,6 +79,26 @@ def vad(**limits: Any) -> Talk:
 # A successful turn.
 
 
+@pytest.mark.parametrize("has_start", [True, False])
+def test_a_commit_ends_the_speech_if_the_service_reports_no_end(has_start: bool) -> None:
+    """The reply is over within the second in which more speech may be detected."""
+    talk = vad()
+    talk.begin_speech(0)
+    if has_start:
+        talk.hear(60, speech_started("item_1"))
+    talk.end_speech(1_000)
+    talk.hear(1_300, committed("item_1"))
+    answers(talk, 1_350)
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "committed"), after_ms(turn, "first_audio")) == (
+        "ok",
+        1_300,
+        1_650,
+    )
+    assert "speech_stopped" not in turn.instants
+
+
 # Deadlines.
 
 
