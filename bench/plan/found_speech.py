@@ -20,6 +20,7 @@ from bench.plan.recordings import (
     ABOVE_NOISE,
     FAR_MS,
     FULL_SCALE,
+    NEAR_MS,
     RATE_HZ,
     WINDOW_MS,
     Pcm,
@@ -44,7 +45,7 @@ FAINT_MS = 100
 consonant is shorter."""
 DOUBTS = (
     (FAR_MS, "are quiet, like noise or breath"),
-    (80, "have only short sounds, like clicks"),
+    (NEAR_MS, "have only short sounds, like clicks"),
 )
 """(The time without another sound from which a short sound may be a click; what else is there)."""
 PAUSES_S = 1.5

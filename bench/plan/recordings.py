@@ -52,6 +52,8 @@ CLICK_MS = 40
 """The maximum duration of a click. A sound that is shorter, and has no other sound within
 FAR_MS, is not speech."""
 FAR_MS = 300
+NEAR_MS = 80
+"""The time without another sound from which a short sound may be a click, and no consonant."""
 DEEP_HZ = 60
 """The frequency below which there is no voice."""
 DEEP = 10

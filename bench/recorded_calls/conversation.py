@@ -34,6 +34,7 @@ from bench.observe.tones import RATE_HZ, Tone, is_clearly_voiced
 from bench.plan.recordings import (
     ABOVE_NOISE,
     DEPTH,
+    NEAR_MS,
     WINDOW_MS,
     SampleSequence,
     SpeechSpan,
@@ -183,6 +184,8 @@ def speech(
         until = min(until, found.end + WINDOW_MS * per_ms)
     segment = read[begin : until - origin]
     span = speech_span(segment, rate_hz, min_energy=noise * ABOVE_NOISE)
+    words = speech_span(segment, rate_hz, min_energy=noise * ABOVE_NOISE, far_ms=NEAR_MS)
+    click_ns = max(0, span.end - words.end) * NS_PER_S // rate_hz
     error_ns = 0
     if noise * ABOVE_NOISE > level / DEPTH:
         error_ns = changed_ns + error_in_noise(TAILS_NS, level, noise)
@@ -190,7 +193,7 @@ def speech(
         error_ns = changed_ns + WINDOW_MS * NS_PER_MS
     end = found.begin + span.end
     tail_ns = _tail_ns(segment[: span.end], rate_hz, level)
-    return Speech(found.begin, end, max(error_ns, tail_ns))
+    return Speech(found.begin, end, max(error_ns, tail_ns, click_ns))
 
 
 def _stops_ms(after: Samples, per_ms: int, level: float) -> int:

@@ -147,6 +147,21 @@ def test_the_room_after_the_caller_is_within_the_bound_of_the_end(
     )
 
 
+@pytest.mark.parametrize("after_ms", [100, 150, 190])
+def test_a_click_after_the_caller_is_within_the_bound_of_the_end(after_ms: int) -> None:
+    words = voice("not_today", RATE_HZ)
+    words = words[: audible(words)[1]]
+    gap = silence(2)
+    channel = np.concatenate([gap, words, gap])
+    click = len(gap) + len(words) + after_ms * RATE_HZ // 1_000
+    channel[click : click + 2 * RATE_HZ // 1_000] = 10_000
+    span = SpeechSpan(len(gap), click + 2 * RATE_HZ // 1_000)
+    found = speech(channel, RATE_HZ, span, span.end + RATE_HZ // 5, len(channel))
+
+    error_ms = (found.end - len(gap) - len(words)) * 1_000 / RATE_HZ
+    assert abs(error_ms) <= found.uncertainty_ns / NS_PER_MS + 5
+
+
 @pytest.mark.parametrize("weak_ms", [101, 150, 300, 700])
 def test_a_last_word_that_the_detector_does_not_hear_is_within_the_bound_of_the_end(
     weak_ms: int,
