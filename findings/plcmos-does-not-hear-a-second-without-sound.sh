@@ -5,7 +5,7 @@
 #           second without sound within a sentence is worse for a listener than its loss in small pieces, between which words survive.
 # Seen:     the 50 packets in small pieces take the score (median) from 4.5 to 2.1. The same number in a row, a hole of 1 s, leave 4.3. If
 #           two thirds of the sentence are lost, until its end, it is 4.1. If the sentence stops for 2 s and then goes on, it is 4.2.
-#           What is missing is silent, and the model takes silence in clean speech for a pause of the speaker.
+#           A hole is silence, as a pause of the speaker is, and the model gets no reference from which it could know better.
 # Why:      a loaded service does not lose single packets: its replies stall, or end too early. A report with this score shows a good
 #           quality, and a better one than that of a call on a network with a loss of 3 %. A concealment that gives silence for long
 #           losses, as that of G.711 Appendix I does after 60 ms, gains from the length of the losses.

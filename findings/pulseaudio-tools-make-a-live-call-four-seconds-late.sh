@@ -10,7 +10,7 @@
 #           saving reasons", and states no value.
 # Why:      such a cable is a usual way to give a browser, or a softphone, a simulated caller. A response latency that is measured at the
 #           pipes contains seconds of the tools. It is a random number: of two turns with the same latency, one seems more than 1 s
-#           slower. A caller with a live source of sound, whose turn is shorter than 2 s, is not heard before he goes on.
+#           slower. A caller with a live source of sound, whose turn is shorter than 2 s, is not heard before he goes on, or closes the pipe.
 # Takes about a minute and a half.
 set -eu
 work=$(mktemp -d)

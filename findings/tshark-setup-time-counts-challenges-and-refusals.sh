@@ -7,9 +7,9 @@
 # Seen:     it takes the time from each INVITE to its ACK, and all responses have an ACK, also challenges and refusals. With a challenge
 #           at the start of each call, the average is 1,025 ms. With a service that refuses half of the calls, it is 1,045 ms. With four
 #           refreshes within each call, it is 428 ms. Without any of them, it is 2,020 ms, which includes the way of the ACK.
-# Why:      nearly all carriers challenge a call, so the setup time from a capture of them is half of what callers wait, and half of that of
-#           a service that does not challenge. A service that refuses calls under load seems to become faster with the load. The longer
-#           a call, the better its setup time. Only the minimum (30 to 70 ms) shows that other exchanges were counted.
+# Why:      a carrier that wants a password challenges each call, so its setup time from a capture is half of what callers wait, and half
+#           of that of a service that does not challenge. A service that refuses calls under load seems to become faster with the load.
+#           The longer a call, the better its setup time. Only the minimum (30 to 70 ms) shows that other exchanges were counted.
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
