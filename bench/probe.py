@@ -1,7 +1,5 @@
 """A probe: a session with one turn. It runs like a session of a run, and every event is logged."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing

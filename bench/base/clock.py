@@ -12,8 +12,6 @@ reads both clocks together at once, computes the age of the kernel timestamp, an
 # they are close (`MAX_CLOCK_GAP_NS`). A stamp from the future, or older than a minute, shows that
 # the wall clock was stepped. It is not used, and the caller counts a timestamp of user space.
 
-from __future__ import annotations
-
 import atexit
 import socket
 import struct

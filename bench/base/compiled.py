@@ -10,8 +10,6 @@ are in the `.pyi` file next to the `.pyx` file, and otherwise takes them from `t
 # results, and takes several times as long. It lets the tool run where no compiler is, and it is
 # what the compiled one is tested against. Nothing else may ask whether a module is compiled.
 
-from __future__ import annotations
-
 from importlib import import_module
 from types import ModuleType
 

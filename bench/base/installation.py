@@ -5,8 +5,6 @@ have. Python searches modules in the working folder first, and would import a us
 or `reports/` instead of ours.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

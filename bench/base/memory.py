@@ -11,8 +11,6 @@ errors that do not state the cause.
 # takes no memory, but counts against the limits (RLIMIT_AS, overcommit), which are what fails
 # later.
 
-from __future__ import annotations
-
 import mmap
 import os
 import sys

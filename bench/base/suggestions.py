@@ -1,7 +1,5 @@
 """The name that a user probably meant by an unknown one: pieces of error messages."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Collection, Iterable
 from pathlib import Path

@@ -2,8 +2,6 @@
 future.
 """
 
-from __future__ import annotations
-
 NEVER_NS = 1 << 62
 """An instant that is later than any real one."""
 

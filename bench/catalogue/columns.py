@@ -13,8 +13,6 @@ and the tables of docs/run-folder.md and docs/metrics.md. The end of a column's 
 # An observation has absolute instants. A row has them relative to its `start_ns`, so that they are
 # small, and that rows of several machines can be read together.
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

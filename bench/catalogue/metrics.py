@@ -17,8 +17,6 @@ module. Live views publish quantiles by the same rule.
 #
 # Names are public: thresholds, reports and exported data contain them.
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

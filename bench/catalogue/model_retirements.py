@@ -2,8 +2,6 @@
 may be postponed.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import date
 

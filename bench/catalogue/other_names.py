@@ -1,7 +1,5 @@
 """The metrics by the names that other tools, and many users, give to them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from bench.base.suggestions import did_you_mean

@@ -8,8 +8,6 @@ the texts below, or the error code of the service. `rtbench doctor` has more spe
 because it knows the target. docs/metrics.md, "Outcomes", lists the outcomes for users.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

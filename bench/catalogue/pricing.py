@@ -6,8 +6,6 @@ wrong price is corrected without a new run. A missing price is not zero: turns w
 counted as unpriced.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

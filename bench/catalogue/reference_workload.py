@@ -11,8 +11,6 @@ one script each, three and four times per session. Their p95 needs 48 sessions o
 of each script, leave a margin for failed sessions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

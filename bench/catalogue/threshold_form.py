@@ -1,7 +1,5 @@
 """The form of one threshold in a file: its text, or a table with its text and `abort`."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from bench.files.validation import Boolean, Field, Schema, String, StructOf, Validator

@@ -2,8 +2,6 @@
 exceeds a limit fails.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from bench.base.units import NS_PER_S

@@ -6,8 +6,6 @@ the opposite case. The uncertainty is the larger of the two possible errors. It 
 unknown.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from bench.catalogue.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS

@@ -17,8 +17,6 @@ These differences between two texts are ignored:
 - the dot of an i, because I is the capital letter of i and of the Turkish dotless i
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from functools import cache

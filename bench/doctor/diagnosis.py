@@ -6,8 +6,6 @@ The input is an outcome and the service's messages; the output is a remedy. docs
 A `CheckFinding` is the result of one check, in plain data, with its remedy.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace

@@ -5,8 +5,6 @@ The network path is checked step by step: proxy, name lookup, addresses, TLS, ce
 checks send no request to the service.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import resource

@@ -3,8 +3,6 @@
 The upgrade, the session and the turn use the same connection.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources

@@ -11,8 +11,6 @@ in place of a file never ends.
 # Nothing waits for the disk (fsync): a machine that loses its power loses the last seconds of a
 # run, which is accepted.
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -11,8 +11,6 @@ these become visible.
 # line of an error, and `slug` makes it a part of an outcome, which reports group by. Texts are
 # escaped when they are shown or stored, and not when they are received, because codes compare them.
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata

@@ -11,8 +11,6 @@ names of at most sixty. No mark is added to a truncated value, because the value
 # that is reached is a sign of a fault, and no text is lost in practice. A value is cut where it
 # enters, in the dialect, because later code copies it freely.
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

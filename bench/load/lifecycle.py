@@ -16,8 +16,6 @@ and executes the actions that it returns, in this order. Four rules hold:
       └───────────┴── ended before it started ─────────────────────┘
 """
 
-from __future__ import annotations
-
 import signal
 from dataclasses import dataclass
 from enum import Enum, auto

@@ -1,7 +1,5 @@
 """The scripts of a Locust file, without a run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from locust.util.load_locustfile import load_locustfile

@@ -10,8 +10,6 @@ names of the files.
 # twice: here, to find the words that are no options, and later by Locust itself. The listeners that
 # are added here run in between.
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -10,8 +10,6 @@ variable `ADDRESS`.
 # port, unless a profile is requested; or one that is started here, on a free port, and ends with
 # the command.
 
-from __future__ import annotations
-
 import http.client
 import json
 import os

@@ -19,8 +19,6 @@ class Shopper(RealtimeUser):                    # or Python
         self.audio("audio/opening_hours.wav", name="hours")
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from itertools import count

@@ -10,8 +10,6 @@
 # or another division into packets could find other starts. `tests/test_twins.py` compares both
 # twins.
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate

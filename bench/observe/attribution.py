@@ -21,8 +21,6 @@ Pure.
 # with a VAD is open, all speech of the open turn is already detected, or the speech follows the
 # idle timeout. The response to such speech has no turn either.
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain

@@ -6,8 +6,6 @@ the greeting. Pure.
 # which sound continues after the answer. A sound that began shortly before the answer may be the
 # greeting of an agent whose answer was slow.
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from bench.base.units import NS_PER_MS, NS_PER_S

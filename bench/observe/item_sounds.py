@@ -14,8 +14,6 @@ log without audio gives the same replies.
 # know only positions, so that a live session, and the replay of a log without audio, go the same
 # way.
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec

@@ -14,8 +14,6 @@ Pure.
 # In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`,
 # `ENDS_NS`; `make benchmark PARTS=voices` measures them with recorded voices, docs/accuracy.md).
 
-from __future__ import annotations
-
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
 from bench.observe.blocks import Blocks

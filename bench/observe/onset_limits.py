@@ -2,8 +2,6 @@
 (`bench.observe.onsets`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from bench.base.units import NS_PER_MS

@@ -36,8 +36,6 @@ the background. Pure.
 # is not steady, a sound may have started with the stream. If a second voice is in the background of
 # the agent's voice, it is detected like any other sound.
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 

@@ -17,8 +17,6 @@ error may instead end one turn, or be counted only.
 # interruption belong to the row of the interrupted turn, and are taken from the speech of the new
 # one (`mark_barge_in`).
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -16,8 +16,6 @@ timeline. Pure.
 # mark a position in the queue. When the audio before the mark was played, or was dropped, the
 # provider reports this to the agent (Twilio, Media Streams, "mark" and "clear").
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple

@@ -20,8 +20,6 @@ or has no such words. An expectation takes place if its event arrives in time.
 # several times: the instants are those of the first description, and the settings those of the
 # last.
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, fields

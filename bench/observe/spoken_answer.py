@@ -9,8 +9,6 @@
 # that part, and its uncertainty reaches back to the result. If there is no gap, its start is
 # unknown.
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import NamedTuple
 

@@ -14,8 +14,6 @@ traffic, a recorded log and a test. Four rules define it:
   turn continues. If it later succeeds, its outcome is `starved`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 

@@ -13,8 +13,6 @@ and noise. Pure.
 # voice. In 48,000 windows of 50 ms of white and pink noise, a room, and hum, one counted as voiced.
 # Whispers and unvoiced consonants are noise.
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise, product

@@ -16,8 +16,6 @@
 # backend of the service, which may call the client's functions in one or several responses. The
 # backend owes a result while a response of it is in progress or must still start.
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -22,8 +22,6 @@
 # Each part has its own rules: the caller's speech and its interruption of the reply (`caller`), the
 # reply (`reply`), the calls (`tool_calls`), and the three records below.
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto

@@ -2,8 +2,6 @@
 ending, or None. Pure.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from operator import itemgetter

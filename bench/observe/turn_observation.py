@@ -10,8 +10,6 @@ counts. Pure.
 # describes (no functions, no turn detection, no reference). Or the turn ended before.
 # `bench.load.planning.lacking` predicts the first two reasons before the run, from the same tables.
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import fields
 from operator import attrgetter

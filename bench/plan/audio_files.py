@@ -15,8 +15,6 @@ header is checked first, the samples are read one block after another, and their
 # Each refusal states the command that makes a usable WAV, because most files of callers come from
 # telephone systems and downloads, and their owners cannot know what is wrong with a header.
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

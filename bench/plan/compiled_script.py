@@ -13,8 +13,6 @@ recordings.
 # A session that starts must not fail because of its script. So the constructor checks everything
 # that a dialect may lack, and a script with variables is checked with its texts when it is loaded.
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 

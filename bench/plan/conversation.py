@@ -6,8 +6,6 @@ so only this is read: from the first chunk of a PNG (ISO/IEC 15948, 11.2.2), or 
 a JPEG (ITU-T T.81, B.2.2).
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import struct

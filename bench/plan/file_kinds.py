@@ -11,8 +11,6 @@ its header may state another size.
 # has more than one recording. Nothing tells these apart with certainty, and a wrong guess would
 # play noise or lose words. So such a file is refused, with the command that decides it.
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Callable

@@ -9,8 +9,6 @@ doubt it. Pure.
 # word, or a click. If two results differ by `FAINT_MS` or more at an edge, this edge is in doubt,
 # and the user is told. The doubt changes no value.
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

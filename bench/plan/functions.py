@@ -10,8 +10,6 @@ call gets an output; an invalid one gets an error that the model can read.
 # client with threads, so each is due after its own delay. Outputs of a turn that is over are
 # dropped: the service would answer them in the next turn.
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

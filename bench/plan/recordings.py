@@ -17,8 +17,6 @@ are then found. An offset (`bench.wire.direct_current`) is no sound, and neither
 deeper than voices, such as rumble or wind.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence

@@ -15,8 +15,6 @@ Python call, a `UsageError` with the key.
 # The digest covers everything that the sessions of a script send, and nothing else. Runs with equal
 # digests had the same workload, and only these can be merged or compared without a notice.
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

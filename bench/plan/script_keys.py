@@ -10,8 +10,6 @@ table, and `steps.py`.
 # key of another service is no spelling error: it gets an error of its own, when the script is
 # compiled for the target.
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args

@@ -6,8 +6,6 @@ its sound. If the text, the voice, or the synthesizer changes, the WAV has anoth
 missing until it is made.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -2,8 +2,6 @@
 interruption. Pure.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -19,8 +19,6 @@ calibration.
 # kind of connection, then of the same kernel, then the newest. `stale` lists what differs, so that
 # a reader of the report can judge it.
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime

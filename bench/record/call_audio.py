@@ -16,8 +16,6 @@ the caller interrupted.
 # pieces that were not played by then. Audio of the same items that arrives later is dropped, as a
 # client drops it after it has truncated the item.
 
-from __future__ import annotations
-
 import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -9,8 +9,6 @@ A key is NotRequired if only some runs have it, or only finalized runs.
 # reader must ignore keys that it does not know. So a new key is no new version, unless a program
 # could misread the document without it.
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 

@@ -16,8 +16,6 @@ are never written, nor are request headers. `bench.record.replay` reads the logs
 # continues. The log is flushed when turns are delivered: after a kill, it contains all turns whose
 # rows may be in the spool.
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -15,8 +15,6 @@ worker is removed only when all of its data is stored elsewhere.
 # the parts still exist. One that is killed later leaves only a rest of the spool, which the next
 # call removes.
 
-from __future__ import annotations
-
 import itertools
 import os
 import socket

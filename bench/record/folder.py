@@ -14,8 +14,6 @@ that is much more compressed is rejected before it is read. A column whose type 
 schema is also rejected.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

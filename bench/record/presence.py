@@ -6,8 +6,6 @@ writer of a run holds a lock until it ends, because a PID does not show whether 
 process or container may have the same one.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

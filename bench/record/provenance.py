@@ -9,8 +9,6 @@ run starts.
 # Which options are stored is a list of permitted names. A list of forbidden ones would store a
 # secret with each new option that someone forgot to add to it.
 
-from __future__ import annotations
-
 import os
 import platform
 import socket

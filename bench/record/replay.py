@@ -18,8 +18,6 @@ an older reader would misread a change, the change raises `SCHEMA_VERSION`.
 # session is then unfinished. Any other damage is an error: a replay with a missing input would give
 # wrong values.
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

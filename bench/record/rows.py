@@ -6,8 +6,6 @@ tuple (`TURN_COLUMNS`). `hide` removes secrets from texts. The caller that store
 texts, other than JSON (`TextSanitizer`).
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -2,8 +2,6 @@
 Pure.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 MIN_PER_CALL = 0.5

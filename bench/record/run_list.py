@@ -4,8 +4,6 @@
 # folder that cannot be read becomes a notice. It reads neither rows nor histograms. A run without
 # its final state has no counts yet: they would have to be counted in its rows.
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

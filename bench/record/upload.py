@@ -11,8 +11,6 @@ the identity of this machine signs in.
 # appears, and a failed upload leaves no folder that looks like a run. To upload again is harmless,
 # because each file is replaced.
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Callable, Sequence

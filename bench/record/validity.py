@@ -15,8 +15,6 @@ A run without any measured turn has no verdict.
 # Uncertain metrics are another matter: they make one metric of one target unusable, and not the
 # run.
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

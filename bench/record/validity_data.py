@@ -10,8 +10,6 @@ NaN if it is unknown.
 # count. Uncertainties are computed for each target, because a slow target would hide a fast one,
 # and for each host, because one bad clock or busy machine would disappear in the p99 of many hosts.
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,8 +5,6 @@ No part knows which of the parts it is. Therefore all shares are equal, and the 
 divisible.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 

@@ -14,8 +14,6 @@ A turn of the caller consists of all its sounds until the agent starts to speak,
 backchannel if it is short and the agent continues after it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise

@@ -8,8 +8,6 @@ the silence that ends a reply. No timeout expires. The start of the call is unkn
 recording may start after the call was answered.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace

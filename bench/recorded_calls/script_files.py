@@ -1,7 +1,5 @@
 """The script of a recorded call: a YAML file, and a WAV for each utterance of the caller."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import shutil

@@ -19,8 +19,6 @@ are compared with the sounds of both channels at each offset. Nothing is conclud
 the channels agree about equally.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime

@@ -17,8 +17,6 @@ open.
 # (`bench.observe.reply_detector`). The dialects of tracks have no messages at all: the transport
 # delivers packets as binary messages.
 
-from __future__ import annotations
-
 import base64
 import binascii
 from collections.abc import Mapping, Sequence

@@ -9,8 +9,6 @@ The addresses are those of its reference of the Realtime API.
 # claims of its token. A remedy is returned only if these facts leave one cause. Otherwise the
 # general remedy of the status is shown.
 
-from __future__ import annotations
-
 import re
 
 from bench.catalogue.model_retirements import retirements

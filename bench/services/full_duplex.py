@@ -10,8 +10,6 @@ detects turns in the audio alone.
 # have no meaning, and a script with such a step is refused before the run. A step that is ignored
 # would measure another conversation than the script states.
 
-from __future__ import annotations
-
 import base64
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Zhipu's GLM-Realtime: its dialect, and its service."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from bench.services.openai.dialect import UNKNOWN, ServerVadOnly

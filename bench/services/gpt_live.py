@@ -15,8 +15,6 @@ The model hands a task over (a *delegation*) and continues to speak meanwhile:
   the minutes of the session.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any

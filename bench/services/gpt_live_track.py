@@ -7,8 +7,6 @@ to 3.57). The first event on the data channel is `session.started`. The call det
 of the audio.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any

@@ -1,7 +1,5 @@
 """Inworld's Realtime API: its dialect, and its service."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from bench.services.openai.dialect import UNKNOWN, Ga

@@ -2,8 +2,6 @@
 nothing.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 AgentName = Literal["acs", "twilio", "pcm", "sip"]

@@ -1,7 +1,5 @@
 """OpenAI's Realtime API, and the servers with its GA dialect that people run themselves."""
 
-from __future__ import annotations
-
 from bench.catalogue.model_retirements import retirements
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW

@@ -5,8 +5,6 @@ GA and preview have the same addresses. The service's error messages, and the fo
 show a wrong dialect.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import replace

@@ -4,8 +4,6 @@ Such a service speaks one reply at a time, so the decoder of a session numbers t
 settings are in the set-up, and cannot change later.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """StepFun's Realtime API: its dialect, and its service."""
 
-from __future__ import annotations
-
 from bench.services.openai.dialect import UNKNOWN, ServerVadOnly
 from bench.services.openai.preview import ShelledFunctions
 from bench.wire.audio import PCM16, by_name

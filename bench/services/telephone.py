@@ -10,8 +10,6 @@ is a text message.
 # cause that the transport found, and a text. So most of this module is the table of remedies: by
 # cause first, which is the most exact, then by status, then by class of status.
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any

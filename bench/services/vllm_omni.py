@@ -7,8 +7,6 @@ cannot change later. A reply needs committed audio, so texts are not answered. A
 model may decide to keep listening (`response.listen`), and then no reply follows.
 """
 
-from __future__ import annotations
-
 from types import MappingProxyType
 from typing import Any
 

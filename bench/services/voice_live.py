@@ -2,8 +2,6 @@
 only it has.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, get_args

@@ -1,7 +1,5 @@
 """xAI's Grok Voice Agent: its dialect, and its service."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from bench.services.openai.dialect import UNKNOWN, Ga, ServerVadOnly

@@ -10,8 +10,6 @@ so that each caller has noticed it, and has time for its speech.
 # session ends, or who has waited too long, leaves: `Session._wait_for_callers` decrements
 # `waiting`.
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from dataclasses import dataclass
 

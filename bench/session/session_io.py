@@ -29,8 +29,6 @@ actions, and the session determines what is sent next.
 # each message is handled and before actions are taken, so that a turn has the timestamp when it is
 # delivered.
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import attrgetter

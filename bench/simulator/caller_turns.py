@@ -22,8 +22,6 @@ each with a lag from the profile (`StreamedWords`).
 # A response may be done while a listener still plays it. Speech until `_played_ns` therefore counts
 # as speech during a reply, and the silence of the idle timeout begins there.
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator, Sequence

@@ -15,8 +15,6 @@ known length begins, in which delays are still longer.
 # A period of overload is reported late, because it is only certain that it has ended when the
 # recovery is over and a new overload begins, or when the simulator stops.
 
-from __future__ import annotations
-
 import heapq
 import math
 from collections.abc import Callable

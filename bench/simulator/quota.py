@@ -5,8 +5,6 @@ A quota is a bucket with the capacity of one minute, which is refilled at a cons
 of the bucket is one instant: the time when the bucket will be full again (GCRA, ITU-T I.371).
 """
 
-from __future__ import annotations
-
 import heapq
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 The simulator also prints the same document, in the line that starts with READY.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated, Literal

@@ -7,8 +7,6 @@ ms each, and a last block of 500, 550 or 600 ms. All sizes are multiples of an a
 Each reply starts with a silence, as the service's replies do.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Sequence

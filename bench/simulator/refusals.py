@@ -5,8 +5,6 @@ accepts the upgrade, sends one error event, and closes the connection. If only t
 is known, the message is an assumption.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -13,8 +13,6 @@ The next step of a series is requested only after the previous step was taken. R
 events keep the order of the client events.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass

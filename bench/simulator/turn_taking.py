@@ -27,8 +27,6 @@ them.
 # Positions in the audio become instants by the audio clock: it counts received audio, whose end has
 # just arrived at `at_ns`.
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple

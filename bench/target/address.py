@@ -7,8 +7,6 @@ the Realtime API. The variables in settings are filled here, too. The value of a
 stored.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -9,8 +9,6 @@ greenlets, so it runs in a plain greenlet. A thread of gevent's pool cannot star
 first request does (`uname`).
 """
 
-from __future__ import annotations
-
 import base64
 import logging
 import os

@@ -7,8 +7,6 @@ case has priority (as in curl and Python). HTTP_PROXY is for addresses without T
 on this machine, and need no proxy (as in Go).
 """
 
-from __future__ import annotations
-
 import base64
 import ipaddress
 from collections.abc import Iterator, Mapping

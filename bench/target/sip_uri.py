@@ -2,8 +2,6 @@
 3261 §19.1.1). Pure.
 """
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

@@ -10,8 +10,6 @@ from any source. The sign-in is by a key or through Microsoft Entra ID, or there
 module fetches nothing from a network.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence

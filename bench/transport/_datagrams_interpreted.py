@@ -2,8 +2,6 @@
 details.
 """
 
-from __future__ import annotations
-
 import errno
 import socket
 from typing import Any

@@ -1,7 +1,5 @@
 """The Python implementation of `_loop.pyx`. The docstrings of `_loop.pyx` have the details."""
 
-from __future__ import annotations
-
 import os
 import resource
 

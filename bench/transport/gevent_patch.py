@@ -1,7 +1,5 @@
 """The patching of this process by gevent, and a time limit for library code that has none."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -17,8 +17,6 @@ one, and the delay. If this process lets a message leave later than planned, tha
 # it: a service answers a caller in a bad network later, and that is what the run measures. So
 # receipts and transmit timestamps are moved back by the delay (`_as_handed_over`).
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial

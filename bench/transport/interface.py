@@ -6,8 +6,6 @@ its transport. The real transport has the process's clock. The transport in memo
 clock.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 import ssl

@@ -2,8 +2,6 @@
 calls.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from importlib import import_module
 from typing import cast

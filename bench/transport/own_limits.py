@@ -4,8 +4,6 @@ A service is not responsible for a call that was never made. Therefore such a ca
 its own.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import socket

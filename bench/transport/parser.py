@@ -10,8 +10,6 @@ frames in the same reads. It is slower, and implements all of RFC 6455. The byte
 counted separately, because the protocol object does not report the end of a frame.
 """
 
-from __future__ import annotations
-
 import html
 import re
 import struct

@@ -19,8 +19,6 @@ loop.
 # The kernel reports an error of the socket once. It is stored (`failure`), since the read and the
 # write that follow need it too.
 
-from __future__ import annotations
-
 import errno
 import os
 import socket

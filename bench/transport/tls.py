@@ -14,8 +14,6 @@ lost.
 # sent where the caller may wait for the kernel. In the event loop, it waits for the next
 # opportunity.
 
-from __future__ import annotations
-
 import re
 import ssl
 from collections.abc import Callable

@@ -10,8 +10,6 @@ Linux's Documentation/networking/timestamping.rst. The numbers are in
 include/uapi/linux/net_tstamp.h and errqueue.h.
 """
 
-from __future__ import annotations
-
 import socket
 import struct
 import sys

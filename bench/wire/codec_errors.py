@@ -15,8 +15,6 @@ for speech, for music and for a low delay, 8 to 128 kbit/s, packets of 10 to 60 
 codec may remove a quiet last consonant.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

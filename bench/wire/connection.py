@@ -8,8 +8,6 @@ Transports return them, and a session's timeline receives them as inputs.
 # timeline decides later what follows from them. They are written to event logs as they are, so a
 # field that is added here must have a default, with which old logs keep their meaning.
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 

@@ -6,8 +6,6 @@ Code that prepares, runs, or observes a session uses message kinds (`MessageKind
 their form.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto

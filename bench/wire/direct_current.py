@@ -17,8 +17,6 @@ mean, and the next block does not inherit it.
 # filter does not help: it answers the first sample of a stream with an offset by a decaying wave,
 # which is audible itself. Therefore the offset is measured where nothing else is, and subtracted.
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

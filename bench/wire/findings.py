@@ -1,7 +1,5 @@
 """What a check found, as `rtbench doctor` shows it. Pure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

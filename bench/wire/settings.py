@@ -8,8 +8,6 @@ settings. A dialect declares the keys of `session` that only it has (`Dialect.se
 `bench.plan.script_keys` has the keys of all services.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple

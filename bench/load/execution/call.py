@@ -17,8 +17,6 @@ sessions.
 # If a session ends between the last check and the first sound of a turn, nothing of this turn was
 # measured. Then the step runs again in the next session. Any later end makes the turn fail.
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary

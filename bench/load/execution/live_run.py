@@ -20,8 +20,6 @@ event loop.
 # At the end, `drain` waits for open sessions, and throws `RunEnded` into those that are late.
 # `close` writes what is left.
 
-from __future__ import annotations
-
 import gc
 import inspect
 import math

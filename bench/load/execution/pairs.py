@@ -5,8 +5,6 @@ differ only in their target: the number of the pair determines their recordings,
 their order. In a run with one target, a pair is one session.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from dataclasses import dataclass

@@ -13,8 +13,6 @@ have ended. Calls do not queue (a loss system, Erlang 1917).
 # While Locust still creates users, a call without an idle user would be blocked although its slot
 # exists. Such calls wait in `_early` until all users have come.
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

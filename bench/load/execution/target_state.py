@@ -12,8 +12,6 @@ calls per second. Each wait is twice as long as the one before, or as long as th
 An open loop has no back-off.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 

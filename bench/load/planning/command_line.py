@@ -8,8 +8,6 @@ that repeats a run.
 # only Locust can check, after it has imported the files. So a mistyped file is recognized here only
 # by its suffix, or if there is no Locust file whose class it could be.
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -37,8 +37,6 @@ Not included are the transcription of the caller's audio, which is billed separa
 pause that the service detects as the end of speech; and failures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -14,8 +14,6 @@ setting.
 # an entry needs a condition that the plan alone decides, and `tests/load/test_workload.py` checks
 # that no turn has what it lacks.
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -12,8 +12,6 @@ change. The n-th call arrives when the integral of the rate reaches the sum of t
 (time-rescaling, Çinlar 1975; exact for Poisson processes).
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from argparse import Namespace

@@ -1,7 +1,5 @@
 """The names of the entries in Locust's statistics, from the plan of a run. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

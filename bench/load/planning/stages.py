@@ -9,8 +9,6 @@
 All targets of a file are rates of calls that arrive, or all are whole numbers of open sessions.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ run.json.
 # dialect and settings. Targets with the same dialect and settings share the compiled messages. So
 # the memory of the audio does not grow with the number of targets.
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping

@@ -5,8 +5,6 @@ run. While the load generator is overloaded, no analysis starts, because latenci
 of the load generator.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -21,8 +21,6 @@ second.
 # `record.missing_workers` bounds what is unknown. A worker that connects late takes part in the
 # next run.
 
-from __future__ import annotations
-
 import contextlib
 import math
 import socket

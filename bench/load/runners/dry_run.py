@@ -20,8 +20,6 @@ The options are those of `locust`. The module prints one line of JSON with these
 If there is a problem that the user must fix, the exit status is 2, and stderr contains one line.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from typing import Any

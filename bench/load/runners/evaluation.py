@@ -2,8 +2,6 @@
 root hands it in.
 """
 
-from __future__ import annotations
-
 from typing import Protocol
 
 

@@ -11,8 +11,6 @@ fork, and a fork of a process of 400 MB delays the event loop by 20 to 30 ms.
 # (`record.finalize`). The folder is complete after each of them, so an error of one, or a kill,
 # loses no data, and the printed command repeats its work.
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -14,8 +14,6 @@ child processes.
 # fails is left to the next one, but none may be added. The last planned analysis is that of the
 # ended run.
 
-from __future__ import annotations
-
 import json
 import math
 from abc import ABC, abstractmethod

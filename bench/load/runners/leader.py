@@ -10,8 +10,6 @@ closes the run.
 #
 # The order of the start matters: a refused sign-in or an invalid plan leaves no folder.
 
-from __future__ import annotations
-
 import atexit
 import math
 import os

@@ -10,8 +10,6 @@ computed from its rows.
 # The verdict is that of the real checks (`record.validity`), with the values known now. It can
 # differ from the final one, but it cannot have other rules.
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Sequence

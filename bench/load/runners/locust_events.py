@@ -18,8 +18,6 @@ These events are handled:
 The role (standalone, master or worker) is determined once, at init.
 """
 
-from __future__ import annotations
-
 import sys
 from functools import partial
 from types import TracebackType

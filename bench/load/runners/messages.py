@@ -7,8 +7,6 @@ Therefore a message is accepted only if it can be decoded, if the sender that it
 sender, and if its content has the form of its kind. All other messages are ignored and counted.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -8,8 +8,6 @@ Metrics are sent to an OpenTelemetry collector by a child process (`otel_exporte
 low priority, so that the computations and waits of the SDK delay no session.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import math

@@ -12,8 +12,6 @@ conventions for clients if it has one there; otherwise its name is `rtbench.*`.
 # So the last report of each process is kept, and a report that was dropped on the way changes
 # nothing later. Only latencies are lost with it. Nothing here is needed for results.
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -13,8 +13,6 @@ the same steps.
 # greenlet that waits for the step before it (`CurrentRun.then`). A handler only waits for the last
 # step. If it is killed meanwhile, the steps continue, and the next handler waits for them.
 
-from __future__ import annotations
-
 import mmap
 import os
 import signal

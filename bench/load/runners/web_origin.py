@@ -4,8 +4,6 @@ A browser states the origin of the page in `Origin`, and the host that it reques
 reverse proxy changes `Host`, and may forward the browser's value in other headers.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType

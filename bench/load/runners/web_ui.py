@@ -17,8 +17,6 @@ chart. Latency over time is exported to OpenTelemetry instead.
 # Locust would set valid fields before it finds an invalid one, and keep them for the next run. So a
 # form is accepted as a whole, or not at all.
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -11,8 +11,6 @@ its own, and sends the files of this folder to the master.
 # the master has acknowledged all of its data. If the master disappears, the worker ends its
 # sessions at once, because their cost is not counted any more, and its data stays readable.
 
-from __future__ import annotations
-
 import math
 import shutil
 from dataclasses import asdict

@@ -15,8 +15,6 @@ sent again. Data that does not reach the master stays on the worker's disk, wher
 merge` can read it.
 """
 
-from __future__ import annotations
-
 import ctypes
 import math
 import os

@@ -13,8 +13,6 @@ several regions.
 # these numbers, and histograms are added. If a part proves damaged while its rows are copied, the
 # merge begins again without it, and the verdict counts what is missing.
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -7,8 +7,6 @@ gets no audio (`CLIENT_MESSAGE_TIMEOUT`). It reports the begin of the caller's s
 end. There is nothing to request, commit, cancel or truncate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any

@@ -12,8 +12,6 @@ and it sends `EndOfTurn`, which the SDK does not have. Audio of the words before
 follow the call. Such late audio counts as messages only.
 """
 
-from __future__ import annotations
-
 import binascii
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType

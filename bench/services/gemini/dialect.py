@@ -9,8 +9,6 @@ caller's speech nor the begin of a reply, and it has no requests to cancel or tr
 caller's speech interrupts it.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType

@@ -12,8 +12,6 @@ The transcripts of the caller and of the reply arrive in parts, usually without 
 they are complete when the reply ends, and no instant is known for their ends.
 """
 
-from __future__ import annotations
-
 import binascii
 import re
 from collections import deque

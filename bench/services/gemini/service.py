@@ -4,8 +4,6 @@ The addresses are those of google-genai 3.6 (`live.py`), which is at `v1`, and o
 versions. The key is in a header, as in this SDK. Ephemeral tokens have a path of their own.
 """
 
-from __future__ import annotations
-
 from bench.services.gemini.dialect import FIRST_MODEL, GEMINI
 from bench.wire.service import VERSION, KeyHeader, Route, Service
 

@@ -8,8 +8,6 @@ the request was accepted. A message is one event, or a JSON array of events, whi
 sends one by one.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType

@@ -14,8 +14,6 @@ states the interruption. The caller's transcript arrives in parts, and no event 
 (`usageEvent`) have no reply, either: they belong to the open turn, else to the session.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

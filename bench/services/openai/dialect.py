@@ -6,8 +6,6 @@ Names and fields are those of the events in the preview (api-versions 2024-10-01
 parts contain `output`. This module encodes client messages, and `events.py` decodes server events.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Callable, Mapping
 from types import MappingProxyType

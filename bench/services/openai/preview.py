@@ -5,8 +5,6 @@ their original names.
 # Several compatible services have the names of the preview. Their dialects derive from this one,
 # and override only what differs.
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any

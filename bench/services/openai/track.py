@@ -6,8 +6,6 @@ response begins (`output_audio_buffer.started`), and when all of it was sent (`.
 (`.cleared`). The source is OpenAI's reference, "Server events" (WebRTC and SIP only).
 """
 
-from __future__ import annotations
-
 import binascii
 from collections.abc import Mapping, Sequence
 from itertools import takewhile

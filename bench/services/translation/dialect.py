@@ -12,8 +12,6 @@ speech. So `transcript_lag` is how far the translated text is behind the speaker
 end of a text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any

@@ -5,8 +5,6 @@
 # SDK sends for all kinds of items is accepted everywhere and ignored; any other key is an error, as
 # at the services.
 
-from __future__ import annotations
-
 import binascii
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType

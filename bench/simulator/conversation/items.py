@@ -10,8 +10,6 @@ the same as for the last response, its tokens come from the cache, in whole bloc
 ends at an item that a client has truncated, deleted or inserted.
 """
 
-from __future__ import annotations
-
 import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

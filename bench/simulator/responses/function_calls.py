@@ -15,8 +15,6 @@ schema may have any content. For unsupported parts the generated value is null.
 # Only required properties get a value. Constants and examples of the schema come first, so a script
 # can determine the arguments.
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple

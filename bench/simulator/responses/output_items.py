@@ -14,8 +14,6 @@ an item is known at any time, and the item can be closed at any time.
 # content is stored with `content_part.done`, so a truncate in between finds what a listener could
 # have heard.
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass

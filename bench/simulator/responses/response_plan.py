@@ -15,8 +15,6 @@ when its audio has been generated at `generation_speed` × real time; the transc
 arithmetic on integer nanoseconds of CLOCK_MONOTONIC.
 """
 
-from __future__ import annotations
-
 import base64
 import math
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ README.md, "Agents", describes what it does and when. Callers use one of three p
 Twilio's Media Streams. `acs`: the audio streaming of Azure Communication Services.
 """
 
-from __future__ import annotations
-
 import base64
 from abc import ABC, abstractmethod
 from collections import deque

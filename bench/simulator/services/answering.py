@@ -7,8 +7,6 @@ and whose error is the end of the session. Pure.
 # functions, and when its parts are due. The service says what is sent then (`_reply_steps`,
 # `_call_steps`).
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import partial

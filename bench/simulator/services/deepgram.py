@@ -17,8 +17,6 @@ which the caller's speech ended (`speech_at_byte`). Replies are numbered, as `re
 # interruption is reported at once, and the rest of the reply is dropped a little later: clients of
 # the service have to discard audio that is already on its way, and this tests that they do.
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,8 +5,6 @@ A connection is refused after the upgrade, with an error event. Other services u
 their own differences.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any

@@ -2,8 +2,6 @@
 setting.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from bench.files.validation import Converted, OrNull

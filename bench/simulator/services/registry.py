@@ -1,7 +1,5 @@
 """The list of the simulated services. The first that answers a request serves it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from bench.simulator.services import (

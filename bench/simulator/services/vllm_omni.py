@@ -8,8 +8,6 @@ the preview.
 # is `IGNORED`. A key that changes what it does, and does not change the simulator, is
 # `NOT_SIMULATED`: the simulator accepts it, and notes that it has no effect here.
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

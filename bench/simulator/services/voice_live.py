@@ -6,8 +6,6 @@ semantic detectors end speech as `server_vad` does, and all simulated voices sou
 Avatars, animation and word timestamps are unknown settings, so they are rejected.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

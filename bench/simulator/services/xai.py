@@ -1,7 +1,5 @@
 """xAI: the events of GA. The voice and turn detection are at the top level of the session."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 from typing import Any

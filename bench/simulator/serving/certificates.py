@@ -1,7 +1,5 @@
 """A certificate authority and a server certificate for loopback, created at each start."""
 
-from __future__ import annotations
-
 import ipaddress
 import ssl
 import tempfile

@@ -5,8 +5,6 @@ of a JWT (header.claims.signature, base64url), but it is not signed. Only issued
 accepted.
 """
 
-from __future__ import annotations
-
 import base64
 import hmac
 import json

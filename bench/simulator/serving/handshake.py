@@ -5,8 +5,6 @@ Query keys and headers that the service does not name are ignored, but some serv
 number of custom headers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 

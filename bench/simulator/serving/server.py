@@ -11,8 +11,6 @@ the heap, all events that are due at one reading of the clock are sent in one it
 is read between two iterations.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import errno

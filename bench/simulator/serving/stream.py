@@ -16,8 +16,6 @@ SSLSocket has no `recvmsg`.
 # A fault must look on the wire as the real failure does: a reset is a RST and not a FIN, which
 # needs SO_LINGER with a timeout of 0; a TLS alert is sent in the clear, before any handshake.
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

@@ -7,8 +7,6 @@ ground-truth log, to which they append whole lines. They are forked, so that the
 certificate and the memory of the replies.
 """
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import secrets

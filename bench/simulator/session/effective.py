@@ -5,8 +5,6 @@ A session form defines the initial session of a service, the settings that a cli
 the meaning of these settings. `bench.simulator.services` contains the forms.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property

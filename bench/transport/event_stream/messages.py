@@ -5,8 +5,6 @@ Specification"). botocore decodes received messages; it encodes none. Each event
 message of its own, and the payload of a second message, which has its signature.
 """
 
-from __future__ import annotations
-
 import binascii
 import struct
 from collections.abc import Mapping, Sequence

@@ -6,8 +6,6 @@ botocore finds the credentials as other clients of AWS do, and signs the request
 without payload.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import re

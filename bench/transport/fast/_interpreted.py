@@ -3,8 +3,6 @@
 A test compares the two implementations.
 """
 
-from __future__ import annotations
-
 import ssl
 from typing import Any
 

@@ -7,8 +7,6 @@ details.
 # completely is in `offered`, what the transport refused is in `refused`, and it sends nothing more
 # until the session has taken them. Otherwise a later chunk would overtake an earlier one.
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from errno import EAGAIN, EINTR

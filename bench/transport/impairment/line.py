@@ -13,8 +13,6 @@ bit is sent. Stalls have a fixed duration, and come after random times with an e
 distribution.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ No received packet is a usual one, so `CallMedia.received` accepts each. The doc
 `_packets.pyx` have the details.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from bench.base.clock import SendTime

@@ -10,8 +10,6 @@ RTCP reports are sent while the call is open. If
 the call has SRTP keys, packets and reports are encrypted last, and decrypted first.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable
 from struct import Struct

@@ -1,7 +1,5 @@
 """The findings about the packets of any call in RTP, for `rtbench doctor`. Pure."""
 
-from __future__ import annotations
-
 from bench.base.units import NS_PER_MS
 from bench.wire.connection import RtpMeasured
 from bench.wire.findings import CheckFinding, warning_unless

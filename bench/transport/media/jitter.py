@@ -49,8 +49,6 @@ it. Pure.
 # and after a packet that is faster than the offset by `RESYNC_NS`. If all packets have been late
 # for `RESYNC_NS`, it takes the minimum of these packets.
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

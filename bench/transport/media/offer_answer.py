@@ -10,8 +10,6 @@
 # Plain audio is no fallback for encrypted audio: a target that demands SRTP would otherwise speak
 # in the clear if its agent is configured wrongly.
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 

@@ -7,8 +7,6 @@ A packet depends on the audio before it. The packets of a recording are the same
 they are encoded once: a packet is looked up by its frame and the `HISTORY` frames before it.
 """
 
-from __future__ import annotations
-
 import ctypes
 import weakref
 from collections import deque

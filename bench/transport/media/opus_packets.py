@@ -2,8 +2,6 @@
 Pure.
 """
 
-from __future__ import annotations
-
 CLOCK_HZ = 48_000
 """The clock of the timestamps, at any sampling rate."""
 MAX_TICKS = CLOCK_HZ * 120 // 1_000

@@ -11,8 +11,6 @@ The parser never raises an error. It returns None for data that is not a valid c
 # last report (LSR) and the time that it kept it (DLSR), and both are subtracted from the arrival of
 # its report (§6.4.1). A timestamp that this side never sent gives no round trip.
 
-from __future__ import annotations
-
 from collections import deque
 from dataclasses import dataclass
 from struct import Struct

@@ -11,8 +11,6 @@ The parser is strict about what a call uses, and skips everything else: other li
 # Strictness follows what a mistake would cost. An address that cannot be used is an error, because
 # the packets would go nowhere. A missing line that nothing needs, such as `t=`, is not.
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Sequence

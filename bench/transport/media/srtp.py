@@ -4,8 +4,6 @@ its packets. Pure.
 A key is a secret: no error and no `repr` contains it.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence

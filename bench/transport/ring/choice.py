@@ -4,8 +4,6 @@ io_uring is chosen if a trial with a connection to this machine succeeds. A cont
 profile or the sysctl `kernel.io_uring_disabled` may forbid it, and it needs Linux 6.0.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import socket

@@ -2,8 +2,6 @@
 merged.
 """
 
-from __future__ import annotations
-
 from bench.transport.loop_monitor import LoopMonitor
 
 

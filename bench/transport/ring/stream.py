@@ -1,7 +1,5 @@
 """A TCP stream whose bytes a ring of io_uring receives once a session listens."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import gevent

@@ -13,8 +13,6 @@ servers with XML.
 # Content-Disposition permits that it is ignored, and the default `required` obliges a receiver to
 # refuse the request with 415 (RFC 3261 §20.11).
 
-from __future__ import annotations
-
 import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping

@@ -25,8 +25,6 @@ due, and sends what `pop_messages` returns. Instants and random tokens come from
 # `SipCall` has neither sockets nor timers nor a clock. A message that was lost is repeated by
 # `Transactions`, and the legs have the requests in a dialog.
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress

@@ -2,8 +2,6 @@
 received, the ids.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Iterable
 

@@ -7,8 +7,6 @@ clock. Pure.
 # SDP names, timestamps that do not count pauses, a source that begins again with the same SSRC, and
 # a clock that differs from real time.
 
-from __future__ import annotations
-
 import ipaddress
 import math
 from collections import Counter

@@ -12,8 +12,6 @@
 # peer. Where a request really goes is decided by `Reach`, and its headers with secrets are added
 # only if the user named that hop.
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 

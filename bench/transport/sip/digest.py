@@ -12,8 +12,6 @@ answer them. Pure.
 #
 # The password is never in a message. The hash of RFC 2069, without `qop`, is for old servers.
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

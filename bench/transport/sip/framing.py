@@ -9,8 +9,6 @@
 # `_scanned` bytes were searched for the end of the headers before. Without it, a peer that sends
 # its headers byte by byte would cost quadratic time.
 
-from __future__ import annotations
-
 from bench.transport.sip.messages import MAX_MESSAGE_BYTES, content_length
 
 PING = b"\r\n\r\n"

@@ -10,8 +10,6 @@ The headers and credentials of a target go only to the hop that the user names, 
 with the hop that a message really has.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Callable, Mapping

@@ -10,8 +10,6 @@
 # `Transactions` has removed repetitions before, so a repeated request with side effects does not
 # come here. The caller and the simulated called party use the same code.
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from bench.catalogue.causes import Cause, Code

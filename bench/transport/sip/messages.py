@@ -16,8 +16,6 @@ back.
 # The limits bound memory and time per message. They are well above real messages, which rarely
 # exceed a few kilobytes, even with long routes or several bodies.
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

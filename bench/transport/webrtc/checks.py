@@ -6,8 +6,6 @@ its packets. Pure.
 # are permitted, which one answered and how fast, the relay, DTLS, the codec, and then the packets
 # in both directions. The first that fails explains those after it.
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -13,8 +13,6 @@ are confirmed, and their messages are ignored.
 # Messages are queued by the association, which sends what its windows permit. A peer closes a
 # channel by a reset of its stream (RFC 8831 §6.7), which is the end of the call's events here.
 
-from __future__ import annotations
-
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple

@@ -18,8 +18,6 @@ refused.
 # A candidate that names no IP address is skipped: `.local` names (mDNS) resolve only in the network
 # of the peer, and any other name would make the process wait for a lookup.
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from dataclasses import dataclass, replace

@@ -18,8 +18,6 @@ a clock.
 # whole by the side that waits. After it, records are neither repeated nor put in order, which SCTP
 # does for the data channel.
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

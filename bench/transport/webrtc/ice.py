@@ -22,8 +22,6 @@ and sends what `pop_packets` returns.
 # stays: the requests for consent go only there, at random times between 4 and 6 s, and after 30 s
 # without a response nothing more is sent (RFC 7675 §5.1).
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple

@@ -19,8 +19,6 @@ packets of `pop_packets`, and takes the messages of the data channel, which are 
 # arrival of the packet that completes them, so that a busy process measures the peer and not
 # itself.
 
-from __future__ import annotations
-
 from collections import Counter, deque
 from collections.abc import Callable
 from enum import Enum, auto

@@ -22,8 +22,6 @@ acknowledged together.
 # earlier fragment. A malformed packet is counted and ignored. A violation of the order ends the
 # association.
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from enum import Enum, auto
 

@@ -14,8 +14,6 @@ The readers raise ValueError for what is malformed.
 # A reader checks every length before it slices. It does not check the meaning, such as the order of
 # TSN.
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from struct import Struct

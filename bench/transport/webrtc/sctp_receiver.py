@@ -17,8 +17,6 @@ delivered in this order, which is also the order of the messages of each stream.
 # TSN are compared modulo 2**32 (§1.6); `_tsn` itself counts on, so that the keys of `_ahead` can be
 # sorted.
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from bench.transport.interface import BAD_FRAME, TOO_LARGE

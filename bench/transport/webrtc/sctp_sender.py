@@ -15,8 +15,6 @@ acknowledged. Pure.
 # Fragments that were sent twice measure no round trip. After `MAX_RETRANSMITS` timeouts the peer
 # counts as gone. A fragment that the peer reported and then dropped is sent again (§6.2.1).
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -13,8 +13,6 @@ callers drop these.
 # An address is sent XORed with the cookie and the transaction (§14.2), because NATs rewrite
 # anything in a packet that looks like one of their addresses.
 
-from __future__ import annotations
-
 import hmac
 import ipaddress
 from binascii import crc32

@@ -24,8 +24,6 @@ The ground-truth log has names of its own for the parts of a reply: `audio.delta
 # `RefusedError` ends the session, whatever handler raises it, also one that runs later in the
 # outbox.
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Callable, Iterator, Mapping

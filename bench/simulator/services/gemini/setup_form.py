@@ -10,8 +10,6 @@ the connection.
 # google-genai's types; the values of most of them are not checked, since nothing depends on them
 # here.
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

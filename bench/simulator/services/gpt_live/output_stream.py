@@ -5,8 +5,6 @@ utterance is spoken at a time, so an utterance that is due while another one is 
 No utterance begins while the caller speaks.
 """
 
-from __future__ import annotations
-
 import base64
 from dataclasses import dataclass, field
 from functools import cache

@@ -5,8 +5,6 @@ Tools other than functions, and delegation to Decisions, are refused, because th
 simulated.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -19,8 +19,6 @@ at which the caller's speech ended (`speech_at_byte`). Replies are numbered, as 
 # audio. A text comes twice: SPECULATIVE before its audio, as what will be said, and FINAL after it,
 # as what was said (AWS's "Handling output events").
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

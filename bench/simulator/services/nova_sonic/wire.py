@@ -5,8 +5,6 @@ The simulator's key is the secret access key. The client uses botocore, so a mis
 here.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import re

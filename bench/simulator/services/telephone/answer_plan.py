@@ -4,8 +4,6 @@ and hangs up.
 A call may need digest credentials (RFC 7616 §3.4).
 """
 
-from __future__ import annotations
-
 import hmac
 from collections import OrderedDict
 from dataclasses import dataclass

@@ -2,8 +2,6 @@
 leave. Calls over WebRTC use it, too.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Sequence
 from random import Random

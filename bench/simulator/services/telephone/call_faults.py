@@ -18,8 +18,6 @@ follows it by one frame. The random numbers of a packet do not depend on the set
 # A fault acts on the real packets of a real socket. So the client under test sees what a network or
 # an agent would do, and the ground-truth log has what happened to each packet (`PathPacket.facts`).
 
-from __future__ import annotations
-
 import heapq
 from collections import Counter
 from collections.abc import Collection, Iterator

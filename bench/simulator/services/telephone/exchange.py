@@ -9,8 +9,6 @@ Pure.
 # Requests without a call get a response without state (RFC 3261 §8.2.7), so strangers cannot fill
 # the memory. A finished call is kept until its last transaction has absorbed repetitions.
 
-from __future__ import annotations
-
 import heapq
 from collections import Counter
 from collections.abc import Callable

@@ -18,8 +18,6 @@ the segment, or after the translation before it. The ground-truth log has the en
 #
 # `session.close` sends the queue at once, because no further audio will make time pass.
 
-from __future__ import annotations
-
 from functools import partial
 
 import msgspec

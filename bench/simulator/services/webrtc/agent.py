@@ -2,8 +2,6 @@
 while it speaks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from http import HTTPStatus
 

@@ -10,8 +10,6 @@ audio in RTP.
 # Faults of a call are checked where they act: `dead_candidate` and `no_dtls` drop packets, and
 # `bad_fingerprint` is a wrong line of the answer, so a client fails as it would with a real peer.
 
-from __future__ import annotations
-
 import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping

@@ -2,8 +2,6 @@
 session, and faults.
 """
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns

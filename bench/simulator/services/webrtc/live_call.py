@@ -1,7 +1,5 @@
 """A call of the simulator as GPT-Live. Its offer has the settings of the session."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from http import HTTPStatus
 

@@ -4,8 +4,6 @@ The offer starts the session, and `session.started` is its first event. The call
 audio by events.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from bench.base.units import NS_PER_MS

@@ -7,8 +7,6 @@ With Opus, a response begins with a frame. So its packets are the same in all ca
 once.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -2,8 +2,6 @@
 data channel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from http import HTTPStatus
 

@@ -6,8 +6,6 @@ Audio deltas are not sent as events. Their audio goes into the output buffer, an
 append audio by events.
 """
 
-from __future__ import annotations
-
 import base64
 from abc import abstractmethod
 from collections import deque

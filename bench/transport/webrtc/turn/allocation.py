@@ -22,8 +22,6 @@ to the server is known, and a server that has died is noticed.
 # Over UDP, requests are repeated with a doubled time (RFC 8489 §6.2.1); over TCP and TLS they are
 # not (§6.2.2).
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """ChannelData messages, and the messages of a stream over TCP (RFC 8656 §12.4, §12.5). Pure."""
 
-from __future__ import annotations
-
 from struct import Struct
 
 FIRST_CHANNEL = 0x4000

@@ -14,8 +14,6 @@ of the message in which it arrived.
 # counted as refused (ENOBUFS). Waiting would be worse, because audio that is late has no value and
 # blocks the loop for all calls.
 
-from __future__ import annotations
-
 import errno
 import secrets
 import socket

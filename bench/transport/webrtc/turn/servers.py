@@ -9,8 +9,6 @@ Pipecat's runner has it in `iceConfig`. A Link header has the form of WHIP (RFC 
 # a host, which is looked up later. A server without a login is skipped, because TURN servers must
 # authenticate requests (RFC 8656 §5), and a `stun:` URI names no relay.
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args
