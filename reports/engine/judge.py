@@ -153,6 +153,16 @@ class Judged:
         return ""
 
     @property
+    def runs_differ(self) -> bool:
+        """True if no number of sessions would decide, because runs of one service differ."""
+        return (
+            math.isinf(self.required_sessions)
+            and self.verdict.provisional
+            and self.difference is not None
+            and not self.difference.order
+        )
+
+    @property
     def required_sessions(self) -> float:
         """The approximate number of sessions per target (or of pairs) that would decide the metric.
 

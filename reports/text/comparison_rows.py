@@ -207,6 +207,8 @@ class ComparisonRow(NamedTuple):
             return ""
         text = reasons.reason_text(one.reason)
         if not one.reason and not math.isnan(needed):
+            if one.runs_differ:
+                return join_present("; ", direction_of(one), "two runs differ by chance")
             more_than = f"more than {count(MAX_SESSIONS_RATIO * max(one.each('sessions')))}"
             number_text = f"about {count(needed)}" if math.isfinite(needed) else more_than
             text = (

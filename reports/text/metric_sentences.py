@@ -50,7 +50,7 @@ HAPPENS = {
 }
 RUNS_DIFFER = (
     "More sessions would not decide it, because two runs differ by chance: measure both targets in"
-    " one run (--targets)."
+    " one run (--targets), or compare with five stored runs (rtbench baseline save)."
 )
 
 
@@ -135,9 +135,7 @@ def settling(inconclusive: Sequence[Judged]) -> str:
     """
     endless = [one for one in inconclusive if math.isinf(one.required_sessions)]
     finite = [one for one in inconclusive if math.isfinite(one.required_sessions)]
-    if any(
-        one.verdict.provisional and one.difference and not one.difference.order for one in endless
-    ):
+    if any(one.runs_differ for one in endless):
         return RUNS_DIFFER
     needs = [
         (one.spec.title, f"more than {count(MAX_SESSIONS_RATIO * max(one.each('sessions')))}")

@@ -194,8 +194,7 @@ LEVELS = (
 SHARES = ("threshold", "level", "violations", "allowed", "turns", "slow", "failed", "throttled")
 LATENCIES = (
     "with 95 % intervals by session, of the most frequent kind of turns. Horizontal lines are the"
-    " thresholds. Hollow marks: levels that did not pass. The breaking point is in the band between"
-    " the highest level that passes and the lowest that fails."
+    " thresholds. Hollow marks: levels that did not pass. The band contains the breaking point."
 )
 
 
@@ -204,8 +203,9 @@ def capacity_page(capacity: CapacityDocument) -> Page:
     answer, *details = headline_parts(capacity)
     levels = sorted(capacity.levels, key=lambda level: (level.load, level.confirmation_run))
     spent = format_duration(sum(level.duration_s for level in levels))
-    limits = f"at most {plan.max_levels} and a longer run in {format_duration(plan.time_s)}"
-    method = f"{plural(len(levels), 'level')} in {spent} ({limits})"
+    method = f"{plural(len(levels), 'level')} in {spent}"
+    if capacity.estimate is None:
+        method += f" (at most {plan.max_levels} and a longer run in {format_duration(plan.time_s)})"
     if capacity.highest_pass is not None or capacity.lowest_fail is not None:
         chance = percent(plan.error, 1)
         method += "; verdicts by intervals between sessions, with a probability of error of "
@@ -354,9 +354,9 @@ def _chart(
     write: Write,
     limits: Sequence[float] = (),
 ) -> Plot:
-    """Draw values over the load, with limits as lines, and the band from the highest load that
-    passes to the lowest one that fails. `scale` is that of the values, for the first and the last
-    pixel of the axis.
+    """Draw values over the load, with limits as lines, and a band: the range of a quick search, or
+    from the highest load that passes to the lowest one that fails. `scale` is that of the values,
+    for the first and the last pixel of the axis.
     """
     unit_name = UNITS[capacity.plan.by][1]
     description = "; ".join(
@@ -377,7 +377,9 @@ def _chart(
     )
     loads = [level.load for level in levels]
     x = log_scale(min(loads) / 1.2, max(loads) * 1.2, plot.x0, plot.x1)
-    ends = [end for end in (capacity.highest_pass, capacity.lowest_fail) if end is not None]
+    quick = capacity.estimate.numbers if capacity.estimate else {}
+    both = quick.get("low", capacity.highest_pass), quick.get("high", capacity.lowest_fail)
+    ends = [end for end in both if end]  # without a load of 0, which the axis has not
     marked = list[float]()
     for load in (*ends, *loads):
         if all(abs(x(load) - x(tick)) >= MIN_TICK_DISTANCE_PX for tick in marked):

@@ -64,6 +64,21 @@ def test_the_labels_of_close_loads_do_not_overlap() -> None:
     assert 1 < len(ticks) < len(close)
 
 
+def estimated(low: int, high: int | None) -> Reason:
+    return Reason("crossed", {"low": low, "high": high})
+
+
+def test_the_range_of_a_quick_search_is_a_band_if_it_has_two_ends() -> None:
+    quick, open_below, open_above = (
+        replace(searched(LEVELS[:1]), estimate=estimated(low, high))
+        for low, high in ((4, 8), (0, 8), (4, None))
+    )
+
+    assert 'class="band' in "".join(latency_chart(quick, LEVELS).parts)
+    assert 'class="band' not in "".join(latency_chart(open_below, LEVELS).parts)
+    assert 'class="band' not in "".join(latency_chart(open_above, LEVELS).parts)
+
+
 def test_the_breaking_point_is_a_band_between_the_highest_pass_and_the_lowest_fail() -> None:
     known, unknown = searched(LEVELS), searched(LEVELS[:1])
 

@@ -25,7 +25,7 @@ from reports.render.svg import WIDE
 from reports.statistics.differences import Margin
 from reports.statistics.group_sequential import untestable
 from reports.statistics.threshold_estimate import of_equal_sessions
-from reports.statistics.verdicts import BECAUSE_OF
+from reports.statistics.verdicts import BECAUSE_OF, Verdict
 from reports.text.comparison_rows import ComparisonRow, interval_text, values_of
 from tests.reports.comparisons.invented import (
     all_compared,
@@ -103,6 +103,13 @@ ROWS: dict[str, tuple[Judged, dict[str, Any]]] = {
     "sessions": (
         replace(all_compared()[3], cluster="session"),
         {"reason": "slower; needs about 460 sessions per target"},
+    ),
+    "runs of one service differ": (
+        replace(
+            compared("ttfa", 0.5, "inconclusive", ratio(600, 636, 0.93, 1.19)),
+            verdict=Verdict("inconclusive", provisional=True),
+        ),
+        {"reason": "two runs differ by chance"},
     ),
     "a drifting target has a note": (
         replace(
