@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from functools import cached_property
 from keyword import iskeyword
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.base.errors import INVALID_TYPE, INVALID_VALUE, Mistakes, UsageError
 from bench.base.suggestions import did_you_mean
@@ -127,8 +127,8 @@ class Number(Validator[float]):
     minimum: float
     maximum: float
     unit: str = ""
-    description: ClassVar = "a number"
-    kind: ClassVar = "decimal"
+    description = "a number"
+    kind = "decimal"
 
     def read(self, value: LocatedValue) -> float:
         number = value.content()
@@ -158,8 +158,8 @@ class Number(Validator[float]):
 
 @dataclass(frozen=True)
 class Integer(Number):
-    description: ClassVar = "a whole number"
-    kind: ClassVar = "integer"
+    description = "a whole number"
+    kind = "integer"
 
     def read(self, value: LocatedValue) -> int:
         return int(super().read(value))

@@ -19,7 +19,6 @@ and executes the actions that it returns, in this order. Four rules hold:
 import signal
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TypeAlias
 
 from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS
 from bench.record.document import INTERRUPTED
@@ -125,10 +124,10 @@ class RunClosed:
     failed: bool = False
 
 
-EndCause: TypeAlias = (
+EndCause = (
     StopRequested | RunRefused | SignalReceived | MasterLost | UsersStopping | ProcessQuitting
 )
-RunEvent: TypeAlias = SignInStarted | RunStarted | EndCause | UsersStopped | RunClosed
+RunEvent = SignInStarted | RunStarted | EndCause | UsersStopped | RunClosed
 
 
 # Actions.
@@ -174,8 +173,8 @@ class CloseRun:
     """
 
 
-RunAction: TypeAlias = Say | SetExitStatus | AskMaster | StopTest | DrainSessions | CloseRun
-RunActions: TypeAlias = tuple[RunAction, ...]
+RunAction = Say | SetExitStatus | AskMaster | StopTest | DrainSessions | CloseRun
+RunActions = tuple[RunAction, ...]
 
 
 class RunLifecycle:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import gevent
 from gevent import GreenletExit
@@ -77,17 +77,17 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     """
 
     abstract = True
-    script: ClassVar[str | Path] = ""
+    script: str | Path = ""
     """A YAML script. It replaces the tasks that the class inherits."""
 
-    in_turn: ClassVar[bool] = False
+    in_turn = False
     """True if all users of the class run its tasks in turn, so that a process runs each of them
     equally often.
 
     If each user chose at random, short tasks would run more often than long ones.
     """
 
-    declared_tasks: ClassVar[tuple[Any, ...]] = ()
+    declared_tasks: tuple[Any, ...] = ()
     """All tasks of the class. The attribute `tasks` lacks those that the option `--tags`
     excludes."""
 

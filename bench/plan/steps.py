@@ -5,7 +5,7 @@ are in `turns.py`.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeGuard, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 import msgspec
 
@@ -150,8 +150,8 @@ class InterruptStep(AudioTurnBase):
     client.
     """
 
-    verb: ClassVar = "interrupt"
-    within_turn: ClassVar = True
+    verb = "interrupt"
+    within_turn = True
 
     interrupt: InterruptSettings = field_key(
         struct_of(InterruptSettings, nulls=False),
@@ -253,7 +253,7 @@ class SoundSettings:
 class SoundStep(Step):
     """A sound that should neither interrupt a reply nor cause one."""
 
-    verb: ClassVar = "sound"
+    verb = "sound"
 
     sound: SoundSettings = field_key(
         struct_of(SoundSettings, nulls=False), "A sound that should not interrupt.", required=True
@@ -306,7 +306,7 @@ class PauseStep(Step):
     which sessions draw.
     """
 
-    verb: ClassVar = "pause"
+    verb = "pause"
 
     pause: float | ThinkTime = field_key(
         OrStruct(SECONDS, DRAWN),
@@ -353,8 +353,8 @@ class ExpectSettings:
 class ExpectStep(Step):
     """An event that must arrive for the preceding turn."""
 
-    verb: ClassVar = "expect"
-    within_turn: ClassVar = True
+    verb = "expect"
+    within_turn = True
 
     expect: ExpectSettings = field_key(
         struct_of(ExpectSettings, nulls=False),
@@ -395,7 +395,7 @@ class ExpectStep(Step):
 class MessageStep(Step):
     """A message that is added to the conversation. No response is requested for it."""
 
-    verb: ClassVar = "message"
+    verb = "message"
 
     message: Message = field_key(
         MESSAGE, "A message without a request for an answer.", required=True
@@ -435,9 +435,9 @@ class SendStep(Step):
     requests a response.
     """
 
-    verb: ClassVar = "send"
-    within_turn: ClassVar = True
-    is_of_turn: ClassVar = False
+    verb = "send"
+    within_turn = True
+    is_of_turn = False
 
     send: Mapping[str, Any] = field_key(
         EVENT, "An event in the service's own format.", required=True

@@ -100,7 +100,7 @@ class Step(ABC):
     """A step of a session. `verb` is the key in a script that determines the kind of the step."""
 
     verb: ClassVar[str]
-    is_first: ClassVar[bool] = False
+    is_first = False
     """True if there must be no turn before the step."""
 
     @property
@@ -395,8 +395,8 @@ class ScriptTurn(Step):
 class TextTurn(ScriptTurn):
     """A turn in which the caller sends a text, with an optional image."""
 
-    verb: ClassVar = "text"
-    kind: ClassVar[InputKind] = "text"
+    verb = "text"
+    kind = "text"
 
     text: str = field_key(String(), "The caller's words, as text.", required=True)
     image: Image | None = field_key(IMAGE, "A PNG or JPEG image with it. GA only.")
@@ -447,8 +447,8 @@ ASKED = StructOf(
 class RequestTurn(ScriptTurn):
     """A turn that only requests a response. The caller sends no input."""
 
-    verb: ClassVar = "request_response"
-    kind: ClassVar[InputKind] = "none"
+    verb = "request_response"
+    kind = "none"
 
     request_response: ResponseSettings = field_key(
         ASKED, "Requests a response without new input.", required=True
@@ -480,9 +480,9 @@ NOT_FIRST = "must be the first turn: put it first"
 class GreetingTurn(ScriptTurn):
     """A turn in which the service speaks first, without a request."""
 
-    verb: ClassVar = "wait_for"
-    kind: ClassVar[InputKind] = "none"
-    is_first: ClassVar = True
+    verb = "wait_for"
+    kind = "none"
+    is_first = True
     response: ClassVar = AS_SESSION
 
     wait_for: str = field_key(
@@ -576,7 +576,7 @@ class AudioTurnBase(ScriptTurn):
     encoder may add noise.
     """
 
-    kind: ClassVar[InputKind] = "audio"
+    kind = "audio"
 
     chunk_ms: int | None = field_key(CHUNK, CHUNK_NOTE)
     response: ResponseSettings = field_keys(RESPONSE)
@@ -641,7 +641,7 @@ class AudioTurnBase(ScriptTurn):
 class AudioTurn(AudioTurnBase):
     """A spoken turn that starts after the preceding reply was played."""
 
-    verb: ClassVar = "audio"
+    verb = "audio"
 
     audio: tuple[Pcm, ...] = field_key(
         OneOrMore(AUDIO),

@@ -6,7 +6,7 @@ divisible.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from bench.base.errors import UsageError
 
@@ -14,7 +14,7 @@ from bench.base.errors import UsageError
 # So each part states the same plan in its run.json, and takes the N-th of it. Only the merged run
 # can compare the sum with the plan. Budgets and rates may be fractions. Whole numbers must be
 # divisible, because a remainder would need a part that knows that it is the one to take it.
-Load: TypeAlias = Mapping[str, float]
+Load = Mapping[str, float]
 """Quantities of a load, by the names of QUANTITIES. A quantity without a limit is absent."""
 PARTS = "parts"
 MAX_COUNT = 1_000_000_000

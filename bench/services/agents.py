@@ -21,7 +21,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -151,8 +151,8 @@ class AgentDialect(FullDuplexDialect):
     in these objects.
     """
 
-    audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
-    usual_path: ClassVar[str]
+    audio_in: tuple[frozenset[str], frozenset[str]]
+    usual_path: str
     """A regular expression for words in the paths of such agents."""
     settings = frozenset({"turn_detection", "input_format", "output_format", "extra"})
     peer = Peer.AGENT

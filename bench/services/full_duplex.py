@@ -11,7 +11,7 @@ detects turns in the audio alone.
 # would measure another conversation than the script states.
 
 import base64
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -69,11 +69,11 @@ class FullDuplexDialect(Dialect):
     same audio format.
     """
 
-    title: ClassVar[str]
-    settings: ClassVar[frozenset[str]]
-    only_duplex: ClassVar[str]
-    also_missing: ClassVar[tuple[Feature, ...]] = (Feature.INTERRUPTION, Feature.SOUND)
-    one_format: ClassVar[bool] = True
+    title: str
+    settings: frozenset[str]
+    only_duplex: str
+    also_missing: tuple[Feature, ...] = (Feature.INTERRUPTION, Feature.SOUND)
+    one_format = True
     turn_source = TurnSource.SOUND
     only_detection = FULL_DUPLEX
 
@@ -119,7 +119,7 @@ class OpenAIDuplexDialect(FullDuplexDialect):
     with the caller's audio.
     """
 
-    append_name: ClassVar[str]
+    append_name: str
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         encoded = base64.b64encode(audio).decode("ascii")

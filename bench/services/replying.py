@@ -6,7 +6,7 @@ settings are in the set-up, and cannot change later.
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from bench.files.validation import Field, String
 from bench.files.values import MAX_TEXT_CHARACTERS
@@ -147,11 +147,11 @@ class ReplyingDialect(Dialect):
     those in `extra` that this tool sets. `voice_form` describes the names of its voices.
     """
 
-    title: ClassVar[str]
-    known: ClassVar[frozenset[str]] = COMMON_SETTINGS
-    stored: ClassVar[Mapping[Keys, str]]
-    voice_form: ClassVar[str]
-    reader: ClassVar[type[ReplyReader]]
+    title: str
+    known = COMMON_SETTINGS
+    stored: Mapping[Keys, str]
+    voice_form: str
+    reader: type[ReplyReader]
     turn_source = TurnSource.REPLIES
     takes_response_settings = False
     continues_calls = has_history_in_settings = True
@@ -198,8 +198,8 @@ class AnsweringDialect(ReplyingDialect):
     settings of the transcription that they have.
     """
 
-    options: ClassVar[str]
-    of_transcription: ClassVar[frozenset[str]]
+    options: str
+    of_transcription: frozenset[str]
     only_detection = "server_vad"
     has_requests = False
 

@@ -10,7 +10,7 @@ sender, and if its content has the form of its kind. All other messages are igno
 import os
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, Literal, TypeAlias, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import gevent
 import msgspec
@@ -62,7 +62,7 @@ class WorkerHello(TypedDict):
     key: bytes
 
 
-Pong: TypeAlias = tuple[int, int, int]
+Pong = tuple[int, int, int]
 """The instants at which a ping was sent (master's clock), received, and answered (worker's
 clock)."""
 
