@@ -220,7 +220,7 @@ class Metric:
         return known
 
 
-CATALOGUE: dict[str, Metric] = {
+CATALOGUE = {
     metric.name: metric
     for metric in (
         Metric(

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from bench.base.suggestions import did_you_mean
 
 LATENCIES = ("ttfa", "voice_to_voice")
-OTHER_NAMES: dict[str, tuple[str, ...]] = {
+OTHER_NAMES = {
     **dict.fromkeys(
         ("latency", "latencies", "delay", "duration", "e2e", "e2e_latency", "turn_latency"),
         LATENCIES,

@@ -364,7 +364,7 @@ def _days_left(certificate: x509.Certificate) -> float:
 
 
 def _described(certificate: x509.Certificate) -> str:
-    names: list[str] = []
+    names = []
     with suppress(x509.ExtensionNotFound):
         extension = certificate.extensions.get_extension_for_class(
             x509.SubjectAlternativeName

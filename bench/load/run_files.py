@@ -72,7 +72,7 @@ def run_files(evaluation: Evaluation) -> None:
         environment.parsed_options.locustfile = ",".join(map(str, arguments.files))
 
     events.init.add_listener(note)
-    unknown_classes: list[str] = []
+    unknown_classes = []
 
     def is_no_unknown_class(record: logging.LogRecord) -> bool:
         """Take Locust's message about names that are no user classes out of its log."""

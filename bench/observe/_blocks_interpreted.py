@@ -52,7 +52,7 @@ from bench.wire.direct_current import DirectCurrent, offsets_of
 Block = tuple[int, int, int, int, int]
 """Energy, level, position of the first audible sample, position after the last one (both -1 if
 silent), and power."""
-NO_BLOCK: Block = (0, 0, -1, -1, 0)
+NO_BLOCK = (0, 0, -1, -1, 0)
 LEFT = 1
 CONTINUED = 2
 TAKEN = 4

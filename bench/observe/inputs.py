@@ -307,7 +307,7 @@ def split(
     """Return the frequent inputs of a batch by their types, each in the order of the batch."""
     if not batch:
         return (), (), ()
-    kinds: list[type] = [*map(type, batch)]
+    kinds = [*map(type, batch)]
     several: Any = batch
     # most batches have a single kind, and `count` needs no loop in Python
     if kinds.count(kinds[0]) == len(kinds):
@@ -315,9 +315,9 @@ def split(
             return (), several, ()
         if kinds[0] is SentChunk:
             return several, (), ()
-    chunks: list[SentChunk] = []
-    deltas: list[MatchedDelta] = []
-    messages: list[Received] = []
+    chunks = []
+    deltas = []
+    messages = []
     for each in batch:
         if type(each) is SentChunk:
             chunks.append(each)

@@ -124,7 +124,7 @@ class ItemSounds:
             if not self._items:
                 return events
         found = list(events)
-        last: dict[Key, int] = {}
+        last = {}
         for place, event in enumerate(events):
             if event.kind is AUDIO_DELTA:
                 found[place] = self._searched(event, audio)

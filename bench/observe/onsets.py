@@ -126,7 +126,7 @@ class SoundChange(NamedTuple):
     uncertainty_ns: int
 
 
-NOTHING: tuple[()] = ()
+NOTHING = ()
 Known = Iterable[tuple[What, int]]
 """The changes that become known with a block. Each entry is (type of change, number of the
 sample at which it is)."""

@@ -166,7 +166,7 @@ class PendingTurns:
 
     def next_timeout(self, limits: Timeouts) -> tuple[Deadline, PendingTurn] | None:
         """Return the earliest deadline of the open turns, with its turn; None without one."""
-        first: tuple[Deadline, PendingTurn] | None = None
+        first = None
         for turn in self.all:
             if turn.state is not OVER:
                 due = deadline(turn, limits)

@@ -282,7 +282,7 @@ class ReplyDetector:
 
     def _detected(self, event: ServerEvent, data: bytes, arrival: Arrival) -> ServerEvent:
         """Return an event with the positions of the sound in its audio."""
-        changes: list[Change] = []
+        changes = []
         if not self._has_begun:
             self._begin(arrival)
         if unsent := self._unsent(arrival):

@@ -52,7 +52,7 @@ REPLYING = DELTAS | CALL_INSTANTS.keys() | MCP_KINDS
 # A mapping: state → kind of event → next state. Events that are not listed change nothing. Sending
 # response.create changes SENDING to WAITING. The end of speech changes SENDING to UNNOTICED if the
 # service has a VAD. An outcome changes every state to OVER.
-NEXT_STATE: dict[State, dict[EventKind, State]] = {
+NEXT_STATE = {
     State.UNNOTICED: (
         {EventKind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(REPLYING, State.ANSWERING)
     ),
@@ -424,7 +424,7 @@ because every second event makes two."""
 
 def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
     """Return the next deadline of an open turn; None without one."""
-    deadlines: list[Deadline] = [
+    deadlines = [
         (until_ns, *failed_expectation(kind)) for kind, until_ns in turn.waits.expected.items()
     ]
     if turn.state is PLAYING:

@@ -297,7 +297,7 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _jsonl_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
-    names: list[str] | None = None
+    names = None
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             row = _json_row(path, number, line)

@@ -115,7 +115,7 @@ def detection_keys(name: str) -> dict[str, Field[Any]]:
     }
 
 
-RESPONSE_FIELDS: dict[str, Field[Any]] = {
+RESPONSE_FIELDS = {
     "output": Field(Choice(("audio", "text")), "Whether the answer is audio or text."),
     "instructions": Field(String(), "The system prompt."),
     "max_output_tokens": Field(
@@ -143,7 +143,7 @@ SEMANTIC_FIELDS = {
     **detection_keys("semantic_vad"),
     **DETECTION_FIELDS,
 }
-DETECTION_TABLES: dict[str, StructOf[TurnDetection]] = {
+DETECTION_TABLES = {
     "server_vad": detector("server_vad", "Detection by loudness.", SERVER_FIELDS),
     "semantic_vad": detector("semantic_vad", "Detection by meaning.", SEMANTIC_FIELDS),
     FULL_DUPLEX: detector(
@@ -331,7 +331,7 @@ RECORDED = StructOf(
     },
     lambda file: file,
 )
-DRAWN_TABLES: dict[str, StructOf[Any]] = {"median": LOG_NORMAL, "file": RECORDED}
+DRAWN_TABLES = {"median": LOG_NORMAL, "file": RECORDED}
 DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
 
 

@@ -316,7 +316,7 @@ def row_reader(folder: Path) -> ReadRows:
     """Return a function that reads columns of a run. It reads a small table only once, and keeps
     it in memory.
     """
-    small: dict[TableName, pa.Table] = {}
+    small = {}
 
     def read(table: TableName, columns: list[str]) -> pa.Table:
         if table not in small:
@@ -426,7 +426,7 @@ def _side_by_side(
     """Join the columns of two sequences of batches. Both sequences have the same rows; their
     batch sizes may differ.
     """
-    buffered: pa.Table | None = None
+    buffered = None
     for batch in batches:
         while buffered is None or len(buffered) < len(batch):
             more = pa.Table.from_batches([next(others)])
@@ -500,7 +500,7 @@ def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[p
     Parquet works better with large batches, and one column in use keeps the memory of its whole
     batch allocated.
     """
-    buffered: list[pa.RecordBatch] = []
+    buffered = []
     for batch in batches:
         buffered.append(batch)
         if sum(map(len, buffered)) >= rows:

@@ -233,7 +233,7 @@ class BatchWriter:
         # as above; the values are converted one by one, so that only unusable ones become null and
         # are reported
         except Exception:
-            cells: list[Any] = []
+            cells = []
             for index, value in enumerate(values):
                 try:
                     pa.array([value], data_type)

@@ -224,8 +224,8 @@ class Uploader:
 def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return (regular files of a run folder, run.json last; links and special files)."""
     document = folder / "run.json"
-    regular: list[Path] = []
-    left_out: list[Path] = []
+    regular = []
+    left_out = []
     for path in sorted(folder.rglob("*")):  # rglob does not follow links to folders
         if is_regular(path):
             regular += [path] if path != document else []

@@ -55,7 +55,7 @@ def shares(whole: Load) -> dict[str, float]:
     An error means that a whole number cannot be divided.
     """
     parts = int(whole[PARTS])
-    taken: dict[str, float] = {}
+    taken = {}
     for name in QUANTITIES:
         if name == "users" or name not in whole:
             continue

@@ -400,7 +400,7 @@ def _echo_path(near: SampleSequence, far: SampleSequence, rate_hz: int) -> EchoP
     """Return the path by which the far channel is audible in the near channel; None if it is not
     audible.
     """
-    best: EchoPath | None = None
+    best = None
     least = np.inf
     for response in _responses(near, far, rate_hz):
         magnitudes = np.abs(response)

@@ -205,7 +205,7 @@ _CUT: dict[str, Validator[Any]] = {
     "content_index": checks.whole(0, 0),
     "audio_end_ms": checks.whole(0, 1 << 40),
 }
-EVENTS: dict[str, ClientEvent[Behaviour]] = {
+EVENTS = {
     "session.update": client_event(Behaviour._session_update, "session", session=checks.LATER),
     "input_audio_buffer.append": client_event(Behaviour._append, "audio", audio=AUDIO),
     "input_audio_buffer.commit": client_event(Behaviour._commit),
@@ -231,7 +231,7 @@ EVENTS: dict[str, ClientEvent[Behaviour]] = {
     "response.cancel": client_event(Behaviour._response_cancel, response_id=checks.TEXT),
 }
 _LISTENING = {name: EVENTS[name] for name in EVENTS if name.startswith("input_audio_buffer.")}
-_TRANSCRIPTION_EVENTS: dict[bool, dict[str, ClientEvent[Behaviour]]] = {
+_TRANSCRIPTION_EVENTS = {
     is_ga: {update: EVENTS["session.update"], **_LISTENING}
     for is_ga, update in ((True, "session.update"), (False, "transcription_session.update"))
 }

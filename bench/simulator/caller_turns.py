@@ -404,7 +404,7 @@ class CallerTurns:
         event = self._speech_event(
             "started", {"audio_start_ms": _padded_ms(speech.edge, detection)}, speech.edge
         )
-        steps: list[OutboxStep] = [(started_ns, event)]
+        steps = [(started_ns, event)]
         if detection.interrupt_response:
             steps.append((started_ns, self._responses.interrupt))
         self._outbox.plan(steps)

@@ -233,9 +233,7 @@ def _shared(table: StructOf[Delay]) -> StructOf[tuple[float, Delay]]:
     return StructOf(share | dict(table.fields), lambda share, **keys: (share, table.build(**keys)))
 
 
-PARTS: ListOf[tuple[float, Delay]] = ListOf(
-    OneKeyOf({key: _shared(table) for key, table in SIMPLE.items()})
-)
+PARTS = ListOf(OneKeyOf({key: _shared(table) for key, table in SIMPLE.items()}))
 DELAY: Validator[Delay] = OrStruct(
     Converted(MILLISECONDS, lambda value, constant_ms: LogNormal(constant_ms, constant_ms)),
     OneKeyOf(SIMPLE | {"mixture": _table(_mixture, mixture=(PARTS, "Its parts."))}),

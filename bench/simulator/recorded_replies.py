@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from importlib import resources
 from io import BytesIO
 from itertools import cycle
-from typing import Any
 
 import numpy as np
 
@@ -176,5 +175,5 @@ def _resampled(samples: Samples, rate_hz: int) -> Samples:
         return samples
     import soxr
 
-    resampled: Any = soxr.resample(samples, RATE_HZ, rate_hz)
+    resampled = soxr.resample(samples, RATE_HZ, rate_hz)
     return np.resize(np.asarray(resampled, dtype=np.int16), len(samples) * rate_hz // RATE_HZ)

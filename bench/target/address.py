@@ -652,7 +652,7 @@ def further_headers(
     message quotes no value.
     """
     check_headers(configured, is_sip=is_sip)
-    headers: list[tuple[str, str]] = []
+    headers = []
     secrets: list[Credential] = []
     for name, text in configured.items():
         value, variable_secrets = fill_variables(text, environ, "headers", f"the header {name}")

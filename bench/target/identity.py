@@ -291,7 +291,7 @@ def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) ->
     _silence()
     from azure import identity
 
-    network: dict[str, Any] = {
+    network = {
         "retry_total": retries,
         "connection_timeout": CONNECT_LIMIT_S,
         "read_timeout": READ_LIMIT_S,

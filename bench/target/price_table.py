@@ -36,7 +36,7 @@ T = TypeVar("T")
 PRICE_FILE = "prices.yaml"
 DOLLARS = Number(0, 100_000, "of US dollars")
 PER_MINUTE_OF_SESSION = "usd_per_minute"
-OF_TOKENS: dict[str, Field[float]] = {
+OF_TOKENS = {
     "text_input": Field(DOLLARS, "Per million tokens: input text.", required=True),
     "text_cached_input": Field(DOLLARS, "Cached input text.", required=True),
     "text_output": Field(DOLLARS, "Output text.", required=True),
@@ -44,7 +44,7 @@ OF_TOKENS: dict[str, Field[float]] = {
     "audio_cached_input": Field(DOLLARS, "Cached input audio.", required=True),
     "audio_output": Field(DOLLARS, "Output audio.", required=True),
 }
-NOT_TOKENS: dict[str, Field[float]] = {
+NOT_TOKENS = {
     "image_input": Field(DOLLARS, "Input images; default: the price of text."),
     "image_cached_input": Field(DOLLARS, "Cached input images; default: the price of text."),
     "text_cache_write": Field(
@@ -54,7 +54,7 @@ NOT_TOKENS: dict[str, Field[float]] = {
         DOLLARS, "Per minute of a session. Prices of tokens are then optional."
     ),
 }
-OF_STANDBY: dict[str, Field[float]] = {
+OF_STANDBY = {
     "usd_per_standby_minute": Field(
         DOLLARS, "Per minute of a session in standby; default: as other minutes."
     )

@@ -32,7 +32,7 @@ def challenges(header: str) -> list[Challenge]:
     A name without a value is a scheme if it starts an entry of the list. Otherwise it is the token
     of the scheme before it.
     """
-    found: list[Challenge] = []
+    found = []
     parameters: dict[str, str] = {}
     for item in _ITEM.finditer(header[:MAX_CHARACTERS]):
         comma, name, quoted, plain = item.groups()

@@ -248,7 +248,7 @@ def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket
     first = secrets.randbelow(len(ports))
     # A random start: calls that begin together would otherwise all try the same ports in turn.
     for port in (*ports[first:], *ports[:first]):
-        opened: list[socket.socket] = []
+        opened = []
         try:
             for number in (port, port + 1):
                 opened.append(udp_socket(host, number))

@@ -427,7 +427,7 @@ class ProtocolParser:
             self._fed += len(start)
             self._protocol.receive_data(start)
         self._fed += len(read.data)
-        messages: list[ReceivedMessage] = []
+        messages = []
         ends_message = False
         for event in (
             self._events(read.data) if self.head is None else self._answer_events(read.data)

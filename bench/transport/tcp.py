@@ -596,7 +596,7 @@ class TcpStream:
         if until_ns <= monotonic_ns():
             gevent.sleep(0)  # yield to the others also if this session is behind its schedule
             return False
-        waiter: Any = Waiter(self._hub)
+        waiter = Waiter(self._hub)
         io = self._io.get(kind)
         if io is None:  # seldom
             io = self._io[kind] = self._hub.loop.io(self._fd, kind)

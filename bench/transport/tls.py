@@ -224,7 +224,7 @@ class TlsStream:
         if not self._decrypter.ended or self._end is not None:
             return None
         self._end = self._decrypter.end()
-        error: ssl.SSLError | None = self._decrypter.error
+        error = self._decrypter.error
         if error is not None:
             self._error_text = f"TLS: {_error_text(error)}"
         return error

@@ -233,7 +233,7 @@ def load_recorded(path: Path) -> RecordedArrivals:
     if len(content) > MAX_BYTES:
         raise UsageError(f"--arrival-pattern {path} is larger than {MAX_BYTES >> 20} MiB")
     instants: list[float] = []
-    kind: str | None = None
+    kind = None
     for number, line in enumerate(content.decode("utf-8-sig", "replace").splitlines(), 1):
         text = line.strip()
         if not text or text.startswith("#"):

@@ -500,7 +500,7 @@ class Options:
         of_services = {
             name: None if (value := getattr(parsed, name)) == "" else value for name in OPTIONS
         }
-        read: dict[str, Any] = {name: option.of(parsed) for name, option in RUN_OPTIONS.items()}
+        read = {name: option.of(parsed) for name, option in RUN_OPTIONS.items()}
         options = Options(service_options=ServiceOptions.of(of_services), **read)
         if options.record_audio and not options.record_events:
             raise UsageError(

@@ -77,7 +77,7 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
     Raise ScriptError if a script is invalid, and UsageError if two have the same name, which
     identifies them in rows.
     """
-    loaded: dict[Path, Script] = {}
+    loaded = {}
     scripts = {}
     for user in user_classes:
         if not hasattr(user, "run_session"):
@@ -137,7 +137,7 @@ def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[st
         target.dialect.frame_ms for target in targets if target.dialect.frame_ms is not None
     )
     chunk_ms = min(prescribed_ms, default=CHUNK_MS)
-    prepared: dict[tuple[Dialect, bytes], Workload] = {}
+    prepared = {}
     workloads = {}
     for target in targets:
         key = target.dialect, msgspec.json.encode(target.script_settings)
@@ -164,7 +164,7 @@ def encode_workload(
 
     `session` are settings that replace those of the scripts, and come from `source`, for errors.
     """
-    prepared: dict[str, CompiledScript] = {}
+    prepared = {}
     for (user, _), script in scripts.items():
         if script.name not in prepared:
             prepared[script.name] = _prepared(user, script, dialect, session, source, chunk_ms)

@@ -73,7 +73,7 @@ def main(evaluation: Evaluation) -> None:
     chosen = [classes[name] for name in options.user_classes if name in classes] or list(
         classes.values()
     )
-    environment: Any = Environment(user_classes=chosen, parsed_options=options, shape_class=shape)
+    environment = Environment(user_classes=chosen, parsed_options=options, shape_class=shape)
     try:
         drop_classes_without_tasks(environment)
         print(json.dumps(dry_run(plan_run(environment))))

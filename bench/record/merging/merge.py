@@ -77,7 +77,7 @@ def run_folders_of(paths: Iterable[Path]) -> list[Path]:
 
     Raise UsageError if a folder is not a run and contains no run.
     """
-    folders: list[Path] = []
+    folders = []
     for folder in paths:
         if is_run(folder):
             folders.append(folder)

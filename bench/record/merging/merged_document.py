@@ -197,7 +197,7 @@ def merged_document(
     estimates_usd = [document.get("estimate_usd") for document in documents]
     # unusual reasons come first
     reasons = dict.fromkeys(str(document["stop_reason"]) for document in documents)
-    merged: dict[str, Any] = {
+    merged = {
         "schema": SCHEMA_VERSION,
         "definitions_version": leader["definitions_version"],
         "tool": tool,

@@ -276,7 +276,7 @@ class NovaReader(ReplyReader):
 
 def usage_of(delta: Mapping[str, Any]) -> TokenUsage:
     """Return the tokens since the event before."""
-    counts: dict[str, int] = {}
+    counts = {}
     try:
         for side, suffix in (("input", "in"), ("output", "out")):
             tokens = get_object(delta, side)

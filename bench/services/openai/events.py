@@ -410,7 +410,7 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
     if is_of_output or not (len(wire.response) or len(wire.session) or len(wire.error)):
         return event
     response = object_in(wire.response)
-    session: dict[str, Any] = {}
+    session = {}
     if len(wire.session):
         session = shortened_settings(object_in(wire.session), len(wire.session))
     details = get_object(response, "status_details")
@@ -486,7 +486,7 @@ def _mcp_item(item: _Item) -> McpItem:
 def _calls(response: Mapping[str, Any]) -> tuple[FunctionCall, ...]:
     """Return the function calls in the output of a response that is done."""
     output = response.get("output")
-    calls: list[FunctionCall] = []
+    calls = []
     for item in output if isinstance(output, list) else ():
         if (
             isinstance(item, dict)

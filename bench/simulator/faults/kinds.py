@@ -214,7 +214,7 @@ def _kind_of_calls(calls: str, note: str, *places: Any, **keys: Field[Any]) -> F
     return replace(_kind(f"{note}; only {calls}", *places, **keys), calls=calls)
 
 
-KINDS: dict[str, FaultKind] = {
+KINDS = {
     "refused": FaultKind(
         "no process listens: TCP connections are refused", ("tcp",), "tcp", {}, ("during_s",)
     ),

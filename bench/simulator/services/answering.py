@@ -89,7 +89,7 @@ class AnsweringSession(EndingSession):
         return self.receive(json_fields(message), at_ns)
 
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
-        fields: ReceiptFields = {}
+        fields = {}
         try:
             fields = {} if self._is_closed else self._handle(event, at_ns)
         except RefusedError as refused:

@@ -33,10 +33,10 @@ from bench.simulator.session.effective import (
     SessionForm,
 )
 from bench.simulator.simulated_session import client_event
-from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
+from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16)}
-RATED: dict[str, AudioFormatName] = {spoken: name for name, spoken in SPOKEN_FORMATS.items()}
+RATED = {spoken: name for name, spoken in SPOKEN_FORMATS.items()}
 
 
 # Voices
@@ -91,7 +91,7 @@ END_OF_UTTERANCE = KindOf(
     },
     key="model",
 )
-DETECTION_KEYS: dict[str, Validator[Any]] = {
+DETECTION_KEYS = {
     **session_schema.TURN_DETECTION_KEYS,
     "speech_duration_ms": checks.whole(0, 60_000),
     "remove_filler_words": checks.FLAG,

@@ -198,7 +198,7 @@ def detector(keys: SettingTable, default: Json) -> Validator[Any]:
     )
 
 
-TURN_DETECTION_KEYS: dict[str, Validator[Any]] = {
+TURN_DETECTION_KEYS = {
     "type": checks.ANYTHING,
     "threshold": checks.number(0, 1),
     "prefix_padding_ms": checks.whole(0, 60_000),

@@ -471,7 +471,7 @@ class EventStream(MessageConnection):
         self._overhead -= len(data)
         self._message_bytes += len(data)
         self._messages.add_data(data)
-        found: list[EventStreamMessage] = list(self._messages)
+        found = list(self._messages)
         for message in found:
             size = message.prelude.total_length
             self._message_bytes -= size

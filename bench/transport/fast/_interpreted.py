@@ -121,7 +121,7 @@ class Decrypter(Sieve):
         return self._last
 
     def _opened(self, data: bytes) -> bytes:
-        parts: list[bytes] = []
+        parts = []
         self._feed(data)
         try:
             while self._incoming.pending:

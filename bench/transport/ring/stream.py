@@ -77,7 +77,7 @@ class RingStream(TcpStream):
         if until_ns <= monotonic_ns():
             gevent.sleep(0)
             return False
-        waiter: Any = Waiter(self._hub)
+        waiter = Waiter(self._hub)
         # A wait for both directions needs two sources: the ring knows of reads, and epoll of
         # writes.
         received.notify(lambda _: self._hub.loop.run_callback(waiter.switch, True))

@@ -370,7 +370,7 @@ def parameters_of(parts: Iterable[str]) -> dict[str, str]:
     """Return parameters `name=value` as a mapping. The names are in lower case, and values are
     unquoted.
     """
-    found: dict[str, str] = {}
+    found = {}
     for part in parts:
         name, _, value = part.partition("=")
         if (name := name.strip().lower()) in found:
@@ -499,7 +499,7 @@ def write_response(
     to = request.first("To")
     if code != 100 and not request.callee.tag:
         to += f";tag={tag}"
-    repeated: list[tuple[str, str]] = [("Via", text) for text in (via, *request.vias[1:])]
+    repeated = [("Via", text) for text in (via, *request.vias[1:])]
     repeated += [("From", request.first("From")), ("To", to)]
     repeated += [("Call-ID", request.call_id), ("CSeq", f"{request.cseq} {request.cseq_method}")]
     # Only these responses make a dialog (RFC 3261 §12.1.1).

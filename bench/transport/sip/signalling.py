@@ -235,7 +235,7 @@ class Signalling:
         A hop that has further addresses gets its next messages, and repeated ones, at the next
         address.
         """
-        refusals: list[tuple[HostPort, str]] = []
+        refusals = []
         while self.socket is not None and self.socket.refused:
             refused, number = self.socket.refused.popitem()
             for hop, addresses in self._addresses.items():

@@ -506,7 +506,7 @@ class WebRtcCall(TrackTransport):
 
     def _send_due(self) -> SendTime | None:
         """Send what is due. Return the instant of the last packet; None if there was none."""
-        sent: SendTime | None = None
+        sent = None
         for data, destination in self._connected_peer.pop_packets():
             if self._relay is not None and isinstance(destination, RelayedAddress):
                 relayed = self._relay.send(data, destination)

@@ -357,7 +357,7 @@ def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) 
     """Send a request, and wait for the whole response. Raise as `place_call`."""
     until_ns = monotonic_ns() + int(limits.upgrade * NS_PER_S)
     data = b""
-    response: HttpResponse | None = None
+    response = None
     try:
         sent = stream.write(request, until_ns=until_ns)
         while True:

@@ -188,7 +188,7 @@ def read_setup(setup: Any) -> SessionSetup:
 
 
 def _functions(tools: Any) -> Sequence[Json]:
-    found: list[Json] = []
+    found = []
     for tool in tools if isinstance(tools, list) else ():
         declarations = tool.get("functionDeclarations") if isinstance(tool, dict) else None
         for declaration in declarations if isinstance(declarations, list) else ():

@@ -432,7 +432,7 @@ def _context(handler: Handler[GptLiveBehaviour]) -> ClientEvent[GptLiveBehaviour
     return client_event(handler, "content", content=checks.TEXT, delegation_id=OrNull(checks.TEXT))
 
 
-EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
+EVENTS = {
     START: client_event(GptLiveBehaviour.start, "session", session=session_form.STARTED),
     "session.update": client_event(GptLiveBehaviour._update, "session", session=checks.LATER),
     APPEND: client_event(GptLiveBehaviour.append, "audio", audio=AUDIO),

@@ -87,7 +87,7 @@ class Http2Connection:
         return bool(self._sessions)
 
     def received(self, data: bytes, at_ns: int) -> bool:
-        events: list[Event] = []
+        events = []
         self._data += data
         try:
             for frame in self._take_frames():

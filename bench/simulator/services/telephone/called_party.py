@@ -374,7 +374,7 @@ class CalledParty:
         self._requests.clear()
         self.code = code
         self.ended_ns = now_ns
-        headers: list[tuple[str, str]] = []
+        headers = []
         phrase = ""
         if self._plan is not None and code == self._plan.code:
             phrase = self._plan.phrase

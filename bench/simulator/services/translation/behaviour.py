@@ -45,7 +45,6 @@ from bench.simulator.session import checks
 from bench.simulator.session.effective import InputSettings
 from bench.simulator.session.session_schema import NOISE_KINDS
 from bench.simulator.simulated_session import (
-    ClientEvent,
     DuplexSession,
     ReceiptFields,
     SessionParts,
@@ -199,7 +198,7 @@ def _delta_bytes(event_id: str, encoded: bytes, elapsed_ms: int) -> bytes:
     )
 
 
-EVENTS: dict[str, ClientEvent[TranslationBehaviour]] = {
+EVENTS = {
     "session.update": client_event(TranslationBehaviour._update, "session", session=checks.LATER),
     APPEND: client_event(TranslationBehaviour._append, "audio", audio=AUDIO),
     "session.close": client_event(TranslationBehaviour._close),

@@ -202,7 +202,7 @@ class SimulatedCall:
 
     def _send_packets(self) -> SendTime | None:
         """Send the packets of the connection. Return the instant of the last one."""
-        sent: SendTime | None = None
+        sent = None
         for data, destination in self._peer.pop_packets():
             if "no_dtls" not in self._faults or packet_type(data) is not PacketType.DTLS:
                 sent = self._socket.send(data, destination) or sent

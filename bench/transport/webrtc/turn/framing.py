@@ -45,7 +45,7 @@ class MessageStream:
     def feed(self, data: bytes) -> list[bytes]:
         """Return the messages that are complete with these bytes."""
         self._data += data
-        messages: list[bytes] = []
+        messages = []
         while not self.is_broken and len(self._data) >= HEADER_BYTES:
             kind, length = _HEADER.unpack_from(self._data)
             if kind < FIRST_CHANNEL:

@@ -234,7 +234,7 @@ class Relay:
 
         Also read the connection, if the server has one of its own.
         """
-        received: list[Datagram] = []
+        received = []
         if isinstance(self._link, UdpLink):
             # The source decides, because a peer could send a message that looks like one of the
             # server.
