@@ -403,7 +403,7 @@ def measured_blocks(
     first block; also return what the last block leaves. A sample is audible if its magnitude is at
     least `AUDIBLE`.
     """
-    samples = wide.astype(np.int64)
+    samples = wide.astype(int)
     blocks = samples[lag:].reshape(-1, size)
     found, direct = offsets_of(blocks, direct)
     offsets = found[:, None]

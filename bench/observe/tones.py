@@ -65,7 +65,7 @@ def is_pure(samples: Samples, *, keys_count: bool = False) -> bool:
 
 def noise_energy(samples: Samples) -> int:
     """Return the energy of the noise behind a tone, in the filter of `bench.observe.blocks`."""
-    wide = samples.astype(np.float64)
+    wide = samples.astype(float)
     return int(_lines_hz(samples)[1] * (wide @ wide) / len(wide) * (1 + 0.75**2))
 
 
@@ -148,7 +148,7 @@ def is_tone(samples: Samples) -> bool:
     none.
     """
     count = len(samples) - ORDER
-    wide = samples.astype(np.int64)
+    wide = samples.astype(int)
     wide -= int(wide.sum()) // len(wide)
     steps = np.diff(wide)
     hum = int(wide @ wide)
@@ -210,7 +210,7 @@ def is_voiced(
     if size <= LAGS.stop:
         return False
     # all products and sums are whole numbers below 2 ** 53, so exact
-    wide = samples[: 2 * size].astype(np.float64)
+    wide = samples[: 2 * size].astype(float)
     wide = wide[::2] + wide[1::2]
     wide -= wide.sum() // size
     products = np.correlate(wide, wide, "full")[size : size + lags[-1]]
@@ -246,7 +246,7 @@ def is_mains_hum(samples: Samples) -> bool:
     """Return whether 80 to 200 ms of audio at 8 kHz repeat themselves as a hum of the mains. Of
     less than 150 ms, the repetition after `HUM_LAG` is not known.
     """
-    wide = samples.astype(np.int64)
+    wide = samples.astype(int)
     wide -= int(wide.sum()) // max(1, len(wide))
     return (
         any(_repeats(wide, lag) for lag in MAINS_LAGS)

@@ -159,7 +159,7 @@ def speech_span(
 def _loud_samples(samples: NDArray[np.int16], window: int, per_ms: int, floor: float) -> Windows:
     """Return the positions of the loud samples in a window with sound, which are one or more."""
     begin = max(0, (window + 1 - WINDOW_MS) * per_ms)
-    power = samples[begin : (window + 1) * per_ms].astype(np.float64) ** 2
+    power = samples[begin : (window + 1) * per_ms].astype(float) ** 2
     # a mean may exceed all of its values by a rounding error
     return begin + np.flatnonzero(power >= min(floor, power.max()))
 
@@ -209,7 +209,7 @@ def window_energies(samples: SampleSequence, per_ms: int) -> NDArray[np.float64]
     """
     means = mean_squares(samples, per_ms)
     if rest := len(samples) % per_ms:
-        last = samples[len(samples) - rest :].astype(np.float64)
+        last = samples[len(samples) - rest :].astype(float)
         means = np.append(means, (last**2).sum() / per_ms)
     return np.convolve(means, np.full(WINDOW_MS, 1 / WINDOW_MS))
 
@@ -221,7 +221,7 @@ def mean_squares(samples: SampleSequence, size: int) -> NDArray[np.float64]:
     means = np.empty(count)
     for first in range(0, count, at_once):
         last = min(count, first + at_once)
-        blocks = samples[first * size : last * size].astype(np.float64).reshape(-1, size)
+        blocks = samples[first * size : last * size].astype(float).reshape(-1, size)
         means[first:last] = (blocks**2).mean(axis=1)
     return means
 
@@ -518,4 +518,4 @@ def _floats(pcm: Pcm) -> NDArray[np.float32]:
 
 
 def _rms(samples: NDArray[np.float32]) -> float:
-    return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))
+    return float(np.sqrt(np.mean(samples.astype(float) ** 2)))

@@ -224,14 +224,14 @@ def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int
     """
     # frexp gives the number of bits of a whole number below 2**53, and so of each value in range
     half = histogram.sub_bucket_half_count_magnitude
-    bits = np.frexp((values | histogram.sub_bucket_mask).astype(np.float64))[1].astype(np.int64)
+    bits = np.frexp((values | histogram.sub_bucket_mask).astype(float))[1].astype(int)
     buckets = bits - (half + 1)
     indexes = ((buckets + 1) << half) + (values >> buckets) - histogram.sub_bucket_half_count
     in_range = indexes < histogram.counts_len
     indexes = indexes[in_range]
     values = values[in_range]
     if len(values):
-        counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len)
+        counts = np.frombuffer(histogram.counts, np.uint64, count=histogram.counts_len)
         np.add.at(counts, indexes, np.uint64(1))
         histogram.total_count += len(values)
         histogram.min_value = min(histogram.min_value, int(values.min()))
@@ -302,15 +302,13 @@ def _unreadable(name: str, error: Exception) -> UsageError:
 
 def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return (highest value, count) of each non-empty bucket, in ascending order."""
-    counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(
-        np.int64
-    )
+    counts = np.frombuffer(histogram.counts, np.uint64, count=histogram.counts_len).astype(int)
     non_empty = np.flatnonzero(counts)
     tops = [
         histogram.get_highest_equivalent_value(histogram.get_value_from_index(int(index)))
         for index in non_empty
     ]
-    return np.array(tops, dtype=np.int64), counts[non_empty]
+    return np.array(tops, int), counts[non_empty]
 
 
 def worst_p99_ms(histograms: Histograms, metric: str) -> float | None:
@@ -331,9 +329,7 @@ def quantile(histogram: HdrHistogram, p: float) -> int | None:
     It is the highest value x of the first bucket with F(x) ≥ p, but at most the largest recorded
     value.
     """
-    counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(
-        np.int64
-    )
+    counts = np.frombuffer(histogram.counts, np.uint64, count=histogram.counts_len).astype(int)
     ranks = np.cumsum(counts)
     if not ranks[-1]:
         return None

@@ -138,7 +138,7 @@ def floats(rows: Rows, column: str) -> Floats:
         import pandas as pd
 
         if not isinstance(values.dtype, pd.ArrowDtype):
-            return values.to_numpy(dtype=np.float64, na_value=np.nan)
+            return values.to_numpy(float, na_value=np.nan)
         # the conversion by pandas takes three times as long
         values = values.array.__arrow_array__()
     if values.null_count == len(values):
@@ -149,7 +149,7 @@ def floats(rows: Rows, column: str) -> Floats:
     numbers = (
         values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
     )
-    converted: Floats = numbers.astype(np.float64, copy=False)
+    converted: Floats = numbers.astype(float, copy=False)
     return converted
 
 
@@ -157,7 +157,7 @@ def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:
     if isinstance(rows, pa.Table):
         flags: npt.NDArray[np.bool_] = pc.fill_null(pc.equal(rows[column], value), False).to_numpy()
         return flags
-    return (rows[column] == value).to_numpy(dtype=bool, na_value=False)
+    return (rows[column] == value).to_numpy(bool, na_value=False)
 
 
 def first_ns(rows: pa.Table, names: tuple[str, ...]) -> Any:
@@ -216,7 +216,7 @@ def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
             # one metric after another, so that the values of a million turns fit into memory
             values = values_ns(read(table, list(metric.columns)), metric)
             is_present = ~np.isnan(values)
-            values_us = np.nan_to_num(values).astype(np.int64) // NS_PER_US
+            values_us = np.nan_to_num(values).astype(int) // NS_PER_US
             for key, row_indexes in keyed_rows:
                 histograms.record_all(
                     key._replace(metric=metric.name),

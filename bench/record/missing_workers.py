@@ -128,7 +128,7 @@ def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
     starts = turns.sort_values(["session_id", "start_ns"]).groupby("session_id")["start_ns"]
     shortest = [starts.diff().min()]
     is_unfinished = np.array(
-        [outcome_class(str(outcome)) == "unfinished" for outcome in sessions["outcome"]], dtype=bool
+        [outcome_class(str(outcome)) == "unfinished" for outcome in sessions["outcome"]], bool
     )
     ends = sessions[~is_unfinished].drop_duplicates("session_id").set_index("session_id")
     first = starts.min().reindex(ends.index)
@@ -191,9 +191,7 @@ def _reported(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork
     calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()
     turns_started = seconds.groupby("worker")["turns_started"].sum()
     # the end of a second is at least half of its duration after its start
-    ends_ns = (
-        seconds["second"].astype(np.int64) * NS_PER_S + seconds["duration_ns"].astype(np.int64) // 2
-    )
+    ends_ns = seconds["second"].astype(int) * NS_PER_S + seconds["duration_ns"].astype(int) // 2
     until_ns = ends_ns.groupby(seconds["worker"]).max()
     records = {worker: KnownWork(turns=count) for worker, count in rows.items()}
     for worker in until_ns.index.tolist():

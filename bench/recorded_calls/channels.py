@@ -296,8 +296,8 @@ def _refuse_unmeasurable(
     product = 0.0
     for start in range(0, len(near), BLOCK_SAMPLES):
         part = slice(start, start + BLOCK_SAMPLES)
-        near_part = near[part].astype(np.float64)
-        far_part = far[part].astype(np.float64)
+        near_part = near[part].astype(float)
+        far_part = far[part].astype(float)
         near_energy += float((near_part * near_part).sum())
         far_energy += float((far_part * far_part).sum())
         product += float((near_part * far_part).sum())
@@ -380,9 +380,7 @@ def _copies(near: SampleSequence, far: SampleSequence, rate_hz: int) -> tuple[_C
     at_once = BLOCK_SAMPLES // size * size
     for start in range(0, len(near) // size * size, at_once):
         stop = min(start + at_once, len(near) // size * size)
-        blocks = [
-            channel[start:stop].astype(np.float64).reshape(-1, size) for channel in (near, far)
-        ]
+        blocks = [channel[start:stop].astype(float).reshape(-1, size) for channel in (near, far)]
         first, second = (block - block.mean(axis=1, keepdims=True) for block in blocks)
         parts.append(
             np.stack(

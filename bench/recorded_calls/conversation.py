@@ -231,7 +231,7 @@ def _fades(tail: Samples, rate_hz: int, level: float) -> bool:
     """Return whether the last part of speech is clearly voiced and becomes quieter, but not by a
     step.
     """
-    power = tail.astype(np.float64) ** 2
+    power = tail.astype(float) ** 2
     half = len(power) // 2
     third = len(power) // 3
     if (

@@ -196,7 +196,7 @@ def _beep(samples: SampleSequence, tone: Tone, rate_hz: int) -> Beep | None:
     if not MIN_BEEP_S * rate_hz <= length <= MAX_BEEP_S * rate_hz:
         return None
     edge = length // 6
-    wide = samples[tone.start + edge : tone.end - edge].astype(np.float64)
+    wide = samples[tone.start + edge : tone.end - edge].astype(float)
     size = 1 << (8 * len(wide)).bit_length()
     hz = float(np.abs(np.fft.rfft(wide * np.hanning(len(wide)), size)).argmax()) * rate_hz / size
     half = len(wide) // 2
@@ -251,7 +251,7 @@ def _found(samples: SampleSequence, beep: Beep, rate_hz: int) -> Iterator[tuple[
 def _hops(
     samples: SampleSequence, start: int, hz: float, rate_hz: int, hop: int
 ) -> NDArray[np.complex128]:
-    wide = samples[start : start + BLOCK_SAMPLES // hop * hop].astype(np.float64)
+    wide = samples[start : start + BLOCK_SAMPLES // hop * hop].astype(float)
     wide = wide[: len(wide) // hop * hop]
     angles = 2 * np.pi * (hz / rate_hz * np.arange(start, start + len(wide)) % 1)
     return np.asarray(2 * (wide * np.exp(-1j * angles)).reshape(-1, hop).mean(axis=1))
@@ -265,7 +265,7 @@ def _subtracted(
     """
     margin = round(MARGIN_S * rate_hz)
     first = max(0, start - margin)
-    wide = samples[first : start + beep.length + margin].astype(np.float64)
+    wide = samples[first : start + beep.length + margin].astype(float)
     middle = slice(start - first + beep.length // 8, start - first + beep.length - beep.length // 8)
     phasor = _phasor(wide[middle], beep.hz, rate_hz, first + middle.start)
     sine = _sine(phasor, beep.hz, rate_hz, first, len(wide))
@@ -313,7 +313,7 @@ def _background(samples: SampleSequence, start: int, end: int, rate_hz: int) -> 
     parts = [samples[at : at + size] for at in firsts if 0 <= at <= len(samples) - size]
     if not parts:
         return np.zeros(end - start, np.int16)
-    energies = [_energy(part.astype(np.float64)) for part in parts]
+    energies = [_energy(part.astype(float)) for part in parts]
     limit = QUIET * max(1, min(energies))
     nearest = next(part for part, energy in zip(parts, energies, strict=True) if energy <= limit)
     return np.resize(nearest, end - start)
@@ -490,7 +490,7 @@ def _energies(near: SampleSequence, far: SampleSequence, rate_hz: int, path: Ech
     parts = list[list[NDArray[np.float64]]]()
     for start in range(0, len(near) - size + 1, PART_S * rate_hz):
         stop = min(start + PART_S * rate_hz, len(near) // size * size)
-        samples = near[start:stop].astype(np.float64)
+        samples = near[start:stop].astype(float)
         expected = _expected(far, path, start, stop)
         peak = max(peak, float(np.abs(expected).max()))
         signals = (samples, expected, samples - expected)
@@ -514,7 +514,7 @@ def _expected(far: SampleSequence, path: EchoPath, start: int, stop: int) -> NDA
     from scipy.signal import oaconvolve  # takes a second, and few calls have an echo
 
     needed = stop - start + len(path.response) - 1
-    source = far[max(0, stop - path.delay - needed) : max(0, stop - path.delay)].astype(np.float64)
+    source = far[max(0, stop - path.delay - needed) : max(0, stop - path.delay)].astype(float)
     expected: NDArray[np.float64] = oaconvolve(
         np.pad(source, (needed - len(source), 0)), path.response, mode="valid"
     )

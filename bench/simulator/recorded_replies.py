@@ -166,7 +166,7 @@ def _decoded(flac: bytes) -> Samples:
     samples, rate_hz = soundfile.read(BytesIO(flac), dtype="int16")
     if rate_hz != RATE_HZ:
         raise ValueError(f"a reply is recorded at {rate_hz} Hz, not {RATE_HZ}")
-    return np.asarray(samples, dtype=np.int16)
+    return np.asarray(samples, np.int16)
 
 
 def _resampled(samples: Samples, rate_hz: int) -> Samples:
@@ -176,4 +176,4 @@ def _resampled(samples: Samples, rate_hz: int) -> Samples:
     import soxr
 
     resampled = soxr.resample(samples, RATE_HZ, rate_hz)
-    return np.resize(np.asarray(resampled, dtype=np.int16), len(samples) * rate_hz // RATE_HZ)
+    return np.resize(np.asarray(resampled, np.int16), len(samples) * rate_hz // RATE_HZ)

@@ -67,7 +67,7 @@ class AudioFormat:
 
 
 def _pcm_samples(data: bytes) -> Samples:
-    return np.frombuffer(data, dtype="<i2", count=len(data) // 2)
+    return np.frombuffer(data, "<i2", count=len(data) // 2)
 
 
 def ulaw(samples: Samples) -> bytes:
@@ -129,7 +129,7 @@ def _decoder(table: Samples, audible: ModuleType | None) -> Callable[[bytes], Sa
     is one.
     """
     if audible is None:
-        return lambda data: table[np.frombuffer(data, dtype=np.uint8)]
+        return lambda data: table[np.frombuffer(data, np.uint8)]
     in_bytes = table.tobytes()
     expanded = audible.expanded
     return lambda data: np.frombuffer(expanded(data, in_bytes), np.int16)

@@ -104,7 +104,7 @@ def without_direct_current(samples: Samples, rate_hz: int) -> Samples:
     count = len(samples) // size
     if not count:
         return samples
-    blocks = samples[: count * size].reshape(count, size).astype(np.int64)
+    blocks = samples[: count * size].reshape(count, size).astype(int)
     first = DirectCurrent(int(blocks[0].mean()), UNKNOWN)
     constant, _ = constant_offsets(blocks, first)
     known = constant[constant != UNKNOWN]
@@ -123,8 +123,8 @@ def constant_offset(parts: Iterable[Samples]) -> int:
 
     A hum, and a voice in one half of a call, do not change the median.
     """
-    counts = np.zeros(1 << 16, np.int64)
+    counts = np.zeros(1 << 16, int)
     for part in parts:
-        counts += np.bincount(part.astype(np.int64) + 32_768, minlength=1 << 16)
+        counts += np.bincount(part.astype(int) + 32_768, minlength=1 << 16)
     median = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2)) - 32_768
     return median if abs(median) >= MIN_OFFSET and counts.any() else 0

@@ -152,7 +152,7 @@ class LiveTotals:
             for key, values_us in (of_key for times in steps.values() for of_key in times):
                 if (target, key) not in self._times:
                     self._times[target, key] = empty(key.metric)
-                values = np.array(values_us, dtype=np.int64)
+                values = np.array(values_us, int)
                 record_values(self._times[target, key], values[values >= 0])
 
     def last(self, worker: int) -> ProgressReport | None:

@@ -145,7 +145,7 @@ def first_starts(rows: Iterable[PairStarts]) -> PairStarts:
     """
     starts = [pair_starts for pair_starts in map(_earliest, rows) if pair_starts.numbers.size]
     if not starts:
-        return PairStarts(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        return PairStarts(np.zeros(0, int), np.zeros(0, int))
     return _earliest(PairStarts(*map(np.concatenate, zip(*starts, strict=True))))
 
 
@@ -161,7 +161,7 @@ def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[P
     order of their starts.
     """
     starts_ns = np.concatenate([run.starts_ns for run in runs])
-    new = np.empty(starts_ns.size, np.int64)
+    new = np.empty(starts_ns.size, int)
     # stable: pairs that started at the same instant are numbered in the order of their parts
     new[np.argsort(starts_ns, kind="stable")] = np.arange(starts_ns.size)
     # clocks of hosts differ, so a pair may seem to start before the first run

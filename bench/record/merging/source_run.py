@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
@@ -348,7 +347,7 @@ class SourceRun:
             table["session_id"].dictionary_encode().unify_dictionaries().combine_chunks()
             for table in (sessions, turns)
         )
-        numbers = turns["turn"].to_numpy().astype(np.float64)
+        numbers = turns["turn"].to_numpy().astype(float)
         names = ids.dictionary.to_pylist()
         codes = ids.indices.to_numpy()
         of_codes = of_turns.indices.to_numpy()

@@ -42,7 +42,7 @@ def level_dbfs(threshold: float) -> float:
 
 def active_frames(samples: Samples, frame_samples: int, threshold: float) -> list[bool]:
     """Return, for each frame, whether it is active. `samples` has only complete frames."""
-    frames = samples.reshape(-1, frame_samples).astype(np.float64)
+    frames = samples.reshape(-1, frame_samples).astype(float)
     # the sums are of integers below 2**53, so they are exact in any order
     energy = np.vecdot(frames, frames)
     flags: list[bool] = (energy >= _min_energy(frame_samples, threshold)).tolist()

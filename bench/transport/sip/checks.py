@@ -101,11 +101,11 @@ class PacketProbe:
         arrivals = max(self._arrivals.values(), key=len, default=[])
         if len(arrivals) < MIN_CLOCK_PACKETS:
             return None
-        timestamps, at_ns = np.array(arrivals, dtype=np.int64).T
+        timestamps, at_ns = np.array(arrivals, int).T
         ticks = (np.diff(timestamps) + TIMESTAMPS // 2) % TIMESTAMPS - TIMESTAMPS // 2
         media_ns = np.concatenate([[0], np.cumsum(ticks)]) * NS_PER_S // clock_hz
-        delays_ns = (at_ns - at_ns[0] - media_ns).astype(np.float64)
-        media_ns = media_ns.astype(np.float64)
+        delays_ns = (at_ns - at_ns[0] - media_ns).astype(float)
+        media_ns = media_ns.astype(float)
         if has_jumps:
             jumps = np.flatnonzero(np.abs(np.diff(delays_ns)) > STEP_NS) + 1
             start, end = max(
