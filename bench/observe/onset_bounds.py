@@ -28,7 +28,13 @@ from bench.observe.onset_limits import (
     LASTED,
     error_in_noise,
 )
+from bench.observe.tones import HUM_PART, RATE_HZ, is_mains_hum
 
+CLEAR = 2**19
+"""The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS
+has this level."""
+HUM_BLOCKS = HUM_PART * 1_000 // (RATE_HZ * BLOCK_MS)
+"""The last blocks that are compared with a hum."""
 HUM_DEPTH = 100
 """The maximum distance of a voiced part below the loudest part: 20 dB, as a ratio of energies. A
 hum is voiced, too."""
@@ -192,7 +198,17 @@ class BoundedSound(Blocks):
             or sum(later) * LOUDER[1] < sum(half) * LOUDER[0]
         ):
             return False
-        return self._are_clearly_voiced(self._start, attack)
+        return self._are_clearly_voiced(self._start, attack) and not self._is_hum(
+            self._start, self._start + attack // 2
+        )
+
+    def _is_hum(self, start: int, number: int) -> bool:
+        """Return whether the last blocks from `start` to `number` are a quiet hum of the mains."""
+        first = max(start, number + 1 - HUM_BLOCKS)
+        count = number + 1 - first
+        return max(self._levels(first, number)) <= CLEAR and is_mains_hum(
+            self._samples(first, count)
+        )
 
     def _error_of_end(self, number: int) -> int:
         """Return by how much earlier or later the sound may have ended, in ns. Its silence lasts

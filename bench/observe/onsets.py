@@ -42,7 +42,7 @@ from typing import Literal, NamedTuple
 from bench.base.units import NS_PER_MS
 from bench.observe._blocks_interpreted import CONTINUED, LEFT, TAKEN, is_continued, is_loud
 from bench.observe.blocks import end_of_even, is_even
-from bench.observe.onset_bounds import REMEMBERED, RETAINED, BoundedSound
+from bench.observe.onset_bounds import CLEAR, REMEMBERED, RETAINED, BoundedSound
 from bench.observe.onset_limits import (
     BLOCK_MS,
     CERTAIN,
@@ -68,15 +68,7 @@ from bench.observe.onset_limits import (
     UNKNOWN,
     WINDOW,
 )
-from bench.observe.tones import (
-    HUM_PART,
-    RATE_HZ,
-    Tone,
-    is_mains_hum,
-    is_pure,
-    is_tone,
-    noise_energy,
-)
+from bench.observe.tones import Tone, is_pure, is_tone, noise_energy
 from bench.wire.audio import Samples
 
 PAUSE_NS = 200 * NS_PER_MS
@@ -101,11 +93,6 @@ VOICE_AT_TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
 LEAD = 50
 """The minimum number of even blocks before a voice that are noise, and no unvoiced consonant of
 the voice."""
-CLEAR = 2**19
-"""The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS
-has this level."""
-HUM_BLOCKS = HUM_PART * 1_000 // (RATE_HZ * BLOCK_MS)
-"""The last blocks that are compared with a hum."""
 HELD_NS = 800 * NS_PER_MS
 """The maximum audio between the start of a sound and its detection, which takes longest if it is
 not voiced."""
@@ -520,14 +507,6 @@ class OnsetDetector(BoundedSound):
             return False
         is_voiced = self._are_voiced(max(start, number + 1 - 2 * GROUP), 2 * GROUP)
         return is_voiced and not self._is_hum(start, number)
-
-    def _is_hum(self, start: int, number: int) -> bool:
-        """Return whether the last blocks from `start` to `number` are a quiet hum of the mains."""
-        first = max(start, number + 1 - HUM_BLOCKS)
-        count = number + 1 - first
-        return max(self._levels(first, number)) <= CLEAR and is_mains_hum(
-            self._samples(first, count)
-        )
 
     def _last_noise(self, start: int, end: int) -> int | None:
         """Return the end of the last `LEAD` steady blocks from `start` to `end`; None if there

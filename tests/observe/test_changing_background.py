@@ -151,6 +151,7 @@ def test_a_voice_after_the_start_of_noise_starts_within_its_bound(
 )
 @example(name="60 Hz", dbfs=-50, voice=0, lead_s=0, hangover_s=0.4)  # direct current of -124
 @example(name="60 Hz", dbfs=-55, voice=5, lead_s=0.5, hangover_s=1.0)
+@example(name="100 Hz", dbfs=-45, voice=1, lead_s=0.1, hangover_s=0.1)
 def test_noise_through_a_gate_changes_the_start_within_its_bound_and_lengthens_no_voice(
     name: str, dbfs: float, voice: int, lead_s: float, hangover_s: float
 ) -> None:
