@@ -93,8 +93,12 @@ def _so_far(comparison: Comparison) -> str:
     )
 
 
-def _heard(comparison: Comparison) -> str:
-    """Return what callers of the worst candidate hear, if this is a secondary metric; or ""."""
+def heard(comparison: Comparison) -> str:
+    """Return what callers of the worst candidate hear, if this is a secondary metric; "" otherwise,
+    or if the comparison is invalid.
+    """
+    if comparison.failed_checks:
+        return ""
     wanted = (candidates(comparison)[0][0], VOICE_TO_VOICE, 0.5, False)
     for one in comparison.comparisons:
         found = (one.target, one.spec.metric, one.spec.p, one.spec.primary)
@@ -122,7 +126,7 @@ def comparison_second(comparison: Comparison) -> str:
         verdict = overall(comparison.primary)
         details = headline_details(comparison.primary)
     meaning = f"{MEANINGS[verdict][0]}." if verdict else ""
-    return join_present(" ", meaning, details, _heard(comparison))
+    return join_present(" ", meaning, details)
 
 
 def unusable_status(comparison: Comparison) -> str:

@@ -48,6 +48,7 @@ from reports.text.comparison_sentences import (
     assumption,
     comparison_headline,
     comparison_second,
+    heard,
     interval_text,
     unusable_status,
     verdict_title,
@@ -341,7 +342,9 @@ def _changes(comparison: Comparison) -> b.Section:
     first_block: b.Block = b.Paragraph("The targets have no metric in common.")
     if plotted:
         first_block = b.Figure("", forest.reading_guide(plotted), below=blocks, numbers=numbers)
+    of_callers = b.note(heard(comparison))
     brief: b.Blocks = [_numbers(comparison, primary)] if primary else []
+    brief += of_callers
     brief += (
         [b.Paragraph("secondary metrics", "soft"), _numbers(comparison, others)] if others else []
     )
@@ -350,7 +353,7 @@ def _changes(comparison: Comparison) -> b.Section:
         "answer",
         "Differences",
         "What changed, and by how much?",
-        [first_block, *folds],
+        [first_block, *of_callers, *folds],
         brief=brief,
     )
 
