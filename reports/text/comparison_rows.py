@@ -207,13 +207,11 @@ class ComparisonRow(NamedTuple):
             return ""
         text = reasons.reason_text(one.reason)
         if not one.reason and not math.isnan(needed):
-            if one.runs_differ:
-                return join_present("; ", direction_of(one), "two runs differ by chance")
             more_than = f"more than {count(MAX_SESSIONS_RATIO * max(one.each('sessions')))}"
             number_text = f"about {count(needed)}" if math.isfinite(needed) else more_than
-            text = (
-                f"needs {number_text} {'pairs' if one.cluster == 'pair' else 'sessions per target'}"
-            )
+            units = "pairs" if one.cluster == "pair" else "sessions per target"
+            needs = f"needs {number_text} {units}"
+            text = "two runs differ by chance" if one.runs_differ else needs
         return join_present("; ", direction_of(one), text)
 
     @property
