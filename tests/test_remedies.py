@@ -282,6 +282,8 @@ SILENT = "nothing came within the limit"
             "billing",
         ),
         ("failed:server_error", "server_error: no (HTTP 400)", "internal error", "gateway"),
+        ("failed:unknown_status", "response.done has no status", "tell its owner", "its message"),
+        ("failed:unknown", "the error has neither a code nor a message", "owner", "the setting"),
         ("protocol_error:too_large", "", "--max-message-mib", "check the URL"),
     ],
 )

@@ -77,7 +77,10 @@ class Code(Enum):
     OTHER_SOURCE = "{packets:,} packets of another source"
     NO_RTP = "{packets:,} datagrams that are no RTP"
 
+    REPLY_COMPLETE = "the reply arrived completely ({received})"
+
     # Other ends of turns and sessions.
+    NO_STATUS = "response.done has no status"
     NOT_RUN = (
         "this process did not run when the limit ended (give it an idle core, or lower the load):"
         " it is not known whether {doubted}"

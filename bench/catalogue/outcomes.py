@@ -140,6 +140,13 @@ NO_COMMON_AUDIO = (
 )
 
 
+NO_LAST_EVENT = (
+    "the service sends replies completely, but not the response.done after them: this is a fault of"
+    " the server, which no limit corrects; give its owner the ids of the session and of the"
+    " response"
+)
+
+
 class Family(StrEnum):
     """What outcomes with different codes have in common: the word before the colon."""
 
@@ -318,8 +325,15 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the model found no words in the recording: check its format (`input_format`) and its"
         " language (`languages`)",
     ),
+    "failed:unknown": OutcomeRow(
+        "the response failed, or an error event referred to it, without a code",
+        "the service names no code of its error: see its message, if it has one, and check its"
+        " status page; otherwise give its owner the ids of the session and of the response",
+    ),
     "failed:unknown_status": OutcomeRow(
-        "the response ended with a status that the protocol does not define"
+        "the response ended without a status, or with one that the protocol does not define",
+        "the server does not follow the protocol: tell its owner that response.done needs a"
+        " `status`: completed, cancelled, incomplete or failed",
     ),
     "failed:delegation": OutcomeRow(
         "the service delegated a task to the client, which could not do it",
@@ -417,6 +431,11 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         " single one, the service misses turns: tell its owner, or choose another model; if they"
         " only come late, raise `first_delta` of the script's `timeouts`",
         causes={
+            Code.NO_MORE_ITEMS: (
+                "the reply began, and its next part did not come: try fewer sessions; if replies"
+                " also stop with a single one, tell the owner of the service; if the part only"
+                " comes late, raise `first_delta` of the script's `timeouts`"
+            ),
             Code.NO_MESSAGE: (
                 "the agent accepts the call and sends nothing: it may expect the messages of"
                 " another provider (--dialect) or a parameter (`extra`); see its log"
@@ -434,7 +453,12 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
             ),
         },
     ),
-    "timeout:next_delta": OutcomeRow("the reply stalled: no delta within the time limit"),
+    "timeout:next_delta": OutcomeRow(
+        "the reply stalled: neither a delta nor its end came within the time limit",
+        causes={
+            Code.REPLY_COMPLETE: NO_LAST_EVENT,
+        },
+    ),
     "timeout:turn": OutcomeRow(
         "the turn, with all its responses, did not end within the time limit",
         "the turn had too many responses for its timeout, or too slow ones: check what its"
@@ -449,6 +473,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         " `max_output_tokens`; if they are short, try fewer sessions",
         causes={
             Code.NO_PAUSE: ENDLESS,
+            Code.REPLY_COMPLETE: NO_LAST_EVENT,
         },
     ),
     "timeout:end_of_turn": OutcomeRow(

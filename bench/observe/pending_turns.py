@@ -131,8 +131,8 @@ class PendingTurns:
 
     @property
     def is_answering(self) -> bool:
-        """True if an item of the current turn's reply is incomplete, and the script requires no
-        further event.
+        """True if the current turn's reply has begun, no other item of it is expected, and the
+        script requires no further event.
         """
         turn = self.last
         return (

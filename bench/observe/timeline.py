@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from bench.base.clock import Arrival, SendTime
-from bench.base.units import NEVER_NS
+from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import Cause, Code, changed, in_words
 from bench.catalogue.outcomes import DELEGATION, NO_MEDIA, NO_REPLY, NO_SOUND, WHOLE, Family, parsed
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
@@ -723,6 +723,10 @@ class Timeline:
                 outcome = NO_SOUND if self.facts.events else NO_MEDIA
         elif cause.code is Code.CALL_NOT_ENDED:
             cause = cause.because(in_words(turn.calls.mcp.unended_tools))
+        elif cause.code is Code.NO_END and turn.is_item_complete:
+            audio_s = turn.reply.received_ns / NS_PER_S
+            received = f"{audio_s:.1f} s of audio" if turn.plan.wants_audio else "text"
+            cause = cause.because(Cause(Code.REPLY_COMPLETE, {"received": received}))
         if at_ns >= earliest_ns and parsed(outcome).is_overdue:
             turn.waits.doubted = Cause(Code.NOT_RUN, {"doubted": cause})
         elif parsed(outcome).family is Family.TIMEOUT:

@@ -191,8 +191,11 @@ class PendingTurn(Instants):
     dropped: list[Reply] = field(default_factory=list)
     """The replies to pauses in the caller's speech. These replies do not count."""
     is_between_items: bool = False
-    """True if an item is complete or announced without a delta after it. A function call has no
-    deltas."""
+    """True if an item is announced without a delta after it, or if another item is expected: after
+    one without deltas, such as a function call, and after a commentary."""
+    is_item_complete: bool = False
+    """True if the service has ended the last item of the reply, so that only response.done is
+    missing."""
     responses: Responses = field(default_factory=Responses)
     calls: TurnFunctionCalls = field(init=False)
     delegations: Delegations = field(init=False)

@@ -30,6 +30,7 @@ from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.events import (
     AUDIO_DELTA,
+    COMMENTARY,
     DELEGATED,
     DELTAS,
     INPUT_DELTA,
@@ -64,6 +65,7 @@ NEXT_STATE = {
 ITEM_EDGES = frozenset(
     {EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.MCP_CALL_ADDED}
 )
+ITEM_ENDS = frozenset({EventKind.AUDIO_DONE, EventKind.TEXT_DONE, EventKind.OUTPUT_DONE})
 WHOLE_TEXTS = frozenset({EventKind.TEXT_DONE, EventKind.TRANSCRIPT_DONE, EventKind.RESPONSE_DONE})
 
 
@@ -87,7 +89,11 @@ def received(
     ending = _apply_event(turn, event, arrival)
     turn.messages.unknown_events += kind is UNKNOWN
     if kind in ITEM_EDGES:
-        turn.is_between_items = True
+        # an item with deltas that has ended is followed by response.done, unless it is a commentary
+        is_commentary = turn.reply.phases.get(event.item_id) == COMMENTARY
+        turn.is_between_items |= kind is not OUTPUT_DONE or is_commentary
+    if kind in ITEM_EDGES or kind in ITEM_ENDS:
+        turn.is_item_complete = not turn.is_between_items
     _advance(turn, kind)
     return ending
 
@@ -107,7 +113,7 @@ def received_deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> None:
 
 def _deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> Ending | None:
     """Apply one decoded delta, or several matched deltas, which have a length and no payload."""
-    turn.is_between_items = False
+    turn.is_between_items = turn.is_item_complete = False
     if turn.waits.expected or turn.state is not ANSWERING:
         for delta in deltas:
             _advance(turn, delta.event.kind)
@@ -228,9 +234,11 @@ def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending |
         return Ending("interrupted")
     if event.status in ("cancelled", "incomplete"):
         return Ending(f"{event.status}:{event.reason or 'unknown'}")
-    if not failure.cause and event.status not in ("", "failed"):
+    if not failure.cause and event.status != "failed":
+        status = f"the status of the response is {event.status}"
         return Ending(
-            "failed:unknown_status", in_words(f"the status of the response is {event.status}")
+            "failed:unknown_status",
+            in_words(status) if event.status else Cause(Code.NO_STATUS),
         )
     return failure_ending(failure, f"failed:{failure.cause or 'unknown'}", "response")
 
@@ -489,7 +497,8 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> Deadline:
         # If the service sends no turn events, no delta is due before the received audio has been
         # played.
         played_ns = 0 if has_events else turn.reply.playback_ends_ns
-        missing = Code.NO_WHOLE_TRANSCRIPT if turn.plan.only_transcribed else Code.NOTHING_CAME
+        missing = Code.NO_END if turn.is_item_complete else Code.NOTHING_CAME
+        missing = Code.NO_WHOLE_TRANSCRIPT if turn.plan.only_transcribed else missing
         timeout = _timed_out(
             max(turn.messages.progress_ns, played_ns), limits.next_delta, "next_delta", missing
         )

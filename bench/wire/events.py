@@ -275,8 +275,8 @@ class ServiceFailure(msgspec.Struct, frozen=True):
     @property
     def detail(self) -> str:
         """The cause of the error, and the message that the service sent with it."""
-        cause = self.cause or "unknown"
-        return f"{cause}: {self.message}" if self.message else cause
+        words = ": ".join(filter(None, (self.cause, self.message)))
+        return words or "the error has neither a code nor a message"
 
 
 class FunctionCall(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import bench.observe.timeline
 from bench.catalogue.metrics import CATALOGUE
-from bench.catalogue.outcomes import HANG_UP, STARVED, outcome_class
+from bench.catalogue.outcomes import HANG_UP, STARVED, outcome_class, remedy_of
 from bench.catalogue.timeouts import MAX_ITEMS
 from bench.observe import inputs
 from bench.observe.reply import ItemPlayer
@@ -92,6 +92,18 @@ ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
     "unknown status": (
         AUDIO,
         [created("r1"), delta(GA, "audio", "r1"), done("r1", "paused")],
+        "failed:unknown_status",
+        False,
+    ),
+    "no status": (
+        AUDIO,
+        [delta(GA, "audio", "r1"), done("r1", "")],
+        "failed:unknown_status",
+        False,
+    ),
+    "nothing but the end": (
+        AUDIO,
+        [delta(GA, "audio", "r1"), message("response.done")],
         "failed:unknown_status",
         False,
     ),
@@ -359,6 +371,91 @@ def test_a_turn_times_out_at_the_deadline_of_its_stage(
         f"timeout:{stage}",
         1,
     )
+
+
+def ended_item(*ends: str, kind: str = "audio", **fields: Any) -> list[bytes]:
+    """Return the messages of an item with one delta, and these ends."""
+    ids = {"response_id": "r1", "item_id": "item_of_r1", "output_index": 0, "content_index": 0}
+    item = {"id": "item_of_r1", "type": "message"} | fields
+    return [
+        message("response.output_item.added", response_id="r1", output_index=0, item=item),
+        delta(GA, kind, "r1"),
+        *(message(f"response.{end}.done", **ids, item=item) for end in ends),
+    ]
+
+
+AUDIO_ARRIVED = "response.done did not come within 0.5 s (timeout `next_delta`): the reply arrived"
+NOTHING_CAME = "nothing came within 0.5 s (timeout `next_delta`)"
+NO_MORE_ITEMS = (
+    "neither another item nor response.done came within 1 s (timeout `first_delta`)",
+    "next part did not come",
+)
+ENDS = ("output_audio", "output_item")
+UNFINISHED_REPLIES: dict[str, tuple[dict[str, bool], list[bytes], tuple[str, str]]] = {
+    "all but response.done": (
+        AUDIO,
+        ended_item(*ENDS),
+        (f"{AUDIO_ARRIVED} completely (0.1 s of audio)", "a fault of the server"),
+    ),
+    "only the end of the audio": (
+        AUDIO,
+        ended_item("output_audio"),
+        (f"{AUDIO_ARRIVED} completely (0.1 s of audio)", "a fault of the server"),
+    ),
+    "a final answer": (
+        AUDIO,
+        ended_item(*ENDS, phase="final_answer"),
+        (f"{AUDIO_ARRIVED} completely (0.1 s of audio)", "a fault of the server"),
+    ),
+    "a text": (
+        TEXT,
+        ended_item("output_text", "output_item", kind="text"),
+        (f"{AUDIO_ARRIVED} completely (text)", "a fault of the server"),
+    ),
+    "a part of the audio": (AUDIO, ended_item(), (NOTHING_CAME, "try fewer sessions")),
+    "audio after its end": (
+        AUDIO,
+        [*ended_item(*ENDS), delta(GA, "audio", "r1")],
+        (NOTHING_CAME, "try fewer sessions"),
+    ),
+    "a commentary": (AUDIO, ended_item(*ENDS, phase="commentary"), NO_MORE_ITEMS),
+    "another item that is announced": (
+        AUDIO,
+        [*ended_item(*ENDS), *ended_item()[:1]],
+        NO_MORE_ITEMS,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("plan", "came", "explained"), UNFINISHED_REPLIES.values(), ids=UNFINISHED_REPLIES
+)
+def test_a_reply_that_began_and_never_ended_names_what_is_missing(
+    plan: dict[str, bool], came: list[bytes], explained: tuple[str, str]
+) -> None:
+    talk = Talk(**LATE_S)
+    talk.ask(0, **plan)
+    talk.hear(100, created("r1"), *came)
+    talk.timeline.expire(at(1_100))
+
+    turn = talk.only()
+    detail, remedy = explained
+    assert turn.detail == detail
+    assert turn.outcome == f"timeout:{detail.split('`')[1]}"
+    assert remedy in remedy_of(turn.outcome, turn.detail)
+
+
+def test_a_complete_reply_that_other_events_prolong_names_response_done() -> None:
+    talk = Talk(**LATE_S)
+    talk.ask(0)
+    talk.hear(100, created("r1"), *ended_item(*ENDS))
+    for at_ms in range(400, 2_100, 400):
+        talk.hear(at_ms, message("response.heartbeat", response_id="r1"))
+    talk.timeline.expire(at(2_100))
+
+    turn = talk.only()
+    assert turn.outcome == "timeout:response"
+    assert "a fault of the server" in remedy_of(turn.outcome, turn.detail)
 
 
 UNCERTAIN: dict[str, tuple[float, bool, bool, str]] = {
