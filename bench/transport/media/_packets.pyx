@@ -240,6 +240,8 @@ cdef class UsualPackets:
         # as `JitterBuffer.add`
         if buffer._waiting or buffer._standstill is not None or buffer._increase is not None:
             return False
+        if buffer._open is not None:
+            return False
         # it is in another source, whose numbers are higher
         if <long long>buffer._next != highest + 1:
             return False

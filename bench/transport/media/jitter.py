@@ -44,6 +44,10 @@ it. Pure.
 # late packets stay late. The buffer also takes another offset if the last packets are all later
 # than jitter explains, although in time.
 #
+# An agent that sends single packets while it is silent may be late with one of them. Its pause is
+# therefore open until a later packet shows which clock is right: it is in time by the earlier one,
+# which then continues, or it follows soon, and is as late.
+#
 # The buffer synchronizes again, and takes the offset from the next packet alone, after a new
 # source, after a timestamp that is earlier than the end of the previous frame by a frame or more,
 # and after a packet that is faster than the offset by `RESYNC_NS`. If all packets have been late
@@ -125,6 +129,17 @@ class PlayedCounts:
     """The resyncs after pauses that the timestamps do not count."""
 
 
+class OpenPauses(NamedTuple):
+    """Pauses of which it is not known whether the timestamps count them, the last packet, and what
+    the offset and `_ended_uncertainty_ns` were before them.
+    """
+
+    pauses: int
+    offset: OffsetEstimate
+    last_ns: int
+    ended_uncertainty_ns: int
+
+
 class JitterBuffer:
     """The jitter buffer of one stream, which holds a packet for at most `hold_ns` after its
     instant.
@@ -154,6 +169,7 @@ class JitterBuffer:
         "_late_since_ns",
         "_next",
         "_offset",
+        "_open",
         "_rate_hz",
         "_silent_sample",
         "_source",
@@ -205,6 +221,7 @@ class JitterBuffer:
         """The sequence number up to which packets were late because of the path."""
         self._standstill: Standstill | None = None
         self._increase: DelayIncrease | None = None
+        self._open: OpenPauses | None = None
         self._ahead: dict[int, tuple[int, Arrival]] = {}
         """The packets, by sequence number, that become part of the offset when they are
         released."""
@@ -258,7 +275,7 @@ class JitterBuffer:
             self._first = sequence
             self._ticks = self._end_ticks = 0
             self._timestamp, self._offset = timestamp, self._offset.restarted(0, arrival)
-            self._is_marked = False
+            self._is_marked, self._open = False, None
         elif self._waiting:
             self._release_before(arrival.at_ns, frames)
         ticks = self._ticks
@@ -270,6 +287,8 @@ class JitterBuffer:
             ) - _HALF_TIMESTAMP
             self._ticks = ticks
             self._timestamp = timestamp
+            if self._open is not None and not is_behind:
+                self._decide_pauses(self._open, self._media_ns(ticks), arrival)
             if is_behind:
                 self._count_late(ticks, arrival)
             elif self._is_continuous(ticks, arrival):
@@ -344,7 +363,8 @@ class JitterBuffer:
                 if self._increase is not None and (
                     packets := self._increase.add(late_ns, media_ns, arrival)
                 ):
-                    self._shift(packets)
+                    self._shift(packets, has_caught_up=False)
+                    self._count_pauses(1)
                 return
             # a sender that marks each packet says nothing about talk (RFC 3551 §4.1)
             begins = packet.marker and not self._is_marked
@@ -382,15 +402,39 @@ class JitterBuffer:
             for each in packets:
                 self._offset.add(*each)
             return True
+        opened = self._open
+        if not still.has_caught_up:
+            before = opened or OpenPauses(0, self._offset, 0, self._ended_uncertainty_ns)
+            last_ns = packets[-1][1].at_ns
+            opened = before._replace(pauses=before.pauses + 1, last_ns=last_ns)
         if still.is_burst:
             packets = packets[:1]
             self._ahead = still.lasting
-        self._shift(packets, is_pause=not still.has_caught_up)
+        self._shift(packets, has_caught_up=still.has_caught_up)
+        self._open = opened
         return True
 
-    def _shift(self, packets: Sequence[tuple[int, Arrival]], *, is_pause: bool = True) -> None:
-        """Take another offset, with the same delays. `is_pause` is False if later packets have the
-        old offset.
+    def _decide_pauses(self, unknown: OpenPauses, media_ns: int, arrival: Arrival) -> None:
+        """Decide with a packet whether the timestamps count the open pauses, if it shows that.
+
+        It does not if it is late, too, but alone: single packets may all be late by chance.
+        """
+        if unknown.offset.delay_ns(media_ns, arrival.at_ns) <= unknown.offset.usual_ns:
+            self._offset, self._open = unknown.offset, None
+            self._ended_uncertainty_ns = unknown.ended_uncertainty_ns
+        elif arrival.at_ns - unknown.last_ns <= MAX_FILLED_NS:
+            self._open = None
+            self._count_pauses(unknown.pauses)
+        else:
+            self._open = unknown._replace(last_ns=arrival.at_ns)
+
+    def _count_pauses(self, count: int) -> None:
+        self.counts.uncounted_pauses += count
+        self.counts.resyncs += count
+
+    def _shift(self, packets: Sequence[tuple[int, Arrival]], *, has_caught_up: bool) -> None:
+        """Take another offset, with the same delays. `has_caught_up` is True if later packets have
+        the old offset.
 
         If the packets would still be in time, they may only be delayed: the sender is slow for some
         time.
@@ -399,10 +443,9 @@ class JitterBuffer:
         late_ns = min(
             self._offset.delay_ns(media_ns, arrival.at_ns) for media_ns, arrival in packets
         )
-        may_be_early = late_ns <= self._hold_ns or not is_pause
-        self._end_stream(resyncs=is_pause)
+        may_be_early = late_ns <= self._hold_ns or has_caught_up
+        self._end_stream(resyncs=0)
         self._offset = self._offset.shifted(packets, late_ns if may_be_early else 0)
-        self.counts.uncounted_pauses += is_pause
 
     def _missing(self) -> tuple[int, int, int]:
         """Return the number of missing packets before the first one that waits, and their start and
@@ -511,6 +554,7 @@ class JitterBuffer:
     def _synchronize(self, offset: OffsetEstimate) -> None:
         """Take another offset. The packets that wait were not part of it."""
         self._end_stream()
+        self._open = None
         self._offset = offset
         for ticks, packet in self._waiting.values():
             if packet.kind == "audio" and self._is_continuous(ticks, packet.arrival):

@@ -150,6 +150,56 @@ def test_packets_that_are_sent_ahead_of_their_clock_are_played_when_they_arrive(
     assert all(-EARLY_NS <= error <= ahead_ms * NS_PER_MS for error in errors_ns)
 
 
+def in_silence(
+    gap_ms: int, late_ms: dict[int, float], *, counted_ms: int | None = None, ms: int = 20
+) -> Played:
+    """Play an utterance, eight pauses with some packets between them, which may be late, and then
+    another utterance.
+    """
+    counted_ms = gap_ms if counted_ms is None else counted_ms
+    packets = ms // 20
+    talks = [Talk(), *[Talk(gap_ms, counted_ms, ms)] * 8, Talk(gap_ms, counted_ms)]
+    first = TALK_MS // 20
+    return play(
+        talks,
+        changed=lambda number, at_ms: at_ms + late_ms.get((number - first) // packets, 0),
+    )
+
+
+@pytest.mark.parametrize("gap_ms", [500, 2_000, 5_000, 30_000])
+@pytest.mark.parametrize(
+    "late_ms",
+    [{2: 15}, {2: 100}, {2: 1_500}, {2: 15, 3: 6.3, 7: 30}],
+    ids=str,
+)
+def test_a_late_packet_between_counted_pauses_is_no_pause(
+    gap_ms: int, late_ms: dict[int, float]
+) -> None:
+    played = in_silence(gap_ms, {n: min(late, gap_ms - 100) for n, late in late_ms.items()})
+
+    assert played.buffer.counts.uncounted_pauses == played.buffer.counts.resyncs == 0
+    late = [error for error, _ in played.errors if error > EARLY_NS]
+    assert len(late) == len(late_ms)
+
+
+@pytest.mark.parametrize(("late_ms", "ms"), [({2: 15, 3: 15}, 20), ({2: 15}, 40), ({2: 80}, 60)])
+def test_several_late_packets_in_silence_are_no_pause_if_talk_is_in_time(
+    late_ms: dict[int, float], ms: int
+) -> None:
+    counts = in_silence(5_000, late_ms, ms=ms).buffer.counts
+
+    assert counts.uncounted_pauses == counts.resyncs == 0
+
+
+@pytest.mark.parametrize("counted_ms", [0, 4_900, 4_985])
+def test_pauses_between_single_packets_that_timestamps_do_not_count_are_all_counted(
+    counted_ms: int,
+) -> None:
+    counts = in_silence(5_000, {}, counted_ms=counted_ms).buffer.counts
+
+    assert counts.uncounted_pauses == counts.resyncs == 9
+
+
 TALKS = st.lists(
     st.builds(
         Talk,
