@@ -284,6 +284,18 @@ SILENT = "nothing came within the limit"
         ("failed:server_error", "server_error: no (HTTP 400)", "internal error", "gateway"),
         ("failed:unknown_status", "response.done has no status", "tell its owner", "its message"),
         ("failed:unknown", "the error has neither a code nor a message", "owner", "the setting"),
+        (
+            "connect_failed:token",
+            "(ERROR: AADSTS700024: Client assertion is not within its valid time range)",
+            "first minutes of the job",
+            "az login",
+        ),
+        (
+            "connect_failed:token",
+            "AADSTS7000222: keys are expired",
+            "make a new secret",
+            "az login",
+        ),
         ("protocol_error:too_large", "", "--max-message-mib", "check the URL"),
     ],
 )

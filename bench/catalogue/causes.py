@@ -190,6 +190,13 @@ class Code(Enum):
     UNKNOWN_CERTIFICATE = "alert certificate unknown"
     DECRYPT_ERROR = "alert decrypt error"
     ONLY_TRANSCRIBES = "transcription session"
+    ASSERTION_EXPIRED = "AADSTS700024"
+    NEEDS_MFA = "AADSTS50076"
+    NEEDS_MFA_SETUP = "AADSTS50079"
+    SECRET_EXPIRED = "AADSTS7000222"
+    SECRET_WRONG = "AADSTS7000215"
+    OF_SUBSCRIPTION = "ubscription"
+    ENTRA_UNREACHED = "Max retries exceeded"
 
 
 class Limit(NamedTuple):

@@ -545,6 +545,33 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "no token for the sign-in was obtained",
         "the token could not be renewed: see the message; run `az login` again, or check the"
         " identity endpoint",
+        causes={
+            Code.ASSERTION_EXPIRED: (
+                "the token with which the job signed in has expired (after 5 to 10 minutes): run"
+                " `az account get-access-token --scope SCOPE` (`scope` of the target) in the first"
+                " minutes of the job, or use a federation that lives longer (`auth:"
+                " workload_identity`)"
+            ),
+            **dict.fromkeys(
+                (Code.NEEDS_MFA, Code.NEEDS_MFA_SETUP),
+                "the tenant requires multi-factor authentication: run `az login --scope SCOPE`"
+                " (`scope` of the target) with a person at the screen; in a job use a service"
+                " principal, a managed identity, or a key",
+            ),
+            **dict.fromkeys(
+                (Code.SECRET_EXPIRED, Code.SECRET_WRONG),
+                "make a new secret of the application in Microsoft Entra ID, and set its variable"
+                " to the value of the secret (not to its id)",
+            ),
+            Code.ENTRA_UNREACHED: (
+                "this machine does not reach Microsoft Entra ID: check its network, and HTTPS_PROXY"
+                " and REQUESTS_CA_BUNDLE, which `az` reads (it does not use --proxy and --ca-file)"
+            ),
+            Code.OF_SUBSCRIPTION: (
+                "choose a subscription that this sign-in has: `az account list`, then `az account"
+                " set --subscription NAME`"
+            ),
+        },
     ),
     "connect_failed:host": OutcomeRow(
         "the peer named another host for the call, to which nothing may be sent",

@@ -26,10 +26,12 @@ import certifi
 from bench.base.clock import now_with_realtime
 from bench.base.errors import RtbenchError
 from bench.base.units import NS_PER_S
+from bench.catalogue.causes import codes_in
+from bench.catalogue.outcomes import OUTCOMES
 from bench.files.safe_io import read_json
 from bench.target.network_path import environment_proxy_secrets, proxy_secrets, proxy_url
 from bench.target.target import Credential, EntraSignIn, redacted
-from bench.transport.gevent_patch import LimitReached
+from bench.transport.gevent_patch import LimitReached, keep_error_output
 from bench.transport.interface import Proxy
 
 # A sign-in ends in one of two ways: a `Token`, or a `SignInError` with one line. The text of
@@ -93,11 +95,16 @@ _MISLEADING = re.compile(
 """azure-identity's misleading text if the endpoint of a managed identity refuses, with any
 status."""
 _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unavailable[.,]? ?")
+_FAILED = re.compile(
+    r"Failed to invoke (?:(Azure (?:Developer )?CLI)|(PowerShell)\. Enable debug.*)"
+)
+"""azure-identity's text if a program failed, and printed no reason, or one that it does not
+show."""
 _UNANSWERED = re.compile(r"Failed to invoke (the Azure CLI|PowerShell|the Azure Developer CLI)")
 """azure-identity's text if a program ran longer than its time limit."""
 _NOT_SET_UP = re.compile(
-    r"(\w+)Credential(?:$|.*(?:not fully configured|No accounts were found|'azure-identity-broker'"
-    r"|not found on path|is not installed|could not be found))"
+    r"(\w+)Credential(?!.*AADSTS)(?:$|.*(?:not fully configured|No accounts were found"
+    r"|'azure-identity-broker'|not found on path|is not installed|could not be found))"
 )
 """The reason of a credential in a chain that lacks its settings, account or program here."""
 
@@ -190,7 +197,9 @@ def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
     with responses.
     """
     proxy = [*proxy_secrets(entra.proxy)] if isinstance(entra.proxy, Proxy) else []
-    message = str(getattr(error, "message", None) or error or type(error).__name__)
+    # azure-identity replaces what the Azure CLI prints about a subscription
+    printed = str(getattr(error.__cause__, "stderr", None) or "").strip()
+    message = printed or str(getattr(error, "message", None) or error or type(error).__name__)
     text = redacted(message, [*environment_secrets(), *proxy])
     _, chain, attempts = text.partition("Attempted credentials:")
     max_length = WHY_IN_CHAIN_LENGTH if chain else WHY_LENGTH
@@ -199,16 +208,29 @@ def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
         for reason in (attempts.split("\n\t") if chain else [text])
     ]
     reasons = "; ".join(_causes_first(filter(None, public_reasons))) or type(error).__name__
-    slow = [command for program, command in PROGRAMS.values() if unanswered(program) in reasons]
-    remedy = REMEDIES.get(entra.kind, REMEDIES["default"])
-    if slow:
-        remedy = f"run `{slow[0]}` to see why"
+    silent = [
+        command
+        for program, command in PROGRAMS.values()
+        if unanswered(program) in reasons or unexplained(program) in reasons
+    ]
+    stated = codes_in(reasons)
+    causes = OUTCOMES["connect_failed:token"].causes
+    remedy = next((text for code, text in causes.items() if code in stated), "")
+    remedy = remedy.replace("SCOPE` (`scope` of the target)", f"{entra.scope}`")
+    remedy = remedy or REMEDIES.get(entra.kind, REMEDIES["default"])
+    if silent:
+        remedy = f"run `{silent[0]}` to see why"
     return SignInError(f"signing in through Entra ID failed ({reasons})", remedy)
 
 
 def unanswered(asked: str) -> str:
     """Return the reason of a sign-in that took too long. `asked` is a program or a credential."""
     return f"{asked} did not answer within {FETCH_LIMIT_S} s"
+
+
+def unexplained(program: str) -> str:
+    """Return the reason of a sign-in whose program failed without a reason."""
+    return f"{program} failed and stated no reason"
 
 
 def _causes_first(reasons: Iterable[str]) -> list[str]:
@@ -240,6 +262,9 @@ def public_reason(message: str, max_length: int) -> str:
     message = message.partition("\nTo mitigate this issue")[0]
     message = _TOKEN_LIKE.sub("***", _QUOTED_ANSWER.sub("{…}", message))
     message = " ".join(_MISLEADING.sub("endpoint refused: ", _LINKS.sub("", message)).split())
+    message = _FAILED.sub(
+        lambda match: unexplained(f"the {match[1]}" if match[1] else match[2]), message
+    )
     message = _UNANSWERED.sub(lambda match: unanswered(match[1]), message)
     message = _UNAVAILABLE.sub(r"\1 ", message).rstrip(" .:")
     return message if len(message) <= max_length else message[: max_length - 1] + "…"
@@ -289,6 +314,7 @@ def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) ->
     any exception.
     """
     _silence()
+    keep_error_output()
     from azure import identity
 
     network = {

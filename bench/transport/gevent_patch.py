@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import gevent
+import gevent.subprocess
 from gevent import monkey
 
 READABLE = 1
@@ -35,6 +37,22 @@ def patch() -> None:
         os.set_blocking(end, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     hub.loop.io(signals, READABLE, ref=False).start(os.read, signals, SIGNALS_BYTES)
+
+
+def keep_error_output() -> None:
+    """Let a failed `subprocess.check_output` state what its program printed, as without gevent.
+
+    gevent's own (26.9) raises errors without `stderr`, so a library that shows it, such as
+    azure-identity, shows its default text.
+    """
+    if monkey.is_module_patched("subprocess"):
+        subprocess.check_output = _check_output
+
+
+def _check_output(*args: Any, timeout: float | None = None, **options: Any) -> Any:
+    # as in the standard library, which starts no second way of running a program
+    run = gevent.subprocess.run
+    return run(*args, stdout=subprocess.PIPE, timeout=timeout, check=True, **options).stdout
 
 
 def with_timeout(limit_s: float, work: Callable[[], T]) -> T:

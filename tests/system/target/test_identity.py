@@ -46,6 +46,15 @@ def test_any_token_is_a_valid_header_value_or_an_error(secret: str) -> None:
         assert secret not in repr(token) or len(secret) < 8
 
 
+def test_a_failed_powershell_is_not_said_to_be_slow() -> None:
+    """Without a reason: azure-identity only logs it."""
+    failed = "Failed to invoke PowerShell. Enable debug logging for additional information."
+    slow = "Failed to invoke PowerShell.\nTo mitigate this issue, please refer"
+
+    assert public_reason(failed, 200) == "PowerShell failed and stated no reason"
+    assert public_reason(slow, 200) == "PowerShell did not answer within 30 s"
+
+
 def test_a_reason_contains_no_response_and_no_token() -> None:
     jwt = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.eyJhdWQiOiJodHRwczovL2NvZ25pdGl2ZX.c2lnbmF0dXJl"
     reason = public_reason(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
@@ -116,6 +125,33 @@ NO_CLI, NO_AZD = (
                 "(AzureDeveloperCliCredential: the Azure Developer CLI did not answer within 30 s;"
                 " not set up: Environment, ManagedIdentity, VisualStudioCode, AzureCli,"
                 " AzurePowerShell): run `azd auth token` to see "
+            ),
+        ),
+        (
+            "ERROR: AADSTS700024: Client assertion is not within its valid time range.",
+            NO_AZD,
+            (
+                "(AzureCliCredential: ERROR: AADSTS700024: Client assertion is not within its valid"
+                " time range; not set up: Environment, ManagedIdentity, VisualStudioCode,"
+                " AzurePowerShell, AzureDeveloperCli): the token with which the job"
+            ),
+        ),
+        (
+            NO_CLI,
+            "ERROR: AADSTS50034: The account could not be found",
+            (
+                "(AzureDeveloperCliCredential: ERROR: AADSTS50034: The account could not be found;"
+                " not set up: Environment, ManagedIdentity, VisualStudioCode, AzureCli,"
+                " AzurePowerShell): sign in"
+            ),
+        ),
+        (
+            NO_CLI,
+            "Failed to invoke Azure Developer CLI",
+            (
+                "(AzureDeveloperCliCredential: the Azure Developer CLI failed and stated no reason;"
+                " not set up: Environment, ManagedIdentity, VisualStudioCode, AzureCli,"
+                " AzurePowerShell): run `azd auth token`"
             ),
         ),
         (
@@ -334,6 +370,52 @@ print(ring.answered_by(one).credential)
     )
 
     assert "AzureCliCredential" in shown
+
+
+ASSERTION = "ERROR: AADSTS700024: Client assertion is not within its valid time range."
+NO_SUBSCRIPTION = "ERROR: No subscription found. Run 'az account set' to select a subscription."
+UNREACHED = "ERROR: HTTPSConnectionPool(host='x', port=443): Max retries exceeded with url: /"
+
+
+@pytest.mark.parametrize(
+    ("printed", "status", "reason", "remedy"),
+    [
+        (ASSERTION, 1, ASSERTION.rstrip("."), f"--scope {ENTRA.scope}` in the first minutes"),
+        ("ERROR: AADSTS50076: Use multi-factor", 1, "Use multi-factor", "multi-factor auth"),
+        (NO_SUBSCRIPTION, 1, NO_SUBSCRIPTION.rstrip("."), "az account set --subscription NAME"),
+        (UNREACHED, 1, "Max retries exceeded", "does not reach Microsoft Entra ID"),
+        ("ERROR: Please run 'az login' to setup account.", 1, "setup account", "`az login`"),
+        ("", 1, "the Azure CLI failed and stated no reason", "run `az account get-access-token`"),
+    ],
+)
+def test_the_reason_that_the_azure_cli_prints_is_stated_with_its_remedy(
+    tmp_path: Path, printed: str, status: int, reason: str, remedy: str
+) -> None:
+    """The `check_output` of gevent loses what a failed program prints."""
+    az = tmp_path / "az"
+    az.write_text(f'#!/bin/sh\necho "{printed}" >&2\nexit {status}\n')
+    if not printed:
+        az.write_text(f"#!/bin/sh\nexit {status}\n")
+    az.chmod(0o755)
+    environment = dict(IdentityEndpoint(1).environment)
+    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
+        del environment[name]
+    environment |= {
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9",
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+    }
+    shown = run_patched(
+        """
+try:
+    keyring(target("azure_cli"))
+except RtbenchError as error:
+    print("raised", error)
+""",
+        environment,
+    )
+
+    assert reason in shown
+    assert remedy in shown.partition("): ")[2]
 
 
 SLOW_CLI = "the Azure CLI did not answer within 1 s"
