@@ -60,10 +60,12 @@ class LocustRun(NamedTuple):
             status = self.process.wait(max(0.0, within_s))
         except subprocess.TimeoutExpired:
             return f"the run did not end within {within_s:.0f} s after its planned end"
-        if status in ENDED and "validity" in files.read_document(folder):
+        document = files.read_document(folder)
+        if status in ENDED and "validity" in document:
             return ""
+        problem = document.get("refused") or last_lines(self.log)
         return f"the run ended with status {status}" + (
-            f": {last_lines(self.log)}" if status == USAGE_STATUS else ""
+            f": {problem}" if status == USAGE_STATUS else ""
         )
 
 

@@ -275,6 +275,10 @@ SILENT = "nothing came within the limit"
             "resolved",
         ),
         ("throttled:response", "insufficient_quota: no", "billing", "fewer sessions"),
+        ("failed:insufficient_quota", "insufficient_quota: no", "billing", "status page"),
+        ("connect_failed:429", "HTTP 429: insufficient_quota: no", "billing", "doctor"),
+        ("connect_failed:401", "HTTP 401: account_deactivated: no", "support", "doctor"),
+        ("connect_failed:402", "HTTP 402: Payment Required", "billing", "doctor"),
         (
             "connect_failed:server_error",
             "server_error: Upstream realtime handshake rejected with HTTP 401",

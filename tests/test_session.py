@@ -208,6 +208,7 @@ def test_a_broken_connection_ends_the_session_and_later_turns_are_not_started(
             ],
             "connect_failed:invalid_api_key",
         ),
+        ([(MS, error("insufficient_quota"))], "connect_failed:insufficient_quota"),
         (
             [
                 (MS, session_created()),
@@ -217,7 +218,7 @@ def test_a_broken_connection_ends_the_session_and_later_turns_are_not_started(
             "throttled:error",
         ),
     ],
-    ids=["refused right after the upgrade", "throttled before the settings are taken"],
+    ids=["refused right after the upgrade", "no credit", "throttled before the settings are taken"],
 )
 def test_a_rejected_session_has_the_service_s_reason_and_starts_no_turn(
     greeting: list[PeerAnswer], outcome: str

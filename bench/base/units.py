@@ -15,6 +15,14 @@ US_PER_S = 1_000_000
 BYTES_PER_MB = 1_000_000
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration in hours or minutes, from two of them on; a shorter one in seconds."""
+    for size_s, name in ((3_600, "h"), (S_PER_MINUTE, "min")):
+        if seconds >= 2 * size_s:
+            return f"{seconds / size_s:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
 def byte_unit(largest: float) -> tuple[float, str]:
     """Return the unit for numbers of bytes up to `largest`, as (bytes per unit, name of the
     unit).

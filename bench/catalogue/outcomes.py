@@ -92,6 +92,7 @@ NO_QUOTA = "insufficient_quota"
 """Error codes of services: the path exists, but the deployment does not; the account has no
 credit."""
 NO_CREDIT = "the account has no credit left: check its billing page"
+NO_ACCOUNT = "the service has closed this account: ask its support, or use the key of another one"
 TONES = (
     "the agent was not connected, or sends only tones, which are no reply: check in its log whether"
     " it answered the call, and whether it speaks"
@@ -614,6 +615,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the agent refuses the offer: see its message, and its log",
     ),
     "connect_failed:401": OutcomeRow("the service did not accept the key or token", REFUSED_KEY),
+    "connect_failed:402": OutcomeRow("the service wants to be paid first", NO_CREDIT),
     "connect_failed:403": OutcomeRow("the service refused access"),
     "connect_failed:404": OutcomeRow("the service has no such deployment or path"),
     "connect_failed:media": OutcomeRow(remedy=NO_COMMON_AUDIO),
@@ -813,7 +815,7 @@ SUCCESSFUL, UNFINISHED = (
 )
 WHOLE = SUCCESSFUL | {STARVED}
 """The outcomes of turns with a complete reply. They include replies that may have been too late."""
-CODES = {
+PERMANENT = {
     "invalid_api_key": (
         "OpenAI does not know the key: copy it again into the variable that --api-key-env names"
     ),
@@ -824,13 +826,23 @@ CODES = {
         f"the model does not exist, or this key may not use it: use {REALTIME_MODELS[0]}; older"
         " models are switched off"
     ),
+    NO_QUOTA: NO_CREDIT,
+    "billing_hard_limit_reached": (
+        "the account has reached the limit of its spending: raise it on its billing page"
+    ),
+    "billing_not_active": NO_CREDIT,
+    "account_deactivated": NO_ACCOUNT,
+    "organization_deactivated": NO_ACCOUNT,
+}
+"""The remedies by those error codes of the service that no wait and no further call mends."""
+PERMANENT_STATUSES = frozenset({401, 402})
+CODES = PERMANENT | {
     "server_error": OUT_OF_ORDER,
     "internal_error": OUT_OF_ORDER,
     "inference_service_unavailable_error": (
         "the service's model did not answer: retry later; if only long conversations fail (in the"
         " report: Failures by context length), give its support the turns of that section"
     ),
-    NO_QUOTA: NO_CREDIT,
     "conversation_already_has_active_response": (
         "another response was in progress when the script requested one, for example a response"
         " that nothing requested (`unrequested_responses`): check what else makes the service"
@@ -912,6 +924,23 @@ def is_throttled(outcome: str) -> bool:
     return parsed(outcome).family is Family.THROTTLED
 
 
+def error_code(code: str, kind: str) -> str:
+    """Return the code of an error; its type, if only the type says that the error is permanent."""
+    return kind if kind in PERMANENT and code not in PERMANENT else code
+
+
+def is_permanent(outcome: str, detail: str) -> bool:
+    """Return whether the service refused for a reason that no wait and no further call mends."""
+    family, code, _ = parsed(outcome)
+    if family is Family.FAILED:
+        return code in PERMANENT
+    return family is Family.CONNECT_FAILED and (
+        code in PERMANENT
+        or service_code(detail) in PERMANENT
+        or refusal_status(outcome) in PERMANENT_STATUSES
+    )
+
+
 def meaning(outcome: str, *, of_session: bool = False) -> str:
     """Return what an outcome means; "" if that is unknown."""
     row = OUTCOMES.get(outcome, NO_ROW)
@@ -934,7 +963,7 @@ def service_code(detail: str) -> str:
 # the rows of the dialect, then by those of all services; the refusal of the service; its error
 # code; the family. Three rules precede this order. The remedies for a certificate that is not
 # trusted, and for an answer that chose what was not offered, are made from the numbers of their
-# causes. An account without credit is throttled, but no wait helps it.
+# causes. A code that is permanent explains a refusal better than its HTTP status does.
 @computed
 def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
     """Return what to do about an outcome; "" if the outcome is no failure, or no remedy is known.
@@ -954,8 +983,10 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
             if is_subprotocol
             else "set --compression deflate"
         )
-    if family is Family.THROTTLED and service_code(detail) == NO_QUOTA:
-        return NO_CREDIT
+    if family in (Family.THROTTLED, Family.CONNECT_FAILED) and (
+        remedy := PERMANENT.get(service_code(detail))
+    ):
+        return remedy
     own_row = own.rows.get(outcome, NO_ROW)
     rows = (own_row, row, own.rows.get(family, NO_ROW), OUTCOMES.get(family, NO_ROW))
     causes = next((each.causes for each in rows if each.causes), {})

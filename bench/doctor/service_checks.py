@@ -13,7 +13,7 @@ import msgspec
 
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import UsageError
-from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.base.units import NS_PER_MS, NS_PER_S, duration_text
 from bench.catalogue.pricing import BilledModel, Prices, TurnPricing, tariff_of
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
@@ -40,7 +40,6 @@ from bench.doctor.service_findings import (
     check_unread_messages,
     check_upgrade,
     compression,
-    duration_text,
     explain_refusal,
     in_other_dialect,
     service_clock,

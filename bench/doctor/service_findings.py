@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from bench.base.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
+from bench.base.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S, duration_text
 from bench.catalogue.causes import NO_NUMBERS, Code, text_of
 from bench.catalogue.metrics import TRANSCRIPT, WAITS, awaited
 from bench.catalogue.model_retirements import SOON_DAYS
@@ -45,7 +45,6 @@ from bench.wire.settings import backend_model
 #
 # The Date header has whole seconds, and its response travels for a while, so a difference up to
 # CLOSE_S is none. Up to SKEW_S, the difference is stated, and is no warning.
-MINUTE_S = 60
 CLOSE_S = 2.0
 SKEW_S = 60.0
 IDS = ("x-ms-region", "apim-request-id", "x-request-id", "x-ms-deployment-name", "openai-version")
@@ -258,11 +257,6 @@ def in_other_dialect(greeting: Mapping[str, Any], dialect: Dialect) -> Iterator[
             f" {dialect.name}"
         )
         yield CheckFinding("dialect", "warning", message, DIALECT_REMEDIES[shape])
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration as text: in minutes, or in seconds if it is shorter than two minutes."""
-    return f"{seconds / MINUTE_S:.0f} min" if seconds >= 2 * MINUTE_S else f"{seconds:.0f} s"
 
 
 def settings_in(session: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ from websockets.typing import ExtensionParameter
 
 from bench.base.clock import Arrival
 from bench.base.errors import ConnectError
+from bench.catalogue.outcomes import PERMANENT, error_code, service_code
 from bench.files.safe_io import JsonError, read_json
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
@@ -189,11 +190,8 @@ def _text(data: bytes) -> str:
 def refusal(response: HttpResponse) -> ConnectError:
     """Return the error for a refused upgrade, with the reason that the service gave."""
     message = service_message(response.content).removeprefix(f"{response.status}: ")
-    outcome = (
-        "throttled:handshake"
-        if response.status == THROTTLED
-        else f"connect_failed:{response.status}"
-    )
+    is_limit = response.status == THROTTLED and service_code(message) not in PERMANENT
+    outcome = "throttled:handshake" if is_limit else f"connect_failed:{response.status}"
     return ConnectError(
         outcome, f"HTTP {response.status}: {message or response.reason[:QUOTED]}", response.headers
     )
@@ -264,7 +262,8 @@ def service_message(body: bytes, longest: int = QUOTED) -> str:
     error = parsed.get("error", parsed) if isinstance(parsed, Mapping) else None
     if not isinstance(error, Mapping):
         return text[:longest]
-    parts = [str(error[name]) for name in ("code", "message") if error.get(name)]
+    code = error_code(str(error.get("code") or ""), str(error.get("type") or ""))
+    parts = [str(part) for part in (code, error.get("message")) if part]
     return (": ".join(parts) or text)[:longest].encode("utf-8", "replace").decode()
 
 

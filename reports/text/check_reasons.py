@@ -150,6 +150,9 @@ SENTENCES: Mapping[str, Sentence] = {
         "the run was interrupted before its planned end: the verdict covers the turns until then,"
         " and is biased if the run was interrupted because of its results"
     ),
+    "run_refused": lambda n: (
+        f"the run ended early, and the verdict covers the turns until then: {n['problem']}"
+    ),
     "thresholds_not_read": lambda n: (
         "This version cannot read, and ignores, thresholds that are recorded with the run: "
         f"{', '.join(n['thresholds'])}."

@@ -21,6 +21,7 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import is_throttled, remedy_of
 from bench.load.planning.run_plan import Concurrency, process_advice
+from bench.record import folder as files
 from bench.services.registry import dialect_of
 from reports.analysis.sequential.decide import leading, run_of_pairs
 from reports.analysis.summary.cost import money_of
@@ -144,6 +145,8 @@ def _run_level(
     if run.died:
         if monotonic_ns() >= search.until_ns:
             return _silent(step, budget, Reason("time_over"), run.folder.name, "inconclusive")
+        if files.read_document(run.folder).get("refused"):
+            check_opened(target_of(run.folder).run)
         return _silent(step, budget, Reason(CRASHED, {"message": run.died}), run.folder.name)
     return _evaluated(search, step, budget, run, monitor)
 

@@ -4,6 +4,7 @@ connections nor Locust.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -135,6 +136,7 @@ class FakeRun:
         spool: Spool | None = None,
         load_model: LoadModel = CLOSED_LOOP,
         per_minute: float | None = None,
+        run_time_s: float = math.inf,
         **given: Any,
     ) -> None:
         (folder / "talk.yaml").write_text(text)
@@ -179,6 +181,7 @@ class FakeRun:
             Concurrency(1, 1, 1),
             None,
             load_model=load_model,
+            run_time_s=run_time_s,
         )
         slot = WorkerSlot(
             utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers

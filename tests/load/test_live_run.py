@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -298,6 +299,135 @@ def test_a_session_whose_preparation_fails_frees_the_probe_for_the_next(tmp_path
     with pytest.raises(KeyError):
         run.live.run_pair(type("Stranger", (), {}), run.task, Caller())
     assert run.play()
+
+
+NO_CREDIT = ConnectError("connect_failed:429", "HTTP 429: insufficient_quota: No credit.")
+DEACTIVATED = ConnectError("connect_failed:401", "HTTP 401: account_deactivated: Closed.")
+TOMORROW = {"retry-after": "86400"}
+
+
+def fails_with(code: str) -> Callable[[], Service]:
+    """Return a service whose responses fail with this code."""
+
+    def refused(response_id: str) -> Iterable[PeerAnswer]:
+        error = {"type": "requests", "code": code, "message": "No."}
+        return spoken(
+            [created(response_id), done(response_id, "failed", type="failed", error=error)]
+        )
+
+    return lambda: Service(turns=[refused] * 2)
+
+
+@pytest.mark.parametrize(
+    ("dialer", "words"),
+    [
+        (FakeDialer(unsupported_setting=NO_CREDIT), ("10 connections", "its billing page")),
+        (FakeDialer(unsupported_setting=DEACTIVATED), ("10 connections", "ask its support")),
+        (FakeDialer(fails_with("insufficient_quota")), ("10 turns", "its billing page")),
+        (FakeDialer(fails_with("model_not_found")), ("10 turns", "the model does not exist")),
+    ],
+    ids=["no credit, at the handshake", "no account", "no credit, in responses", "no model"],
+)
+def test_ten_permanent_failures_in_a_row_end_the_run_with_the_remedy(
+    tmp_path: Path, dialer: FakeDialer, words: tuple[str, ...]
+) -> None:
+    run = FakeRun(tmp_path, dialers={"here": dialer})
+    run.play(MAX_INITIAL_FAILURES)
+
+    assert len(run.refused) == 1
+    for text in words:
+        assert text in run.refused[0]
+
+
+def test_permanent_failures_in_the_middle_of_a_run_end_it_without_waits(tmp_path: Path) -> None:
+    here = FakeDialer()
+    run = FakeRun(tmp_path, dialers={"here": here})
+    run.play()
+    here.unsupported_setting = DEACTIVATED
+    run.play(MAX_INITIAL_FAILURES)
+
+    assert len(run.refused) == 1
+    assert here.dialled == 1 + MAX_INITIAL_FAILURES
+
+
+def test_permanent_failures_between_successful_ones_do_not_end_the_run(tmp_path: Path) -> None:
+    here = FakeDialer()
+    run = FakeRun(tmp_path, dialers={"here": here})
+    for problem in (NO_CREDIT, None) * MAX_INITIAL_FAILURES:
+        here.unsupported_setting = problem
+        run.play()
+
+    assert run.refused == run.stopped == []
+
+
+WITH_DATES = {
+    "date": "Mon, 30 Nov 2026 10:00:00 GMT",
+    "retry-after": "Tue, 01 Dec 2026 10:00:00 GMT",
+}
+
+
+@pytest.mark.parametrize(
+    ("headers", "given", "words"),
+    [
+        (TOMORROW, {}, "in 24 h"),
+        ({"retry-after-ms": "7200000"}, {}, "in 2 h"),
+        (WITH_DATES, {}, "in 24 h"),
+        ({"retry-after": "400"}, {"run_time_s": 300}, "in 7 min"),
+    ],
+    ids=["seconds", "milliseconds", "a date", "longer than the run"],
+)
+@pytest.mark.parametrize("outcome", ["throttled:handshake", "connect_failed:503"])
+def test_a_delay_that_is_too_long_for_the_run_ends_it_at_once_if_no_session_has_opened(
+    tmp_path: Path, outcome: str, headers: dict[str, str], given: dict[str, Any], words: str
+) -> None:
+    refusing = FakeDialer(unsupported_setting=ConnectError(outcome, "no", headers))
+    run = FakeRun(tmp_path, "west", "east", dialers={"east": refusing}, **given)
+    run.play()
+
+    assert len(run.stopped) == 1
+    assert run.stopped[0].startswith(
+        f"no session to east has opened, and the service takes calls again {words}"
+    )
+
+
+@pytest.mark.parametrize("value", ["600", "soon", "-86400", "99999999999", ""])
+def test_a_wait_that_is_short_or_no_number_does_not_end_the_run(tmp_path: Path, value: str) -> None:
+    refusal = ConnectError("throttled:handshake", "no", {"retry-after": value})
+    run = FakeRun(tmp_path, dialers={"here": FakeDialer(unsupported_setting=refusal)})
+    run.play()
+
+    assert run.stopped == []
+
+
+class SecondRefused(FakeDialer):
+    """A dialer whose second call is refused at once, for a day."""
+
+    def open(self, *words: Any) -> Any:
+        if self.dialled == 1:
+            raise ConnectError("throttled:handshake", "no", TOMORROW)
+        return super().open(*words)
+
+
+def test_a_long_wait_does_not_end_a_run_whose_other_session_is_connecting(tmp_path: Path) -> None:
+    here = SecondRefused(answers=Event())
+    run = FakeRun(tmp_path, dialers={"here": here})
+    slow = gevent.spawn(run.play)
+    wait_for(lambda: here.dialled == 1)
+    run.play()
+    here.answers.set()
+    slow.join()
+
+    assert run.stopped == []
+
+
+def test_a_long_wait_does_not_end_a_run_in_which_a_session_has_opened(tmp_path: Path) -> None:
+    here = FakeDialer()
+    run = FakeRun(tmp_path, dialers={"here": here})
+    run.play()
+    here.unsupported_setting = ConnectError("throttled:handshake", "no", TOMORROW)
+    run.play()
+
+    assert run.stopped == []
 
 
 def test_a_throttled_last_turn_delays_the_next_session(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ TRY_AGAIN = "rate_limit_exceeded: Rate limit reached. Please try again in 6.232s
     [
         ("throttled:response", TRY_AGAIN, 6_232 * MS),
         ("throttled:error", TRY_AGAIN, 6_232 * MS),
-        ("throttled:response", "insufficient_quota: You exceeded your current quota.", None),
+        ("throttled:response", "rate_limit_exceeded: You exceeded your current quota.", None),
         ("failed:server_error", "server_error: Please try again in 6.232s.", None),
         ("ok", "", None),
     ],

@@ -119,7 +119,18 @@ ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
         "throttled:response",
         False,
     ),
-    "quota": (AUDIO, [created("r1"), failed("insufficient_quota")], "throttled:response", False),
+    "no credit": (
+        AUDIO,
+        [created("r1"), failed("insufficient_quota")],
+        "failed:insufficient_quota",
+        False,
+    ),
+    "no credit, as a type": (
+        AUDIO,
+        [created("r1"), failed("429", "insufficient_quota")],
+        "failed:insufficient_quota",
+        False,
+    ),
     "cancelled": (
         AUDIO,
         [
@@ -183,6 +194,12 @@ ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
         False,
     ),
     "fatal error": (AUDIO, [error("model_not_found")], "failed:model_not_found", True),
+    "no credit, as an event": (
+        AUDIO,
+        [error("insufficient_quota")],
+        "failed:insufficient_quota",
+        True,
+    ),
     "too old": (AUDIO, [created("r1"), error("session_expired")], "session_expired", True),
     "not JSON": (AUDIO, [created("r1"), b"{"], "protocol_error:json", True),
     "not base64": (
@@ -267,7 +284,6 @@ def test_a_response_that_begins_after_its_refusal_does_not_answer_the_next_turn(
     ("code", "type_", "outcome"),
     [
         ("rate_limit_exceeded", "rate_limit_error", "throttled:error"),
-        ("insufficient_quota", "invalid_request_error", "throttled:error"),
         (None, "server_error", "failed:server_error"),
         (
             "inference_not_authorized_error",

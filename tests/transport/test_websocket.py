@@ -398,6 +398,25 @@ def test_a_connection_that_ends_before_a_whole_head_is_closed_without_an_answer(
             "throttled:handshake",
             "Slow down.",
         ),
+        (
+            "429 Too Many",
+            b'{"error":{"code":"insufficient_quota","message":"You exceeded your quota."}}',
+            "connect_failed:429",
+            "insufficient_quota: You exceeded your quota.",
+        ),
+        (
+            "429 Too Many",
+            b'{"error":{"code":"429","type":"insufficient_quota","message":"No."}}',
+            "connect_failed:429",
+            "insufficient_quota: No.",
+        ),
+        (
+            "429 Too Many",
+            b'{"error":{"status":"RESOURCE_EXHAUSTED","message":"You exceeded your current quota."'
+            b"}}",
+            "throttled:handshake",
+            "You exceeded your current quota.",
+        ),
     ],
 )
 def test_a_refused_upgrade_has_an_outcome_and_the_service_s_message(

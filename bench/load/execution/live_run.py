@@ -121,6 +121,7 @@ class LiveRun:
             callbacks,
             target_count=len(states),
             hide=keyring.redact,
+            ends_ns=slot.started_ns + plan.run_time_s * NS_PER_S,
         )
         self._labels = [state.label for state in states]
         self._left = math.inf if plan.sessions is None else slot.share(plan.sessions)

@@ -9,6 +9,7 @@ continues.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,9 +17,10 @@ import gevent
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
-from bench.base.units import NS_PER_MS
+from bench.base.units import NS_PER_MS, NS_PER_S, duration_text
 from bench.catalogue.metrics import CATALOGUE, awaited
-from bench.catalogue.outcomes import is_own_limit, outcome_class
+from bench.catalogue.outcomes import is_own_limit, is_permanent, outcome_class, remedy_of
+from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.files.sanitize import escape_control
 from bench.load.execution.progress import ProgressCounter, over_budget, unknown_price
 from bench.load.execution.target_state import (
@@ -63,7 +65,8 @@ class SessionRegistry:
     """The sessions of one process.
 
     `target_count` is the number of targets, and so of sessions in a pair. `hide` is a function that
-    removes secrets from a text. `active` are the greenlets of open calls.
+    removes secrets from a text. The run ends at `ends_ns`, if not before. `active` are the
+    greenlets of open calls.
     """
 
     def __init__(
@@ -76,12 +79,14 @@ class SessionRegistry:
         *,
         target_count: int,
         hide: Callable[[str], str],
+        ends_ns: float = math.inf,
     ) -> None:
         self.locust_metrics = options.locust_metrics
         self._spool = spool
         self._recorder = recorder
         self._options = options
         self._target_count = target_count
+        self._ends_ns = ends_ns
         self.progress = progress
         self.callbacks = callbacks
         self.redact = hide
@@ -125,6 +130,7 @@ class SessionRegistry:
                 start, script.dialect, log=log, about=about(self._spool.run_id, labels, script)
             )
         self._recorder.open[record] = timeline.open_turns
+        state.connecting += 1
         return RunListener(record, timeline, state, self, log)
 
     def enforce_budget(self) -> None:
@@ -148,23 +154,63 @@ class SessionRegistry:
 
         Return the error if the service refused the session; otherwise None.
         """
-        # the outcome, too, contains a code from the service
         hopeless = target_state.is_hopeless
-        hide = self.redact
-        if not target_state.count_session(session, monotonic_ns()):
+        failed = target_state.count_session(session, monotonic_ns())
+        error = self._error_of(session)
+        self.end_if_refused(target_state, session)
+        if not failed:
             return None
-        error = ConnectError(
-            hide(session.outcome),
-            escape_control(hide(detail_text(session.outcome, session.detail))),
-        )
+        where = f" to {target_state.label}" if self._target_count > 1 else ""
         if target_state.is_hopeless and not hopeless:
-            where = f" to {target_state.label}" if self._target_count > 1 else ""
-            failed = (
+            text = (
                 f"{MAX_INITIAL_FAILURES} sessions{where} failed to open and none succeeded; the"
                 f" last: {error}"
             )
-            self.callbacks.apply(StopRequested(failed))
+            self.callbacks.apply(StopRequested(text))
+        elif self._waits_too_long(target_state, session):
+            wait_s = (session.retry_after_ns or 0) / NS_PER_S
+            text = (
+                f"no session{where} has opened, and the service takes calls again in"
+                f" {duration_text(wait_s)}, which is too late for this run: start it again"
+                f" then; the last: {error}"
+            )
+            self.callbacks.apply(StopRequested(text))
         return None if is_own_limit(session.outcome) else error
+
+    def _error_of(self, ended: SessionObservation | TurnObservation) -> ConnectError:
+        """Return the error of a session or turn, without secrets: a service chooses both texts."""
+        hide = self.redact
+        return ConnectError(
+            hide(ended.outcome), escape_control(hide(detail_text(ended.outcome, ended.detail)))
+        )
+
+    def _waits_too_long(self, state: TargetState, session: SessionObservation) -> bool:
+        """Return whether no session with a target can open in this run, by the wait that the
+        service requests.
+        """
+        wait_ns = session.retry_after_ns
+        may_open = state.opened or state.connecting
+        if wait_ns is None or may_open or is_permanent(session.outcome, session.detail):
+            return False
+        return wait_ns > min(MAX_HOLD_NS, self._ends_ns - monotonic_ns())
+
+    def end_if_refused(
+        self, state: TargetState, last: SessionObservation | TurnObservation
+    ) -> None:
+        """End the run if the service refuses for a reason that no further call mends. The user
+        must fix it.
+        """
+        if (kind := state.refused_for_good) is None:
+            return
+        where = f" of {state.label}" if self._target_count > 1 else ""
+        error = str(self._error_of(last)).rstrip(".")
+        remedy = remedy_of(last.outcome, last.detail, state.dialer.target.dialect.remedies)
+        self.callbacks.apply(
+            RunRefused(
+                f"the service refused {MAX_INITIAL_FAILURES} {kind}s{where} in a row for a reason"
+                f" that no further call mends: {error}; {remedy}"
+            )
+        )
 
 
 class RunListener:
@@ -216,6 +262,7 @@ class RunListener:
         labels = self._record.labels
         self._record.turn_ended(turn)  # first, so that it is recorded even if something below fails
         self._target_state.turn_ended(turn)
+        sessions.end_if_refused(self._target_state, turn)
         show_turn(
             sessions.callbacks.fire, labels.script, turn, sessions.redact, sessions.locust_metrics
         )
@@ -252,6 +299,7 @@ class RunListener:
             return
         self._ended = True
         self.on_opened()
+        self._target_state.connecting -= not self._opened
         session = self.timeline.session()
         sessions = self._sessions
         self._record.session_ended(session)

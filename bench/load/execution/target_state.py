@@ -12,6 +12,7 @@ calls per second. Each wait is twice as long as the one before, or as long as th
 An open loop has no back-off.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
@@ -19,7 +20,13 @@ import gevent
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import OWN_FAULT, is_own_limit, is_throttled, outcome_class
+from bench.catalogue.outcomes import (
+    OWN_FAULT,
+    is_own_limit,
+    is_permanent,
+    is_throttled,
+    outcome_class,
+)
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.planning.run_plan import RunPlan
@@ -192,7 +199,7 @@ def earliest_ns(pacers: Sequence[StartPacer], now_ns: int) -> int:
 
 MAX_INITIAL_FAILURES = 10
 """The number of failed connections with a target after which the run ends, if no session was
-opened before."""
+opened before; and that of permanent failures in a row."""
 
 
 class TargetState:
@@ -206,14 +213,30 @@ class TargetState:
         self.dialer = dialer
         self.pacer = pacer
         self.opened = self._failed = 0
+        self.connecting = 0
+        """The number of sessions that have neither opened nor ended."""
+        self._permanent = Counter[Limited]()
+        """The numbers of permanent failures in a row. An open session may have turns, although the
+        service takes no more calls, so each kind has its own row."""
 
     @property
     def is_hopeless(self) -> bool:
         return self._failed >= MAX_INITIAL_FAILURES and not self.opened
 
+    @property
+    def refused_for_good(self) -> Limited | None:
+        """The kind of requests that the service refuses for a reason that no further call mends;
+        None if there is none.
+        """
+        return next(
+            (kind for kind, n in self._permanent.items() if n >= MAX_INITIAL_FAILURES), None
+        )
+
     def session_opened(self, start_ns: int) -> None:
         """Count a session that the service has accepted. It may still be open."""
         self.opened += 1
+        self.connecting -= 1
+        self._permanent["connection"] = 0
         self.pacer.on_success("connection", start_ns)
 
     def count_session(self, session: SessionObservation, now_ns: int) -> bool:
@@ -226,6 +249,9 @@ class TargetState:
             outcome_class(session.outcome) == "failed" or is_own_limit(session.outcome)
         )
         self._failed += failed and not throttled
+        # a session with turns is counted by them
+        if not session.turns_started and is_permanent(session.outcome, session.detail):
+            self._permanent["turn" if opened else "connection"] += 1
         if throttled and not opened:
             self.pacer.on_throttled("connection", session.start_ns, now_ns, session.retry_after_ns)
         return failed
@@ -239,6 +265,10 @@ class TargetState:
                 "turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns
             )
         elif outcome_class(turn.outcome) != "unfinished":
+            if is_permanent(turn.outcome, turn.detail):
+                self._permanent["turn"] += 1
+            elif outcome_class(turn.outcome) == "success":
+                self._permanent["turn"] = 0
             self.pacer.on_success("turn", turn.start_ns)
 
 
@@ -297,10 +327,12 @@ def refusal_of(session: SessionObservation, now_ns: int, *, any_opened: bool) ->
 
     `any_opened` is True if any session with the target was opened. If it is False, the caller waits
     only if the service requests a wait: a few more refusals will end the run, and this should
-    happen soon.
+    happen soon. So will permanent ones, after which no caller waits.
     """
     failed = outcome_class(session.outcome) == "failed" or is_own_limit(session.outcome)
     if not failed or session.turns_succeeded or session.outcome == OWN_FAULT:
+        return None
+    if is_permanent(session.outcome, session.detail):
         return None
     if is_throttled(session.outcome) or not (any_opened or session.retry_after_ns):
         return None

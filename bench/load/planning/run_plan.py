@@ -13,6 +13,7 @@ estimated cost.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 from collections import Counter
@@ -95,6 +96,7 @@ class RunPlan:
     the processes that run sessions, if requested. `hosts_advice` are a master's notices about its
     workers' hosts. `mcp_tokens` are the access tokens of the scripts' MCP servers.
     `requested_users` are more than those of `concurrency` if there are fewer sessions.
+    `run_time_s` is the longest duration of the run.
     """
 
     options: Options
@@ -110,6 +112,7 @@ class RunPlan:
     hosts_advice: tuple[str, ...] = ()
     mcp_tokens: tuple[Credential, ...] = ()
     requested_users: int = 0
+    run_time_s: float = math.inf
 
     @property
     def scripts(self) -> list[Script]:
@@ -426,6 +429,7 @@ def plan_run(environment: Environment) -> RunPlan:
         load_model,
         mcp_tokens=mcp_tokens(scripts.values(), os.environ),
         requested_users=users,
+        run_time_s=load_model.duration_s or getattr(parsed, "run_time", None) or math.inf,
     )
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from bench.catalogue.outcomes import PERMANENT, error_code
 from bench.files.sanitize import slug
 from bench.files.values import (
     MAX_ARGUMENTS_CHARACTERS,
@@ -123,15 +124,9 @@ ACTIVE_RESPONSE = "conversation_already_has_active_response"
 """The code of the error that refuses a request while another response is in progress."""
 _OF_ACTIVE_RESPONSE = re.compile(r"already has an active response", re.IGNORECASE)
 """The message of an error with this code, also of servers that omit the code."""
-EFFECTS = {
+EFFECTS = dict.fromkeys(PERMANENT, ErrorScope.FATAL) | {
     "session_expired": ErrorScope.EXPIRED,
-    "beta_api_shape_disabled": ErrorScope.FATAL,
-    "invalid_api_key": ErrorScope.FATAL,
-    "missing_model": ErrorScope.FATAL,
-    "invalid_model": ErrorScope.FATAL,
-    "model_not_found": ErrorScope.FATAL,
     "rate_limit_exceeded": ErrorScope.THROTTLED,
-    "insufficient_quota": ErrorScope.THROTTLED,
     "server_error": ErrorScope.TURN_FAILED,
     "inference_not_authorized_error": ErrorScope.TURN_FAILED,
     ACTIVE_RESPONSE: ErrorScope.UNANSWERED,
@@ -506,6 +501,7 @@ def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFa
     kind, code = (slug(get_text(error, name)) for name in ("type", "code"))
     if not code and _OF_ACTIVE_RESPONSE.search(get_text(error, "message", MAX_MESSAGE_CHARACTERS)):
         code = ACTIVE_RESPONSE
+    code = error_code(code, kind)
     effect = EFFECTS.get(code or kind, ErrorScope.NONE)
     return ServiceFailure(
         kind,

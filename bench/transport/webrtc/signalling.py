@@ -32,6 +32,7 @@ from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.causes import Cause, Code, in_words
+from bench.catalogue.outcomes import PERMANENT, service_code
 from bench.catalogue.timeouts import Timeouts
 from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
@@ -254,12 +255,13 @@ def _refused_in_json(response: HttpResponse) -> ConnectError | None:
         or not _REFUSES.search(response.content)
     ):
         return None
-    outcome = (
-        "throttled:handshake" if _LIMITS.search(response.content) else "connect_failed:refused"
-    )
-    return ConnectError(
-        outcome, f"the offer was refused: {service_message(response.content)}", response.headers
-    )
+    message = service_message(response.content)
+    if (code := service_code(message)) in PERMANENT:
+        outcome = f"connect_failed:{code}"
+    else:
+        is_limit = _LIMITS.search(response.content)
+        outcome = "throttled:handshake" if is_limit else "connect_failed:refused"
+    return ConnectError(outcome, f"the offer was refused: {message}", response.headers)
 
 
 class _SetUp(msgspec.Struct):

@@ -102,6 +102,8 @@ def check_of(
     unguarded = _targets_without_failure_threshold(targets, items)
     is_interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     alerts = [Reason("interrupted")] if is_interrupted else []
+    if refused := run.metadata.get("refused"):
+        alerts.append(Reason("run_refused", {"problem": str(refused)}))
     others = [item for item in items if (item.threshold, item.target, item.spec) not in early]
     if stopping and stopping.reason and others:
         alerts.append(Reason("checked_until_stop", stopping.reason.numbers))

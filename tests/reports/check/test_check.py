@@ -408,6 +408,13 @@ def test_an_interrupted_run_is_checked_with_a_warning(stopped: str) -> None:
     )
 
 
+def test_a_run_that_the_service_refused_for_good_is_checked_with_a_warning() -> None:
+    refused = "the service refused 10 turns in a row"
+    found = check_of(read(ENOUGH, refused=refused), thresholds("ttfa: med<9s"))
+
+    assert any(refused in warning for warning in warnings(found))
+
+
 def test_turns_not_started_count_as_infinite_latencies() -> None:
     now = read(replace(ENOUGH, refused=30, failed=0.0))
     (found,) = check_of(now, thresholds("ttfa: p(95)<9s")).thresholds
