@@ -315,10 +315,14 @@ def check_transcription(query: str, dialect: Dialect, service: Service | None, s
 
 
 def with_model(url: str, model: str) -> str | None:
-    """Return a URL with another model (or deployment) in its query; None if its query names no
+    """Return a URL with another model (or deployment) in its query or path; None if it names no
     model.
     """
     address, _, query = url.partition("?")
+    patterns = (service.model_in_path for service in SERVICES.values())
+    if found := next(filter(None, (each.search(address) for each in patterns if each)), None):
+        start, end = found.span(1)
+        return f"{address[:start]}{quote(model, safe='')}{url[end:]}"
     pairs = [pair.partition("=") for pair in query.split("&")]
     if not any(name in ("model", "deployment") for name, _, _ in pairs):
         return None

@@ -228,9 +228,14 @@ class Address:
 
     @property
     def requested_model(self) -> str | None:
-        """The name of the model or deployment that the query requests; None if there is none."""
-        query = dict(parse_qsl(self.resource.partition("?")[2]))
-        return query.get("deployment") or query.get("model")
+        """The name of the model or deployment that the URL requests; None if there is none."""
+        path, _, query_text = self.resource.partition("?")
+        query = dict(parse_qsl(query_text))
+        known = self.known_service
+        pattern = None if known is None else known.model_in_path
+        found = None if pattern is None else pattern.search(path)
+        in_path = None if found is None else unquote(found[1])
+        return query.get("deployment") or query.get("model") or in_path
 
     @property
     def dialect_headers(self) -> tuple[tuple[str, str], ...]:

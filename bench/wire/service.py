@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from bench.catalogue.model_retirements import Retirement
 from bench.wire.dialect import Dialect
@@ -301,6 +302,15 @@ class Service:
     key_page: str = ""
     starter: str = ""
     explain: Callable[[RefusedRequest, Service], str] | None = None
+
+    @cached_property
+    def model_in_path(self) -> re.Pattern[str] | None:
+        """The regular expression of the end of a path that names a model, with a group for the
+        percent-encoded name; None if the service's paths name none.
+        """
+        path = re.escape(urlsplit(self.url).path)
+        named = path.replace(re.escape(MODEL), "([^/]+)")
+        return None if named == path else re.compile(f"{named}/?$")
 
     def has_path(self, path: str) -> bool:
         """Return whether a path identifies the service."""

@@ -131,6 +131,40 @@ def test_a_variant_is_a_separate_target_with_other_settings(tmp_path: Path) -> N
     assert (sweden.variant_of, sweden.session, sweden.session_source) == (None, {}, "")
 
 
+NOVA = "{}/model/{}/invoke-with-bidirectional-stream"
+
+
+@pytest.mark.parametrize(
+    ("url", "service", "model"),
+    [
+        (NOVA.format("http://127.0.0.1:9200", "amazon.nova-2-sonic-v1%3A0"), "", None),
+        (NOVA.format("http://127.0.0.1:9200", "amazon.nova-2-sonic-v1:0") + "/", "", None),
+        (NOVA.format("https://gw.test/bedrock", "amazon.nova-2-sonic-v1%3A0"), "nova-sonic", None),
+        (
+            NOVA.format("https://gw.test", "arn%3Aaws%3Aprofile%2Fx%2By+z"),
+            "",
+            "arn:aws:profile/x+y+z",
+        ),
+        ("https://gw.test/model/other", "nova-sonic", ""),
+        ("wss://gw.test/model/m/invoke-with-bidirectional-stream?model=q", "openai", "q"),
+    ],
+)
+def test_the_model_in_the_path_of_a_url_is_the_model_of_the_target(
+    tmp_path: Path, url: str, service: str, model: str | None
+) -> None:
+    known = f"    service: {service}\n" if service else ""
+    text = f"targets:\n  one:\n    url: {url}\n{known}    variants: {{b: {{model: a/b:1}}}}\n"
+    (target,) = resolved(tmp_path, text, "one")
+
+    named = "amazon.nova-2-sonic-v1:0" if model is None else model
+    assert (target.model or "") == named
+    assert (target.terms.requested_model or "") == named
+    if service != "openai" and named:
+        (variant,) = resolved(tmp_path, text, "one.b")
+        assert variant.model == "a/b:1"
+        assert "/model/a%2Fb%3A1/invoke" in variant.resource
+
+
 def test_the_model_of_a_variant_replaces_that_in_the_url(tmp_path: Path) -> None:
     text = f"{ONE}    {URL}&x=%20\n    variants: {{b: {{model: n o}}}}\n".replace("n o", "n+o")
 
