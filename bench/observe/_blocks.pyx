@@ -178,7 +178,7 @@ cdef class Blocks:
         )
         cdef Py_ssize_t at, size = self._size, lag = self._lag
         cdef const short *before = samples - lag
-        cdef long long energy, power = 0, both = 0, power_before, loudness, rest
+        cdef long long energy, power = 0, both = 0, power_before, rest
         cdef int bias, total = 0, total_before, first = -1, last = -1, above, below, offset, own
         cdef int similar
         cdef short lowest = samples[0], highest = samples[0]
@@ -227,17 +227,43 @@ cdef class Blocks:
         block.energy = energy // (16 * size)
         block.power = (power + offset * (offset * size - 2 * <long long>total)) // size
         block.first, block.last = first, last
-        block.level = (
-            block.energy + self.earlier[0] + self.earlier[1] + self.earlier[2]
+        block.level = self.level_of(block.energy, block.power)
+
+    cdef long long level_of(self, long long energy, long long power) noexcept:
+        cdef long long level, loudness
+        level = (energy + self.earlier[0] + self.earlier[1] + self.earlier[2]) // SMOOTHED
+        if not FAINT < self._noise_power < self._noise_energy < self._noise_power * LOUDEST:
+            return level
+        loudness = (
+            power + self.earlier_power[0] + self.earlier_power[1] + self.earlier_power[2]
         ) // SMOOTHED
-        if FAINT < self._noise_power < self._noise_energy < self._noise_power * LOUDEST:
-            loudness = (
-                block.power
-                + self.earlier_power[0]
-                + self.earlier_power[1]
-                + self.earlier_power[2]
-            ) // SMOOTHED
-            block.level = max(block.level, loudness * self._noise_energy // self._noise_power)
+        return max(level, loudness * self._noise_energy // self._noise_power)
+
+    cdef long long end_in_rest(self) noexcept:
+        cdef long long start = self._number * self._size, energy = 0, power = 0
+        cdef Py_ssize_t count = self._total - start, at, last = 0
+        cdef const short *rest = self.samples + self.length - count
+        cdef int own, filtered
+        if not self._sounding or self._quiet:
+            return self._last
+        for at in range(count):
+            own = rest[at] - self.offset
+            filtered = 4 * rest[at] - 3 * rest[at - self._lag] - self.offset
+            energy += <long long>filtered * filtered
+            power += <long long>own * own
+            last = at + 1 if abs(own) >= LOUD else last
+        energy = self.level_of(energy // (16 * self._size), power // self._size)
+        if last and energy * FALL_UNDER > FALL_OVER * self._behind_sound:
+            return start + last
+        return self._last
+
+    def _end_in_rest(self):
+        """Return the position in the stream after the last audible sample of the sound so far.
+
+        It may be in the next block, which is not complete, as if silence followed. If the service
+        stops sending, nothing completes this block.
+        """
+        return self.end_in_rest()
 
     cdef void store(self, const Measured *block) noexcept:
         self.earlier[2] = self.earlier[1]
@@ -776,9 +802,10 @@ def continue_sounds(detector, list sounds not None, limits, list continued not N
     cdef long long due_first_ns = playout._due_ns[0], due_last_ns = playout._due_ns[1]
     cdef long long pause_ns = detector._pause_ns
     cdef long long end = detector._end, last = detector._last, onset_ns, fading_ns
-    cdef long long at_ns, error_ns, size, count, duration_ns, audible, until = 0, oldest
+    cdef long long at_ns, error_ns, size, count, duration_ns, audible, until = 0, oldest, heard
     cdef long long silent_size = -1
     cdef bint speaking = detector._speaking, has_changed = False, is_track = playout.is_track
+    cdef bint continues
     cdef int skimmed = 0
     name, skimmed_delta, template, silence = detector._reply_id, None, None, None
     for place in range(len(continued), len(sounds)):
@@ -798,8 +825,10 @@ def continue_sounds(detector, list sounds not None, limits, list continued not N
         if skimmed & IS_LEFT:
             skimmed_delta = skimmed
             break
-        if skimmed:
-            until = blocks._last - blocks._total + count
+        heard = blocks.end_in_rest()
+        continues = bool(skimmed) or heard > blocks._last
+        if continues:
+            until = heard - blocks._total + count
             audible = min(0, until)
             if not speaking or (end + audible - last) * SECOND_NS >= pause_ns * rate_hz:
                 skimmed_delta = skimmed
@@ -827,7 +856,7 @@ def continue_sounds(detector, list sounds not None, limits, list continued not N
             template, silent_size = sound[0], size
             silence = replace(template, payload_bytes=size, payload=StrippedAudio())
             silence_of_reply = replace(silence, response_id=name, item_id=name)
-        if skimmed:
+        if continues:
             onset_ns, fading_ns = blocks.uncertainty(), blocks.fading()
             payload = StrippedAudio(audible, until, onset_ns, end_error_ns=fading_ns)
             event = replace(silence_of_reply, payload=payload)

@@ -219,6 +219,22 @@ class Blocks:
         loudness = (power + sum(self._powers_before)) // SMOOTHED
         return max(level, loudness * self._noise_energy // self._noise_power)
 
+    def _end_in_rest(self) -> int:
+        if not self._sounding or self._quiet:
+            return self._last
+        offset = self._direct.offset
+        wide = np.concatenate((self._received[-self._lag :], self._left)).astype(int)
+        own = wide[self._lag :] - offset
+        filtered = 4 * wide[self._lag :] - 3 * wide[: -self._lag] - offset
+        level = self._level_of(
+            int((filtered * filtered).sum()) // (16 * self._size),
+            int((own * own).sum()) // self._size,
+        )
+        last = int(np.flatnonzero(np.abs(own) >= AUDIBLE).max(initial=-1)) + 1
+        if is_continued(level, last - 1, self._behind_sound):
+            return self._number * self._size + last
+        return self._last
+
     def _take(self) -> Block:
         energy, first, last, power = self._measured.popleft()
         level = self._level_of(energy, power)

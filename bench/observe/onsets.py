@@ -213,6 +213,13 @@ class OnsetDetector(BoundedSound):
             skimmed = self._skim()
         return changes
 
+    def rest(self) -> list[SoundChange]:
+        """Return the change in the received samples that fill no block, as if silence followed."""
+        end = self._end_in_rest()
+        if end <= self._last:
+            return []
+        return [SoundChange("sounds", self._total - end, self._uncertainty_ns)]
+
     def _note(self, changes: list[SoundChange], what: What, sample: int) -> None:
         if changes and changes[-1].what == what == "sounds":
             changes.pop()

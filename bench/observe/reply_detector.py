@@ -348,7 +348,14 @@ class ReplyDetector:
         """Return the changes that these samples reveal, with positions relative to the first
         sample.
         """
-        return _in_samples(self._onsets.add(samples, sent=sent), len(samples))
+        return self._in_samples(self._onsets.add(samples, sent=sent), len(samples))
+
+    def _in_samples(self, changes: Sequence[SoundChange], count: int) -> list[Change]:
+        """Return the changes in the last `count` samples, with positions relative to the first."""
+        return [
+            (what, count - back, error_ns)
+            for what, back, error_ns in (*changes, *self._onsets.rest())
+        ]
 
     def _unsent(self, arrival: Arrival) -> int:
         """Return how much silence, in samples, the service has not sent before a delta that
@@ -414,7 +421,7 @@ class ReplyDetector:
             else:
                 samples = size // self.audio.sample_bytes
                 event = self._with_sound(
-                    template, _in_samples(self._onsets.changes(skimmed), samples), samples
+                    template, self._in_samples(self._onsets.changes(skimmed), samples), samples
                 )
             sound = event.payload
             assert isinstance(sound, StrippedAudio), "the sound was detected"
@@ -674,8 +681,3 @@ class ReplyDetector:
         self._words = ""
         yield ServerEvent(EventKind.TRANSCRIPT_DONE, "", name, name, text=words), arrival
         yield ServerEvent(EventKind.RESPONSE_DONE, "", name, status=status, reason=reason), arrival
-
-
-def _in_samples(changes: Iterable[SoundChange], count: int) -> list[Change]:
-    """Return changes with positions relative to the first of the last `count` samples."""
-    return [(what, count - back, error_ns) for what, back, error_ns in changes]

@@ -16,7 +16,7 @@ from bench.record.replay import replay_log
 from bench.wire.audio import Samples
 from bench.wire.codec_errors import CODECS, LOSSLESS
 from tests.observe.agent_calls import FORMATS, Call
-from tools.benchmarks.onsets import found, voices
+from tools.benchmarks.onsets import FRAME_MS, found, voices
 
 BEFORE_MS, VOICE_MS, NOISE_MS = 300, 1_200, 300
 
@@ -96,6 +96,24 @@ def test_the_end_of_a_reply_that_stops_with_its_voice_is_exact() -> None:
     )
     assert abs(end.after_ms - BEFORE_MS - VOICE_MS) < 1, end
     assert end.bound_ms == 0
+
+
+@pytest.mark.parametrize("dialect", ["pcm", "acs", "sip", "webrtc"])
+@pytest.mark.parametrize(
+    ("gap_ms", "cut_ms"), [(0, 0.5), (0, 4.5), (1_000.6, 0), (1_002.5, 3), (1_004.9, 0)]
+)
+def test_the_end_of_a_reply_that_fills_no_block_is_exact(
+    dialect: str, gap_ms: float, cut_ms: float
+) -> None:
+    """A packet of silence, and silence that was not sent, precede the reply. Nothing follows it."""
+    call = Call(dialect)
+    per_ms = call.audio.rate_hz // 1_000
+    samples = reply(call.audio.rate_hz, None, 0)[: (BEFORE_MS + VOICE_MS) * per_ms]
+    samples = samples[(BEFORE_MS - FRAME_MS) * per_ms + int(cut_ms * per_ms) :]
+    late_ms = dict.fromkeys(range(1, len(samples)), gap_ms)
+    end = call.heard(call.hear(samples, 20, late_ms=late_ms), "last_audible")
+
+    assert end.after_ms == pytest.approx(FRAME_MS + VOICE_MS - cut_ms + gap_ms, abs=0.2)
 
 
 def test_the_uncertainty_of_the_end_is_not_that_of_the_start() -> None:

@@ -147,6 +147,7 @@ def test_any_division_of_a_stream_gives_the_same_changes_with_the_same_samples(
     ]
     assert ears[0].tones == ears[1].tones
     assert ears[0].fading_ns == ears[1].fading_ns
+    assert ears[0].rest() == ears[1].rest()
 
 
 @example(shares=[0.88], faint_s=0.3, burst=310, noise=0, is_compiled=False)
@@ -241,6 +242,7 @@ def test_the_detectors_in_c_and_in_python_report_the_same_changes(
         )
         assert compiled == interpreted
         assert ears[0].pending == ears[1].pending
+        assert ears[0].rest() == ears[1].rest()
         assert ears[0].tones == ears[1].tones
         if drops and number % 3 == 2:
             for ear in ears:
