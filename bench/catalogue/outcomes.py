@@ -16,6 +16,7 @@ from functools import lru_cache, wraps
 from typing import Literal, NamedTuple, ParamSpec
 
 from bench.catalogue.causes import Code, codes_in, numbers_of, split_report
+from bench.catalogue.refusals import AT_LIMIT, CAPACITY, CLOSE, HANDSHAKE, NO_CREDIT, named_cause
 
 CANCELLED_SPLIT = "cancelled:turn_detected"
 """The outcome of a turn whose reply the service cancelled because the caller went on speaking, or
@@ -91,7 +92,6 @@ NO_DEPLOYMENT = "DeploymentNotFound"
 NO_QUOTA = "insufficient_quota"
 """Error codes of services: the path exists, but the deployment does not; the account has no
 credit."""
-NO_CREDIT = "the account has no credit left: check its billing page"
 NO_ACCOUNT = "the service has closed this account: ask its support, or use the key of another one"
 TONES = (
     "the agent was not connected, or sends only tones, which are no reply: check in its log whether"
@@ -209,6 +209,7 @@ def parsed(outcome: str) -> OutcomeParts:
 _FAMILIES = frozenset(Family)
 _ENDING_FAMILIES = frozenset({Family.PROTOCOL_ERROR, Family.LIMIT_EXCEEDED})
 _ENDS_SESSION = frozenset({parsed(DELEGATION)})
+_REFUSES = frozenset({Family.CLOSED, Family.CONNECT_FAILED, Family.THROTTLED})
 
 
 class OutcomeRow(NamedTuple):
@@ -800,14 +801,15 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     ),
     "throttled": OutcomeRow(
         "the service refused more at that time",
-        "the service takes no more at present: start fewer sessions at a time (-u,"
-        " --connect-rate), shorten the turns, or raise the limit that its message names",
+        AT_LIMIT,
     ),
     "throttled:response": OutcomeRow("the service returned a rate limit error"),
-    "throttled:handshake": OutcomeRow(
+    HANDSHAKE: OutcomeRow(
         "the service took no more calls (HTTP status 429, close code 1013 before the session"
-        " started, SIP status 480, 503 or 600, or an answer that names a limit)"
+        " started, SIP status 480, 503 or 600, or a refusal whose words name a limit)"
     ),
+    CAPACITY: OutcomeRow("the service stated that it has no capacity left, here or for this model"),
+    CLOSE: OutcomeRow("the service closed the connection of a session, and named a limit"),
 }
 SUCCESSFUL, UNFINISHED = (
     frozenset(code for code, row in OUTCOMES.items() if row.kind == kind)
@@ -904,7 +906,7 @@ def outcome_class(outcome: str) -> OutcomeClass:
 def refusal_status(outcome: str) -> int | None:
     """Return the HTTP status with which the service refused a session; None for other outcomes."""
     family, status, _ = parsed(outcome)
-    if family is Family.THROTTLED and status == "handshake":
+    if outcome in (HANDSHAKE, CAPACITY):
         # the outcome names no status: over SIP it may be 480, 503 or 600, and 429 represents all of
         # them
         return 429
@@ -959,6 +961,16 @@ def service_code(detail: str) -> str:
     return _HTTP_STATUS.sub("", message, 1).partition(":")[0]
 
 
+def named_remedy(outcome: str, detail: str) -> str:
+    """Return the remedy for what the words of a refusal name; "" if they name nothing that the
+    table of refusals has.
+    """
+    # the remedies for status 401 know how the client signed in
+    is_refusal = parsed(outcome).family in _REFUSES and outcome != "connect_failed:401"
+    named = named_cause(detail) if is_refusal else None
+    return "" if named is None else named.remedy
+
+
 # A remedy is looked up from the special to the general: what a cause in the detail says, first by
 # the rows of the dialect, then by those of all services; the refusal of the service; its error
 # code; the family. Three rules precede this order. The remedies for a certificate that is not
@@ -996,6 +1008,8 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
     ):
         return remedy
     if own.of_refusal is not None and (remedy := own.of_refusal(detail)):
+        return remedy
+    if remedy := named_remedy(outcome, detail):
         return remedy
     if split_report(detail)[1] is not None:
         # the service has explained its error, so the remedies of this tool's own causes do not

@@ -141,11 +141,13 @@ class Refusal:
 #   1. the service speaks another dialect, which its own messages show
 #   2. the dialect has remedies of its own for refusals
 #   3. the server may be an agent that was not named as one
-#   4. the step that failed: the proxy, the quota, the age of sessions
-#   5. the status of the refusal: what each service says about it, then what HTTP says
-#   6. the row of the outcome, which holds for any service
+#   4. what the words of the refusal name, such as a limit or a region
+#   5. the step that failed: the proxy, the age of sessions
+#   6. the status of the refusal: what each service says about it, then what HTTP says
+#   7. the row of the outcome, which holds for any service
 #
-# Reports ask only for the last one, because they do not know how the client called the target.
+# Reports ask only for the fourth and the last one, because they do not know how the client called
+# the target.
 def explain(refusal: Refusal, target: Target) -> str:
     """Return the remedy for a refusal; "" if none is known."""
     family, code, _ = outcomes.parsed(refusal.outcome)
@@ -156,6 +158,11 @@ def explain(refusal: Refusal, target: Target) -> str:
         return outcomes.remedy_of(refusal.outcome, refusal.message, own)
     if (remedy := _agent_remedy(refusal.outcome, target)) and not refusal.greeting:
         return remedy
+    if family is outcomes.Family.THROTTLED or outcomes.named_remedy(
+        refusal.outcome, refusal.message
+    ):
+        remedy = outcomes.remedy_of(refusal.outcome, refusal.message, own)
+        return _later(remedy, refusal.wait_s)
     if own.in_doctor and (
         remedy := doctor_remedy(target.dialect, refusal.outcome, refusal.message)
     ):
@@ -169,8 +176,6 @@ def explain(refusal: Refusal, target: Target) -> str:
             return outcomes.remedy_of(refusal.outcome, refusal.message)
         login = "if it requires user and password, put them into its URL"
         return f"the proxy refuses the connection: see its message; {login}; {requirement}"
-    if family is outcomes.Family.THROTTLED:
-        return _throttled(refusal, target)
     if outcomes.EXPIRED in (refusal.outcome, code):
         return (
             "the service ends sessions before a turn can be complete: check the deployment's limits"
@@ -248,21 +253,6 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         case _ if status >= 500:
             return _later(outcomes.OUT_OF_ORDER, refusal.wait_s)
     return outcomes.OUTCOMES["connect_failed"].remedy
-
-
-def _throttled(refusal: Refusal, target: Target) -> str:
-    if outcomes.service_code(refusal.message) == outcomes.NO_QUOTA:
-        return outcomes.NO_CREDIT
-    advice = (
-        "the deployment's quota of tokens or requests per minute is spent: raise it, or shorten the"
-        " turns"
-    )
-    if refusal.outcome == "throttled:handshake":
-        advice = (
-            "the deployment's quota of connections (preview) or requests per minute is spent: raise"
-            " it on the deployment's page, or start fewer sessions (--connect-rate)"
-        )
-    return _later(advice, refusal.wait_s)
 
 
 def _later(advice: str, wait_s: float | None) -> str:

@@ -24,6 +24,7 @@ from enum import StrEnum
 from bench.base.units import NS_PER_S
 from bench.catalogue import outcomes
 from bench.catalogue.causes import Cause, Code, Ending, in_words
+from bench.catalogue.refusals import HANDSHAKE, limit_outcome
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.attribution import Attributor
@@ -482,12 +483,15 @@ class SessionEndings:
         if is_expiry or (facts.is_expiring and not closed.ours):
             self._expire(at_ns, cause)
         # a gateway accepts the connection before it knows that the service refuses it (HTTP 429)
-        elif code == TRY_AGAIN_LATER and not facts.is_ready and not closed.ours:
-            self.fail("throttled:handshake", at_ns, cause)
+        elif not closed.ours and (
+            limit := limit_outcome(reason, is_ready=facts.is_ready)
+            or HANDSHAKE * (code == TRY_AGAIN_LATER and not facts.is_ready)
+        ):
+            self.fail(limit, at_ns, cause)
         # a service that refuses a session reports an error and then closes the connection
         elif self.last_error and not facts.is_ready:
             outcome, refusal = _ending(self.last_error, "connect_failed")
-            self.fail(outcome, at_ns, refusal)
+            self.fail(limit_outcome(self.last_error.detail) or outcome, at_ns, refusal)
         elif code == BAD_FRAME:
             self.fail("protocol_error:frame", at_ns, cause)
         elif code == TOO_LARGE and closed.ours:

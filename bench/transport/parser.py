@@ -33,6 +33,7 @@ from websockets.typing import ExtensionParameter
 from bench.base.clock import Arrival
 from bench.base.errors import ConnectError
 from bench.catalogue.outcomes import PERMANENT, error_code, service_code
+from bench.catalogue.refusals import HANDSHAKE, limit_outcome
 from bench.files.safe_io import JsonError, read_json
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
@@ -44,6 +45,7 @@ at most 8 to 16 kB.
 MAX_CHUNK_HEAD_BYTES = 4_096
 SWITCHING = 101
 THROTTLED = 429
+SERVER_ERRORS = 500
 QUOTED = 300
 _LENGTH = re.compile(r"[0-9]{1,18}")
 """The pattern of a content length: at most 18 digits, so that `int` can read it. The length may be
@@ -190,8 +192,12 @@ def _text(data: bytes) -> str:
 def refusal(response: HttpResponse) -> ConnectError:
     """Return the error for a refused upgrade, with the reason that the service gave."""
     message = service_message(response.content).removeprefix(f"{response.status}: ")
-    is_limit = response.status == THROTTLED and service_code(message) not in PERMANENT
-    outcome = "throttled:handshake" if is_limit else f"connect_failed:{response.status}"
+    outcome = f"connect_failed:{response.status}"
+    # statuses below 500, and codes that are permanent, refuse the request itself
+    if service_code(message) not in PERMANENT:
+        is_limit = response.status == THROTTLED
+        if is_limit or response.status >= SERVER_ERRORS:
+            outcome = limit_outcome(message) or (HANDSHAKE if is_limit else outcome)
     return ConnectError(
         outcome, f"HTTP {response.status}: {message or response.reason[:QUOTED]}", response.headers
     )

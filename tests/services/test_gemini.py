@@ -469,7 +469,7 @@ def test_a_close_without_an_announcement_keeps_its_code(tmp_path: Path) -> None:
     talk = Talk(
         tmp_path,
         compiled(say(), **VAD),
-        google([closing(100 * MS, 1011, "You exceeded your quota")]),
+        google([closing(100 * MS, 1011, "Internal error encountered.")]),
     )
 
     assert talk.session.outcome == "closed:1011"

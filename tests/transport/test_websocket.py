@@ -417,6 +417,16 @@ def test_a_connection_that_ends_before_a_whole_head_is_closed_without_an_answer(
             "throttled:handshake",
             "You exceeded your current quota.",
         ),
+        (
+            "429 Too Many",
+            b'{"error":{"code":"NoCapacity","message":"The system is experiencing high demand."}}',
+            "throttled:capacity",
+            "NoCapacity",
+        ),
+        ("503 Unavailable", b"engine_overloaded: try later", "throttled:capacity", "overloaded"),
+        ("503 Unavailable", b"Too many connections", "throttled:handshake", "Too many"),
+        ("503 Unavailable", b"no healthy upstream", "connect_failed:503", "healthy"),
+        ("400 Bad Request", b"rate limit: no such field", "connect_failed:400", "no such"),
     ],
 )
 def test_a_refused_upgrade_has_an_outcome_and_the_service_s_message(

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from bench.catalogue.outcomes import OwnRemedies
+from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
+from bench.catalogue.refusals import HANDSHAKE
 from bench.services.deepgram.replies import CALL_RESULT, SETTINGS_APPLIED, WELCOME, DeepgramReader
 from bench.services.replying import AnsweringDialect, lacking
 from bench.wire.audio import (
@@ -63,6 +64,13 @@ STORED: Mapping[Keys, str] = MappingProxyType(
 )
 TITLE = "Deepgram's Voice Agent"
 REMEDIES = OwnRemedies(
+    rows={
+        HANDSHAKE: OutcomeRow(
+            remedy=(
+                "the project has too many sessions at once: see its limit of concurrent connections"
+            )
+        ),
+    },
     in_doctor={
         "failed:invalid_settings": (
             "compare the target's `session` with the models of your project, see the reason"
@@ -75,10 +83,7 @@ REMEDIES = OwnRemedies(
             " console"
         ),
         "connect_failed:404": "the path is wrong: it is /v1/agent/converse",
-        "connect_failed:429": (
-            "the project has too many sessions at once: see its limit of concurrent connections"
-        ),
-    }
+    },
 )
 _decode_type = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 

@@ -86,19 +86,14 @@ REMEDIES = OwnRemedies(
             "the upgrade was accepted, but the set-up was not answered: check the path, and, behind"
             " a gateway, whether it forwards messages",
         ),
+        "closed:1007": OutcomeRow(
+            remedy=(
+                "the service refuses the set-up, see its reason: compare the target's `session`"
+                " with the settings of the model"
+            )
+        ),
     },
     in_doctor={
-        "closed:1007": (
-            "the service refuses the key or the set-up, see its reason: create a key in Google AI"
-            " Studio, and compare the target's `session` with the settings of the model"
-        ),
-        "closed:1008": (
-            "the model does not exist here, or has no Live API: set the target's `model` to a model"
-            " of the Live API, as in gemini-3.8-live"
-        ),
-        "closed:1011": (
-            "the service has failed, or the quota of the project is used up, see its reason"
-        ),
         "connect_failed:404": (
             "the path is wrong: the Gemini API has …GenerativeService.BidiGenerateContent, Vertex"
             " AI has …LlmBidiService/BidiGenerateContent"
