@@ -210,6 +210,91 @@ def test_a_refusal_is_a_message_without_the_secrets(monkeypatch: pytest.MonkeyPa
     assert error["message"] == "HTTP 403: *** is wrong (AccessDeniedException)"
 
 
+DEEP = b'{"bytes":"","x":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        EVENT[:-4] + b"\1\2\3\4",
+        encoded_message(EVENT_HEADERS, DEEP),
+        encoded_message(EVENT_HEADERS, b'{"bytes":1}'),
+        struct.pack(">II", 16, 1 << 20) + bytes(8),
+    ],
+    ids=["checksum", "deep JSON", "no text", "length"],
+)
+def test_a_message_before_a_broken_one_of_its_frame_is_passed_on(broken: bytes) -> None:
+    with connected(lambda: iter([OPENED + frame(DATA, EVENT + broken)])) as transport:
+        _, event = received(transport, 3)
+        end = transport.closed
+
+    assert event.data == b'{"event":{"completionStart":{}}}'
+    assert end is not None
+    assert end.code == 1002
+
+
+def test_a_shutdown_that_is_announced_again_adds_no_message() -> None:
+    goodbye = frame(GOAWAY, struct.pack(">II", 1, 0), stream=0)
+    with connected(lambda: iter([OPENED + goodbye * 1_000 + frame(DATA, EVENT)])) as transport:
+        _, goes_away, event = received(transport, 3)
+
+    assert goes_away.data == event_stream.GOES_AWAY
+    assert event.data == b'{"event":{"completionStart":{}}}'
+
+
+def test_a_service_that_sends_but_does_not_read_is_not_given_more_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What arrives while a send waits is stored. Two windows hold it, then the service must
+    wait.
+    """
+    monkeypatch.setattr(event_stream, "WINDOW_BYTES", 1 << 18)
+    large = frame(DATA, message({"event": {"x": "y" * 9_000}}))
+
+    def answer() -> Iterator[bytes | None]:
+        yield settings((4, 10)) + response()
+        yield None
+        for _ in range(1_000):
+            yield large
+            yield frame(WINDOW_UPDATE, struct.pack(">I", 1))
+
+    with connected(answer) as transport:
+        received(transport, 1)
+        sent = transport.send(b'{"event":{"x":"' + b"y" * 9_000 + b'"}}')
+        stored = sum(len(each.data) for each in transport._came)
+        end = transport._end
+
+    assert sent is None
+    assert end is not None
+    assert end.code == 1002
+    assert stored < 1 << 19
+
+
+def test_a_service_that_takes_a_byte_at_a_time_ends_a_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_stream, "SEND_LIMIT_NS", 200 * NS_PER_MS)
+    done = threading.Event()
+
+    def answer() -> Iterator[bytes | None]:
+        yield settings((4, 10)) + response()
+        yield None
+        for _ in range(100):
+            done.wait(0.02)
+            yield frame(WINDOW_UPDATE, struct.pack(">I", 1))
+        yield frame(WINDOW_UPDATE, struct.pack(">I", 1 << 20))
+
+    with connected(answer) as transport:
+        received(transport, 1)
+        sent = transport.send(b'{"event":{"x":"' + b"y" * 9_000 + b'"}}')
+        end = transport.closed
+        done.set()
+
+    assert sent is None
+    assert end is not None
+    assert "0.2 s" in end.reason
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

@@ -84,6 +84,7 @@ from tests.transport.fake_stream import (
     text,
 )
 from tools.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
+from tools.fuzz.event_stream import event_stream
 from tools.fuzz.telephones import call_media, telephone_call, telephone_exchange, telephone_stream
 from tools.fuzz.turn import turn_call
 from tools.fuzz.webrtc import data_channel, webrtc_call
@@ -464,6 +465,7 @@ SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] =
     "simulated server": (simulated_server, 80),
     "measured session": (lambda: nullcontext(measured_session), 250),
     "heard frames": (lambda: nullcontext(received_frames), 200),
+    "event stream": (lambda: nullcontext(event_stream), 30),
     "telephone call": (lambda: nullcontext(telephone_call), 30),
     "telephone media": (lambda: nullcontext(partial(call_media, codec="PCMU")), 30),
     "telephone exchange": (lambda: nullcontext(telephone_exchange), 30),

@@ -102,8 +102,8 @@ MAX_BODY_BYTES = 65_536
 GOING_AWAY = 1001
 FAILED = 1011
 """The close codes for a service that shuts down, and for one that has failed."""
-BROKEN = (ParserError, H2Error, struct.error, ValueError, LookupError)
-"""The errors of h2 and botocore for bytes that break a rule."""
+BROKEN = (ParserError, H2Error, struct.error, ValueError, LookupError, RecursionError)
+"""The errors of h2, botocore and msgspec for bytes that break a rule."""
 GOES_AWAY = msgspec.json.encode({"goAway": {}})
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -157,7 +157,9 @@ class EventStream(MessageConnection):
         self._unsent = bytearray()
         """Messages that wait for room in the window of the service (RFC 9113 §5.2)."""
         self._offered = self._sent_bytes = 0
-        self._is_settled = False
+        self._unread_bytes = 0
+        """The size of the received data whose messages were not passed on yet."""
+        self._is_settled = self._is_announced = False
         self._is_leaving = False
         self._is_answer = False
         """True if listening stopped only to answer the peer."""
@@ -208,7 +210,7 @@ class EventStream(MessageConnection):
             self._came += self._parse(read)
             bound_ns = 0 if read.is_complete else read.timestamp_ns - read.empty_ns
             phases.set_arrival("opened", read.timestamp_ns, bound_ns)
-        self._answer_peer()
+            self._answer_peer()
 
     # Sending.
 
@@ -262,9 +264,10 @@ class EventStream(MessageConnection):
 
     def _send_rest(self, is_whole: bool, *, stamped: bool = False) -> SendReceipt | None:
         """Send what was queued. Wait for room in the window. Raise OSError, or TimeoutError
-        after 10 s without room.
+        after 10 s without room for a frame, or for the rest.
         """
         until_ns = monotonic_ns() + SEND_LIMIT_NS
+        left = len(self._unsent)
         while not is_whole:
             self._write()
             read = self._stream.read(until_ns)
@@ -273,9 +276,9 @@ class EventStream(MessageConnection):
             self._came += self._parse(read)
             if self._end is not None:
                 return None
-            left = len(self._unsent)
             is_whole = self._fill_window()
-            if len(self._unsent) < left:
+            if left - len(self._unsent) >= MAX_FRAME_BYTES:
+                left = len(self._unsent)
                 until_ns = monotonic_ns() + SEND_LIMIT_NS
         sent = self._stream.write(self._take_out(), stamped=stamped)
         return SendReceipt(sent, self._sent_bytes)
@@ -306,6 +309,8 @@ class EventStream(MessageConnection):
         pass_on = partial(self._pass_on, on_message)
         if reply is not None:
             reply.on_streaming = self._stream.poll
+        if self._unread_bytes:
+            self._answer_peer()
         while not self._came and self._end is None:
             awake_ns = min(until_ns, self._ping_ns)
             self._is_leaving = False
@@ -345,10 +350,21 @@ class EventStream(MessageConnection):
     @property
     def _owes(self) -> bool:
         """True if the protocol requires an answer to what was received."""
+        self._make_room()
         self._out += self._http.data_to_send()
         return bool(self._out)
 
+    def _make_room(self) -> None:
+        """Report that the received data was read, once its messages were passed on.
+
+        So a service that does not read cannot fill the memory while a send waits for it.
+        """
+        if self._unread_bytes and not self._came and self._end is None:
+            self._http.acknowledge_received_data(self._unread_bytes, STREAM)
+            self._unread_bytes = 0
+
     def _take_out(self) -> bytes:
+        self._make_room()
         out = bytes(self._out) + self._http.data_to_send()
         self._out.clear()
         return out
@@ -420,7 +436,9 @@ class EventStream(MessageConnection):
         """
         last, code = struct.unpack(">II", payload[:8])
         if not code and last & 0x7FFF_FFFF >= STREAM:
-            yield ReceivedMessage(GOES_AWAY, arrival, self._take_overhead())
+            if not self._is_announced:
+                yield ReceivedMessage(GOES_AWAY, arrival, self._take_overhead())
+            self._is_announced = True
             return
         reason = f"GOAWAY {_named(code)}"
         if words := payload[8:208].decode(errors="replace"):
@@ -436,8 +454,7 @@ class EventStream(MessageConnection):
             case ResponseReceived(headers=headers) if headers is not None:
                 yield from self._on_response(headers, arrival)
             case DataReceived(data=data, flow_controlled_length=length):
-                # Padding counts, too (RFC 9113 §6.1).
-                self._http.acknowledge_received_data(length or 0, STREAM)
+                self._unread_bytes += length or 0  # padding counts, too (RFC 9113 §6.1)
                 if self._response is None or self._is_refused:
                     self._body += (data or b"")[: MAX_BODY_BYTES - len(self._body)]
                 else:
@@ -471,11 +488,10 @@ class EventStream(MessageConnection):
         self._overhead -= len(data)
         self._message_bytes += len(data)
         self._messages.add_data(data)
-        found = list(self._messages)
-        for message in found:
+        for message in self._messages:
             size = message.prelude.total_length
             self._message_bytes -= size
-            is_last = message is found[-1] and not self._message_bytes
+            is_last = not self._message_bytes
             yield ReceivedMessage(
                 _content(message), arrival if is_last else loose, size + self._take_overhead()
             )
