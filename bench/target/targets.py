@@ -61,6 +61,14 @@ from bench.target.target_settings import (
     TargetSettings,
     VariantSettings,
 )
+from bench.target.unread_variables import (
+    API_KEY,
+    API_VERSION,
+    DEPLOYMENT,
+    ENDPOINT,
+    unread,
+    unread_address,
+)
 from bench.transport.impairment.profiles import network_of
 from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.media.rtp import OPUS
@@ -69,11 +77,7 @@ from bench.wire.dialect import CALL_ID, Peer
 from bench.wire.service import BASIC, BEARER, FIRST_REGION, MODEL, REGION, WEBSOCKET, Service
 from bench.wire.settings import merged
 
-ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 WITHOUT_SERVICE = "to try it without a service, use --simulator"
-DEPLOYMENT = "AZURE_OPENAI_DEPLOYMENT_NAME"
-API_KEY = "AZURE_OPENAI_API_KEY"
-API_VERSION = "OPENAI_API_VERSION"
 SIGNS_IN = Information(
     "no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)"
 )
@@ -195,40 +199,49 @@ def _from_environment(options: TargetSettings, context: SettingsContext) -> Targ
     environ = context.environ
     if options.dialect is not None:
         refuse_agent(DIALECTS[options.dialect], context.names)
+    addressed = unread_address(environ, SERVICES["openai"], options, context.names)
     endpoint = _setting(
         environ,
         ENDPOINT,
         f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url; {WITHOUT_SERVICE}",
+        addressed,
     )
     deployment = _setting(environ, DEPLOYMENT, "the name of your deployment of a realtime model")
+    notices: list[str] = [] if options.dialect == "ga" else [unread(environ, API_VERSION)]
     version = clean(environ.get(API_VERSION, ""), API_VERSION) or None
     settings = replace(options, endpoint=endpoint, deployment=deployment, api_version=version)
-    if options.api_key_env is not None:
-        return build_target(settings, context)
     has_key = bool(unquoted(environ.get(API_KEY, "")))
-    if options.auth not in (None, "key"):
-        notices = (f"{API_KEY} is ignored: --auth {options.auth} is set",) if has_key else ()
-        return _with_notices(build_target(settings, context), *notices)
-    if has_key:
-        named = replace(context, names={**context.names, "api_key_env": API_KEY})
-        return build_target(replace(settings, api_key_env=API_KEY), named)
-    if options.auth == "key" or options.api_key_header is not None:
+    signs_in = options.auth not in (None, "key")
+    if options.api_key_env is not None or signs_in:
+        if has_key and signs_in:
+            notices.append(f"{API_KEY} is ignored: --auth {options.auth} is set")
+    elif has_key:
+        settings = replace(settings, api_key_env=API_KEY)
+        context = replace(context, names={**context.names, "api_key_env": API_KEY})
+    elif options.auth == "key" or options.api_key_header is not None:
         raise UsageError(
             f"{API_KEY} is not set: it is the key of the resource; `--auth entra` signs in"
-            " without one"
+            f" without one{_after(unread(environ, API_KEY))}"
         )
-    target = build_target(replace(settings, auth="entra"), context)
-    return _with_notices(target, SIGNS_IN)
+    else:
+        settings = replace(settings, auth="entra")
+        notices += (unread(environ, API_KEY), SIGNS_IN)
+    return _with_notices(build_target(settings, context), *filter(None, notices))
+
+
+def _after(notice: str) -> str:
+    return notice and f"; {notice}"
 
 
 def _with_notices(target: Target, *notices: str) -> Target:
     return replace(target, notices=(*target.notices, *notices))
 
 
-def _setting(environ: Mapping[str, str], name: str, meaning: str) -> str:
+def _setting(environ: Mapping[str, str], name: str, meaning: str, *notices: str) -> str:
     value = clean(environ.get(name, ""), name)
     if not value:
-        raise UsageError(f"{name} is not set: it is {meaning}")
+        unused = "".join(map(_after, (unread(environ, name), *notices)))
+        raise UsageError(f"{name} is not set: it is {meaning}{unused}")
     return value
 
 
@@ -422,8 +435,9 @@ def _built(
     """
     overrides = {name: value for name, value in vars(options).items() if value is not None}
     names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in overrides}
+    settings = _with_overrides(settings, overrides)
     try:
-        target = build_target(_with_overrides(settings, overrides), replace(context, names=names))
+        target = build_target(settings, replace(context, names=names))
     except SettingError as error:
         if error.key in overrides:
             raise
@@ -434,6 +448,9 @@ def _built(
         raise
     except UsageError as error:  # an error of a variable's value
         raise file.nearest(*keys).error(str(error)) from None
+    if settings.service is not None and settings.url is None:
+        unused = unread_address(context.environ, SERVICES[settings.service], settings, names)
+        target = _with_notices(target, *filter(None, (unused,)))
     return replace(
         target,
         notices=tuple(type(notice)(f"{target.label}: {notice}") for notice in target.notices),
@@ -650,7 +667,7 @@ def _usual_key(settings: TargetSettings, known: Service, context: SettingsContex
         other = "`api_key_env` names another variable"
         problem = (
             f"{known.api_key_env} is not set: it must contain the key of {known.title}, unless"
-            f" {other}"
+            f" {other}{_after(unread(context.environ, known.api_key_env))}"
         )
         raise SettingError("service", problem)
     return known.api_key_env if is_set else None

@@ -35,7 +35,8 @@ from bench.record.validity import LOAD_GENERATOR_CHECKS
 from bench.target.price_table import load_price_table
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
-from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_targets
+from bench.target.targets import TARGET_FILE, resolve_targets
+from bench.target.unread_variables import ENDPOINT
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_frames as load_run
 from reports.formatting import capitalize, join_words, plural

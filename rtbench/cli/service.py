@@ -143,7 +143,8 @@ def doctor(
     from bench.doctor.machine_checks import check_machine
     from bench.doctor.service_checks import examine, examine_offline
     from bench.target.price_table import load_price_table
-    from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_every_target, resolve_targets
+    from bench.target.targets import TARGET_FILE, resolve_every_target, resolve_targets
+    from bench.target.unread_variables import ENDPOINT
     from bench.transport.ring.choice import chosen_reader
     from bench.wire.findings import CheckFinding
 

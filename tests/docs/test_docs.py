@@ -18,7 +18,7 @@ from bench.catalogue.outcomes import OUTCOMES
 from bench.catalogue.timeouts import Timeouts
 from bench.plan.script import load_script
 from bench.record.validity import ValidityData, evaluate_checks
-from bench.target import targets
+from bench.target import targets, unread_variables
 from bench.target.address import split_url
 from bench.target.target_settings import ServiceOptions, SettingError
 from reports.statistics import quantiles, unseen, verdicts
@@ -126,7 +126,12 @@ def test_the_targets_in_the_readme_are_valid(tmp_path: Path) -> None:
 
 
 def test_the_readme_names_every_azure_variable() -> None:
-    names = (targets.ENDPOINT, targets.DEPLOYMENT, targets.API_KEY, targets.API_VERSION)
+    names = (
+        unread_variables.ENDPOINT,
+        unread_variables.DEPLOYMENT,
+        unread_variables.API_KEY,
+        unread_variables.API_VERSION,
+    )
 
     assert all(name in text("README.md") for name in names)
 

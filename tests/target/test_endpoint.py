@@ -209,6 +209,17 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
     (AZURE | {ENDPOINT: ""}, {}, f"{ENDPOINT} is not set: it is your resource, e.g. https://"),
     (AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": " "}, {}, "AZURE_OPENAI_DEPLOYMENT_NAME is not set"),
     (
+        {"OPENAI_BASE_URL": "http://127.0.0.1:81/v1"},
+        {},
+        "OPENAI_BASE_URL is set, but not used: to call its server, set --url"
+        " ws://127.0.0.1:81/v1/realtime?model=NAME",
+    ),
+    (
+        AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": "", "AZURE_OPENAI_DEPLOYMENT": "d"},
+        {},
+        "AZURE_OPENAI_DEPLOYMENT is set, but not used: AZURE_OPENAI_DEPLOYMENT_NAME is read",
+    ),
+    (
         AZURE | {"AZURE_OPENAI_API_KEY": f"{KEY}\n{KEY}"},
         {},
         "AZURE_OPENAI_API_KEY contains a space, a line break",
@@ -513,6 +524,30 @@ def test_an_environment_without_a_key_signs_in_through_entra_with_a_notice(
     assert target.notices == (
         "no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)",
     )
+
+
+SIGNS_IN = "no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)"
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "notices"),
+    [
+        (KEYLESS | {"AZURE_OPENAI_KEY": KEY}, {}, ["AZURE_OPENAI_KEY", SIGNS_IN]),
+        (KEYLESS | {"AZURE_API_KEY": KEY}, {"auth": "azure_cli"}, []),
+        (AZURE | {"AZURE_OPENAI_KEY": KEY}, {}, []),
+        (AZURE | {"AZURE_OPENAI_API_VERSION": "x"}, {}, ["AZURE_OPENAI_API_VERSION"]),
+        (AZURE | {"AZURE_OPENAI_API_VERSION": "x"}, {"dialect": "ga"}, []),
+        (DATED | {"AZURE_OPENAI_API_VERSION": "x"}, {}, []),
+        (AZURE | {"OPENAI_BASE_URL": "https://gw/v1"}, {}, []),
+    ],
+)
+def test_a_variable_of_other_clients_that_is_not_used_has_a_notice(
+    environ: Mapping[str, str], options: dict[str, Any], notices: list[str]
+) -> None:
+    found = resolve_target(environ, **options).notices
+
+    assert [notice.partition(" is set, but not used")[0] for notice in found] == notices
+    assert KEY not in "".join(found)
 
 
 def test_the_auth_option_entra_overrides_the_key_of_the_environment_with_a_notice() -> None:

@@ -16,6 +16,7 @@ from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from tests.helpers import resolve_target
 
+KEY = "sk-of-this-test-0"
 KEYS = {
     known.api_key_env: f"key-of-{name}" for name, known in SERVICES.items() if known.api_key_env
 }
@@ -78,6 +79,73 @@ def test_an_address_identifies_its_service(name: str) -> None:
 )
 def test_incompatible_keys_are_refused(lines: tuple[str, ...], words: str, tmp_path: Path) -> None:
     assert words in refusal(tmp_path, *lines)
+
+
+@pytest.mark.parametrize(
+    ("service", "variable", "value", "url"),
+    [
+        (
+            "openai",
+            "OPENAI_BASE_URL",
+            "http://127.0.0.1:81/v1",
+            "ws://127.0.0.1:81/v1/realtime?model=m",
+        ),
+        (
+            "openai",
+            "OPENAI_BASE_URL",
+            '"https://gw/openai/v1/"',
+            "wss://gw/openai/v1/realtime?model=m",
+        ),
+        ("openai", "OPENAI_API_BASE", "https://gw", "wss://gw/v1/realtime?model=m"),
+        (
+            "openai",
+            "OPENAI_BASE_URL",
+            "http://a:secret-word@gw/v1",
+            "wss://HOST/v1/realtime?model=m",
+        ),
+        (
+            "openai",
+            "OPENAI_BASE_URL",
+            "https://gw/v1?k=secret-word",
+            "wss://gw/v1/realtime?model=m",
+        ),
+        ("openai", "OPENAI_BASE_URL", "http://[/v1", "wss://HOST/v1/realtime?model=m"),
+        ("openai", "OPENAI_BASE_URL", "https://api.openai.com/v1", ""),
+        ("openai", "OPENAI_BASE_URL", "", ""),
+        ("openai", "AWS_ENDPOINT_URL", "https://gw", ""),
+        (
+            "gemini",
+            "GOOGLE_GEMINI_BASE_URL",
+            "https://gw/gemini",
+            "wss://gw/gemini/ws/google.ai.generativelanguage.v1beta.GenerativeService."
+            "BidiGenerateContent",
+        ),
+        (
+            "nova-sonic",
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+            "http://localhost:9200",
+            "http://localhost:9200/model/m/invoke-with-bidirectional-stream",
+        ),
+    ],
+)
+def test_an_address_for_other_clients_of_the_service_is_named_with_the_url_to_set(
+    tmp_path: Path, service: str, variable: str, value: str, url: str
+) -> None:
+    """The SDK of OpenAI sends its key to OPENAI_BASE_URL: a gateway is measured by its URL."""
+    environ = {"OPENAI_API_KEY": KEY, "GEMINI_API_KEY": KEY, variable: value}
+    target = named(tmp_path, f"service: {service}", "model: m", environ=environ)
+    said = f"{variable} is set, but not used: to call its server, set url {url}"
+
+    assert list(target.notices) == ([f"one: {said}"] if url else [])
+    if url and "HOST" not in url:  # it can be pasted
+        by_url = named(tmp_path, f"service: {service}", f"url: {url}", environ=environ)
+        assert variable not in "".join(by_url.notices)
+
+
+def test_another_name_of_a_missing_key_is_named(tmp_path: Path) -> None:
+    assert "GOOGLE_API_KEY is set, but not used: GEMINI_API_KEY is read in its place" in refusal(
+        tmp_path, "service: gemini", environ={"GOOGLE_API_KEY": KEY}
+    )
 
 
 def test_a_missing_key_of_a_service_that_requires_one_is_refused(tmp_path: Path) -> None:
