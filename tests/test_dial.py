@@ -108,6 +108,9 @@ class SlowKeyring:
     def fill(self, message: bytes) -> bytes:
         return message
 
+    def hide(self, name: str, secret: str) -> None:
+        return
+
     def header(self, target: Target, limit_s: float) -> tuple[str, str]:
         self.limit_s = limit_s
         for _ in range(self._turns):

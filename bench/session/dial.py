@@ -104,7 +104,14 @@ class Dialer:
         try:
             transport = opener_of(self.target.link)(
                 ConnectRequest(
-                    url, headers, self._context, limits, phases, path, self.target.subprotocols
+                    url,
+                    headers,
+                    self._context,
+                    limits,
+                    phases,
+                    path,
+                    self.target.subprotocols,
+                    self._keyring.hide,
                 )
             )
         except ConnectError as error:

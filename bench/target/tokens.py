@@ -108,6 +108,8 @@ class Keyring:
     ) -> None:
         targets = list(targets)
         self._secrets = [*_secrets(targets), *mcp_tokens]
+        self._found: dict[str, Credential] = {}
+        """The secrets that transports found."""
         self._mcp_tokens = mcp_tokens
         sign_ins = {target.auth for target in targets if isinstance(target.auth, EntraSignIn)}
 
@@ -210,6 +212,11 @@ class Keyring:
             )
         return message
 
+    def hide(self, name: str, secret: str) -> None:
+        """Hide a secret that a transport found, from now on."""
+        if secret not in self._found:
+            self._found[secret] = Credential(name, secret)
+
     def redact(self, text: str) -> str:
         """Return the text without keys, tokens, values of variables in headers, and passwords of
         proxies.
@@ -218,7 +225,7 @@ class Keyring:
         truncated.
         """
         tokens = (token.bearer for renewer in self._every for token in renewer.tokens)
-        return redacted(text, (*self._secrets, *tokens))
+        return redacted(text, (*self._secrets, *self._found.values(), *tokens))
 
     @property
     def waiter_count(self) -> int:

@@ -496,7 +496,8 @@ class ConnectRequest(NamedTuple):
     """What a connection is opened with.
 
     `context` is that of TLS; None if the URL needs none. `phases` gets the instants that are
-    reached, of which the last one is `opened`. `subprotocols` are offered.
+    reached, of which the last one is `opened`. `subprotocols` are offered. `hide` gets the name and
+    the value of each secret that the transport itself finds, before it sends it.
     """
 
     url: str
@@ -506,6 +507,7 @@ class ConnectRequest(NamedTuple):
     phases: ConnectTimings
     path: NetworkPath = DIRECT
     subprotocols: Sequence[str] = ()
+    hide: Callable[[str, str], object] = lambda name, secret: None
 
 
 OpenTransport = Callable[[ConnectRequest], Transport]

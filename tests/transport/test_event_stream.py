@@ -20,17 +20,23 @@ pytest.importorskip("h2")
 pytest.importorskip("botocore")
 
 import msgspec
+from botocore.credentials import ReadOnlyCredentials
 from hpack import Encoder
 
 from bench.base.clock import Arrival, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
+from bench.services.nova_sonic.dialect import EVENT_STREAM, NOVA_SONIC
+from bench.session.dial import Dialer
+from bench.target.target import Target
+from bench.target.tokens import Keyring
 from bench.transport import websocket
 from bench.transport.event_stream import stream as event_stream
 from bench.transport.event_stream.messages import encoded_headers, encoded_message
+from bench.transport.event_stream.signing import Signing
 from bench.transport.event_stream.stream import EventStream, open_event_stream
-from bench.transport.interface import ConnectRequest, ConnectTimings
+from bench.transport.interface import ConnectRequest, ConnectTimings, Transport
 from bench.transport.parser import SocketRead
 from bench.wire.connection import ReceivedMessage
 
@@ -80,8 +86,12 @@ class Server:
         self._thread.start()
 
     @property
+    def port(self) -> int:
+        return int(self._listening.getsockname()[1])
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listening.getsockname()[1]}/model/x/stream"
+        return f"http://127.0.0.1:{self.port}/model/x/stream"
 
     def _run(self) -> None:
         sock, _ = self._listening.accept()
@@ -120,7 +130,7 @@ def connected(answer: Callable[[], Iterator[bytes | None]]) -> Iterator[EventStr
         server.close()
 
 
-def received(transport: EventStream, count: int) -> list[ReceivedMessage]:
+def received(transport: Transport, count: int) -> list[ReceivedMessage]:
     """Return the next messages, or those until the end of the connection."""
     messages: list[ReceivedMessage] = []
 
@@ -195,19 +205,67 @@ def test_a_service_that_shuts_down_may_end_its_streams_first() -> None:
     assert end.code == 1000
 
 
-def test_a_refusal_is_a_message_without_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    body = msgspec.json.encode({"message": "no-secret is wrong"})
+QUOTE = "AN-AWS-SECRET-KEY and AN-AWS-SESSION-TOKEN are wrong"
+QUOTES: dict[str, list[bytes]] = {
+    "refusal": [
+        settings() + response("403", ("x-amzn-errortype", "AccessDeniedException:http://x")),
+        frame(DATA, msgspec.json.encode({"message": QUOTE}), END_STREAM),
+    ],
+    "end before the answer": [
+        settings() + frame(GOAWAY, struct.pack(">II", 0, 2) + QUOTE.encode(), stream=0)
+    ],
+    "end": [OPENED + frame(GOAWAY, struct.pack(">II", 0, 2) + QUOTE.encode(), stream=0)],
+    "cut end": [
+        OPENED + frame(GOAWAY, struct.pack(">II", 0, 2) + b" " * 180 + QUOTE.encode(), stream=0)
+    ],
+    "exception": [
+        OPENED,
+        frame(
+            DATA,
+            encoded_message(
+                encoded_headers({":exception-type": "validationException"}),
+                msgspec.json.encode({"message": QUOTE}),
+            ),
+            END_STREAM,
+        ),
+    ],
+}
 
-    def answer() -> Iterator[bytes | None]:
-        kind = ("x-amzn-errortype", "AccessDeniedException:http://x")
-        yield settings() + response("403", kind) + frame(DATA, body, END_STREAM)
 
-    with connected(answer) as transport:
-        (refused,) = received(transport, 2)
+@pytest.mark.parametrize("answer", QUOTES)
+def test_the_credentials_that_a_service_quotes_are_hidden(
+    answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = ("AN-AWS-SECRET-KEY", "AN-AWS-SESSION-TOKEN")
+    found = Signing(ReadOnlyCredentials("KEY", *secrets), "us-east-1")
+    monkeypatch.setattr(event_stream, "signing_for", lambda host: found)
+    server = Server(lambda: iter(QUOTES[answer]))
+    target = Target(
+        host="127.0.0.1",
+        port=server.port,
+        tls=False,
+        resource="/x",
+        dialect=NOVA_SONIC,
+        service="nova-sonic",
+        link=EVENT_STREAM,
+        label="here",
+        auth=None,
+    )
+    keyring = Keyring([target])
+    try:
+        transport = Dialer(target, keyring).open(LIMITS, ConnectTimings())
+    except ConnectError as error:
+        texts = [error.detail]
+    else:
+        texts = [each.data.decode() for each in received(transport, 9)]
+        texts.append(transport.closed.reason if transport.closed else "")
+        transport.abort()
+    finally:
+        server.close()
 
-    error = msgspec.json.decode(refused.data)["error"]
-    assert (error["type"], error["code"]) == ("connect_failed", "403")
-    assert error["message"] == "HTTP 403: *** is wrong (AccessDeniedException)"
+    quotes = " ".join(map(keyring.redact, texts))
+    assert "***" in quotes
+    assert "AN-AWS" not in quotes
 
 
 DEEP = b'{"bytes":"","x":' + b"[" * 5_000 + b"]" * 5_000 + b"}"

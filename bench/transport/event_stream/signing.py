@@ -51,13 +51,11 @@ class Signing(NamedTuple):
     def __repr__(self) -> str:
         return "Signing(hidden)"
 
-    def redact(self, text: str) -> str:
-        """Return a text without the secrets. AWS repeats the signed headers of a request that it
-        refuses.
-        """
-        for secret in (self.credentials.secret_key, self.credentials.token):
-            text = text.replace(secret, "***") if secret else text
-        return text
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The secrets by name. AWS repeats the signed headers of a request that it refuses."""
+        key, token = self.credentials.secret_key, self.credentials.token
+        return {"secret key": key} | ({"session token": token} if token else {})
 
 
 @cache

@@ -125,6 +125,8 @@ def open_event_stream(request: ConnectRequest) -> EventStream:
     parts = urlsplit(request.url)
     host = parts.hostname or ""
     signing = signing_for(host)
+    for name, secret in signing.secrets.items():
+        request.hide(name, secret)
     if request.context is not None:
         request.context.set_alpn_protocols([HTTP_2])
     stream = connect(host, parts.port or WEB_PORTS[parts.scheme], request)
@@ -139,7 +141,6 @@ class EventStream(MessageConnection):
 
     def __init__(self, stream: ByteStream, signing: Signing, max_message_bytes: int) -> None:
         super().__init__(stream)
-        self._signing = signing
         self._signer = SessionSigner(signing)
         self._max_message_bytes = max_message_bytes
         self.fill: Callable[[bytes], bytes] | None = None
@@ -509,14 +510,14 @@ class EventStream(MessageConnection):
         self._end_at(code, reason, arrival, ours=bool(self._message_bytes))
 
     def _refusal(self, response: HttpResponse) -> bytes:
-        """Return the message about a refusal, with its outcome and without secrets."""
+        """Return the message about a refusal, with its outcome."""
         if response.status == HTTPStatus.OK:
             kind = response.headers.get("content-type", "")
             error = ConnectError("connect_failed:upgrade", f"the answer is {kind}, no event stream")
         else:
             error = refusal(response._replace(body=self._body))
         kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]
-        detail = self._signing.redact(f"{error.detail} ({kind})" if kind else error.detail)
+        detail = f"{error.detail} ({kind})" if kind else error.detail
         family, code, _ = parsed(error.outcome)
         fields = {"type": family, "code": code, "message": detail}
         return msgspec.json.encode({"type": CALL_FAILED, "error": fields})
