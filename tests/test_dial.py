@@ -23,7 +23,9 @@ from websockets.sync.server import ServerConnection, serve
 
 from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NS_PER_S
+from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
+from bench.doctor.diagnosis import Refusal, explain
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation
@@ -33,6 +35,7 @@ from bench.session.dial import Dialer, RunEnded, connect
 from bench.target.target import Auth, Credential, Target
 from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, NetworkPath, Proxy
+from bench.transport.parser import redirection
 from bench.wire.connection import Connected
 from bench.wire.events import wait_of
 from tests.helpers import AT_NS, build_script
@@ -138,6 +141,7 @@ def test_the_upgrade_carries_the_headers_and_the_key_of_the_target() -> None:
     assert phases.auth_wait_ns == 0
 
 
+SECRET = "a-secret-that-nobody-may-see"
 KEY = "sk-a-key-that-nobody-may-see-0123456789"
 
 
@@ -168,6 +172,60 @@ def test_response_headers_that_quote_the_key_are_stored_with_the_key_masked() ->
 
     assert socket.handshake.headers["x-quote"] == "***"
     assert "opened" in socket.handshake.instants
+
+
+HERE = "ws://127.0.0.1:{port}"
+SIGN_IN = "let it pass this path"
+THERE = "if that address is one of the service, use it"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    ("location", "named", "remedy"),
+    [
+        ("/v1/realtime/?model=m", f"to {HERE}/v1/realtime/?model=m", THERE),
+        ("?model=other", f"to {HERE}/openai/v1/realtime?model=other", THERE),
+        ("//eu.example/v1", "to ws://eu.example/v1", THERE),
+        ("https://voice.example/v1?model=m", "to wss://voice.example/v1?model=m", THERE),
+        ("https://u:pw@voice.example/v1#part", "to wss://voice.example/v1", THERE),
+        ("/v1?api-key=Zm9v&model=m", f"to {HERE}/v1?api-key=***&model=m", THERE),
+        (f"/v1/{SECRET}/x", f"to {HERE}/v1/***/x", THERE),
+        (
+            "https://login.example/t/authorize?state=abc",
+            "the sign-in page https://login.example/t/authorize?state=***",
+            SIGN_IN,
+        ),
+        ("/.auth/login/aad?post=/v1", f"the sign-in page {HERE}/.auth/login/aad?post=***", SIGN_IN),
+        ("/oauth2/start?rd=/v1", f"the sign-in page {HERE}/oauth2/start?rd=***", SIGN_IN),
+        ("/users/sign_in", f"the sign-in page {HERE}/users/sign_in", SIGN_IN),
+        ("/blogging/v1", f"to {HERE}/blogging/v1", THERE),
+    ],
+)
+def test_a_refusal_names_the_address_to_which_it_redirects(
+    status: int, location: str, named: str, remedy: str
+) -> None:
+    def redirect(connection: ServerConnection, request: Request) -> Response:
+        response = connection.respond(status, "")
+        response.headers["Location"] = location
+        return response
+
+    with serving(process_request=redirect) as port:
+        target = build_target(port, auth=Credential("x-key", SECRET))
+        with pytest.raises(ConnectError) as caught:
+            Dialer(target, Keyring([target])).open(ENOUGH, ConnectTimings())
+
+    outcome, detail = caught.value.outcome, caught.value.detail
+    assert outcome == f"connect_failed:{status}"
+    assert detail.endswith(named.format(port=port))
+    assert remedy in remedy_of(outcome, detail)
+    assert remedy in explain(Refusal(outcome, detail), target)
+
+
+@pytest.mark.parametrize(
+    ("status", "location"), [(301, ""), (302, "http://[::1"), (401, "/v1"), (503, "/v1")]
+)
+def test_an_answer_without_another_address_redirects_to_none(status: int, location: str) -> None:
+    assert redirection(status, location, "wss://voice.example/v1") == ""
 
 
 def test_a_refusal_has_its_challenges_without_the_key() -> None:

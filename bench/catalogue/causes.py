@@ -108,6 +108,8 @@ class Code(Enum):
     WITH_REMEDY = "{problem}; {remedy}"
     """A problem of a connection with its own remedy, such as a certificate that is not trusted."""
     CHALLENGE = "; WWW-Authenticate: {challenge}"
+    REDIRECTS = "; it redirects to {location}"
+    SIGN_IN_PAGE = "; it sends callers to the sign-in page {location}"
     NOT_OFFERED = "the server chose the {kind} {name}, which was not offered"
     NO_ACCEPT_HEADER = "the answer has no Sec-WebSocket-Accept"
     OTHER_ACCEPT_HEADER = "the answer's Sec-WebSocket-Accept does not match this request's key"

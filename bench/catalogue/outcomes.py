@@ -541,7 +541,20 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "limit_exceeded:marks": OutcomeRow("the agent sent more marks than are plausible in a call"),
     "limit_exceeded:audio": OutcomeRow("the agent sent more unplayed audio than is plausible"),
     "connect_failed": OutcomeRow(
-        "no session was opened", "the service refuses the connection: see its message"
+        "no session was opened",
+        "the service refuses the connection: see its message",
+        causes={
+            Code.SIGN_IN_PAGE: (
+                "a gateway in front of the service asks for a sign-in in a browser: let it pass"
+                " this path with the header of a key or token (--api-key-env, `headers`), or use"
+                " the address behind it"
+            ),
+            Code.REDIRECTS: (
+                "if that address is one of the service, use it (--url, or `url` of the target);"
+                " redirections are not followed, because each call would wait for them, and"
+                " another host must not get the key"
+            ),
+        },
     ),
     "connect_failed:token": OutcomeRow(
         "no token for the sign-in was obtained",
@@ -961,6 +974,12 @@ def service_code(detail: str) -> str:
     return _HTTP_STATUS.sub("", message, 1).partition(":")[0]
 
 
+def remedy_of_cause(causes: Mapping[Code, str], detail: str) -> str:
+    """Return the remedy for the first of the causes that a detail states; "" if it states none."""
+    stated = codes_in(detail) if causes else ()
+    return next((remedy for code, remedy in causes.items() if code in stated), "")
+
+
 def named_remedy(outcome: str, detail: str) -> str:
     """Return the remedy for what the words of a refusal name; "" if they name nothing that the
     table of refusals has.
@@ -1002,10 +1021,7 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
     own_row = own.rows.get(outcome, NO_ROW)
     rows = (own_row, row, own.rows.get(family, NO_ROW), OUTCOMES.get(family, NO_ROW))
     causes = next((each.causes for each in rows if each.causes), {})
-    stated = codes_in(detail) if causes else ()
-    if remedy := next(
-        (remedy for code, remedy in causes.items() if code in stated), own_row.remedy
-    ):
+    if remedy := remedy_of_cause(causes, detail) or own_row.remedy:
         return remedy
     if own.of_refusal is not None and (remedy := own.of_refusal(detail)):
         return remedy

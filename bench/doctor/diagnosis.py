@@ -252,7 +252,8 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
             )
         case _ if status >= 500:
             return _later(outcomes.OUT_OF_ORDER, refusal.wait_s)
-    return outcomes.OUTCOMES["connect_failed"].remedy
+    general = outcomes.OUTCOMES["connect_failed"]
+    return outcomes.remedy_of_cause(general.causes, refusal.message) or general.remedy
 
 
 def _later(advice: str, wait_s: float | None) -> str:

@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 MAX_SLUG_CHARACTERS = 64
 MAX_LINE_CHARACTERS = 600
@@ -33,6 +34,10 @@ may change."""
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """The control characters of ASCII, except the tab."""
 _NO_WORD = re.compile("[^A-Za-z0-9_.-]")
+_PUBLIC_QUERY = frozenset(
+    {"model", "deployment", "api-version", "call_id", "intent"}
+    | {"agent-name", "agent-version", "agent-project-name", "agent_id", "project_id"}
+)
 
 
 def escape_control(text: str) -> str:
@@ -98,3 +103,16 @@ def slug(text: str) -> str:
 def outcome_part(text: str) -> str:
     """Return the spelling of a text in an outcome: `_` for all but A-Z a-z 0-9 _ . -."""
     return _NO_WORD.sub("_", text)
+
+
+def masked_query(url: str) -> str:
+    """Return a URL with only the query values of well-known parameters. Others may be secret."""
+    address, separator, query = url.partition("?")
+    return address + separator + "&".join(_masked(parameter) for parameter in query.split("&"))
+
+
+def _masked(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    if unquote(name) in _PUBLIC_QUERY or not parameter:
+        return parameter
+    return f"{name}=***" if equals else "***"

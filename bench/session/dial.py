@@ -27,7 +27,7 @@ from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.causes import Cause, Code
-from bench.catalogue.outcomes import OWN_FAULT
+from bench.catalogue.outcomes import OWN_FAULT, refusal_status
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed
@@ -38,6 +38,7 @@ from bench.transport.interface import ConnectRequest, ConnectTimings, Transport
 from bench.transport.links import opener_of
 from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.own_limits import own_limit
+from bench.transport.parser import redirection
 from bench.transport.tls import tls_context
 from bench.wire.dialect import CALL_ID, Peer
 from bench.wire.events import with_arrival
@@ -123,6 +124,9 @@ class Dialer:
                 detail += Cause(
                     Code.CHALLENGE, {"challenge": excerpt(challenge, MAX_CHALLENGE_CHARACTERS)}
                 ).text
+            detail += redirection(
+                refusal_status(error.outcome), received.get("location", ""), self.target.url
+            )
             raise ConnectError(error.outcome, detail, received) from None
         redacted_headers = self._hidden(transport.handshake.headers)
         agent_call_id = call_id if self.target.dialect.peer is Peer.AGENT else ""

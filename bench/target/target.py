@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 
 from bench.base.errors import UsageError
 from bench.catalogue.pricing import Prices, PricingTerms
-from bench.files.sanitize import outcome_part
+from bench.files.sanitize import masked_query, outcome_part
 from bench.services.registry import SERVICES
 from bench.transport.interface import (
     DIRECT,
@@ -173,10 +173,6 @@ def unquoted(text: str) -> str:
 
 TRANSCRIPTION = "intent", "transcription"
 """The name and value in a query that request a session without replies, which only transcribes."""
-_PUBLIC_QUERY = frozenset(
-    {"model", "deployment", "api-version", "call_id", "intent"}
-    | {"agent-name", "agent-version", "agent-project-name", "agent_id", "project_id"}
-)
 
 
 @dataclass(frozen=True)
@@ -392,8 +388,7 @@ class Target(Address):
     @property
     def public_url(self) -> str:
         """The URL for files and screens, with only the query values of well-known parameters."""
-        address, separator, query = self.url.partition("?")
-        return address + separator + "&".join(_masked(parameter) for parameter in query.split("&"))
+        return masked_query(self.url)
 
     @property
     def connects_per_min(self) -> float | None:
@@ -409,13 +404,6 @@ def requests_transcription(query: str) -> bool:
     answered.
     """
     return any((name.lower(), value.lower()) == TRANSCRIPTION for name, value in parse_qsl(query))
-
-
-def _masked(parameter: str) -> str:
-    name, equals, _ = parameter.partition("=")
-    if unquote(name) in _PUBLIC_QUERY or not parameter:
-        return parameter
-    return f"{name}=***" if equals else "***"
 
 
 def sip_url(user: str, host: str, port: int, parameters: str, *, tls: bool) -> str:

@@ -16,6 +16,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from websockets.client import ClientProtocol
 from websockets.extensions import Extension
@@ -32,9 +33,11 @@ from websockets.typing import ExtensionParameter
 
 from bench.base.clock import Arrival
 from bench.base.errors import ConnectError
+from bench.catalogue.causes import Cause, Code
 from bench.catalogue.outcomes import PERMANENT, error_code, service_code
 from bench.catalogue.refusals import HANDSHAKE, limit_outcome
 from bench.files.safe_io import JsonError, read_json
+from bench.files.sanitize import excerpt, masked_query
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 
@@ -46,6 +49,11 @@ MAX_CHUNK_HEAD_BYTES = 4_096
 SWITCHING = 101
 THROTTLED = 429
 SERVER_ERRORS = 500
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+"""The statuses whose Location is another address for the request (RFC 9110 §15.4)."""
+WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
+_SIGN_IN = re.compile(r"\b(?:log|sign)[-_]?(?:in|on)\b|\b(?:oauth2?|saml2?|sso)\b", re.IGNORECASE)
+"""The names of sign-in pages, in the host or the path of an address."""
 QUOTED = 300
 _LENGTH = re.compile(r"[0-9]{1,18}")
 """The pattern of a content length: at most 18 digits, so that `int` can read it. The length may be
@@ -201,6 +209,25 @@ def refusal(response: HttpResponse) -> ConnectError:
     return ConnectError(
         outcome, f"HTTP {response.status}: {message or response.reason[:QUOTED]}", response.headers
     )
+
+
+def redirection(status: int | None, location: str, url: str) -> str:
+    """Return the text of the address to which an answer redirects the request of `url`; "" if it
+    redirects to none. It has neither a user nor values of its query that may be secret.
+
+    `location` is the header of the answer; "" if it has none.
+    """
+    if status not in REDIRECTS or not location:
+        return ""
+    try:
+        scheme, authority, path, query, _ = urlsplit(urljoin(url, location))
+    except ValueError:
+        return ""
+    code = Code.SIGN_IN_PAGE if _SIGN_IN.search(f"{authority}{path}") else Code.REDIRECTS
+    if code is Code.REDIRECTS and url.startswith("ws"):
+        scheme = WEBSOCKET_SCHEMES.get(scheme, scheme)
+    address = urlunsplit((scheme, authority.rpartition("@")[2], path, query, ""))
+    return Cause(code, {"location": excerpt(masked_query(address), QUOTED)}).text
 
 
 def unchunked(body: bytes) -> bytes:

@@ -353,6 +353,19 @@ def test_a_service_that_takes_a_byte_at_a_time_ends_a_send(
     assert "0.2 s" in end.reason
 
 
+def test_a_refusal_names_the_address_to_which_it_redirects() -> None:
+    def answer() -> Iterator[bytes | None]:
+        location = ("location", "https://eu.example/model/x/stream?sig=abc")
+        yield settings() + response("307", location, flags=END_HEADERS | END_STREAM)
+
+    with connected(answer) as transport:
+        (one,) = received(transport, 1)
+
+    error = msgspec.json.decode(one.data)["error"]
+    assert (error["type"], error["code"]) == ("connect_failed", "307")
+    assert error["message"].endswith("; it redirects to https://eu.example/model/x/stream?sig=***")
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

@@ -78,7 +78,7 @@ from bench.transport.interface import (
     authority,
     bracketed,
 )
-from bench.transport.parser import HttpResponse, SocketRead, refusal
+from bench.transport.parser import HttpResponse, SocketRead, redirection, refusal
 from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
 from bench.transport.tls import TlsStream
 from bench.transport.websocket import HANDFUL, MessageConnection
@@ -154,6 +154,7 @@ class EventStream(MessageConnection):
         not counted yet."""
         self._response: HttpResponse | None = None
         self._body = b""
+        self._url = ""
         self._out = bytearray()
         self._unsent = bytearray()
         """Messages that wait for room in the window of the service (RFC 9113 §5.2)."""
@@ -182,6 +183,7 @@ class EventStream(MessageConnection):
         # INITIAL_WINDOW_SIZE applies to streams only. The window of the connection begins with
         # 65,535 bytes, and only WINDOW_UPDATE makes it larger (RFC 9113 §6.9.2).
         http.increment_flow_control_window(WINDOW_BYTES)
+        self._url = request.url
         signed = dict(self._signer.signed_headers(request.url, shown))
         fields = [
             (":method", "POST"),
@@ -518,6 +520,8 @@ class EventStream(MessageConnection):
             error = refusal(response._replace(body=self._body))
         kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]
         detail = f"{error.detail} ({kind})" if kind else error.detail
+        location = response.headers.get("location", "")
+        detail += redirection(response.status, location, self._url)
         family, code, _ = parsed(error.outcome)
         fields = {"type": family, "code": code, "message": detail}
         return msgspec.json.encode({"type": CALL_FAILED, "error": fields})
