@@ -23,7 +23,7 @@ from bench.session.session import Session
 from bench.session.session_io import SessionListener
 from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.transport.connect import warm_up
+from bench.transport.connect import start_first_thread
 from bench.transport.impaired import impaired
 from bench.transport.impairment.line import NetworkCounts
 from bench.wire.connection import MatchedDelta, ReceivedMessage
@@ -112,7 +112,7 @@ def probe_target(
     keyring = Keyring([target])
     reply = ReplyAudioListener(script.dialect)
     dialer = Dialer(target, keyring)
-    warm_up()
+    start_first_thread()
     keyring.open()
     try:
         with closing(EventLog(log_path, hide=keyring.redact, record_audio=record_audio)) as log:

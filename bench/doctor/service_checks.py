@@ -57,7 +57,7 @@ from bench.target.identity import SignInError
 from bench.target.network_path import Information
 from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.transport.connect import warm_up
+from bench.transport.connect import start_first_thread
 from bench.transport.interface import Transport
 from bench.transport.links import CALL_KEYS
 from bench.transport.media.checks import rtcp_round_trip
@@ -135,7 +135,7 @@ def _harmless(
 def _examine_target(
     target: Target, keyring: Keyring, prices: Mapping[str, Prices], *, with_turn: bool
 ) -> Iterator[CheckFinding]:
-    warm_up()
+    start_first_thread()
     earlier = []
     for finding in configuration(target):
         earlier.append(finding)

@@ -293,8 +293,8 @@ class RunLifecycle:
 
 
 def not_started_text(reason: str) -> str:
-    """Return a line about a run that ended during sign-in. `reason` is "" if its time was over,
-    or it was stopped.
+    """Return a line about a run that ended before it had a folder. `reason` is "" if its time was
+    over, or it was stopped.
     """
     cause = reason or "its time was over, or it was stopped"
-    return f"the run did not start: {cause} (during sign-in); no session was opened"
+    return f"the run did not start: {cause}; no session was opened"

@@ -157,8 +157,6 @@ class BatchWriter:
         self._rows: list[Any] = []
         self._sealed = deque([(0, schema.serialize().to_pybytes())])
         self.written = 0
-        # the first batch imports pandas, which takes 0.2 s and should not happen between two events
-        self._batch({}, 1)
 
     def append(self, row: Any) -> None:
         """Add a row. Every 200th row completes a batch (1.5 ms), so that no flush blocks the

@@ -99,7 +99,7 @@ def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
     return Lookup(addresses, start_ns, monotonic_ns())
 
 
-def warm_up() -> None:
+def start_first_thread() -> None:
     """Start the first thread now, so that the first connection does not have to wait for it."""
     with suppress(ConnectError):  # the result does not matter
         look_up("localhost", 0, Timeouts.tcp)

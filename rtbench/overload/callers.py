@@ -133,6 +133,10 @@ class OverloadShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
     def _probe_count(self) -> int:
         return sum(probe.fixed_count for probe in self._probes)
 
+    def reset_time(self) -> None:
+        super().reset_time()
+        self._begun_ns = 0
+
     def tick(self) -> tuple[int, float] | None:
         """Return (users, maximum of users that start or stop per second); None at the end."""
         run = self.runner.environment.rtbench.run

@@ -186,8 +186,8 @@ class FakeRun:
         slot = WorkerSlot(
             utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers
         )
-        # the warm-up reads all sources, and changes this process's garbage collector
-        with patch("bench.load.execution.live_run._warm_up"):
+        # it changes this process's garbage collector
+        with patch("bench.load.execution.live_run._tune_interpreter"):
             self.live = LiveRun(
                 planned, slot, targets, keyring, spool or Spool(self.folder, worker), callbacks
             )

@@ -24,11 +24,12 @@ import gc
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
 import numpy as np
+import pyarrow as pa
 from greenlet import greenlet
 
 from bench.base.clock import monotonic_ns, utc_ns
@@ -48,9 +49,8 @@ from bench.record.histograms import MEASURED
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
 from bench.session.dial import RunEnded
-from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.transport.connect import warm_up
+from bench.transport.connect import start_first_thread
 from bench.transport.links import opener_of
 from bench.transport.ring.shortages import Shortages
 
@@ -139,9 +139,7 @@ class LiveRun:
             waits=lambda starts: self.recorder.back_off(self._labels, starts=starts),
             ending=lambda: self.sessions.ending or self._left == 0,
         )
-        _warm_up(plan.targets)
-        if any(script.compares_words for script in plan.scripts):
-            load_scorer()
+        _tune_interpreter()
         self.flusher = Flusher(self.recorder, callbacks.apply)
         if self._left == 0:
             callbacks.apply(StopRequested(ALL_DONE))
@@ -365,13 +363,19 @@ def raise_all(errors: Sequence[Exception]) -> None:
     raise first
 
 
-def _warm_up(targets: Iterable[Target]) -> None:
-    """Do work now that would otherwise delay sessions."""
-    warm_up()
-    for link in {target.link for target in targets}:
+def warm_up(plan: RunPlan) -> None:
+    """Do work before the start of a run that would otherwise delay its sessions."""
+    start_first_thread()
+    for link in {target.link for target in plan.targets}:
         opener_of(link)  # imports its modules
+    pa.array([])  # imports pandas: at least 0.2 s
+    if any(script.compares_words for script in plan.scripts):
+        load_scorer()
     # Locust calls it when a run stops; the first call reads every module's source and takes 30 ms
     inspect.stack()
+
+
+def _tune_interpreter() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS, LOOKS)

@@ -14,7 +14,8 @@ import atexit
 import math
 import os
 import secrets
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -92,6 +93,24 @@ class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
         if at_s >= self._schedule.duration_s:
             return None
         return math.ceil(self._schedule.level(at_s)), max(1.0, self._schedule.peak)
+
+
+@contextmanager
+def held(shape: Any, start: gevent.Greenlet) -> Iterator[None]:
+    """Let a load shape, if any, begin after the step that starts a run. Locust asks it before."""
+
+    def tick() -> object:
+        start.join()
+        return shape.tick()
+
+    if shape is not None:
+        shape.tick = tick
+    try:
+        yield
+    finally:
+        if shape is not None:
+            del shape.tick
+            shape.reset_time()
 
 
 MAX_SPAWNED_PER_S = 100
@@ -282,10 +301,11 @@ class Leader(ProcessRole):
             self.prepare()
         self._ran = True
         # before the folder is made, so that a refused sign-in leaves none
-        keyring = self._signed_in()
-        if keyring is not None:
-            with closed_on_failure(keyring):
-                self._start_load(keyring)
+        with held(self._environment.shape_class, gevent.getcurrent()):
+            keyring = self._signed_in()
+            if keyring is not None:
+                with closed_on_failure(keyring):
+                    self._start_load(keyring)
 
     def _start_load(self, keyring: Keyring) -> None:
         self.planned = replace(self.planned, hosts_advice=self.workers.advice())

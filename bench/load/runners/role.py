@@ -11,7 +11,9 @@ the same steps.
 # without users, or if the start failed. So no handler here does the work itself. It passes an event
 # to the lifecycle (`bench.load.lifecycle`), which decides what follows, and each long step is a
 # greenlet that waits for the step before it (`CurrentRun.then`). A handler only waits for the last
-# step. If it is killed meanwhile, the steps continue, and the next handler waits for them.
+# step. If it is killed meanwhile, the steps continue, and the next handler waits for them. The
+# start is such a step, too: if the number of users changes meanwhile, Locust kills its handler, and
+# calls it again.
 
 import mmap
 import os
@@ -25,12 +27,13 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
+from locust.runners import STATE_INIT, MasterRunner
 
 from bench.base.clock import utc_ns
 from bench.base.cpu import niceness, set_niceness
 from bench.base.errors import USAGE_STATUS, RtbenchError
 from bench.load import lifecycle
-from bench.load.execution.live_run import ABORT_WAIT_S, LiveRun, unwritable
+from bench.load.execution.live_run import ABORT_WAIT_S, LiveRun, unwritable, warm_up
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.session_registry import LocustCallbacks
 from bench.load.execution.target_state import TargetState
@@ -200,6 +203,8 @@ class ProcessRole(ABC):
         self._view = TerminalView(sys.stderr, os.environ)
         self.workers = Workers()
         self.run = CurrentRun()
+        self._starting: gevent.Greenlet | None = None
+        """The step that starts a run, from its first call by Locust on."""
         self.longest_s = 0.0
         """The seconds to wait for open turns at the end of a run: `--stop-timeout`, or else the
         limit of the turns."""
@@ -279,6 +284,14 @@ class ProcessRole(ABC):
     # Locust's events.
 
     def on_test_start(self, **_: Any) -> None:
+        """Start a run, and wait until it has started, unless the last one runs by then."""
+        while self._starting is not None and not self._starting.ready():
+            self._starting.join()
+        if self._starting is None or not (self._leads and self.run.state is RunState.RUNNING):
+            self._starting = gevent.spawn(self._start_run)
+        self._starting.get()
+
+    def _start_run(self) -> None:
         if self._headless:
             by_user = lifecycle.SignalReceived()
             by_search = StopRequested(lifecycle.SEARCH_ENDED)
@@ -374,8 +387,8 @@ class ProcessRole(ABC):
     # The start.
 
     def _signed_in(self) -> Keyring | None:
-        """Fetch all tokens. Return None if the run ends meanwhile. Raise UsageError if a sign-in
-        is refused.
+        """Warm up a process with users, and fetch all tokens. Return None if the run ends
+        meanwhile. Raise UsageError if a sign-in is refused.
         """
 
         def incident(kind: str, text: str) -> None:
@@ -387,6 +400,8 @@ class ProcessRole(ABC):
             self.planned.targets, mcp_tokens=self.planned.mcp_tokens, incident=incident
         )
         self.apply(lifecycle.SignInStarted())
+        if not isinstance(self.runner, MasterRunner):
+            warm_up(self.planned)
         sign_in(keyring, self.say)
         if self.run.state is RunState.SIGNING_IN:
             return keyring
@@ -415,6 +430,8 @@ class ProcessRole(ABC):
 
     def _poll_each_second(self, run: CurrentRun) -> None:
         gevent.sleep(LOOK_S)
+        if self._leads and self.run is run and self.runner.state == STATE_INIT:
+            self._end_run()  # a visitor has stopped it during its start: Locust sends no event
         while self.run is run and run.lifecycle.state is not RunState.REPORTED:
             self._poll()
             gevent.sleep(LOOK_S)

@@ -88,13 +88,16 @@ for second in (0, 9, 10, 11, 15, 34, 35):
     tick = shape.tick()
     users.append(tick and tick[0])
     shape.runner.user_count = users[-1]
+shape.reset_time()  # Locust calls it when a visitor of the web UI starts the next run
+shape.runner.user_count = 0
+users.append(shape.tick()[0])
 print(json.dumps([users, shape.stages, options.num_users]))
 """,
         script,
         str(tmp_path),
     )
 
-    assert found == [[7, 7, 7, 7, 15, 15, 7, 7, None], [{"users": 15}], 15]
+    assert found == [[7, 7, 7, 7, 15, 15, 7, 7, None, 7], [{"users": 15}], 15]
     assert json.loads((tmp_path / "run.json").read_text())["overload"] == {
         "margin": 0.1,
         "load": 4,

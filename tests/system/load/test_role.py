@@ -48,6 +48,7 @@ alone.runner = SimpleNamespace(quit=int, stop=int)
 alone.run = CurrentRun(folder=Path("run"), document={"workers": 0})
 alone._view, alone._upload = SimpleNamespace(say=print, clear=int), None
 alone._poll, alone.longest_s, alone.workers = lambda: None, 0.0, Workers()
+alone._starting, alone._all_drain = None, False
 alone._headless = alone._ends_itself = how != "web"
 for event in (SignInStarted(), RunStarted()):
     alone.apply(event)
@@ -137,6 +138,95 @@ def test_a_run_started_during_the_report_of_the_last_one_waits() -> None:
     assert (process.returncode, process.stdout) == (0, "the summary\n"), process.stderr
 
 
+STARTED_BY_LOCUST = (
+    STANDALONE
+    + """
+from locust import LoadTestShape, User
+from locust.env import Environment
+from locust.runners import STATE_SPAWNING
+from bench.load.planning.stages import LoadSchedule, LoadStage
+from bench.load.runners import role
+
+class Caller(User):
+    wait_time = tasks = None
+    def run(self):
+        gevent.sleep(1e9)
+    def stop(self, force=False):
+        self.group.killone(self._greenlet, block=False)
+
+schedule = LoadSchedule("sessions", 2, (LoadStage(3, 2), LoadStage(1e9, 4)))
+environment = Environment(user_classes=[Caller], shape_class=leader.StagesShape(schedule))
+alone.runner = environment.create_local_runner()
+alone.parsed.headless = True
+alone._environment, alone._headless, alone._ran = environment, False, False
+alone.run, alone.planned = CurrentRun(), SimpleNamespace(targets=(), mcp_tokens={})
+role.warm_up, door, starts = (lambda plan: None), Event(), []
+role.Keyring = lambda targets, *, mcp_tokens, incident: SimpleNamespace(close=int)
+role.sign_in = lambda keyring, say: door.wait()
+def start_load(keyring):
+    starts.append(1)
+    alone.run.folder, alone.run.document = Path("run"), {"workers": 0}
+    alone.apply(RunStarted())
+alone._start_load, alone.prepare = start_load, int
+environment.events.test_start.add_listener(alone.on_test_start)
+
+def until(is_reached):
+    while not is_reached():
+        gevent.sleep(0)
+alone.runner.start(2, 100)
+until(lambda: alone.run.state is RunState.SIGNING_IN)
+"""
+)
+"""A program in which Locust's own runner starts a run with a shape, whose sign-in waits for `door`."""
+
+
+def test_a_change_of_the_load_while_a_run_starts_starts_no_second_run() -> None:
+    """A shape, a key of the terminal and the web UI's button start Locust's runner again."""
+    program = """
+for users in (3, 4):
+    alone.runner.start(users, 100)
+    gevent.idle()
+door.set()
+until(lambda: alone.runner.user_count == 4)
+print(starts, closed, alone.run.state.name)
+"""
+    process = ended(STARTED_BY_LOCUST + program, "web")
+
+    assert process.stdout == "[1] [] RUNNING\n", process.stdout + process.stderr
+
+
+def test_the_time_of_a_shape_begins_when_its_run_has_started() -> None:
+    program = """
+shape = environment.shape_class
+ticks = []
+shape.start_time -= 3600  # the start takes an hour
+asked = gevent.spawn(lambda: ticks.append(shape.tick()))
+gevent.idle()
+print(ticks)
+door.set()
+asked.join()
+print(ticks, shape.tick() == ticks[0])
+"""
+    process = ended(STARTED_BY_LOCUST + program, "web")
+
+    assert process.stdout == "[]\n[(2, 4)] True\n", process.stdout + process.stderr
+
+
+def test_a_run_that_a_visitor_stops_while_it_starts_ends() -> None:
+    """A master's runner has not started then, so its stop sends no event."""
+    program = """
+role.LOOK_S = 0
+goes_on.set()
+alone.runner.spawning_greenlet.kill()
+door.set()
+until(lambda: closed)
+print(starts, closed)
+"""
+    process = ended(STARTED_BY_LOCUST + program, "web")
+
+    assert process.stdout == "the summary\n[1] [PosixPath('run')]\n", process.stderr
+
+
 ENDED_DURING_SIGN_IN = (
     STANDALONE
     + """
@@ -145,7 +235,8 @@ from bench.load.runners import role
 door, closes, starts = Event(), [], []
 role.Keyring = lambda targets, *, mcp_tokens, incident: SimpleNamespace(close=lambda: closes.append(1))
 role.sign_in = lambda keyring, say: door.wait()
-alone.run, alone.planned = CurrentRun(), SimpleNamespace(targets=(), mcp_tokens={})
+role.warm_up, alone.run = (lambda plan: None), CurrentRun()
+alone.planned = SimpleNamespace(targets=(), mcp_tokens={})
 alone._start = lambda: starts.append(alone._signed_in())
 start = gevent.spawn(alone.on_test_start)
 while alone.run.lifecycle.state is not RunState.SIGNING_IN:
@@ -170,7 +261,7 @@ def test_a_run_that_ends_during_its_sign_in_reports_it_and_does_not_begin(
 ) -> None:
     process = ended(ENDED_DURING_SIGN_IN, how)
 
-    expected = f"the run did not start: {why} (during sign-in); no session was opened"
+    expected = f"the run did not start: {why}; no session was opened"
     assert process.stdout == f"{expected}\n{status}\n", process.stderr
 
 
@@ -273,6 +364,7 @@ module.host_name = lambda: "far"
 worker = module.Worker.__new__(module.Worker)
 worker._environment, worker._view = SimpleNamespace(process_exit_code=None), SimpleNamespace(say=said.append)
 worker._headless = worker._ends_itself = True
+worker._starting = None
 handed = {"run_id": "run", "folder": "run", "host": "red", "members": {"me": 3}}
 worker._ended_run = ""
 worker.parsed, worker.run = SimpleNamespace(rtbench_run=handed), CurrentRun(RunLifecycle(leads=False))
