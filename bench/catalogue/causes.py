@@ -81,6 +81,7 @@ class Code(Enum):
 
     # Other ends of turns and sessions.
     NO_STATUS = "response.done has no status"
+    BASE64_FORM = "it has {form}"
     NOT_RUN = (
         "this process did not run when the limit ended (give it an idle core, or lower the load):"
         " it is not known whether {doubted}"

@@ -774,7 +774,18 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the answers are not those of a realtime service: check the URL, and whether a proxy"
         " changes messages",
     ),
-    "protocol_error:base64": OutcomeRow("the payload of an audio delta was not base64"),
+    "protocol_error:base64": OutcomeRow(
+        "the payload of an audio delta was not base64",
+        "the service sends audio that is no base64: tell its owner, or check whether a gateway"
+        " changes messages",
+        causes={
+            Code.BASE64_FORM: (
+                "the service writes base64 in another form than the protocol (RFC 4648 §4: one"
+                " line, with padding, with + and /): tell its owner, or check whether a gateway"
+                " changes messages"
+            ),
+        },
+    ),
     "protocol_error:frame": OutcomeRow("a WebSocket frame was not valid"),
     "protocol_error:too_large": OutcomeRow(
         "a message was larger than --max-message-mib allows",

@@ -45,6 +45,7 @@ from bench.wire.events import (
     McpItem,
     ServerEvent,
     ServiceFailure,
+    base64_form,
 )
 
 NO_REPLY_AUDIO = "failed:no_audio"
@@ -119,10 +120,11 @@ def _deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> Ending | None:
             _advance(turn, delta.event.kind)
     is_heard = turn.turn_source is SOUND
     if not turn.reply.received_deltas(deltas, is_heard=is_heard):
-        return Ending(
-            "protocol_error:base64",
-            in_words(f"the payload of {deltas[-1].event.name} is not base64"),
-        )
+        wrong = next((delta.event for delta in deltas if delta.payload_bytes < 0), deltas[-1].event)
+        cause = in_words(f"the payload of {wrong.name} is not base64")
+        if form := base64_form(wrong.payload):
+            cause = cause.because(Cause(Code.BASE64_FORM, {"form": form}))
+        return Ending("protocol_error:base64", cause)
     if len(turn.reply.items) > MAX_ITEMS:  # triggers and observations iterate over all items
         return Ending(
             "limit_exceeded:items", in_words(f"over {MAX_ITEMS} items with audio in one reply")

@@ -304,9 +304,8 @@ def _source(path: Path, opened: io.FileIO) -> _WavFile | int:
         wav = wav_audio(_reader(descriptor), offset, size)
     except WavError as error:
         options = FILL_GAPS if error.codec == "amr" else ""
-        raise UsageError(
-            f"{path}: {error}: {_command(path, options=options, codec=error.codec)}"
-        ) from None
+        command = f": {_command(path, options=options, codec=error.codec)}"
+        raise UsageError(f"{path}: {error}{command if CONVERT in str(error) else ''}") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
     return descriptor if wav is None else _WavFile(opened, wav)

@@ -11,6 +11,7 @@ its header may state another size.
 # has more than one recording. Nothing tells these apart with certainty, and a wrong guess would
 # play noise or lose words. So such a file is refused, with the command that decides it.
 
+import codecs
 import re
 import struct
 from collections.abc import Callable
@@ -75,8 +76,8 @@ damage."""
 
 
 class WavError(ValueError):
-    """A WAV that cannot be read. The text continues a sentence whose subject is the file, and ends
-    with `CONVERT`.
+    """A WAV that cannot be read. The text continues a sentence whose subject is the file, and has
+    `CONVERT` if a command can.
 
     `codec` is its lossy codec; "" if it has none, or if it is unknown.
     """
@@ -216,6 +217,9 @@ def _audio_end(
         return _before_last_chunks(read, start, file_bytes, order)
     if is_padding(read, end, file_bytes):
         return end
+    breaks = read(start, 1 << 20)
+    if breaks.count(b"\n") == breaks.count(b"\r\n") > 8:  # chance has one of 256
+        raise WavError(_AS_TEXT.format("changed its line breaks"))
     raise WavError(
         f"states {stated} bytes of audio in its header, but {available} follow: the size is a"
         f" placeholder, or the file was not closed; {CONVERT} (with -ignore_length 1 before -i, if"
@@ -400,6 +404,8 @@ def kind_of(first: bytes, *, is_tagged: bool) -> FileKind | None:
     """Return the kind of a file that is not read, or None. `is_tagged` is True if ID3 tags
     precede `first`.
     """
+    if coded := _text_coded(first):
+        return coded
     if first.startswith(AUDIO):
         return None
     for at, magic, kind in _MAGIC:
@@ -421,6 +427,35 @@ def kind_of(first: bytes, *, is_tagged: bool) -> FileKind | None:
     if text := _text_kind(first):
         return text
     return RAW if first[:1] == b"\xff" else None  # libsndfile would search it for an MP3
+
+
+# Audio has bytes that no text in UTF-8 has. A program that reads it as text replaces these bytes,
+# or writes them as characters of two bytes. The first bytes of the header stay what they were.
+def _text_coded(first: bytes) -> FileKind | None:
+    """Return the kind of an audio file that a program has read as a text, and written again."""
+    bom = next((bom for bom in _BOMS if first.startswith(bom)), b"")
+    coding = _BOMS.get(bom, "utf-8")
+    text = codecs.getincrementaldecoder(coding)("replace" if bom else "strict")
+    try:
+        characters = text.decode(first[len(bom) :])
+    except UnicodeDecodeError:
+        return None
+    others = sum(character > "\x7f" for character in characters)
+    is_audio = characters.startswith(tuple(start.decode() for start in AUDIO))
+    if not is_audio or others < max(8, len(characters) // 50):
+        return None
+    return FileKind(_AS_TEXT.format(f"written it as {coding.upper()}"), converter=None)
+
+
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_AS_TEXT = (
+    "is no longer audio: a program has read it as text, and has {}; get the original again, and"
+    " copy it as a binary file"
+)
 
 
 def _text_kind(first: bytes) -> FileKind | None:

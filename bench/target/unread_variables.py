@@ -1,6 +1,6 @@
 """The environment variables that other clients of a service read, and this tool does not. Pure.
 
-Whoever sets one of them expects that it decides about the server, the deployment or the key. The
+A user who sets one of them expects that it decides about the server, the deployment or the key. The
 tool reads few variables, so that no key is sent to a server for which it is not intended.
 Therefore it names a variable that is set and not used, and what to set in its place.
 """

@@ -414,6 +414,9 @@ def base64_bytes(raw: msgspec.Raw) -> int:
     return characters // 4 * 3 - (text[-2] == PADDING) - (text[-3] == PADDING) if characters else 0
 
 
+_ANY_BASE64 = re.compile("[A-Za-z0-9+/_-]+={0,2}")
+
+
 def audio_payload(raw: msgspec.Raw) -> bytes | None:
     """Return the decoded audio of a delta's payload; None if the payload is not base64."""
     if _COMPILED is not None and (count := base64_bytes(raw)) > 0:
@@ -425,6 +428,22 @@ def audio_payload(raw: msgspec.Raw) -> bytes | None:
         return None
     # otherwise binascii has ignored padding
     return audio if len(audio) == max(0, base64_bytes(raw)) else None
+
+
+def base64_form(raw: msgspec.Raw | StrippedAudio) -> str:
+    """Return what makes a payload another form of base64 than that of RFC 4648 §4; "" if it is
+    none.
+    """
+    text = bytes(raw)[1:-1].decode("latin-1") if isinstance(raw, msgspec.Raw) else ""
+    bare = "".join(text.replace("\\n", "").replace("\\r", "").split())
+    if not _ANY_BASE64.fullmatch(bare):
+        return ""
+    forms = {
+        "line breaks": bare != text,
+        "no padding": len(bare) % 4 != 0,
+        "the alphabet of URLs": "-" in bare or "_" in bare,
+    }
+    return " and ".join(form for form, has_it in forms.items() if has_it)
 
 
 def delta_text(payload: msgspec.Raw | StrippedAudio) -> str:

@@ -332,13 +332,32 @@ def test_items_of_a_service_that_names_endless_new_ones_are_forgotten() -> None:
     assert not items._items
 
 
-@pytest.mark.parametrize("text", ["abc", "a*c=", "=AAA", "QUJé"])
-def test_audio_that_is_not_base64_ends_the_session(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("abc", "no padding"),
+        ("QUJD\nREVG", "line breaks"),
+        ("QUJD\r\nREU=\n", "line breaks"),
+        ("QUJD\nREV", "line breaks and no padding"),
+        ("QU-_", "the alphabet of URLs"),
+        ("Q-V", "no padding and the alphabet of URLs"),
+        ("a*c=", ""),
+        ("=AAA", ""),
+        ("QUJé", ""),
+    ],
+)
+def test_audio_that_is_not_base64_ends_the_session_with_its_form(text: str, form: str) -> None:
     talk = Talk()
     talk.ask(0)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1", text))
 
-    assert talk.only().outcome == "protocol_error:base64"
+    turn = talk.only()
+    what = "the payload of response.output_audio.delta is not base64"
+    assert turn.outcome == "protocol_error:base64"
+    assert turn.detail == (f"{what}: it has {form}" if form else what)
+    remedy = remedy_of(turn.outcome, turn.detail)
+    assert ("RFC 4648" in remedy) is bool(form)
+    assert "URL:" not in remedy
 
 
 # What is requested audio.

@@ -314,6 +314,24 @@ OTHER: dict[str, tuple[bytes, str]] = {
     ),
     "AMR in a WAV": (in_wav(0x57), "contains AMR .format 0x0057." + FILLED % "amr"),
     "WMA": (b"\x30\x26\xb2\x75" + RNG.bytes(900), "is WMA" + TO_WAV % "wma"),
+    **{
+        f"a {form} that was read as text and written as {coding}": (
+            content.decode(read_as, errors="replace").encode(coding),
+            rf"read it as text, and has written it as {written}; get the original again, and copy"
+            " it as a binary file$",
+        )
+        for form, content in (("WAV", encoded()), ("FLAC", encoded("PCM_16", "FLAC")))
+        for read_as, coding, written in (
+            ("utf-8", "utf-8", "UTF-8"),
+            ("latin-1", "utf-8", "UTF-8"),
+            ("cp1252", "utf-8-sig", "UTF-8"),
+            ("latin-1", "utf-16", "UTF-16-LE"),
+        )
+    },
+    "a WAV with other line breaks": (
+        encoded().replace(b"\n", b"\r\n"),
+        "read it as text, and has changed its line breaks; get the original .* binary file$",
+    ),
     "HTML": (
         b"\n<!DOCTYPE html><html><title>502</title>",
         "is an HTML page, such as the error page of a server",

@@ -485,7 +485,7 @@ def test_calls_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
     ).throttling
 
     assert (delayed.targets[0].calls_backed_off, delayed.any) == (3, True)
-    assert limits_in_all(delayed).replace(NBSP, " ") == "3 calls delayed after failures to connect"
+    assert limits_in_all(delayed).replace(NBSP, " ") == "3 calls delayed after failed calls"
 
 
 def test_the_remaining_rate_limit_is_the_minimum_of_each_bin(tmp_path: Path) -> None:

@@ -523,7 +523,7 @@ class Leader(ProcessRole):
             self.say(f"starts were delayed {reason}: {longest} in total")
             self.run.document["start_delays_s"] = held_s
         if calls := total.calls_backed_off:  # the rows of seconds contain their number
-            self.say(f"{calls} calls were delayed after failed connections (back-off)")
+            self.say(f"{calls} calls were delayed after calls that failed (back-off)")
 
     def _record_absent_workers(self, folder: Path) -> None:
         """Print the number of workers that never started. Without them, the run is not the

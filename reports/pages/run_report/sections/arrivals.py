@@ -122,7 +122,7 @@ LIMITS = (
     "p50",
     "max",
     "starts delayed, s",
-    "calls delayed after failures to connect",
+    "calls delayed after failed calls",
     "min tokens remaining",
     "min requests remaining",
 )
@@ -232,7 +232,7 @@ def limits_in_all(quota: RateLimitSeries) -> str:
     if delay_s > 0:
         parts.append(f"starts delayed by {format_duration(delay_s)} in total")
     if backed_off > 0:
-        parts.append(f"{plural(int(backed_off), 'call')} delayed after failures to connect")
+        parts.append(f"{plural(int(backed_off), 'call')} delayed after failed calls")
     return ", ".join(parts)
 
 
