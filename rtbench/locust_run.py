@@ -19,6 +19,7 @@ from bench.base.errors import (
     USAGE_STATUS,
 )
 from bench.base.installation import child_environment, python_command, terminate
+from bench.base.stop_signals import stop_signals
 from bench.load.simulator_process import last_lines, wait_until
 from bench.record import folder as files
 
@@ -109,14 +110,25 @@ def locust_run(
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C within the block, so that processes that the command started end
-    as well.
+    """Treat SIGTERM and SIGHUP as Ctrl-C within the block, so that processes that the command
+    started end as well.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def interrupt(number: int, _: object) -> None:
+        if number == signal.SIGHUP:  # the shell and the kernel may both send it
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in stop_signals()
+        if number != signal.SIGINT
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def environment_without(environ: Mapping[str, str], *beginnings: str) -> dict[str, str]:

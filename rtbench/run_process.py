@@ -10,6 +10,7 @@ import sys
 from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS
 from bench.base.memory import RUN_BYTES, prepare, require
 from bench.base.standard_streams import print_notice
+from bench.base.stop_signals import stop_signals
 
 
 def interrupt(*_: object) -> None:
@@ -25,9 +26,9 @@ def interrupt(*_: object) -> None:
 if __name__ == "__main__":
     try:
         prepare()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             signal.signal(number, interrupt)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())
         require(RUN_BYTES)
         from bench.load.run_files import run_files
         from rtbench.evaluation import EVALUATION

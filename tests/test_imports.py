@@ -63,6 +63,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "suggestions",
         "installation",
         "standard_streams",
+        "stop_signals",
         "clock",
         "cpu",
         "memory",

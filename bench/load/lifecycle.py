@@ -86,7 +86,13 @@ class RunRefused:
 
 @dataclass(frozen=True)
 class SignalReceived:
-    """The process received SIGINT (Ctrl-C) or SIGTERM."""
+    """The process received SIGINT (Ctrl-C), SIGTERM or SIGHUP.
+
+    `is_hang_up` is True for SIGHUP: the terminal is gone. Systems send it more than once, or right
+    after SIGTERM, so it never means that a user has lost patience.
+    """
+
+    is_hang_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,8 +219,8 @@ class RunLifecycle:
                 return self._stop_requested(event)
             case RunRefused():
                 return self._refused(event)
-            case SignalReceived() if self.state in ENDING:
-                self.is_hurried = True
+            case SignalReceived(is_hang_up) if self.state in ENDING:
+                self.is_hurried = self.is_hurried or not is_hang_up
             case SignalReceived():
                 return (*self._end(INTERRUPTED), StopTest())
             case MasterLost() if self.state not in NOT_STARTED:

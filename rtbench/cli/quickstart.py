@@ -279,13 +279,14 @@ def _locust(load: DemoLoad, runs: Path, *options: str) -> int:
             environment_without(os.environ, "LOCUST_") | variables,
             folder=Path(scratch),
         ) as run,
-        _forward_output(signal.SIGTERM, run.process),
+        _forwarded(signal.SIGTERM, run.process),
+        _forwarded(signal.SIGHUP, run.process),
     ):
         return _wait(run.process)
 
 
 @contextmanager
-def _forward_output(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _forwarded(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Forward a signal to another process, so that it ends normally. Both processes receive
     Ctrl-C.
     """

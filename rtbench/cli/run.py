@@ -19,6 +19,7 @@ import typer
 from bench.base.errors import UsageError
 from bench.base.installation import child_environment, python_command
 from bench.base.standard_streams import text_width
+from bench.base.stop_signals import stop_signals
 from bench.target.target_settings import OPTIONS
 from rtbench.cli.options import Command, plain_switches
 from rtbench.cli.report import wants_colour
@@ -188,5 +189,5 @@ def become_run(words: Sequence[str], **variables: str) -> NoReturn:
     sys.stdout.flush()
     command = python_command("rtbench.run_process", *words)
     # until it handles them
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
     os.execve(command[0], command, child_environment(os.environ, captured=False) | variables)

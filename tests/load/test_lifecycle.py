@@ -41,6 +41,7 @@ from bench.load.lifecycle import (
 from bench.record.document import GIVEN_UP, INTERRUPTED
 
 STARTED: tuple[RunEvent, ...] = (SignInStarted(), RunStarted())
+HANG_UP = SignalReceived(is_hang_up=True)
 LOCUST_STOPS: tuple[RunEvent, ...] = (UsersStopping(), UsersStopped(), RunClosed())
 """The events that Locust sends when a test ends for any reason."""
 QUITS: tuple[RunEvent, ...] = (ProcessQuitting(), *LOCUST_STOPS)
@@ -169,6 +170,11 @@ ENDS = {
             UsersStopped(),
             RunClosed(),
         ],
+        [DrainSessions(), StopTest(), CloseRun()],
+        INTERRUPTED,
+    ),
+    "SIGHUP": End(
+        [*STARTED, HANG_UP, *LOCUST_STOPS, *QUITS],
         [DrainSessions(), StopTest(), CloseRun()],
         INTERRUPTED,
     ),
@@ -400,10 +406,23 @@ def test_a_run_is_hurried_only_by_a_second_cause_or_a_lost_master_and_stays_so(
         before, was_hurried = lifecycle.state, lifecycle.is_hurried
         lifecycle.apply(event)
         hurries = {
-            SignalReceived: before in (RunState.DRAINING, RunState.CLOSING),
-            MasterLost: before in (RunState.RUNNING, RunState.DRAINING, RunState.CLOSING),
+            SignalReceived(): before in (RunState.DRAINING, RunState.CLOSING),
+            MasterLost(): before in (RunState.RUNNING, RunState.DRAINING, RunState.CLOSING),
         }
-        assert lifecycle.is_hurried == (was_hurried or hurries.get(type(event), False))
+        assert lifecycle.is_hurried == (was_hurried or hurries.get(event, False))
+
+
+@pytest.mark.parametrize("first", [SignalReceived(), HANG_UP])
+def test_a_hang_up_of_a_run_that_ends_does_not_hurry_it(first: SignalReceived) -> None:
+    lifecycle = RunLifecycle()
+    assert feed_events(lifecycle, [*STARTED, first, HANG_UP, HANG_UP]) == [
+        DrainSessions(),
+        StopTest(),
+    ]
+
+    assert not lifecycle.is_hurried
+    lifecycle.apply(SignalReceived())
+    assert lifecycle.is_hurried
 
 
 @given(events=AFTER_SIGN_IN)

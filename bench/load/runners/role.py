@@ -32,6 +32,7 @@ from locust.runners import STATE_INIT, MasterRunner
 from bench.base.clock import utc_ns
 from bench.base.cpu import niceness, set_niceness
 from bench.base.errors import USAGE_STATUS, RtbenchError
+from bench.base.stop_signals import stop_signals
 from bench.load import lifecycle
 from bench.load.execution.live_run import ABORT_WAIT_S, LiveRun, unwritable, warm_up
 from bench.load.execution.pairs import WorkerSlot
@@ -293,13 +294,12 @@ class ProcessRole(ABC):
 
     def _start_run(self) -> None:
         if self._headless:
-            by_user = lifecycle.SignalReceived()
-            by_search = StopRequested(lifecycle.SEARCH_ENDED)
-            for number, event in (
-                (signal.SIGINT, by_user),
-                (signal.SIGTERM, by_user),
-                (lifecycle.SEARCH_SIGNAL, by_search),
-            ):
+            events: dict[int, RunEvent] = {
+                number: lifecycle.SignalReceived(number == signal.SIGHUP)
+                for number in stop_signals()
+            }
+            events[lifecycle.SEARCH_SIGNAL] = StopRequested(lifecycle.SEARCH_ENDED)
+            for number, event in events.items():
                 # the handler can run between any two bytecodes
                 signal.signal(number, lambda *_, event=event: gevent.spawn(self.apply, event))
         # with the web UI, the last run may still be in its report
@@ -449,6 +449,7 @@ class ProcessRole(ABC):
                 else f"{live.active} open sessions finish their turn"
             )
             self.say(f"ending: {sessions_text}; Ctrl-C abandons {'it' if is_single else 'them'}")
+        self._name_report()
         self.workers.drain()
         # `--stop-timeout` ends turns by the user's wish. Without it, the turns have exceeded their
         # own limits.
@@ -462,11 +463,23 @@ class ProcessRole(ABC):
         if self._all_drain:
             self._environment.stop_timeout = ABORT_WAIT_S  # the remaining users have had their time
 
+    def _name_report(self) -> None:
+        """Print how an interrupted run is reported if it is killed before its report: those who
+        stop it may not wait.
+        """
+        run = self.run
+        if self._leads and run.folder is not None and run.lifecycle.reason == INTERRUPTED:
+            self.say(
+                f"if this process is killed before its report, run `rtbench report {run.folder}`"
+            )
+
     def _close(self) -> None:
         failed = True
         try:
             if self.run.live is not None:
                 self._close_live(self.run.live)
+            if self.run.lifecycle.is_hurried or not self._view.in_place:
+                self._name_report()  # again: progress was printed below it
             if self.run.folder is not None:
                 self._finish(self.run.folder)
             failed = False

@@ -29,6 +29,7 @@ import msgspec
 from gevent.event import AsyncResult
 
 from bench.base.clock import monotonic_ns
+from bench.base.stop_signals import stop_signals
 from bench.base.units import NS_PER_S
 from bench.record import presence
 from bench.record.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource
@@ -52,7 +53,7 @@ class HeldSignals:
     def hold(self) -> None:
         """Hold signals from now on. Call this in the main thread."""
         self.is_forked = True
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, *_: object) -> None:

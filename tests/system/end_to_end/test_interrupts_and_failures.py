@@ -33,7 +33,11 @@ from tests.system.end_to_end.locust_process import (
 from tests.system.end_to_end.voice_run import VoiceRun, unlike_their_logs
 from tests.system.end_to_end.voices import tone, write_sound
 
-SIGNALS = [(signal.SIGINT, 2), (signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)]
+SIGNALS = [
+    (number, processes)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for processes in (1, 2)
+]
 
 
 @pytest.mark.parametrize(("number", "processes"), some(SIGNALS, 2))
@@ -76,11 +80,38 @@ def test_a_second_interrupt_abandons_open_turns(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate(timeout=GUARD_S)
 
-    totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
+    folder = only_run(tmp_path / "runs")
+    totals = files.read_document(folder)["totals"]
     assert "Traceback" not in output + errors
+    assert f"before its report, run `rtbench report {folder}`" in errors
     assert process.returncode == 4, "no turn was judged"
     assert totals["turns"] == {"unfinished": 2}
     assert totals["sessions"] == {"unfinished": 2}
+
+
+def test_a_run_whose_terminal_is_gone_makes_its_report(tmp_path: Path, simulator: Ready) -> None:
+    terminal, side = os.openpty()
+    runs = tmp_path / "runs"
+    scenario = write_scenario(tmp_path, turns=20)
+    words = ["-f", str(scenario), "--runs-dir", str(runs), "--headless", "-u", "2", "-t", "10m"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "locust", *words, "--url", simulator.urls["ga"]],
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        start_new_session=True,
+    )
+    os.close(side)
+    folder = wait_for_rows(runs, "turns", 5)
+    os.close(terminal)  # what it prints from now on fails (EIO)
+    for _ in range(2):  # of the kernel and of the shell
+        process.send_signal(signal.SIGHUP)
+    status = process.wait(GUARD_S)
+
+    document = files.read_document(folder)
+    assert (document["stop_reason"], set(document["totals"]["turns"])) == ("interrupted", {"ok"})
+    assert (folder / "report.html").exists()
+    assert status == interrupted_status(folder)
 
 
 def test_a_killed_worker_does_not_block_the_run_and_its_rows_are_kept(

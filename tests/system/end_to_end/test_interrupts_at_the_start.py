@@ -22,7 +22,7 @@ from tests.system.end_to_end.locust_process import (
 from tools.peers.agents.ports import free_port
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_nothing_is_missing_of_a_run_whose_processes_get_a_signal_when_its_folder_appears(
     number: signal.Signals, tmp_path: Path, simulator: Ready
 ) -> None:
@@ -45,7 +45,7 @@ def test_nothing_is_missing_of_a_run_whose_processes_get_a_signal_when_its_folde
     assert process.returncode == interrupted_status(only_run(runs))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_while_a_master_waits_for_its_workers_ends_with_one_line(
     number: signal.Signals, tmp_path: Path, simulator: Ready
 ) -> None:
