@@ -12,7 +12,7 @@ from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, 
 from reports.analysis.check.results import CheckDocument, CheckResult, by_threshold
 from reports.analysis.summary.run_validity import TITLES
 from reports.engine.judge import Judged
-from reports.formatting import NBSP, NONE, count, format_number, join_present, percent, plural
+from reports.formatting import NBSP, NONE, count, join_present, percent, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import THRESHOLD_METRICS
 from reports.render.blocks import MARKS, Badge, source_badges
@@ -25,7 +25,7 @@ from reports.text.comparison_sentences import run_reasons
 from reports.text.decision_sentences import analysis_place, decision_headline, made_text
 from reports.text.notices import run_notices, uncertain_line, unread_notice
 from reports.text.reasons import EXPLAINING, NOT_STORED, reason_line, reason_text, reasons_text
-from reports.text.verdicts import in_unit, share, signed
+from reports.text.verdicts import in_unit, limit_in_unit, share, signed
 
 INTERVALS = (
     "Intervals of values are 95 %, as in a report. A one-sided bound with a type I error of 5 %"
@@ -89,10 +89,7 @@ def limit_text(result: Judged) -> str:
     if result.limit is None:
         return result.spec.margin_text(sign=True)
     sign = {"<=": "≤", ">=": "≥"}.get(result.operator, result.operator)
-    limit = result.limit
-    if result.spec.scale == "points" and limit:
-        return f"{sign}{NBSP}{format_number(100 * limit)}{NBSP}%"
-    return f"{sign}{NBSP}{in_unit(result.spec.unit, limit)}"
+    return f"{sign}{NBSP}{limit_in_unit(result.spec, result.limit)}"
 
 
 def distance_text(result: Judged) -> str:

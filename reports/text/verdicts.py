@@ -117,3 +117,10 @@ def in_unit(unit: str, value: float) -> str:
     if unit == "share":
         return f"{share(value)}{NBSP}%"
     return format_number(value) if unit == "n" else f"{format_number(value)}{NBSP}{unit}"
+
+
+def limit_in_unit(spec: MetricSpec, limit: float) -> str:
+    """Return a limit in the unit of its value, as written: `800 ms`, or `10 %` of a share."""
+    if spec.scale == "points" and limit:
+        return f"{format_number(100 * limit)}{NBSP}%"
+    return in_unit(spec.unit, limit)

@@ -327,7 +327,11 @@ def latency_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> P
         for end in (wait.value, wait.low, wait.high)
     ]
     thresholds = requested_thresholds(plan.thresholds)
-    limits = [threshold.limit or 0.0 for threshold in thresholds if threshold.metric == plan.metric]
+    limits = [
+        threshold.limit or 0.0
+        for threshold in thresholds
+        if threshold.metric == plan.metric and threshold.about.scale != "points"
+    ]
     low, high = log_range([*ends, *limits])
     scale = partial(log_scale, low, high)
     ticks = log_ticks(low, high, 6)

@@ -103,7 +103,7 @@ class Curve:
         """
         limit = self._threshold.limit
         known = values[~np.isnan(values)]
-        if not known.size or not limit:
+        if not known.size or not limit or self._threshold.about.scale == "points":
             return ""
         dots = [" "] * round(1.5 * LIMIT_AT)
         for place in np.minimum(LIMIT_AT * known / limit, len(dots) - 1).astype(int):

@@ -30,7 +30,7 @@ from reports.results.value import RESULT_OF_STATUS, Finding, Reason, Subject, Va
 from reports.statistics.crossing import TurnsByLoad, is_rarer_at_low_loads, joined
 from reports.statistics.quantiles import sample
 from reports.text.breakdown import SEGMENT_TEXTS, STOPPED, segment_title
-from reports.text.verdicts import in_unit
+from reports.text.verdicts import limit_in_unit
 from rtbench.capacity.conclusion import conclude, status_of
 from rtbench.capacity.level_evaluation import (
     VALUES_ALPHA,
@@ -273,7 +273,6 @@ class QuickSearch(Struct):
         )
         turns = self._turns(index)[0]
         spec = threshold.about
-        limit = threshold.limit or 0.0
         aggregate = (
             threshold.statistic.title(threshold.metric).removeprefix(threshold.metric).strip()
         )
@@ -281,7 +280,7 @@ class QuickSearch(Struct):
             "title": (
                 f"{aggregate} of {threshold.metric}" if aggregate else f"the {threshold.metric}"
             ),
-            "limit": in_unit(spec.unit, 100 * limit if spec.scale == "points" else limit),
+            "limit": limit_in_unit(spec, threshold.limit or 0.0),
         }
         lowest = turns.where(turns.load <= self.search.plan.first)
         late_ms = lowest.value[(lowest.violated > 0) & np.isfinite(lowest.value)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.base.clock import monotonic_ns
+from reports.formatting import NBSP
 from reports.results.value import Reason
 from rtbench.capacity.level_evaluation import SearchConfig, target_of
 from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
@@ -113,6 +114,23 @@ def test_a_threshold_that_holds_is_not_crossed_up_to_the_largest_load(
     assert [(each.failure_rate.value, each.failure_rate.n) for each in found.levels] == [
         (0, each.turns) for each in found.levels
     ]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "text"),
+    [
+        ("failure_rate: rate<10%", "the failure_rate did not cross 10 % up to "),
+        ("failure_rate: rate<0.1", "the failure_rate did not cross 10 % up to "),
+        ("throttle_rate: rate<2.5%", "the throttle_rate did not cross 2.5 % up to "),
+        ("ttfa: within(60000)>95%", "within 60,000 ms of ttfa did not cross 95 % up to "),
+    ],
+)
+def test_a_limit_on_a_share_is_stated_as_it_was_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threshold: str, text: str
+) -> None:
+    found = searched(monkeypatch, tmp_path, Plan(sessions=60, turns=4, paired=True), threshold)
+
+    assert headline_parts(found)[0].replace(NBSP, " ").startswith(text)
 
 
 def test_a_limit_that_no_turn_meets_may_be_below_any_load(

@@ -148,6 +148,10 @@ def test_each_turn_is_a_dot_before_or_after_the_limit() -> None:
     turns.value[:] = math.nan
     curve.show([turns], [0.05], math.inf)
     assert lines[-1].endswith("0 of 4"), "a rate has no values"
+    curve, lines = curve_of("ttfa: within(800)>95%")
+    turns.value[:] = 200.0
+    curve.show([turns], [0.05], math.inf)
+    assert lines[-1].endswith("0 of 4"), "its limit is no latency"
 
 
 def test_the_second_ramp_is_announced_and_printed_from_its_first_load_on() -> None:
