@@ -36,14 +36,19 @@ class LocustRun(NamedTuple):
     spawned_ns: int = 0
 
     def wait_for_folder(self, runs: Path, name: str = "") -> Path:
-        """Wait until the folder of the run, of this name if one is given, exists. Raise
-        UsageError if no run starts.
+        """Wait until the folder that this process writes exists. `name` is that of the run in
+        messages. Raise UsageError if no run starts.
         """
-        pattern = f"*-{name}/run.json" if name else "*/run.json"
-        run_text = f"the run{name and f' of {name}'}"
-        return wait_until(
-            lambda: next(runs.glob(pattern), None), self.process, run_text, self.log
-        ).parent
+
+        def own_folder() -> Path | None:
+            folders = (path.parent for path in runs.glob("*/run.json"))
+            return next((path for path in folders if self._writes(path)), None)
+
+        return wait_until(own_folder, self.process, f"the run{name and f' of {name}'}", self.log)
+
+    def _writes(self, folder: Path) -> bool:
+        writer = files.read_document(folder)["writer"]
+        return bool(writer["pid"] == self.process.pid)
 
     def started_ns(self, folder: Path) -> int:
         """Return when the run started (CLOCK_MONOTONIC). Call it early: run.json has UTC, which

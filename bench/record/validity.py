@@ -501,6 +501,22 @@ def _start_delay(evidence: ValidityData) -> Check:
     return _check("start_delay", evidence.start_delay_p99, limit, "open-loop arrivals", absent)
 
 
+def over_text(check: Check) -> str:
+    """Return the name, value and limit of a failed check, such as `send_delay 14 ms > 10 ms` or
+    `missing_data unknown, limit 1 %`, with three digits; from 1,000 on, as whole numbers.
+    """
+    value, limit = (
+        "unknown"
+        if number is None
+        else f"{number:.3g} {check.unit}"
+        if number < 999.5
+        else f"{number:,.0f} {check.unit}"
+        for number in (check.value, check.limit)
+    )
+    than = ", limit" if check.value is None else " >"
+    return f"{check.name} {value}{than} {limit}"
+
+
 LOAD_GENERATOR_CHECKS: Mapping[CheckName, Callable[[ValidityData], Check]] = {
     "timestamp_uncertainty": _timestamp_uncertainty,
     "event_loop_delay": _event_loop_delay,

@@ -59,10 +59,14 @@ def _of_run(write: Sentence, numbers: Numbers) -> str:
     )
 
 
+def failed_check(name: Any, numbers: Numbers) -> Check:
+    """Return the check that a reason is about."""
+    texts = numbers.get("note", ""), numbers.get("remedy", "")
+    return Check(name, numbers["value"], numbers["limit"], "fail", *texts, numbers["unit"])
+
+
 def _check(name: Any, numbers: Numbers) -> str:
-    check = Check(
-        name, numbers["value"], numbers["limit"], "fail", numbers["note"], "", numbers["unit"]
-    )
+    check = failed_check(name, numbers)
     return f"{CHECKS[check.name].failure} ({check_values(check)})"
 
 

@@ -255,7 +255,10 @@ def load_step_entry(
     )
     failed = next(
         (
-            Reason("check_failed", {"name": check.name, "value": check.value, "limit": check.limit})
+            Reason(
+                "check_failed",
+                {name: getattr(check, name) for name in ("name", "value", "unit", "limit")},
+            )
             for check in validity.checks
             if check.result == "fail"
         ),

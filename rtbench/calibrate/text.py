@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 from bench.record.calibration import Calibration, LoadStep, SessionKind, at_least
+from bench.record.validity import over_text
 from reports.formatting import join_present, plural
 from reports.results.value import Reason
 from reports.statistics.quantiles import turns_to_publish
+from reports.text.invalid import failed_check
 from rtbench.calibrate.load_step_search import bytes_per_session, is_concluded
 
 SENTENCES: Mapping[str, str] = {
@@ -17,7 +19,7 @@ SENTENCES: Mapping[str, str] = {
     "turns_failed": "{failed} of {turns} turns failed or did not start",
     "none_compared": "no turn could be compared with the ground truth",
     "not_compared": "{unmatched} of {turns} turns could not be compared with the ground truth",
-    "check_failed": "invalid: {name} {value:.3g} ms > {limit:.3g} ms",
+    "check_failed": "invalid: {check}",
     "no_verdict": "the run has no verdict",
     "too_large_error": "the error (p99) of {metric} is {p99_ms:.2g} ms",
     "at_full_cpu": "{reason}; the load generator used all of its CPU time",
@@ -35,6 +37,8 @@ def reason_text(reason: Reason | None) -> str:
         name: reason_text(value) if isinstance(value, Reason) else value
         for name, value in reason.numbers.items()
     }
+    if reason.code == "check_failed":
+        texts["check"] = over_text(failed_check(texts["name"], texts))
     return SENTENCES[reason.code].format(**texts)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from bench.record.validity import LOAD_GENERATOR_CHECKS, over_text
 from reports.formatting import (
     NBSP,
     count,
@@ -18,7 +19,7 @@ from reports.formatting import (
 from reports.results.value import Reason
 from reports.text import reasons
 from reports.text.breakdown import SEGMENT_TEXTS, STOPPED
-from reports.text.invalid import Numbers, Sentence
+from reports.text.invalid import Numbers, Sentence, failed_check
 from rtbench.capacity.search import CapacityDocument, Ended, LevelEntry, LoadUnit
 
 UNITS: dict[LoadUnit, tuple[str, str]] = {
@@ -97,14 +98,13 @@ def headline_parts(capacity: CapacityDocument) -> list[str]:
 
 
 def _check_failed(numbers: Numbers) -> str:
-    value, limit = (f"{numbers[name]:.3g}" for name in ("value", "limit"))
-    check = f"{numbers['name']} was {value} {numbers['unit']} (limit {limit})"
+    check = failed_check(numbers["name"], numbers)
     load = f"with {count(numbers['calls_per_process'])} calls per process"
     more = (
         f"free cores of this machine, and add `-- --processes {2 * numbers['processes']}` or more"
     )
-    remedy = numbers["remedy"] if numbers["name"] == "own_limits" else more
-    return f"INVALID: {check} {load}; {remedy}"
+    remedy = more if check.name in LOAD_GENERATOR_CHECKS else check.remedy
+    return f"INVALID: {over_text(check)} {load}; {remedy}"
 
 
 def _breaking_point(numbers: Numbers) -> str:

@@ -148,9 +148,12 @@ def report(
     page = run_page(summary, checked)
     is_valid = summary.validity.status == "valid"
     outcome = result_line(checked) if checked and is_valid else ""
-    print_page(page, explain=explain)
-    print(run_essentials(summary, outcome).replace(NBSP, " "))
-    print_path(write_report(summary, page).html)
+    try:
+        paths = write_report(summary, page)
+    finally:
+        print_page(page, explain=explain)
+        print(run_essentials(summary, outcome).replace(NBSP, " "))
+    print_path(paths.html)
 
 
 def _open(name: str, runs_dir: Path) -> None:
@@ -185,8 +188,10 @@ def _evidence(run: Path) -> None:
 
     made = evidence_of(summarise(run))
     page = evidence_page(made)
-    print_page(page)
-    paths = write_evidence(made, page)
+    try:
+        paths = write_evidence(made, page)
+    finally:
+        print_page(page)
     for path in (paths.json, paths.markdown, paths.html):
         print_path(path)
 

@@ -105,12 +105,13 @@ def calibrate(
     result = calibration_of(
         steps, machine(), date_of(start_utc_ns), tls=tls, quick=quick, dialect=dialect
     )
+    is_known = is_concluded(result)
+    # the result is saved to each writable folder; the first folder decides the exit status
+    problems = [_error_text(result, folder) for folder in folders if is_known]
     print_errors()
     typer.echo("\n".join(conclusions(result)))
-    if not is_concluded(result):
+    if not is_known:
         raise typer.Exit(INVALID_STATUS)
-    # the result is saved to each writable folder; the first folder decides the exit status
-    problems = [_error_text(result, folder) for folder in folders]
     for problem in filter(None, problems):
         typer.echo(problem, err=True)
     raise typer.Exit(USAGE_STATUS if problems[0] else PASS_STATUS)
@@ -437,7 +438,7 @@ def _folder(out: Path | None, script_files: Sequence[Path]) -> Path:
 
 
 def _searched(search: SearchConfig, about: Mapping[str, str], folder: Path) -> int:
-    """Search, print and save the result, and return the exit status. On Ctrl-C, the result has
+    """Search, save and print the result, and return the exit status. On Ctrl-C, the result has
     the completed levels.
     """
     from rtbench.capacity.conclusion import conclude
@@ -465,7 +466,7 @@ def _searched_quickly(
     folder: Path,
     command: Sequence[Sequence[str]],
 ) -> int:
-    """Search quickly, print and save the result, and return the exit status. `command` is the words
+    """Search quickly, save and print the result, and return the exit status. `command` is the words
     of a verified search, before and after its own options.
     """
     from rtbench.capacity.quick.page import Curve
@@ -495,15 +496,17 @@ def _is_interrupted(run: Callable[[], None]) -> bool:
 
 
 def _saved(outcome: CapacityDocument, folder: Path, *, interrupted: bool) -> int:
-    """Print and save the result, and return the exit status."""
+    """Save and print the result, and return the exit status."""
     from reports.render.html import render_html
     from reports.results.json_entries import text_of
     from rtbench.capacity.page import capacity_page, closing_lines
     from rtbench.capacity.text import document_data
 
-    typer.echo("\n".join(["", *closing_lines(outcome)]))
     page = folder / "capacity.html"
-    save_text(folder / "capacity.json", text_of(document_data(outcome)))
-    save_text(page, render_html(capacity_page(outcome)))
+    try:
+        save_text(folder / "capacity.json", text_of(document_data(outcome)))
+        save_text(page, render_html(capacity_page(outcome)))
+    finally:
+        typer.echo("\n".join(["", *closing_lines(outcome)]))
     typer.echo(page)
     return INTERRUPTED_STATUS if interrupted else outcome.exit_status

@@ -116,11 +116,15 @@ def compare(
     targets = parse_targets(target_names)
     comparison = compare_targets(targets, confidence=confidence)
     page = comparison_page(comparison)
-    print_page(page, explain=explain)
-    print(essentials(page))
-    with nullcontext() if out else _optional():
-        paths = write_comparison(comparison, page, out or targets[-1].run.folder)
-        print_path(paths.html)
+    html = None
+    try:
+        with nullcontext() if out else _optional():
+            html = write_comparison(comparison, page, out or targets[-1].run.folder).html
+    finally:
+        print_page(page, explain=explain)
+        print(essentials(page))
+    if html is not None:
+        print_path(html)
     if png is not None:
         from reports.pages.comparisons.card import card
         from reports.render.picture import png_of
@@ -251,8 +255,11 @@ def trend(
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
         path = out or first / "trend.html"
         page = trend_page(result, path.parent)
-        print_page(page)
-        print_path(write_trend(page, path))
+        try:
+            write_trend(page, path)
+        finally:
+            print_page(page)
+        print_path(path)
     if all(point.excluded for point in result.points):
         raise typer.Exit(INVALID_STATUS)
 
@@ -348,14 +355,16 @@ def check(
     with _optional():
         comment = write_check(result, page, run)
         renew_report(run)
-    if not quiet:
-        print_page(page, explain=explain)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with _optional():
             append_summary(page, Path(summary))
-    sys.stdout.writelines(f"{line}\n" for line in result_lines(result, comment, os.environ))
-    for form, path in files:
-        save_text(path, form.text(result, page))
+    try:
+        for form, path in files:
+            save_text(path, form.text(result, page))
+    finally:
+        if not quiet:
+            print_page(page, explain=explain)
+        sys.stdout.writelines(f"{line}\n" for line in result_lines(result, comment, os.environ))
     if comment and not quiet:
         print_path(comment)
     if result.exit_status:

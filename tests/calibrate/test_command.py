@@ -60,6 +60,16 @@ def test_the_conclusion_is_the_last_line_and_is_saved(
     ]
 
 
+def test_a_calibration_is_saved_if_it_cannot_be_printed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("rtbench.calibrate.text.conclusions", lambda _: 1 / 0)
+    result = calibrate(monkeypatch, tmp_path, play=passing_to_600_sessions)
+
+    assert isinstance(result.exception, ZeroDivisionError)
+    assert [*tmp_path.rglob("calibration*.json")]
+
+
 def test_a_calibration_with_another_dialect_is_saved_in_a_separate_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

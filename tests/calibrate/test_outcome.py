@@ -46,7 +46,9 @@ def outcome_of(step: LoadStep, **known: Any) -> tuple[Outcome, str]:
 
 
 UNKNOWN = {"simulator_late_p99_ms": None, "cpu": None, "simulator_cpu": None, "background": None}
-FAILED_CHECK = Reason("check_failed", {"name": "send_delay", "value": 6.0, "limit": 5.0})
+FAILED_CHECK = Reason(
+    "check_failed", {"name": "send_delay", "value": 6.0, "unit": "ms", "limit": 5.0}
+)
 FAILED = "invalid: send_delay 6 ms > 5 ms"
 OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     # (differences from a good step, further arguments, the result and its reason)

@@ -96,6 +96,17 @@ def test_the_conclusion_is_printed_and_saved(
     assert "<svg" in (tmp_path / "found" / "capacity.html").read_text()
 
 
+def test_the_result_is_saved_if_it_cannot_be_printed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("rtbench.capacity.page.closing_lines", lambda _: 1 / 0)
+
+    assert isinstance(capacity(monkeypatch, tmp_path).exception, ZeroDivisionError)
+    assert {"capacity.json", "capacity.html"} <= {
+        path.name for path in (tmp_path / "found").iterdir()
+    }
+
+
 @pytest.mark.parametrize(("at_least", "status"), [("20", 0), ("21", 1), ("300", 1)])
 def test_the_exit_status_says_whether_the_required_load_passes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_least: str, status: int

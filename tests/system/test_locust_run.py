@@ -34,6 +34,19 @@ def test_a_killed_run_reports_its_signal(tmp_path: Path) -> None:
     assert ending(tmp_path, killed, validity={}) == "the run ended with status -9"
 
 
+def test_a_run_has_the_folder_that_its_process_writes(tmp_path: Path) -> None:
+    """Another run may have the same name."""
+    with subprocess.Popen([sys.executable, "-c", ENDLESS]) as process:
+        for name, pid in (("1-ramp", process.pid + 1), ("2-ramp", process.pid), ("3-ramp", 1)):
+            document = {"schema": SCHEMA_VERSION, "writer": {"host": "here", "pid": pid}}
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "run.json").write_text(json.dumps(document))
+        folder = LocustRun(process).wait_for_folder(tmp_path, "ramp")
+        process.kill()
+
+    assert folder == tmp_path / "2-ramp"
+
+
 def test_a_refused_run_reports_its_last_line(tmp_path: Path) -> None:
     assert ending(tmp_path, "exit(2)") == "the run ended with status 2: no"
 

@@ -43,7 +43,7 @@ from bench.record.document import Check, Validity, ValidityStatus
 from bench.record.histograms import SPEECH_END, empty, quantile, record_values
 from bench.record.recorder import Traffic
 from bench.record.rtp_streams import RtpStreams
-from bench.record.validity import MetricUncertainty, ValidityData, evaluate_checks
+from bench.record.validity import MetricUncertainty, ValidityData, evaluate_checks, over_text
 
 OK = "OK"
 """The text about the health of a load generator that is not overloaded."""
@@ -213,7 +213,7 @@ class LiveTotals:
                 int(counts["unpriced"]),
                 _health(self._with_verdict(label)),
                 # The punctuality of session starts is judged only at the end.
-                f"INVALID: {_over(failed)}" if failed else _NOT_FAILED[judged.status],
+                f"INVALID: {over_text(failed)}" if failed else _NOT_FAILED[judged.status],
                 judged.status,
                 total.simulated,
                 failed.remedy if failed else "",
@@ -361,7 +361,7 @@ class LiveTotals:
         it is not.
         """
         failed = _first_own_failure(self._with_verdict())
-        return _over(failed) if failed else ""
+        return over_text(failed) if failed else ""
 
     def _with_verdict(self, target: str | None = None) -> Validity:
         """Return the validity that the run would have if it ended now, by the values of a
@@ -403,7 +403,7 @@ _NOT_FAILED: dict[ValidityStatus, str] = {
 def _health(validity: Validity, *, brief: bool = False) -> str:
     if failed := _first_own_failure(validity):
         problem = "delayed" if failed.name == "timestamp_uncertainty" else "overloaded"
-        return problem if brief else f"{problem}: {_over(failed)}"
+        return problem if brief else f"{problem}: {over_text(failed)}"
     return OK if any(check.result == "pass" for check in validity.checks) else ""
 
 
@@ -417,17 +417,6 @@ def _first_own_failure(validity: Validity) -> Check | None:
         ),
         None,
     )
-
-
-def _over(failed: Check) -> str:
-    """Return the name, value and limit of a failed check, with three digits; from 1,000 ms on,
-    as whole numbers.
-    """
-    value_ms, limit_ms = (
-        f"{ms:.3g} ms" if ms < 999.5 else f"{ms:,.0f} ms"
-        for ms in (failed.value or 0.0, failed.limit or 0.0)
-    )
-    return f"{failed.name} {value_ms} > {limit_ms}"
 
 
 def _worst(values: Iterable[float | None]) -> float | None:
