@@ -153,6 +153,10 @@ SILENT = "nothing came within the limit"
             "cut the",
         ),
         ("closed:reset", "", "reset the connection", "see its close code"),
+        ("closed:end_stream", "HTTP/2 END_STREAM", "time limits", "close code"),
+        ("closed:rst_stream", "HTTP/2 RST_STREAM CANCEL", "time limits", "status page"),
+        ("closed:rst_stream", "HTTP/2 RST_STREAM INTERNAL_ERROR", "status page", "time limits"),
+        ("closed:goaway", "HTTP/2 GOAWAY NO_ERROR", "restarted", "close code"),
         (
             "connect_failed:upgrade",
             "the answer's Sec-WebSocket-Accept does not match this request's key",

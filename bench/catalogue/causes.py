@@ -182,6 +182,7 @@ class Code(Enum):
     TURN_NOT_VALID = "has a certificate that is not valid today"
 
     # Words of the system and of services.
+    STREAM_FAILED = "RST_STREAM INTERNAL_ERROR"
     NO_RESOLVER = "emporary failure"
     UNREACHABLE = "Network is unreachable"
     NO_ROUTE = "No route to host"

@@ -692,7 +692,7 @@ SESSIONS = (
         "own",
     ),
     _flag("event_log", "whether its events are in `events/`", "own"),
-    _whole("close_code", "if the peer closed, or the connection broke"),
+    _whole("close_code", "if the peer closed, or the connection broke; HTTP/2 streams have none"),
     _label(
         "other_hosts",
         "the hosts that only the agent on a telephone named, and to which the call sent audio"

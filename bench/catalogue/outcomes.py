@@ -61,6 +61,13 @@ IDLE_REMEDY = (
     " shorten the pause (this tool sends a ping after 20 s without a byte)"
 )
 
+ENDED_STREAM = (
+    "HTTP/2 does not tell whether the service or a proxy on the way ended the stream: if a proxy is"
+    " there, compare how long the reply had stalled with its time limits, and raise them (HAProxy"
+    " `timeout server` and `timeout client`, nginx `grpc_read_timeout`), or call the service"
+    " without it; otherwise see the log of the service"
+)
+
 # Remedies recommend the first one or two, so the list begins with the models that are available.
 REALTIME_MODELS = (
     "gpt-realtime-2.1",
@@ -765,6 +772,24 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the connection timed out: the peer stopped acknowledging data",
         "the peer stopped acknowledging packets: check that the network is up, and that no firewall"
         " or NAT on the way drops idle connections",
+    ),
+    "closed:end_stream": OutcomeRow(
+        "the response ended before the reply did (HTTP/2 END_STREAM)",
+        ENDED_STREAM,
+        causes={Code.IDLE_BEFORE: IDLE_REMEDY},
+        of_session="the response ended before the session did (HTTP/2 END_STREAM)",
+    ),
+    "closed:rst_stream": OutcomeRow(
+        "the stream was cancelled before the session ended (HTTP/2 RST_STREAM)",
+        ENDED_STREAM,
+        causes={Code.STREAM_FAILED: OUT_OF_ORDER, Code.IDLE_BEFORE: IDLE_REMEDY},
+    ),
+    "closed:goaway": OutcomeRow(
+        "the server, or a proxy on the way, shut the connection down (HTTP/2 GOAWAY)",
+        "the server, or a proxy on the way, restarted, or ended an old connection: see the error"
+        " code and the words in the message, and the log of the proxy; give open streams more time"
+        " when it stops (HAProxy `hard-stop-after`, a load balancer's draining delay)",
+        causes={Code.IDLE_BEFORE: IDLE_REMEDY},
     ),
     "closed:unreachable": OutcomeRow(
         "the connection failed: there was no route to the peer", NO_WAY

@@ -474,7 +474,7 @@ class SessionEndings:
         is_hang_up = closed.ours and code not in (BAD_FRAME, TOO_LARGE)
         facts.is_closed = True
         if not is_hang_up:  # these columns have the words of a service that closes
-            facts.close_code = code
+            facts.close_code = code or None
             facts.close_reason = reason
         # The order is that of the most specific cause. An expired session is closed with a code
         # that has other meanings, and a refused one with any code, after an error that has the

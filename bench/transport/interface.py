@@ -30,13 +30,14 @@ from bench.wire.connection import (
 from bench.wire.events import ServerEvent
 
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
+NO_CODE = 0
 NORMAL = 1000
 BAD_FRAME = 1002
 ABNORMAL = 1006
 TOO_LARGE = 1009
 TRY_AGAIN_LATER = 1013
-"""The close codes of all transports: normal, unreadable, without a close frame, too large (RFC
-6455 §7.4.1), too busy (IANA, "WebSocket Close Code Number Registry")."""
+"""The close codes of all transports: none (HTTP/2), normal, unreadable, without a close frame, too
+large (RFC 6455 §7.4.1), too busy (IANA, "WebSocket Close Code Number Registry")."""
 UNSPECIFIED = ("0.0.0.0", "::")
 """The addresses of no host. The kernel sends packets for them to this machine."""
 WEB_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}

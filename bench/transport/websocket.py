@@ -179,13 +179,21 @@ class MessageConnection:
                 self._on_read(read)
 
     def _set_end(
-        self, code: int, reason: str, at_ns: int, error_ns: int = 0, *, ours: bool = False
+        self,
+        code: int,
+        reason: str,
+        at_ns: int,
+        error_ns: int = 0,
+        *,
+        ours: bool = False,
+        cause: CloseCause = "",
     ) -> None:
         """Record the end of the connection, once. If the protocol did not announce it, the cause
         is the kernel's error.
         """
         if self._end is None:
-            cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
+            if code == ABNORMAL:
+                cause = CAUSES.get(self._stream.failure, "")
             self._end = ConnectionClosed(code, at_ns, reason, ours, cause, error_ns)
 
 

@@ -69,7 +69,7 @@ def is_late(lag_ns: int, duration_ns: int) -> bool:
 
 ASSUMED_START_NS = 20 * NS_PER_MS
 """The uncertainty of a frame of a telephone call until the delays of its packets are known."""
-CloseCause = Literal["", "reset", "timed_out", "unreachable"]
+CloseCause = Literal["", "reset", "timed_out", "unreachable", "end_stream", "rst_stream", "goaway"]
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="action"):
@@ -167,12 +167,14 @@ class ConnectionClosed(Input, frozen=True, tag="closed"):
     """The end of the connection. OpenAI refuses a session with an error and a close after the
     upgrade.
 
-    `code` is the close code, or 1006 if there was no close frame. `at_ns` is the instant of the
-    end. The end may have happened earlier than that, by up to `uncertainty_ns`. `ours` is True if
-    the client ended the connection, because the peer broke a rule of the protocol or exceeded a
-    limit, or the script could not continue. `cause` is the kernel's reason if the connection ended
+    `code` is the close code, 1006 if there was no close frame, or 0 if HTTP/2, which has no close
+    codes, ended the stream. `at_ns` is the instant of the end. The end may have happened earlier
+    than that, by up to `uncertainty_ns`. `ours` is True if the client ended the connection, because
+    the peer broke a rule of the protocol or exceeded a limit, or the script could not continue.
+    `cause` is the kernel's reason if the connection ended
     without a close frame: the peer or a device on the path reset it, the peer acknowledged no more
-    data, or there was no longer a route to the peer.
+    data, or there was no longer a route to the peer. Over HTTP/2 it is the frame that ended the
+    stream.
     """
 
     code: int

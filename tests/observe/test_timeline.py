@@ -587,6 +587,16 @@ def test_a_call_that_this_tool_hung_up_has_no_close_code_of_the_agent() -> None:
     assert (session.close_code, session.close_reason) == (None, "")
 
 
+def test_the_end_of_a_stream_over_http_2_has_no_close_code() -> None:
+    talk = Talk(wanted=5)
+    talk.ask(0)
+    talk.timeline.apply(inputs.ConnectionClosed(0, at(20), "HTTP/2 END_STREAM", cause="end_stream"))
+
+    session = talk.timeline.session()
+    assert (session.outcome, session.close_code) == ("closed:end_stream", None)
+    assert session.close_reason == talk.only().detail == "HTTP/2 END_STREAM"
+
+
 @pytest.mark.parametrize(("code", "closing", "outcome"), CLOSED)
 def test_a_connection_that_closes_during_a_turn_ends_the_turn_and_the_session(
     code: int, closing: dict[str, Any], outcome: str

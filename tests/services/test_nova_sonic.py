@@ -323,7 +323,6 @@ HOSTILE: list[Hostile] = [
     lambda r: msgspec.json.encode({"event": r.choice([None, {}, 1, []])}),
     lambda r: msgspec.json.encode({"exception": r.choice([None, {}, {"type": "a b" * 99}])}),
     lambda r: msgspec.json.encode({"opened": r.choice([None, 1, {"headers": 1}])}),
-    lambda r: msgspec.json.encode({"goAway": {}}),
 ]
 
 

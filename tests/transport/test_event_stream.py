@@ -102,6 +102,8 @@ class Server:
             for data in self._answer():
                 if data is None:
                     self.received += len(sock.recv(65_536))
+                elif data == FIN:
+                    sock.shutdown(socket.SHUT_WR)
                 elif data == b"RESET":
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return
@@ -190,19 +192,59 @@ def test_a_send_waits_for_room_and_keeps_the_order() -> None:
     assert sent.wire_bytes > 2_000 * 4 / 3
 
 
-def test_a_service_that_shuts_down_may_end_its_streams_first() -> None:
-    def answer() -> Iterator[bytes | None]:
-        goodbye = frame(GOAWAY, struct.pack(">II", 1, 0), stream=0)
-        yield OPENED + goodbye + frame(DATA, EVENT) + frame(DATA, flags=END_STREAM)
+NO_ERROR, INTERNAL_ERROR, CANCEL = 0, 2, 8
+FIN = b"FIN"
 
-    with connected(answer) as transport:
-        _, goes_away, event = received(transport, 9)
+
+def reset(code: int, stream: int = 1) -> bytes:
+    return frame(RST_STREAM, struct.pack(">I", code), stream=stream)
+
+
+def goaway(code: int, last: int = 1, words: bytes = b"") -> bytes:
+    return frame(GOAWAY, struct.pack(">II", last, code) + words, stream=0)
+
+
+END = frame(DATA, flags=END_STREAM)
+
+
+@pytest.mark.parametrize(
+    ("ending", "cause", "reason"),
+    [
+        ([END], "end_stream", "HTTP/2 END_STREAM"),
+        ([END + reset(CANCEL)], "end_stream", "HTTP/2 END_STREAM, then RST_STREAM CANCEL"),
+        ([END + reset(CANCEL, 3)], "end_stream", "HTTP/2 END_STREAM"),
+        ([END + reset(CANCEL)[:-1]], "end_stream", "HTTP/2 END_STREAM"),
+        ([frame(DATA, EVENT[:9], END_STREAM)], "end_stream", "HTTP/2 END_STREAM within a message"),
+        ([reset(CANCEL)], "rst_stream", "HTTP/2 RST_STREAM CANCEL"),
+        ([reset(INTERNAL_ERROR)], "rst_stream", "HTTP/2 RST_STREAM INTERNAL_ERROR"),
+        ([reset(99)], "rst_stream", "HTTP/2 RST_STREAM 99"),
+        ([goaway(NO_ERROR, 0)], "goaway", "HTTP/2 GOAWAY NO_ERROR"),
+        ([goaway(NO_ERROR) + END], "goaway", "HTTP/2 GOAWAY NO_ERROR, then END_STREAM"),
+        ([goaway(INTERNAL_ERROR, 1, b"bye")], "goaway", "HTTP/2 GOAWAY INTERNAL_ERROR: bye"),
+        (
+            [goaway(NO_ERROR), FIN],
+            "goaway",
+            "HTTP/2 GOAWAY NO_ERROR, then the end of the connection",
+        ),
+    ],
+)
+def test_the_end_of_a_stream_names_its_frames_and_has_no_close_code(
+    ending: list[bytes], cause: str, reason: str
+) -> None:
+    with connected(lambda: iter([OPENED + frame(DATA, EVENT), *ending])) as transport:
+        received(transport, 9)
         end = transport.closed
 
-    assert goes_away.data == event_stream.GOES_AWAY
-    assert event.data == b'{"event":{"completionStart":{}}}'
     assert end is not None
-    assert end.code == 1000
+    assert (end.code, end.cause, end.reason, end.ours) == (0, cause, reason, False)
+
+
+def test_a_service_that_shuts_down_may_end_its_streams_first() -> None:
+    answer = OPENED + goaway(NO_ERROR) + frame(DATA, EVENT) + END
+    with connected(lambda: iter([answer])) as transport:
+        _, event = received(transport, 9)
+
+    assert event.data == b'{"event":{"completionStart":{}}}'
 
 
 QUOTE = "AN-AWS-SECRET-KEY and AN-AWS-SESSION-TOKEN are wrong"
@@ -291,12 +333,11 @@ def test_a_message_before_a_broken_one_of_its_frame_is_passed_on(broken: bytes) 
     assert end.code == 1002
 
 
-def test_a_shutdown_that_is_announced_again_adds_no_message() -> None:
-    goodbye = frame(GOAWAY, struct.pack(">II", 1, 0), stream=0)
-    with connected(lambda: iter([OPENED + goodbye * 1_000 + frame(DATA, EVENT)])) as transport:
-        _, goes_away, event = received(transport, 3)
+def test_an_announced_shutdown_adds_no_message() -> None:
+    answer = OPENED + goaway(NO_ERROR) * 1_000 + frame(DATA, EVENT)
+    with connected(lambda: iter([answer])) as transport:
+        _, event = received(transport, 2)
 
-    assert goes_away.data == event_stream.GOES_AWAY
     assert event.data == b'{"event":{"completionStart":{}}}'
 
 

@@ -55,7 +55,6 @@ CONTENT_END = "contentEnd"
 TOOL_USE = "toolUse"
 USAGE = "usageEvent"
 EXCEPTION = "exception"
-GO_AWAY = "goAway"
 NOTED = frozenset({"completionStart", "completionEnd"})
 """Known events that set no instant."""
 TURN_DETECTED = "turn_detected"
@@ -89,7 +88,6 @@ class _Wire(msgspec.Struct, rename="camel"):
     event: _Event | None = None
     opened: msgspec.Raw = EMPTY
     exception: msgspec.Raw = EMPTY
-    go_away: msgspec.Raw = EMPTY
     type: str = ""
     error: msgspec.Raw = EMPTY
 
@@ -303,8 +301,6 @@ def _of_transport(wire: _Wire) -> Iterator[ServerEvent]:
         yield from _opened(get_object(object_in(wire.opened), "headers"))
     elif len(wire.exception):
         yield _failed(object_in(wire.exception))
-    elif len(wire.go_away):
-        yield ServerEvent(EventKind.GOING_AWAY, GO_AWAY)
     else:
         yield ServerEvent(EventKind.UNKNOWN, "empty")
 

@@ -53,6 +53,7 @@ from h2.events import (
 )
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
+from msgspec.structs import replace
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError, closed_on_failure
@@ -66,7 +67,7 @@ from bench.transport.interface import (
     ABNORMAL,
     BAD_FRAME,
     MIB,
-    NORMAL,
+    NO_CODE,
     TOO_LARGE,
     WEB_PORTS,
     ConnectRequest,
@@ -82,7 +83,7 @@ from bench.transport.parser import HttpResponse, SocketRead, redirection, refusa
 from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
 from bench.transport.tls import TlsStream
 from bench.transport.websocket import HANDFUL, MessageConnection
-from bench.wire.connection import MatchedDelta, ReceivedMessage
+from bench.wire.connection import CloseCause, MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
 from bench.wire.service import CALL_FAILED, OPENED
 
@@ -99,12 +100,11 @@ WINDOW_BYTES = 1 << 24
 a quarter."""
 MAX_HEADER_BYTES = 65_536
 MAX_BODY_BYTES = 65_536
-GOING_AWAY = 1001
-FAILED = 1011
-"""The close codes for a service that shuts down, and for one that has failed."""
+RST_STREAM = 3
+RESET = struct.Struct(">3sBBII")
+"""RST_STREAM: the length, the type, the flags, the stream, and the error code (RFC 9113 §6.4)."""
 BROKEN = (ParserError, H2Error, struct.error, ValueError, LookupError, RecursionError)
 """The errors of h2, botocore and msgspec for bytes that break a rule."""
-GOES_AWAY = msgspec.json.encode({"goAway": {}})
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -161,7 +161,9 @@ class EventStream(MessageConnection):
         self._offered = self._sent_bytes = 0
         self._unread_bytes = 0
         """The size of the received data whose messages were not passed on yet."""
-        self._is_settled = self._is_announced = False
+        self._is_settled = False
+        self._shutdown = ""
+        """The announcement of a shutdown, after which the stream may go on."""
         self._is_leaving = False
         self._is_answer = False
         """True if listening stopped only to answer the peer."""
@@ -392,7 +394,10 @@ class EventStream(MessageConnection):
         """Return the messages that a read completes."""
         loose = Arrival(read.timestamp_ns, read.timestamp_ns - read.empty_ns, read.is_kernel)
         if not read.data:
-            self._end_at(ABNORMAL, self._stream.error_text, loose)
+            if self._shutdown:
+                self._end_stream("goaway", "the end of the connection", loose)
+            else:
+                self._end_at(ABNORMAL, self._stream.error_text, loose)
             return []
         data = self._data
         data += read.data
@@ -412,6 +417,8 @@ class EventStream(MessageConnection):
             arrival = Arrival(read.timestamp_ns, 0, read.is_kernel) if is_exact else loose
             messages += self._on_frame(bytes(data[at:end]), arrival, loose)
             at = end
+        if self._end is not None and self._end.cause and (reset := _reset_in(data[at:])):
+            self._end = replace(self._end, reason=f"{self._end.reason}, then {reset}")
         del data[:at]
         return messages
 
@@ -424,7 +431,7 @@ class EventStream(MessageConnection):
         self._overhead += len(frame)
         # The fourth byte of a frame is its type (RFC 9113 §4.1).
         if frame[3] == GOAWAY and len(frame) >= FRAME_HEADER + 8:
-            yield from self._on_goaway(frame[FRAME_HEADER:], arrival)
+            self._on_goaway(frame[FRAME_HEADER:], arrival)
             return
         try:
             for event in self._http.receive_data(frame):
@@ -433,20 +440,18 @@ class EventStream(MessageConnection):
             text = str(error) or type(error).__name__
             self._end_at(BAD_FRAME, f"the service breaks the protocol: {text}", arrival, ours=True)
 
-    def _on_goaway(self, payload: bytes, arrival: Arrival) -> Iterator[ReceivedMessage]:
-        """Yield the announcement that the service will close the connection. h2 would end the
-        stream, which may go on (RFC 9113 §6.8).
+    def _on_goaway(self, payload: bytes, arrival: Arrival) -> None:
+        """Note the announcement of a shutdown, or end the connection. h2 would end the stream,
+        which may go on (RFC 9113 §6.8).
         """
         last, code = struct.unpack(">II", payload[:8])
-        if not code and last & 0x7FFF_FFFF >= STREAM:
-            if not self._is_announced:
-                yield ReceivedMessage(GOES_AWAY, arrival, self._take_overhead())
-            self._is_announced = True
-            return
         reason = f"GOAWAY {_named(code)}"
         if words := payload[8:208].decode(errors="replace"):
             reason = f"{reason}: {words}"
-        self._end_at(FAILED if code else GOING_AWAY, reason, arrival)
+        if not code and last & 0x7FFF_FFFF >= STREAM:
+            self._shutdown = f"{reason}, then "
+        else:
+            self._end_stream("goaway", reason, arrival)
 
     def _on_event(
         self, event: Event, arrival: Arrival, loose: Arrival
@@ -463,7 +468,7 @@ class EventStream(MessageConnection):
                 else:
                     yield from self._on_data(data or b"", arrival, loose)
             case StreamReset(error_code=code):
-                self._end_at(FAILED, f"RST_STREAM {_named(code or 0)}", arrival)
+                self._end_stream("rst_stream", f"RST_STREAM {_named(code or 0)}", arrival)
             case StreamEnded():
                 yield from self._on_end(arrival)
 
@@ -507,9 +512,8 @@ class EventStream(MessageConnection):
         response = self._response
         if response is not None and self._is_refused:
             yield ReceivedMessage(self._refusal(response), arrival, self._take_overhead())
-        code = BAD_FRAME if self._message_bytes else NORMAL
-        reason = "the stream ended within a message" if self._message_bytes else ""
-        self._end_at(code, reason, arrival, ours=bool(self._message_bytes))
+        within = " within a message" if self._message_bytes else ""
+        self._end_stream("end_stream", f"END_STREAM{within}", arrival)
 
     def _refusal(self, response: HttpResponse) -> bytes:
         """Return the message about a refusal, with its outcome."""
@@ -536,6 +540,13 @@ class EventStream(MessageConnection):
     def _end_at(self, code: int, reason: str, arrival: Arrival, *, ours: bool = False) -> None:
         error_ns = arrival.uncertainty_ns if arrival.is_kernel else 0
         self._set_end(code, reason, arrival.at_ns, error_ns, ours=ours)
+
+    def _end_stream(self, cause: CloseCause, frame: str, arrival: Arrival) -> None:
+        """Record the end of the stream by a frame. HTTP/2 has no close codes."""
+        reason = f"HTTP/2 {self._shutdown}{frame}"
+        error_ns = arrival.uncertainty_ns if arrival.is_kernel else 0
+        cause = "goaway" if self._shutdown else cause
+        self._set_end(NO_CODE, reason, arrival.at_ns, error_ns, cause=cause)
 
     def _say_goodbye(self, until_ns: int) -> None:
         self._unsent += self._signer.signed_end()
@@ -569,6 +580,16 @@ def _named(code: int) -> str:
         return str(ErrorCodes(code).name)
     except ValueError:
         return str(code)
+
+
+def _reset_in(rest: bytes | bytearray) -> str:
+    """Return the text of the RST_STREAM at the start of what follows the end of the stream; "" if
+    it is none.
+    """
+    if len(rest) < RESET.size:
+        return ""
+    _, kind, _, stream, code = RESET.unpack_from(rest)
+    return f"RST_STREAM {_named(code)}" if (kind, stream) == (RST_STREAM, STREAM) else ""
 
 
 def _too_long(start: bytes, length: int) -> str:
