@@ -46,7 +46,7 @@ alone._environment = SimpleNamespace(process_exit_code=None, web_ui=None)
 alone.parsed = SimpleNamespace(json=False, stop_timeout=None)
 alone.runner = SimpleNamespace(quit=int, stop=int)
 alone.run = CurrentRun(folder=Path("run"), document={"workers": 0})
-alone._view, alone._upload = SimpleNamespace(say=print, clear=int), None
+alone._view, alone._upload = SimpleNamespace(say=print, clear=int, in_place=True), None
 alone._poll, alone.longest_s, alone.workers = lambda: None, 0.0, Workers()
 alone._starting, alone._all_drain = None, False
 alone._headless = alone._ends_itself = how != "web"
