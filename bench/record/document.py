@@ -502,6 +502,12 @@ class RunDocument(RunEntry):
     concurrency: NotRequired[
         Annotated[Count, Meta(description="the planned maximum of open sessions")]
     ]
+    sessions_planned: NotRequired[
+        Annotated[
+            Count | None,
+            Meta(description="the planned maximum of sessions with each target; null: no limit"),
+        ]
+    ]
     stopping_utc_ns: NotRequired[
         Annotated[int, Meta(description="the instant from which no turn was started")]
     ]

@@ -228,14 +228,14 @@ def load_of(
     workers = max(1, int(document.get("workers") or 1))
     target_count = len(document.get("targets") or [None]) if document.get("interleaved") else 1
     users = -(-int(document.get("concurrency") or 0) // target_count)
-    sessions = (document.get("settings") or {}).get("sessions")
+    sessions = document.get("sessions_planned")
     turns = [script.get("turns") for script in document.get("scripts") or []]
     return WorkerLoad(
         document["started_utc_ns"],
         ends_utc_ns,
         slots=-(-users // max(1, workers - max(0, missing_count - 1))) * target_count,
         targets=target_count,
-        pairs=-(-sessions // workers) if isinstance(sessions, int) else None,
+        pairs=None if sessions is None else -(-sessions // workers),
         turns=None if None in turns or not turns else max(map(int, turns)),
         peers=frozenset(peers) if document.get("arrivals") else None,
     )

@@ -32,6 +32,7 @@ from bench.load.planning.run_plan import (
 from bench.load.planning.tasks import script
 from bench.plan.script import load_script
 from bench.record.calibration import save_calibration, state_folder
+from bench.record.missing_workers import load_of
 from tests.calibrate.builders import build_calibration
 from tests.load.actors import actor, tone
 from tests.load.options import parsed
@@ -102,6 +103,29 @@ def test_a_budget_below_the_estimate_gives_a_notice(tmp_path: Path) -> None:
 
     assert "is below the lower estimate" in small[-1]
     assert not any("the lower estimate" in notice for notice in ample)
+
+
+@pytest.mark.parametrize(
+    ("words", "sessions"),
+    [
+        (("--sessions", "8"), 8),
+        ((), None),
+        (("--arrival-pattern", "calls.txt", "--max-concurrent", "1"), 3),
+        (("--arrival-pattern", "calls.txt", "--max-concurrent", "1", "--sessions", "2"), 2),
+    ],
+)
+def test_the_bound_of_a_missing_worker_s_turns_uses_the_planned_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], sessions: int | None
+) -> None:
+    (tmp_path / "calls.txt").write_text("0\n1\n2\n")
+    monkeypatch.chdir(tmp_path)
+
+    document = plan(tmp_path, "--url", HERE, *words).opening_document("run", 0, {}, 2)
+
+    assert document["sessions_planned"] == sessions
+    planned = load_of(document, 1, [0, 1], 10)
+    assert planned.pairs == (None if sessions is None else -(-sessions // 2))
+    assert planned.turns == document["scripts"][0]["turns"]
 
 
 def test_the_document_has_no_secrets_of_proxy_and_url(tmp_path: Path) -> None:

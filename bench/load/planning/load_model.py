@@ -298,6 +298,12 @@ class LoadModel:
         return limited.duration_s if limited else None
 
     @property
+    def calls(self) -> int | None:
+        """The number of arriving calls, if they were recorded; else None."""
+        recorded = self.arrivals and self.arrivals.recorded
+        return len(recorded.instants_s) if recorded else None
+
+    @property
     def users(self) -> int | None:
         """The maximum number of users; None if the option --users sets it."""
         if self.arrivals is not None:

@@ -265,6 +265,10 @@ class RunPlan:
             "warmup_s": self.warmup_s,
             "calibration": self.calibration,
             "concurrency": self.concurrency.users * self.concurrency.targets,
+            "sessions_planned": min(
+                (known for known in (self.sessions, self.load_model.calls) if known is not None),
+                default=None,
+            ),
             **({} if arrivals is None else {"arrivals": arrivals.facts(started_utc_ns, workers)}),
             **({} if schedule is None else {"stages": schedule_facts(schedule)}),
             **self._part_entries,

@@ -370,8 +370,11 @@ class ConnectedWorkers(Workers):
             return
         recorded = {part.worker for part in parts(folder)}
         drained = {self._members[client] for client in self._drained & self._members.keys()}
+        # a worker on this host records into this folder, before its first session
+        remote = {entry["worker"] for entry in self._leader.run.document.get("remote", ())}
+        gone = {self._members[client] for client in self._members.keys() - self._present()}
         with contextlib.suppress(OSError):  # the disk is full: the workers count as missing
-            for number in drained - recorded:
+            for number in (drained | (gone - remote)) - recorded:
                 spool.store_empty(folder, number)
 
     def notice(self) -> str:

@@ -533,10 +533,10 @@ class Leader(ProcessRole):
         """
         workers = int(self.run.document["workers"])
         silent = self.workers.silent(folder)
-        if self.run.lifecycle.reason in (INTERRUPTED, SEARCH_ENDED):
-            self.workers.record_idle(folder)
-            return
         absent = workers - sum(part.has_started for part in parts(folder)) - silent
+        self.workers.record_idle(folder)
+        if self.run.lifecycle.reason in (INTERRUPTED, SEARCH_ENDED):
+            return
         if absent and self._environment.process_exit_code != USAGE_STATUS:
             self.say(
                 f"the run ended before {absent} of its {workers} workers started; these opened no"

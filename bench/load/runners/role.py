@@ -173,8 +173,8 @@ class Workers:
         return 0
 
     def record_idle(self, folder: Path) -> None:
-        """Record that workers that have drained, and have no data, opened no session: nothing of
-        them is missing.
+        """Record that workers without data that have drained, or have ended on this host, opened no
+        session: nothing of them is missing.
         """
 
     def notice(self) -> str:

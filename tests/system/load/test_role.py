@@ -324,6 +324,40 @@ def test_a_master_waits_for_records_for_at_most_its_limit(
     assert process.stdout.startswith(expected), process.stdout + process.stderr
 
 
+IDLE = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from locust.runners import WorkerNodes
+from bench.load.runners import connected_workers as module
+from bench.record.spool import Spool, parts
+
+folder, nodes = Path(sys.argv[1]), WorkerNodes()
+for number, state in enumerate(("missing", "missing", "missing", "running", "running")):
+    nodes[str(number)] = SimpleNamespace(id=str(number), state=state)
+workers = module.ConnectedWorkers.__new__(module.ConnectedWorkers)
+workers._runner = SimpleNamespace(clients=nodes)
+workers._members = {str(number): number for number in range(5)}
+workers._drained = {"3"}
+workers._leader = SimpleNamespace(run=SimpleNamespace(document={"remote": [{"worker": 1, "host": "far"}]}))
+(folder / "spool").mkdir()
+Spool(folder, 2).replace("facts.json", b"{}")
+workers.record_idle(folder)
+print([(part.worker, part.facts.done) for part in parts(folder)])
+"""
+"""A program with workers that are missing here, on another host and with data, that have drained,
+and that have not.
+"""
+
+
+def test_a_worker_that_ended_on_this_host_before_its_first_session_has_no_missing_turns(
+    tmp_path: Path,
+) -> None:
+    process = ended(IDLE, str(tmp_path))
+
+    assert process.stdout == "[(0, True), (2, False), (3, True)]\n", process.stderr
+
+
 CONNECTED_EARLY = """
 from types import SimpleNamespace
 from locust.runners import WorkerNode, WorkerNodes
