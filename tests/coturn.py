@@ -83,9 +83,10 @@ def running_coturn(
     prefix: Sequence[str] = (),
     port: int = 0,
     tls_name: str = "",
+    has_login: bool = True,
 ) -> Iterator[Coturn]:
     """Start coturn, which relays to and from loopback, too. `prefix` are the words before its
-    command.
+    command. If `has_login` is False, it asks for no login.
 
     With `tls_name`, it has a certificate with this name, as in IP:127.0.0.1.
     """
@@ -102,11 +103,9 @@ def running_coturn(
         "--no-cli",
         *tls,
         "--no-dtls",
-        "--lt-cred-mech",
+        *(("--lt-cred-mech", "--user", LOGIN) if has_login else ("--no-auth",)),
         "--realm",
         "example.org",
-        "--user",
-        LOGIN,
         "--listening-ip",
         host,
         "--relay-ip",

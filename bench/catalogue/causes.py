@@ -173,6 +173,8 @@ class Code(Enum):
     TURN_REFUSED = "refuses the allocation ({reason})"
     TURN_WITHOUT_ADDRESS = "refuses the allocation: its answer has no relayed address"
     TURN_SILENT = "does not answer"
+    TURN_UNSIGNED = "answers without a signature by this password"
+    TURN_REDIRECTS = "sends its clients to {other} (300 Try Alternate)"
     TURN_ENDED = "has ended the allocation ({status})"
     TURN_FORBIDDEN = "refuses to relay to {hosts}"
     TURN_UNREACHED = "is not reached: {reason}"

@@ -661,6 +661,15 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
                 "the TURN server has no port left: widen its range of ports (coturn: `min-port`,"
                 " `max-port`), or run fewer calls at a time"
             ),
+            Code.TURN_REDIRECTS: (
+                "set that server (--turn-server), or permit its host with --call-hosts: it gets the"
+                " login, so a redirection is followed only to a host that you name, and only once"
+            ),
+            Code.TURN_UNSIGNED: (
+                "another server than the TURN server may answer, or a device on the way changes"
+                " its answers: check host and port (--turn-server), or reach it over TLS:"
+                " turns:HOST"
+            ),
             Code.TURN_FORBIDDEN: (
                 "the TURN server may not relay to the agent's address: permit it there (coturn:"
                 " `allowed-peer-ip`, or remove its `denied-peer-ip`)"

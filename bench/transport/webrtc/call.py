@@ -255,9 +255,14 @@ class WebRtcCall(TrackTransport):
 
     # Over TCP and TLS a relay has a connection of its own, which the listener must watch too. So
     # the listener is made again for it, and once more if the relay fails.
-    def _allocated(self, server: TurnServer, limits: Timeouts) -> Relay:
-        """Return a relay that has an address. Raise ConnectError."""
-        relay = open_relay(server, self.track.rtp, limits, self._path.ca)
+    def _allocated(
+        self, server: TurnServer, limits: Timeouts, other: HostPort | None = None
+    ) -> Relay:
+        """Return a relay that has an address. Raise ConnectError.
+
+        `other` is the server to which `server` has sent this call; it may not send it further.
+        """
+        relay = open_relay(server, self.track.rtp, limits, self._path.ca, other)
         until_ns = monotonic_ns()
         try:
             if relay.stream is not None:
@@ -269,10 +274,14 @@ class WebRtcCall(TrackTransport):
             relay.close()
             raise
         if relay.address is None:
-            is_late = relay.is_silent or not relay.problem
+            is_late = relay.is_silent
             problem = relay.problem or relay.silent(limits.upgrade)
             self._watch_only_track()
             relay.close()
+            # the other server gets the login, too
+            named = {relay.host, *(host.strip("[]") for host, _ in self._path.call_hosts)}
+            if other is None and relay.alternate is not None and relay.alternate.host in named:
+                return self._allocated(server, limits, relay.alternate)
             raise ConnectError("timeout:relay" if is_late else "connect_failed:relay", problem)
         return relay
 

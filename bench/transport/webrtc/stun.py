@@ -79,6 +79,7 @@ class StunAttribute(IntEnum):
     XOR_MAPPED_ADDRESS = 0x0020
     PRIORITY = 0x0024
     USE_CANDIDATE = 0x0025
+    ALTERNATE_SERVER = 0x8023
     FINGERPRINT = 0x8028
     CONTROLLED = 0x8029
     CONTROLLING = 0x802A
@@ -241,6 +242,17 @@ def xor_address(address: HostPort, transaction: bytes) -> bytes:
 
 def mapped_address(value: bytes, transaction: bytes) -> HostPort | None:
     """Return the address in a value of XOR-MAPPED-ADDRESS; None if it is malformed."""
+    found = plain_address(value)
+    if found is None:
+        return None
+    packed = _masked(ipaddress.ip_address(found.host).packed, transaction)
+    return HostPort(str(ipaddress.ip_address(packed)), (found.port or 0) ^ COOKIE >> 16)
+
+
+def plain_address(value: bytes) -> HostPort | None:
+    """Return the address in a value of MAPPED-ADDRESS or ALTERNATE-SERVER; None if it is
+    malformed.
+    """
     try:
         family, port = _ADDRESS.unpack_from(value)
     except error:
@@ -248,7 +260,7 @@ def mapped_address(value: bytes, transaction: bytes) -> HostPort | None:
     packed = value[_ADDRESS.size :]
     if _FAMILIES.get(family) != len(packed):
         return None
-    return HostPort(str(ipaddress.ip_address(_masked(packed, transaction))), port ^ COOKIE >> 16)
+    return HostPort(str(ipaddress.ip_address(packed)), port)
 
 
 def _masked(packed: bytes, transaction: bytes) -> bytes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,12 @@ def _without_direct_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(
-    simulator: Ready, uri: str, login: str = LOGIN, limit_s: float = GUARD_S, ca: Path | None = None
+    simulator: Ready,
+    uri: str,
+    login: str = LOGIN,
+    limit_s: float = GUARD_S,
+    ca: Path | None = None,
+    call_hosts: Sequence[str] = (),
 ) -> Transport:
     options = ServiceOptions(
         url=simulator.urls["agent_webrtc"],
@@ -61,6 +66,7 @@ def opened(
         turn_server=uri,
         turn_login_env="LOGIN",
         ca_file=str(ca) if ca else None,
+        call_hosts=tuple(call_hosts) or None,
     )
     (target,) = resolve_targets({"LOGIN": login}, options)
     return Dialer(target, Keyring([target])).open(Timeouts(upgrade=limit_s), ConnectTimings())
@@ -104,6 +110,71 @@ def test_an_agent_is_heard_through_the_server(
     assert numbers.relay_rtt_ns is not None
     assert numbers.relay_path_rtt_ns is not None
     assert 0 < numbers.relay_rtt_ns < NS_PER_S
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_server_that_asks_for_no_login_is_used(
+    simulator: Ready, tmp_path: Path, transport: str
+) -> None:
+    with running_coturn(tmp_path, has_login=False) as server:
+        call = opened(simulator, server.uri(transport))
+        loud = listen(call, int(GUARD_S * NS_PER_S), until_loud=5)
+        call.close()
+
+    assert loud >= 5
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+@pytest.mark.parametrize(("host", "call_hosts"), [("127.0.0.1", ()), ("127.0.0.2", ("127.0.0.2",))])
+def test_a_redirection_to_a_named_host_is_followed(
+    simulator: Ready, tmp_path: Path, transport: str, host: str, call_hosts: Sequence[str]
+) -> None:
+    """A certificate has the name of the server that the target names."""
+    (tmp_path / "other").mkdir()
+    with running_coturn(tmp_path / "other", host=host, tls_name=OWN_NAME) as other:
+        port = other.tls_port if transport == "tls" else other.port
+        kind = "tls-alternate-server" if transport == "tls" else "alternate-server"
+        with running_coturn(tmp_path, f"--{kind}={host}:{port}", tls_name=OWN_NAME) as first:
+            ca = tmp_path / "both.pem"
+            assert first.ca is not None
+            assert other.ca is not None
+            ca.write_text(first.ca.read_text() + other.ca.read_text())
+            call = opened(simulator, first.uri(transport), ca=ca, call_hosts=call_hosts)
+            loud = listen(call, int(GUARD_S * NS_PER_S), until_loud=5)
+            call.close()
+
+    assert loud >= 5
+
+
+def test_a_redirection_to_a_host_that_the_target_does_not_name_is_named(
+    simulator: Ready, tmp_path: Path
+) -> None:
+    """The other server would get the login."""
+    option = "--alternate-server=127.0.0.2:3478"
+    with running_coturn(tmp_path, option) as server, pytest.raises(ConnectError) as caught:
+        opened(simulator, server.uri())
+
+    assert caught.value.outcome == "connect_failed:relay"
+    assert caught.value.detail == (
+        f"the TURN server {server.uri()} sends its clients to 127.0.0.2:3478 (300 Try Alternate)"
+    )
+    assert "--call-hosts" in remedy_of("connect_failed:relay", caught.value.detail)
+
+
+def test_redirections_in_a_circle_end_the_call(simulator: Ready, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    port = free_port("127.0.0.1")
+    with running_coturn(tmp_path / "other", f"--alternate-server=127.0.0.1:{port}") as other:
+        option = f"--alternate-server=127.0.0.1:{other.port}"
+        with (
+            running_coturn(tmp_path, option, port=port) as server,
+            pytest.raises(ConnectError) as caught,
+        ):
+            opened(simulator, server.uri())
+
+    assert caught.value.detail == (
+        f"the TURN server {other.uri()} sends its clients to 127.0.0.1:{port} (300 Try Alternate)"
+    )
 
 
 def test_a_call_that_needs_no_server_does_not_use_it(

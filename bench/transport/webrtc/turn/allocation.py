@@ -3,12 +3,18 @@
 Its owner passes each message of the server to `received`, calls `expire` when `next_ns` is due,
 sends what `pop_messages` returns, and reports the instant of each send to `note_sent`. The first
 request has no credentials. The server refuses it, and names the realm and the nonce that all other
-requests need (RFC 8489 §9.2). A nonce that has become stale is replaced.
+requests need (RFC 8489 §9.2). A nonce that has become stale is replaced. A server without login
+grants the first request, so no request has credentials.
 
 A refresh is sent every few seconds, and not only before the allocation expires. So the round trip
 to the server is known, and a server that has died is noticed.
 """
 
+# A response to a signed request must be signed, too. One to a request without credentials cannot
+# be: its random transaction id keeps senders away that do not see the request, no secret has been
+# sent, and DTLS protects what is relayed. Once a server has asked for credentials, all requests
+# have them.
+#
 # The client of RFC 8656 in the order of its requests: Allocate (refused once, then with
 # credentials), Refresh at once and every `REFRESH_NS`, CreatePermission for each host of the
 # answer, and ChannelBind for the peer that ICE has selected. Until the channel is bound, data goes
@@ -29,7 +35,7 @@ from dataclasses import dataclass, field
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.causes import Cause, Code
 from bench.files.sanitize import excerpt
-from bench.transport.interface import HostPort, TurnLogin
+from bench.transport.interface import HostPort, TurnLogin, authority
 from bench.transport.webrtc.stun import (
     TRANSACTION_BYTES,
     StunAttribute,
@@ -39,6 +45,7 @@ from bench.transport.webrtc.stun import (
     build_message,
     mapped_address,
     parse_turn_message,
+    plain_address,
     xor_address,
 )
 from bench.transport.webrtc.turn.framing import (
@@ -66,6 +73,7 @@ MAX_TEXT_BYTES = 763
 MAX_PERMISSIONS = 32
 """The maximum number of hosts to which the server is asked to relay. A peer decides how many it
 names."""
+TRY_ALTERNATE = 300
 UNAUTHORIZED = 401
 FORBIDDEN = 403
 MISMATCH = 437
@@ -123,6 +131,10 @@ class Allocation:
     problem: str = ""
     is_silent: bool = False
     """True if the problem is that the server does not answer."""
+    is_unsigned: bool = False
+    """True if a response was ignored, because the password has not signed it."""
+    alternate: HostPort | None = None
+    """The server to which this one sends its clients (RFC 8489 §10); None if it names none."""
     round_trip_ns: int | None = None
     """The shortest time from a refresh to its response; None before the first one."""
     refused: dict[str, int] = field(default_factory=dict)
@@ -157,6 +169,11 @@ class Allocation:
         )
         return min(due_ns, self._refresh_ns, self._renewal_ns)
 
+    @property
+    def silence(self) -> Cause:
+        """The cause if no response was accepted in time."""
+        return Cause(Code.TURN_UNSIGNED if self.is_unsigned else Code.TURN_SILENT)
+
     def pop_messages(self) -> list[bytes]:
         """Return the messages to send to the server."""
         messages = self._messages
@@ -174,7 +191,7 @@ class Allocation:
         for transaction, request in [*self._requests.items()]:
             if request.until_ns <= now_ns:
                 del self._requests[transaction]
-                self._fail(request, Cause(Code.TURN_SILENT).text)
+                self._fail(request, self.silence.text)
             elif request.due_ns <= now_ns:
                 request.due_ns = now_ns + (FIRST_WAIT_NS << request.sends)
                 request.sends = request.sends + 1
@@ -257,7 +274,9 @@ class Allocation:
         if message.kind is StunKind.ERROR:
             del self._requests[message.transaction]
             self._refuse(request, message, at_ns)
-        elif message.kind is StunKind.SUCCESS and message.is_authentic(self._key):
+        elif request.is_signed and not message.is_authentic(self._key):
+            self.is_unsigned = True
+        elif message.kind is StunKind.SUCCESS:
             del self._requests[message.transaction]
             self._accept(request, message, at_ns)
         return None
@@ -306,14 +325,16 @@ class Allocation:
                 request.method, request.attributes, request.peer, at_ns, request.nonces + 1
             )
         else:
-            self._fail(request, _refusal(code, message.error_reason), code)
+            if code == TRY_ALTERNATE and request.method is StunMethod.ALLOCATE:
+                self.alternate = plain_address(attributes.get(StunAttribute.ALTERNATE_SERVER, b""))
+            self._fail(request, _refusal(code, message.error_reason, self.alternate), code)
 
     def _fail(self, request: _Request, reason: str, code: int = 0) -> None:
         """Note the failure of a request. Without a permission or a channel, the allocation may
         still be of use.
         """
         if request.method in (StunMethod.ALLOCATE, StunMethod.REFRESH):
-            self.is_silent = not code
+            self.is_silent = not code and not self.is_unsigned
             is_ended = request.method is StunMethod.REFRESH and code == MISMATCH
             self.problem = Cause(Code.TURN_ENDED, {"status": MISMATCH}).text if is_ended else reason
         elif request.peer is not None and code:
@@ -363,8 +384,12 @@ def _data_of(message: StunMessage) -> RelayedData | None:
     )
 
 
-def _refusal(code: int, reason: str) -> str:
+def _refusal(code: int, reason: str, alternate: HostPort | None) -> str:
     """Return why a server refuses an allocation."""
+    if alternate is not None:
+        return Cause(
+            Code.TURN_REDIRECTS, {"other": authority(alternate.host, alternate.port or 0)}
+        ).text
     if code == UNAUTHORIZED:
         return Cause(Code.TURN_LOGIN, {"status": code}).text
     if code == QUOTA:

@@ -30,7 +30,14 @@ from bench.catalogue.outcomes import Family, parsed
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect, look_up
 from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress, family_of
-from bench.transport.interface import ConnectRequest, ConnectTimings, HostPort, TurnServer
+from bench.transport.interface import (
+    DIRECT,
+    ConnectRequest,
+    ConnectTimings,
+    HostPort,
+    NetworkPath,
+    TurnServer,
+)
 from bench.transport.tcp import ByteStream
 from bench.transport.tls import CertificateProblem, HandshakeError, tls_context
 from bench.transport.webrtc.ice import RelayedAddress
@@ -149,8 +156,12 @@ class Relay:
     if it does.
     """
 
-    def __init__(self, server: TurnServer, link: UdpLink | StreamLink, *, is_ipv6: bool) -> None:
+    def __init__(
+        self, server: TurnServer, link: UdpLink | StreamLink, host: str, *, is_ipv6: bool
+    ) -> None:
         self.server = server
+        self.host = host
+        """The IP address of the server."""
         self._link = link
         is_stream = isinstance(link, StreamLink)
         self._allocation = Allocation(
@@ -176,9 +187,15 @@ class Relay:
         return _of_server(self.server, in_words(reason)) if reason else ""
 
     @property
+    def alternate(self) -> HostPort | None:
+        """The server to which this one sends its clients; None if it names none."""
+        return self._allocation.alternate
+
+    @property
     def is_silent(self) -> bool:
-        """Whether the problem is that the server does not answer."""
-        return self._allocation.is_silent
+        """Whether the server has not answered."""
+        allocation = self._allocation
+        return allocation.is_silent or not (self.problem or allocation.is_unsigned)
 
     @property
     def round_trip_ns(self) -> int | None:
@@ -199,7 +216,7 @@ class Relay:
 
     def silent(self, limit_s: float) -> str:
         """Return the text about a server that has not answered within a limit."""
-        return f"{_of_server(self.server, Cause(Code.TURN_SILENT))} within {limit_s:g} s"
+        return f"{_of_server(self.server, self._allocation.silence)} within {limit_s:g} s"
 
     def fileno(self) -> int:
         return self._link.fileno()
@@ -293,22 +310,33 @@ def _tls_context(ca: Path | None) -> ssl.SSLContext:
 
 
 def open_relay(
-    server: TurnServer, sock: DatagramSocket, limits: Timeouts, ca: Path | None
+    server: TurnServer,
+    sock: DatagramSocket,
+    limits: Timeouts,
+    ca: Path | None,
+    other: HostPort | None = None,
 ) -> Relay:
     """Return a relay whose allocation is requested. `sock` is the socket of the call.
 
-    `ca` is the file of a certificate authority to trust. Raise ConnectError:
-    `connect_failed:relay`, `timeout:relay`.
+    `ca` is the file of a certificate authority to trust. `other` is the address of the server to
+    which `server` has sent this client; its certificate has the name of `server` (RFC 8489 §10).
+    Raise ConnectError: `connect_failed:relay`, `timeout:relay`.
     """
     family = family_of(sock.address[0])
+    name = server.host
+    if other is not None:
+        server = server._replace(host=other.host, port=other.port or server.port)
     try:
         if server.transport == "udp":
             address = look_up(server.host, server.port, limits.tcp, family).addresses[0][4]
             link: UdpLink | StreamLink = UdpLink(sock, address)
         else:
             context = _tls_context(ca) if server.transport == "tls" else None
-            request = ConnectRequest("", (), context, limits, ConnectTimings())
-            link = StreamLink(connect(server.host, server.port, request))
+            path = DIRECT if other is None else NetworkPath(address=other.host)
+            request = ConnectRequest("", (), context, limits, ConnectTimings(), path)
+            stream = connect(name, server.port, request)
+            address = stream.endpoints[1]
+            link = StreamLink(stream)
     except ConnectError as error:
         stage = parsed(error.outcome).family
         if stage not in (Family.CONNECT_FAILED, Family.TIMEOUT):
@@ -316,7 +344,7 @@ def open_relay(
         raise ConnectError(
             f"{stage}:relay", _of_server(server, _unreached(error, limits))
         ) from None
-    return Relay(server, link, is_ipv6=family is socket.AF_INET6)
+    return Relay(server, link, str(address[0]), is_ipv6=family is socket.AF_INET6)
 
 
 def _of_server(server: TurnServer, problem: Cause) -> str:

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.transport.interface import HostPort, TurnLogin
-from bench.transport.webrtc.stun import StunMethod, parse_turn_message
+from bench.transport.webrtc.stun import (
+    StunAttribute,
+    StunKind,
+    StunMethod,
+    build_message,
+    parse_turn_message,
+    xor_address,
+)
 from bench.transport.webrtc.turn.allocation import Allocation, long_term_key
 from tests.examples import thorough
 from tests.transport.webrtc.turn.turn_server import LOGIN, RELAYED, FakeTurnServer
@@ -68,6 +75,60 @@ def test_an_allocation_signs_in_and_gets_its_address() -> None:
     assert made.allocation.relayed == RELAYED
     assert made.server.requests[:2] == [StunMethod.ALLOCATE, StunMethod.ALLOCATE], (
         "the first one names the realm"
+    )
+
+
+def test_a_server_that_asks_for_no_login_relays_and_gets_none() -> None:
+    made = client(FakeTurnServer(has_login=False))
+    made.allocation.permit([PEER.host], 0)
+    made.allocation.bind(PEER, 0)
+    made.run(12 * NS_PER_S)
+    made.server.received(made.allocation.wrapped(b"data", PEER), 0)
+
+    assert (made.allocation.relayed, made.allocation.problem) == (RELAYED, "")
+    assert made.server.relayed == [(b"data", PEER)]
+    assert made.allocation.round_trip_ns == DELAY_NS
+
+
+def test_a_server_that_asks_for_a_login_later_gets_it() -> None:
+    made = client(FakeTurnServer(has_login=False))
+    made.server.has_login = True
+    made.run(12 * NS_PER_S)
+
+    assert not made.allocation.problem
+    assert made.server.requests[-1] is StunMethod.REFRESH
+
+
+def test_a_server_that_asked_for_a_login_must_sign_its_responses() -> None:
+    made = Client(FakeTurnServer())
+    (message,) = made.allocation.pop_messages()
+    made.allocation.received(made.server.received(message, 0) or b"", 0)
+    for message in made.allocation.pop_messages():
+        about: dict[int, bytes] = {
+            StunAttribute.XOR_RELAYED_ADDRESS: xor_address(RELAYED, message[8:20])
+        }
+        method = StunMethod.ALLOCATE
+        for key in (b"", b"another key"):
+            made.allocation.received(
+                build_message(StunKind.SUCCESS, message[8:20], about, key, method), 0
+            )
+    made.drops = lambda data: True
+    made.run(20 * NS_PER_S)
+
+    assert made.allocation.relayed is None
+    assert made.allocation.problem == "answers without a signature by this password"
+    assert not made.allocation.is_silent
+
+
+@pytest.mark.parametrize("other", [HostPort("192.0.2.30", 3_479), None])
+def test_a_server_that_sends_its_clients_to_another_one_names_it(other: HostPort | None) -> None:
+    made = client(FakeTurnServer(forced={StunMethod.ALLOCATE: 300}, alternate=other))
+
+    assert made.allocation.alternate == other
+    assert made.allocation.problem == (
+        "sends its clients to 192.0.2.30:3479 (300 Try Alternate)"
+        if other
+        else "refuses the allocation (300 No)"
     )
 
 

@@ -5,6 +5,8 @@ checks.
 from __future__ import annotations
 
 import hashlib
+import socket
+import struct
 from dataclasses import dataclass, field
 
 from bench.base.units import NS_PER_S
@@ -28,7 +30,7 @@ RELAYED, CLIENT = HostPort("198.51.100.1", 49_152), HostPort("203.0.113.9", 40_0
 @dataclass
 class FakeTurnServer:
     """`relayed` has the data that it sent to peers. `forced` are the errors of the next
-    requests, by their method.
+    requests, by their method. If `has_login` is False, it asks for none, as coturn with `no-auth`.
     """
 
     login: TurnLogin = LOGIN
@@ -36,6 +38,8 @@ class FakeTurnServer:
     nonce: bytes = b"first"
     realm: bytes = b"example.org"
     is_stream: bool = False
+    has_login: bool = True
+    alternate: HostPort | None = None
     forced: dict[StunMethod, int] = field(default_factory=dict)
     relayed: list[tuple[bytes, HostPort]] = field(default_factory=list)
     permitted: set[str] = field(default_factory=set)
@@ -63,6 +67,10 @@ class FakeTurnServer:
             about: dict[int, bytes] = {
                 StunAttribute.ERROR_CODE: bytes((0, 0, code // 100, code % 100)) + b"No"
             }
+            if code == 300 and self.alternate is not None:
+                host, port = self.alternate
+                value = struct.pack("!xBH4s", 1, port, socket.inet_aton(host))
+                about[StunAttribute.ALTERNATE_SERVER] = value
             if code in (401, 438):
                 about |= {StunAttribute.REALM: self.realm, StunAttribute.NONCE: self.nonce}
             return build_message(StunKind.ERROR, message.transaction, about, "", message.method)
@@ -72,9 +80,11 @@ class FakeTurnServer:
         key = hashlib.md5(
             b":".join((self.login.user.encode(), self.realm, self.login.password.encode()))
         ).digest()
-        if not message.is_authentic(key):
+        if not self.has_login:
+            assert StunAttribute.USERNAME not in message.attributes
+        elif not message.is_authentic(key):
             return 401
-        if message.attributes[StunAttribute.NONCE] != self.nonce:
+        elif message.attributes[StunAttribute.NONCE] != self.nonce:
             return 438
         is_allocated = self.expires_ns is not None and now_ns < self.expires_ns
         if message.method is not StunMethod.ALLOCATE and not is_allocated:
@@ -98,9 +108,12 @@ class FakeTurnServer:
                 self.channels[
                     int.from_bytes(message.attributes[StunAttribute.CHANNEL_NUMBER][:2])
                 ] = peer
-        key = hashlib.md5(
-            b":".join((self.login.user.encode(), self.realm, self.login.password.encode()))
-        ).digest()
+        key = (
+            hashlib.md5(
+                b":".join((self.login.user.encode(), self.realm, self.login.password.encode()))
+            ).digest()
+            * self.has_login
+        )
         return build_message(StunKind.SUCCESS, message.transaction, about, key, message.method)
 
     def _relay(self, data: bytes, peer: HostPort) -> None:
