@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("bench.transport._datagrams", reason="this machine has no compiled code")
@@ -21,7 +22,7 @@ from bench.transport.fast._sending import Microphone, PlainChunks
 from bench.transport.media._packets import AudioPackets, UsualPackets, send_frame
 from bench.transport.media.call_media import CallMedia
 from bench.transport.media.rtp import StreamNumbers
-from bench.wire._audible import expanded
+from bench.wire._audible import certain_lines, expanded
 from tests.transport.media.path import PLAIN
 
 Call = Callable[..., object]
@@ -75,6 +76,10 @@ NEEDED: dict[str, tuple[Call, list[Any]]] = {
     "continue_sounds": (
         lambda sounds, continued: continue_sounds(None, sounds, None, continued),
         [[], []],
+    ),
+    "certain_lines": (
+        lambda window: certain_lines(np.zeros(0, np.int16), window, 1_024, 4, 38, 460, 3, 0.1),
+        [b""],
     ),
     "expanded": (lambda table: expanded(b"\0", table), [bytes(512)]),
 }

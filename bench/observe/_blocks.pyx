@@ -97,7 +97,7 @@ cdef class Blocks:
     cdef public long long _start, _followed, _loudest, _early_ns, _lead_ns, _error_ns, _faint_ns
     cdef public list _rises
     cdef public bint _sounding, _moved, _tone, _sent, _streams
-    cdef public long long _loud
+    cdef public long long _loud, _tone_last, _tone_checked
     cdef public object _behind, _onset, _suspect
 
     def __init__(self, int rate_hz, Py_ssize_t count, Py_ssize_t retained, int pause):
@@ -279,8 +279,8 @@ cdef class Blocks:
 
     cdef int skim(self, bint begins) except -1:
         """Take the next blocks that need no decision: silence without a sound, and the continuation
-        of a sound. If `begins` is True, also those of a possible sound, up to the next decision
-        about it.
+        of a sound. If `begins` is True, also those of a possible sound or tone, up to the next
+        decision about it.
 
         Return the sum of `LEFT` if another block is left, of `CONTINUED` if a sound was continued,
         and of `TAKEN` if the last taken block needs a decision. It is then the last one of a group.
@@ -289,9 +289,7 @@ cdef class Blocks:
         cdef int continued = 0, taken
         cdef bint is_known = self._behind is not None, is_loud
         cdef long long behind = self._behind if is_known else 0, number
-        while self.is_left() and (
-            self._sounding or self._onset is None or (begins and self._suspect is None)
-        ):
+        while self.is_left() and (self._sounding or self._onset is None or begins):
             self.measure(&block)
             taken, number = 0, self._number
             if not (number + 1) % GROUP:
@@ -314,7 +312,9 @@ cdef class Blocks:
                     begins and self.awaits_more(number, is_loud)
                 ):
                     return continued | IS_LEFT | taken
-                if self._onset is not None:
+                if self._suspect is not None:
+                    self._tone_last = number
+                elif self._onset is not None:
                     self._loud += is_loud
                 elif is_loud:
                     self._onset, self._loud = number, 1
@@ -323,10 +323,12 @@ cdef class Blocks:
         return continued | (IS_LEFT if self.is_left() else 0)
 
     cdef bint awaits_more(self, long long number, bint is_loud) except -1:
-        """Return whether nothing is decided about a possible sound with the block `number`."""
+        """Return whether nothing is decided about a possible sound or tone with the block `number`."""
         cdef long long count
         if self._onset is None:
             return True
+        if self._suspect is not None:
+            return is_loud and number - self._tone_checked < GROUP
         count = number + 1 - <long long>self._onset
         return count < WINDOW or (
             self._loud + is_loud >= ENOUGH and (count - WINDOW) % CHECKED != 0
@@ -381,6 +383,8 @@ cdef class Blocks:
             if same == 1:
                 self._level, self._tone = mean, False
             self._same, self._peak, self._noise = same, peak, 0
+        elif self._suspect is not None:
+            self._noise, holds = 0, True
         elif mean < HUSHED:
             self._noise, self._streams = 0, False
         else:

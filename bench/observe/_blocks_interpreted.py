@@ -110,6 +110,8 @@ class Blocks:
         "_streams",
         "_suspect",
         "_tone",
+        "_tone_checked",
+        "_tone_last",
         "_total",
         "_unbroken",
         "_unheard",

@@ -120,13 +120,10 @@ sample at which it is)."""
 
 
 class SuspectedTone:
-    """A sound that may be a tone. `start` and `last` are its first and last loud blocks."""
+    """A sound that may be a tone. `start` is its first loud block."""
 
-    def __init__(self, start: int, last: int) -> None:
+    def __init__(self, start: int) -> None:
         self.start = start
-        self.last = last
-        self.checked = last
-        """The last block of the last check."""
         self.changed: int | None = None
         """The last block of the last check, if that check found no tone; otherwise None."""
         self.is_certain = self.is_melody = False
@@ -470,7 +467,7 @@ class OnsetDetector(BoundedSound):
                 if last is None:  # the background has risen since
                     self._onset = None
                 else:
-                    self._suspect = SuspectedTone(self._onset, last)
+                    self._suspect_tone(self._onset, last)
             else:
                 yield from self._start_if_voiced(self._onset, number)
             return
@@ -523,21 +520,27 @@ class OnsetDetector(BoundedSound):
         end_of_noise = end_of_even(self._levels(first, end), LEAD, EVEN)
         return None if end_of_noise is None else first - 1 + end_of_noise
 
+    def _suspect_tone(self, start: int, last: int) -> SuspectedTone:
+        """Suspect that the sound from the block `start` to the block `last` is a tone."""
+        self._suspect = SuspectedTone(start)
+        self._tone_last = self._tone_checked = last
+        return self._suspect
+
     def _follow_tone(self, tone: SuspectedTone, number: int, *, is_loud: bool) -> Known:
         if is_loud:
-            tone.last = number
-        elif number - tone.last >= SILENT:
-            first = max(tone.start, tone.last - CERTAIN)
-            if tone.is_certain or (not tone.is_melody and self._is_pure(first, tone.last)):
+            self._tone_last = number
+        elif number - self._tone_last >= SILENT:
+            first = max(tone.start, self._tone_last - CERTAIN)
+            if tone.is_certain or (not tone.is_melody and self._is_pure(first, self._tone_last)):
                 self._note_tone(tone)
                 self._suspect = self._onset = None
             else:  # a vowel whose pitch changes is a melody, too
                 error_ns = (number - tone.start) * BLOCK_MS * NS_PER_MS if tone.is_melody else 0
                 yield from self._start_sound(tone.start, number, error_ns)
             return
-        if number - tone.checked < GROUP:
+        if number - self._tone_checked < GROUP:
             return
-        tone.checked = number
+        self._tone_checked = number
         first = number - RECENT + 1 if tone.changed is None else tone.changed
         if self._is_pure(max(first, tone.start), number):
             tone.is_melody |= tone.changed is not None
@@ -561,7 +564,7 @@ class OnsetDetector(BoundedSound):
     def _note_tone(self, tone: SuspectedTone) -> None:
         loud = (
             block
-            for block in range(tone.last, tone.start, -1)
+            for block in range(self._tone_last, tone.start, -1)
             if self._at(block)[0] > self._loud_energy
         )
         found = Tone(tone.start * self._size, (next(loud, tone.start) + 1) * self._size)
@@ -598,9 +601,9 @@ class OnsetDetector(BoundedSound):
         self._last = min(self._last, last * self._size + max(0, self._at(last)[3]))
         self._sounding = False
         self._onset = start
-        self._suspect = SuspectedTone(start, number)
-        self._suspect.is_certain = True
-        self._note_tone(self._suspect)
+        tone = self._suspect_tone(start, number)
+        tone.is_certain = True
+        self._note_tone(tone)
         self._end_error_ns = VOICE_AT_TONE_ERROR_NS
         yield "ends", self._last
 

@@ -56,7 +56,7 @@ def is_pure(samples: Samples, *, keys_count: bool = False) -> bool:
     """Return whether 30 to 200 ms of audio at 8 kHz are a tone. With `keys_count`, a phone key
     is not a tone.
     """
-    lines = _lines_hz(samples)[0] if len(samples) >= MIN_SAMPLES else ()
+    lines = _lines_hz(samples) if len(samples) >= MIN_SAMPLES else ()
     lowest = min(lines, default=0)
     if not lines or (lowest < PITCH_HZ and any(_is_multiple(line, lowest) for line in lines)):
         return False
@@ -66,7 +66,7 @@ def is_pure(samples: Samples, *, keys_count: bool = False) -> bool:
 def noise_energy(samples: Samples) -> int:
     """Return the energy of the noise behind a tone, in the filter of `bench.observe.blocks`."""
     wide = samples.astype(float)
-    return int(_lines_hz(samples)[1] * (wide @ wide) / len(wide) * (1 + 0.75**2))
+    return int(_spectrum(samples)[1] * (wide @ wide) / len(wide) * (1 + 0.75**2))
 
 
 def is_key(lines_hz: Sequence[float]) -> bool:
@@ -83,44 +83,63 @@ def _is_multiple(line: float, lowest: float) -> bool:
     return count >= 2 and abs(line - count * lowest) < MULTIPLE * count * lowest
 
 
-def _lines_hz(samples: Samples) -> tuple[Sequence[float], float]:
-    """Return (spectral lines in Hz, the strongest first; share of the other energy); no lines
+class Bins(NamedTuple):
+    """The bins of a spectrum: their number, those of direct current or half a line, and the lowest
+    and the highest one of a line.
+    """
+
+    size: int
+    width: int
+    lowest: int
+    highest: int
+
+
+@cache
+def _bins(samples: int) -> Bins:
+    count = 1_024 if samples <= 640 else 2_048
+    return Bins(
+        count, 2 * count // samples + 1, MIN_HZ * count // RATE_HZ, MAX_HZ * count // RATE_HZ
+    )
+
+
+def _lines_hz(samples: Samples) -> Sequence[float]:
+    """Return the spectral lines in Hz, the strongest first; none without a tone."""
+    count = len(samples)
+    bins = _bins(count)
+    lines = None
+    if _AUDIBLE is not None:  # it takes a quarter of the time of numpy
+        lines = _AUDIBLE.certain_lines(
+            np.ascontiguousarray(samples), _window(count), *bins, MAX_LINES, 1 - MIN_SHARE
+        )
+    if lines is None:
+        lines = _spectrum(samples)[0]
+    return [line * RATE_HZ / bins.size for line in lines]
+
+
+def _spectrum(samples: Samples) -> tuple[Sequence[int], float]:
+    """Return (bins of the spectral lines, the strongest first; share of the other energy); no lines
     without a tone.
     """
-    count = len(samples)
-    bins = 1_024 if count <= 640 else 2_048
-    lowest = MIN_HZ * bins // RATE_HZ
-    highest = MAX_HZ * bins // RATE_HZ
-    width = 2 * bins // count + 1
-    windowed = samples * _window(count)
-    # no tone in most sounds, which takes a quarter of the time of what follows
-    if _AUDIBLE is not None and _AUDIBLE.is_no_tone(
-        windowed, bins, width, lowest, highest, MAX_LINES, 1 - MIN_SHARE
-    ):
-        return (), 1
-    spectrum = np.fft.rfft(windowed, bins)
+    count, width, lowest, highest = _bins(len(samples))
+    spectrum = np.fft.rfft(samples * np.frombuffer(_window(len(samples))), count)
     powers = spectrum.real**2 + spectrum.imag**2
     powers[:width] = 0  # direct current
-    peak = int(powers.argmax())
-    if not lowest <= peak <= highest:
-        return (), 1
-    total = float(powers.sum())
-    lines = list[float]()
-    rest = total
-    while lowest <= peak <= highest and len(lines) < MAX_LINES:
-        lines.append(peak * RATE_HZ / bins)
+    total = rest = float(powers.sum())
+    lines = list[int]()
+    while len(lines) < MAX_LINES and lowest <= (peak := int(powers.argmax())) <= highest:
+        lines.append(peak)
         lobe = powers[max(0, peak - width) : peak + width + 1]
         rest -= float(lobe.sum())
         if rest <= (1 - MIN_SHARE) * total:
             return lines, rest / total
         lobe[:] = 0
-        peak = int(powers.argmax())
     return (), 1
 
 
 @cache
-def _window(count: int) -> NDArray[np.float64]:
-    return np.hanning(count + 1)[:count]
+def _window(count: int) -> bytes:
+    """Return the weight of each sample, as doubles."""
+    return np.hanning(count + 1)[:count].tobytes()
 
 
 # A tone is a sum of a few sines and can be predicted from the samples before it; noise cannot. Each

@@ -1,15 +1,18 @@
-import numpy as np
+from collections.abc import Sequence
+
 from msgspec import Raw
-from numpy.typing import NDArray
+
+from bench.wire.audio import Samples
 
 def expanded(data: bytes, table: bytes) -> bytes: ...
 def base64_content(raw: Raw, count: int) -> bytes | None: ...
-def is_no_tone(
-    values: NDArray[np.float64],
+def certain_lines(
+    samples: Samples,
+    window: bytes,
     bins: int,
-    first: int,
+    width: int,
     lowest: int,
     highest: int,
     lines: int,
     share: float,
-) -> bool: ...
+) -> Sequence[int] | None: ...

@@ -8,7 +8,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from importlib.util import find_spec, module_from_spec
-from itertools import pairwise
+from itertools import chain, pairwise
 from unittest.mock import patch
 
 import numpy as np
@@ -38,10 +38,14 @@ STREAMS = st.builds(
     lambda seed, levels: np.concatenate(
         [
             (
-                np.random.default_rng(seed).normal(0, level, length)
+                (
+                    level * np.sin(2 * np.pi * hz * np.arange(length) / 8_000)
+                    if hz
+                    else np.random.default_rng(seed).normal(0, level, length)
+                )
                 + offset * np.exp(-np.arange(length) / 1_000)
             ).astype(np.int16)
-            for level, length, offset in levels
+            for level, length, offset, hz in levels
         ]
     ),
     st.integers(0, 999),
@@ -50,13 +54,14 @@ STREAMS = st.builds(
             st.sampled_from([0, 3, 60, 900, 5_000]),
             st.integers(1, 4_000),
             st.sampled_from([0, 0, 0, 400, -8_000]),
+            st.sampled_from([0, 0, 440, 1_400]),
         ),
         min_size=1,
         max_size=8,
     ),
 )
-"""Streams of samples at 8 kHz. Each stream consists of segments with different levels, and with an
-offset that decays.
+"""Streams of samples at 8 kHz. Each stream consists of segments of noise or of a tone, with
+different levels, and with an offset that decays.
 """
 
 
@@ -223,6 +228,15 @@ def without_compiler() -> type[OnsetDetector]:
         return module.OnsetDetector  # type: ignore[no-any-return]
 
 
+def tones_and_sounds() -> Samples:
+    """Return tones of different lengths, each with a sound after it."""
+    at_s = np.arange(4_000) / 8_000
+    tone, sound = (3_000 * np.sin(2 * np.pi * hz * at_s) for hz in (1_400, 220))
+    parts = [[tone[: 2_400 + 40 * length], sound[:2_000], np.zeros(3_000)] for length in range(10)]
+    return np.concatenate([np.zeros(4_000), *chain(*parts)]).astype(np.int16)
+
+
+@example(stream=tones_and_sounds(), rate_hz=8_000, shares=[], keys_count=False, drops=False)
 @given(
     stream=STREAMS,
     rate_hz=st.sampled_from(RATES),

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival
 from bench.catalogue.outcomes import NO_SOUND, remedy_of
 from bench.catalogue.timeouts import Timeouts
-from bench.observe import inputs
+from bench.observe import inputs, tones
 from bench.observe.inputs import SessionStart
 from bench.observe.onsets import VOICE_AT_TONE_ERROR_NS, OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.observe.timeline import Timeline
-from bench.observe.tones import is_pure, noise_energy
+from bench.observe.tones import is_pure
 from bench.plan.recordings import to_pcm16
 from bench.services.agents import PCM
 from bench.services.registry import DIALECTS
@@ -28,6 +28,7 @@ from bench.wire.audio import G711_ULAW, PCM16_8K, PCM16_16K, AudioFormat, Sample
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind
+from tests.compiled import needs_compiler
 from tests.helpers import AT_NS, MS, build_turn
 from tools.benchmarks import onsets as known
 
@@ -321,7 +322,7 @@ def test_if_only_tones_were_heard_the_detail_and_the_remedy_state_it() -> None:
     noise=st.sampled_from((0.0, 0.001, 0.01, 0.1)),
     seed=st.integers(0, 9),
 )
-def test_the_compiled_test_of_a_tone_never_changes_the_result(
+def test_the_lines_of_a_tone_are_the_same_with_and_without_compiled_code(
     ms: int, tones_hz: list[float], level: float, noise: float, seed: int
 ) -> None:
     mixed = sines(ms, *tones_hz, level=level)
@@ -329,6 +330,16 @@ def test_the_compiled_test_of_a_tone_never_changes_the_result(
     samples = to_pcm16(noisy.astype(np.float32))
 
     with patch("bench.observe.tones._AUDIBLE", None):
-        expected = is_pure(samples), noise_energy(samples)
+        expected = tones._lines_hz(samples)
 
-    assert (is_pure(samples), noise_energy(samples)) == expected
+    assert tones._lines_hz(samples) == expected
+
+
+@needs_compiler
+def test_compiled_code_leaves_it_to_numpy_which_of_two_equally_strong_lines_is_the_first() -> None:
+    """The spectrum of samples of which every second one is 0 is symmetrical: 1,000 and 3,000 Hz."""
+    samples = np.tile(np.array([9_000, 0, 0, 0, -9_000, 0, 0, 0], np.int16), 80)
+    window, bins = tones._window(len(samples)), tones._bins(len(samples))
+
+    assert tones._AUDIBLE.certain_lines(samples, window, *bins, 3, 1 / 80) is None
+    assert sorted(tones._lines_hz(samples)) == [1_000, 3_000]

@@ -38,6 +38,7 @@ VOICES = Path(str(bench.simulator.__file__)).parent / "voices"
 CALLERS = ("late_parcel", "not_today", "opening_hours", "order_number")
 CHORDS_HZ = ((220, 277, 330), (196, 247, 294), (175, 220, 262), (196, 247, 330))
 ALONE_S = 60
+TONE_HZ = 425
 
 
 class Stream(NamedTuple):
@@ -295,14 +296,21 @@ def main() -> None:
     head = ("background", "n", "error of the start, ms", "error of the end, ms", "missed", "false")
     print(table(head, rows()))
     for format in FORMATS:
-        samples = stream("a room", 20, format, 1).samples
-        before = time.process_time()
-        found(samples, format.rate_hz)
-        frames = len(samples) * 1_000 / format.rate_hz / FRAME_MS
-        print(
-            f"{format.name}: {(time.process_time() - before) / frames * 1e6:.1f} µs per frame of"
-            f" {FRAME_MS} ms"
-        )
+        tone = np.sin(2 * np.pi * TONE_HZ * times_s(format.rate_hz, ALONE_S * format.rate_hz)) / 10
+        sounds = {
+            "voices": stream("a room", 20, format, 1).samples,
+            "a tone": format.decode(format.encode(to_pcm16(tone.astype(np.float32)))),
+        }
+        costs = {name: cost_us(samples, format.rate_hz) for name, samples in sounds.items()}
+        text = " · ".join(f"{name} {cost:.1f}" for name, cost in costs.items())
+        print(f"{format.name}, µs per frame of {FRAME_MS} ms: {text}")
+
+
+def cost_us(samples: Samples, rate_hz: int) -> float:
+    """Return the CPU time of a frame."""
+    before_s = time.process_time()
+    found(samples, rate_hz)
+    return (time.process_time() - before_s) * 1e6 * rate_hz * FRAME_MS / 1_000 / len(samples)
 
 
 if __name__ == "__main__":
