@@ -23,6 +23,8 @@ SCHEMA_VERSION = 6
 """The version of the format of run.json and of the tables of a run."""
 
 Count = Annotated[int, Meta(ge=0)]
+UtcNs = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+"""An instant in ns since 1970 UTC, as far as the columns of the tables have them."""
 KILLED = "killed: rows and counts after the last flush are missing"
 """The stop reason of a run whose process was killed."""
 GIVEN_UP = "do not use these results: "
@@ -338,6 +340,22 @@ class Validity(Struct, frozen=True):
     uncertain_metrics: list[UncertainMetric] = []
 
 
+class OverloadEntry(TypedDict):
+    """The settings of a load with a peak, and the instants at which its parts began and its callers
+    had started.
+    """
+
+    load: Count
+    peak: Count
+    margin: Annotated[float, Meta(ge=0)]
+    spacing_s: Annotated[float, Meta(ge=0)]
+    probes: list[str]
+    begun_utc_ns: UtcNs
+    peak_utc_ns: NotRequired[UtcNs]
+    reached_utc_ns: NotRequired[UtcNs]
+    after_utc_ns: NotRequired[UtcNs]
+
+
 # A run is `running` from its first run.json on. The process that leads it sets `closing` when it
 # has stopped, and `ended` when the final files are complete. If the writer is gone before that, the
 # next reader finalizes the folder. A run that was `running` is then `killed`: rows that were
@@ -363,7 +381,7 @@ class RunEntry(TypedDict):
     ]
     overload: NotRequired[
         Annotated[
-            dict[str, float | list[str]],
+            OverloadEntry,
             Meta(description="of a load with a peak: its settings, and when each part began"),
         ]
     ]

@@ -72,7 +72,10 @@ def open_rows(
         size = os.fstat(opened.fileno()).st_size
     # Arrow rejects the surrogates of file names that are not UTF-8
     with pa.OSFile(os.fsencode(path)) as file:
-        table = pq.ParquetFile(file)
+        try:
+            table = pq.ParquetFile(file)
+        except UnicodeDecodeError:
+            raise pa.ArrowInvalid(f"a name in {path.name} is not UTF-8") from None
         metadata = table.metadata
         if metadata.num_rows > max(rows, ANY_ROWS + size // BYTES_PER_ROW):
             raise pa.ArrowInvalid(

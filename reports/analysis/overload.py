@@ -17,8 +17,10 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
-from msgspec import Struct, convert
+from msgspec import Struct, ValidationError, convert
+from msgspec.structs import replace as replace_fields
 
+from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import Family, is_own_limit, parsed
 from bench.record import folder as files
@@ -70,6 +72,8 @@ NOT_RUN = "not_run"
 START = "start_utc_ns"
 STATUS = r"^((?:HTTP|SIP) \d+)"
 """The status with which the service refused a call, in the detail of its outcome."""
+MIN_SPACING_S = 0.01
+"""The shortest slot of probe callers, in seconds."""
 NO_CALLER = -1
 BINS = 60
 """The maximum number of bins of a picture."""
@@ -201,10 +205,16 @@ class CallsOfPeak:
 
 
 def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsOfPeak | None:
-    """Return the calls of a target; None if the load of the run has no peak."""
+    """Return the calls of a target; None if the load of the run has no peak. Raise UsageError if
+    the peak in run.json is damaged.
+    """
     if "overload" not in run.metadata:
         return None
-    peak = convert(run.metadata["overload"], Peak)
+    try:
+        peak = convert(run.metadata["overload"], Peak)
+    except ValidationError as error:
+        raise UsageError(f"the overload in run.json is damaged: {error}") from None
+    peak = replace_fields(peak, spacing_s=max(peak.spacing_s, MIN_SPACING_S))
     turns = samples.turns
     name = turns.targets[target]
     latency = np.full(turns.rows.size, np.nan)

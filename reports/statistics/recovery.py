@@ -204,10 +204,11 @@ def _critical_value(before: int, after: int, correlation: float, tail: float) ->
     from scipy.signal import lfilter  # type: ignore[import-untyped, unused-ignore]
 
     rng = np.random.default_rng([SEED, before, after])
-    shocks = rng.standard_normal((SERIES, before + after))
-    shocks[:, 1:] *= math.sqrt(1 - correlation**2)
     largest = []
-    for row in lfilter([1.0], [1.0, -correlation], shocks):
+    for _ in range(SERIES):  # one by one: a run of a day has many slots
+        shocks = rng.standard_normal(before + after)
+        shocks[1:] *= math.sqrt(1 - correlation**2)
+        row = lfilter([1.0], [1.0, -correlation], shocks)
         first, rest = row[:before], row[before:]
         _, _, statistics = _windows(rest - first.mean(), _noise(first, rest), before)
         largest.append(float(statistics.max()))

@@ -7,19 +7,49 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from bench.base.errors import UsageError
 from bench.base.standard_streams import print_notice
+from bench.files.safe_io import JsonError, read_file, read_json
 from bench.load.planning.stages import A_SPAN, span_s
 from reports.formatting import percent
 from rtbench.cli.options import Command, argument, option
 from rtbench.cli.run import become_run
 from rtbench.overload import OVERLOAD
 
+MAX_CALLS = 100_000
+MAX_PROBES = 1_000
+MIN_SPACING_S = 0.1
+MAX_SPACING_S = 1_800.0
+"""A caller pauses for up to two spacings, and the maximum of a pause is an hour."""
+MAX_SLOTS = 50_000
+"""The maximum number of turns of a probe caller. What a run can show is simulated before it."""
 P95 = 1.645
 """The quantile 0.95 of the normal distribution."""
 LOCUST_FILE = Path(__file__).parents[1] / "overload" / "locustfile.py"
+
+
+class _Numbers(msgspec.Struct, frozen=True):
+    low: int = 0
+
+
+class _Estimate(msgspec.Struct, frozen=True):
+    numbers: _Numbers = _Numbers()
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    by: str
+
+
+class _Search(msgspec.Struct, frozen=True):
+    """What is needed of a capacity.json."""
+
+    plan: _Plan
+    schema: int = 0
+    highest_pass: int | None = None
+    estimate: _Estimate | None = None
 
 
 class WithRunOptions(Command):
@@ -35,11 +65,13 @@ def overload(
     load: Annotated[
         str, option("Concurrent calls before and after, or the folder of a capacity.", "N")
     ],
-    peak: Annotated[int, option("Concurrent calls in the peak.", min=1)],
+    peak: Annotated[int, option("Concurrent calls in the peak.", min=1, max=MAX_CALLS)],
     peak_time: Annotated[str, option("Duration of the peak.", "TIME")] = "60s",
     before: Annotated[str, option("Time before the peak.", "TIME")] = "4m",
     after: Annotated[str, option("Time after the peak.", "TIME")] = "5m",
-    probes: Annotated[int, option("Probe callers, in addition to the load.", min=1)] = 8,
+    probes: Annotated[
+        int, option("Probe callers, in addition to the load.", min=1, max=MAX_PROBES)
+    ] = 8,
     probe_spacing: Annotated[str, option("Time between their turns.", "TIME")] = "2s",
     margin: Annotated[
         float, option("Share by which latency may exceed that before the peak.", min=0.01, max=10)
@@ -66,7 +98,13 @@ def overload(
     if peak <= shape["load"]:
         raise UsageError(f"--peak {peak} must be more than the load, {shape['load']}")
     asks = str(script.resolve())
-    spacing_s = _span(probe_spacing, "--probe-spacing")
+    spacing_s = _spacing_s(probe_spacing)
+    slots = (shape["before_s"] + shape["peak_s"] + shape["after_s"]) / spacing_s
+    if slots > MAX_SLOTS:
+        raise UsageError(
+            f"a probe caller would have {slots:,.0f} turns, the maximum is {MAX_SLOTS:,}: use a"
+            " longer --probe-spacing, or a shorter --before, --peak-time or --after"
+        )
     probe = {"asks": asks, "fixed_count": probes, "spacing_s": spacing_s}
     print_notice(_what_shows(shape, probe))
     # an address may contain a secret
@@ -98,16 +136,43 @@ def _span(text: str, flag: str) -> float:
     return seconds
 
 
+def _spacing_s(text: str) -> float:
+    spacing_s = _span(text, "--probe-spacing")
+    if not MIN_SPACING_S <= spacing_s <= MAX_SPACING_S:
+        raise UsageError(
+            f"--probe-spacing must be from {MIN_SPACING_S:g}s to {MAX_SPACING_S:.0f}s, not"
+            f" {text!r:.40}"
+        )
+    return spacing_s
+
+
 def _load(text: str) -> int:
     """Return the number of calls, or the highest load that passed in a finished search."""
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_CALLS))
+    load = int(text) if is_number else load_of_search(Path(text))
+    if not 0 < load < MAX_CALLS:
+        raise UsageError(f"--load must be from 1 to {MAX_CALLS - 1:,} calls, not {load}")
+    return load
+
+
+def load_of_search(folder: Path) -> int:
+    """Return the highest load that passed in a finished search. Raise UsageError."""
+    from rtbench.capacity.search import SCHEMA_VERSION
+
+    where = f"--load {str(folder)!r:.80}"
+    neither = UsageError(
+        f"{where} is neither a number of calls nor the folder of a capacity in calls at which the"
+        " thresholds passed"
+    )
     try:
-        found = json.loads((Path(text) / "capacity.json").read_bytes())
-        passed = found["highest_pass"] or found["estimate"]["numbers"]["low"]
-        return int({"concurrency": passed}[found["plan"]["by"]] or "")
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"--load {text!r:.80} is neither a number of calls nor the folder of a capacity in"
-            " calls at which the thresholds passed"
-        ) from None
+        found: _Search = read_json(read_file(folder / "capacity.json"), _Search)
+    except JsonError as error:
+        raise UsageError(f"{where}: its capacity.json is damaged: {error}") from None
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        raise neither from None
+    if found.schema > SCHEMA_VERSION:
+        raise UsageError(f"{where}: a newer rtbench wrote its capacity.json")
+    passed = found.highest_pass or (found.estimate.numbers.low if found.estimate else 0)
+    if not passed or found.plan.by != "concurrency":
+        raise neither
+    return passed

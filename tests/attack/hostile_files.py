@@ -24,6 +24,7 @@ from bench.target.price_table import load_price_table
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from reports.metrics import thresholds
+from rtbench.cli.overload import load_of_search
 from rtbench.cli.session_text import session_text
 from tests.helpers import png
 
@@ -96,6 +97,11 @@ READERS = {
     "think times": Reader("times.txt", b"# seconds\n1.5\n0.3\n2\n", load_think_times),
     "arrivals": Reader("calls.txt", b"0\n1.5\n2.25\n7\n", load_recorded),
     "stages": Reader("stages.yaml", STAGES, load_schedule),
+    "capacity": Reader(
+        "capacity.json",
+        b'{"schema":6,"plan":{"by":"concurrency"},"highest_pass":20,"estimate":{"numbers":{"low":9}}}',
+        lambda path: load_of_search(path.parent),
+    ),
     "image": Reader("a.png", png(8, 8), load_image),
     "WAV": Reader("a.wav", (ROOT / "scenarios" / "audio" / "goodbye.wav").read_bytes(), load_pcm),
 }

@@ -77,7 +77,7 @@ def run(scratch: Path) -> Path:
     plan = Plan(
         sessions=6, turns=2, targets=("east", "west"), paired=True, usage=True, limited=True
     )
-    return synthetic.write(scratch / "run", plan)
+    return synthetic.write(scratch / "run", plan, overload=synthetic.PEAK)
 
 
 def write_reports(folder: Path) -> None:

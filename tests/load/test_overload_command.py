@@ -97,6 +97,11 @@ def test_the_load_may_be_that_of_a_finished_search(
         (("--load", "4", "--peak", "4"), "--peak 4 must be more than the load, 4"),
         (("--load", "many", "--peak", "4"), "neither a number of calls nor the folder"),
         (("--load", "1", "--peak", "4", "--before", "soon"), "--before 'soon' is not a time"),
+        (("--load", "9" * 5_000, "--peak", "4"), "neither a number of calls nor the folder"),
+        (("--load", "999999", "--peak", "4"), "--load must be from 1 to 99,999 calls"),
+        (("--load", "1", "--peak", "4", "--before", "9" * 16 + "h"), "the maximum is 50,000"),
+        (("--load", "1", "--peak", "4", "--probe-spacing", "0.001"), "must be from 0.1s to 1800s"),
+        (("--load", "1", "--peak", "4", "--probe-spacing", "1h"), "must be from 0.1s to 1800s"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(
@@ -104,6 +109,41 @@ def test_wrong_options_are_refused_in_one_line(
 ) -> None:
     with pytest.raises(UsageError, match=problem):
         call_or_raise("overload", script, *words)
+
+
+PLAN = b'{"plan":{"by":"concurrency"},'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        PLAN,
+        PLAN + b'"highest_pass":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+        PLAN + b'"highest_pass":1e999}',
+        PLAN + b'"highest_pass":Infinity}',
+        PLAN + b'"highest_pass":true}',
+        PLAN + b'"highest_pass":"20"}',
+        PLAN + b'"highest_pass":20.5}',
+        PLAN + b'"highest_pass":-20}',
+        PLAN + b'"highest_pass":' + b"9" * 400 + b"}",
+        PLAN + b'"estimate":{"numbers":[]}}',
+        PLAN + b'"schema":99,"highest_pass":20}',
+        b'{"plan":[],"highest_pass":20}',
+        b'{"plan":{"by":"arrival_rate"},"highest_pass":20}',
+        b'{"highest_pass":20}',
+        b"[]",
+        b'{"plan":{"by":"concurrency\xff"}}',
+    ],
+)
+def test_a_search_that_is_damaged_or_of_a_newer_version_is_refused_in_one_line(
+    script: Path, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "capacity.json").write_bytes(content)
+    with pytest.raises(UsageError, match="--load") as raised:
+        call_or_raise("overload", script, "--load", tmp_path, "--peak", 60)
+
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_a_missing_script_is_refused_in_one_line() -> None:

@@ -31,6 +31,18 @@ from bench.record.spool import HISTOGRAMS, path_of, rows_of
 
 BEGAN_NS = 1_795_166_040_000_000_000  # 20 Nov 2026, 09:14 UTC
 MS = 1_000_000
+PEAK = {
+    "load": 2,
+    "peak": 4,
+    "margin": 0.1,
+    "spacing_s": 1.0,
+    "probes": ["voice_turns"],
+    "begun_utc_ns": BEGAN_NS,
+    "peak_utc_ns": BEGAN_NS + 10_000 * MS,
+    "reached_utc_ns": BEGAN_NS + 11_000 * MS,
+    "after_utc_ns": BEGAN_NS + 20_000 * MS,
+}
+"""The entry `overload` of the document of a run with a peak."""
 STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye")
 FACTORS = np.array([0.86, 0.95, 1.32, 1.08, 0.80])
 FAILURES = ("timeout:first_delta", "throttled:response", "closed:1006")

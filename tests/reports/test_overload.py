@@ -188,6 +188,39 @@ def test_a_missing_peak_is_named_and_the_part_before_it_stays(
     assert list(overload(found))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"margin": -1},
+        {"margin": None},
+        {"spacing_s": "2"},
+        {"probes": 1},
+        {"begun_utc_ns": None},
+        {"begun_utc_ns": 1e308},
+        {"after_utc_ns": -1},
+        {"peak": []},
+    ],
+)
+def test_a_damaged_peak_is_refused_in_one_line(
+    peak: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    folder = shutil.copytree(peak, tmp_path / "run")
+    known = {key: each for key, each in (PEAK | changes).items() if each is not None}
+    write_document(folder, read_document(folder) | {"overload": known})
+
+    with pytest.raises(UsageError, match=r"overload.* is damaged|is damaged: .*overload"):
+        check_of(folder, [parse("recovery_time", "value<30s")])
+
+
+def test_probe_callers_without_a_spacing_show_no_error(
+    summary: Summary, peak: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(peak, tmp_path / "run")
+    write_document(folder, read_document(folder) | {"overload": PEAK | {"spacing_s": 0}})
+
+    assert value(changed(summary, folder), "calls_offered", "peak").value == 10
+
+
 def test_the_headline_is_what_happened_in_the_peak(summary: Summary) -> None:
     headline = run_headline(summary)
 

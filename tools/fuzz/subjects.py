@@ -344,7 +344,9 @@ def damaged_run() -> Iterator[Subject]:
     """Yield a check that a run folder with a damaged file is summarised, or refused in one line."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = synthetic.write(
-            Path(scratch) / "run", Plan(sessions=6, turns=2, targets=("east", "west"), usage=True)
+            Path(scratch) / "run",
+            Plan(sessions=6, turns=2, targets=("east", "west"), usage=True),
+            overload=synthetic.PEAK,
         )
         files = sorted(path for path in folder.rglob("*") if path.is_file())
 

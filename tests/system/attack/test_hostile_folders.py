@@ -226,6 +226,15 @@ def test_columns_of_wrong_types_are_refused(
         pass
 
 
+def test_a_column_whose_name_is_not_utf_8_is_refused(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "turns.parquet"
+    pq.write_table(synthetic.rows(PLAN)["turns"], path)
+    path.write_bytes(path.read_bytes().replace(b"detail", b"detai\xff"))
+
+    with pytest.raises(pa.ArrowInvalid, match="not UTF-8"), open_rows(path, SCHEMAS["turns"]):
+        pass
+
+
 def bomb(path: Path, rows: int, columns: dict[str, Any]) -> None:
     """Write a table with many rows; each column has one value, which is built and written once."""
     schema = SCHEMAS[path.stem]  # type: ignore[index]
