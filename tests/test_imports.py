@@ -1174,8 +1174,8 @@ PARSES_ONCE = {
     ("bench.catalogue.outcomes", "outcome.removeprefix(EXPECTED)"),
     ("bench.catalogue.words", "_CHARACTER.match(word)"),
     (
-        "bench.observe.observation",
-        "detail.removeprefix(f'{parsed(outcome).code}: ')",
+        "bench.catalogue.outcomes",
+        "detail.removeprefix(f'{parts.code or parts.family}: ')",
     ),  # only shows it
     ("bench.observe.pending_turns", "event_id.rpartition('-')"),  # `cut_of`
 }

@@ -1010,6 +1010,14 @@ def meaning(outcome: str, *, of_session: bool = False) -> str:
     return (row.of_session if of_session else "") or row.text or OUTCOMES.get(family, NO_ROW).text
 
 
+def detail_text(outcome: str, detail: str) -> str:
+    """Return the detail for display after its outcome, without the error code that the outcome
+    ends with.
+    """
+    parts = parsed(outcome)
+    return detail.removeprefix(f"{parts.code or parts.family}: ")
+
+
 def service_code(detail: str) -> str:
     """Return the error code of the service in a detail: the part before the first colon of its
     message.
@@ -1029,8 +1037,9 @@ def named_remedy(outcome: str, detail: str) -> str:
     """Return the remedy for what the words of a refusal name; "" if they name nothing that the
     table of refusals has.
     """
-    # the remedies for status 401 know how the client signed in
-    is_refusal = parsed(outcome).family in _REFUSES and outcome != "connect_failed:401"
+    # the remedies for status 401 know how the client signed in, and those of codes their cause
+    family, code, _ = parsed(outcome)
+    is_refusal = family in _REFUSES and code != "401" and code not in PERMANENT
     named = named_cause(detail) if is_refusal else None
     return "" if named is None else named.remedy
 
@@ -1060,7 +1069,7 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
             else "set --compression deflate"
         )
     if family in (Family.THROTTLED, Family.CONNECT_FAILED) and (
-        remedy := PERMANENT.get(service_code(detail))
+        remedy := PERMANENT.get(code) or PERMANENT.get(service_code(detail))
     ):
         return remedy
     own_row = own.rows.get(outcome, NO_ROW)

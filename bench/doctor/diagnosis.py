@@ -18,7 +18,6 @@ from bench.catalogue import outcomes
 from bench.catalogue.causes import Code, codes_in, numbers_of
 from bench.files.sanitize import escape_control, excerpt
 from bench.files.validation import either
-from bench.observe.observation import detail_text
 from bench.record.replay import ReplayedSession
 from bench.services.registry import (
     DIALECTS,
@@ -283,7 +282,7 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
         remedies = (dialect_remedy(outcome, detail, dialect, greeting) for outcome, detail in ended)
     else:
         refusals = (
-            Refusal(outcome, detail_text(outcome, detail), greeting=greeting)
+            Refusal(outcome, outcomes.detail_text(outcome, detail), greeting=greeting)
             for outcome, detail in ended
         )
         remedies = (explain(refusal, target) for refusal in refusals)

@@ -23,13 +23,13 @@ from bench.base.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S, duration_text
 from bench.catalogue.causes import NO_NUMBERS, Code, text_of
 from bench.catalogue.metrics import TRANSCRIPT, WAITS, awaited
 from bench.catalogue.model_retirements import SOON_DAYS
-from bench.catalogue.outcomes import NO_MEDIA, NO_REPLY, NO_SOUND, REALTIME_MODELS
+from bench.catalogue.outcomes import NO_MEDIA, NO_REPLY, NO_SOUND, REALTIME_MODELS, detail_text
 from bench.catalogue.pricing import TurnPricing, cost_usd, dollars, minutes_usd
 from bench.doctor.diagnosis import Refusal, doctor_remedy, explain
 from bench.files.sanitize import excerpt, top_counts
 from bench.files.validation import either
 from bench.files.values import stated_end_s
-from bench.observe.observation import SessionObservation, TurnObservation, detail_text
+from bench.observe.observation import SessionObservation, TurnObservation
 from bench.services.registry import DIALECT_REMEDIES, SIBLINGS, UNGREETED, retirement_of, shape_of
 from bench.target.price_table import GIVE_PRICES
 from bench.target.target import Target

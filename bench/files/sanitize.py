@@ -25,9 +25,15 @@ ENDING = 200
 states what to do."""
 MAX_KINDS = 5
 """The maximum number of kinds in a list, if others chose the names of the kinds."""
-_COMMAND = re.compile(r":(?=:[A-Za-z])|#(?=#(?:vso)?\[)")
-"""CI commands: `::name` of GitHub Actions at the start of a line, and `##vso[` of Azure
-Pipelines at any position."""
+_COMMAND = re.compile(
+    r":(?=:(?:add-mask|add-matcher|add-path|debug|echo|endgroup|error|group"
+    r"|internal-set-repo-path|notice|remove-matcher|save-state|set-env|set-output|stop-commands"
+    r"|warning)(?![\w-]))|#(?=#(?:vso|teamcity)?\[)",
+    re.IGNORECASE,
+)
+"""CI commands: `::name` of GitHub Actions at the start of a line, with a name that its runner
+knows, and `##vso[` of Azure Pipelines and `##teamcity[` at any position. Other words after `::` are
+none, as in `generic::resource_exhausted`."""
 SUSPECT = r"[^ -~]|::|##"
 """The pattern, also for RE2, which searches many texts at once, of texts that `escape_control`
 may change."""

@@ -543,13 +543,6 @@ def _transcription(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def detail_text(outcome: str, detail: str) -> str:
-    """Return the detail for display after its outcome, without the error code that the outcome
-    ends with.
-    """
-    return detail.removeprefix(f"{parsed(outcome).code}: ")
-
-
 def receive_timestamp_source(kernel: int, user: int) -> str | None:
     """Return `kernel`, `userspace` or `mixed`, from the numbers of timestamps; None if there are
     none.

@@ -19,7 +19,7 @@ from bench.base.clock import monotonic_ns
 from bench.base.cpu import core_count
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import is_throttled, remedy_of
+from bench.catalogue.outcomes import detail_text, is_throttled, remedy_of
 from bench.load.planning.run_plan import Concurrency, process_advice
 from bench.record import folder as files
 from bench.services.registry import dialect_of
@@ -277,7 +277,7 @@ def check_opened(run: RunFrames) -> None:
     if refused.empty or opened or any(is_throttled(str(outcome)) for outcome in refused["outcome"]):
         return
     outcome, detail = commonest_end(refused)
-    ended = f"{outcome}: {detail.rstrip('.')}" if detail else outcome
+    ended = f"{outcome}: {detail_text(outcome, detail).rstrip('.')}" if detail else outcome
     remedy = remedy_of(outcome, detail, dialect_of(run.metadata["targets"][0]).remedies)
     text = "; ".join(filter(None, [ended, remedy]))
     raise UsageError(

@@ -16,6 +16,7 @@ from bench.catalogue.metrics import (
     VAD_SEGMENTS,
     segments,
 )
+from bench.catalogue.outcomes import detail_text
 from bench.catalogue.pricing import BilledModel, Billing, Prices, tariff_of, token_model
 from bench.doctor.diagnosis import hint
 from bench.doctor.service_findings import (
@@ -25,7 +26,7 @@ from bench.doctor.service_findings import (
     delegation_texts,
 )
 from bench.files.sanitize import escape_control
-from bench.observe.observation import SessionObservation, TurnObservation, detail_text
+from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.turn import ARRIVALS
 from bench.record.replay import ReplayedSession, WireTransfer
 from bench.services.registry import dialect_of

@@ -126,6 +126,7 @@ SILENT = f"nothing came within 30 s (timeout `first_delta`); {SERVICE_REPORTED}"
         ("connect_failed:404", "HTTP 404: Resource not found", KEY, "/openai/v1/realtime"),
         ("throttled:response", "rate_limit_exceeded: limit", KEY, "shorten the turns"),
         ("throttled:response", "insufficient_quota: no", KEY, "billing"),
+        ("connect_failed:insufficient_quota", "You exceeded your current quota", KEY, "billing"),
         ("connect_failed:dns", "no such name", KEY, "DNS zone"),
         ("connect_failed:tls", "unknown ca", KEY, "--ca-file"),
         ("timeout:proxy", "nothing", KEY, "check its URL"),

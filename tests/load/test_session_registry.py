@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from bench.base.errors import ConnectError
+from bench.catalogue.outcomes import detail_text
 from bench.load.execution.session_registry import show_session, show_turn
-from bench.observe.observation import SessionObservation, TurnObservation, detail_text
+from bench.observe.observation import SessionObservation, TurnObservation
 from bench.target.target import Credential
 from tests.helpers import at, build_observation, build_session
 
@@ -146,6 +147,7 @@ def test_metrics_of_turns_are_reported_to_locust(
     ("outcome", "detail", "expected"),
     [
         ("failed:bad_value", "bad_value: Not so.", "Not so."),
+        ("session_expired", "session_expired: It is over.", "It is over."),
         ("connect_failed:401", "no: 401: never", "no: 401: never"),
         ("unfinished", "the run ended", "the run ended"),
     ],

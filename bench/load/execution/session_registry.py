@@ -19,7 +19,13 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S, duration_text
 from bench.catalogue.metrics import CATALOGUE, awaited
-from bench.catalogue.outcomes import is_own_limit, is_permanent, outcome_class, remedy_of
+from bench.catalogue.outcomes import (
+    detail_text,
+    is_own_limit,
+    is_permanent,
+    outcome_class,
+    remedy_of,
+)
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.files.sanitize import escape_control
 from bench.load.execution.progress import ProgressCounter, over_budget, unknown_price
@@ -34,7 +40,7 @@ from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, StopRequest
 from bench.load.planning.locust_entries import NOT_STARTED, metric_entry
 from bench.load.planning.run_options import Options
 from bench.observe.inputs import session_start
-from bench.observe.observation import SessionObservation, TurnObservation, detail_text
+from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.record.event_log import EventLog, LoggedTimeline, about

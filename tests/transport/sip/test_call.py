@@ -31,7 +31,7 @@ def test_texts_of_the_peer_are_short_and_contain_no_control_characters() -> None
 
     ending = peer.call.ending
     assert ending is not None
-    assert ending.phrase.startswith("a\\u202eb :\\:error:\\:")
+    assert ending.phrase.startswith("a\\u202eb :\\:error::")
     assert len(ending.phrase) < 100
     assert len(ending.reason) < 210
 

@@ -1,5 +1,6 @@
 """The sections on the outcomes of turns and sessions, and on rates."""
 
+from bench.catalogue.outcomes import detail_text
 from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NONE, count, percent, plural
@@ -115,7 +116,10 @@ def outcomes(summary: Summary) -> b.Section | None:
     not_started = (
         [f"not started {count(run_outcomes.not_started)}"] if run_outcomes.not_started else []
     )
-    messages = [f"{ending.outcome}: {ending.message}" for ending in run_outcomes.quoted()[:QUOTED]]
+    messages = [
+        f"{ending.outcome}: {detail_text(ending.outcome, ending.message)}"
+        for ending in run_outcomes.quoted()[:QUOTED]
+    ]
     # the first may already be in the lead
     advice = map(remedy_line, remedies[bool(remedy(summary)) : REMEDIES])
     brief = [
