@@ -13,7 +13,7 @@ from bench.catalogue.metrics import AUDIBLE
 from bench.observe import onset_limits as limits
 from bench.observe import tones
 from bench.observe._blocks_interpreted import CONTINUED, LEFT, NO_BLOCK, TAKEN
-from bench.wire import direct_current
+from bench.wire import deep_noise, direct_current
 from bench.wire.connection import MatchedDelta
 from bench.wire.events import StrippedAudio
 
@@ -55,6 +55,9 @@ cdef enum:
     GROUPS = 60
     AMONG = 6
     ERRORS = 7
+    DEEP_ORDER = 3  # as in deep_noise.py
+    DEEP_SHIFT = 32
+assert (DEEP_ORDER, DEEP_SHIFT) == (deep_noise.ORDER, deep_noise.SHIFT)
 assert (SMOOTHED, GROUPS) == (limits.SMOOTHED, limits.GROUPS), "both implementations store the same"
 assert AMONG == limits.AMONG
 assert len(limits.ERRORS_NS) == ERRORS
@@ -88,6 +91,18 @@ cdef class Blocks:
     cdef long long ranked[GROUPS]
     cdef Py_ssize_t group_count, next_group
     cdef int mean, offset
+    cdef int *stages[DEEP_ORDER]
+    cdef int *high
+    """For each stage of the high-pass filter the last `taps` samples before the block that is
+    measured, and those of this block; of the last stage, the latter."""
+    cdef long long sums[DEEP_ORDER]
+    cdef long long later_sums[DEEP_ORDER]
+    """The sums of the last `taps` samples of each stage, before the block and with it."""
+    cdef Py_ssize_t taps, settling
+    cdef long long factor, constant
+    """The number of samples, before the block, that are equal. After `settling` of them the filter
+    is silent."""
+    cdef bint is_constant, is_filtered
     cdef public long long _size, _lag, _retained, _total, _number, _group
     cdef public long long _behind_sound, _behind_start, _quiet, _last, _pause, _peak, _level, _same
     cdef public long long _noise
@@ -103,18 +118,26 @@ cdef class Blocks:
     def __init__(self, int rate_hz, Py_ssize_t count, Py_ssize_t retained, int pause):
         self._size = rate_hz * BLOCK_MS // 1000
         self._lag = max(1, rate_hz // 8000)  # the filter is that of 8 kHz at every rate
+        self.taps = deep_noise.taps(rate_hz)
+        self.factor = deep_noise.factor(self.taps)
+        self.settling = (DEEP_ORDER + 1) * self.taps
         self._retained = retained * self._size
         self._pause, self.count, self.length, self._sent = pause, count, self._retained, True
         self._begin_attack(0)
         self.room = self.length + self._size
         self.blocks = <Measured *>PyMem_Calloc(count, sizeof(Measured))
         self.samples = <short *>PyMem_Calloc(self.room, sizeof(short))
-        if self.blocks == NULL or self.samples == NULL:
+        self.stages[0] = <int *>PyMem_Calloc(DEEP_ORDER * (self.taps + self._size), sizeof(int))
+        if self.blocks == NULL or self.samples == NULL or self.stages[0] == NULL:
             raise MemoryError
+        for stage in range(1, DEEP_ORDER):
+            self.stages[stage] = self.stages[stage - 1] + self.taps + self._size
+        self.high = self.stages[DEEP_ORDER - 1] + self.taps
 
     def __dealloc__(self):
         PyMem_Free(self.blocks)
         PyMem_Free(self.samples)
+        PyMem_Free(self.stages[0])
 
     cdef int receive_bytes(
         self, const unsigned char *data, Py_ssize_t count, const short *table
@@ -176,29 +199,16 @@ cdef class Blocks:
         cdef const short *samples = (
             self.samples + self.length - self._total + self._number * self._size
         )
-        cdef Py_ssize_t at, size = self._size, lag = self._lag
-        cdef const short *before = samples - lag
-        cdef long long energy, power = 0, both = 0, power_before, rest
-        cdef int bias, total = 0, total_before, first = -1, last = -1, above, below, offset, own
-        cdef int similar
+        cdef Py_ssize_t at, size = self._size
+        cdef long long power = 0, rest
+        cdef int total = 0, first = -1, last = -1, above, below, offset, own, similar
         cdef short lowest = samples[0], highest = samples[0]
         for at in range(size):
             power += <int>samples[at] * <int>samples[at]
-            both += <int>samples[at] * <int>before[at]
         for at in range(size):
             total += samples[at]
             lowest = samples[at] if samples[at] < lowest else lowest
             highest = samples[at] if samples[at] > highest else highest
-        # the filter subtracts three quarters of the samples that are `lag` earlier, whose sums
-        # differ at the ends only
-        power_before, total_before = power, total
-        for at in range(lag):
-            power_before += (
-                <int>before[at] * <int>before[at] - <int>before[size + at] * <int>before[size + at]
-            )
-            total_before += before[at] - before[size + at]
-        energy = 16 * power - 24 * both + 9 * power_before
-        bias = 4 * total - 3 * total_before
         block.offset = self.offset
         block.mean = total // size
         if highest - lowest < LOUD and -SAME_OFFSET <= block.mean - self.mean <= SAME_OFFSET:
@@ -215,19 +225,69 @@ cdef class Blocks:
                 power + offset * (offset * size - 2 * <long long>total)
             ):
                 offset = block.mean
+        block.energy = block.power = 0
+        self.is_constant = highest == lowest == samples[-1]
+        self.is_filtered = not self.is_constant or self.constant < self.settling
+        if self.is_filtered:
+            self.sum_squares(samples, size, &block.energy, &block.power)
+        power += offset * (offset * size - 2 * <long long>total)
+        block.energy //= 16 * size
+        block.power = min(block.power, power) // size
         above, below = offset + LOUD, offset - LOUD
         if highest >= above or lowest <= below:
-            first = 0
-            while below < samples[first] < above:
-                first += 1
-            last = size
-            while below < samples[last - 1] < above:
-                last -= 1
-        energy += offset * (offset * size - 2 * <long long>bias)
-        block.energy = energy // (16 * size)
-        block.power = (power + offset * (offset * size - 2 * <long long>total)) // size
+            first, last = self.audible(samples, below, above, 3 * LOUD // 4)
+            at = -size
+            while at < 0 and below < samples[at] < above:
+                at += 1
+            if last >= 0 and not at:
+                first, last = self.audible(samples, below, above, 0)
         block.first, block.last = first, last
         block.level = self.level_of(block.energy, block.power)
+
+    cdef (int, int) audible(self, const short *samples, int below, int above, int least) noexcept:
+        """Return the position of the first sample of the block that is not between `below` and
+        `above`, and not below `least` without deep noise, and the position after the last one;
+        both are -1 if there is none.
+        """
+        cdef int first = 0, last = self._size
+        while last and (below < samples[last - 1] < above or abs(self.high[last - 1]) < least):
+            last -= 1
+        if not last:
+            return -1, -1
+        while below < samples[first] < above or abs(self.high[first]) < least:
+            first += 1
+        return first, last
+
+    cdef void sum_squares(
+        self, const short *samples, Py_ssize_t count, long long *energy, long long *power
+    ) noexcept:
+        """Add the squares of `count` samples after the filter, times 16, and without it. Both are
+        without deep noise (`bench.wire.deep_noise`). The samples without it are in `high`.
+        """
+        cdef Py_ssize_t at, taps = self.taps, lag = self._lag
+        cdef int *once = self.stages[0] + taps
+        cdef int *twice = self.stages[1] + taps
+        cdef int *high = self.high
+        cdef long long factor = self.factor, of_filtered = 0, of_high = 0
+        cdef long long sums[DEEP_ORDER]
+        cdef int sample, filtered
+        memcpy(sums, self.sums, sizeof(sums))
+        for at in range(count):
+            sample = samples[at]
+            sums[0] += sample - samples[at - taps]
+            sample -= <int>(sums[0] * factor >> DEEP_SHIFT)
+            once[at] = sample
+            sums[1] += sample - once[at - taps]
+            sample -= <int>(sums[1] * factor >> DEEP_SHIFT)
+            twice[at] = sample
+            sums[2] += sample - twice[at - taps]
+            sample -= <int>(sums[2] * factor >> DEEP_SHIFT)
+            high[at] = sample
+            of_high += <long long>sample * sample
+            filtered = 4 * sample - 3 * high[at - lag]
+            of_filtered += <long long>filtered * filtered
+        energy[0], power[0] = of_filtered, of_high
+        memcpy(self.later_sums, sums, sizeof(sums))
 
     cdef long long level_of(self, long long energy, long long power) noexcept:
         cdef long long level, loudness
@@ -243,15 +303,12 @@ cdef class Blocks:
         cdef long long start = self._number * self._size, energy = 0, power = 0
         cdef Py_ssize_t count = self._total - start, at, last = 0
         cdef const short *rest = self.samples + self.length - count
-        cdef int own, filtered
-        if not self._sounding or self._quiet:
+        if not self._sounding or self._quiet or not count:
             return self._last
+        self.sum_squares(rest, count, &energy, &power)
         for at in range(count):
-            own = rest[at] - self.offset
-            filtered = 4 * rest[at] - 3 * rest[at - self._lag] - self.offset
-            energy += <long long>filtered * filtered
-            power += <long long>own * own
-            last = at + 1 if abs(own) >= LOUD else last
+            if abs(rest[at] - self.offset) >= LOUD and abs(self.high[at]) >= 3 * LOUD // 4:
+                last = at + 1
         energy = self.level_of(energy // (16 * self._size), power // self._size)
         if last and energy * FALL_UNDER > FALL_OVER * self._behind_sound:
             return start + last
@@ -266,6 +323,7 @@ cdef class Blocks:
         return self.end_in_rest()
 
     cdef void store(self, const Measured *block) noexcept:
+        cdef int stage
         self.earlier[2] = self.earlier[1]
         self.earlier[1] = self.earlier[0]
         self.earlier[0] = block.energy
@@ -273,6 +331,13 @@ cdef class Blocks:
         self.earlier_power[0] = block.power
         self.blocks[self._number % self.count] = block[0]
         self.mean, self.offset = block.mean, block.offset
+        self.constant = self.constant + self._size if self.is_constant else 0
+        if self.is_filtered:
+            memcpy(self.sums, self.later_sums, sizeof(self.sums))
+            for stage in range(DEEP_ORDER):
+                memmove(
+                    self.stages[stage], self.stages[stage] + self._size, self.taps * sizeof(int)
+                )
         self._group += block.energy
         self._group_power += block.power
         self._number += 1

@@ -47,6 +47,7 @@ from bench.observe.onset_limits import (
 )
 from bench.observe.tones import is_clearly_voiced, is_voiced
 from bench.wire.audio import Samples
+from bench.wire.deep_noise import ORDER, taps, without_deep_noise
 from bench.wire.direct_current import DirectCurrent, offsets_of
 
 Block = tuple[int, int, int, int, int]
@@ -109,6 +110,7 @@ class Blocks:
         "_start",
         "_streams",
         "_suspect",
+        "_taps",
         "_tone",
         "_tone_checked",
         "_tone_last",
@@ -119,7 +121,7 @@ class Blocks:
 
     def __init__(self, rate_hz: int, count: int, retained: int, pause: int) -> None:
         self._size = rate_hz * BLOCK_MS // 1_000
-        self._lag = max(1, rate_hz // 8_000)
+        self._lag, self._taps = max(1, rate_hz // 8_000), taps(rate_hz)
         self._left: Samples = np.zeros(0, np.int16)
         self._retained = retained * self._size
         self._received: Samples = np.zeros(self._retained, np.int16)
@@ -186,9 +188,18 @@ class Blocks:
             self._received = received = np.concatenate((self._received[-kept:], stream[:complete]))
             self._received_end += complete
             found, self._direct = measured_blocks(
-                received[-complete - self._lag :], self._lag, self._size, self._direct
+                received[-complete - self._before_blocks :],
+                self._lag,
+                self._size,
+                self._taps,
+                self._direct,
             )
             self._measured += found
+
+    @property
+    def _before_blocks(self) -> int:
+        """The number of samples before a block that its filters need."""
+        return ORDER * self._taps + self._lag
 
     def _skim(self) -> int:
         continued = 0
@@ -224,15 +235,17 @@ class Blocks:
     def _end_in_rest(self) -> int:
         if not self._sounding or self._quiet:
             return self._last
-        offset = self._direct.offset
-        wide = np.concatenate((self._received[-self._lag :], self._left)).astype(int)
-        own = wide[self._lag :] - offset
-        filtered = 4 * wide[self._lag :] - 3 * wide[: -self._lag] - offset
+        wide = np.concatenate((self._received[-self._before_blocks :], self._left)).astype(int)
+        high = without_deep_noise(wide, self._taps)
+        filtered = 4 * high[self._lag :] - 3 * high[: -self._lag]
+        high = high[self._lag :]
         level = self._level_of(
             int((filtered * filtered).sum()) // (16 * self._size),
-            int((own * own).sum()) // self._size,
+            int((high * high).sum()) // self._size,
         )
-        last = int(np.flatnonzero(np.abs(own) >= AUDIBLE).max(initial=-1)) + 1
+        audible = np.abs(self._left.astype(int) - self._direct.offset) >= AUDIBLE
+        audible &= np.abs(high) >= 3 * AUDIBLE // 4
+        last = int(np.flatnonzero(audible).max(initial=-1)) + 1
         if is_continued(level, last - 1, self._behind_sound):
             return self._number * self._size + last
         return self._last
@@ -407,32 +420,39 @@ def is_loud(level: int, first: int, behind: int) -> bool:
 
 
 def measured_blocks(
-    wide: Samples, lag: int, size: int, direct: DirectCurrent
+    wide: Samples, lag: int, size: int, taps: int, direct: DirectCurrent
 ) -> tuple[list[tuple[int, int, int, int]], DirectCurrent]:
     """Return (energy, first audible sample, position after the last audible sample, power) of each
     block.
 
-    The positions are -1 if no sample is audible. `wide` contains `lag` samples before the blocks,
-    and then the blocks of `size` samples each. The energy is the mean square after a filter. For
-    each sample, the filter takes the sample that is `lag` samples earlier, and subtracts three
-    quarters of it. The power is the mean square without the filter.
+    The positions are -1 if no sample is audible. `wide` contains the samples that the filters need
+    before the blocks, and then the blocks of `size` samples each. The energy is the mean square
+    after a filter. For each sample, the filter takes the sample that is `lag` samples earlier, and
+    subtracts three quarters of it. The power is the mean square without the filter.
 
-    Direct current is subtracted before (`bench.wire.direct_current`). `direct` is what precedes the
-    first block; also return what the last block leaves. A sample is audible if its magnitude is at
-    least `AUDIBLE`.
+    Both are without deep noise (`bench.wire.deep_noise`). A sample is audible if its magnitude is
+    at least `AUDIBLE` without direct current (`bench.wire.direct_current`), and also without deep
+    noise: that filter answers the end of a sound with a wave. It makes the first samples of a sound
+    quieter, too. Therefore, after a silent block, these count if a later one in the block does.
+    `direct` is what precedes the first block; also return what the last block leaves.
     """
     samples = wide.astype(int)
-    blocks = samples[lag:].reshape(-1, size)
-    found, direct = offsets_of(blocks, direct)
-    offsets = found[:, None]
-    # four times the filtered samples, in integers; of direct current, this is the offset itself
-    filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size) - offsets
+    blocks = samples[ORDER * taps + lag :].reshape(-1, size)
+    offsets, direct = offsets_of(blocks, direct)
+    wide_high = without_deep_noise(samples, taps)
+    high = wide_high[lag:].reshape(-1, size)
+    filtered = (4 * wide_high[lag:] - 3 * wide_high[:-lag]).reshape(-1, size)
     energies = (filtered * filtered).sum(axis=1) // (16 * size)
-    audible = np.abs(blocks - offsets) >= AUDIBLE
-    has_audible = audible.any(axis=1)
+    own = blocks - offsets[:, None]
+    before = samples[ORDER * taps + lag - size : -size].reshape(-1, size) - offsets[:, None]
+    follows_silence = np.abs(before).max(axis=1, keepdims=True) < AUDIBLE
+    audible = np.abs(own) >= AUDIBLE
+    of_voice = audible & (np.abs(high) >= 3 * AUDIBLE // 4)
+    has_audible = of_voice.any(axis=1)
+    audible = np.where(follows_silence, audible, of_voice)
     firsts = np.where(has_audible, audible.argmax(axis=1), -1)
     lasts = np.where(has_audible, size - audible[:, ::-1].argmax(axis=1), -1)
-    powers = ((blocks - offsets) ** 2).sum(axis=1) // size
+    powers = np.minimum((own**2).sum(axis=1), (high**2).sum(axis=1)) // size
     columns = (energies, firsts, lasts, powers)
     return list(zip(*(column.tolist() for column in columns), strict=True)), direct
 

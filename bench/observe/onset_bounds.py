@@ -14,6 +14,8 @@ Pure.
 # In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`,
 # `ENDS_NS`; `make benchmark PARTS=voices` measures them with recorded voices, docs/accuracy.md).
 
+import numpy as np
+
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
 from bench.observe.blocks import Blocks
@@ -29,12 +31,15 @@ from bench.observe.onset_limits import (
     error_in_noise,
 )
 from bench.observe.tones import HUM_PART, RATE_HZ, is_mains_hum
+from bench.wire import deep_noise
 
 CLEAR = 2**19
 """The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS
 has this level."""
 HUM_BLOCKS = HUM_PART * 1_000 // (RATE_HZ * BLOCK_MS)
 """The last blocks that are compared with a hum."""
+DEEP_BLOCKS = -(-deep_noise.ORDER * deep_noise.TAPS_MS // BLOCK_MS)
+"""The blocks after the end of a sound in which the filter of deep noise may continue it."""
 HUM_DEPTH = 100
 """The maximum distance of a voiced part below the loudest part: 20 dB, as a ratio of energies. A
 hum is voiced, too."""
@@ -233,6 +238,9 @@ class BoundedSound(Blocks):
                 error * BLOCK_MS * NS_PER_MS,
                 error_in_noise(ENDS_NS, self._peak, self._behind_sound),
             )
+        after = self._samples(end + DEEP_BLOCKS, GROUP).astype(int)
+        if len(after) and np.ptp(after) >= AUDIBLE:  # deep noise, and the wave of its filter
+            error = max(error, DEEP_BLOCKS)
         silence = self._powers(first + spoken, number)
         faint = next(
             (at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest),

@@ -331,6 +331,15 @@ def brown(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
     return np.fft.irfft(spectrum / np.maximum(tones_hz, 20), count)
 
 
+def rumble(level_dbfs: float, voice: Voice, rng: np.random.Generator) -> Made:
+    """Return the voice over noise of 8 to 30 Hz."""
+    samples, start, end = hard(voice, rng)
+    spectrum = np.fft.rfft(rng.standard_normal(len(samples)))
+    tones_hz = np.fft.rfftfreq(len(samples), 1 / voice.rate_hz)
+    made = np.fft.irfft(spectrum * ((tones_hz >= 8) & (tones_hz <= 30)), len(samples))
+    return samples + made / rms(made) * gain_db(level_dbfs), start, end
+
+
 def noise(
     made: Callable[[int, int, np.random.Generator], Floats],
     below_db: float,
@@ -407,6 +416,7 @@ CONDITIONS: Mapping[str, Condition] = {
         for share in (0.2, 0.6, 1.2, 2)
     },
     "mains hum, −45 dBFS": Condition(partial(hum, -45)),
+    **{f"rumble, −{-level} dBFS": Condition(partial(rumble, level)) for level in (-40, -30)},
     "long, joined": Condition(hard, is_long=True),
     "long, real": Condition(hard, applies=is_long),
     **{
