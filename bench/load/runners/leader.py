@@ -33,6 +33,8 @@ from bench.base.errors import (
     UsageError,
     closed_on_failure,
 )
+from bench.base.units import NS_PER_S
+from bench.load.execution.live_run import POLL_S
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import target_states
 from bench.load.lifecycle import SEARCH_ENDED, RunStarted, RunState, StopRequested
@@ -125,6 +127,7 @@ class Leader(ProcessRole):
         super().__init__(environment)
         self._evaluation = evaluation
         self._ran = False
+        self._opened_ns = 0
         self._decision: SequentialPlanEntry | None = None
         self._thresholds = finalized_run.RunThresholds({}, None)
         self._check_options: list[str] | None = None
@@ -172,6 +175,7 @@ class Leader(ProcessRole):
             if opened := open_text(web_ui):
                 self.say(opened)
         self.workers.open()
+        self._opened_ns = monotonic_ns()
 
     def _take_share(self) -> None:
         """Make this run an equal part of `--whole-run`, with random numbers of its own. Raise
@@ -417,6 +421,24 @@ class Leader(ProcessRole):
             self.apply(StopRequested(reason, spent=True))
 
     # The end.
+
+    def on_test_stopping(self, **arguments: Any) -> None:
+        run_time_s = self.parsed.run_time
+        open_s = (monotonic_ns() - self._opened_ns) / NS_PER_S
+        is_over = self._ends_itself and bool(run_time_s) and open_s >= run_time_s
+        if is_over and self._environment.shape_class is None:
+            self._wait_for_run_time()
+        super().on_test_stopping(**arguments)
+
+    def _wait_for_run_time(self) -> None:
+        """Wait until the run has had its run time, or ends. Locust measures the time from before
+        the start, which takes seconds on a busy machine.
+        """
+        run = self.run
+        while run.state is RunState.SIGNING_IN or (
+            run.state is RunState.RUNNING and run.monitor is not None and run.monitor.has_time_left
+        ):
+            gevent.sleep(POLL_S)
 
     def on_test_stop(self, **arguments: Any) -> None:
         super().on_test_stop(**arguments)

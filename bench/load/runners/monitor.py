@@ -510,6 +510,11 @@ class RunMonitor:
         return any((self._run_time_s, self._sessions, self._planned.options.budget_usd))
 
     @property
+    def has_time_left(self) -> bool:
+        """True if the run has a run time that is not over."""
+        return self._run_time_s is not None and self._elapsed_s < self._run_time_s
+
+    @property
     def _share_over(self) -> float:
         """The share of the run that is over, by the planned end that is nearest; 0 if it has
         none.

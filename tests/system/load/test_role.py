@@ -43,7 +43,8 @@ leader.finalized_run.finalize_run = finalize_run
 alone = leader.Leader.__new__(leader.Leader)
 alone._check_options = alone._evaluation = None
 alone._environment = SimpleNamespace(process_exit_code=None, web_ui=None)
-alone.parsed = SimpleNamespace(json=False, stop_timeout=None)
+alone.parsed = SimpleNamespace(json=False, stop_timeout=None, run_time=None)
+alone._opened_ns = 0
 alone.runner = SimpleNamespace(quit=int, stop=int)
 alone.run = CurrentRun(folder=Path("run"), document={"workers": 0})
 alone._view, alone._upload = SimpleNamespace(say=print, clear=int, in_place=True), None
@@ -157,7 +158,7 @@ class Caller(User):
 schedule = LoadSchedule("sessions", 2, (LoadStage(3, 2), LoadStage(1e9, 4)))
 environment = Environment(user_classes=[Caller], shape_class=leader.StagesShape(schedule))
 alone.runner = environment.create_local_runner()
-alone.parsed.headless = True
+alone.parsed.headless, alone.parsed.run_time = True, None
 alone._environment, alone._headless, alone._ran = environment, False, False
 alone.run, alone.planned = CurrentRun(), SimpleNamespace(targets=(), mcp_tokens={})
 role.warm_up, door, starts = (lambda plan: None), Event(), []
@@ -210,6 +211,28 @@ print(ticks, shape.tick() == ticks[0])
     process = ended(STARTED_BY_LOCUST + program, "web")
 
     assert process.stdout == "[]\n[(2, 4)] True\n", process.stdout + process.stderr
+
+
+def test_a_run_time_begins_when_the_run_has_started() -> None:
+    program = """
+alone.parsed.run_time, alone._ends_itself, environment.shape_class = 1, True, None
+monitor = SimpleNamespace(has_time_left=True, is_early=False)
+stopping = gevent.spawn(alone.on_test_stopping)  # Locust's timer
+gevent.idle()
+assert alone.run.state is RunState.SIGNING_IN
+alone.run.monitor = monitor
+door.set()
+alone._starting.join()
+for _ in range(3):
+    gevent.idle()
+assert alone.run.state is RunState.RUNNING
+monitor.has_time_left = False
+stopping.join()
+print(alone.run.state.name)
+"""
+    process = ended(STARTED_BY_LOCUST + program, "web")
+
+    assert process.stdout == "DRAINING\n", process.stdout + process.stderr
 
 
 def test_a_run_that_a_visitor_stops_while_it_starts_ends() -> None:
@@ -283,7 +306,8 @@ nodes["far"] = SimpleNamespace(id="far", state="missing" if how == "missing" els
 master = Leader.__new__(Leader)
 master.workers = workers = module.ConnectedWorkers.__new__(module.ConnectedWorkers)
 master.runner = workers._runner = SimpleNamespace(clients=nodes, send_message=lambda kind, data: None, quit=int)
-workers._leader, master._headless, master.parsed = master, True, SimpleNamespace(stop_timeout=None)
+workers._leader, master._headless, master.parsed = master, True, SimpleNamespace(stop_timeout=None, run_time=None)
+master._opened_ns, master._ends_itself = 0, True
 open_ones = 1 if how == "plays on" else 0
 totals = SimpleNamespace(last=lambda number: ProgressReport(sessions_open=open_ones))
 monitor = SimpleNamespace(totals=totals)
