@@ -71,6 +71,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
         "names",
+        "confirmed_settings",
         "replying",
         "full_duplex",
         "openai",
@@ -264,6 +265,7 @@ REPORTS_MAY_USE = {
     "bench.record.spool",
     "bench.record.validity",
     "bench.record.validity_data",
+    "bench.services.confirmed_settings",
     "bench.services.registry",
 }
 
@@ -1329,7 +1331,11 @@ KERNEL = tuple(
     )
 )
 """The packages that measure any service, and name none."""
-REGISTRY = ("bench.services.registry", "bench.services.names")
+REGISTRY = (
+    "bench.services.registry",
+    "bench.services.names",
+    "bench.services.confirmed_settings",
+)
 IMPORT_A_SERVICE = {
     ("bench.target.address", "bench.services.azure"),  # the key `endpoint` is Azure's
     # reads what the simulator sent

@@ -121,6 +121,10 @@ class Code(Enum):
     REQUEST_UNANSWERED = "{request} was not answered"
     NOT_HTTP = "the answer to {request} is not HTTP"
     NO_UPGRADE = "the answer is not a WebSocket upgrade"
+    IGNORED_SETTING = (
+        "{name}: {requested} was requested, and session.updated says {reported}: the service"
+        " ignores the setting"
+    )
     SETTINGS_UNCONFIRMED = "session.updated was not received"
 
     # Telephone calls.

@@ -148,6 +148,7 @@ NO_COMMON_AUDIO = (
 )
 
 
+OF_IGNORED_SETTING = "{}, so such turns fail: tell its owner, or request what it does"
 NO_LAST_EVENT = (
     "the service sends replies completely, but not the response.done after them: this is a fault of"
     " the server, which no limit corrects; give its owner the ids of the session and of the"

@@ -129,6 +129,17 @@ class ScriptEntry(TypedDict):
     turn_detection: NotRequired[Literal["none"] | DetectorName]
     turn_detection_settings: NotRequired[dict[str, Any] | None]
     extra: NotRequired[dict[str, Any]]
+    requested_settings: NotRequired[
+        Annotated[
+            dict[str, Any],
+            Meta(
+                description=(
+                    "the settings of its sessions in the form in which the service confirms them,"
+                    " without texts and functions; empty if it confirms none"
+                )
+            ),
+        ]
+    ]
     fillers: NotRequired[dict[str, Any] | None]
     jitter_buffer_ms: NotRequired[float | None]
     reply_silence_ms: NotRequired[float | None]

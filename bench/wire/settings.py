@@ -270,6 +270,22 @@ class UnsupportedSetting(NamedTuple):
     reason: str
 
 
+NOT_COMPARED = frozenset({"instructions", "tools", "tool_choice", "prompt", "keywords", "include"})
+"""Texts, and settings that services write in many forms: what a service confirms of them may
+differ."""
+
+
+def comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an update without those that are not compared with its
+    confirmation.
+    """
+    return {
+        word: comparable(value) if isinstance(value, Mapping) else value
+        for word, value in settings.items()
+        if word not in NOT_COMPARED
+    }
+
+
 def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings merged with `extra`: mappings key by key; any other value of `extra`
     replaces the old.

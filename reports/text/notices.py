@@ -109,6 +109,11 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     """Yield the notices on a run. Those that its document contains come first. The notice on
     uncertain metrics is not included; `uncertain_line` returns it.
     """
+    several = len(target_entries(run.metadata)) > 1
+    for ignored in known.unapplied:
+        whose = f"{ignored.target}: " if several else ""
+        which = f" in {ignored.sessions:,} of {plural(ignored.read, 'session')}"
+        yield f"{whose}{ignored.cause.text}{which if ignored.sessions < ignored.read else ''}."
     yield from (str(notice) for notice in run.metadata.get("notices") or [])
     yield from filter(None, [unread_notice(run.metadata)])
     totals = part_of(run.metadata, "totals")
@@ -171,7 +176,6 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
             f"{format_duration(known.audio_after_end_s)} of audio arrived after the response.done"
             f" of its response (in {in_sessions}). No turn has it, although a player plays it."
         )
-    several = len(target_entries(run.metadata)) > 1
     for unrequested in known.unrequested:
         yield from _unrequested(unrequested, f"{unrequested.target}: " if several else "")
 

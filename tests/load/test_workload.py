@@ -181,6 +181,27 @@ def test_targets_of_one_run_have_chunks_of_one_duration_unless_the_script_sets_i
     assert chunks_ms(f"{turn}    chunk_ms: 40\n", both) == [40, 20]
 
 
+@pytest.mark.parametrize("changes", [False, True])
+def test_run_json_has_the_settings_that_the_service_should_confirm(
+    tmp_path: Path, changes: bool
+) -> None:
+    """Without texts. Not if a step of the script changes them later."""
+    update = "  - send: {type: session.update, session: {audio: {output: {voice: cedar}}}}\n"
+    text = (
+        "session: {voice: verse, instructions: Be brief., turn_detection: none}\nsteps:\n"
+        f"  - text: Hello\n{update if changes else ''}"
+    )
+    parts = load_scripts([actor("One", script(talk(tmp_path, text)))])
+    (fact,) = script_facts(workloads_of_targets(parts, [HERE]))
+
+    audio = {
+        "input": {"format": {"type": "audio/pcm", "rate": 24_000}, "turn_detection": None},
+        "output": {"format": {"type": "audio/pcm", "rate": 24_000}, "voice": "verse"},
+    }
+    requested = {"type": "realtime", "output_modalities": ["audio"], "audio": audio}
+    assert fact["requested_settings"] == ({} if changes else requested)
+
+
 def test_an_unsupported_setting_of_a_variant_is_refused_with_its_line(tmp_path: Path) -> None:
     warm = replace(HERE, session={"temperature": 0.8}, session_source="targets.yaml:3")
 

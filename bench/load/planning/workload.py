@@ -17,15 +17,17 @@ import msgspec
 
 from bench.base.errors import ScriptError, UsageError
 from bench.base.units import NS_PER_MS
+from bench.files.safe_io import read_json
+from bench.files.values import get_object
 from bench.load.planning.tasks import SessionTask, of_class, recorded_steps, script_path, tasks_of
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import History
-from bench.plan.prepared import CHUNK_MS, PreparedScript, PreparedTurn
+from bench.plan.prepared import CHUNK_MS, PreparedEvent, PreparedScript, PreparedTurn
 from bench.plan.script import Script, Task, load_script, unfilled_names, with_target_settings
 from bench.record.document import PlannedTurnEntry
 from bench.target.target import Auth, Credential, EntraSignIn, Target, variable_secret
-from bench.wire.dialect import SOUND, Dialect
-from bench.wire.settings import ONLY_TRANSCRIPT
+from bench.wire.dialect import SOUND, ClientMessage, Dialect, MessageKind
+from bench.wire.settings import ONLY_TRANSCRIPT, comparable
 
 SPARE_S = 5.0
 NO_SETTINGS: Mapping[str, Any] = {}
@@ -274,6 +276,7 @@ def facts_of_script(target: str, scenario: str, compiled_script: CompiledScript)
         "input_format": first.input_format.name,
         "output_format": first.output_format.name,
         "extra": session.extra,
+        "requested_settings": _requested(first, is_complete=script.turns_planned is not None),
         "fillers": compiled_script.dialect.fillers(session),
         "jitter_buffer_ms": script.jitter_buffer_ms,
         "reply_silence_ms": script.reply_silence_ms if full_duplex else None,
@@ -283,6 +286,20 @@ def facts_of_script(target: str, scenario: str, compiled_script: CompiledScript)
         "variables": len(script.variables.rows) if script.variables else None,
         "timeouts": asdict(script.timeouts),
     }
+
+
+def _requested(script: PreparedScript, *, is_complete: bool) -> dict[str, Any]:
+    """Return the settings that the service should confirm; {} if later steps may change them."""
+    sent = {step.message.name for step in script.steps if isinstance(step, PreparedEvent)}
+    kinds = map(script.dialect.message_kinds.get, sent)
+    if not is_complete or MessageKind.SET_UP in kinds:
+        return {}
+    set_up = (
+        read_json(message.data)
+        for message in script.setup_messages
+        if isinstance(message, ClientMessage) and message.kind is MessageKind.SET_UP
+    )
+    return comparable(next((get_object(fields, "session") for fields in set_up), {}))
 
 
 def _planned(turn: PreparedTurn) -> PlannedTurnEntry:

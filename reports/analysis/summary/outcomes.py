@@ -13,6 +13,7 @@ from bench.catalogue.causes import split_report
 from bench.catalogue.outcomes import SUCCESSFUL as GOOD_OUTCOMES
 from bench.catalogue.outcomes import OwnRemedies, is_throttled, outcome_class, remedy_of
 from bench.services.registry import dialect_of
+from reports.analysis.summary.ignored_settings import ignored_settings, remedies_with
 from reports.analysis.summary.metrics import failure_rates
 from reports.data.runs import Document, target_entries
 from reports.data.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
@@ -20,7 +21,14 @@ from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.statistics.counting import Integers, count_nonzero
 
 WITH_MESSAGE = ["outcome", "outcome_class", "detail"]
-OF_SESSION = ["session_id", "target", *WITH_MESSAGE, "turns_not_started"]
+OF_SESSION = [
+    "session_id",
+    "target",
+    "script",
+    *WITH_MESSAGE,
+    "turns_not_started",
+    "effective_settings",
+]
 
 
 @dataclass(frozen=True)
@@ -208,7 +216,14 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Document) -
         )
         targets.append(entry)
     entries = target_entries(document)
-    own_remedies = tuple(dialect_of(entries.get(target, {})).remedies for target in turns.targets)
+    ignored = ignored_settings(document, sessions)
+    own_remedies = tuple(
+        remedies_with(
+            [one for one in ignored if one.target == target],
+            dialect_of(entries.get(target, {})).remedies,
+        )
+        for target in turns.targets
+    )
     return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets), own_remedies)
 
 

@@ -112,7 +112,9 @@ def facts_of_targets(
 
 def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> TargetFacts:
     reported = sessions["effective_settings"].dropna()
-    settings = [_parsed(str(text)) for text in reported.iloc[:: max(1, -(-len(reported) // SEEN))]]
+    settings = [
+        parsed_settings(str(text)) for text in reported.iloc[:: max(1, -(-len(reported) // SEEN))]
+    ]
     headers = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
     compressed = headers.str.contains(DEFLATE, regex=False, na=False).sum()
     partly = f"{DEFLATE} in {count(compressed)} of {plural(len(headers), 'session')}"
@@ -152,7 +154,8 @@ def _labels(column: pd.Series[Any]) -> list[str]:
     return [str(label) for label, n in Counter(column.dropna()).most_common() if label]
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def parsed_settings(text: str) -> dict[str, Any]:
+    """Return the settings in a stored text; {} if it is no JSON object."""
     try:
         value = read_json(text, numbers=False)
     except JsonError:
@@ -166,7 +169,7 @@ def transcription_model(text: str) -> str:
     `text` is JSON in either dialect.
 
     """
-    settings = _parsed(text)
+    settings = parsed_settings(text)
     transcription = _inside(settings, "audio", "input", "transcription") or _inside(
         settings, "input_audio_transcription"
     )
