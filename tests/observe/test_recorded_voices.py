@@ -406,6 +406,21 @@ def test_a_voice_with_a_low_fundamental_starts_and_ends_where_it_does(hz: int) -
     assert abs(heard.end_ms - 2_500) <= heard.end_bound_ms + 1
 
 
+@pytest.mark.parametrize("level_dbfs", [-50, -40])
+@pytest.mark.parametrize("is_periodic", [True, False])
+def test_a_short_room_tone_alone_is_a_sound_only_if_it_is_periodic(
+    level_dbfs: float, is_periodic: bool
+) -> None:
+    """The periodic tone of a room, as of a buzzing device, is like a quiet voice."""
+    level = FULL_SCALE * 10 ** (level_dbfs / 20)
+    buzz = vowel(0.3, 1) / rms(vowel(0.3, 1)) * level
+    tones = [buzz] if is_periodic else [room(0.3, level, seed) for seed in range(40)]
+
+    for tone in tones:
+        listed = list(changes(pcm(silence(1), tone, silence(1.5))))
+        assert bool(listed) == is_periodic
+
+
 HUM = 330 * np.sin(2 * np.pi * 50 * np.arange(seconds(4)) / RATE_HZ)
 WORDS = np.concatenate([silence(1), voice(1.5), silence(1.5)])
 

@@ -525,7 +525,8 @@ class JitterBuffer:
         media_ns = self._media_ns(ticks)
         if not self._is_continuous(ticks, arrival):
             self._end_ticks = ticks
-            self._synchronize(self._offset.restarted(media_ns, arrival))
+            frame_ns = self._media_ns(duration)
+            self._synchronize(self._offset.restarted(media_ns, arrival, frame_ns))
             self._offset.add(media_ns, arrival)
         late_ns = arrival.at_ns - self._offset.latest_ns - media_ns
         if late_ns > self._hold_ns:

@@ -274,13 +274,21 @@ class OffsetEstimate:
         estimate._jitter_packets = self._jitter_packets
         estimate._longest_ns = self._longest_ns
         estimate.has_smoothed = self.has_smoothed
-        if packets := len(self._offsets_ns) - 1:
+        if (packets := len(self._offsets_ns) - 1) and not self._is_alone:
             estimate._learn_jitter(self._block_jitter_ns(), packets)
         estimate._use_jitter()
         return estimate
 
-    def restarted(self, media_ns: int, arrival: Arrival) -> OffsetEstimate:
+    @property
+    def _is_alone(self) -> bool:
+        """Return whether no other packet has this offset. It then shows no jitter."""
+        return self._start_packets <= 1 and self._start_uncertainty_ns is None
+
+    def restarted(self, media_ns: int, arrival: Arrival, frame_ns: int = 0) -> OffsetEstimate:
         """Return the offset of another stream of the same path, from its first packet.
+
+        If timestamps stand still, each packet is such a stream, of `frame_ns`. Their clock is
+        unknown. Then how much sooner than after a frame each one arrives is the jitter.
 
         If the delays of n earlier packets with the sum s were exponential, the delay of the next
         one exceeds x with the probability (1 + x / s)⁻ⁿ (the predictive distribution, without an
@@ -292,6 +300,11 @@ class OffsetEstimate:
             estimate._excess_ns = packets * self._known_delay_ns * math.expm1(_LOG_DOUBT / packets)
             if packets >= MIN_LONGEST_PACKETS:
                 estimate._excess_ns = min(estimate._excess_ns, 2 * self._longest_ns)
+        since_ns = arrival.at_ns - self.media_ns - self._offsets_ns[-1]
+        if self._is_alone and frame_ns and since_ns < RESYNC_NS:
+            estimate._learn_jitter(2 * max(0, frame_ns - since_ns), 1)
+            estimate._use_jitter()
+            estimate._excess_ns = max(estimate._excess_ns, _LOG_DOUBT * estimate._jitter_ns)
         return estimate
 
     def shifted(self, packets: Sequence[tuple[int, Arrival]], early_ns: int = 0) -> OffsetEstimate:

@@ -183,7 +183,7 @@ def check_media(
     if packets.restarts:
         message = (
             f"the agent's RTP began again {packets.restarts:,} ×, with another source, other"
-            " numbers or another delay"
+            " numbers or timestamps, or another delay"
         )
         yield warning_unless(probe.has_several_ssrcs, "restarts", message, RESTARTED)
     yield packets_at_agent(packets)

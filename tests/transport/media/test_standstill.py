@@ -236,3 +236,35 @@ def test_each_frame_is_played_at_most_once_in_order_and_each_packet_is_counted_o
     assert seen.received + seen.strays + seen.bad == played.arrived
     assert counts.played + counts.late + seen.duplicates == seen.received
     assert played.receiver.lost == counts.lost - seen.duplicates
+
+
+@pytest.mark.parametrize("jitter_ms", [0.1, 10, 20, 40])
+@pytest.mark.parametrize("step", [0, -160, 1_000_000])
+@pytest.mark.parametrize("ptime", [20, 40])
+def test_timestamps_without_a_clock_leave_a_bound_of_the_jitter(
+    ptime: int, step: int, jitter_ms: float
+) -> None:
+    """The timestamps stand still, go back, or jump with each packet."""
+    chance = random.Random(3)
+    receiver, buffer = RtpReceiver(8_000, {0}), new_buffer()
+    frames: list[Frame] = []
+    arrivals = [ptime * number + chance.random() * jitter_ms for number in range(300)]
+    for sent, at_ms in sorted(enumerate(arrivals), key=lambda each: each[1]):
+        timestamp = (1_000 + sent * step) % (1 << 32)
+        payload = (sent + 1).to_bytes(4) * 2 * ptime
+        data = build_packet(*RtpPacket(0, sent, timestamp, 5, payload, False))
+        packet = receiver.receive(data, Arrival(START_NS + int(at_ms * NS_PER_MS)))
+        frames += [] if packet is None else buffer.add(packet)
+    bounds = [
+        (
+            frame.at_ns - START_NS - (number - 1) * ptime * NS_PER_MS,
+            max(frame.uncertainty_ns, buffer.start_uncertainty_ns),
+        )
+        for frame in frames
+        if (number := number_of(frame))
+    ]
+
+    assert len(bounds) > 200
+    assert all(-EARLY_NS <= error <= bound + EARLY_NS for error, bound in bounds)
+    assert (bounds[-1][1] == 0) == (jitter_ms < 1)
+    assert buffer.counts.resyncs > 200
