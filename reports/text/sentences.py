@@ -185,8 +185,13 @@ def _no_median(results: Sequence[MainResult], which: str = " turns") -> str:
             " the run."
         )
     latency = " to ".join(dict.fromkeys(format_ms_list(min(values), max(values))))
-    of = plural(turns, which.strip().replace("turns", "turn", 1), which.strip())
-    return f"Too few sessions for a median: {results[0].metric} of {of} was {latency}."
+    succeeded = plural(turns - failed, which.strip().replace("turns", "turn", 1), which.strip())
+    of = f"the {succeeded} that succeeded" if failed else succeeded
+    missed = ""
+    if failed:
+        ended = "failed or did not start" if any(a.not_started for a in results) else "failed"
+        missed = f"; {count(failed)} of {count(turns)} {ended}"
+    return f"Too few sessions for a median: {results[0].metric} of {of} was {latency}{missed}."
 
 
 def run_essentials(summary: Summary, checked: str = "") -> str:

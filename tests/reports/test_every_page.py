@@ -156,8 +156,8 @@ def test_an_invalid_run_states_the_value_of_a_failed_check_once() -> None:
         (
             Plan(sessions=2, turns=6, kinds=("typed", "vad"), failed=0.7),
             (
-                "Too few sessions for a median: ttfa of 8 turns with response.create was 380 ms to"
-                " 663 ms. All VAD turns failed: 4 of 4."
+                "Too few sessions for a median: ttfa of the 3 turns with response.create that"
+                " succeeded was 380 ms to 663 ms; 5 of 8 failed. All VAD turns failed: 4 of 4."
             ),
         ),
         (
@@ -171,6 +171,17 @@ def test_an_invalid_run_states_the_value_of_a_failed_check_once() -> None:
         (
             Plan(sessions=2, turns=4, failed=1.0, kinds=("typed", "vad")),
             "All turns failed: 8 of 8.",
+        ),
+        (
+            Plan(sessions=4, turns=2, refused=2, kinds=("typed",)),
+            (
+                "Too few sessions for a median: ttfa of the 8 turns that succeeded was 391 ms to"
+                " 996 ms; 4 of 12 failed or did not start."
+            ),
+        ),
+        (
+            Plan(sessions=2, turns=4, abandoned=3, kinds=("typed",)),
+            "Too few sessions for a median: ttfa of 5 turns was ",
         ),
     ],
 )
