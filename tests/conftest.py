@@ -152,7 +152,7 @@ OVER = {
     "runs are played or invented, merged, and read again as one": "system/record/test_merge",
     "rows are changed for one figure, and the run with them is summarised, in most tests": """
         reports/test_targets reports/test_costs reports/test_not_started reports/test_turn_types
-        reports/test_summary reports/test_overload
+        reports/test_summary reports/test_overload reports/test_unscored
     """,
     "the noise of a thousand series is simulated for each number of turns": """
         reports/statistics/test_recovery load/test_overload_command

@@ -89,6 +89,8 @@ ADDED = frozenset(
         "rtp_restarts",
         "other_hosts",
         "speech_left_at_ns",
+        "input_transcription_error",
+        "task_defined",
         "unrequested_responses",
         "answers_uncertain",
         "input_kindless_tokens",
@@ -195,7 +197,8 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
 
 
 DETAIL_CHARACTERS = 300
-"""The maximum length of the texts `detail`, `close_reason` and `mcp_error`. Longer ones are cut."""
+"""The maximum length of the texts `detail`, `close_reason`, `mcp_error` and
+`input_transcription_error`. Longer ones are cut."""
 _RUN = _label("run_id", "the folder's name; of a merged run that of the merged one", "identity")
 _TARGET = _label(
     "target",
@@ -419,6 +422,11 @@ TURNS = (
         "input_transcript_deltas",
         "deltas with text of the transcript of the caller's audio; null if it is not transcribed",
     ),
+    _label(
+        "input_transcription_error",
+        "the first transcription of the caller's audio that failed: its error",
+        "or null",
+    ),
     _whole(
         "transcript_lag_ns transcript_lag_max_ns",
         "[lag](metrics.md#transcription) of these deltas: median and maximum; null if unknown",
@@ -498,7 +506,9 @@ TURNS = (
         " itself",
     ),
     _flag(
-        "false_yield", "of sounds that are no interruption: whether the reply stopped within 1 s"
+        "false_yield",
+        "of sounds that are no interruption: whether the reply stopped within 1 s; null if the turn"
+        " failed before",
     ),
     _flag(
         "truncation_correct",
@@ -529,7 +539,10 @@ TURNS = (
         "calls of [MCP servers](metrics.md#mcp-servers); how long the service executed them. Null"
         " if the session declares no server",
     ),
-    _flag("mcp_call_failed", "whether an MCP call failed; null without MCP calls"),
+    _flag(
+        "mcp_call_failed",
+        "whether an MCP call failed; null without MCP calls, and if a call had not ended",
+    ),
     _label("mcp_error", "the first MCP call that failed, and its error", "or null"),
     _whole(
         "delegations",
@@ -549,7 +562,8 @@ TURNS = (
     ),
     _whole(
         "input_words input_word_errors reply_words reply_word_errors",
-        "words of the references, and the [errors](metrics.md#quality)",
+        "words of the references, and the [errors](metrics.md#quality); null errors of known words"
+        " were [not scored](metrics.md#what-cannot-be-scored)",
         "quality",
     ),
     _flag(
@@ -560,6 +574,11 @@ TURNS = (
     _whole(
         "input_characters reply_characters",
         "of these words: how many are [characters](metrics.md#quality) of scripts without spaces",
+        "quality",
+    ),
+    _flag(
+        "task_defined",
+        "true if the script, or a function, defines success of the turn; null if not",
         "quality",
     ),
 )

@@ -26,6 +26,14 @@ from typing import Any, Final, Literal, Protocol, TypeVar, get_args
 
 Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
+Due = Literal["begun", "always", "never"] | tuple[str, str | int]
+"""Which successful turns, or sessions, should have a metric if others of their step have it.
+
+- `begun`: those in which the metric began
+- `always`: all, except those that `unless` excludes
+- `never`: none, because it may rightly be absent
+- a column and a value: those in which the metric began, and the column has the value
+"""
 
 DEFINITIONS_VERSION = 5
 """The version of the definitions. It grows if a value's meaning changes. Runs of two versions
@@ -127,7 +135,7 @@ class Metric:
     of the column `of`. `unless` is a column and a value: the metric is absent in rows in which the
     column has this value. `is_latency` is True if a failed turn counts as an endless wait; it has
     this effect only on the difference of two instants. `signed` is True if values may be negative,
-    as slopes may.
+    as slopes may. `due` states which turns, or sessions, are unscored if they have no value.
     """
 
     name: str
@@ -143,6 +151,7 @@ class Metric:
     unless: tuple[str, str | int] | None = None
     is_latency: bool = True
     signed: bool = False
+    due: Due = "begun"
 
     @cached_property
     def begins(self) -> tuple[str, ...]:
@@ -173,9 +182,10 @@ class Metric:
         unless = self.unless[:1] if self.unless else ()
         if self.column:
             return (self.column, *([self.of] if self.of else []), *unless)
+        of_due = self.due[:1] if isinstance(self.due, tuple) else ()
         instants = [f"{name}_at_ns" for name in (*self.begins, self.end) if name]
         measured_from = [ORIGIN] if self.begin == ORIGIN else []
-        return (*instants, *measured_from, *([self.less] if self.less else []), *unless)
+        return (*instants, *measured_from, *([self.less] if self.less else []), *unless, *of_due)
 
     def lack_reason(self, lacks: Mapping[str, str]) -> str:
         """Return why a turn or session can have no value; "" if it may have one.
@@ -192,6 +202,25 @@ class Metric:
             or start
         )
 
+    def is_due(self, rows: MetricRows[Numbers]) -> Any:
+        """Return which rows should have a value by `due`, if they are successful and others have
+        one. A value that is absent because the reply began too early was not due.
+        """
+        if self.column or not self.begin:
+            is_due: Any = self.due == "always"
+        else:
+            start: Any = rows.instant(self._starts[0])
+            end: Any = rows.instant(self.end)
+            is_due = (start == start) & (end != end) & (self.due != "never")
+        if isinstance(self.due, tuple):
+            is_due = is_due & rows.has(*self.due)
+        if self.less:
+            less: Any = rows.number(self.less)
+            is_due = is_due & (less == less)
+        if self.unless is not None:
+            is_due = is_due & (rows.where(rows.has(*self.unless), 0, 1) == 1)
+        return is_due
+
     def values(self, rows: MetricRows[Numbers]) -> Numbers:
         """Compute the metric of each row: in nanoseconds, or as the values of the metric's
         column. Missing is NaN.
@@ -201,8 +230,9 @@ class Metric:
             values = rows.number(self.column)
             if self.of:
                 whole: Any = rows.number(self.of)
-                # a share of nothing is unknown, and not 0 %
-                values = 100 * values / rows.where(whole == 0, math.nan, whole)
+                # a share of nothing, or of less than itself, is unknown, and not 0 % or 250 %
+                is_share = (whole > 0) & (values <= whole)
+                values = 100 * values / rows.where(is_share, whole, math.nan)
         else:
             first, others = self._starts
             start: Any = rows.instant(first)
@@ -365,6 +395,7 @@ CATALOGUE = {
             " microphone time, to speech_started.",
             "barge_in",
             "barge_in_detected",
+            due=("yielded", False),
         ),
         Metric(
             "barge_in_yield",
@@ -372,6 +403,7 @@ CATALOGUE = {
             " the simulated player is silent. The player stops at speech_started.",
             "barge_in",
             "barge_in_silent",
+            due="never",
         ),
         Metric(
             "barge_in_last_audio",
@@ -379,6 +411,7 @@ CATALOGUE = {
             " it ended; absent if all of them precede the interruption.",
             "barge_in",
             "barge_in_last_audio",
+            due="never",
         ),
         Metric(
             "barge_in_response_done",
@@ -386,6 +419,7 @@ CATALOGUE = {
             " ended.",
             "barge_in",
             "barge_in_response_done",
+            due="never",
         ),
         Metric(
             "barge_in_late_audio",
@@ -451,11 +485,13 @@ CATALOGUE = {
             " The position of a word is estimated from its share of the final text, at an even"
             " pace. Only turns with at least 3 s of speech and 5 deltas.",
             column="transcript_lag_ns",
+            due="always",
         ),
         Metric(
             "transcript_lag_max",
             "The same as transcript_lag, but the maximum over the deltas.",
             column="transcript_lag_max_ns",
+            due="always",
         ),
         Metric(
             "start_offset",
@@ -463,6 +499,7 @@ CATALOGUE = {
             " sample of a segment to the first audible sample of its translation, which may precede"
             " the end of the segment.",
             column="start_offset_ns",
+            due="always",
         ),
         Metric(
             "transcription_speed",
@@ -471,17 +508,20 @@ CATALOGUE = {
             unit="×",
             better="higher",
             column="transcription_speed",
+            due="always",
         ),
         Metric(
             "stall_duration",
             "Silence of the simulated player within a reply because audio was received too late.",
             column="stall_duration_ns",
+            due="always",
         ),
         Metric(
             "stall_count",
             "How often the simulated player ran out of audio within a reply.",
             unit="n",
             column="stall_count",
+            due="always",
         ),
         Metric(
             "audio_speed",
@@ -497,6 +537,7 @@ CATALOGUE = {
             " caller's speech.",
             unit="n",
             column="vad_splits",
+            due="always",
         ),
         Metric(
             "cached_share",
@@ -507,6 +548,7 @@ CATALOGUE = {
             column="context_cached_tokens",
             of="context_tokens",
             unless=("turn", 1),
+            due="always",
         ),
         # The path to the service. A turn that failed is no endless round trip, so the differences
         # of these instants are no latencies (`is_latency`).
@@ -516,6 +558,7 @@ CATALOGUE = {
             " nearest TLS terminator or to a proxy before it; in a telephone call, the minimum"
             " round trip of RTCP.",
             column="network_rtt_ns",
+            due="always",
         ),
         Metric(
             "request_ack",
@@ -532,6 +575,7 @@ CATALOGUE = {
             " telephone calls.",
             unit="n",
             column="retransmits",
+            due="always",
         ),
         Metric(
             "ttfa_minus_rtt",
@@ -550,6 +594,7 @@ CATALOGUE = {
             "speech_left",
             better="neither",
             is_latency=False,
+            due="never",
         ),
         Metric(
             "voice_to_voice_minus_network_delay",
@@ -737,6 +782,7 @@ CATALOGUE = {
             scope="session",
             column="rtp_lost",
             of="rtp_expected",
+            due="always",
         ),
         Metric(
             "rtp_late_share",
@@ -746,6 +792,7 @@ CATALOGUE = {
             scope="session",
             column="rtp_late",
             of="rtp_expected",
+            due="always",
         ),
         Metric(
             "peer_rtp_loss",
@@ -755,6 +802,7 @@ CATALOGUE = {
             scope="session",
             column="peer_rtp_lost",
             of="peer_rtp_expected",
+            due="always",
         ),
         Metric(
             "rtp_jitter",
@@ -762,6 +810,7 @@ CATALOGUE = {
             " turn.",
             scope="session",
             column="rtp_jitter_ns",
+            due="always",
         ),
         Metric(
             "peer_rtp_jitter",
@@ -769,6 +818,7 @@ CATALOGUE = {
             " report.",
             scope="session",
             column="peer_rtp_jitter_ns",
+            due="always",
         ),
         Metric(
             "relay_rtt",

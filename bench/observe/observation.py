@@ -91,8 +91,10 @@ class TurnScore(NamedTuple):
     there is nothing to score.
 
     `input_words` and `reply_words` are the numbers of words in the reference. The word error rate
-    is the number of word errors divided by the number of words in the reference. Of these words,
+    is the number of word errors divided by the number of words in the reference. If these words
+    should have been scored but could not be, the number of word errors is None. Of these words,
     `input_characters` and `reply_characters` are characters of scripts without spaces.
+    `task_defined` is True if the script defines when the task of the turn is done.
     """
 
     input_words: int | None = None
@@ -102,6 +104,7 @@ class TurnScore(NamedTuple):
     task_success: bool | None = None
     input_characters: int | None = None
     reply_characters: int | None = None
+    task_defined: bool | None = None
 
 
 UNJUDGED = TurnScore()
@@ -111,20 +114,32 @@ UNJUDGED = TurnScore()
 # row has numbers of words and of errors, and no rate: the rate of several turns is made from their
 # sums.
 def score_turn(
-    reference: TurnReference, outcome: str, transcript: str | None, reply: str
+    reference: TurnReference,
+    outcome: str,
+    transcript: str | None,
+    reply: str,
+    *,
+    is_transcription_due: bool = False,
 ) -> TurnScore:
     """Score a turn that has ended.
 
     `transcript` is the service's transcription of the caller's words; None if some of them were not
-    transcribed. `reply` is the text of the reply. If `reply` is empty and the turn succeeded, the
-    task success of the turn is unknown. Word errors of a reply are counted only if the outcome is
-    ok.
+    transcribed. It should exist if `is_transcription_due` and the turn succeeded. `reply` is the
+    text of the reply. If `reply` has no words and the turn succeeded, it is unknown what the caller
+    heard, and so are the task success and the word errors of the reply. Word errors of a reply are
+    counted only if the outcome is ok.
     """
-    input_words, input_errors, input_characters = _errors(reference.words, transcript)
-    spoken = reply if reply and outcome == "ok" else None
-    reply_words, reply_errors, reply_characters = _errors(reference.reply, spoken)
+    input_words, input_errors, input_characters = _errors(
+        reference.words,
+        transcript,
+        is_due=transcript is not None or (is_transcription_due and outcome in SUCCESSFUL),
+    )
+    has_reply = bool(normalized_words(reply))
+    reply_words, reply_errors, reply_characters = _errors(
+        reference.reply, reply if has_reply else None, is_due=outcome == "ok"
+    )
     success = None
-    if reference.has_task and (reply or outcome not in SUCCESSFUL):
+    if reference.has_task and (has_reply or outcome not in SUCCESSFUL):
         has_words = all(contains(reply, text) for text in reference.contains)
         success = is_done(outcome, lambda: has_words and re.search(reference.matches, reply))
     return TurnScore(
@@ -135,6 +150,7 @@ def score_turn(
         success,
         input_characters,
         reply_characters,
+        reference.has_task or None,
     )
 
 
@@ -163,12 +179,18 @@ def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
     return None if ending_class == "unfinished" else ending_class == "success" and bool(judge())
 
 
-def _errors(reference: str, words: str | None) -> tuple[int | None, int | None, int | None]:
-    return (
-        (None, None, None)
-        if words is None or not normalized_words(reference)
-        else word_errors(reference, words)
-    )
+def _errors(
+    reference: str, words: str | None, *, is_due: bool
+) -> tuple[int | None, int | None, int | None]:
+    """Return the result of `word_errors`, without the errors if no `words` are known. Return None
+    for each number if there is nothing to score.
+    """
+    expected = normalized_words(reference) if is_due else []
+    if not expected:
+        return None, None, None
+    if words is None:
+        return len(expected), None, character_count(expected)
+    return word_errors(reference, words)
 
 
 NAN = math.nan
@@ -308,6 +330,7 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
     received_audio_ns: int = 0
     input_audio_ns: int = 0
     input_transcript_deltas: int | None = None
+    input_transcription_error: str = ""
     transcript_lag_ns: int | None = None
     transcript_lag_max_ns: int | None = None
     transcript_lag_uncertainty_ns: int | None = None

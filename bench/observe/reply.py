@@ -32,7 +32,6 @@ from bench.wire.events import (
     AUDIO_DELTA,
     COMMENTARY,
     EMPTY,
-    TRANSCRIPT_DELTA,
     EventKind,
     FunctionCall,
     PlayoutPosition,
@@ -222,6 +221,7 @@ REPLY_INSTANTS = {
 }
 ENDS_TEXT = frozenset({EventKind.TRANSCRIPT_DONE, EventKind.RESPONSE_DONE})
 """The events after which no delta continues the last word of the transcript."""
+TEXTS = frozenset({EventKind.TEXT_DELTA, EventKind.TRANSCRIPT_DELTA})
 WORD_END = msgspec.Raw(b'" "')
 CLOSING = frozenset({EventKind.AUDIO_DONE, EventKind.TRANSCRIPT_DONE, EventKind.RESPONSE_DONE})
 
@@ -258,6 +258,12 @@ class Reply(Instants):
     """The transcript deltas that are not decoded. They are needed only if a script looks for a
     word."""
     unread_bytes: int = 0
+    _unwritten: str = ""
+    """The decoded words of deltas that no whole text has followed yet."""
+    _written: int = 0
+    """The number of deltas in `unread` that a whole text has followed."""
+    _has_lost_words: bool = False
+    """True if the words of a delta that no whole text has followed yet were not kept."""
     parts: list[str | FunctionCall] = field(default_factory=list)
     """The texts and function calls, in the order in which they were completed."""
     calls: int = 0
@@ -352,7 +358,9 @@ class Reply(Instants):
                 self._add_audio(event, payload_bytes, at_ns, error_ns)
                 if is_heard:
                     self._on_sound(delta)
-            elif kind is TRANSCRIPT_DELTA and event.payload is not EMPTY:
+            elif event.payload is EMPTY:
+                self._has_lost_words |= payload_bytes > 0
+            else:
                 self.unread.append(event.payload)
                 self.unread_bytes += event.payload_bytes
                 if self.unread_bytes > MAX_TEXT_CHARACTERS:
@@ -417,13 +425,28 @@ class Reply(Instants):
         """Return the transcript that was received. It is limited to its last
         `MAX_TEXT_CHARACTERS` characters.
         """
+        self._unwritten = self._unwritten_words()
         self._heard.add("".join(map(delta_text, self.unread)))
         self.unread.clear()
-        self.unread_bytes = 0
+        self.unread_bytes = self._written = 0
         return self._heard
 
+    def _unwritten_words(self) -> str:
+        words = "".join(map(delta_text, self.unread[self._written :]))
+        return (self._unwritten + words)[:MAX_TEXT_CHARACTERS]
+
     def add_text(self, text: str, item_id: str) -> None:
-        if TRANSCRIPT_DELTA not in self.deltas:  # the service sends no deltas of its transcripts
+        """Add the whole text of an item. If it is blank, its text is that of its deltas, because
+        the caller received them; without all of their words it is unknown.
+        """
+        if not text.strip():
+            text = "" if self._has_lost_words else self._unwritten_words().strip()
+        self._unwritten = ""
+        self._written = len(self.unread)
+        self._has_lost_words = False
+        if not text:
+            return
+        if not self.deltas.keys() & TEXTS:  # the service sends no deltas of its texts
             self.heard().add(f"{text} ")
         if words := text[: MAX_TEXT_CHARACTERS - len(self.text)]:
             self.parts.append(words)

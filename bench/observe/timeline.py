@@ -516,6 +516,9 @@ class Timeline:
             return False
         if event.kind is AUDIO_DELTA and not turn.reply.is_audible:
             return False
+        # the words of a matched delta are not kept, and may have to be scored
+        if event.kind is not AUDIO_DELTA and turn.plan.reference.is_of_reply:
+            return False
         return self.owners.attribute(event, turn).turn is turn
 
     def _session_event(self, event: ServerEvent, arrival: Arrival) -> None:

@@ -178,7 +178,7 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
         return _apply_delegation_event(turn, event, arrival)
     elif kind is OUTPUT_ADDED and event.phase:
         turn.reply.phases[event.item_id] = event.phase
-    if event.text and kind in WHOLE_TEXTS:
+    if kind in WHOLE_TEXTS:
         turn.reply.add_text(event.text, event.item_id)
     if kind is RESPONSE_DONE and event.response_id in turn.responses.fillers:
         turn.responses.filler = ""

@@ -21,7 +21,7 @@ from bench.base.units import NEVER_NS
 from bench.catalogue.causes import text_of
 from bench.catalogue.metrics import MEASURED_FROM, turn_type_of
 from bench.catalogue.outcomes import CANCELLED_SPLIT, SUCCESSFUL, outcome_class
-from bench.observe.caller import TranscriptLag
+from bench.observe.caller import FALSE_YIELD_NS, TranscriptLag
 from bench.observe.observation import (
     UNJUDGED,
     Instants,
@@ -196,6 +196,30 @@ def _dead_air_ns(turn: PendingTurn, instants: Mapping[str, int]) -> int | None:
     return turn.reply.longest_silence_ns(measured_from_ns)
 
 
+def _false_yield(turn: PendingTurn) -> bool | None:
+    """Return whether a sound stopped the reply; None without a sound, or if the turn failed before
+    the sound could stop it.
+    """
+    interruption = turn.interruption
+    if interruption is None:
+        return None
+    stopped = interruption.false_yield_of_sounds
+    begun_ns = interruption.instants.get("barge_in", NEVER_NS)
+    watched_ns = turn.instants.get("ended", begun_ns) - begun_ns
+    is_cut = turn.outcome not in SUCCESSFUL and 0 <= watched_ns < FALSE_YIELD_NS
+    return None if is_cut and not stopped else stopped
+
+
+def _mcp_call_failed(turn: PendingTurn) -> bool | None:
+    """Return whether an MCP call failed; None without calls, or if the turn ended before a call
+    did.
+    """
+    mcp = turn.calls.mcp
+    if mcp.failed:
+        return True
+    return False if mcp.items and not mcp.unended else None
+
+
 def _delegations(turn: PendingTurn) -> int | None:
     """Return how often the service needed a result before it could answer; None if it can have
     needed none.
@@ -287,7 +311,16 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     input_audio_ns = ALL_FORMATS[turn.plan.speech_format].duration_ns(messages.audio_bytes_sent)
     score = UNJUDGED
     if reference != NO_REFERENCE:
-        score = score_turn(reference, turn.outcome, turn.input_speech.transcript, reply.answer_text)
+        score = score_turn(
+            reference,
+            turn.outcome,
+            turn.input_speech.transcript,
+            reply.answer_text,
+            is_transcription_due=turn.plan.transcription_due,
+        )
+    if task_success is not None:
+        score = score._replace(task_success=task_success, task_defined=True)
+    transcription_failure = turn.input_speech.words.failure
     found = all_instants(turn)
     observed = TurnObservation(
         **dict(zip(OF_TURN, _of_turn(turn), strict=True)),
@@ -325,6 +358,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         input_transcript_deltas=(
             turn.input_speech.words.deltas if turn.plan.transcription_due else None
         ),
+        input_transcription_error=transcription_failure.detail if transcription_failure else "",
         **(lag._asdict() if lag else {}),
         **_start_offset(turn),
         transcription_speed=_transcription_speed(turn, input_audio_ns),
@@ -337,14 +371,14 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         function_execution_ns=calls.own_ns if calls.of_rounds or turn.is_delegated else None,
         mcp_calls=len(mcp.items) if mcp.items or turn.plan.mcp_servers else None,
         mcp_execution_ns=mcp.execution_ns if mcp.items else None,
-        mcp_call_failed=bool(mcp.failed) if mcp.items else None,
+        mcp_call_failed=_mcp_call_failed(turn),
         mcp_error=mcp.error_text,
         delegations=_delegations(turn),
         dead_air_ns=_dead_air_ns(turn, found.instants),
         interruption=interruption.kind if interruption and interruption.has_begun else None,
         interruption_missed=_is_missed(turn),
         yielded=interruption.has_yielded if interruption else None,
-        false_yield=interruption.false_yield_of_sounds if interruption else None,
+        false_yield=_false_yield(turn),
         truncation_correct=turn.check.verdict if turn.check else None,
         cut_off=cut_off(turn),
         speech_pause_ns=turn.plan.pause_ns,
@@ -353,7 +387,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         received_audio_ns=reply.audio.duration_ns(turn.audio_bytes_received),
         overlap_ns=_overlap_ns(turn),
         onset_uncertainty_ns=reply.onset_uncertainty_ns,
-        quality=score if task_success is None else score._replace(task_success=task_success),
+        quality=score,
         turn_type=turn_type(turn),
         context_tokens=responses.context.input if responses.context else None,
         context_cached_tokens=responses.context.cached_in if responses.context else None,

@@ -39,6 +39,11 @@ class TurnReference:
         """True if the reference defines when the task of the turn is done."""
         return bool(self.matches or self.contains)
 
+    @property
+    def is_of_reply(self) -> bool:
+        """True if the words of the reply are scored."""
+        return self.has_task or bool(self.reply)
+
 
 NO_REFERENCE = TurnReference()
 SuccessPredicate = Callable[[Any], object]

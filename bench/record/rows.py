@@ -145,6 +145,7 @@ UNTRUSTED = frozenset(
         "input_text",
         "reply_text",
         "mcp_error",
+        "input_transcription_error",
         "other_hosts",
     }
 )
@@ -152,7 +153,7 @@ UNTRUSTED = frozenset(
 our own."""
 SPOKEN = frozenset({"input_text", "reply_text"})
 """The columns of transcripts. Their texts are not escaped, because they are stored as JSON."""
-TRUNCATED = frozenset({"detail", "close_reason", "mcp_error"})
+TRUNCATED = frozenset({"detail", "close_reason", "mcp_error", "input_transcription_error"})
 
 
 class TextSanitizer:

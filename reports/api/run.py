@@ -38,6 +38,7 @@ from reports.api.selection import (
 from reports.data import runs
 from reports.data.samples import (
     OF_SAMPLE,
+    Events,
     MetricSamples,
     rate_counts,
     rate_unit,
@@ -167,19 +168,19 @@ class Run(runs.RunFrames):
         not_started = np.array([at_target, chosen.of_not_started, of_absent], int)
         rows = []
         for name in RATES:
-            counts = np.array(rate_counts(turns, name))
+            events = rate_counts(turns, name)
             labels = started
             if name == "failure_rate":  # each turn that did not start counts as failed
-                counts = np.hstack([counts, np.ones((2, len(absent)))])
+                others = (np.ones(len(absent)), np.ones(len(absent)), np.zeros(len(absent)))
+                events = Events(*map(np.append, events, others))
                 labels = np.hstack([started, not_started])
-            events, totals = counts
             target, group, session = labels
-            selected_rows = np.flatnonzero(~np.isnan(totals) & (group >= 0))
+            selected_rows = np.flatnonzero(events.counted & (group >= 0))
             for _, same in split((target * len(chosen.keys) + group)[selected_rows]):
                 at = selected_rows[same]
                 unit = rate_unit(turns, name, at)
                 label = turns.targets[target[at[0]]]
-                row = tables.rate_row(self, name, label, events[at], totals[at], session[at], unit)
+                row = tables.rate_row(self, name, label, events.of(at), session[at], unit)
                 rows.append(_keys(chosen, group[at[0]]) | row)
         return frame_of(
             rows, tables.dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | tables.RATE

@@ -26,25 +26,26 @@ from reports.analysis.summary.run_validity import invalid_reasons, validity_of
 from reports.analysis.summary.summary import Summary
 from reports.api.frames import COUNT, FLAG, NUMBER, TEXT, USE, dtypes_of, frame_of
 from reports.data.runs import RunFrames, run_id_of
+from reports.data.samples import Events
 from reports.data.uncertainty import uncertain_reason
 from reports.engine import evaluate
 from reports.metrics.rate_metrics import RATES, RateUnit
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.strata import NO_LABELS, Stratum
 from reports.results.value import Reason, Subject
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.text.reasons import use
 
 STRATUM = ("run_id", "target", "measured_from", "turn_type")
 """The labels of every quantile. Values that differ in one of these labels are never pooled."""
 STATUS = USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))
-COUNTED = ("n", "failed", "not_started", "unfinished")
+COUNTED = ("n", "failed", "not_started", "unfinished", "unscored")
 ENDS = ("value", "low", "high")
 UNIT = (TEXT, ("unit",))
 QUANTILE = dtypes_of((TEXT, ("metric",)), (COUNT, COUNTED), (NUMBER, ("p", *ENDS)), UNIT) | STATUS
 """The columns of a frame of quantiles that follow the labels, with their dtypes."""
-SEEN = (COUNT, ("count", "total"))
+SEEN = (COUNT, ("count", "total", "unscored"))
 RATE = dtypes_of((TEXT, ("rate",)), SEEN, UNIT, (COUNT, ("sessions",)), (NUMBER, ENDS)) | STATUS
 """The columns of a frame of rates that follow the labels, with their dtypes."""
 OUTCOME = dtypes_of(
@@ -149,18 +150,15 @@ def rate_row(
     run: RunFrames,
     name: str,
     target: str,
-    events: Floats,
-    totals: Floats,
+    events: Events,
     sessions: Integers,
     unit: RateUnit,
 ) -> dict[str, Any]:
-    """Return a row of a frame of rates, with its run and target.
-
-    `events` is the numerator of the rate for each turn, `totals` is the denominator, which counts
-    `unit`.
+    """Return a row of a frame of rates, with its run and target. `events` has the events of each
+    turn; its trials count `unit`.
     """
     rate = RATES[name]
-    value = evaluate.rate(Subject(target=target), name, evaluate.Events(events, totals), sessions)
+    value = evaluate.rate(Subject(target=target), name, events, sessions)
     missing = Rate().shortfall(name, value.n, value.sessions)
     value = evaluate.published(value) if rate.column else value
     return {
@@ -168,7 +166,7 @@ def rate_row(
         "rate": name,
         "total": value.n,
         "unit": unit,
-        **{key: getattr(value, key) for key in ("target", "count", "sessions", *ENDS)},
+        **{key: getattr(value, key) for key in ("target", "count", "unscored", "sessions", *ENDS)},
         **_use(run, target, name, missing),
         "status": f"too_few_{rate.units}" if missing else "reported",
         "required": missing and missing.needed,

@@ -49,7 +49,7 @@ from bench.record.metric_values import (
 )
 from bench.record.spool import parts
 from reports.data.uncertainty import UncertainMetric, uncertain_metrics_of
-from reports.metrics.rate_metrics import OF_COLUMNS
+from reports.metrics.rate_metrics import OF_COLUMNS, RATES
 from reports.results.json_entries import optional_keys
 from reports.statistics.counting import Flags
 
@@ -98,6 +98,8 @@ REPORTED = (
         for name in (rate.column, rate.words_column, rate.characters_column)
         if name
     ),
+    *(rate.due.column for rate in RATES.values() if rate.due),
+    "input_transcription_error",
     "input_text_tokens",
     "input_audio_tokens",
     "input_image_tokens",

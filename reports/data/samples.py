@@ -2,7 +2,8 @@
 `reports.statistics.quantiles.Sample`.
 
 A successful turn contributes its value. If it has no value of the metric, it is not in the sample:
-for example, a turn without text has no ttft. A failed turn, and a planned turn that did not start,
+for example, a turn without text has no ttft. If it should have one (`bench.catalogue.metrics.Due`),
+it is counted as unscored. A failed turn, and a planned turn that did not start,
 contributes +inf if the metric *applies* to its target and step:
 
 - If the target has successful turns of the step, the metric applies if one of these turns has a
@@ -17,8 +18,11 @@ meaning, so their failed turns are only counted. Unfinished turns are not in any
 counted.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -37,7 +41,7 @@ from reports.data.turns import (
     of_rows,
     pool_label,
 )
-from reports.metrics.rate_metrics import RATES, RateUnit
+from reports.metrics.rate_metrics import RATES, DueTurns, RateUnit
 from reports.metrics.strata import STARTED_BY, Stratum
 from reports.statistics.counting import (
     Flags,
@@ -81,6 +85,8 @@ class MetricSample:
     censored: Integers
     applies: Flags
     """True if the metric applies, by target (row) and step (column)."""
+    unscored: Integers
+    """The indexes in `turns` of the successful turns that should have a value and have none."""
 
     def part(self, target: int, steps: Flags) -> tuple[Floats, Integers]:
         """Return the ascending values of some steps of a target, and the index of each value's
@@ -92,6 +98,14 @@ class MetricSample:
             return self.values, self.index
         positions = np.flatnonzero(is_included.ravel()[self.turns.group[self.index]])
         return self.values[positions], self.index[positions]
+
+    def unscored_of(self, target: int, steps: Flags) -> Integers:
+        """Return the indexes in `turns` of the unscored turns of some steps of a target."""
+        turns = self.turns
+        found: Integers = self.unscored[
+            (turns.target[self.unscored] == target) & steps[turns.step[self.unscored]]
+        ]
+        return found
 
     def not_started(self, target: int, steps: Flags) -> Integers:
         """Return the indexes in `turns.not_started` of the turns of some steps of a target. Steps
@@ -190,7 +204,14 @@ class MetricSample:
         if not_started.size and is_latency(self.metric):
             values = np.append(values, np.full(not_started.size, np.inf))
             sessions = np.append(sessions, not_started)
-        return Sample(values, sessions, failed + not_started.size, censored, not_started.size)
+        return Sample(
+            values,
+            sessions,
+            failed + not_started.size,
+            censored,
+            not_started.size,
+            unscored_sessions=self.turns.session[self.unscored_of(target, steps)],
+        )
 
     def in_time(
         self, target: int, steps: Flags, deadline: float
@@ -274,7 +295,10 @@ def sampled(
     counts, censored = (
         turns.by_group(indices) * applies for indices in (turns.failed, turns.unfinished)
     )
-    return MetricSample(metric, turns, sorted_values, index, counts, censored, applies)
+    unscored = np.flatnonzero(turns.succeeded & np.isnan(values) & has.ravel()[turns.group])
+    if unscored.size:
+        unscored = unscored[turns.due(metric)[unscored]]
+    return MetricSample(metric, turns, sorted_values, index, counts, censored, applies, unscored)
 
 
 @dataclass(frozen=True, eq=False)
@@ -354,7 +378,8 @@ def session_sample(
       counts as +inf.
     - session_duration is no latency, so failed sessions are not in its sample, but are counted.
     - A metric of a column (jitter, packet loss) is no latency either: failed sessions with a value
-      are in its sample, and those without are only counted.
+      are in its sample, and those without are only counted. A successful session without a value is
+      unscored if other sessions have one.
     - A throughput has its value even if the session failed. If no session carried such bytes, for
       example audio in a run of text, no session has the metric.
     """
@@ -379,18 +404,49 @@ def session_sample(
     rows = np.flatnonzero(is_chosen & ((has_value & ~failed) | (failed if is_wait else False)))
     sample_values = np.where(failed[rows], np.inf, values[rows])
     is_unfinished = is_chosen & (kind == UNFINISHED) & ~has_value
+    is_unscored = is_chosen & (kind == GOOD) & ~has_value & ~failed
     return sample(
         sample_values,
         rows,
         failed=count_nonzero(is_chosen & failed),
         censored=count_nonzero(is_unfinished),
+        unscored_sessions=np.flatnonzero(is_unscored & (metric.due == "always")),
     )
 
 
-def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
-    """Return the events and the trials of a rate for each started turn. Both are NaN if the turn
-    does not count. The trials of a turn are its words if the rate is a share of words, and
-    otherwise 1.
+class Events(NamedTuple):
+    """The events and the trials of a rate for each turn (or session); both are NaN if it does not
+    count.
+
+    `unscored` are the trials of which the events are unknown. They are 0 if the turn is scored, and
+    if the rate does not apply to it.
+    """
+
+    events: Floats
+    trials: Floats
+    unscored: Floats
+
+    def of(self, rows: Integers) -> Events:
+        """Return the events of some turns."""
+        return Events(*(counts[rows] for counts in self))
+
+    @property
+    def counted(self) -> Flags:
+        """A mask of the turns to which the rate applies."""
+        flags: Flags = ~np.isnan(self.trials) | (self.unscored > 0)
+        return flags
+
+    def scored_as(self, event: float) -> Events:
+        """Return the events if all unscored trials had no event (0), or had one each (1)."""
+        is_unscored = self.unscored > 0
+        events = np.where(is_unscored, event * self.unscored, self.events)
+        trials = np.where(is_unscored, self.unscored, self.trials)
+        return Events(events, trials, np.zeros(trials.size))
+
+
+def rate_counts(turns: TurnArrays, name: str) -> Events:
+    """Return the events of a rate for each started turn. The trials of a turn are its words if the
+    rate is a share of words, and otherwise 1.
     """
     rate = RATES[name]
     ones = np.ones(turns.rows.size)
@@ -412,9 +468,31 @@ def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
         counts = turns.kind != UNFINISHED
         events = turns.kind == FAILED
         units = ones
-    return np.where(counts, events if rate.words_column else events > 0, np.nan), np.where(
-        counts, units, np.nan
+    unscored = np.zeros(turns.rows.size)
+    if rate.due is not None:
+        due = due_turns(turns, rate.due, counts) & ~counts & ~np.isnan(units)
+        unscored = np.where(due, units, 0.0)
+    return Events(
+        np.where(counts, events if rate.words_column else events > 0, np.nan),
+        np.where(counts, units, np.nan),
+        unscored,
     )
+
+
+def due_turns(turns: TurnArrays, due: DueTurns, known: Flags) -> Flags:
+    """Return the turns to which a rate applies. `known` are the turns whose events are known."""
+    applies: Flags = (
+        turns.labelled(due.column, *due.labels)
+        if due.labels
+        else np.nan_to_num(turns.column(due.column)) != 0
+    )
+    if due.kind == "ended":
+        applies = applies & (turns.kind != UNFINISHED)
+    else:
+        applies = applies & (turns.kind == (FAILED if due.kind == "failed" else GOOD))
+    if due.by_step:
+        applies = applies & (turns.by_group(known) > 0).ravel()[turns.group]
+    return applies
 
 
 def rate_unit(turns: TurnArrays, name: str, chosen: Integers) -> RateUnit:

@@ -20,9 +20,9 @@ import pandas as pd
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS
-from bench.catalogue.metrics import CATALOGUE, REGULAR
+from bench.catalogue.metrics import CATALOGUE, REGULAR, Metric
 from bench.record.histograms import MAX_STEPS, OTHER_STEP
-from bench.record.metric_values import floats, measured_from_ns, values_ns
+from bench.record.metric_values import TableRows, floats, measured_from_ns, values_ns
 from reports.data.planned_turns import TurnOfScript, planned_turns
 from reports.data.runs import RunFrames, by_label, sequence, target_entries
 from reports.metrics import step_names
@@ -165,6 +165,8 @@ def _number(column: pd.Series[float]) -> Floats:
     return numbers
 
 
+OF_INTERRUPTIONS = ("barge_in", "truncate_sent")
+"""The instants at which the metrics of an interrupted reply begin."""
 Scalar = TypeVar("Scalar", bound=np.generic)
 GOOD = 0
 FAILED = 1
@@ -293,6 +295,22 @@ class TurnArrays:
         missing.
         """
         return of_rows(values_of(self.frame, metric, self.measured_from_ns), self.rows)
+
+    def due(self, metric: Metric) -> Flags:
+        """Return a mask of the successful turns that should have a metric if other turns of their
+        step have it. A turn that was interrupted may lack all metrics but those of its
+        interruption.
+        """
+        is_due = metric.is_due(TableRows(self.frame, self.measured_from_ns))
+        due: Flags = self.succeeded & of_rows(np.broadcast_to(is_due, len(self.frame)), self.rows)
+        if metric.begin not in OF_INTERRUPTIONS:
+            due = due & self.labelled("outcome", "ok")
+        return due
+
+    def labelled(self, column: str, *labels: str) -> Flags:
+        """Return a mask of the turns that have one of these labels in a column."""
+        of_frame = by_label(self.frame[column].cat, labels.__contains__, False, np.bool_)
+        return of_rows(of_frame, self.rows)
 
     def instant(self, name: str) -> Floats:
         """Return the time of an instant for each turn, in ns after the start of the turn; NaN if

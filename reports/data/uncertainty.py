@@ -64,14 +64,14 @@ def uncertain_reason(metrics: Iterable[UncertainMetric], target: str, metric: st
 
 
 def joint_reason(reasons: Iterable[tuple[Reason | None, str]]) -> Reason | None:
-    """Return why a metric of several targets is too uncertain; None if it is certain enough on all
-    of them. Each item is the reason of one target, and the name of the target, which is "" if it is
-    not needed.
+    """Return why a metric of several targets is uncertain, or unscored in some turns; None if it is
+    neither on any of them. Each item is the reason of one target, and the name of the target, which
+    is "" if it is not needed. All reasons have the same code.
     """
+    known = [(reason, label) for reason, label in reasons if reason]
     metrics = [
         each | ({"on": label} if label else {})
-        for reason, label in reasons
-        if reason
+        for reason, label in known
         for each in reason.numbers["metrics"]
     ]
-    return Reason("uncertain", {"metrics": metrics}) if metrics else None
+    return Reason(known[0][0].code, {"metrics": metrics}) if known else None

@@ -1,7 +1,8 @@
 """Values of turns: which turns, which rate of them, and its interval.
 
 A rate is given as the events and the trials of each turn, as `reports.data.samples.rate_counts`
-returns them.
+returns them. What cannot be scored is not zero: the interval of a rate is the widest of those with
+only the scored trials, with no event in any unscored trial, and with an event in each.
 """
 
 from __future__ import annotations
@@ -14,33 +15,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from reports.data.samples import rate_unit
+from reports.data.samples import Events, rate_unit
 from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.results.json_entries import entry_from
 from reports.results.value import COUNT, LEVEL_NAMES, MEAN, MEDIAN, RATE, Group, Subject, Value
 from reports.statistics.counting import Flags, Floats, Integers, dense_codes, distinct
 from reports.statistics.quantiles import CONFIDENCE, Sample, quantiles
-from reports.statistics.rates import PerCluster, ratio_of
+from reports.statistics.rates import ratio_of
 
 AVERAGES: Mapping[str, Callable[[Floats], Any]] = {MEDIAN: np.median, MEAN: np.mean}
 
 
-class Events(NamedTuple):
-    """The events and the trials of a rate for each turn (or session); both are NaN if it does
-    not count.
-    """
-
-    events: Floats
-    trials: Floats
-
-
-def events_of(happened: Flags, known: Flags) -> Events:
+def events_of(happened: Flags, known: Flags, due: Flags | None = None) -> Events:
     """Return the events of turns. A turn counts if it is `known` whether it `happened` in the
-    turn.
+    turn. Other turns are unscored if they are `due`.
     """
     trials = np.where(known, 1.0, np.nan)
-    return Events(trials * happened, trials)
+    unscored = np.zeros(trials.size) if due is None else (due & ~known).astype(float)
+    return Events(trials * happened, trials, unscored)
 
 
 class ChosenTurns(NamedTuple):
@@ -107,9 +100,9 @@ def rates(
 ) -> Iterator[Value]:
     """Yield each rate of each selection of turns."""
     for subject, mine in selections:
-        for name, (events, trials) in of_rates.items():
-            rows = np.flatnonzero(mine & ~np.isnan(trials))
-            value = rate(subject, name, Events(events[rows], trials[rows]), turns.session[rows])
+        for name, events in of_rates.items():
+            rows = np.flatnonzero(mine & events.counted)
+            value = rate(subject, name, events.of(rows), turns.session[rows])
             yield replace(value, unit=rate_unit(turns, name, rows)) if name in RATES else value
 
 
@@ -120,8 +113,9 @@ def rate(
     element for each of them.
     """
     codes, size = dense_codes(sessions)
-    events, trials = (np.bincount(codes, each).astype(float) for each in of)
-    return replace(rate_of_clusters(subject, metric, (events, trials), confidence), sessions=size)
+    totals = Events(*(np.bincount(codes, np.nan_to_num(each), size).astype(float) for each in of))
+    value = rate_of_clusters(subject, metric, totals, confidence)
+    return value if totals.unscored.any() else replace(value, sessions=size)
 
 
 def share(
@@ -131,30 +125,38 @@ def share(
     return rate(
         subject,
         metric,
-        Events(chosen.astype(float), np.ones(chosen.size)),
+        Events(chosen.astype(float), np.ones(chosen.size), np.zeros(chosen.size)),
         sessions,
         confidence,
     )
 
 
 def rate_of_clusters(
-    subject: Subject, metric: str, totals: PerCluster, confidence: float = CONFIDENCE
+    subject: Subject, metric: str, totals: Events, confidence: float = CONFIDENCE
 ) -> Value:
-    """Return a rate with its interval. `totals` are the events and the trials of each session,
-    or pair of sessions.
+    """Return a rate with its interval. `totals` are the sums of each session, or pair of
+    sessions. The interval includes the worst cases of unscored trials.
     """
-    known = ratio_of(totals)
+    known = ratio_of((totals.events, totals.trials))
     tail = (1 - confidence) / 2
+    estimates = [known] if known.turns else []
+    unscored = float(totals.unscored.sum())
+    if unscored:
+        estimates += (
+            ratio_of((totals.events + event * totals.unscored, totals.trials + totals.unscored))
+            for event in (0, 1)
+        )
     return entry_from(
         Value,
         subject,
         metric=metric,
         statistic=RATE,
         value=known.value,
-        low=known.lower(tail) if known.turns else math.nan,
-        high=known.upper(tail) if known.turns else math.nan,
-        count=int(totals[0].sum()),
+        low=min((each.lower(tail) for each in estimates), default=math.nan),
+        high=max((each.upper(tail) for each in estimates), default=math.nan),
+        count=int(totals.events.sum()),
         n=int(known.turns),
+        unscored=int(unscored),
         sessions=known.clusters,
     )
 
@@ -216,7 +218,12 @@ def quantile_values(
     """Yield quantiles of a metric, in its unit. One that may not be printed has no numbers, but
     a reason.
     """
-    counts = {"n": of.n, "failed": of.failed, "not_started": of.not_started}
+    counts = {
+        "n": of.n,
+        "failed": of.failed,
+        "not_started": of.not_started,
+        "unscored": of.unscored,
+    }
     for level, estimate in zip(levels, quantiles(of, levels, confidence), strict=True):
         named = {"metric": metric, "statistic": LEVEL_NAMES[level]}
         yield entry_from(Value, subject, estimate.published(), **named, **counts)

@@ -261,7 +261,11 @@ def add_verdicts(differences: Sequence[Judged], baseline: str, *, level: float) 
                 unseen = Reason(
                     "few_baseline", {"needed": needed, "there": [measured.targets[0].sessions]}
                 )
-            verdict = replace(verdict, reason=unseen)
+            unscored = next((note for note in measured.notes if note.code == "unscored"), None)
+            if unscored:
+                notes = tuple(note for note in measured.notes if note != unscored)
+                measured = replace(measured, notes=notes)
+            verdict = replace(verdict, reason=unscored or unseen)
         verdict = replace(verdict, provisional=verdict.provisional or measured.assumes)
         found.append(replace(measured, verdict=verdict))
     return found

@@ -134,6 +134,10 @@ class Statistic(ABC):
     """True if the statistic never decreases, or never increases, when a value of the metric
     increases."""
 
+    has_extremes: ClassVar[bool] = False
+    """True if the statistic has a lowest and a highest value over all possible scores of unscored
+    turns."""
+
     is_grouped: ClassVar[bool] = False
     """True if all statistics of this kind on a metric are compared together, from one sample."""
 

@@ -11,13 +11,27 @@ RateUnit = Literal["turns", "words", "characters", "words and characters"]
 """The unit of a rate's denominator."""
 
 
+class DueTurns(NamedTuple):
+    """The turns to which a rate applies. Those without a known event are unscored.
+
+    `column` is not null, and not 0, in such a turn. If it is a label, it is one of `labels`. `kind`
+    is the class of the turn's outcome. If `by_step`, the event of another turn of its target and
+    step is known, which shows that the script asks for it.
+    """
+
+    column: str
+    labels: tuple[str, ...] = ()
+    kind: Literal["ended", "success", "failed"] = "ended"
+    by_step: bool = False
+
+
 class RateMetric(NamedTuple):
     """A share of turns, or of words.
 
     `column` is the column of turns with the counted events. A turn with null in this column does
-    not count. For a share of words, `column` contains the number of word errors, `words_column` the
-    number of words, and `characters_column` the number of these words that are characters of
-    scripts without spaces.
+    not count. It is unscored if it is one of the `due` turns. For a share of words, `column`
+    contains the number of word errors, `words_column` the number of words, and `characters_column`
+    the number of these words that are characters of scripts without spaces.
     """
 
     name: str
@@ -25,6 +39,7 @@ class RateMetric(NamedTuple):
     column: str = ""
     words_column: str = ""
     characters_column: str = ""
+    due: DueTurns | None = None
 
     @property
     def units(self) -> Literal["turns", "words"]:
@@ -45,17 +60,57 @@ RATES = {
     for rate in (
         RateMetric("failure_rate"),
         RateMetric("throttle_rate"),
-        RateMetric("stall_rate"),
-        RateMetric("yield_rate", "higher", "yielded"),
-        RateMetric("false_yield_rate", "lower", "false_yield"),
-        RateMetric("truncation_correct_rate", "higher", "truncation_correct"),
+        RateMetric("stall_rate", due=DueTurns("received_audio_ns", kind="success")),
+        # a reply that ended by itself has no yield; one of a failed turn may have had one
+        RateMetric(
+            "yield_rate",
+            "higher",
+            "yielded",
+            due=DueTurns("interruption", ("speech",), "failed"),
+        ),
+        RateMetric(
+            "false_yield_rate",
+            "lower",
+            "false_yield",
+            due=DueTurns("interruption", ("backchannel", "noise", "talking_to_others"), "failed"),
+        ),
+        RateMetric(
+            "truncation_correct_rate",
+            "higher",
+            "truncation_correct",
+            due=DueTurns("truncate_sent_at_ns", by_step=True),
+        ),
         RateMetric("false_reply_rate", "lower", "false_reply"),
-        RateMetric("cut_off_rate", "lower", "cut_off"),
-        RateMetric("preamble_rate", "neither", "preamble"),
-        RateMetric("mcp_failure_rate", "lower", "mcp_call_failed"),
-        RateMetric("task_success_rate", "higher", "task_success"),
-        RateMetric("input_wer", "lower", "input_word_errors", "input_words", "input_characters"),
-        RateMetric("reply_wer", "lower", "reply_word_errors", "reply_words", "reply_characters"),
+        RateMetric(
+            "cut_off_rate",
+            "lower",
+            "cut_off",
+            due=DueTurns("speech_start_at_ns", kind="failed", by_step=True),
+        ),
+        RateMetric(
+            "preamble_rate",
+            "neither",
+            "preamble",
+            due=DueTurns("received_audio_ns", kind="success", by_step=True),
+        ),
+        RateMetric("mcp_failure_rate", "lower", "mcp_call_failed", due=DueTurns("mcp_calls")),
+        RateMetric("task_success_rate", "higher", "task_success", due=DueTurns("task_defined")),
+        RateMetric(
+            "input_wer",
+            "lower",
+            "input_word_errors",
+            "input_words",
+            "input_characters",
+            DueTurns("input_words"),
+        ),
+        RateMetric(
+            "reply_wer",
+            "lower",
+            "reply_word_errors",
+            "reply_words",
+            "reply_characters",
+            DueTurns("reply_words"),
+        ),
     )
 }
 """All rates by name; `reports.text.definitions` has their definitions.

@@ -202,6 +202,14 @@ RESULT_OF_STATUS: dict[VerdictStatus, Result] = {
 """For each exit status of a verdict, the result that it means."""
 
 
+def some_unscored(metric: str, unscored: int, of: int, unit: str) -> Reason:
+    """Return the reason why a value is known only within bounds: `unscored` of its turns, sessions
+    or words could not be scored.
+    """
+    numbers = {"metric": metric, "unscored": unscored, "of": of, "unit": unit}
+    return Reason("unscored", {"metrics": [numbers]})
+
+
 class ValidityEntry(JsonEntry):
     """Whether the values of a check or comparison may be used: the reasons if not, and these as
     lines with remedies.
@@ -286,6 +294,9 @@ class Value(Estimate, Subject, kw_only=True):
     """turns that failed: of a latency, they are infinite"""
     not_started: Count = 0
     """planned turns that did not start"""
+    unscored: Count = 0
+    """turns, sessions or words that should count, and could not be scored; not in n. The interval
+    of a rate holds whatever their score would be"""
     sessions: Count
     effective_sessions: Rounded = math.nan
     """Kish's effective number of sessions"""

@@ -38,7 +38,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from dataclasses import replace as replace_sample
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +66,8 @@ class Sample:
 
     The values include failed turns as +inf, at the end. `failed` and `unfinished` are numbers of
     turns; they also count turns that are not among the values. `not_started` is the part of
-    `failed` that did not start.
+    `failed` that did not start. `unscored_sessions` has the session of each successful turn
+    that should have a value and has none; these turns are not among the values.
     """
 
     values: Floats
@@ -79,6 +81,7 @@ class Sample:
     False if it is a subset of the turns. Then the numbers of turns per session give no information
     about an unseen session.
     """
+    unscored_sessions: Integers = field(default_factory=lambda: np.zeros(0, int))
 
     def __repr__(self) -> str:
         """Return a text such as `Sample(400 values of 40 sessions)`."""
@@ -89,14 +92,37 @@ class Sample:
         return int(self.values.size)
 
     @property
+    def unscored(self) -> int:
+        """The number of turns that should have a value and have none."""
+        return int(self.unscored_sessions.size)
+
+    def scored_as(self, value: float) -> Sample:
+        """Return the sample if all unscored turns had this value, which is −inf or +inf."""
+        unscored = np.full(self.unscored, value)
+        values = (unscored, self.values) if value < 0 else (self.values, unscored)
+        sessions = (
+            (self.unscored_sessions, self.sessions)
+            if value < 0
+            else (self.sessions, self.unscored_sessions)
+        )
+        return replace_sample(
+            self,
+            values=np.concatenate(values),
+            sessions=np.concatenate(sessions),
+            unscored_sessions=self.unscored_sessions[:0],
+        )
+
+    @property
     def succeeded(self) -> Floats:
         """The finite values, ascending."""
         return self.values[: int(np.searchsorted(self.values, np.inf))]
 
     @property
     def planned(self) -> int:
-        """The number of planned turns: those with a finite value, and all failed turns."""
-        return int(self.succeeded.size) + self.failed
+        """The number of planned turns: those with a finite value, and all failed and unscored
+        turns.
+        """
+        return int(self.succeeded.size) + self.failed + self.unscored
 
     @property
     def completed_share(self) -> float:
@@ -154,13 +180,25 @@ def effective_size(turns: Floats | Integers) -> float:
     return float(turns.sum()) ** 2 / squares if squares else 0.0
 
 
-def sample(values: Floats, sessions: Integers, *, failed: int = 0, censored: int = 0) -> Sample:
+def sample(
+    values: Floats,
+    sessions: Integers,
+    *,
+    failed: int = 0,
+    censored: int = 0,
+    unscored_sessions: Integers | None = None,
+) -> Sample:
     """Return a sample of these values, sorted together with their sessions.
 
     `censored` is the number of unfinished turns.
     """
     order = np.argsort(values, kind="stable")
-    return Sample(values[order], sessions[order], failed, censored)
+    made = Sample(values[order], sessions[order], failed, censored)
+    return (
+        made
+        if unscored_sessions is None
+        else replace_sample(made, unscored_sessions=unscored_sessions)
+    )
 
 
 def rank(p: float, n: int) -> int:

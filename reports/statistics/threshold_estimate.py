@@ -40,6 +40,8 @@ class TargetCounts:
       Kish's effective number
     - `completed_share` is the share of the planned turns that have a value; NaN for rates
     - `sessions_if_all_longest` is the turns divided by those of the longest session
+    - `unscored` are turns, sessions or words that should count, and could not be scored; they are
+      not in `turns`
     """
 
     turns: int
@@ -48,6 +50,7 @@ class TargetCounts:
     completed_share: float
     effective_sessions: float
     sessions_if_all_longest: float
+    unscored: int = 0
 
 
 def of_equal_sessions(turns: int, sessions: int, failed: int) -> TargetCounts:

@@ -265,10 +265,16 @@ def completed_share(row: MetricSummary) -> Cell:
     """Return a cell with the share of planned turns that have the metric, above the number of turns
     that lack it. Example: `71.2 %` above `115 failed, …`.
     """
-    never = f", {count(row.not_started)} not started" if row.not_started else ""
-    return Cell(
-        percent(row.completed_share, 1), f"{count(row.failed)} failed{never}" if row.failed else ""
-    )
+    texts = [
+        f"{count(number)} {what}"
+        for number, what in (
+            (row.failed, "failed"),
+            (row.not_started, "not started"),
+            (row.unscored, "without a value"),
+        )
+        if number
+    ]
+    return Cell(percent(row.completed_share, 1), ", ".join(texts))
 
 
 def _interval(estimate: Estimate) -> str:
@@ -503,7 +509,13 @@ def rate_events(rate: Value) -> str:
     of 8 characters`.
     """
     units = "" if rate.unit == "turns" else f"{NBSP}{rate.unit}"
-    return f"{count(rate.events)} of {count(rate.n)}{units}"
+    counts = f"{count(rate.events)} of {count(rate.n)}{units}"
+    return join_present("; ", counts, not_scored(rate.unscored))
+
+
+def not_scored(unscored: int) -> str:
+    """Return the number of turns, sessions or words that could not be scored; "" if all were."""
+    return f"{count(unscored)} not scored" if unscored else ""
 
 
 def rate_cell(rate: Value) -> Cell:
@@ -530,9 +542,9 @@ def share_cell(share: Value) -> Cell:
     """Return the cell of a share: `92.5 %` above `37 of 40`. With too few turns, it has only the
     two counts.
     """
-    counts = f"{count(share.events)} of {count(share.n)}"
+    counts = rate_events(share)
     if not share.n:
-        return Cell("n/a", "no turn")
+        return Cell("n/a", not_scored(share.unscored) or "no turn")
     return (
         Cell(percent(share.events, share.n), counts) if share.n >= MIN_RATE_UNITS else Cell(counts)
     )
@@ -549,7 +561,11 @@ def rate_lines(summary: Summary) -> list[str]:
     """
     lines = []
     several = summary.has_several_targets
-    rates = [rate for rate in summary.rates if rate.count or rate.metric not in OF_EVERY_TURN]
+    rates = [
+        rate
+        for rate in summary.rates
+        if rate.count or rate.unscored or rate.metric not in OF_EVERY_TURN
+    ]
     for rate in (*rates, *summary.within):
         cell = rate_cell(rate)
         title = rate.title or rate.target
@@ -579,7 +595,8 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
         cell = quantile_cell(row, 0.5)
         where = f" on {row.title}" if has_titles else ""
         value = f"{cell.text} ({cell.below})" if cell.below else f"{cell.text}"
-        reached_by = f", completed by {completed_share(row).text}" if row.failed else ""
+        is_partial = row.failed or row.unscored
+        reached_by = f", completed by {completed_share(row).text}" if is_partial else ""
         lines.append(
             f"{row.metric} p50{where} {value}, max"
             f" {format_number(row.high)}{NBSP}{row.unit}{reached_by}"

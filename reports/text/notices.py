@@ -160,6 +160,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
             " voice_to_voice, may belong to a filler; events do not distinguish them."
         )
     yield from _missed(known.planned_events)
+    yield from map(reason_text, known.unscored)
     if known.unattributed_commits:
         made = (
             "1 commit was"

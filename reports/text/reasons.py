@@ -17,6 +17,7 @@ from reports.formatting import (
     plural,
 )
 from reports.metrics import step_names
+from reports.metrics.rate_metrics import RATES
 from reports.results.json_entries import JsonEntry, map_values, to_json_data
 from reports.results.value import Reason, unique
 from reports.statistics.change_points import MIN_SIDE_RUNS
@@ -183,6 +184,59 @@ def _uncertain(numbers: Numbers) -> str:
     return f"{named}{'; '.join(texts)}"
 
 
+def unscored_text(of: Numbers) -> str:
+    """Return the number of unscored turns, sessions or words as a text, such as `30 of 60 turns
+    could not be scored`.
+    """
+    on = f" on {of['on']}" if of.get("on") else ""
+    named = f"{count(of['unscored'])} of {count(of['of'])}{NBSP}{of['unit']}{on}"
+    return f"{named} could not be scored" if of["metric"] in RATES else f"{named} have no value"
+
+
+def _unscored(numbers: Numbers) -> str:
+    texts = join_words([*map(unscored_text, numbers["metrics"])])
+    named = f"{numbers['metric']}: " if "metric" in numbers else ""
+    return f"{named}{texts}: any result of these is possible"
+
+
+BECAUSE = {
+    "task_success_rate": "the reply has no words",
+    "reply_wer": "the reply has no transcript",
+    "input_wer": "the service did not transcribe the recording",
+    "stall_rate": "the audio has no player",
+    "cut_off_rate": "the turn ended before the speech did",
+    "mcp_failure_rate": "the turn ended before the call did",
+    "yield_rate": "the turn failed before the player was silent",
+    "false_yield_rate": "the turn failed within 1 s",
+    "truncation_correct_rate": "the session ended before the check did",
+    "preamble_rate": "no event marks the answer",
+}
+"""Why a rate of a turn is unknown."""
+
+
+def _unscored_rate(numbers: Numbers) -> str:
+    name = numbers["metric"]
+    unscored = f"{count(numbers['unscored'])} of {count(numbers['of'])}{NBSP}{numbers['unit']}"
+    where = "" if numbers["unit"] == "turns" else f", in {plural(numbers['turns'], 'turn')}"
+    where += f" of {count(numbers['applies'])}" if where else ""
+    causes = [f"{count(turns)} failed: {cause}" for cause, turns in numbers["causes"].items()]
+    because = join_present(" ", BECAUSE[name], f"({'; '.join(causes)})" if causes else "")
+    on = f"{numbers['target']}: " if numbers["target"] else ""
+    return (
+        f"{on}{name}: {unscored} could not be scored{where}: {because}. The interval holds for any"
+        " result of these, and no threshold passes that they could break."
+    )
+
+
+def _cached_above_input(numbers: Numbers) -> str:
+    on = f"{numbers['target']}: " if numbers["target"] else ""
+    return (
+        f"{on}The service reported more cached tokens than input tokens in"
+        f" {count(numbers['turns'])} of {plural(numbers['of'], 'turn')}. This is a fault of the"
+        " service: cached_share of these turns is unknown."
+    )
+
+
 def _too_few(numbers: Numbers) -> tuple[str, str] | str:
     reason = Reason("too_few", dict(numbers))
     unit = reason.unit
@@ -343,6 +397,9 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     ),
     "would_stay_inconclusive": lambda n: f"would stay inconclusive at {n['needed']} pairs",
     "uncertain": _uncertain,
+    "unscored": _unscored,
+    "unscored_rate": _unscored_rate,
+    "cached_above_input": _cached_above_input,
     "no_step": _no_step,
     "within_bounds": _within_bounds,
     "nothing_succeeded": lambda n: f"no turn succeeded; {reason_text(inner(n))}",

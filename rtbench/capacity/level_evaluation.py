@@ -28,7 +28,7 @@ from reports.analysis.summary.cost import money_of
 from reports.analysis.summary.load import LIMITS, rate_limits_of
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.metric_specs import by_stratum, specs_of_thresholds
-from reports.analysis.targets.moved import moved
+from reports.analysis.targets.moved import extremes, moved
 from reports.analysis.targets.named import targets_of
 from reports.data.runs import RunFrames, load_for_report, stated_validity
 from reports.data.samples import ALWAYS
@@ -185,7 +185,7 @@ class _LevelMonitor:
         its end.
         """
         target = target_of(folder)
-        counts = completed_counts(target, self.thresholds), counts_of(target, self.thresholds)
+        counts = completed_counts(target, self.thresholds), known_counts(target, self.thresholds)
         allowed = list(map(allowed_share, self.thresholds))
         answer = analysis_result(*counts, allowed, self.errors[number], self.callers)
         judged = target, self.thresholds, self.errors[number], self.callers
@@ -214,8 +214,9 @@ def _evaluated(
     thresholds = search.thresholds
     error = monitor.errors[-1 if monitor.answer is None else run.analyses - 1]
     judged = target, thresholds, error, monitor.callers
-    known = counts_of(target, thresholds)
-    complete = completed_counts(target, thresholds) if run.was_stopped else known
+    known = known_counts(target, thresholds)
+    worst = counts_of(target, thresholds)
+    complete = completed_counts(target, thresholds) if run.was_stopped else worst
     answer = monitor.answer or analysis_result(
         complete, known, list(map(allowed_share, thresholds)), error, monitor.callers
     )
@@ -240,7 +241,8 @@ def _evaluated(
         answer = "inconclusive"
     elif answer == "inconclusive":
         futile = Reason("futile") if monitor.answer == "inconclusive" else None
-        reason = next(filter(None, map(too_few, complete)), futile)
+        unscored = next(filter(None, (unscored_reason(target, of) for of in thresholds)), None)
+        reason = next(filter(None, map(too_few, complete)), unscored or futile)
     main = next(iter(target.main_metrics.values()), ALWAYS)
     latency_p50, latency_p95 = latencies_of(target, search.plan.metric or main)
     return LevelEntry(
@@ -345,9 +347,9 @@ def _is_conclusive(
     """
     if answer not in ("pass", "fail"):
         return True
-    extremes = [with_errors(target, threshold, worse=answer == "pass") for threshold in thresholds]
+    possible = [with_errors(target, threshold, worse=answer == "pass") for threshold in thresholds]
     return (
-        analysis_result(extremes, extremes, list(map(allowed_share, thresholds)), error, callers)
+        analysis_result(possible, possible, list(map(allowed_share, thresholds)), error, callers)
         == answer
     )
 
@@ -359,13 +361,15 @@ def with_errors(target: ComparedTarget, threshold: Threshold, *, worse: bool) ->
     If no error is known, all turns violate the threshold, or none does.
     """
     if not threshold.statistic.is_monotone:
-        return violations(target, threshold)
+        return violations(target, threshold, worse=worse)
     targets = moved(target, threshold.about)
     if targets is None:
-        turns = violations(target, threshold)[1]
+        turns = violations(target, threshold, worse=worse)[1]
         return (turns if worse else np.zeros_like(turns)), turns
-    extremes = [violations(part, threshold) for part in (targets.lower, targets.higher)]
-    return (max if worse else min)(extremes, key=lambda counts: counts[0].sum())
+    possible = [
+        violations(part, threshold, worse=worse) for part in (targets.lower, targets.higher)
+    ]
+    return (max if worse else min)(possible, key=lambda counts: counts[0].sum())
 
 
 def generator_fault(document: Any, calls: int, *, sure: bool) -> Reason | None:
@@ -408,8 +412,25 @@ true value."""
 
 
 def counts_of(target: ComparedTarget, thresholds: Sequence[Threshold]) -> list[PerCluster]:
-    """Return what `violations` does, for each threshold."""
-    return [violations(target, threshold) for threshold in thresholds]
+    """Return the violations of each threshold. Unscored turns violate it, so these can show that a
+    level passes.
+    """
+    return [violations(target, threshold, worse=True) for threshold in thresholds]
+
+
+def known_counts(target: ComparedTarget, thresholds: Sequence[Threshold]) -> list[PerCluster]:
+    """Return the violations of each threshold. Unscored turns violate none, so these can show that
+    a level fails.
+    """
+    return [violations(target, threshold, worse=False) for threshold in thresholds]
+
+
+def unscored_reason(target: ComparedTarget, threshold: Threshold) -> Reason | None:
+    """Return the reason that turns to which a threshold applies could not be scored; None if all
+    were.
+    """
+    reasons = (target.unscored_reason(spec) for spec in specs_of(target, threshold))
+    return next(filter(None, reasons), None)
 
 
 def completed_counts(target: ComparedTarget, thresholds: Sequence[Threshold]) -> list[PerCluster]:
@@ -442,18 +463,32 @@ def completed_pairs(run: RunFrames) -> Integers:
     )
 
 
-def violations(target: ComparedTarget, threshold: Threshold) -> PerCluster:
+def violations(target: ComparedTarget, threshold: Threshold, *, worse: bool = True) -> PerCluster:
     """Return two numbers for each session: the turns that violate a threshold, and the turns to
-    which it applies.
+    which it applies. If `worse`, all unscored turns violate it, and otherwise none does.
     """
     events = np.zeros(target.clusters.count)
     turns = np.zeros(target.clusters.count)
     assert threshold.limit is not None, f"{threshold.source_text} is relative"
     for spec in specs_of(target, threshold):
-        of_spec = threshold.statistic.misses(target, spec, threshold.sign, threshold.limit)
+        possible = [
+            threshold.statistic.misses(of, spec, threshold.sign, threshold.limit)
+            for of in possible_targets(target, spec)
+        ]
+        of_spec = (max if worse else min)(possible, key=lambda counts: counts[0].sum())
         events = events + of_spec[0]
         turns = turns + of_spec[1]
     return events, turns
+
+
+def possible_targets(target: ComparedTarget, spec: MetricSpec) -> list[ComparedTarget]:
+    """Return the target with the lowest and the highest scores of unscored turns; the target
+    itself if all are scored.
+    """
+    possible = extremes(target, spec, is_uncertain=False)
+    if possible is None or possible.lower is target:
+        return [target]
+    return [possible.lower, possible.higher]
 
 
 def specs_of(target: ComparedTarget, threshold: Threshold) -> list[MetricSpec]:
@@ -484,11 +519,18 @@ def shares_of(
     `complete` is the violations of completed sessions, which can show that a level passes; None if
     all are completed.
     """
-    known = counts_of(target, thresholds)
+    known = known_counts(target, thresholds)
+    worst = counts_of(target, thresholds)
     found = []
-    for threshold, missed, ended in zip(thresholds, known, complete or known, strict=True):
+    for threshold, missed, most, ended in zip(
+        thresholds, known, worst, complete or worst, strict=True
+    ):
         allowed = allowed_share(threshold)
         share = violation_share(target.name, missed, error, len(thresholds), callers)
+        if unscored := unscored_reason(target, threshold):
+            high = violation_share(target.name, most, error, len(thresholds), callers).high
+            (of,) = unscored.numbers["metrics"]
+            share = msgspec.structs.replace(share, high=high, unscored=of["unscored"])
         failed = share.events if threshold.metric in FAILINGS else 0
         if threshold.statistic.is_monotone:
             infinite = [
@@ -504,7 +546,7 @@ def shares_of(
                 operator="<",
                 limit=allowed,
                 result=result,
-                reason=too_few(ended) if result == "inconclusive" else None,
+                reason=(too_few(ended) or unscored) if result == "inconclusive" else unscored,
             )
         )
     return found

@@ -95,9 +95,17 @@ REFERENCE = TurnReference("where is my parcel", "it is on its way", contains=("o
 @pytest.mark.parametrize(
     ("outcome", "transcript", "reply", "judged"),
     [
-        ("ok", None, "It is on its way.", (None, None, 5, 0, True, None, 0)),
-        ("ok", "where is my parcel", "", (4, 0, None, None, None, 0, None)),
-        ("interrupted", "where is my parcel", "It is", (4, 0, None, None, False, 0, None)),
+        ("ok", "where is my parcel", "It is on its way.", (4, 0, 5, 0, True, 0, 0)),
+        # known words without errors are not scored
+        ("ok", None, "It is on its way.", (4, None, 5, 0, True, 0, 0)),
+        ("ok", "where is my parcel", "", (4, 0, 5, None, None, 0, 0)),
+        ("ok", "where is my parcel", " \n", (4, 0, 5, None, None, 0, 0)),
+        ("ok", "where is my parcel", "…", (4, 0, 5, None, None, 0, 0)),
+        # the service understood nothing: that is its answer, and all words are wrong
+        ("ok", "", "It is on its way.", (4, 4, 5, 0, True, 0, 0)),
+        ("interrupted", None, "It is", (4, None, None, None, False, 0, None)),
+        ("interrupted", "where is my parcel", "", (4, 0, None, None, None, 0, None)),
+        # the failure of a turn has its own rate
         (
             "timeout:next_delta",
             "where is my parcel",
@@ -106,12 +114,21 @@ REFERENCE = TurnReference("where is my parcel", "it is on its way", contains=("o
         ),
         ("timeout:first_delta", None, "", (None, None, None, None, False, None, None)),
         ("unfinished", "where is my parcel", "It is on its way", (4, 0, None, None, None, 0, None)),
+        ("unfinished", None, "", (None, None, None, None, None, None, None)),
     ],
 )
-def test_missing_transcripts_are_not_scored_and_a_failed_turn_fails_its_task(
+def test_words_without_a_transcript_are_unscored_and_a_failed_turn_fails_its_task(
     outcome: str, transcript: str | None, reply: str, judged: tuple[object, ...]
 ) -> None:
-    assert score_turn(REFERENCE, outcome, transcript, reply) == judged
+    score = score_turn(REFERENCE, outcome, transcript, reply, is_transcription_due=True)
+
+    assert score == (*judged, True)
+
+
+def test_words_that_no_one_asked_to_transcribe_are_not_missing() -> None:
+    score = score_turn(REFERENCE, "ok", None, "It is on its way.")
+
+    assert (score.input_words, score.input_word_errors) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +184,7 @@ def test_each_turn_is_scored_with_its_own_reference() -> None:
     )
     played = Played(script, service)
 
-    assert [turn.quality for turn in played.turns] == [(2, 1, 2, 1, False, 0, 0), UNJUDGED]
+    assert [turn.quality for turn in played.turns] == [(2, 1, 2, 1, False, 0, 0, True), UNJUDGED]
 
 
 def part(response_id: str, item_id: str, words: str, phase: str = "") -> list[bytes]:
@@ -200,8 +217,52 @@ def test_a_reply_in_parts_is_scored_by_its_answer(
     asked = replace(say(), reference=TurnReference(reply="good morning", contains=("morning",)))
     turn = Played(build_script(asked), Service(turns=[answer])).turns[0]
 
-    assert turn.quality == TurnScore(None, None, 2, errors, not errors, None, 0)
+    assert turn.quality == TurnScore(None, None, 2, errors, not errors, None, 0, True)
     assert {*first[0].split(), *second[0].split()} == {*turn.reply_text.split()}
+
+
+def deltas(*words: str, text: str | None = "") -> Callable[[str], list[PeerAnswer]]:
+    """Return a function that answers with audio, with deltas of these words, and with this whole
+    text of them; None for no whole text. The first delta comes before the audio, the others after
+    it.
+    """
+
+    def answer(response_id: str) -> list[PeerAnswer]:
+        kind = "response.output_audio_transcript"
+        first, *others = (
+            message(f"{kind}.delta", response_id=response_id, item_id="i1", delta=word)
+            for word in words
+        )
+        whole = message(f"{kind}.done", response_id=response_id, item_id="i1", transcript=text)
+        end = [] if text is None else [whole]
+        audio = delta(GA, "audio", response_id)
+        return spoken([created(response_id), first, audio, *others, *end, done(response_id)])
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (deltas("Good ", "morn", "ing"), "Good morning"),
+        (deltas("Good ", "morn", "ing", text=" "), "Good morning"),
+        (deltas("Good ", "morn", "ing", text=None), "Good morning"),
+        (deltas("Good ", "even", "ing", text="Good morning"), "Good morning"),
+        (deltas(" ", " "), ""),
+    ],
+)
+def test_the_words_of_deltas_are_those_of_a_reply_whose_whole_text_is_empty(
+    answer: Callable[[str], list[PeerAnswer]], text: str
+) -> None:
+    """The caller received the words, although the service closed its transcript without any."""
+    asked = replace(say(), reference=TurnReference(reply="good morning", contains=("morning",)))
+    turn = Played(build_script(asked), Service(turns=[answer])).turns[0]
+
+    assert (turn.outcome, turn.reply_text) == ("ok", text)
+    assert turn.quality.reply_words == 2
+    assert (turn.quality.reply_word_errors, turn.quality.task_success) == (
+        (0, True) if text else (None, None)
+    )
 
 
 def test_a_judge_function_takes_precedence_over_the_reference() -> None:
@@ -211,6 +272,7 @@ def test_a_judge_function_takes_precedence_over_the_reference() -> None:
     played = Played(build_script(both), Service(turns=[answering("Bye.")]))
 
     assert played.turns[0].quality.task_success is True
+    assert played.turns[0].quality.task_defined is True
 
 
 def test_a_judge_function_that_raises_does_not_lose_the_turn() -> None:
@@ -233,6 +295,6 @@ def test_rows_contain_scores_but_no_words() -> None:
     row = row_of(Played(script, Service(turns=[answering("Bye.")], transcript_ns=50 * MS)).turns[0])
 
     assert {name: row[name] for name in TurnScore._fields} == TurnScore(
-        2, 1, 1, 1, None, 0, 0
+        2, 1, 1, 1, None, 0, 0, None
     )._asdict()
     assert not any("secret" in str(value).lower() or "Bye" in str(value) for value in row.values())

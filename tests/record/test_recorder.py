@@ -129,6 +129,7 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
         mcp_execution_ns=55,
         mcp_call_failed=True,
         mcp_error="docs.search: http_error 503",
+        input_transcription_error="server_error: Input transcription failed",
         delegations=1,
         dead_air_ns=60,
         late_audio_ns=70,

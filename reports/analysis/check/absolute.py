@@ -1,8 +1,9 @@
 """Absolute thresholds: a value of one target over all its sessions is compared with a limit.
 
 Each statistic defines the bounds that decide (`reports.metrics.statistic_types`). If a metric is
-uncertain in the run, they are the bounds that hold for all values that the uncertainty of each turn
-permits (`reports.analysis.targets.moved`).
+uncertain in the run, or turns are unscored, they are the bounds that hold for all values that the
+uncertainty of each turn permits, and for each score of an unscored turn
+(`reports.analysis.targets.moved`).
 """
 
 import math
@@ -13,13 +14,19 @@ from operator import ge, gt, le, lt
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.metric_specs import specs_of_thresholds
-from reports.analysis.targets.moved import moved
+from reports.analysis.targets.moved import extremes
 from reports.data.samples import is_latency
 from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import Threshold
 from reports.results.value import Reason, Sign
-from reports.statistics.threshold_estimate import NO_TURNS, TAIL, ThresholdEstimate, few_sessions
+from reports.statistics.threshold_estimate import (
+    NO_TURNS,
+    TAIL,
+    TargetCounts,
+    ThresholdEstimate,
+    few_sessions,
+)
 from reports.statistics.verdicts import Verdict
 
 WITHIN_BOUNDS = Reason("within_bounds")
@@ -103,6 +110,7 @@ def _result(
     sign = threshold.sign
     limit = threshold.limit
     uncertain = target.uncertain_reason(spec)
+    unscored = target.unscored_reason(spec)
     notes = list[Reason]()
     estimate = exact
     found = Judged(
@@ -113,14 +121,24 @@ def _result(
         operator=sign,
         limit=limit,
     )
-    if uncertain and exact.counts.turns:
-        estimate, widened_by = _with_errors(target, spec, exact, tail)
-        if not widened_by:
-            return replace(found, verdict=Verdict("inconclusive", uncertain))
-        notes.append(Reason("widened", {"errors": widened_by}))
+    if unscored or (uncertain and exact.counts.turns):
+        bounded = _with_errors(target, spec, exact, tail)
+        if bounded is None:
+            return replace(
+                found,
+                targets=(_with_unscored(exact.counts, unscored),),
+                estimate=exact if unscored and not uncertain else None,
+                verdict=Verdict("inconclusive", unscored or uncertain),
+            )
+        estimate, widened_by = bounded
+        estimate = replace(estimate, counts=_with_unscored(estimate.counts, unscored))
+        notes += [Reason("widened", {"errors": widened_by})] if widened_by else []
     verdict = evaluate_limit(estimate, sign, limit)
     result = verdict.name
     reason = verdict.reason
+    if unscored and reason == WITHIN_BOUNDS and evaluate_limit(exact, sign, limit).reason is None:
+        reason = unscored
+    notes += [unscored] if unscored and reason != unscored else []
     # the interval that is printed, not the deciding bounds
     is_inside = estimate.low <= limit <= estimate.high
     if reason == WITHIN_BOUNDS:
@@ -194,19 +212,34 @@ def _outside_interval(
     return Reason(WITHIN_BOUNDS.code, numbers)
 
 
+def _with_unscored(counts: TargetCounts, unscored: Reason | None) -> TargetCounts:
+    if unscored is None:
+        return counts
+    (of,) = unscored.numbers["metrics"]
+    return replace(counts, unscored=of["unscored"])
+
+
 def _with_errors(
     target: ComparedTarget, spec: MetricSpec, estimate: ThresholdEstimate, tail: float
-) -> tuple[ThresholdEstimate, str]:
-    """Return the estimate with bounds that allow for the maximum error of each value, and a text
-    with these errors.
+) -> tuple[ThresholdEstimate, str] | None:
+    """Return the estimate with bounds that allow for the maximum error of each value, and for each
+    score of an unscored turn, and a text with these errors. The printed interval of a rate allows
+    for these scores, too.
 
-    The text is "" if no bound is known.
+    Return None if no bound is known.
     """
-    targets = moved(target, spec)
-    if targets is None:
-        return estimate, ""
-    ends = [spec.statistic.estimate(part, spec, tail) for part in (targets.lower, targets.higher)]
+    targets = extremes(target, spec, is_uncertain=target.uncertain_reason(spec) is not None)
+    if targets is None or not estimate.counts.turns:
+        return None
+    ends = [
+        spec.statistic.estimate(part, spec, tail)
+        for part in (target, targets.lower, targets.higher)
+    ]
     lower = min(end.lower for end in ends)
     upper = max(end.upper for end in ends)
-    is_known = math.isfinite(lower) or math.isfinite(upper)
-    return replace(estimate, lower=lower, upper=upper), targets.text if is_known else ""
+    if not (math.isfinite(lower) or math.isfinite(upper)):
+        return None
+    if spec.scale == "points" and targets.lower.unscored_as:
+        low = min(end.low for end in ends)
+        estimate = replace(estimate, low=low, high=max(end.high for end in ends))
+    return replace(estimate, lower=lower, upper=upper), targets.text

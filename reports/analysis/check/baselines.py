@@ -94,7 +94,7 @@ def baseline_of(target: ComparedTarget) -> Baseline:
     for name in RATES:
         spec = MetricSpec(name, Rate())
         rate = with_sixths(target.counts(spec), words=bool(RATES[name].words_column))
-        if rate.turns and not target.uncertain_reason(spec):
+        if rate.turns and not target.doubt(spec):
             share, variance, by_sixths = map(_rounded, (rate.value, rate.variance, rate.by_sixths))
             rates.append(
                 StoredRate(name, share or 0.0, variance, int(rate.turns), rate.clusters, by_sixths)
@@ -104,7 +104,7 @@ def baseline_of(target: ComparedTarget) -> Baseline:
         if metric.scope in ("turn", "session") and metric.unit != SLOPE:
             for spec in by_stratum(MetricSpec(metric.name, Quantile(0.5)), [target]):
                 sample = target.sample(spec)
-                if sample.succeeded.size and not target.uncertain_reason(spec):
+                if sample.succeeded.size and not target.doubt(spec):
                     quantiles.append(
                         _stored(
                             metric.name, spec.stratum or NO_STRATUM, sample, target.sessions, rng

@@ -210,9 +210,9 @@ def _result(
     runs = [file.baseline for file in stored.runs]
     seed = seed_of(run_id_of(target.run), *(run.run_id for run in runs))
     result = spec.statistic.against_stored(target, spec, runs, replace(ASSUMING, seed=seed))
-    unfit = target.uncertain_reason(spec)
+    unfit = target.doubt(spec)
     difference = None if unfit else result.difference
-    measured = result.counts[1].turns
+    measured = result.counts[1].turns or target.unscored(spec)
     return Judged(
         spec=spec,
         target=target.name,

@@ -332,13 +332,21 @@ def notices_of_comparison(
 
 
 def widened_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
-    """Yield notices on the metrics whose bounds allow for the uncertainty of their values."""
+    """Yield notices on the metrics whose bounds allow for the uncertainty of their values, and on
+    those whose bounds allow for any result of unscored turns.
+    """
     by_errors: dict[str, dict[str, None]] = {}
+    unscored: dict[str, Reason] = {}
     for one in differences:
         for note in one.notes:
-            by_errors.setdefault(note.numbers["errors"], {})[one.spec.metric] = None
+            if note.code == "widened":
+                by_errors.setdefault(note.numbers["errors"], {})[one.spec.metric] = None
+            else:
+                unscored[one.spec.metric] = note
     for errors, metrics in by_errors.items():
         yield Reason("widened", {"metrics": list(metrics), "errors": errors})
+    for metric, note in unscored.items():
+        yield Reason("unscored", note.numbers | {"metric": metric})
 
 
 def length_notices(differences: Sequence[Judged]) -> Iterable[Reason]:

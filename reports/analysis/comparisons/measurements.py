@@ -14,10 +14,16 @@ import msgspec
 import numpy as np
 
 from reports.analysis.summary.distributions import PercentileCurve, curve_of
-from reports.analysis.targets.compared_target import ComparedTarget, Targets, uncertain_reason
+from reports.analysis.targets.compared_target import (
+    ComparedTarget,
+    Targets,
+    uncertain_reason,
+    unscored_reason,
+)
 from reports.analysis.targets.mix import ComparedTargets, changed_lengths
-from reports.analysis.targets.moved import moved
+from reports.analysis.targets.moved import extremes
 from reports.analysis.targets.named import matched_to_the_first
+from reports.data.samples import Events
 from reports.data.turns import TurnArrays
 from reports.engine.evaluate import RatesByPart, rate_of_clusters
 from reports.engine.judge import Judged
@@ -95,16 +101,20 @@ def measured(
     order of `specs`.
 
     If the metric is uncertain in a run, the bounds of the difference allow for the maximum error of
-    each value. If the errors may change any difference, the result has none.
+    each value, and if turns are unscored, for each score of them. If the errors, or these scores,
+    may change any difference, the result has none.
     """
     by_spec: dict[MetricSpec, Judged] = {}
     sources = ComparedTargets(base, cand)
     for group in by_sample(dict.fromkeys(specs)):
         counts, differences = group[0].statistic.compare(sources, group, how)
         uncertain = uncertain_reason((base, cand), group[0])
+        unscored = unscored_reason((base, cand), group[0])
         widened_by = ""
-        if uncertain:
+        if uncertain or unscored:
             differences, widened_by = _bounded(base, cand, group, differences, how)
+        notes = [Reason("widened", {"errors": widened_by})] if widened_by else []
+        notes += [unscored] if unscored else []
         for spec, difference in zip(group, differences, strict=True):
             by_spec[spec] = Judged(
                 spec=spec,
@@ -112,9 +122,9 @@ def measured(
                 targets=counts,
                 difference=difference,
                 baseline=base.label,
-                unfit=uncertain if difference is None else None,
+                unfit=(unscored or uncertain) if difference is None else None,
                 cluster="pair" if base.paired else "session",
-                notes=(Reason("widened", {"errors": widened_by}),) if widened_by else (),
+                notes=tuple(notes),
             )
     return [by_spec[spec] for spec in specs]
 
@@ -138,24 +148,29 @@ def compared_rates(
         for subject, (_, rates) in {**of_base, **of_cand}.items():
             for name in rates:
                 sums = _sums(base, of_base, subject, name), _sums(cand, of_cand, subject, name)
-                if any(trials.any() for _, trials in sums):
+                if any(of.trials.any() or of.unscored.any() for of in sums):
                     against, value = (
                         rate_of_clusters(
                             msgspec.structs.replace(subject, target=target.label), name, totals
                         )
                         for target, totals in zip((base, cand), sums, strict=True)
                     )
-                    yield _rate_finding(value, against, ClusterTotals(*sums, base.paired), how)
+                    yield _rate_finding(value, against, sums, how, paired=base.paired)
 
 
-def _sums(target: ComparedTarget, parts: RatesByPart, subject: Subject, name: str) -> PerCluster:
+def _sums(target: ComparedTarget, parts: RatesByPart, subject: Subject, name: str) -> Events:
     if subject not in parts:
-        return np.zeros(target.sessions), np.zeros(target.sessions)
+        return Events(*np.zeros((3, target.sessions)))
     turns, of_rates = parts[subject]
-    return target.sums(*of_rates[name], turns)
+    return target.sums(of_rates[name], turns)
 
 
-def _rate_finding(value: Value, against: Value, totals: ClusterTotals, how: Inference) -> Finding:
+def _rate_finding(
+    value: Value, against: Value, sums: tuple[Events, Events], how: Inference, *, paired: bool
+) -> Finding:
+    """Return the difference of two rates. `sums` are those of the baseline, then those of the
+    candidate. The interval includes the worst cases of unscored turns.
+    """
     difference: tuple[float | None, ...] = (None, None, None)
     if min(value.n, against.n) >= MIN_RATE_UNITS:
         better: Better = (
@@ -163,9 +178,30 @@ def _rate_finding(value: Value, against: Value, totals: ClusterTotals, how: Infe
             if value.metric in RATES and RATES[value.metric].better == "higher"
             else "lower"
         )
-        difference = rate_by_order(totals, Margin(points=POINTS), better, how).shares
+        margin = Margin(points=POINTS)
+        known, *worst = (
+            rate_by_order(ClusterTotals(*totals, paired), margin, better, how)
+            for totals in _possible_totals(*sums)
+        )
+        for each in worst:
+            known = known.wider_of(each)
+        difference = known.shares
     d, low, high = (math.nan if end is None else end for end in difference)
     return Finding(value=value, against=against, difference=d, low=low, high=high)
+
+
+def _possible_totals(base: Events, cand: Events) -> Iterator[tuple[PerCluster, PerCluster]]:
+    """Yield the totals of two targets without unscored turns, then those of the two worst cases:
+    all unscored turns of one target had an event, and none of the other.
+    """
+    yield (base.events, base.trials), (cand.events, cand.trials)
+    if base.unscored.any() or cand.unscored.any():
+        for event in (0.0, 1.0):
+            first, second = (
+                (of.events + share * of.unscored, of.trials + of.unscored)
+                for of, share in ((base, event), (cand, 1 - event))
+            )
+            yield first, second
 
 
 def _bounded(
@@ -175,15 +211,17 @@ def _bounded(
     differences: Sequence[Difference | None],
     how: Inference,
 ) -> tuple[list[Difference | None], str]:
-    """Return the differences with bounds that allow for the maximum error of each value, and a text
-    with the errors.
+    """Return the differences with bounds that allow for the maximum error of each value, and for
+    each score of an unscored turn, and a text with the errors.
 
     The bounds are the widest of those with the values as they are, and with all values of one
-    target lower and all of the other higher by their own maximum error. A difference is None if no
-    error is known, or if the errors are so large that a value may be 0 or infinite.
+    target lower and all of the other higher by their own maximum error; unscored turns then have
+    the lowest and the highest value. A difference is None if no error is known, or if the errors
+    are so large that a value may be 0 or infinite.
     """
-    of_base = moved(base, group[0])
-    of_cand = moved(cand, group[0])
+    is_uncertain = uncertain_reason((base, cand), group[0]) is not None
+    of_base = extremes(base, group[0], is_uncertain=is_uncertain)
+    of_cand = extremes(cand, group[0], is_uncertain=is_uncertain)
     if of_base is None or of_cand is None:
         return [None] * len(group), ""
     wider = list(differences)
@@ -191,12 +229,17 @@ def _bounded(
         ComparedTargets(of_base.higher, of_cand.lower),
         ComparedTargets(of_base.lower, of_cand.higher),
     ):
-        extremes = group[0].statistic.compare(sources, group, how).differences
+        others = group[0].statistic.compare(sources, group, how).differences
         wider = [
             a.wider_of(b) if a and b and (math.isfinite(b.d) or not math.isfinite(a.d)) else None
-            for a, b in zip(wider, extremes, strict=True)
+            for a, b in zip(wider, others, strict=True)
         ]
-    return wider, join_words([f"{of_base.text} on {base.label}", f"{of_cand.text} on {cand.label}"])
+    texts = [
+        f"{of.text} on {target.label}"
+        for of, target in ((of_base, base), (of_cand, cand))
+        if of.text
+    ]
+    return wider, join_words(texts)
 
 
 FIRST = 0.05

@@ -47,7 +47,7 @@ from reports.analysis.targets.compared_target import (
     ComparedTarget,
     Targets,
     by_pair,
-    uncertain_reason,
+    doubt,
 )
 from reports.analysis.targets.fairness import causes_of, deciding_checks
 from reports.analysis.targets.metric_specs import specs_of_thresholds
@@ -278,7 +278,7 @@ def interim_statistics(
     """
     by_spec: dict[MetricSpec, InterimStatistic] = {}
     for group in by_sample(specs):
-        if unfit := uncertain_reason(targets, group[0]):
+        if unfit := doubt(targets, group[0]):
             statistics = [untestable(unfit)] * len(group)
         else:
             statistics = group[0].statistic.interim(

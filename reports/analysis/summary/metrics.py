@@ -16,7 +16,13 @@ from bench.record import histograms as hdr
 from bench.record.histograms import MEASURED, HistogramKey
 from bench.record.metric_values import CARRIED, floats
 from reports.data.runs import RunFrames
-from reports.data.samples import MetricSample, MetricSamples, rate_counts, session_sample
+from reports.data.samples import (
+    Events,
+    MetricSample,
+    MetricSamples,
+    rate_counts,
+    session_sample,
+)
 from reports.data.turns import (
     FAILED,
     UNFINISHED,
@@ -28,7 +34,7 @@ from reports.data.turns import (
     session_codes,
 )
 from reports.data.uncertainty import UncertainMetric, uncertain_reason
-from reports.engine.evaluate import Events, by_target, counted, events_of, published, rate, rates
+from reports.engine.evaluate import by_target, counted, events_of, published, rate, rates
 from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded
@@ -54,8 +60,10 @@ class MetricSummary(MainMetric, kw_only=True):
     not_started: Count
     """failed turns that did not start"""
     unfinished: Count
+    unscored: Count = 0
+    """successful turns, or sessions, that have no value although others of their step do"""
     planned: Count
-    """values, plus all failed turns"""
+    """values, plus all failed and unscored turns"""
     completed_share: Rounded
     """share of the planned turns that have a value; null if none was planned"""
     __annotations__.update(level_fields(QuantileEstimate))
@@ -100,6 +108,7 @@ def metric_summaries(
         failed=sample.failed,
         not_started=sample.not_started,
         unfinished=sample.unfinished,
+        unscored=sample.unscored,
         planned=sample.planned,
         completed_share=sample.completed_share,
         **by_level(estimates),
@@ -193,8 +202,8 @@ def turn_rates(turns: TurnArrays) -> Iterator[Value]:
     strata are counted together.
     """
     for name in (of_column.name for of_column in OF_COLUMNS):
-        of_targets = rates(turns, by_target(turns), {name: Events(*rate_counts(turns, name))})
-        yield from (published(value) for value in of_targets if value.sessions)
+        of_targets = rates(turns, by_target(turns), {name: rate_counts(turns, name)})
+        yield from (published(value) for value in of_targets if value.n or value.unscored)
 
 
 def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterator[Value]:
@@ -212,7 +221,7 @@ def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterator[Value]:
         yield rate(
             subject,
             "failure_rate",
-            Events(events, planned),
+            Events(events, planned, np.zeros(planned.size)),
             np.append(turns.session[ended], codes[others]),
         )
 
@@ -230,7 +239,7 @@ def _shares(turns: TurnArrays) -> Iterator[tuple[str, Events]]:
     """Yield the shares among the counts of turns, one after another: that of a million turns
     takes 16 MB.
     """
-    yield "stall_rate", Events(*rate_counts(turns, "stall_rate"))
+    yield "stall_rate", rate_counts(turns, "stall_rate")
     detection = turns.value("end_of_turn_delay")
     yield "end_detected_early", events_of(detection < 0, ~np.isnan(detection))
     resent = turns.value("retransmits")

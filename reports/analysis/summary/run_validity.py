@@ -4,7 +4,7 @@ incidents, settings.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal, NamedTuple, cast, get_type_hints
 
@@ -27,11 +27,13 @@ from reports.data.runs import (
     scripts_of,
     stated_validity,
 )
+from reports.data.samples import rate_counts, rate_unit
 from reports.data.turns import TurnArrays
 from reports.data.uncertainty import UncertainMetric
+from reports.metrics.rate_metrics import RATES
 from reports.render.blocks import MARKS
 from reports.results.json_entries import Count, JsonEntry, Known, Number, Rounded
-from reports.results.value import Reason
+from reports.results.value import Reason, Reasons
 from reports.statistics.counting import Floats, count_nonzero
 from reports.statistics.quantiles import quantile
 
@@ -231,6 +233,8 @@ def _or_nan(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
+CAUSES = 3
+"""The maximum number of causes that a notice on unscored turns names."""
 FILLER = "filler"
 """A word in the name of a turn type. It shows that a filler may come before the answer."""
 
@@ -291,6 +295,45 @@ def unrequested_responses(sessions: pd.DataFrame) -> Iterable[UnrequestedRespons
             )
 
 
+def unscored_rates(turns: TurnArrays) -> Iterator[Reason]:
+    """Yield a reason for each rate of a target of which turns could not be scored. `causes` has the
+    number of turns for each reported cause; `turns` and `applies` are the turns.
+    """
+    for name in RATES:
+        counts = rate_counts(turns, name)
+        for target, label in enumerate(turns.targets):
+            mine = np.flatnonzero((turns.target == target) & counts.counted)
+            unscored = mine[counts.unscored[mine] > 0]
+            if not unscored.size:
+                continue
+            numbers = {
+                "metric": name,
+                "target": label if len(turns.targets) > 1 else "",
+                "unscored": int(counts.unscored[mine].sum()),
+                "of": int(counts.unscored[mine].sum() + np.nansum(counts.trials[mine])),
+                "unit": rate_unit(turns, name, mine),
+                "turns": unscored.size,
+                "applies": mine.size,
+                "causes": {},
+            }
+            if name == "input_wer":
+                errors = turns.frame["input_transcription_error"].iloc[turns.rows[unscored]]
+                numbers["causes"] = dict(Counter(errors.dropna().astype(str)).most_common(CAUSES))
+            yield Reason("unscored_rate", numbers)
+
+
+def impossible_shares(turns: TurnArrays) -> Iterator[Reason]:
+    """Yield a reason for each target whose service reported more cached tokens than it read."""
+    read, cached = (turns.column(f"context_{of}tokens") for of in ("", "cached_"))
+    for target, label in enumerate(turns.targets):
+        mine = (turns.target == target) & ~np.isnan(read) & ~np.isnan(cached)
+        if more := count_nonzero(mine & (cached > read)):
+            numbers = {"turns": more, "of": count_nonzero(mine)}
+            yield Reason(
+                "cached_above_input", numbers | {"target": label if len(turns.targets) > 1 else ""}
+            )
+
+
 class DataNotes(NamedTuple):
     """Facts about the data of a run that are not metrics."""
 
@@ -311,6 +354,8 @@ class DataNotes(NamedTuple):
     models: tuple[tuple[str, str], ...]
     """The models of each target, as (target, model): those that responded, their backends, and
     those that transcribed the caller's speech."""
+    unscored: Reasons
+    """What could not be scored, for each rate and target."""
 
 
 def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
@@ -340,6 +385,7 @@ def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Dat
         planned_events=tuple(planned_events(sessions)),
         unapplied=ignored_settings(run.metadata, sessions),
         models=tuple(dict.fromkeys(models)),
+        unscored=(*unscored_rates(turns), *impossible_shares(turns)),
     )
 
 

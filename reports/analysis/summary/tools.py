@@ -16,6 +16,7 @@ from reports.data.runs import RunFrames
 from reports.data.samples import (
     FUNCTION_VOICE_TO_VOICE,
     VOICE_TO_VOICE,
+    Events,
     MetricSample,
     MetricSamples,
     rate_counts,
@@ -24,7 +25,6 @@ from reports.data.samples import (
 )
 from reports.data.turns import Pool, pool_label, rows_of
 from reports.engine.evaluate import (
-    Events,
     average,
     counted,
     failures,
@@ -32,8 +32,8 @@ from reports.engine.evaluate import (
     planned_turns,
     published,
     quantile_values,
+    rate,
     rates,
-    share,
     subject_of,
 )
 from reports.metrics.statistic_types.rate import Within
@@ -77,7 +77,7 @@ def tool_turns(run: RunFrames, samples: MetricSamples) -> Iterator[Value]:
     ]
     within = next((of for of in limits if isinstance(of, Within)), Within(DEADLINE_MS))
     latencies = {name: sampled(turns, name, samples.mains) for name in EXPERIENCED}
-    preambles = {"preamble_rate": Events(*rate_counts(turns, "preamble_rate"))}
+    preambles = {"preamble_rate": rate_counts(turns, "preamble_rate")}
     for pool in pools:
         strata = [other.stratum for other in pools]
         label = pool_label(turns.targets[pool.target], pool.stratum, strata, STARTED_BY)
@@ -127,7 +127,9 @@ def deadline_share(sample: MetricSample, pool: Pool, step: str, within: Within) 
     in_time, started, not_started = sample.in_time(pool.target, pool.steps, within.deadline)
     turns = sample.turns
     sessions = np.append(turns.session[started], turns.not_started.session[not_started])
-    return _in_time(subject_of(turns, pool, step), sample.metric.name, within, in_time, sessions)
+    unscored = turns.session[sample.unscored_of(pool.target, pool.steps)]
+    subject = subject_of(turns, pool, step)
+    return _in_time(subject, sample.metric.name, within, in_time, sessions, unscored)
 
 
 def _of_sessions(
@@ -138,14 +140,29 @@ def _of_sessions(
         if sample is not None:
             subject = Subject(target=target, title=target)
             in_time = sample.values <= within.deadline
+            unscored = sample.unscored_sessions
             yield structs.replace(
-                _in_time(subject, metric, within, in_time, sample.sessions), unit="sessions"
+                _in_time(subject, metric, within, in_time, sample.sessions, unscored),
+                unit="sessions",
             )
 
 
 def _in_time(
-    subject: Subject, metric: str, within: Within, in_time: Flags, sessions: Integers
+    subject: Subject,
+    metric: str,
+    within: Within,
+    in_time: Flags,
+    sessions: Integers,
+    unscored: Integers,
 ) -> Value:
-    return published(
-        structs.replace(share(subject, metric, in_time, sessions), statistic=within.aggregate)
+    """Return the share of turns that are `in_time`. `sessions` has the session of each turn, and
+    `unscored` that of each unscored turn.
+    """
+    no_events = np.full(unscored.size, np.nan)
+    events = Events(
+        np.append(in_time.astype(float), no_events),
+        np.append(np.ones(in_time.size), no_events),
+        np.append(np.zeros(in_time.size), np.ones(unscored.size)),
     )
+    value = rate(subject, metric, events, np.append(sessions, unscored))
+    return published(structs.replace(value, statistic=within.aggregate))

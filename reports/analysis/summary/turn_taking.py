@@ -15,12 +15,11 @@ from msgspec.structs import replace
 from bench.base.units import NS_PER_MS
 from bench.catalogue.outcomes import NO_REPLY
 from reports.analysis.summary.metrics import cancelled_splits
-from reports.data.samples import VOICE_TO_VOICE, rate_counts
+from reports.data.samples import VOICE_TO_VOICE, Events, rate_counts
 from reports.data.turns import UNFINISHED, TurnArrays
 from reports.engine import evaluate
 from reports.engine.evaluate import (
     ChosenTurns,
-    Events,
     RatesByPart,
     average,
     by_step,
@@ -90,30 +89,31 @@ def events_of(turns: TurnArrays) -> Mapping[str, Events]:
         CUT_OFF: _cut_off(turns),
         "no_answer": evaluate.events_of(unanswered, turns.kind != UNFINISHED),
     }
-    return own | {name: Events(*rate_counts(turns, name)) for name in RATES_OF_STEPS}
+    return own | {name: rate_counts(turns, name) for name in RATES_OF_STEPS}
 
 
 def _cut_off(turns: TurnArrays) -> Events:
     cut = turns.column("cut_off")
     is_cut = (cut > 0) | (turns.value("vad_splits") > 0) | cancelled_splits(turns)
-    return evaluate.events_of(is_cut, (~np.isnan(cut) | is_cut) & (turns.kind != UNFINISHED))
+    is_unscored = rate_counts(turns, "cut_off_rate").unscored > 0
+    known = (~np.isnan(cut) | is_cut) & (turns.kind != UNFINISHED)
+    return evaluate.events_of(is_cut, known, is_unscored)
 
 
 def of_pauses(turns: TurnArrays, of: ChosenTurns, events: Mapping[str, Events]) -> Iterator[Value]:
-    """Yield the values of selected turns with a pause and a known result: of all of them, and of
-    each length.
-    """
+    """Yield the values of selected turns with a pause: of all of them, and of each length."""
     pauses = turns.column("speech_pause_ns") / NS_PER_MS
     cut = events[CUT_OFF]
-    mine = of.turns & ~np.isnan(pauses) & ~np.isnan(cut.events)
-    if not mine.any():
+    mine = of.turns & ~np.isnan(pauses) & cut.counted
+    known = mine & ~np.isnan(cut.events)
+    if not known.any():
         return
     group = Group(
         by=PAUSE, name=ALL_PAUSES, start=float(pauses[mine].min()), end=float(pauses[mine].max())
     )
     whole = ChosenTurns(Subject(target=of.subject.target, group=group), mine)
     (share,) = rates(turns, [whole], {CUT_OFF: cut})
-    edge = cut_off_pause(pauses[mine], cut.events[mine], turns.session[mine])
+    edge = cut_off_pause(pauses[known], cut.events[known], turns.session[known])
     value, low, high = (end if math.isfinite(end) else math.nan for end in edge)
     yield share
     yield replace(share, statistic=CUT_OFF_PAUSE, value=value, low=low, high=high)

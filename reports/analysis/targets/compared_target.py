@@ -6,10 +6,11 @@ count. A session may have turns but no row yet, because it is open, or because t
 It is also a cluster. But a pair counts only if each of its sessions has a row.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,15 @@ from reports.analysis.summary.metrics import slope_sample
 from reports.analysis.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
 from reports.data import uncertainty
 from reports.data.runs import RunFrames, hosts_of
-from reports.data.samples import ALWAYS, MetricSamples, is_latency, rate_counts, session_sample
+from reports.data.samples import (
+    ALWAYS,
+    Events,
+    MetricSamples,
+    is_latency,
+    rate_counts,
+    rate_unit,
+    session_sample,
+)
 from reports.data.turns import (
     TurnArrays,
     column_of,
@@ -31,8 +40,9 @@ from reports.data.turns import (
     not_started_of,
 )
 from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.rate_metrics import RATES
 from reports.metrics.strata import Stratum
-from reports.results.value import Reason
+from reports.results.value import Reason, some_unscored
 from reports.statistics.counting import Flags, Floats, Integers, count_nonzero
 from reports.statistics.quantiles import NO_VALUES, Sample
 from reports.statistics.rates import PerCluster
@@ -152,6 +162,10 @@ class ComparedTarget:
     weights: TurnWeights | None = None
     """The weights of turns in rates and means; None if all are 1. Quantiles have other weights
     (`TwoSamples`)."""
+    unscored_as: Literal["", "lowest", "highest"] = ""
+    """What unscored turns count as, for bounds that hold for each possible score: turns without,
+    and with, an event, or turns with the lowest, and the highest, value. "" if they are left out.
+    """
 
     @property
     def turns(self) -> TurnArrays:
@@ -245,6 +259,17 @@ class ComparedTarget:
         )
         return mask & self.turns.steps_in(spec.stratum) if spec.stratum is not None else mask
 
+    def unscored(self, spec: MetricSpec) -> int:
+        """Return the number of turns, sessions or words that a value should contain, but that
+        could not be scored.
+        """
+        if spec.metric not in RATES:
+            return self._sample(spec).unscored if spec.metric in CATALOGUE else 0
+        counts = rate_counts(self.turns, spec.metric)
+        steps = self.steps(spec)
+        chosen = steps[self.turns.step] if self.turns.rows.size else self.turn_mask
+        return int(counts.unscored[self.turn_mask & chosen].sum())
+
     def sample(self, spec: MetricSpec) -> Sample:
         """Return the values of a metric in ascending order, with the cluster of each value. Failed
         turns are +inf.
@@ -252,6 +277,12 @@ class ComparedTarget:
         If the spec has no stratum, turns of all strata are included. So if the run has several
         strata, the spec should name one.
         """
+        sample = self._sample(spec)
+        if not self.unscored_as or not sample.unscored:
+            return sample
+        return sample.scored_as(-math.inf if self.unscored_as == "lowest" else math.inf)
+
+    def _sample(self, spec: MetricSpec) -> Sample:
         metric = CATALOGUE[spec.metric]
         if metric.unit == SLOPE:
             # a session has one value, from its turns of one stratum; by default, of its most
@@ -287,6 +318,7 @@ class ComparedTarget:
                 self.clusters.of_row[sample.sessions],
                 sample.failed,
                 sample.unfinished,
+                unscored_sessions=self.clusters.of_row[sample.unscored_sessions],
             )
         if self.target == ABSENT or metric.scope != "turn":
             return NO_VALUES
@@ -295,12 +327,20 @@ class ComparedTarget:
         sample = samples.of(self.target, steps)
         not_started = self._not_started(steps & samples.applies[self.target])
         clusters = self.clusters.of_code[sample.sessions]
+        unscored = self.clusters.of_code[sample.unscored_sessions]
         counted = clusters >= 0
-        if counted.all():
-            return replace(sample, sessions=clusters)
+        if counted.all() and (unscored >= 0).all():
+            return replace(sample, sessions=clusters, unscored_sessions=unscored)
         values = sample.values[counted]
         failed = count_nonzero(np.isinf(values)) if is_latency(metric) else sample.failed
-        return Sample(values, clusters[counted], failed, sample.unfinished, int(not_started.sum()))
+        return Sample(
+            values,
+            clusters[counted],
+            failed,
+            sample.unfinished,
+            int(not_started.sum()),
+            unscored_sessions=unscored[unscored >= 0],
+        )
 
     def counts(self, spec: MetricSpec) -> PerCluster:
         """Return the number of events and the number of units (turns or words) of a rate in each
@@ -308,22 +348,24 @@ class ComparedTarget:
         """
         steps = self.steps(spec)
         chosen = steps[self.turns.step] if self.turns.rows.size else self.turn_mask
-        events, units = self.sums(*rate_counts(self.turns, spec.metric), chosen)
+        counts = rate_counts(self.turns, spec.metric)
+        if self.unscored_as:
+            counts = counts.scored_as(float(self.unscored_as == "highest"))
+        events, units, _ = self.sums(counts, chosen)
         others = None if self.weights is None else self.weights.not_started
         not_started = self._not_started(steps, others) if spec.metric == "failure_rate" else 0
         return events + not_started, units + not_started
 
-    def sums(self, events: Floats, units: Floats, chosen: Flags) -> PerCluster:
-        """Return the sums over chosen turns in each cluster. `events` is NaN for a turn that
-        does not count.
-        """
-        mine = self.turn_mask & chosen & ~np.isnan(events)
+    def sums(self, events: Events, chosen: Flags) -> Events:
+        """Return the sums over chosen turns in each cluster."""
+        mine = self.turn_mask & chosen & events.counted
         clusters = self.clusters.of_code[self.turns.session[mine]]
         weight = 1.0 if self.weights is None else self.weights.started[mine]
-        of_events, of_units = (
-            np.bincount(clusters, weight * of[mine], self.clusters.count) for of in (events, units)
+        sums = (
+            np.bincount(clusters, weight * np.nan_to_num(of[mine]), self.clusters.count)
+            for of in events
         )
-        return of_events.astype(float), of_units.astype(float)
+        return Events(*(of.astype(float) for of in sums))
 
     def in_time(self, spec: MetricSpec, deadline: float) -> PerCluster:
         """Return the number of turns that have a metric by a deadline in each cluster, and of all
@@ -341,9 +383,13 @@ class ComparedTarget:
             in_time = np.zeros(0, bool)
             clusters = np.zeros(0, int)
         else:
-            in_time, started, others = self.samples[spec.metric].in_time(
-                self.target, self.steps(spec), deadline
-            )
+            samples = self.samples[spec.metric]
+            in_time, started, others = samples.in_time(self.target, self.steps(spec), deadline)
+            if self.unscored_as:
+                unscored = samples.unscored_of(self.target, self.steps(spec))
+                is_in_time = np.full(unscored.size, self.unscored_as == "lowest")
+                in_time = np.insert(in_time, started.size, is_in_time)
+                started = np.append(started, unscored)
             sessions = np.append(
                 self.turns.session[started], self.turns.not_started.session[others]
             )
@@ -399,6 +445,29 @@ class ComparedTarget:
         sums: Integers | Floats = np.bincount(clusters[counted], of_turns, self.clusters.count)
         return sums
 
+    def unscored_reason(self, spec: MetricSpec) -> Reason | None:
+        """Return the reason why the value is known only within bounds: some turns, sessions or
+        words could not be scored. None if all were.
+        """
+        unscored = self.unscored(spec)
+        if not unscored:
+            return None
+        if spec.metric in RATES:
+            counts = rate_counts(self.turns, spec.metric)
+            mine = self.turn_mask & self.steps(spec)[self.turns.step] & counts.counted
+            unit: str = rate_unit(self.turns, spec.metric, np.flatnonzero(mine))
+            of = int(np.nansum(counts.trials[mine])) + unscored
+        else:
+            unit = "sessions" if CATALOGUE[spec.metric].scope == "session" else "turns"
+            of = self._sample(spec).planned
+        return some_unscored(spec.metric, unscored, of, unit)
+
+    def doubt(self, spec: MetricSpec) -> Reason | None:
+        """Return the reason why the value is not exact: turns are unscored, or the metric is
+        uncertain in this run. None if it is exact.
+        """
+        return self.unscored_reason(spec) or self.uncertain_reason(spec)
+
     def uncertain_reason(self, spec: MetricSpec) -> Reason | None:
         """Return the reason why the metric is not exact in this run and cannot decide; None if
         it is exact.
@@ -423,4 +492,20 @@ def uncertain_reason(targets: Targets, spec: MetricSpec) -> Reason | None:
     """
     return uncertainty.joint_reason(
         (target.uncertain_reason(spec), target.label) for target in targets
+    )
+
+
+def doubt(targets: Targets, spec: MetricSpec) -> Reason | None:
+    """Return why a value of these targets is not exact: turns are unscored, or the metric is
+    uncertain in a run. None if it is exact.
+    """
+    return unscored_reason(targets, spec) or uncertain_reason(targets, spec)
+
+
+def unscored_reason(targets: Targets, spec: MetricSpec) -> Reason | None:
+    """Return why a value of these targets is known only within bounds: turns could not be scored.
+    Return None if all were.
+    """
+    return uncertainty.joint_reason(
+        (target.unscored_reason(spec), target.label) for target in targets
     )

@@ -375,5 +375,7 @@ def _known(spec: MetricSpec, targets: Targets) -> bool:
         return any(target.counts(spec)[0].any() for target in targets)
     if spec.metric in LOSSES and not any(target.totals(spec)[0].any() for target in targets):
         return False
-    base, *others = (spec.statistic.counts(target, spec).turns for target in targets)
+    base, *others = (
+        spec.statistic.counts(target, spec).turns + target.unscored(spec) for target in targets
+    )
     return base > 0 and any(others)

@@ -1,5 +1,5 @@
-"""A target with the values of a metric moved by their maximum errors, for bounds that allow for
-these errors.
+"""A target with the lowest and the highest possible values of a metric: unscored turns have any
+value, and others are moved by their maximum errors. They give bounds that hold for each of them.
 
 Each value v has its own maximum error e, so its true value is between v − e and v + e. A quantile,
 and a share of values up to a deadline, are monotone in each value. So the true one is between those
@@ -85,6 +85,30 @@ def moved(target: ComparedTarget, spec: MetricSpec) -> Moved | None:
         text += f", unknown for {plural(unknown, 'value')}"
     lower, higher = targets
     return Moved(lower, higher, text)
+
+
+def extremes(target: ComparedTarget, spec: MetricSpec, *, is_uncertain: bool) -> Moved | None:
+    """Return the target with the lowest and the highest possible values of a metric, if turns are
+    unscored; if `is_uncertain`, also by the maximum errors of the values.
+
+    Return None if the statistic has no bounds then.
+    """
+    lower = higher = target
+    if target.unscored(spec):
+        if not spec.statistic.has_extremes:
+            return None
+        lower = replace(target, unscored_as="lowest")
+        higher = replace(target, unscored_as="highest")
+    if not is_uncertain:
+        return Moved(lower, higher, "")
+    errors = moved(target, spec)
+    if errors is None:
+        return None
+    return Moved(
+        replace(errors.lower, unscored_as=lower.unscored_as),
+        replace(errors.higher, unscored_as=higher.unscored_as),
+        errors.text,
+    )
 
 
 def _changes(errors: Floats) -> tuple[Floats, Floats]:

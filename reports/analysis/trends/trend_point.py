@@ -13,6 +13,7 @@ import msgspec
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE
 from bench.files import safe_io
 from bench.files.safe_io import JsonError, read_json
 from bench.files.sanitize import escape_control
@@ -38,7 +39,7 @@ from reports.results.json_entries import (
     map_values,
     read_document,
 )
-from reports.results.value import LEVELS, Counted, Reason, Reasons, too_few_to_print
+from reports.results.value import LEVELS, Counted, Reason, Reasons, some_unscored, too_few_to_print
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, shortfall
 
@@ -78,6 +79,10 @@ class RunValue(JsonEntry):
         """Return the value of a quantile in a run's summary."""
         if row.uncertain:
             return cls(n=row.n, missing=map_values(row.uncertain, str, escape_control))
+        if row.unscored:
+            unit = "sessions" if CATALOGUE[row.metric].scope == "session" else "turns"
+            lack = some_unscored(row.metric, row.unscored, row.planned, unit)
+            return cls(n=row.n, missing=lack)
         if quantile.in_failures:
             return cls.of_failures(row.n)
         if not quantile.reported or math.isnan(quantile.value):
@@ -273,11 +278,17 @@ def _rates(summary: RunResults, target: str) -> Iterable[tuple[str, RunValue]]:
         throttled, ended = limited(outcomes.turns)
         if ended:
             yield "throttle_rate", RunValue(throttled / ended, n=ended)
-    for stalls in summary.counts:
-        if stalls.target == target and stalls.metric == "stall_rate" and stalls.n:
-            yield stalls.metric, RunValue(stalls.value, n=stalls.n)
-    for rate in summary.rates:
-        if rate.target == target:
+    stalls = (value for value in summary.counts if value.metric == "stall_rate")
+    for rate in (*stalls, *summary.rates):
+        if rate.target != target:
+            continue
+        if rate.unscored:
+            of = rate.n + rate.unscored
+            unscored = some_unscored(rate.metric, rate.unscored, of, rate.unit)
+            yield rate.metric, RunValue(n=rate.n, missing=unscored)
+        elif rate.metric == "stall_rate":
+            yield from [(rate.metric, RunValue(rate.value, n=rate.n))] if rate.n else []
+        else:
             unit: Counted = "word" if RATES[rate.metric].words_column else "turn"
             lack = (
                 too_few_to_print(unit, MIN_RATE_UNITS, rate.n) if math.isnan(rate.value) else None

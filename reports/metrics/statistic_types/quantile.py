@@ -109,6 +109,7 @@ class Quantile(Statistic):
     is_grouped = True
     per_stratum = True
     is_monotone = True
+    has_extremes = True
     at: float
 
     @property

@@ -77,6 +77,7 @@ class Rate(Statistic):
     """A rate: events divided by turns, or by words."""
 
     kind = "rate"
+    has_extremes = True
 
     @classmethod
     def aggregates(cls, unit: str, better: Direction) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.turn_taking import ALL_PAUSES, CUT_OFF, CUT_OFF_PAUSE
 from reports.data.samples import VOICE_TO_VOICE
-from reports.formatting import NONE, count, format_number, ms, percent
+from reports.formatting import NONE, count, format_number, join_present, ms, percent
 from reports.metrics.rate_metrics import MIN_RATE_UNITS
 from reports.pages.run_report import charts
 from reports.pages.run_report.metric_tables import TARGET, target_cell
@@ -110,7 +110,7 @@ def cut_off_pause_text(cut_off: Value, pause: Value) -> str:
     """Return the cut-off pause as a sentence without its period, such as `half of the turns are
     cut off in …`.
     """
-    tested = f"{count(cut_off.n)} turns"
+    tested = join_present("; ", f"{count(cut_off.n)} turns", cells.not_scored(cut_off.unscored))
     if cut_off.group:
         tested += f" with {ms(cut_off.group.start)} to {ms(cut_off.group.end)}"
     if math.isnan(pause.value):
@@ -122,9 +122,10 @@ def cut_off_pause_text(cut_off: Value, pause: Value) -> str:
 
 def share_cell(share: Value, style: str = "") -> b.Cell | str:
     """Return a share with its interval, or only the two counts if there are too few turns."""
+    missing = cells.not_scored(share.unscored)
     if not share.n:
-        return NONE
-    counts = f"{count(share.events)} of {count(share.n)}"
+        return missing or NONE
     if share.n < MIN_RATE_UNITS:
-        return b.Cell(counts, style=style)
-    return b.Cell(percent(share.value, 1), cells.share_interval(share), style=style)
+        return b.Cell(cells.rate_events(share), style=style)
+    below = join_present("; ", cells.share_interval(share), missing)
+    return b.Cell(percent(share.value, 1), below, style=style)
