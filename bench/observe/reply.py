@@ -262,8 +262,6 @@ class Reply(Instants):
     """The decoded words of deltas that no whole text has followed yet."""
     _written: int = 0
     """The number of deltas in `unread` that a whole text has followed."""
-    _has_lost_words: bool = False
-    """True if the words of a delta that no whole text has followed yet were not kept."""
     parts: list[str | FunctionCall] = field(default_factory=list)
     """The texts and function calls, in the order in which they were completed."""
     calls: int = 0
@@ -358,9 +356,7 @@ class Reply(Instants):
                 self._add_audio(event, payload_bytes, at_ns, error_ns)
                 if is_heard:
                     self._on_sound(delta)
-            elif event.payload is EMPTY:
-                self._has_lost_words |= payload_bytes > 0
-            else:
+            elif event.payload is not EMPTY:
                 self.unread.append(event.payload)
                 self.unread_bytes += event.payload_bytes
                 if self.unread_bytes > MAX_TEXT_CHARACTERS:
@@ -435,15 +431,15 @@ class Reply(Instants):
         words = "".join(map(delta_text, self.unread[self._written :]))
         return (self._unwritten + words)[:MAX_TEXT_CHARACTERS]
 
-    def add_text(self, text: str, item_id: str) -> None:
-        """Add the whole text of an item. If it is blank, its text is that of its deltas, because
-        the caller received them; without all of their words it is unknown.
+    def add_text(self, text: str, item_id: str, *, is_scored: bool) -> None:
+        """Add the whole text of an item. If it is blank, and the words of the reply are scored, its
+        text is that of its deltas, because the caller received them. Otherwise matched deltas may
+        have no words.
         """
-        if not text.strip():
-            text = "" if self._has_lost_words else self._unwritten_words().strip()
+        if is_scored and not text.strip():
+            text = self._unwritten_words().strip()
         self._unwritten = ""
         self._written = len(self.unread)
-        self._has_lost_words = False
         if not text:
             return
         if not self.deltas.keys() & TEXTS:  # the service sends no deltas of its texts

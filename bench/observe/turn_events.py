@@ -179,7 +179,8 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
     elif kind is OUTPUT_ADDED and event.phase:
         turn.reply.phases[event.item_id] = event.phase
     if kind in WHOLE_TEXTS:
-        turn.reply.add_text(event.text, event.item_id)
+        is_scored = turn.plan.reference.is_of_reply
+        turn.reply.add_text(event.text, event.item_id, is_scored=is_scored)
     if kind is RESPONSE_DONE and event.response_id in turn.responses.fillers:
         turn.responses.filler = ""
         turn.reply.await_another()

@@ -29,12 +29,21 @@ from bench.record.metric_values import floats
 from bench.record.validity import ValidityData, evaluate_checks
 from bench.record.validity_data import metric_uncertainties
 from reports.data.runs import RunFrames, stated_validity
-from reports.data.samples import MetricSamples
+from reports.data.samples import ALWAYS, MetricSamples
 from reports.data.turns import FAILED, UNFINISHED, TurnArrays, rows_of
 from reports.engine.evaluate import counted, share
 from reports.formatting import time_step
 from reports.results.json_entries import entry_from
-from reports.results.value import ENDS, MEDIAN, RATE, Group, Reason, Subject, Value
+from reports.results.value import (
+    ENDS,
+    MEDIAN,
+    RATE,
+    Group,
+    Reason,
+    Subject,
+    Value,
+    some_unscored,
+)
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import (
     Flags,
@@ -123,6 +132,8 @@ class CallsOfPeak:
       it has none. `part` is the index in PARTS in which it began; -1: not of the target, or
       unfinished. `is_probe` is a mask of turns. `metric` is that of probe callers, "" without any
       of their turns.
+    - `unscored` is why latencies are known only within bounds; None if all successful turns that
+      should have one do
     """
 
     run: RunFrames
@@ -135,6 +146,7 @@ class CallsOfPeak:
     latency: Floats
     part: Integers
     is_probe: Flags
+    unscored: Reason | None
 
     def probe_turns(self) -> ProbeTurns:
         """Return the turns of probe callers, relative to the end of the peak. A probe call that did
@@ -166,7 +178,7 @@ class CallsOfPeak:
             if cause and not (is_count and cause in get_args(TimestampCheck)):
                 of_part = {"part": PARTS[part], "cause": cause}
                 return Reason("part_not_run" if cause == NOT_RUN else "part_invalid", of_part)
-        return None
+        return None if is_count else self.unscored
 
     def _problem(self, part: int) -> str:
         """Return why the load generator did not make a part, or not measure it; "" without."""
@@ -230,7 +242,15 @@ def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsO
     calls = _calls(rows_of(run.sessions, name), peak)
     began_ns = turns.column(START)
     part = np.where(mine, peak.part(began_ns), -1)
-    return CallsOfPeak(run, peak, name, calls, turns, metric, began_ns, latency, part, is_probe)
+    lacking = sum(
+        samples[main].unscored_of(target, turns.steps_in(stratum)).size
+        for stratum, main in samples.mains.items()
+    )
+    ended = count_nonzero(mine)
+    unscored = some_unscored(metric or ALWAYS, lacking, ended, "turns") if lacking else None
+    return CallsOfPeak(
+        run, peak, name, calls, turns, metric, began_ns, latency, part, is_probe, unscored
+    )
 
 
 def _calls(rows: pd.DataFrame, peak: Peak) -> pd.DataFrame:

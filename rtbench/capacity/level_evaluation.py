@@ -546,7 +546,7 @@ def shares_of(
                 operator="<",
                 limit=allowed,
                 result=result,
-                reason=(too_few(ended) or unscored) if result == "inconclusive" else unscored,
+                reason=(too_few(ended) or unscored) if result == "inconclusive" else None,
             )
         )
     return found

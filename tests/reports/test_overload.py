@@ -355,3 +355,17 @@ def test_a_void_run_shows_what_was_measured_in_each_part(
     assert "INVALID before the peak: data is missing" in str(section)
     assert "usable parts of the run: none" in str(section)
     assert value(found, "ttfa", "before").value == pytest.approx(500, rel=0.05)
+
+
+def test_turns_without_a_latency_decide_no_recovery(tmp_path: Path) -> None:
+    run = edit(
+        run_of(tmp_path / "run"),
+        "turns",
+        lambda index, row: row | ({} if index % 100 else {"first_audio_at_ns": None}),
+    )
+    limits = {"recovery_time": "value<300s", "harm": "p(95)<+900%"}
+    found = check_of(run, [parse(*each) for each in limits.items()])
+
+    for one in found.thresholds:
+        assert one.result == "inconclusive"
+        assert reason_text(one.reason).startswith("24 of 2,400")
