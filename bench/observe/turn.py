@@ -206,6 +206,9 @@ class PendingTurn(Instants):
     false_reply: bool | None = None
     """True if the service replied to an earlier sound that needs no reply; None if there was no
     such sound."""
+    is_judged: bool = False
+    """True if a Python function judges the turn. The judgement is unknown if the function raises an
+    exception."""
     waits: Waits = field(default_factory=Waits)
     messages: TurnMessages = field(default_factory=TurnMessages)
 

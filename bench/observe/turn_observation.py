@@ -282,6 +282,7 @@ def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool
     function.
     """
     judge = judges.pop(turn.plan.number, None)
+    turn.is_judged = judge is not None
     return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
 
 
@@ -318,7 +319,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
             reply.answer_text,
             is_transcription_due=turn.plan.transcription_due,
         )
-    if task_success is not None:
+    if turn.is_judged or task_success is not None:  # the replay of a log has only the judgement
         score = score._replace(task_success=task_success, task_defined=True)
     transcription_failure = turn.input_speech.words.failure
     found = all_instants(turn)

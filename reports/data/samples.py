@@ -169,6 +169,7 @@ class MetricSample:
             of_session = of_session + np.bincount(
                 turns.not_started.session[not_started], minlength=turns.sessions
             )
+        lacking = self.unscored_of(target, steps)
         rows_by_group = dict(split(turn_groups[index] + 1))  # 0 is no group
         has_group = np.isin(np.arange(1, size + 1), [*rows_by_group])
         for group in np.flatnonzero(
@@ -191,7 +192,13 @@ class MetricSample:
             yield (
                 group,
                 Sample(
-                    group_values, sessions, failures, unfinished, never_started, has_whole_sessions
+                    group_values,
+                    sessions,
+                    failures,
+                    unfinished,
+                    never_started,
+                    has_whole_sessions,
+                    turns.session[lacking[turn_groups[lacking] == group]],
                 ),
             )
 

@@ -285,7 +285,12 @@ def test_a_judge_function_that_raises_does_not_lose_the_turn() -> None:
         session.run()
     session.abort("failed:load_generator", "ZeroDivisionError")
 
-    assert [(turn.outcome, turn.quality.task_success) for turn in listening.turns] == [("ok", None)]
+    (turn,) = listening.turns
+    assert (turn.outcome, turn.quality.task_success, turn.quality.task_defined) == (
+        "ok",
+        None,
+        True,
+    )
 
 
 def test_rows_contain_scores_but_no_words() -> None:

@@ -261,6 +261,8 @@ def test_a_metric_that_half_of_the_turns_lack_says_so_and_passes_only_what_holds
     (row,) = (row for row in summary.turn_metrics if [row.metric, row.step] == [name, "all"])
 
     assert (row.n, row.unscored, row.planned, row.completed_share) == (60, 60, 120, 0.5)
+    by_step = rtbench.load(tmp_path).quantiles(name, p=0.5, by="step")
+    assert by_step["unscored"].tolist() == [30, 30]
     if row.unit == "ms":
         assert "60 without a value" in run_forms(summary)[1].replace("\n", " ")
     broken = judged(tmp_path, name, breakable)
@@ -395,6 +397,7 @@ def test_frames_trends_and_files_of_a_check_have_the_number_of_unscored_turns(
     texts = {name: form.text(checked, page) for name, form in FORMATS.items()}
 
     assert rates["unscored"]["task_success_rate"] == 60
+    assert loaded.rates(by="step").set_index("rate")["unscored"]["task_success_rate"].sum() == 60
     missing = point.rates["task_success_rate"].missing
     assert missing is not None
     assert missing.code == "unscored"
