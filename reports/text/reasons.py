@@ -402,7 +402,7 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "cached_above_input": _cached_above_input,
     "no_step": _no_step,
     "within_bounds": _within_bounds,
-    "nothing_succeeded": lambda n: f"no turn succeeded; {reason_text(inner(n))}",
+    "nothing_succeeded": "no turn succeeded",
     "no_value": "not measured on both targets",
     "part_invalid": _part_invalid,
     "part_not_run": lambda n: NOT_RUN[n["part"]],

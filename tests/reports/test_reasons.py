@@ -27,9 +27,7 @@ EXAMPLES = {
     "the limit lies between the bounds that parts of the run give, 610 and 890 ms": Reason(
         "within_bounds", BOUNDS
     ),
-    "no turn succeeded; nothing was measured": Reason(
-        "nothing_succeeded", {"reason": Reason("nothing_measured")}
-    ),
+    "no turn succeeded": Reason("nothing_succeeded"),
     "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms) on red on new": Reason(
         "uncertain",
         {"metrics": [{"value": 31.0, "limit": 20.0, "unit": "ms", "host": "red", "on": "new"}]},
@@ -69,7 +67,7 @@ class Holder(JsonEntry, frozen=True):
 
 
 def test_a_document_has_the_text_of_each_reason_beside_its_code_and_its_numbers() -> None:
-    inner = Reason("nothing_succeeded", {"reason": Reason("nothing_measured")})
+    inner = Reason("provisional", {"reason": Reason("nothing_measured")})
     data = document_data(Holder(too_few_to_print("turn", 100, 20), [inner]))
 
     assert json.loads(json.dumps(data)) == {
@@ -80,7 +78,7 @@ def test_a_document_has_the_text_of_each_reason_beside_its_code_and_its_numbers(
         },
         "several": [
             {
-                "code": "nothing_succeeded",
+                "code": "provisional",
                 "numbers": {
                     "reason": {
                         "code": "nothing_measured",
@@ -88,7 +86,7 @@ def test_a_document_has_the_text_of_each_reason_beside_its_code_and_its_numbers(
                         "text": "nothing was measured",
                     }
                 },
-                "text": "no turn succeeded; nothing was measured",
+                "text": "nothing was measured The verdicts are provisional.",
             }
         ],
     }

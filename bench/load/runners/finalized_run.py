@@ -346,7 +346,9 @@ def finalize_run(
     summary = reported.stdout.rstrip("\n")
     if reported.returncode != 0:
         return _failed(summary, reported, "the report could not be made")
-    status = run_status(files.read_document(folder))
+    closed = files.read_document(folder)
+    status = run_status(closed)
+    is_unmeasured = (closed.get("validity") or {}).get("status") == "no_verdict"
     if decided is not None:
         if decided.returncode not in DECIDED:
             return _failed(summary, decided, "the run could not be decided")
@@ -354,18 +356,17 @@ def finalize_run(
         status = status or decided.returncode
     if checked is None:
         is_aborted = bool((document.get("abort") or {}).get("reason"))
-        return FinalizedRun(summary, "", status or (FAIL_STATUS if is_aborted else None))
+        aborted_status = FAIL_STATUS if is_aborted else None
+        if is_unmeasured:
+            return FinalizedRun(summary, "", aborted_status or status)
+        return FinalizedRun(summary, "", status or aborted_status)
     summary = f"{summary}\n\n{checked.stdout}".rstrip()
     if checked.returncode not in DECIDED:
         return _failed(summary, checked, "the run could not be checked")
-    worst = next(
-        (
-            code
-            for code in (INVALID_STATUS, FAIL_STATUS, INCONCLUSIVE_STATUS)
-            if code in (status, checked.returncode)
-        ),
-        0,
-    )
+    codes = (INVALID_STATUS, FAIL_STATUS, INCONCLUSIVE_STATUS)
+    if is_unmeasured:  # limits on rates also fail if no turn succeeded
+        codes = (FAIL_STATUS, INVALID_STATUS, INCONCLUSIVE_STATUS)
+    worst = next((code for code in codes if code in (status, checked.returncode)), 0)
     return FinalizedRun(summary, "", worst)
 
 

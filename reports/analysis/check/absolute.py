@@ -37,10 +37,8 @@ def evaluate_limit(estimate: ThresholdEstimate, sign: Sign, limit: float) -> Ver
     if not estimate.counts.turns:
         return Verdict("not_evaluated", Reason("nothing_measured"))
     if estimate.reason:
-        if estimate.nothing_succeeded:
-            return Verdict(
-                "not_evaluated", Reason("nothing_succeeded", {"reason": estimate.reason})
-            )
+        if estimate.nothing_succeeded and not _MEETS[sign](estimate.value, limit):
+            return Verdict("fail", Reason("nothing_succeeded"))
         return Verdict("inconclusive", estimate.reason)
     meets = _MEETS[sign]
     ends = [meets(estimate.lower, limit), meets(estimate.upper, limit)]

@@ -31,6 +31,7 @@ from reports.metrics import step_names
 from reports.metrics.argument_names import option
 from reports.metrics.measurable import refuse_unmeasurable
 from reports.metrics.statistic_types.of_peak import OF_PEAK
+from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.thresholds import (
     Threshold,
     near,
@@ -90,20 +91,20 @@ def check_of(
     limits = [early.get((item.threshold, item.target, item.spec), item) for item in limits]
     items = (*limits, *relative.results_of(of_baseline.results), *of_baseline.items)
     causes = list(of_baseline.causes)
-    if of_baseline.decision is None or of_baseline.decision.ended or absolute:
+    working = _not_down(run, targets, limits)
+    if (working or not targets) and (
+        of_baseline.decision is None or of_baseline.decision.ended or absolute
+    ):
         nothing = [] if targets else [Reason("no_turns_and_sessions")]
-        own = own_causes(targets) or invalid_reasons(run.metadata)
+        own = own_causes(working) or invalid_reasons(run.metadata)
         # such thresholds depend on parts of the run, which are usable or not
         is_of_parts = bool(items) and all(item.spec.metric in OF_PEAK for item in items)
         if is_of_parts and validity_of(run.metadata).status == "invalid":
             own = ()
         causes = [*own, *nothing, *causes]
-    causes += _throttled_reason(targets, items)
+    causes += _throttled_reason(working, items)
     unguarded = _targets_without_failure_threshold(targets, items)
-    is_interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
-    alerts = [Reason("interrupted")] if is_interrupted else []
-    if refused := run.metadata.get("refused"):
-        alerts.append(Reason("run_refused", {"problem": str(refused)}))
+    alerts = [*_early_end(run)]
     others = [item for item in items if (item.threshold, item.target, item.spec) not in early]
     if stopping and stopping.reason and others:
         alerts.append(Reason("checked_until_stop", stopping.reason.numbers))
@@ -140,7 +141,7 @@ def check_of(
         rows=len(run.turns) + len(run.sessions),
         observed_s=round(min((target.observed_s for target in targets), default=0.0), 1),
         decision=of_baseline.decision,
-        is_aborted=stopping is not None,
+        fails_first=stopping is not None or len(working) < len(targets),
     )
     failing = tuple(_not_started(target, targets) for target in unguarded)
     result = checked(causes=causes, alerts=(*alerts, *failing))
@@ -154,6 +155,35 @@ def check_of(
         if omitted and result.exit_status == PASS_STATUS
         else result
     )
+
+
+def _early_end(run: RunFrames) -> Iterator[Reason]:
+    """Yield a warning if the user or the service ended a run early."""
+    if str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED):
+        yield Reason("interrupted")
+    if refused := run.metadata.get("refused"):
+        yield Reason("run_refused", {"problem": str(refused)})
+
+
+def _not_down(run: RunFrames, targets: Targets, limits: Sequence[Judged]) -> Targets:
+    """Return the targets, without those that have no successful turn and fail a limit on a rate:
+    that they have no latency, and the run perhaps no verdict, changes nothing about this.
+    """
+    status = validity_of(run.metadata).status
+    if status == "invalid" or run.metadata.get("state") != "ended":
+        return targets
+    failing = {
+        item.target
+        for item in limits
+        if item.result == "fail" and isinstance(item.spec.statistic, Rate)
+    }
+    return [
+        target
+        for target in targets
+        if target.name not in failing
+        or target.target == ABSENT
+        or target.outcomes.targets[target.target].failure_rate < 1
+    ]
 
 
 def _of_part(item: Judged) -> Judged:

@@ -137,15 +137,15 @@ def check_result(
     status: ValidityStatus = "valid",
     on_inconclusive: OnInconclusive = "fail",
     decision: Decision | None = None,
-    is_aborted: bool = False,
+    fails_first: bool = False,
     **fields: Any,
 ) -> CheckResult:
     """Return the result of a check with its exit status. `causes` is the reasons why the run is
     invalid.
 
     Status 4 has priority over 1, and 1 over 3, because an unmeasured metric neither passes nor
-    fails. If `is_aborted`, a threshold stopped the run. Then a metric may be unmeasured for this
-    reason, and 1 has priority.
+    fails. If `fails_first`, a threshold stopped the run, or no turn succeeded. Then a metric may be
+    unmeasured for this reason, and 1 has priority.
 
     A run is inconclusive if it is still open and its interim analyses have not decided yet, even if
     --on-inconclusive accepts inconclusive results.
@@ -157,7 +157,7 @@ def check_result(
     counts = {result: sum(item.result == result for item in thresholds) for result in BY_SEVERITY}
     is_pending = decision is not None and not (decision.ended or decision.stopped)
     exit_status: VerdictStatus = PASS_STATUS
-    is_unmeasured = counts["not_evaluated"] and not (is_aborted and counts["fail"])
+    is_unmeasured = counts["not_evaluated"] and not (fails_first and counts["fail"])
     if reasons or not thresholds or is_unmeasured:
         exit_status = INVALID_STATUS
     elif counts["fail"]:

@@ -166,7 +166,7 @@ class Rate(Statistic):
 
     def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
         rate = estimate_rate(self.events(source, spec), self.better(spec.metric), tail)
-        all_failed = spec.metric == "failure_rate" and rate.counts.failed == rate.counts.turns
+        all_failed = spec.metric in FAILINGS and rate.counts.failed == rate.counts.turns
         return replace(rate, nothing_succeeded=all_failed)
 
     def allowed_misses(self, sign: Sign, limit: float) -> float | None:

@@ -129,12 +129,16 @@ def test_a_quantile_among_failed_turns_fails_every_limit() -> None:
     assert evaluate_limit(figure, "<", 1e9) == Verdict("fail")
 
 
-def test_without_values_or_successes_a_threshold_is_not_evaluated() -> None:
-    nothing = estimate_quantile(turns(0, 0), 0.5, 0)
+def test_few_turns_that_all_failed_fail_a_limit() -> None:
     hopeless = estimate_quantile(turns(5, 2, failed=10), 0.5, 5)
 
+    assert evaluate_limit(hopeless, "<", 1.0).name == "fail"
+
+
+def test_without_values_a_threshold_is_not_evaluated() -> None:
+    nothing = estimate_quantile(turns(0, 0), 0.5, 0)
+
     assert evaluate_limit(nothing, "<", 1.0).name == "not_evaluated"
-    assert evaluate_limit(hopeless, "<", 1.0).name == "not_evaluated"
     assert (
         evaluate_limit(estimate_rate((np.zeros(0), np.zeros(0))), "<", 1.0).name == "not_evaluated"
     )

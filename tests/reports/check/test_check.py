@@ -17,6 +17,7 @@ from reports.analysis.check.relative import results_of
 from reports.analysis.summary.summary import summarise
 from reports.data.runs import load_for_report
 from reports.engine.judge import Judged
+from reports.pages.check.ci import junit_xml
 from reports.pages.check.report import check_page
 from reports.pages.evidence.document import evidence_of
 from reports.pages.evidence.page import evidence_page
@@ -167,8 +168,47 @@ def test_a_run_with_only_failed_turns_does_not_pass() -> None:
     few, many = read(Plan(sessions=5, failed=1.0)), read(replace(ENOUGH, failed=1.0))
     asked = thresholds("ttfa: med<9s", "failure_rate: rate<50%")
 
-    assert check_of(few, asked, on_inconclusive="pass").exit_status == 4
+    assert check_of(few, asked, on_inconclusive="pass").exit_status == 1
     assert verdicts(check_of(many, asked)) == ["fail", "fail"]
+
+
+OUTAGES = {
+    "few turns failed": Plan(sessions=4, turns=2, failed=1.0, valid=None),
+    "many turns failed": replace(ENOUGH, failed=1.0, valid=None),
+    "no call opened": Plan(sessions=0, refused=30, valid=None),
+}
+
+
+@pytest.mark.parametrize("plan", OUTAGES.values(), ids=OUTAGES)
+@pytest.mark.parametrize("others", [(), ("ttfa: p(95)<800", "audio_speed: avg>9")])
+def test_a_run_in_which_all_failed_fails_a_limit_on_failures_and_has_no_verdict_on_others(
+    plan: Plan, others: tuple[str, ...]
+) -> None:
+    now = read(plan)
+    found = check_of(now, thresholds("failure_rate: rate<10%", *others))
+
+    assert (found.exit_status, found.thresholds[0].result, found.causes) == (1, "fail", ())
+    assert found.status == "no_verdict"
+    assert "<failure" in junit_xml(found)
+    if others:
+        assert check_of(now, thresholds(*others)).exit_status == 4
+
+
+@pytest.mark.parametrize(
+    ("plan", "metadata"),
+    [
+        (replace(ENOUGH, failed=1.0, valid=False), {}),
+        (replace(ENOUGH, failed=1.0, valid=None), {"state": "killed"}),
+        (replace(ENOUGH, failed=0.5, valid=None), {}),
+    ],
+    ids=["invalid", "killed", "some succeeded"],
+)
+def test_only_a_whole_outage_in_a_run_that_ended_fails_without_a_verdict(
+    plan: Plan, metadata: dict[str, Any]
+) -> None:
+    found = check_of(read(plan, **metadata), thresholds("failure_rate: rate<10%"))
+
+    assert found.exit_status == 4
 
 
 def test_the_first_target_of_an_interleaved_run_is_the_default_baseline() -> None:
