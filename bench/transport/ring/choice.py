@@ -25,7 +25,6 @@ VARIABLE = "RTBENCH_READER"
 TRIAL_NS = NS_PER_S
 """The maximum duration of the trial. The kernel turns timestamps on asynchronously."""
 TRIAL_POLL_MS = 20
-TRIAL_BUFFERS = 8
 
 ReaderName = Literal["io_uring", "epoll"]
 
@@ -68,7 +67,7 @@ def _obstacle() -> str:
     if compiled is None:
         return "rtbench was installed without a compiler"
     try:
-        ring = compiled.Ring(_do_nothing, _do_nothing, TRIAL_BUFFERS)
+        ring = compiled.Ring(_do_nothing, _do_nothing)  # as large as that of a hub
     except OSError as error:
         if error.errno == errno.EINVAL:
             return "the kernel's io_uring lacks what is needed (Linux 6.0 or later)"
@@ -76,7 +75,7 @@ def _obstacle() -> str:
     try:
         return _trial(ring)
     except OSError as error:
-        return f"the trial of io_uring failed: {error.strerror or error}"
+        return f"the trial of io_uring failed: {os.strerror(error.errno or 0)}"
     finally:
         ring.close()
 

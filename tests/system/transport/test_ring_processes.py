@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -131,6 +132,65 @@ FORKING = """
     parents.close()
     print("closed", ring.armed, flush=True)
 """
+
+
+IO_URING_SETUP, IO_URING_ENTER, IO_URING_REGISTER = 425, 426, 427
+CHOOSING = """
+    import ctypes, os, resource, struct, sys
+    import bench.transport.ring.stream
+    from bench.transport.ring.choice import chosen_reader
+
+    def refuse(call, number):  # seccomp: the kernel refuses this call with this error
+        filters = struct.pack(
+            "HBBIHBBIHBBIHBBI",
+            0x20, 0, 0, 0,  # the number of the call
+            0x15, 0, 1, call,
+            0x06, 0, 0, 0x00050000 | number,
+            0x06, 0, 0, 0x7FFF0000,
+        )
+        held = ctypes.create_string_buffer(filters)
+        program = struct.pack("HxxxxxxP", 4, ctypes.addressof(held))
+        libc = ctypes.CDLL(None)
+        assert libc.prctl(38, 1, 0, 0, 0) == 0
+        assert libc.prctl(22, 2, program, 0, 0) == 0
+
+    def limit(bytes):  # of memory, to this much more
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + bytes, -1))
+
+    def limit_files():
+        free = os.open("/dev/null", os.O_RDONLY)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, 4096))
+
+    exec(sys.argv[1])
+    print(*chosen_reader(), sep=": ")
+"""
+
+
+@pytest.mark.parametrize(
+    ("shortage", "number"),
+    [
+        *(
+            (f"refuse({call}, {number})", number)
+            for call in (IO_URING_SETUP, IO_URING_ENTER, IO_URING_REGISTER)
+            for number in (errno.EPERM, errno.ENOSYS)
+        ),
+        ("limit(1 << 20)", errno.ENOMEM),
+        ("limit_files()", errno.EMFILE),
+    ],
+)
+def test_a_process_without_a_ring_reads_by_epoll_and_names_what_it_lacks(
+    shortage: str, number: int
+) -> None:
+    program = textwrap.dedent(CHOOSING)
+    shown = subprocess.run(
+        [sys.executable, "-c", program, shortage], capture_output=True, text=True, timeout=GUARD_S
+    )
+
+    assert shown.stderr == ""
+    assert shown.stdout.startswith("epoll: ")
+    assert shown.stdout.endswith(f": {os.strerror(number)}\n")
 
 
 def test_a_forked_process_gets_a_ring_of_its_own_and_its_parent_continues() -> None:
