@@ -1,6 +1,7 @@
 """The script of a recorded call: a YAML file, and a WAV for each utterance of the caller."""
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -167,7 +168,7 @@ def _free_name(folder: Path, recording: Path) -> str:
     return next(
         name
         for name in names
-        if not (folder / name).exists() and not (folder / f"{name}.yaml").exists()
+        if not os.path.lexists(folder / name) and not os.path.lexists(folder / f"{name}.yaml")
     )
 
 

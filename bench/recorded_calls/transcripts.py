@@ -23,7 +23,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import product
-from math import isfinite
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
@@ -40,6 +39,8 @@ from bench.recorded_calls.conversation import ChannelSound
 TICKS_PER_S = 10_000_000
 MIN_EPOCH_S = 100_000_000
 """The smallest time that counts as a time of day. A position in a call is smaller."""
+MAX_TIME_S = 1e11
+"""The largest time: the year 5138."""
 AROUND_S = 1.0
 """The maximum distance between words and the speech to which they belong."""
 STEPS_PER_S = 20
@@ -194,10 +195,10 @@ def _seconds(value: object) -> float:
     if (
         isinstance(value, int | float | str)
         and not isinstance(value, bool)
-        and isfinite(seconds := float(value))
+        and abs(seconds := float(value)) <= MAX_TIME_S  # False for NaN
     ):
         return seconds
-    raise TypeError("a time is missing")
+    raise TypeError("a time is missing, or not possible")
 
 
 # `sounding` is 1 where only the caller's channel sounds, −1 where only the agent's does, and 0

@@ -431,10 +431,16 @@ def _folder(out: Path | None, script_files: Sequence[Path]) -> Path:
     from bench.record.folder import create_named, make_parent
 
     folder = out or create_named(runs_folder(), f"capacity-{scenario_of(script_files)}", utc_ns())
-    if (folder / "capacity.json").exists() or (folder / "levels").exists():
+    levels = folder / "levels"
+    # a command that was killed before its first level leaves an empty folder
+    if (folder / "capacity.json").exists() or (os.path.lexists(levels) and not _is_empty(levels)):
         raise UsageError(f"{folder} already contains a search: choose another folder with -o")
-    make_parent(folder / "levels")
+    make_parent(levels)
     return folder
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def _searched(search: SearchConfig, about: Mapping[str, str], folder: Path) -> int:
@@ -451,6 +457,8 @@ def _searched(search: SearchConfig, about: Mapping[str, str], folder: Path) -> i
 
     def run() -> None:
         for level in run_levels(search.plan, levels, partial(evaluate_level, search)):
+            with suppress(UsageError):  # a search that is killed keeps its levels
+                _save(conclude(search.plan, levels, interrupted=True, **about), folder)
             typer.secho("\n".join(level_lines(level)), fg=SYMBOLS[level.result][1])
 
     typer.echo("\n" + level_heads(search.plan))
@@ -497,16 +505,24 @@ def _is_interrupted(run: Callable[[], None]) -> bool:
 
 def _saved(outcome: CapacityDocument, folder: Path, *, interrupted: bool) -> int:
     """Save and print the result, and return the exit status."""
-    from reports.render.html import render_html
-    from reports.results.json_entries import text_of
-    from rtbench.capacity.page import capacity_page, closing_lines
-    from rtbench.capacity.text import document_data
+    from rtbench.capacity.page import closing_lines
 
-    page = folder / "capacity.html"
     try:
-        save_text(folder / "capacity.json", text_of(document_data(outcome)))
-        save_text(page, render_html(capacity_page(outcome)))
+        page = _save(outcome, folder)
     finally:
         typer.echo("\n".join(["", *closing_lines(outcome)]))
     typer.echo(page)
     return INTERRUPTED_STATUS if interrupted else outcome.exit_status
+
+
+def _save(outcome: CapacityDocument, folder: Path) -> Path:
+    """Save the result, and return its page."""
+    from reports.render.html import render_html
+    from reports.results.json_entries import text_of
+    from rtbench.capacity.page import capacity_page
+    from rtbench.capacity.text import document_data
+
+    page = folder / "capacity.html"
+    save_text(folder / "capacity.json", text_of(document_data(outcome)))
+    save_text(page, render_html(capacity_page(outcome)))
+    return page

@@ -220,6 +220,23 @@ def test_invalid_options_are_refused_before_the_first_level(
     assert not (tmp_path / "found").exists()
 
 
+def test_each_level_is_saved_when_it_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A search that is killed cannot save anything later."""
+    saved: list[tuple[int, str, int]] = []
+
+    def played(
+        search: SearchConfig, number: int, step: NextLevel, given: LevelBudget
+    ) -> LevelEntry:
+        if number > 1:
+            document = json.loads((tmp_path / "found" / "capacity.json").read_text())
+            saved.append((len(document["levels"]), document["ended"], document["highest_pass"]))
+        return decided_at_edge(search, number, step, given)
+
+    capacity(monkeypatch, tmp_path, played=played)
+
+    assert saved[:3] == [(1, "interrupted", 1), (2, "interrupted", 2), (3, "interrupted", 4)]
+
+
 def test_a_second_search_in_the_same_folder_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -228,6 +245,16 @@ def test_a_second_search_in_the_same_folder_is_refused(
 
     assert isinstance(again.exception, UsageError)
     assert "already contains a search" in str(again.exception)
+
+
+def test_a_search_that_was_killed_before_its_first_level_leaves_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "found" / "levels").mkdir(parents=True)
+    result = capacity(monkeypatch, tmp_path)
+
+    assert result.exit_code == 0
+    assert (tmp_path / "found" / "capacity.json").exists()
 
 
 @pytest.mark.parametrize(

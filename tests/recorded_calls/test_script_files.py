@@ -101,6 +101,17 @@ def test_the_steps_are_what_the_caller_did(tmp_path: Path) -> None:
     assert interrupt["interrupt"]["after"] == pytest.approx(20.5 - 6 - 0.2, abs=0.02)
 
 
+def test_a_script_does_not_follow_a_link_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "call.yaml").symlink_to(tmp_path / "elsewhere")
+    call = a_call(tmp_path)
+    talk, utterances = found_utterances(call)
+    path = write_script(call, talk, utterances, tmp_path / "out", FULL_DUPLEX, {})
+
+    assert path.name == "call-2.yaml"
+    assert not (tmp_path / "elsewhere").exists()
+
+
 @SESSIONS
 def test_the_script_loads_with_the_positions_of_the_speech(
     session: dict[str, Any], tmp_path: Path

@@ -300,6 +300,7 @@ GARBAGE: dict[str, Any] = {
     "no side": [{"start": 1, "end": 2, "text": "hello"}],
     "not a number": [{"start": "nan", "text": "x"}],
     "endless": [{"start": "inf", "text": "x"}],
+    "a time beyond all days": [{"start": 0, "end": 1e308, "text": "x", "role": "user"}],
 }
 
 
