@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -200,6 +201,22 @@ def test_run_json_has_the_settings_that_the_service_should_confirm(
     }
     requested = {"type": "realtime", "output_modalities": ["audio"], "audio": audio}
     assert fact["requested_settings"] == ({} if changes else requested)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_facts_of_a_script_are_known_for_each_service(tmp_path: Path, dialect: str) -> None:
+    """The set-up of a service may be an object, a list of objects, or nothing."""
+    spoken = f"steps: [{{audio: {AUDIO / 'order_number.wav'}}}]\n"
+    parts = load_scripts([actor("One", script(talk(tmp_path, spoken)))])
+    target = replace(HERE, dialect=DIALECTS[dialect])
+    facts: list[Any] = []
+    for detection in ("server_vad", "semantic_vad", "full_duplex", "none"):
+        session = {"turn_detection": detection}
+        with suppress(UsageError):
+            facts += script_facts(workloads_of_targets(parts, [replace(target, session=session)]))
+
+    assert facts
+    assert all(isinstance(fact["requested_settings"], dict) for fact in facts)
 
 
 def test_an_unsupported_setting_of_a_variant_is_refused_with_its_line(tmp_path: Path) -> None:

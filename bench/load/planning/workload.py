@@ -17,8 +17,7 @@ import msgspec
 
 from bench.base.errors import ScriptError, UsageError
 from bench.base.units import NS_PER_MS
-from bench.files.safe_io import read_json
-from bench.files.values import get_object
+from bench.files.values import get_object, object_in
 from bench.load.planning.tasks import SessionTask, of_class, recorded_steps, script_path, tasks_of
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import History
@@ -295,7 +294,7 @@ def _requested(script: PreparedScript, *, is_complete: bool) -> dict[str, Any]:
     if not is_complete or MessageKind.SET_UP in kinds:
         return {}
     set_up = (
-        read_json(message.data)
+        object_in(msgspec.Raw(message.data))  # of some services, a list
         for message in script.setup_messages
         if isinstance(message, ClientMessage) and message.kind is MessageKind.SET_UP
     )
