@@ -129,6 +129,10 @@ class LoopMonitor(HubLocal):
         snapshot before that check."""
         self.ring: ReceivingRing | None = None
         """The ring that receives for sockets which the loop does not watch."""
+        self.without_ring = 0
+        """The number of sockets that epoll reads because the ring could not be opened."""
+        self.ring_error = ""
+        """Why it could not."""
         self.before_poll: Callable[[], bool] | None = None
         """A function that lets the ring's arrivals end the next poll. It returns False if they do
         not end it at once, or if there are some already."""
@@ -155,6 +159,11 @@ class LoopMonitor(HubLocal):
         self._check.close()
         if self._schedstat >= 0:
             os.close(self._schedstat)
+
+    def read_without_ring(self, error: str) -> None:
+        """Note that epoll reads a socket, because of this error of the ring."""
+        self.without_ring += 1
+        self.ring_error = error
 
     def start(self, fd: int) -> int:
         """Forget the earlier checks of a socket, which the loop starts to watch.

@@ -474,7 +474,8 @@ def test_shortages_are_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
         dry, overflowed = 2, 0
 
     class Monitor:
-        ring = Counted()
+        ring: Counted | None = Counted()
+        without_ring, ring_error = 0, ""
 
     monkeypatch.setattr("bench.transport.loop_monitor.LoopMonitor.of_hub", Monitor)
     shortages = Shortages()
@@ -483,3 +484,9 @@ def test_shortages_are_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shortages.new() == ""
     Counted.dry, Counted.overflowed = 3, 1
     assert "1 times, and the queue of completions was full 1 times" in shortages.new()
+    Monitor.ring, Monitor.without_ring, Monitor.ring_error = None, 2, "No space"
+    assert (
+        shortages.new()
+        == "io_uring: a ring could not be opened (No space): epoll reads 2 connections"
+    )
+    assert shortages.new() == ""

@@ -17,6 +17,7 @@ from bench.base.clock import enable_timestamps, monotonic_ns
 from bench.base.compiled import compiled_module
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
+from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.parser import SocketRead
 from bench.transport.tcp import PeerScope, TcpStream
 
@@ -54,8 +55,14 @@ def new_stream(sock: Any, connect_start_ns: int, scope: PeerScope) -> TcpStream:
     """Return the stream of a connected socket. The arguments are those of `TcpStream`."""
     if chosen_reader().name == "epoll":
         return TcpStream(sock, connect_start_ns, scope)
+    from bench.transport.ring.hub_ring import HubRing
     from bench.transport.ring.stream import RingStream
 
+    try:
+        HubRing.of_hub()
+    except OSError as error:  # other processes may have used up the memory since the trial
+        LoopMonitor.of_hub().read_without_ring(os.strerror(error.errno or 0))
+        return TcpStream(sock, connect_start_ns, scope)
     return RingStream(sock, connect_start_ns, scope)
 
 

@@ -98,6 +98,56 @@ def test_a_stopped_process_receives_everything_and_bounds_it_by_the_stop() -> No
         at += size
 
 
+WITHOUT_RING = """
+    import os, resource, sys
+    from bench.base.clock import monotonic_ns
+    from bench.transport.connect import look_up, open_stream
+    from bench.transport.ring import stream
+    from bench.transport.ring.choice import chosen_reader
+    from bench.transport.ring.shortages import Shortages
+
+    addresses = look_up("127.0.0.1", int(sys.argv[1]), 30).addresses
+    assert chosen_reader().name == "io_uring"
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), limit[1]))
+    first = open_stream(addresses, 30)
+    resource.setrlimit(resource.RLIMIT_AS, limit)
+    said = []
+    while len(b"".join(said)) < 4:
+        first.receive_until(monotonic_ns() + 30_000_000_000, lambda read: said.append(read.data) or True)
+    print(type(first).__name__, b"".join(said).decode(), Shortages().new(), sep=": ")
+    print(type(open_stream(addresses, 30)).__name__)
+"""
+
+
+def test_a_connection_for_which_no_ring_can_be_opened_is_read_by_epoll_and_reported() -> None:
+    """Other processes of the same user may have used up the memory since the trial. A later
+    connection gets the ring if there is memory again.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(GUARD_S)
+        command = [
+            sys.executable,
+            "-c",
+            textwrap.dedent(WITHOUT_RING),
+            str(server.getsockname()[1]),
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                with server.accept()[0] as peer:
+                    peer.sendall(b"said")
+                    shown, _ = process.communicate(timeout=GUARD_S)
+            finally:
+                process.kill()
+
+    assert shown.splitlines() == [
+        "TcpStream: said: io_uring: a ring could not be opened (Cannot allocate memory):"
+        " epoll reads 1 connections",
+        "RingStream",
+    ]
+
+
 FORKING = """
     import os, socket, sys
     import gevent
