@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,8 @@ class QuickSearch(Struct):
     - `faults` has the reason why a ramp shows nothing about the service, None if it does. The ramps
       without a fault are used; if there are none, all are used, but only to choose the loads of the
       second ramp.
-    - `live` is the same as `measured`, of the ramp in progress.
+    - `live` is the same as `measured`, of the ramp in progress. `folder` is its folder, once it was
+      analysed.
     """
 
     search: SearchConfig
@@ -102,6 +104,7 @@ class QuickSearch(Struct):
     live: list[list[list[TurnsByLoad]]] = []
     faults: list[Reason | None] = []
     usd: float = 0.0
+    folder: Path | None = None
 
     def run(self) -> None:
         """Run the ramps. KeyboardInterrupt propagates, after the run in progress has ended."""
@@ -182,11 +185,25 @@ class QuickSearch(Struct):
             drain_s=DRAIN_S,
             clear_drain_s=CLEAR_DRAIN_S,
         )
-        run = run_level(search.locust, task, self._may_end, search.until_ns)
+        self.folder = None
+        try:
+            run = run_level(search.locust, task, self._may_end, search.until_ns)
+        except KeyboardInterrupt:
+            if self.folder is not None:
+                with suppress(UsageError):  # what was measured until then counts
+                    self._count(self.folder, is_late=False)
+            self.live = []
+            raise
         is_late = bool(run.died) and monotonic_ns() >= search.until_ns
         if run.died and not is_late:
             raise UsageError(f"{run.folder} ended early: {run.died}")
-        target = target_of(run.folder)
+        self._count(run.folder, is_late=is_late)
+        self.show(self._so_far(), self._allowed, math.inf)
+
+    def _count(self, folder: Path, *, is_late: bool) -> None:
+        """Take what the ramp in a folder measured."""
+        search = self.search
+        target = target_of(folder)
         check_opened(target.run)
         self.targets.append(target)
         self.usd += usd_of(target.run, target.name) or 0.0
@@ -199,7 +216,6 @@ class QuickSearch(Struct):
         self.faults.append(fault)
         self.measured.append([turns_by_load(target, threshold) for threshold in search.thresholds])
         self.live = []
-        self.show(self._so_far(), self._allowed, math.inf)
 
     @property
     def _allowed(self) -> list[float]:
@@ -209,6 +225,7 @@ class QuickSearch(Struct):
         """Show the turns so far. Return whether the ramp may end: the first load violates a
         threshold, or the first ramp has crossed one.
         """
+        self.folder = folder
         target = target_of(folder)
         first = self.search.plan.first
         live = [

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.base.clock import monotonic_ns
+from bench.base.units import NS_PER_S
 from reports.formatting import NBSP
 from reports.results.value import Reason
 from rtbench.capacity.level_evaluation import SearchConfig, target_of
@@ -54,6 +55,44 @@ def searched(
         quick.targets, quick.measured = len(faults) * quick.targets, len(faults) * quick.measured
         quick.faults = [*faults]
     return quick.document(VERIFY, interrupted=False, date_utc="", target="west", scenario="calls")
+
+
+@pytest.mark.parametrize(
+    ("interrupts_at", "code"), [(0, "no_turns"), (1, "crossed"), (2, "crossed")]
+)
+def test_a_search_that_is_interrupted_has_what_its_ramps_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, interrupts_at: int, code: str
+) -> None:
+    """Before the first analysis of a ramp, after it, or in the second ramp."""
+    ramp, runs = write(tmp_path / "ramp", Plan(sessions=60, turns=4, paired=True)), tmp_path / "l"
+    runs.mkdir()
+    played: list[str] = []
+
+    def play(
+        locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int
+    ) -> FinishedLevel:
+        played.append(task.name)
+        if interrupts_at:
+            is_clear(ramp, 0)
+        if len(played) >= interrupts_at:
+            raise KeyboardInterrupt
+        return FinishedLevel(ramp, "", analyses=1)
+
+    monkeypatch.setattr(searching, "run_level", play)
+    locust = LocustCommand([Path("calls.py")], "concurrency", runs)
+    until_ns = monotonic_ns() + 180 * NS_PER_S
+    config = SearchConfig(
+        build_plan(time_s=180), [threshold_of("ttfa: p(95)<700")], locust, until_ns=until_ns
+    )
+    quick = QuickSearch(config, lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        quick.run()
+    found = quick.document(VERIFY, interrupted=True, date_utc="", target="west", scenario="calls")
+
+    assert found.ended == "interrupted"
+    assert found.estimate is not None
+    assert found.estimate.code == code
+    assert bool(found.levels) == bool(interrupts_at)
 
 
 def test_each_turn_has_the_calls_in_progress_and_those_that_fail_violate(tmp_path: Path) -> None:
