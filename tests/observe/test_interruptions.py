@@ -253,6 +253,22 @@ def test_a_sound_that_stops_a_reply_within_a_second_is_a_false_yield(
     assert (turn.interruption, turn.yielded, turn.false_yield) == ("backchannel", None, false_yield)
 
 
+@pytest.mark.parametrize(("closed_ms", "false_yield"), [(1_400, None), (2_500, False)])
+def test_a_turn_that_fails_within_a_second_of_a_sound_does_not_tell_whether_the_reply_stopped(
+    closed_ms: float, false_yield: bool | None
+) -> None:
+    talk = playing("backchannel", whole=True)
+    talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
+    talk.timeline.apply(inputs.ConnectionClosed(1006, at(closed_ms)))
+    (turn,) = talk.take(100_000)
+
+    assert (turn.outcome, turn.interruption, turn.false_yield) == (
+        "closed:1006",
+        "backchannel",
+        false_yield,
+    )
+
+
 def test_false_yield_of_a_sound_is_recorded_even_if_speech_interrupts_the_reply_later() -> None:
     talk = playing("backchannel", whole=True)
     talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})

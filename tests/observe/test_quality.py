@@ -21,16 +21,21 @@ from tests.helpers import (
     MS,
     Played,
     Service,
+    Talk,
     build_script,
+    committed,
     created,
     delta,
     done,
     message,
+    not_transcribed,
     play,
+    reply,
     row_of,
     say,
     seated,
     spoken,
+    transcribed,
 )
 from tests.memory_transport import MemoryTransport, PeerAnswer
 
@@ -263,6 +268,29 @@ def test_the_words_of_deltas_are_those_of_a_reply_whose_whole_text_is_empty(
     assert (turn.quality.reply_word_errors, turn.quality.task_success) == (
         (0, True) if text else (None, None)
     )
+
+
+@pytest.mark.parametrize(
+    ("answers", "errors", "reported"),
+    [
+        ([transcribed("item_1", "Where is my parcel?")], 0, ""),
+        ([transcribed("item_1", "")], 4, ""),  # the service understood no word
+        ([not_transcribed("item_1")], None, "server_error: No."),
+        ([], None, ""),
+    ],
+)
+def test_a_recording_that_was_not_transcribed_has_words_without_errors_and_the_reported_cause(
+    answers: list[bytes], errors: int | None, reported: str
+) -> None:
+    talk = Talk()
+    reference = TurnReference("where is my parcel")
+    talk.ask(0, audio_bytes=4_800, transcription_due=True, reference=reference)
+    talk.hear(0, committed("item_1"), *reply(GA, "r1"))
+    talk.hear(10, *answers)
+    (turn,) = talk.take(100_000)
+
+    assert (turn.quality.input_words, turn.quality.input_word_errors) == (4, errors)
+    assert turn.input_transcription_error == reported
 
 
 def test_a_judge_function_takes_precedence_over_the_reference() -> None:
