@@ -26,14 +26,18 @@ from typing import Any, Final, Literal, Protocol, TypeVar, get_args
 
 Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
-Due = Literal["begun", "always", "never"] | tuple[str, str | int]
+Due = Literal["begun", "always", "never"] | tuple[str, str | int] | int
 """Which successful turns, or sessions, should have a metric if others of their step have it.
 
 - `begun`: those in which the metric began
 - `always`: all, except those that `unless` excludes
 - `never`: none, because it may rightly be absent
 - a column and a value: those in which the metric began, and the column has the value
+- a number: those in which the caller speaks for at least this many ns
 """
+MIN_SPEECH_NS = 3_000_000_000
+"""The duration of speech from which the lag of a transcript is computed. In shorter speech the pace
+is not even."""
 
 DEFINITIONS_VERSION = 5
 """The version of the definitions. It grows if a value's meaning changes. Runs of two versions
@@ -206,8 +210,11 @@ class Metric:
         """Return which rows should have a value by `due`, if they are successful and others have
         one. A value that is absent because the reply began too early was not due.
         """
-        if self.column or not self.begin:
-            is_due: Any = self.due == "always"
+        if isinstance(self.due, int):
+            speech: Any = rows.since(rows.instant("speech_start"), rows.instant("speech_end"))
+            is_due: Any = speech >= self.due
+        elif self.column or not self.begin:
+            is_due = self.due == "always"
         else:
             start: Any = rows.instant(self._starts[0])
             end: Any = rows.instant(self.end)
@@ -485,13 +492,13 @@ CATALOGUE = {
             " The position of a word is estimated from its share of the final text, at an even"
             " pace. Only turns with at least 3 s of speech and 5 deltas.",
             column="transcript_lag_ns",
-            due="always",
+            due=MIN_SPEECH_NS,
         ),
         Metric(
             "transcript_lag_max",
             "The same as transcript_lag, but the maximum over the deltas.",
             column="transcript_lag_max_ns",
-            due="always",
+            due=MIN_SPEECH_NS,
         ),
         Metric(
             "start_offset",

@@ -31,6 +31,7 @@ from typing import NamedTuple
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.causes import Cause, Code, Ending, codes_in, in_words
+from bench.catalogue.metrics import MIN_SPEECH_NS
 from bench.catalogue.outcomes import HOLD, UNSENT, Family
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.inputs import Sent, Transmitted
@@ -83,8 +84,6 @@ class SendTimestamps:
         return self.departures[timestamp.ticket][1] if is_known else ()
 
 
-MIN_SPEECH_NS = 3 * NS_PER_S
-"""The duration of speech from which the lag is computed. In shorter speech the pace is not even."""
 MIN_DELTAS = 5
 """The number of deltas from which the lag is computed."""
 MAX_DELTAS = 16_384

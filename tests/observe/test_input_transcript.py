@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.observe.caller import MAX_DELTAS, MIN_SPEECH_NS, InputTranscript, TranscriptLag
+from bench.catalogue.metrics import MIN_SPEECH_NS
+from bench.observe.caller import MAX_DELTAS, InputTranscript, TranscriptLag
 from bench.wire.events import EventKind, ServerEvent, ServiceFailure
 from tests.examples import thorough
 from tests.helpers import MS, S

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import rtbench
-from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE, MIN_SPEECH_NS
 from reports.analysis.check.absolute import limit_results
 from reports.analysis.check.baselines import baseline_of
 from reports.analysis.check.check import check_of
@@ -219,13 +219,14 @@ def test_a_notice_names_why_recordings_were_not_transcribed(tmp_path: Path) -> N
 
 
 class Lacking(NamedTuple):
-    """The columns of a turn that lacks a metric, a condition that turns with it pass, and one that
-    holds whatever the others have; "" if there is none.
+    """The columns of a turn that lacks a metric, a condition that turns with it pass, one that
+    holds whatever the others have ("" if there is none), and columns of all turns.
     """
 
     lacking: dict[str, Any]
     breakable: str
     safe: str = ""
+    shared: dict[str, Any] = {}  # noqa: RUF012
 
 
 LATENCIES = {
@@ -238,6 +239,12 @@ LATENCIES = {
     "network_rtt": Lacking({"network_rtt_ns": None}, "p(60)<60s", "p(40)<60s"),
     "retransmits": Lacking({"retransmits": None}, "avg<60"),
     "cached_share": Lacking({"context_tokens": None}, "avg>1"),
+    "transcript_lag": Lacking(
+        {"transcript_lag_ns": None},
+        "p(60)<60s",
+        "p(40)<60s",
+        {"transcript_lag_ns": 5, "speech_start_at_ns": 0, "speech_end_at_ns": MIN_SPEECH_NS},
+    ),
 }
 """The walk over metrics that turns of a step may lack although others have them."""
 
@@ -246,14 +253,14 @@ LATENCIES = {
 def test_a_metric_that_half_of_the_turns_lack_says_so_and_passes_only_what_holds_anyway(
     name: str, tmp_path: Path
 ) -> None:
-    lacking, breakable, safe = LATENCIES[name]
+    lacking, breakable, safe, shared = LATENCIES[name]
     known = {"context_tokens": 100, "context_cached_tokens": 50, "received_audio_ns": 5}
 
     def change(index: int, row: Row) -> Row:
         session, turn = divmod(index, 2)
         # cached_share has no value in the first turn of a session
         number = {"turn": turn + 2}
-        return row | known | number | ({} if (session + turn) % 2 == 0 else lacking)
+        return row | known | shared | number | ({} if (session + turn) % 2 == 0 else lacking)
 
     synthetic.write(tmp_path, PLAN)
     edit(tmp_path, "turns", change)
@@ -276,7 +283,12 @@ def test_a_metric_that_half_of_the_turns_lack_says_so_and_passes_only_what_holds
 
 def test_a_metric_that_no_turn_must_have_is_not_missing(tmp_path: Path) -> None:
     """A reply without a pause has no dead air, and one that was not interrupted no yield."""
-    optional = {"dead_air_ns": 5, "barge_in_at_ns": 5, "barge_in_silent_at_ns": 6}
+    optional = {
+        "dead_air_ns": 5,
+        "barge_in_at_ns": 5,
+        "barge_in_silent_at_ns": 6,
+        "transcript_lag_ns": 5,  # the lag of short speech is not computed
+    }
     synthetic.write(tmp_path, PLAN)
     edit(tmp_path, "turns", lambda index, row: row | (optional if index % 3 else {}))
     summary = summarise(load_for_report(tmp_path))
@@ -290,7 +302,7 @@ def test_a_metric_that_all_turns_should_have_is_a_column_and_others_have_a_begin
     name: str,
 ) -> None:
     metric = CATALOGUE[name]
-    if metric.due == "always":
+    if metric.due == "always" or isinstance(metric.due, int):
         assert metric.column
     elif metric.due != "begun":
         assert metric.begin
