@@ -88,9 +88,7 @@ def run(scenario: str, busy: int, *options: str) -> Ran:
                     "--url",
                     ready.urls["ga"],
                 )
-                folder_, _, _ = run_locust(
-                    scratch / "scenario.py", scratch / "runs", *load, *options
-                )
+                folder_ = run_locust(scratch / "scenario.py", scratch / "runs", *load, *options)
         rows = files.read_table(folder_, "turns", list(COLUMNS)).to_pylist()
         verdict = files.read_document(folder_)["validity"]
         errors = match_rows(rows, read_log(truth), {})

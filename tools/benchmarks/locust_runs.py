@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,8 @@ from bench.record import folder as files
 from bench.simulator.ground_truth_log import read_truth
 
 
-def run_locust(
-    scenario: Path,
-    runs: Path,
-    *options: str,
-    meanwhile: Callable[[subprocess.Popen[str]], None] | None = None,
-) -> tuple[Path, int, str]:
-    """Run a scenario headless; return the run folder, the exit status and the output."""
+def run_locust(scenario: Path, runs: Path, *options: str) -> Path:
+    """Run a scenario headless; return the run folder."""
     command = [
         sys.executable,
         "-m",
@@ -37,17 +31,13 @@ def run_locust(
         *options,
     ]
     quiet = ["--only-summary", "--loglevel", "WARNING", "--json-file", str(runs.parent / "locust")]
-    process = subprocess.Popen(
+    subprocess.run(
         [*command, *quiet],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         env=os.environ | {"NO_COLOR": "1"},
     )
-    if meanwhile is not None:
-        meanwhile(process)
-    output, _ = process.communicate()
-    return max(runs.iterdir(), key=lambda path: path.stat().st_mtime), process.returncode, output
+    return max(runs.iterdir(), key=lambda path: path.stat().st_mtime)
 
 
 def turns_of(folder: Path) -> pd.DataFrame:
@@ -55,17 +45,15 @@ def turns_of(folder: Path) -> pd.DataFrame:
     return rows
 
 
-def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
-    """Return a row per response, and the number of requests.
+def truth_of(path: Path) -> pd.DataFrame:
+    """Return a row per response.
 
     A row has the arrival of the request and the instant at which the first audio was sent.
     """
     requested: dict[str, int] = {}
     first: dict[str, int] = {}
-    requests = 0
     for event in read_truth(path):
         if event.get("direction") == "in" and event["type"] == "response.create":
-            requests += 1
             if event["response"]:
                 requested[event["response"]] = event["at_ns"]
         elif (
@@ -78,7 +66,7 @@ def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
         {"response_id": r, "true_requested_ns": at, "true_first_ns": first.get(r)}
         for r, at in requested.items()
     ]
-    return pd.DataFrame(rows), requests
+    return pd.DataFrame(rows)
 
 
 def with_truth(turns: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,6 @@ import math
 import os
 import re
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,14 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom  # type: ignore[import-untyped, unused-ignore]
 
-import rtbench
 from bench.simulator.delay import NORMAL_P95, NORMAL_P99, LogNormal
-from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.profile import PRESETS, PROFILES, Profile, TurnTakingSettings, load_profile
 from tests.simulator.spoken_calls import SERVICES, SILENCE_MS, SpokenCall, SpokenService
-from tests.simulator_process import running_simulator
 from tools.benchmarks import resampled_calls
-from tools.benchmarks.locust_runs import run_locust
 from tools.made_page import made_anew, table
 
 SESSIONS, TURNS, SPEECH_MS = 400, 4, 3_000
@@ -43,8 +38,6 @@ SHARES = {
     "ignored_backchannel": "ignored backchannels",
 }
 PAGE = Path(__file__).parents[2] / "bench" / "simulator" / "README.md"
-SCENARIO = Path(__file__).parents[2] / "scenarios" / "voice_turns.py"
-RUN_PROFILE, RUN_LOAD = "gpt-realtime", ("-u", "10", "-r", "2", "--sessions", "30")
 CALLS = "CALLS"
 """The environment variable with the path of a CSV of recorded calls."""
 Floats = npt.NDArray[np.float64]
@@ -205,11 +198,8 @@ def compare_profiles() -> bool:
 
 
 def main() -> bool:
-    """Compare the profiles with published values, and a run with the truth of its profile;
-    resample recorded calls.
-    """
+    """Compare the profiles with published values; resample recorded calls."""
     met = compare_profiles()
-    measured_profile_run()
     if path := os.environ.get(CALLS):
         met &= resampled_calls.main(Path(path))
     else:
@@ -218,38 +208,6 @@ def main() -> bool:
         )
     print("all goals met" if met else "a goal was NOT met")
     return met
-
-
-def measured_profile_run() -> None:
-    """Run one profile with the load generator, and print its values with the decisions of the
-    simulator's truth.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        truth, decisions = Path(folder) / "truth.jsonl", Counter[str]()
-        with running_simulator("--profile", RUN_PROFILE, "--ground-truth", str(truth)) as ready:
-            run, _, _ = run_locust(
-                SCENARIO, Path(folder) / "runs", *RUN_LOAD, "--url", ready.urls["ga"]
-            )
-        for line in read_truth(truth):
-            decisions.update(decision["kind"] for decision in line.get("decisions") or ())
-        turns = rtbench.load(run).turns
-        good = turns[turns["outcome"] == "ok"]
-        waits_ms = (good["first_audible_at_ns"] - good["speech_end_at_ns"]).dropna() / 1e6
-        published = load_profile(Path(RUN_PROFILE)).published.voice_to_voice_ms["p50"]
-        print(
-            f"  a run of {RUN_PROFILE}: {len(turns)} turns, outcomes"
-            f" {dict(Counter(turns['outcome']))},",
-            end=" ",
-        )
-        print(
-            f"voice to voice p50 {np.quantile(waits_ms, 0.5):,.0f} ms (published {published:,.0f}"
-            " ms);",
-            end=" ",
-        )
-        print(
-            f"turns that were cut off: {int(turns['cut_off'].fillna(False).sum())}; truth:"
-            f" {dict(decisions)}"
-        )
 
 
 def fitted(

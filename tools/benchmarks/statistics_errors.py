@@ -7,8 +7,7 @@ drift of one target (`own_drift`), changing load (`by_load`), slopes (`slopes`),
 (`changes`), unequal sessions (`lengths`), bursts (`bursts`), rates that differ from run to run
 (`between_runs`), bursts and stored runs (`stored_bursts`), few baseline sessions (`few_baseline`),
 stalls of one target (`own_stalls`), shares of steps (`mixes`), sessions of different lengths
-(`turn_numbers`), recorded calls (`replays`), uncertain values (`uncertain_values`) and planned
-sizes (`plans`).
+(`turn_numbers`), recorded calls (`replays`) and planned sizes (`plans`).
 """
 
 from __future__ import annotations
@@ -41,7 +40,6 @@ from tools.benchmarks import (
     stored_bursts,
     tails,
     turn_numbers,
-    uncertain_values,
 )
 
 SEEDS = (20261101, 20261102, 20261103)
@@ -128,7 +126,6 @@ def main() -> None:
         & mixes.main()
         & turn_numbers.main()
         & replays.main()
-        & uncertain_values.main()
         & plans.main()
     )
     print("all goals met" if met else "a goal was NOT met")

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 
 from tools.benchmarks.voices.conditions import CONDITIONS
 from tools.benchmarks.voices.corpus import all_recordings, in_split, split_of, truths
-from tools.benchmarks.voices.live import print_lines
 from tools.benchmarks.voices.offline import measured, text_of
 from tools.benchmarks.voices.packages import packages
-from tools.benchmarks.voices.vads import environment
 from tools.made_page import table
 
 
@@ -22,18 +20,9 @@ def main(arguments: Sequence[str] = ()) -> None:
     voices = in_split(options.split)
     speakers = {entry.recording.speaker for entry in voices}
     print(f"Split {options.split}: {len(voices)} voices of {len(speakers)} speakers.\n")
-    if options.count:
-        print_offline(options)
-    if options.calls:
-        print_lines(options.split, options.only, options.calls, options.worst)
-
-
-def print_offline(options: argparse.Namespace) -> None:
     conditions = [name for name in CONDITIONS if options.only.casefold() in name.casefold()]
     before = time.monotonic()
-    if options.peers:
-        environment()
-    listed = measured(conditions, options.split, options.count, options.peers)
+    listed = measured(conditions, options.split, options.count)
     print(
         "A value is beyond its bound if its error exceeds the bound by more than 5 ms; in"
         " recordings as they ship, by more than 20 ms, which is how far the two rules agree. `bias`"
@@ -52,28 +41,14 @@ def parser() -> argparse.ArgumentParser:
         "--only",
         default="",
         metavar="TEXT",
-        help="only conditions and lines whose name contains this text",
+        help="only conditions whose name contains this text",
     )
     made.add_argument(
         "--count",
         type=int,
         default=150,
         metavar="N",
-        help="streams by condition, 0 for none (default: %(default)s)",
-    )
-    made.add_argument(
-        "--peers",
-        type=int,
-        default=40,
-        metavar="N",
-        help="streams for the other detectors, 0 for none",
-    )
-    made.add_argument(
-        "--calls",
-        type=int,
-        default=20,
-        metavar="N",
-        help="calls by line, 0 for none (default: %(default)s)",
+        help="streams by condition (default: %(default)s)",
     )
     made.add_argument(
         "--worst", type=int, default=0, metavar="N", help="print failing values, N by condition"

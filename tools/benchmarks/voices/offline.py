@@ -13,7 +13,6 @@ import numpy as np
 from tools.benchmarks.voices.conditions import CONDITIONS, Condition, Stream, stream, voice
 from tools.benchmarks.voices.corpus import Truth, in_split
 from tools.benchmarks.voices.detection import FINDERS, Found
-from tools.benchmarks.voices.vads import vads
 from tools.made_page import table
 
 BY_SPEAKER = 16
@@ -109,26 +108,14 @@ def _spoken(
     return [entry, *(others[index] for index in rng.permutation(len(others))[: BY_SPEAKER - 1])]
 
 
-def values(split: str, count: int, peer_count: int, name: str) -> list[Value]:
-    """Return the values of a condition: of all finders, and for `peer_count` streams of the
-    other detectors.
-    """
-    made = list(streams(name, split, count))
-    found = [
-        (entry, one, finder, find(one)) for entry, one in made for finder, find in FINDERS.items()
-    ]
-    result = [
+def values(split: str, count: int, name: str) -> list[Value]:
+    """Return the values of a condition, of all finders."""
+    return [
         value
-        for entry, one, finder, spoken in found
-        for value in _values(name, entry, one, finder, spoken)
+        for entry, one in streams(name, split, count)
+        for finder, find in FINDERS.items()
+        for value in _values(name, entry, one, finder, find(one))
     ]
-    if peer_count:
-        some = made[:peer_count]
-        for finder, listed in vads([one for _, one in some]).items():
-            for (entry, one), spoken in zip(some, listed, strict=True):
-                of_peer = _values(name, entry, one, finder, spoken)
-                result += [value._replace(bound_s=None) for value in of_peer]
-    return result
 
 
 def _values(name: str, entry: Truth, one: Stream, finder: str, spoken: Found) -> list[Value]:
@@ -140,10 +127,10 @@ def _values(name: str, entry: Truth, one: Stream, finder: str, spoken: Found) ->
     ]
 
 
-def measured(conditions: Sequence[str], split: str, count: int, peer_count: int) -> list[Value]:
+def measured(conditions: Sequence[str], split: str, count: int) -> list[Value]:
     in_split(split)
     with ProcessPoolExecutor() as pool:
-        by_condition = pool.map(partial(values, split, count, peer_count), conditions)
+        by_condition = pool.map(partial(values, split, count), conditions)
         return [value for listed in by_condition for value in listed]
 
 
