@@ -185,11 +185,10 @@ class QuickSearch(Struct):
             drain_s=DRAIN_S,
             clear_drain_s=CLEAR_DRAIN_S,
         )
-        self.folder = None
         try:
             run = run_level(search.locust, task, self._may_end, search.until_ns)
         except KeyboardInterrupt:
-            if self.folder is not None:
+            if self.live and self.folder is not None:
                 with suppress(UsageError):  # what was measured until then counts
                     self._count(self.folder, is_late=False)
             self.live = []
