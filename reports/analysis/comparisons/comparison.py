@@ -43,6 +43,7 @@ from reports.data.runs import run_id_of
 from reports.engine.evaluate import ChosenTurns
 from reports.engine.judge import Judged, add_verdicts
 from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.results.json_entries import ClosedJsonEntry, Count
 from reports.results.value import Finding, Reason, Reasons, Subject, Value, VerdictStatus
@@ -333,7 +334,7 @@ def notices_of_comparison(
 
 def widened_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
     """Yield notices on the metrics whose bounds allow for the uncertainty of their values, and on
-    those whose bounds allow for any result of unscored turns.
+    those whose bounds allow for any value of unscored turns. The notices on each run name rates.
     """
     by_errors: dict[str, dict[str, None]] = {}
     unscored: dict[str, Reason] = {}
@@ -341,7 +342,7 @@ def widened_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
         for note in one.notes:
             if note.code == "widened":
                 by_errors.setdefault(note.numbers["errors"], {})[one.spec.metric] = None
-            else:
+            elif one.spec.metric not in RATES:
                 unscored[one.spec.metric] = note
     for errors, metrics in by_errors.items():
         yield Reason("widened", {"metrics": list(metrics), "errors": errors})
