@@ -62,6 +62,8 @@ class ConnectedWorkers(Workers):
     none itself.
     """
 
+    are_here = False
+
     def __init__(self, leader: Leader) -> None:
         self._leader = leader
         self._runner = leader.runner

@@ -27,7 +27,6 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
-from locust.runners import STATE_INIT, MasterRunner
 
 from bench.base.clock import utc_ns
 from bench.base.cpu import niceness, set_niceness
@@ -57,6 +56,8 @@ from bench.target.tokens import Keyring
 from bench.transport.own_limits import limit_text
 
 LOOK_S = 1.0
+NOT_STARTED = "ready"
+"""The state of Locust's runner before it has started a run."""
 LONG_S = 2.0
 RESERVE_BYTES = 128 << 20
 """The memory that is left for the sessions after the start of a run. Without it, the run does not
@@ -134,6 +135,9 @@ class CurrentRun:
 
 class Workers:
     """The workers of a process that leads runs: none, so that it runs the sessions itself."""
+
+    are_here = True
+    """True if this process runs sessions."""
 
     @property
     def count(self) -> int:
@@ -400,7 +404,7 @@ class ProcessRole(ABC):
             self.planned.targets, mcp_tokens=self.planned.mcp_tokens, incident=incident
         )
         self.apply(lifecycle.SignInStarted())
-        if not isinstance(self.runner, MasterRunner):
+        if self.workers.are_here:
             warm_up(self.planned)
         sign_in(keyring, self.say)
         if self.run.state is RunState.SIGNING_IN:
@@ -430,7 +434,7 @@ class ProcessRole(ABC):
 
     def _poll_each_second(self, run: CurrentRun) -> None:
         gevent.sleep(LOOK_S)
-        if self._leads and self.run is run and self.runner.state == STATE_INIT:
+        if self._leads and self.run is run and self.runner.state == NOT_STARTED:
             self._end_run()  # a visitor has stopped it during its start: Locust sends no event
         while self.run is run and run.lifecycle.state is not RunState.REPORTED:
             self._poll()
