@@ -1,26 +1,19 @@
-"""Capacity searches of services with a known breaking point (docs/accuracy.md).
+"""Capacity searches of services with a known breaking point (docs/decisions/0044-capacity.md).
 
-Most services are models in memory: they allow hundreds of searches in a minute. The searches of the
-simulator, with few response slots or with a quota, are real runs of some minutes. The response
-slots are a machine repair model. Its breaking point is computed from a simulation of its events in
-memory at every load.
+The services are models in memory: they allow hundreds of searches in a minute. The queue is a
+machine repair model. Its breaking point is computed from a simulation of its events at every load.
 """
 
 from __future__ import annotations
 
 import copy
 import heapq
-import json
 import math
-import subprocess
-import sys
-import tempfile
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise, takewhile
-from pathlib import Path
-from typing import Any, NamedTuple
+from itertools import groupby, takewhile
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,8 +32,6 @@ from tests.capacity.models import (
     level_result,
     searched,
 )
-from tests.simulator_process import QUICK, running_simulator
-from tests.system.end_to_end.locust_process import write_scenario
 
 SEEDS, QUEUE_SEEDS = 500, 200
 MAX_LEVEL = 256
@@ -48,24 +39,6 @@ MAX_LEVEL = 256
 SERVERS, SERVICE_MS, THINK_S, THINK_SIGMA = 4, LogNormal(250, 400), 1.0, 0.5
 ALLOWED, LIMIT_MS = 0.2, 600.0
 TURNS = 100_000
-REQUESTS_PER_MIN = 240
-SCRIPT = f"""session: {{output: text}}
-steps:
-  - pause: {{median: {THINK_S}, sigma: {THINK_SIGMA}}}
-  - {{text: Hello, name: a}}
-  - pause: {{median: {THINK_S}, sigma: {THINK_SIGMA}}}
-  - {{text: And more, name: b}}
-"""
-PROFILE = QUICK.replace(
-    "first_text: {p50: 10, p95: 20}", "first_text: {p50: 250, p95: 400}"
-).replace("text_tokens_per_s: 1000", "text_tokens_per_s: 100000")
-
-
-def main() -> None:
-    models()
-    with_servers("concurrency", "the machine repair model, in concurrent calls", times=2)
-    with_quota()
-    with_servers("arrival-rate", "the same servers, in calls per minute")
 
 
 def knee(breaking_point: float) -> Callable[[int], float]:
@@ -114,7 +87,12 @@ class QueueService:
     """
 
     def edge(self, most: int) -> int:
-        return edge_by("concurrency")
+        """Return the highest load at which the share of slow turns is allowed."""
+        return bisect_left(
+            range(1, 64),
+            True,
+            key=lambda load: bool(np.mean(waits_of_callers(load) >= LIMIT_MS) > ALLOWED),
+        )
 
     def level(
         self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget
@@ -174,7 +152,7 @@ def counted(sessions: Sequence[Sequence[ServedTurn]], at_s: float) -> PerCluster
     )
 
 
-def models() -> None:
+def main() -> None:
     """Print how often the interval contains the breaking point, the interval's width, and the
     time of the searches.
     """
@@ -243,111 +221,14 @@ def overlap(first: Bracket, second: Bracket) -> bool:
     )
 
 
-def with_servers(by: str, name: str, times: int = 1) -> None:
-    """Run `times` real searches against the simulator with SERVERS response slots."""
-    breaking_point = edge_by(by)
-    print(
-        f"{SERVERS} servers of {SERVICE_MS.p50_ms:g} ms: {name}; at most {ALLOWED:.0%} may take"
-        f" {LIMIT_MS:g} ms"
-    )
-    print(f"highest load that passes by the model: {breaking_point}")
-    options = ("--by", by, "--thresholds", f"ttft: p(80)<{LIMIT_MS:g}")
-    min_load, max_load = ("8", "32") if by == "concurrency" else ("120", "960")
-    documents = [
-        real(
-            f"max_concurrent_responses: {SERVERS}\n", *options, "--from", min_load, "--to", max_load
-        )
-        for _ in range(times)
-    ]
-    for document in documents:
-        bracket = Bracket(document["highest_pass"] or 0, (), document["lowest_fail"])
-        print(f"the result covers it: {covers(bracket, breaking_point)}; {document['sentence']}")
-    for earlier, later in pairwise(documents):
-        pair = [
-            Bracket(document["highest_pass"] or 0, (), document["lowest_fail"])
-            for document in (earlier, later)
-        ]
-        print(f"two searches overlap: {overlap(*pair)}")
-
-
-def with_quota() -> None:
-    """Run a real search against the simulator with a request quota.
-
-    The requests of the first minute are available at once.
-    """
-    print(f"{REQUESTS_PER_MIN} requests per minute")
-    document = real(
-        f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n",
-        "--thresholds",
-        "failure_rate: rate<20%",
-        "--to",
-        "32",
-    )
-    print(f"kind: {(document['breaking_point'] or {}).get('kind')}; {document['sentence']}")
-
-
-def real(more: str, *options: str) -> dict[str, Any]:
-    """Run a search against a new simulator. Return the content of capacity.json."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "profile.yaml").write_text(PROFILE + more)
-        scenario = write_scenario(folder, script=SCRIPT)
-        with running_simulator("--profile", str(folder / "profile.yaml")) as simulator:
-            command = [sys.executable, "-m", "rtbench.cli.app", "capacity", str(scenario)]
-            fixed_options = [
-                "--max-time",
-                "12m",
-                "--precision",
-                "20%",
-                "--url",
-                simulator.urls["ga"],
-                "-o",
-                str(folder / "found"),
-            ]
-            subprocess.run([*command, *fixed_options, *options, "--", "--priority"], check=False)
-        document: dict[str, Any] = json.loads((folder / "found" / "capacity.json").read_text())
-    plan, spent_s = document["plan"], sum(level["duration_s"] for level in document["levels"])
-    print(f"took {spent_s:.0f} s of {plan['time_s']:.0f} s, {len(document['levels'])} levels")
-    return document
-
-
-def edge_by(by: str) -> int:
-    """Return the highest load at which the model's share of slow turns is allowed."""
-    latencies_at, max_load = (
-        (waits_of_callers, 64) if by == "concurrency" else (waits_of_arrivals, 1000)
-    )
-    return bisect_left(
-        range(1, max_load),
-        True,
-        key=lambda load: bool(np.mean(latencies_at(load) >= LIMIT_MS) > ALLOWED),
-    )
-
-
 def waits_of_callers(callers: int) -> Floats:
-    """Return the latencies in ms of callers who think, ask, and wait for a server."""
+    """Return the latencies in ms of callers who think, ask, and wait for a server. The first
+    tenth of the turns is omitted.
+    """
     rng, asks = np.random.default_rng(callers), [(0.0, number) for number in range(callers)]
-    return waits_ms(served(rng, asks, lambda done_s, _: done_s + thought_s(rng)))
-
-
-def waits_of_arrivals(per_min: int) -> Floats:
-    """Return the latencies in ms of calls of two turns that arrive as a Poisson process."""
-    rng, again = np.random.default_rng(per_min), set[int]()
-    starts_s = np.cumsum(rng.exponential(60 / per_min, TURNS // 2))
-    asks = [(float(start_s) + thought_s(rng), number) for number, start_s in enumerate(starts_s)]
-
-    def second(done_s: float, number: int) -> float | None:
-        if number in again:
-            return None
-        again.add(number)
-        return done_s + thought_s(rng)
-
-    return waits_ms(served(rng, asks, second))
-
-
-def waits_ms(turns: Iterable[ServedTurn]) -> Floats:
-    """Return the latencies of turns in ms. The first tenth of the turns is omitted."""
-    waits = [turn.wait_ms for turn in turns]
-    return np.array(waits[len(waits) // 10 :])
+    turns = served(rng, asks, lambda done_s, _: done_s + thought_s(rng))
+    waits_ms = [turn.wait_ms for turn in turns]
+    return np.array(waits_ms[len(waits_ms) // 10 :])
 
 
 def thought_s(rng: np.random.Generator) -> float:

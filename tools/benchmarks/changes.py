@@ -19,7 +19,6 @@ from reports.statistics.change_points import (
     DAY,
     ENOUGH,
     LEVEL,
-    ChangePoint,
     ChangePoints,
     find_changes,
     variance_of,
@@ -40,14 +39,12 @@ NEAR = 2
 
 @dataclass(frozen=True)
 class Case:
-    """A type of history, with one run a night, or `per_day` runs a day.
+    """A type of history, with one run a night.
 
     `spread` is the standard deviation of a run's own level. `alike` is the correlation of
     neighbouring runs. `bad` is the share of bad runs, which are 1.5 times as slow. `weekend` is the
     share by which Saturdays and Sundays are slower. `slower_ms` is the time that is added to every
-    latency of the last `late` runs (None: half of the runs). Each night is slower than the one
-    before by the share `rise`. The level of a day varies by the share `cycle`, as a cosine.
-    `promised` is True if the share of marks has a limit.
+    latency of the last `late` runs. `promised` is True if the share of marks has a limit.
     """
 
     name: str
@@ -57,11 +54,8 @@ class Case:
     bad: float = 0.0
     weekend: float = 0.0
     slower_ms: float = 0.0
-    late: int | None = None
+    late: int = 0
     promised: bool = True
-    rise: float = 0.0
-    cycle: float = 0.0
-    per_day: int = 1
 
 
 UNCHANGED = [
@@ -98,39 +92,6 @@ FOUND = [
         ("spread 5 %, weekends 15 % slower", 0.05, 0.0, 0.15),
     )
 ]
-RISING = [
-    Case(
-        f"{runs} runs, +{rise:.1%} a night, spread 3 %{', half alike' if alike else ''}",
-        runs,
-        0.03,
-        alike,
-        rise=rise,
-    )
-    for rise, alike in ((0.01, 0.0), (0.003, 0.0), (0.01, 0.5))
-    for runs in (20, 30, 40, 60)
-]
-HOURLY = [
-    Case(
-        f"4 runs a day, cycle ±{cycle:.0%}, +{ms} ms for {late} runs",
-        60 + late,
-        0.02,
-        slower_ms=ms,
-        late=late,
-        cycle=cycle,
-        per_day=4,
-    )
-    for ms, late in ((60, 7), (60, 60), (150, 28))
-    for cycle in (0.0, 0.1)
-]
-CHANGED = [
-    *(
-        Case(f"{runs} runs, +60 ms from the middle on", runs, slower_ms=60)
-        for runs in (12, 20, 30, 60)
-    ),
-    Case("60 runs, +60 ms in the last 10", 60, slower_ms=60, late=10),
-    Case("60 runs, +120 ms in the last 10", 60, slower_ms=120, late=10),
-    Case("60 runs, +60 ms, spread 2 %", 60, spread=0.02, slower_ms=60, late=10),
-]
 
 
 def main() -> bool:
@@ -157,17 +118,6 @@ def main() -> bool:
             for seed in range(NIGHTLY)
         ]
         met &= _kept(case, [float(np.mean(ever))], NIGHTLY)
-    print("share with a mark: p50, p95, failures; p50 at the change (± 2 runs); p50 elsewhere")
-    for case in CHANGED:
-        rows = []
-        for seed in range(HISTORIES):
-            found = marks(case, *made(case, seed))
-            at = case.runs - (case.late or case.runs // 2)
-            rows.append([*map(is_marked, found), *_places(found[0].changes, at)])
-        print(
-            f"  {case.name:<48}{'  '.join(f'{share:6.1%}' for share in np.mean(rows, axis=0))}",
-            flush=True,
-        )
     print(
         "a change after 40 of 100 nights: share with a mark of p50 at it; nights until the mark,"
         " median (p90); share with a mark before it"
@@ -180,24 +130,6 @@ def main() -> bool:
             f"  {case.name:<48}{shares[0]:6.1%}  {median:4g} ({p90:g})  {shares[1]:6.1%}",
             flush=True,
         )
-    print("a steady rise: share in which p50 is said to change slowly; share with a step of p50")
-    for case in RISING:
-        rising = [marks(case, *made(case, seed))[0] for seed in range(HISTORIES // 3)]
-        slow, steps = (
-            float(np.mean([bool(part) for part in parts]))
-            for parts in ([one.slow for one in rising], [one.changes for one in rising])
-        )
-        met &= case.runs < 40 or case.alike > 0 or case.rise < 0.01 or slow >= 0.95
-        print(f"  {case.name:<48}{slow:6.1%}  {steps:6.1%}", flush=True)
-    print("several runs a day: share with a mark of p50 at the step (± 2 runs)")
-    for case in HOURLY:
-        at = case.runs - (case.late or 0)
-        near = [
-            _places(marks(case, *made(case, seed))[0].changes, at)[0]
-            for seed in range(HISTORIES // 6)
-        ]
-        met &= case.late != 60 or float(np.mean(near)) >= 0.95
-        print(f"  {case.name:<48}{np.mean(near):6.1%}", flush=True)
     return met
 
 
@@ -215,18 +147,13 @@ def _kept(case: Case, shares: Sequence[float], of: int) -> bool:
     return is_met
 
 
-def _places(changes: Sequence[ChangePoint], at: int) -> tuple[bool, bool]:
-    near = [abs(change.at - at) <= NEAR for change in changes]
-    return any(near), not all(near)
-
-
 def _delay(case: Case, seed: int) -> float:
     """Return the number of nights from the step until p50 has a mark at the step.
 
     The result is negative if p50 had a mark before the step, and infinite if it has no mark.
     """
     values, variances = made(case, seed)
-    at = case.runs - (case.late or 0)
+    at = case.runs - case.late
     for night, (found,) in nightly(case, values[:1], variances[:1], figures=3):
         if is_marked(found) and night <= at:
             return night - at - 1
@@ -260,7 +187,7 @@ def nightly(
 
 def marks(case: Case, values: Floats, variances: Floats, figures: int = 0) -> list[ChangePoints]:
     """Return the changes of each metric; `figures`: the number of metrics on the page."""
-    hours = np.arange(values.shape[1]) * DAY.size // case.per_day
+    hours = np.arange(values.shape[1]) * DAY.size
     return [
         find_changes(
             series,
@@ -280,10 +207,9 @@ def nights(rng: np.random.Generator, case: Case) -> Floats:
     for at in range(1, case.runs):
         own[at] = case.alike * own[at - 1] + math.sqrt(1 - case.alike**2) * own[at]
     bad = (rng.random(case.runs) < case.bad) * math.log(1.5)
-    days = np.arange(case.runs) / case.per_day
-    weekend = np.isin(days // 1 % 7, (2, 3)) * math.log1p(case.weekend)
-    course: Floats = math.log1p(case.rise) * days + case.cycle * np.cos(2 * np.pi * days)
-    return case.spread * own + bad + weekend + course
+    weekend = np.isin(np.arange(case.runs) % 7, (2, 3)) * math.log1p(case.weekend)
+    levels: Floats = case.spread * own + bad + weekend
+    return levels
 
 
 def figures(
@@ -298,7 +224,7 @@ def figures(
         level + SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within)
     )
     waits += (rng.random(waits.shape) < STALLED) * rng.uniform(1000, 5000, waits.shape)
-    slower = case.slower_ms if number >= case.runs - (case.late or case.runs // 2) else 0.0
+    slower = case.slower_ms if number >= case.runs - case.late else 0.0
     turns = sample((waits + slower).ravel(), np.repeat(np.arange(SESSIONS), TURNS))
     estimates = quantiles(turns, QUANTILES)
     values = [*(math.log(estimate.value) for estimate in estimates), failed(rng, case)]

@@ -3,7 +3,7 @@
 
 In some cases one session has most of the turns; in others the lengths have a heavy tail. The
 lengths are independent of latency and failures, or correlated with them. Further cases are runs of
-few sessions, thresholds on several metrics, and bounds that one more failure must not decrease. All
+few sessions, and bounds that one more failure must not decrease. All
 data are in memory and seeded. An interval with an open end contains all larger values, so all runs
 count whose values are printed.
 """
@@ -59,7 +59,6 @@ that fail).
 The keys are the design and the slope, which is the change in log latency if a session is ten times
 as long. Goals that are not nominal are documented (statistics.md).
 """
-LIMITS = (2, 3, 16)
 MIN_PRINTED = 20
 """The minimum number of runs for a statement on coverage."""
 Floats = npt.NDArray[np.float64]
@@ -148,13 +147,11 @@ def main() -> bool:
         *intervals(),
         *few(),
         *rates(),
-        *words(),
         *comparisons(),
         *changes(),
-        *families(),
         *orders(),
     ]
-    print("\nsessions of unequal length, few sessions, several thresholds")
+    print("\nsessions of unequal length, few sessions")
     print_rows(rows)
     return all(met for *_, met in rows)
 
@@ -309,45 +306,6 @@ def failing(
     return events.astype(np.float64), lengths.astype(np.float64)
 
 
-def words() -> Iterable[Row]:
-    """Yield the errors of a threshold on the word error rate that is equal to the true rate.
-
-    The sessions have hundreds of words.
-    """
-    for sessions, unequal, grows in (
-        (40, False, False),
-        (100, False, False),
-        (100, True, False),
-        (40, True, True),
-        (100, True, True),
-    ):
-        what = f"{'unequal' if unequal else 'equal'}{', long ones err more' if grows else ''}"
-        rng, called = generator("words", sessions, what), Counter[str]()
-        many_sessions = _words(np.random.default_rng(3), 200_000, unequal=unequal, grows=grows)
-        limit = float(many_sessions[0].sum() / many_sessions[1].sum())
-        for _ in range(REPETITIONS):
-            called[
-                evaluate_limit(
-                    estimate_rate(_words(rng, sessions, unequal=unequal, grows=grows)), "<", limit
-                ).name
-            ] += 1
-        for result in ("pass", "fail"):
-            yield at_most(
-                f"input_wer at the truth, {sessions} sessions, {what}: {result}", called[result]
-            )
-
-
-def _words(rng: np.random.Generator, sessions: int, *, unequal: bool, grows: bool) -> PerCluster:
-    word_counts = (
-        np.minimum(2000, 50 * rng.random(sessions) ** (-1 / 1.5)).astype(np.int64)
-        if unequal
-        else np.full(sessions, 100)
-    )
-    mean = 0.05 * (np.clip(word_counts / 100, 0.5, 6) if grows else np.ones(sessions))
-    own = rng.beta(mean * 9, (1 - mean) * 9)
-    return rng.binomial(word_counts, own).astype(np.float64), word_counts.astype(np.float64)
-
-
 def comparisons() -> Iterable[Row]:
     """Yield the errors of paired comparisons on the margin."""
     for what in ("one of 60 has 20 %", "one of 60 has 50 %", "Pareto 1.3, 100", "60 of 5 to 15"):
@@ -438,34 +396,6 @@ def changes() -> Iterable[Row]:
                 "–",
                 True,
             )
-
-
-def families() -> Iterable[Row]:
-    """Yield how often at least one of several thresholds fails by chance. All thresholds are equal
-    to the truth.
-
-    The thresholds are on medians of metrics that share the variation between sessions, or share
-    nothing. No correction is made; `rtbench check` states this probability if one of several
-    thresholds fails.
-    """
-    for limit_count, shared in [
-        (limit_count, shared) for limit_count in LIMITS for shared in (0.9, 0.0)
-    ]:
-        rng, n_failed = generator("families", limit_count, shared), 0
-        for _ in range(COMPARED):
-            common = rng.normal(size=(60, 1))
-            results = []
-            for _ in range(limit_count):
-                own = math.sqrt(shared) * common + math.sqrt(1 - shared) * rng.normal(size=(60, 1))
-                logs = math.sqrt(0.5) * own + math.sqrt(0.5) * rng.normal(size=(60, 10))
-                values = sampled(600 * np.exp(SIGMA * logs).ravel(), np.full(60, 10))
-                results.append(evaluate_limit(estimate_quantile(values, 0.5, 60), "<", 600.0).name)
-            n_failed += "fail" in results
-        what = (
-            f"{limit_count} limits at the truth, sessions"
-            f" {'correlated' if shared else 'independent'}: one fails"
-        )
-        yield at_most(what, n_failed, COMPARED, 1 - (1 - NOMINAL) ** limit_count)
 
 
 def orders() -> Iterable[Row]:

@@ -2,7 +2,7 @@
 memory, seeded.
 
 The cases are: whole sessions fail at the candidate and hardly any at the baseline; thresholds are
-equal to the true value; clocks have ticks of 10 ms; a rate has interim analyses; and a run stops
+equal to the true value; a rate has interim analyses; and a run stops
 early, which biases its estimates. The nominal error is 5 % (for estimates 50 %). Each result may
 differ from it by three of its standard errors.
 """
@@ -24,7 +24,7 @@ from reports.metrics.statistic_types.quantile import Quantile, quantiles_seen
 from reports.metrics.statistic_types.rate import estimate_rate, rate_seen
 from reports.results.value import Result
 from reports.statistics.arms import TwoSamples
-from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.differences import Margin
 from reports.statistics.group_sequential import analysis_sizes, by_se
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
@@ -57,16 +57,11 @@ more than nominal, because the clustering is estimated from the observed failure
 (docs/decisions/0021-failure-rate-bound.md).
 """
 LIMITS = ((0.01, (100, 200, 300, 400)), (0.03, (30, 50, 100, 200)))
-CLOCK_MS = 10
 PLANS = ((200, 50), (400, 50))
 """(pairs, pairs between interim analyses)"""
 ICC = 0.3
-SPREAD, NARROW = 0.3, 0.1
-"""The sigmas of log latency: the first for estimates after interim analyses, the second for a clock
-with wide ticks.
-
-With the second sigma, a tick of the clock is as wide as the uncertainty of quantiles.
-"""
+SPREAD = 0.3
+"""The sigma of log latency for estimates after interim analyses."""
 
 
 def print_rows(rows: Sequence[Row]) -> None:
@@ -79,7 +74,7 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 
 def of_single_tests() -> list[Row]:
-    return [*failures(), *refused(), *limits(), *ties()]
+    return [*failures(), *refused(), *limits()]
 
 
 def of_looks() -> list[Row]:
@@ -140,41 +135,6 @@ def limits() -> Iterable[Row]:
                     f" {result}",
                     results[result],
                 )
-
-
-def ties() -> Iterable[Row]:
-    """Yield the errors if the clock has ticks of 10 ms.
-
-    Most resampled quantiles are equal to one another: exactly on the margin or one tick away from
-    it.
-    """
-    for p, ratio, times in ((0.5, 0.1, 1.1), (0.5, 0.1, 1.11), (0.95, 0.2, 1.2)):
-        rng, words = generator("ties", p, times), Counter[str]()
-        for _ in range(LOOKED):
-            base, cand = (
-                waits(rng, 100, 300.0 * factor, NARROW, CLOCK_MS) for factor in (1.0, times)
-            )
-            code = np.repeat(np.arange(100), 10)
-            differences = quantile_differences(
-                TwoSamples(
-                    sample(base.ravel(), code), sample(cand.ravel(), code), (100, 100), paired=False
-                ),
-                [(p, Margin(ratio=ratio))],
-                "lower",
-                Inference(resamples=DRAWS, seed=rng),
-            )
-            words[verdicts(differences, [True], [None])[0].name] += 1
-        what, passed = (
-            f"clock of {CLOCK_MS} ms, p{p * 100:g}",
-            LOOKED - words["regressed"] - words["inconclusive"],
-        )
-        yield at_most(f"{what} {times - 1:+.0%}, margin {ratio:.0%}: passes", passed, LOOKED)
-        if times == 1 + ratio:
-            yield at_most(
-                f"{what} {times - 1:+.0%}, margin {ratio:.0%}: regressed",
-                words["regressed"],
-                LOOKED,
-            )
 
 
 # Planned interim analyses.
@@ -319,15 +279,13 @@ def failing(
     return rng.binomial(turns, own).astype(np.float64), turn_counts
 
 
-def waits(
-    rng: np.random.Generator, sessions: int, median_ms: float, sigma: float, clock_ms: float = 0.0
-) -> Floats:
+def waits(rng: np.random.Generator, sessions: int, median_ms: float, sigma: float) -> Floats:
     """Return log-normal latencies of ten turns per session, in ms."""
     between, within = rng.normal(0, 1, (sessions, 1)), rng.normal(0, 1, (sessions, 10))
     latencies: Floats = median_ms * np.exp(
         sigma * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within)
     )
-    return np.round(latencies / clock_ms) * clock_ms if clock_ms else latencies
+    return latencies
 
 
 def _passes(base: PerCluster, cand: PerCluster) -> bool:

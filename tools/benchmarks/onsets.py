@@ -233,22 +233,6 @@ def errors(name: str, level_db: float, format: AudioFormat, seed: int) -> Errors
     return result._replace(missed=missed, false=len(replies) - len(counted))
 
 
-def error_of_first(
-    name: str, level_db: float, format: AudioFormat, voice_index: int, ahead_ms: int
-) -> tuple[float, float]:
-    """Return the error of the detected start of one voice, and its uncertainty, in ms.
-
-    The voice starts `ahead_ms` after the stream.
-    """
-    rng, speech = np.random.default_rng(voice_index), voices(format.rate_hz)
-    start, tail = format.rate_hz * ahead_ms // 1_000, np.zeros(3 * format.rate_hz // 2)
-    clean = np.concatenate([np.zeros(start), speech[voice_index], tail])
-    level = float(np.mean([rms(voice) for voice in speech]))
-    mixed = clean + noise(name, level_db, len(clean), format.rate_hz, level, rng)
-    first = found(to_pcm16(mixed.astype(np.float32)), format.rate_hz)[0]
-    return abs(first.start - start) * 1_000 / format.rate_hz, first.start_error_ns / NS_PER_MS
-
-
 def alone(name: str, level_db: float, format: AudioFormat) -> int:
     """Return how many replies are detected in a minute of background alone."""
     rng, count = np.random.default_rng(1), ALONE_S * format.rate_hz

@@ -59,9 +59,6 @@ class Spender:
     def end_if_refused(self, *_: object) -> None:
         pass
 
-    def note_ended(self, *_: object) -> None:
-        pass
-
 
 def turn_end_us(folder: Path) -> dict[str, float]:
     """Return the median CPU time of a turn's end by part: its observation, the listeners, its

@@ -22,14 +22,10 @@ from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile, quantiles_seen
 from reports.metrics.statistic_types.rate import rate_seen
 from reports.statistics.arms import TwoSamples
-from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.counting import Floats
-from reports.statistics.differences import Inference, Margin
+from reports.statistics.differences import Margin
 from reports.statistics.group_sequential import InterimStatistic, analysis_sizes, critical_values
-from reports.statistics.power import distance_of, pilot_of_quantile
-from reports.statistics.quantiles import Sample, sample
-from reports.statistics.rates import ClusterTotals, rate_difference
-from reports.statistics.verdicts import verdicts
+from reports.statistics.quantiles import sample
 from tools.benchmarks import own_drift
 from tools.benchmarks.on_the_margin import error, of_looks
 
@@ -56,17 +52,6 @@ pairs)
 The numbers hold with the level of the tests for drift at interim analyses,
 `AnalysisSchedule.dependence_error`.
 """
-PLANNED, PILOT, PLANNED_DRAWS = 800, 200, 1000
-ASKED = (
-    *(
-        (p, effect, margin, power, gates)
-        for p, effect, margin in ((0.5, 0.20, 0.10), (0.95, 0.40, 0.20))
-        for gates in (3, 1)
-        for power in (0.8, 0.9)
-    ),
-    (0.95, 0.30, 0.10, 0.9, 1),
-)
-"""(quantile, effect, margin, power, gates) of planned sizes, from a pilot of 200 sessions."""
 LATE, LATE_RUNS = ((1 / 3, 0.20), (0.5, 0.21)), 200
 """(share of the plan with equal latencies, rise after it), and the number of repetitions."""
 GATES = ((0.5, 0.10), (0.95, 0.20))
@@ -147,7 +132,6 @@ def main() -> None:
         *unchanged(),
         *worse(),
         *late_effects(),
-        *planned(),
         *of_looks(),
         *own_drift.interim_analyses(),
     ]
@@ -322,56 +306,6 @@ def worse() -> list[Row]:
             )
         )
     return rows
-
-
-def planned() -> list[Row]:
-    """Return how often a check of the planned size finds its planned effect, with one gate or as
-    one of three gates.
-    """
-    rows = []
-    for p, effect, margin, power, gates in ASKED:
-        share = (
-            sum(_found(p, effect, margin, power, gates, seed) for seed in range(PLANNED)) / PLANNED
-        )
-        what = (
-            f"p{p * 100:g}, sized to find +{effect:.0%} at a margin of {margin:.0%} as one of"
-            f" {gates} gates"
-        )
-        rows.append((what, f"{share:.1%}", f"{power:.0%} ± 5 points", abs(share - power) <= 0.05))
-    return rows
-
-
-def _found(p: float, effect: float, margin: float, power: float, gates: int, seed: int) -> bool:
-    """Simulate a pilot of one target, the plan, and a paired run; return whether the effect was
-    found.
-
-    If there are three gates, the others are p50 or p95, and failures.
-    """
-    rng = np.random.default_rng([int(100 * p), int(100 * power), seed])
-    pilot = pilot_of_quantile([_sample(rng, PILOT, 1.0)], p, PILOT, rng)
-    size = pilot.needed(distance_of(effect, margin), power, 0.05 / gates)
-    base, cand = _sample(rng, size, 1.0), _sample(rng, size, 1 + effect)
-    specs = [(p, margin)] if gates == 1 else GATES
-    differences = latencies_by_order(
-        TwoSamples(base, cand, (size, size), paired=True),
-        [(p, Margin(ratio=margin)) for p, margin in specs],
-        "lower",
-        Inference(resamples=PLANNED_DRAWS, seed=rng),
-    )
-    if gates > 1:
-        none = np.zeros(size), np.full(size, float(TURNS))
-        differences.append(
-            rate_difference(ClusterTotals(none, none, paired=True), Margin(points=POINTS))
-        )
-    judged = verdicts(differences, [True] * len(differences), [None] * len(differences))
-    return judged[[p for p, _ in specs].index(p)].name == "regressed"
-
-
-def _sample(rng: np.random.Generator, sessions: int, factor: float) -> Sample:
-    return sample(
-        _target(rng, np.zeros(sessions), factor, 0.0).waits.ravel(),
-        np.repeat(np.arange(sessions), TURNS),
-    )
 
 
 def one_gate(gate: tuple[float, float]) -> See:
