@@ -86,6 +86,8 @@ def test_users_who_never_call_are_named_with_the_sessions_that_they_need(tmp_pat
         " more"
     )
     assert plan(tmp_path, "--url", HERE, "--sessions", "50", users=50).notices == []
+    (notice,) = plan(tmp_path, "--url", HERE, "--sessions", "1", users=2).notices
+    assert notice.startswith("1 session: at most 1 of 2 users call")
 
 
 def test_an_agent_without_prices_has_no_cost_notice(tmp_path: Path) -> None:

@@ -207,7 +207,8 @@ class RunPlan:
             and self.sessions < self.requested_users
         ):
             users = self.requested_users
-            most = f"{self.sessions} sessions: at most {self.sessions} of {users} users call"
+            noun = "session" if self.sessions == 1 else "sessions"
+            most = f"{self.sessions} {noun}: at most {self.sessions} of {users} users call"
             notices.append(
                 f"{most}; to have {users} calls at a time, use --sessions {users} or more"
             )
