@@ -11,9 +11,10 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import groupby
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -34,7 +35,6 @@ NOT_HERE = {
     "python3 -m venv": "installs; tests/release",
     "pip": "installs; tests/release",
     "uv": "installs; tests/release",
-    "rtbench quickstart": "takes two minutes; `.ci/run` makes what stands in the README",
     "docker": "needs a daemon; tests/system/test_deploy.py reads the files",
     "export VERSION": "asks docker",
     "until [ -n $(kubectl": "needs a cluster",
@@ -63,10 +63,11 @@ NOT_HERE = {
 """The beginnings of commands that do not run here, and the reasons."""
 JUDGED = (0, 1, 3, 4)
 STATUSES = {"locust": (0, 4), "doctor": (0, 1), "compare": (0, 4)} | dict.fromkeys(
-    ("run", "check", "capacity", "overload"), JUDGED
+    ("run", "check", "capacity", "overload", "quickstart"), JUDGED
 )
 """The exit statuses of successful commands, if not only 0."""
 SHORTER = {
+    "quickstart": ("--sessions", "2", "--yes"),
     "capacity": ("--max-time", "45s", "--to", "4"),
     "overload": (
         *("--load", "2", "--peak", "4", "--probes", "2"),
@@ -96,6 +97,10 @@ WRITTEN = re.compile(
 )
 """The files that pages instruct the reader to write."""
 LOG = ROOT / "tests/reports/stored/events/w0-000000.jsonl"
+
+
+Check = Callable[[str, CompletedProcess[str], list[Path]], object]
+"""A check of a command that has ended, which gets its name, its end, and the folders of its runs."""
 
 
 def runs_here(command: Command) -> bool:
@@ -165,8 +170,13 @@ def fill(place: Path, simulator: Ready) -> None:
     shutil.copy(LOG, place / "events" / "w0-000017.jsonl")
 
 
-def run_block(lines: list[tuple[str, ...]], place: Path, simulator: Ready) -> None:
-    """Run the commands of a block in a folder."""
+def run_block(
+    lines: list[tuple[str, ...]],
+    place: Path,
+    simulator: Ready,
+    check: Check = lambda *_: None,
+) -> None:
+    """Run the commands of a block in a folder, and check the end of each."""
     env = os.environ | {"NO_COLOR": "1", "BROWSER": "true"} | deployment(simulator)
     for words in lines:
         match [here(word, env, simulator, place) for word in words]:
@@ -180,7 +190,7 @@ def run_block(lines: list[tuple[str, ...]], place: Path, simulator: Ready) -> No
                     for word in arguments
                     for found in (globbed(word, place) if "*" in word else [word])
                 ]
-                run(Path(program).name, wanted, env, place)
+                run(Path(program).name, wanted, env, place, check)
 
 
 def deployment(simulator: Ready) -> dict[str, str]:
@@ -217,15 +227,23 @@ def globbed(word: str, place: Path) -> list[str]:
     return [str(path.relative_to(place)) for path in sorted(place.glob(word))]
 
 
-def run(program: str, arguments: list[str], env: dict[str, str], place: Path) -> None:
+def run(
+    program: str,
+    arguments: list[str],
+    env: dict[str, str],
+    place: Path,
+    check: Check = lambda *_: None,
+) -> None:
     """Run a command to its end and check its exit status. If a command has no end, interrupt it
     when it is ready.
     """
     module = "locust" if program == "locust" else "rtbench.cli.app"
-    plays = program == "locust" or arguments[0] == "run"
-    if arguments[0] == "simulate":
+    command = "locust" if program == "locust" else arguments[0]
+    plays = command in ("locust", "run")
+    if command == "simulate":
         serves(arguments, env, place)
         return
+    before = {*place.glob("**/run.json")}
     words = shortened(arguments) if plays else [*arguments, *SHORTER.get(arguments[0], ())]
     ended = forked.run(
         [sys.executable, "-m", module, *words],
@@ -235,16 +253,17 @@ def run(program: str, arguments: list[str], env: dict[str, str], place: Path) ->
         capture_output=True,
         timeout=GUARD_S,
     )
-    expected = STATUSES.get("locust" if program == "locust" else arguments[0], (0,))
-    assert ended.returncode in expected, (arguments, ended.stdout, ended.stderr)
-    assert "Traceback" not in ended.stdout + ended.stderr
+    printed = ended.stdout + ended.stderr
+    assert ended.returncode in STATUSES.get(command, (0,)), (arguments, printed)
+    assert "Traceback" not in printed
+    check(command, ended, [path.parent for path in {*place.glob("**/run.json")} - before])
 
 
 def shortened(arguments: list[str]) -> list[str]:
     """Return the arguments of a run, changed so that the run takes one second.
 
     With several processes it ends after its sessions: on a busy machine, a second passes before
-    they have started. The last value of a repeated option counts.
+    they have started. The first call of an arrival rate comes after a second. The last value of a repeated option counts.
     """
     few = str(max(2, os.cpu_count() or 1))  # `--processes -1` needs at least one per core
     users = [] if {"--arrival-rate", "--stages"} & {*arguments} else ["-u", few]
@@ -262,6 +281,8 @@ def shortened(arguments: list[str]) -> list[str]:
         if "--stages" in arguments
         else ["-t", "1m", "--sessions", few]
         if has_processes
+        else ["--arrival-rate", "10/s", "--max-concurrent", few, "-t", "2s"]
+        if "--arrival-rate" in arguments
         else ["-t", "1s"]
     )
     alone = [] if by_command or "--headless" in arguments else ["--autostart", "--autoquit", "0"]
