@@ -367,7 +367,7 @@ def deep(low_hz: float, high_hz: float, level_dbfs: float, length: int, seed: in
     return sound
 
 
-@pytest.mark.parametrize("number", range(9))
+@pytest.mark.parametrize("number", range(0, 9, 2))
 @pytest.mark.parametrize(
     ("low_hz", "high_hz", "level_dbfs"),
     [(8, 30, -50), (8, 30, -40), (8, 30, -30), (2, 12, -35), (14, 16, -35)],
