@@ -25,6 +25,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -368,7 +369,8 @@ def warm_up(plan: RunPlan) -> None:
     start_first_thread()
     for link in {target.link for target in plan.targets}:
         opener_of(link)  # imports its modules
-    pa.array([])  # imports pandas: at least 0.2 s
+    with suppress(MemoryError):  # it imports pandas (0.2 s or more), which it can do without
+        pa.array([])
     if any(script.compares_words for script in plan.scripts):
         load_scorer()
     # Locust calls it when a run stops; the first call reads every module's source and takes 30 ms
