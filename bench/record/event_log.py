@@ -35,7 +35,7 @@ from bench.transport.interface import SendReceipt, Transport, WrappedTransport
 from bench.wire.audio import AudioFormat, audible_end
 from bench.wire.connection import MatchedDelta, ReceivedMessage, SentChunk
 from bench.wire.dialect import Dialect
-from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
+from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio, base64_form
 
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
@@ -308,4 +308,5 @@ def strip_audio(event: ServerEvent, track: AudioFormat | None = None) -> LoggedA
         if track is None or event.kind is EventKind.ITEM_RETRIEVED
         else audible_end(event.payload, track)
     )
-    return LoggedAudio(event.payload_bytes, until=until)
+    form = base64_form(event.payload) if event.payload_bytes < 0 else ""
+    return LoggedAudio(event.payload_bytes, until=until, form=form)

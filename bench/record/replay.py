@@ -71,6 +71,7 @@ class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
     tones: int = 0
     pending: int | None = None
     end_uncertainty_ns: int = 0
+    form: str = ""
 
 
 class LoggedMessage(Input, frozen=True, tag="received"):
@@ -195,6 +196,7 @@ def logged_events(line: LoggedMessage, decode: Decode) -> Sequence[ServerEvent]:
         tones=audio.tones,
         pending=audio.pending,
         end_error_ns=audio.end_uncertainty_ns,
+        form=audio.form,
     )
     stripped = {"payload_bytes": audio.bytes, "payload": stripped_audio}
     kinds = WITH_AUDIO if any(event.kind in WITH_AUDIO for event in events) else ENDS

@@ -327,7 +327,8 @@ class StrippedAudio(msgspec.Struct, frozen=True):
     later payload without sound; while the sound may continue, it is that of audio that stops here.
     `place` is set for the first payload of a reply, if the caller's line plays all received audio.
     `tones` is the number of tones that ended or became certain: ring tones, beeps and the like.
-    `pending` is the start of a sound that is not certain yet; None if there is none.
+    `pending` is the start of a sound that is not certain yet; None if there is none. `form` is the
+    `base64_form` of a payload that could not be decoded.
     """
 
     audible: int | None = None
@@ -337,6 +338,7 @@ class StrippedAudio(msgspec.Struct, frozen=True):
     tones: int = 0
     pending: int | None = None
     end_error_ns: int = 0
+    form: str = ""
 
 
 # One struct for all kinds, and no class for each kind: a delta is made for each message, the fields
@@ -434,7 +436,10 @@ def base64_form(raw: msgspec.Raw | StrippedAudio) -> str:
     """Return what makes a payload another form of base64 than that of RFC 4648 §4; "" if it is
     none.
     """
-    text = bytes(raw)[1:-1].decode("latin-1") if isinstance(raw, msgspec.Raw) else ""
+    if isinstance(raw, StrippedAudio):
+        return raw.form
+    json = bytes(raw).decode("latin-1")
+    text = json[1:-1] if json.startswith('"') else ""
     bare = "".join(text.replace("\\n", "").replace("\\r", "").split())
     if not _ANY_BASE64.fullmatch(bare):
         return ""
