@@ -234,7 +234,7 @@ def test_a_refusal_has_its_challenges_without_the_key() -> None:
     def refuse(connection: ServerConnection, request: Request) -> Response:
         response = connection.respond(401, "no")
         response.headers["WWW-Authenticate"] = f'Key name="x-key", got="{request.headers["x-key"]}"'
-        response.headers["WWW-Authenticate"] = "Basic realm=::error" + "y" * 400
+        response.headers["WWW-Authenticate"] = "Basic realm=::error::" + "y" * 400
         return response
 
     with serving(process_request=refuse) as port:

@@ -226,7 +226,7 @@ cdef class Blocks:
             ):
                 offset = block.mean
         block.energy = block.power = 0
-        self.is_constant = highest == lowest == samples[-1]
+        self.is_constant = highest == lowest == (samples - 1)[0]
         self.is_filtered = not self.is_constant or self.constant < self.settling
         if self.is_filtered:
             self.sum_squares(samples, size, &block.energy, &block.power)

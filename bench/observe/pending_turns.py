@@ -491,7 +491,8 @@ class SessionEndings:
         # a service that refuses a session reports an error and then closes the connection
         elif self.last_error and not facts.is_ready:
             outcome, refusal = _ending(self.last_error, "connect_failed")
-            self.fail(limit_outcome(self.last_error.detail) or outcome, at_ns, refusal)
+            limit = "" if outcomes.is_throttled(outcome) else limit_outcome(self.last_error.detail)
+            self.fail(limit or outcome, at_ns, refusal)
         elif code == BAD_FRAME:
             self.fail("protocol_error:frame", at_ns, cause)
         elif code == TOO_LARGE and closed.ours:
