@@ -69,12 +69,12 @@ CASES = (
             "upgrade": "timeout:upgrade",
             OPENING: "timeout:session",
             "speech": "timeout:end_of_turn",
-            "input response first_delta done": "timeout:first_delta",
-            "next_delta": "timeout:next_delta",
+            "input response first_delta": "timeout:first_delta",
+            "next_delta done": "timeout:next_delta",
         },
         note=(
-            "at `tcp`: in the TLS handshake, if there is one; before `done` no message is in"
-            " progress"
+            "at `tcp`: in the TLS handshake, if there is one; at `done` the message says that only"
+            " `response.done` is missing"
         ),
     ),
     FaultCase("hang,duration_s=0.1", {" ".join(EVERYWHERE): "ok"}, note="shorter than the limit"),
@@ -154,7 +154,7 @@ CASES = (
         {
             OPENING: "timeout:session",
             "speech": "timeout:end_of_turn or ok",
-            "done": "timeout:first_delta",
+            "done": "timeout:next_delta",
             "response first_delta next_delta": "ok",
         },
         note=(
@@ -186,7 +186,6 @@ GEMINI_CASES = {
     "failed": {"response first_delta next_delta": "failed:response_rejected"},
     "failed,code=rate_limit_exceeded": {"response first_delta next_delta": NOT_SIMULATED},
     "drop": {"done": "ok"},
-    "hang": {"done": "timeout:next_delta"},
 }
 """The outcomes with Gemini Live of the faults whose outcomes differ there. All faults at the places
 `session` and `speech` are refused."""
