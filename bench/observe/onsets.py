@@ -40,6 +40,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import AUDIBLE
 from bench.observe._blocks_interpreted import CONTINUED, LEFT, TAKEN, is_continued, is_loud
 from bench.observe.blocks import end_of_even, is_even
 from bench.observe.onset_bounds import CLEAR, REMEMBERED, RETAINED, BoundedSound
@@ -631,7 +632,7 @@ class OnsetDetector(BoundedSound):
         self._sounding = True
         self._onset = None
         self._suspect = None
-        offset = max(0, self._at(start)[2]) if behind < FAINT else 0
+        start, offset = self._first_audible(start) if behind < FAINT else (start, 0)
         begin = start * self._size + offset
         self._level = self._same = 0
         self._tone = False
@@ -649,6 +650,24 @@ class OnsetDetector(BoundedSound):
         self._sound_until(last_audible * self._size + max(0, self._at(last_audible)[3]))
         self._quiet = number - last_audible
         yield "sounds", self._last
+
+    def _first_audible(self, start: int) -> tuple[int, int]:
+        """Return the first audible sample of a sound whose first loud block is `start`, as (block,
+        position in the block).
+
+        Without deep noise, the first samples of a sound are quieter. They count if they alone are
+        audible in the block before, and none in the 50 ms before that block: there is no deep
+        noise.
+        """
+        loud = start, max(0, self._at(start)[2])
+        before = self._samples(start - GROUP - 1, GROUP + 1).astype(int)
+        count = self._size // self._lag
+        if len(before) < (GROUP + 1) * count:
+            return loud
+        is_audible = abs(before - int(before[:-count].mean())) >= AUDIBLE
+        if is_audible[:-count].any() or not is_audible[-count:].any():
+            return loud
+        return start - 1, int(is_audible[-count:].argmax()) * self._lag
 
     def _is_loud(self, number: int) -> bool:
         _, level, first, _, _ = self._at(number)

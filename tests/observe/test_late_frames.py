@@ -110,6 +110,7 @@ def lateness(late: list[tuple[int, float]]) -> dict[int, float]:
 @thorough
 @example(codec=PCMU, late=[(0, 18)], begins_ms=0.0)
 @example(codec=OPUS, late=[(0, 18)], begins_ms=0.0)
+@example(codec=OPUS, late=[], begins_ms=11.96875)  # its first audible samples are deep
 @example(codec=PCMU, late=[(5, 12)], begins_ms=5.0)
 @given(codec=st.sampled_from([PCMU, OPUS]), late=LATE, begins_ms=st.floats(0, 15))
 def test_a_reply_begins_when_the_frame_of_its_sound_is_played(
