@@ -47,8 +47,8 @@ class LocustRun(NamedTuple):
         return wait_until(own_folder, self.process, f"the run{name and f' of {name}'}", self.log)
 
     def _writes(self, folder: Path) -> bool:
-        writer = files.read_document(folder)["writer"]
-        return bool(writer["pid"] == self.process.pid)
+        writer = files.read_document(folder).get("writer") or {}
+        return bool(writer.get("pid") == self.process.pid)
 
     def started_ns(self, folder: Path) -> int:
         """Return when the run started (CLOCK_MONOTONIC). Call it early: run.json has UTC, which

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,11 +53,15 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     runs = tmp_path / "levels"
     runs.mkdir()
     folder = runs / "20261120T091400Z-01-level-4"
-    begun = json.dumps({"state": "running", "started_utc_ns": utc_ns(), "schema": SCHEMA_VERSION})
+    begun = {"state": "running", "started_utc_ns": utc_ns(), "schema": SCHEMA_VERSION}
     (tmp_path / "begun").mkdir()
-    (tmp_path / "begun" / "run.json").write_text(begun)
     # a rename, so that the folder is complete at any time
-    write = f"import os; os.rename({str(tmp_path / 'begun')!r}, {str(folder)!r})"
+    write = (
+        "import json, os, pathlib;"
+        f" begun = {begun!r} | {{'writer': {{'pid': os.getpid()}}}};"
+        f" pathlib.Path({str(tmp_path / 'begun' / 'run.json')!r}).write_text(json.dumps(begun));"
+        f" os.rename({str(tmp_path / 'begun')!r}, {str(folder)!r})"
+    )
     # the folder appears after the process ignores signals, because the process may be interrupted
     # at once
     deaf = DEAF.replace("print(flush=True)", write)
