@@ -426,7 +426,7 @@ class Events(NamedTuple):
     count.
 
     `unscored` are the trials of which the events are unknown. They are 0 if the turn is scored, and
-    if the rate does not apply to it.
+    if the rate does not apply to it. As sums over the turns of a cluster, all three add up.
     """
 
     events: Floats
@@ -446,8 +446,13 @@ class Events(NamedTuple):
     def scored_as(self, event: float) -> Events:
         """Return the events if all unscored trials had no event (0), or had one each (1)."""
         is_unscored = self.unscored > 0
-        events = np.where(is_unscored, event * self.unscored, self.events)
-        trials = np.where(is_unscored, self.unscored, self.trials)
+        events, trials = (
+            np.where(is_unscored, np.nan_to_num(known) + added, known)
+            for known, added in (
+                (self.events, event * self.unscored),
+                (self.trials, self.unscored),
+            )
+        )
         return Events(events, trials, np.zeros(trials.size))
 
 

@@ -142,10 +142,8 @@ def rate_of_clusters(
     estimates = [known] if known.turns else []
     unscored = float(totals.unscored.sum())
     if unscored:
-        estimates += (
-            ratio_of((totals.events + event * totals.unscored, totals.trials + totals.unscored))
-            for event in (0, 1)
-        )
+        worst = (totals.scored_as(event) for event in (0.0, 1.0))
+        estimates += (ratio_of((of.events, of.trials)) for of in worst)
     return entry_from(
         Value,
         subject,

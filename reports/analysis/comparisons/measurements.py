@@ -194,14 +194,11 @@ def _possible_totals(base: Events, cand: Events) -> Iterator[tuple[PerCluster, P
     """Yield the totals of two targets without unscored turns, then those of the two worst cases:
     all unscored turns of one target had an event, and none of the other.
     """
-    yield (base.events, base.trials), (cand.events, cand.trials)
+    cases = [(base, cand)]
     if base.unscored.any() or cand.unscored.any():
-        for event in (0.0, 1.0):
-            first, second = (
-                (of.events + share * of.unscored, of.trials + of.unscored)
-                for of, share in ((base, event), (cand, 1 - event))
-            )
-            yield first, second
+        cases += ((base.scored_as(event), cand.scored_as(1 - event)) for event in (0.0, 1.0))
+    for first, second in cases:
+        yield (first.events, first.trials), (second.events, second.trials)
 
 
 def _bounded(

@@ -265,10 +265,14 @@ class ComparedTarget:
         """
         if spec.metric not in RATES:
             return self._sample(spec).unscored if spec.metric in CATALOGUE else 0
-        counts = rate_counts(self.turns, spec.metric)
-        steps = self.steps(spec)
-        chosen = steps[self.turns.step] if self.turns.rows.size else self.turn_mask
-        return int(counts.unscored[self.turn_mask & chosen].sum())
+        events, mine = self._rated(spec)
+        return int(events.unscored[mine].sum())
+
+    def _rated(self, spec: MetricSpec) -> tuple[Events, Flags]:
+        """Return the events of a rate, and a mask of the turns to which it applies."""
+        events = rate_counts(self.turns, spec.metric)
+        chosen = self.steps(spec)[self.turns.step] if self.turns.rows.size else self.turn_mask
+        return events, self.turn_mask & chosen & events.counted
 
     def sample(self, spec: MetricSpec) -> Sample:
         """Return the values of a metric in ascending order, with the cluster of each value. Failed
@@ -346,14 +350,14 @@ class ComparedTarget:
         """Return the number of events and the number of units (turns or words) of a rate in each
         cluster.
         """
-        steps = self.steps(spec)
-        chosen = steps[self.turns.step] if self.turns.rows.size else self.turn_mask
-        counts = rate_counts(self.turns, spec.metric)
+        of_turns, mine = self._rated(spec)
         if self.unscored_as:
-            counts = counts.scored_as(float(self.unscored_as == "highest"))
-        events, units, _ = self.sums(counts, chosen)
+            of_turns = of_turns.scored_as(float(self.unscored_as == "highest"))
+        events, units, _ = self.sums(of_turns, mine)
         others = None if self.weights is None else self.weights.not_started
-        not_started = self._not_started(steps, others) if spec.metric == "failure_rate" else 0
+        not_started = (
+            self._not_started(self.steps(spec), others) if spec.metric == "failure_rate" else 0
+        )
         return events + not_started, units + not_started
 
     def sums(self, events: Events, chosen: Flags) -> Events:
@@ -453,10 +457,9 @@ class ComparedTarget:
         if not unscored:
             return None
         if spec.metric in RATES:
-            counts = rate_counts(self.turns, spec.metric)
-            mine = self.turn_mask & self.steps(spec)[self.turns.step] & counts.counted
+            events, mine = self._rated(spec)
             unit: str = rate_unit(self.turns, spec.metric, np.flatnonzero(mine))
-            of = int(np.nansum(counts.trials[mine])) + unscored
+            of = int(np.nansum(events.trials[mine])) + unscored
         else:
             unit = "sessions" if CATALOGUE[spec.metric].scope == "session" else "turns"
             of = self._sample(spec).planned
