@@ -192,7 +192,8 @@ def run_reasons(targets: Targets, metrics: Collection[str]) -> list[Reason]:
     labels: dict[str, list[str]] = {}
     runs = {id(target.run): target for target in targets}.values()
     for target in runs:
-        notes = data_notes(target.run, target.turns, measured_sessions(target.run))
+        ignored = target.outcomes.ignored
+        notes = data_notes(target.run, target.turns, measured_sessions(target.run), ignored)
         for line in dict.fromkeys(
             (*run_notices(target.run, notes), uncertain_line(target.run, metrics))
         ):

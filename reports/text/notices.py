@@ -110,7 +110,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     uncertain metrics is not included; `uncertain_line` returns it.
     """
     several = len(target_entries(run.metadata)) > 1
-    for ignored in known.unapplied:
+    for ignored in known.ignored:
         whose = f"{ignored.target}: " if several else ""
         which = f" in {ignored.sessions:,} of {plural(ignored.read, 'session')}"
         yield f"{whose}{ignored.cause.text}{which if ignored.sessions < ignored.read else ''}."

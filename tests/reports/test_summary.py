@@ -343,7 +343,7 @@ def ending(outcome: str, count: int) -> OutcomeCount:
 
 
 def outcomes(turns: list[OutcomeCount], sessions: list[OutcomeCount]) -> Outcomes:
-    return Outcomes(tuple(turns), tuple(sessions), (), (), (NO_OWN,))
+    return Outcomes(tuple(turns), tuple(sessions), (), (), (), (NO_OWN,))
 
 
 def test_remedies_are_listed_once_with_all_their_outcomes_most_common_first() -> None:

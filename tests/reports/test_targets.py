@@ -209,7 +209,7 @@ def test_a_large_clock_offset_causes_a_notice(tmp_path: Path) -> None:
     of_hosts = replace(plain.run, metadata=plain.run.metadata | {"hosts": hosts})
     (notice,) = [
         n
-        for n in run_notices(of_hosts, data_notes(of_hosts, plain.turns, plain.run.sessions))
+        for n in run_notices(of_hosts, data_notes(of_hosts, plain.turns, plain.run.sessions, ()))
         if "clock" in n
     ]
     assert " ".join(notice.split()).startswith(

@@ -317,7 +317,7 @@ def test_a_service_without_turn_events_is_named_in_one_line(
     printed = [
         notice
         for notice in run_notices(
-            changed, data_notes(changed, measured_turns(changed), changed.sessions)
+            changed, data_notes(changed, measured_turns(changed), changed.sessions, ())
         )
         if "events for turns" in notice
     ]
@@ -325,7 +325,7 @@ def test_a_service_without_turn_events_is_named_in_one_line(
     unread = [
         line
         for line in run_notices(
-            changed, data_notes(changed, measured_turns(changed), changed.sessions)
+            changed, data_notes(changed, measured_turns(changed), changed.sessions, ())
         )
         if "ignored" in line
     ]

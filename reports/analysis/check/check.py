@@ -135,7 +135,9 @@ def check_of(
             ),
         ),
         data_notes=(
-            data_notes(run, targets[0].turns, measured_sessions(run)) if has_own_notices else None
+            data_notes(run, targets[0].turns, measured_sessions(run), targets[0].outcomes.ignored)
+            if has_own_notices
+            else None
         ),
         on_inconclusive=on_inconclusive,
         rows=len(run.turns) + len(run.sessions),

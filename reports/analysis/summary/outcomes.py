@@ -13,7 +13,11 @@ from bench.catalogue.causes import split_report
 from bench.catalogue.outcomes import SUCCESSFUL as GOOD_OUTCOMES
 from bench.catalogue.outcomes import OwnRemedies, is_throttled, outcome_class, remedy_of
 from bench.services.registry import dialect_of
-from reports.analysis.summary.ignored_settings import ignored_settings, remedies_with
+from reports.analysis.summary.ignored_settings import (
+    IgnoredSetting,
+    ignored_settings,
+    remedies_with,
+)
 from reports.analysis.summary.metrics import failure_rates
 from reports.data.runs import Document, target_entries
 from reports.data.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
@@ -97,8 +101,10 @@ class Outcomes:
     """The outcomes of the sessions that have turns that did not start. Each such turn counts once.
     If the end of the run interrupted a session, it has no outcome."""
     targets: tuple[OutcomesEntry, ...]
+    ignored: tuple[IgnoredSetting, ...]
+    """The settings that a target confirmed otherwise than they were requested."""
     own_remedies: tuple[OwnRemedies, ...]
-    """The remedies of each target's dialect."""
+    """The remedies of each target's dialect, and of the settings that it ignores."""
 
     @property
     def started(self) -> int:
@@ -224,7 +230,7 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Document) -
         )
         for target in turns.targets
     )
-    return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets), own_remedies)
+    return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets), ignored, own_remedies)
 
 
 def message_of(rows: pd.DataFrame) -> dict[str, str]:

@@ -16,7 +16,7 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent
 from bench.record.document import Check, Validity, ValidityStatus
 from bench.record.metric_values import floats
-from reports.analysis.summary.ignored_settings import IgnoredSetting, ignored_settings
+from reports.analysis.summary.ignored_settings import IgnoredSetting
 from reports.analysis.summary.targets import transcription_model
 from reports.data.runs import (
     Document,
@@ -350,7 +350,7 @@ class DataNotes(NamedTuple):
     """The duration of audio that arrived after its response had ended."""
     sessions_with_audio_after_end: int
     planned_events: tuple[PlannedEvents, ...]
-    unapplied: tuple[IgnoredSetting, ...]
+    ignored: tuple[IgnoredSetting, ...]
     models: tuple[tuple[str, str], ...]
     """The models of each target, as (target, model): those that responded, their backends, and
     those that transcribed the caller's speech."""
@@ -358,7 +358,9 @@ class DataNotes(NamedTuple):
     """What could not be scored, for each rate and target."""
 
 
-def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
+def data_notes(
+    run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame, ignored: Sequence[IgnoredSetting]
+) -> DataNotes:
     """Return facts about the data of a run. `sessions` are the measured sessions."""
     models: list[tuple[str, str]] = []
     filled = by_label(turns.frame["turn_type"].cat, lambda name: FILLER in name, False, np.bool_)
@@ -383,7 +385,7 @@ def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Dat
         audio_after_end_s=float(audio_after_end_ns.sum()) / NS_PER_S,
         sessions_with_audio_after_end=count_nonzero(audio_after_end_ns),
         planned_events=tuple(planned_events(sessions)),
-        unapplied=ignored_settings(run.metadata, sessions),
+        ignored=tuple(ignored),
         models=tuple(dict.fromkeys(models)),
         unscored=(*unscored_rates(turns), *impossible_shares(turns)),
     )

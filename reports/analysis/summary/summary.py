@@ -341,7 +341,7 @@ def summarise(run: RunFrames) -> Summary:
     slowest, slowest_of_steps = slowest_turns(run, samples, started_utc_ns)
     throttling = rate_limits_of(run, targets, started_utc_ns, duration_s)
     incidents = run_validity.incidents_of(metadata, started_utc_ns)
-    notes = run_validity.data_notes(run, turns, sessions)
+    notes = run_validity.data_notes(run, turns, sessions, endings.ignored)
     return Summary(
         run=run,
         samples=samples,
