@@ -483,10 +483,7 @@ class SessionEndings:
         if is_expiry or (facts.is_expiring and not closed.ours):
             self._expire(at_ns, cause)
         # a gateway accepts the connection before it knows that the service refuses it (HTTP 429)
-        elif not closed.ours and (
-            limit := limit_outcome(reason, is_ready=facts.is_ready)
-            or HANDSHAKE * (code == TRY_AGAIN_LATER and not facts.is_ready)
-        ):
+        elif not closed.ours and (limit := self._limit(code, reason)):
             self.fail(limit, at_ns, cause)
         # a service that refuses a session reports an error and then closes the connection
         elif self.last_error and not facts.is_ready:
@@ -505,6 +502,14 @@ class SessionEndings:
             self.fail(
                 f"closed:{closed.cause or code}", at_ns, cause, *[idle] * (idle_ns >= MIN_IDLE_NS)
             )
+
+    def _limit(self, code: int, reason: str) -> str:
+        """Return the outcome of a session that the service closes because of a limit; "" if neither
+        code nor reason names one.
+        """
+        is_ready = self.facts.is_ready
+        refused = HANDSHAKE if code == TRY_AGAIN_LATER and not is_ready else ""
+        return limit_outcome(reason, is_ready=is_ready) or refused
 
 
 def _ending(failure: ServiceFailure, kind: str) -> Ending:

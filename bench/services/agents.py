@@ -27,6 +27,7 @@ import msgspec
 
 from bench.catalogue.causes import Code
 from bench.catalogue.outcomes import ENDLESS, NO_MEDIA, NO_PATH, OutcomeRow, OwnRemedies
+from bench.catalogue.refusals import HANDSHAKE
 from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
 from bench.services.full_duplex import FullDuplexDialect
 from bench.services.openai import track
@@ -124,7 +125,7 @@ OF_OFFERS = {
             " or raise `upgrade` among the script's `timeouts`"
         ),
     ),
-    "throttled:handshake": OutcomeRow(remedy=NO_SLOT),
+    HANDSHAKE: OutcomeRow(remedy=NO_SLOT),
     NO_MEDIA: OutcomeRow(
         remedy=(
             "the agent sends no audio, although UDP passes (ICE and DTLS succeeded): check in its"

@@ -162,10 +162,10 @@ class SessionRegistry:
         """
         hopeless = target_state.is_hopeless
         failed = target_state.count_session(session, monotonic_ns())
-        error = self._error_of(session)
         self.end_if_refused(target_state, session)
         if not failed:
             return None
+        error = self._error_of(session)
         where = f" to {target_state.label}" if self._target_count > 1 else ""
         if target_state.is_hopeless and not hopeless:
             text = (

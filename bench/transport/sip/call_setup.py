@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from bench.base.errors import ConnectError
 from bench.base.installation import tool_version
 from bench.catalogue.causes import Cause, Code, in_words, sip_status
+from bench.catalogue.refusals import HANDSHAKE
 from bench.transport.datagrams import is_this_machine
 from bench.transport.interface import HostPort, NetworkPath
 from bench.transport.media.offer_answer import LocalMedia
@@ -99,11 +100,7 @@ def failure_of(call: SipCall) -> ConnectError:
         if call.redirection.last:
             detail = Cause(Code.REDIRECTED, _redirection(call)).because(in_words(detail)).text
         return ConnectError("connect_failed:sip", detail, headers)
-    refused = (
-        "throttled:handshake"
-        if ending.code in REFUSED_FOR_LOAD
-        else f"connect_failed:{ending.code}"
-    )
+    refused = HANDSHAKE if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
     return ConnectError(refused, detail, headers)
 
 

@@ -33,6 +33,7 @@ from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.causes import Cause, Code, in_words
 from bench.catalogue.outcomes import PERMANENT, service_code
+from bench.catalogue.refusals import HANDSHAKE
 from bench.catalogue.timeouts import Timeouts
 from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
@@ -260,7 +261,7 @@ def _refused_in_json(response: HttpResponse) -> ConnectError | None:
         outcome = f"connect_failed:{code}"
     else:
         is_limit = _LIMITS.search(response.content)
-        outcome = "throttled:handshake" if is_limit else "connect_failed:refused"
+        outcome = HANDSHAKE if is_limit else "connect_failed:refused"
     return ConnectError(outcome, f"the offer was refused: {message}", response.headers)
 
 

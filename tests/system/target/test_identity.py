@@ -372,6 +372,14 @@ print(ring.answered_by(one).credential)
     assert "AzureCliCredential" in shown
 
 
+def without_endpoint(path: str) -> dict[str, str]:
+    """Return the environment of a machine without an identity endpoint, with this PATH."""
+    environment = dict(IdentityEndpoint(1).environment)
+    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
+        del environment[name]
+    return environment | {"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9", "PATH": path}
+
+
 ASSERTION = "ERROR: AADSTS700024: Client assertion is not within its valid time range."
 NO_SUBSCRIPTION = "ERROR: No subscription found. Run 'az account set' to select a subscription."
 UNREACHED = "ERROR: HTTPSConnectionPool(host='x', port=443): Max retries exceeded with url: /"
@@ -397,13 +405,7 @@ def test_the_reason_that_the_azure_cli_prints_is_stated_with_its_remedy(
     if not printed:
         az.write_text(f"#!/bin/sh\nexit {status}\n")
     az.chmod(0o755)
-    environment = dict(IdentityEndpoint(1).environment)
-    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
-        del environment[name]
-    environment |= {
-        "AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9",
-        "PATH": f"{tmp_path}:/usr/bin:/bin",
-    }
+    environment = without_endpoint(f"{tmp_path}:/usr/bin:/bin")
     shown = run_patched(
         """
 try:
@@ -448,13 +450,7 @@ def test_an_azure_cli_that_does_not_answer_is_the_stated_cause(
     started, az = tmp_path / "started", tmp_path / "az"
     az.write_text(f"#!/bin/sh\ntouch {started}\nexec sleep 600\n")
     az.chmod(0o755)
-    environment = dict(IdentityEndpoint(1).environment)
-    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
-        del environment[name]
-    environment |= {
-        "AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9",
-        "PATH": f"{tmp_path}:/usr/bin:/bin",
-    }
+    environment = without_endpoint(f"{tmp_path}:/usr/bin:/bin")
     shown = run_patched(
         f"""
 from bench.target import identity, tokens
@@ -482,10 +478,7 @@ except RtbenchError as error:
     ],
 )
 def test_without_a_sign_in_one_line_has_the_attempts_and_a_remedy(kind: str, expected: str) -> None:
-    environment = IdentityEndpoint(1).environment
-    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
-        del environment[name]
-    environment |= {"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9", "PATH": "/nowhere"}
+    environment = without_endpoint("/nowhere")
     shown = run_patched(
         f"""
 try:
