@@ -23,7 +23,7 @@ from bench.base.errors import (
     UsageError,
 )
 from bench.base.standard_streams import print_notice
-from bench.files.sanitize import one_line, to_safe_json
+from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, file_status, is_folder, is_run, may_close, runs_folder
 from rtbench.cli.options import Command, Group, ThresholdTexts, argument, option
 from rtbench.cli.report import (
@@ -314,7 +314,7 @@ def check(
 
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3
     inconclusive or not decided yet, 4 invalid or no data. The check is written to check.json and
-    check.md in the run's folder, and its report, if there is one, shows it. If the check is
+    check.md in the run's folder; `rtbench report RUN` writes the report with it. If the check is
     refused, these files of an earlier check are removed.
     """
     from bench.files.safe_io import save_text
@@ -330,13 +330,14 @@ def check(
         write_refusal,
     )
     from reports.pages.check.report import check_page
-    from reports.pages.run_report.document import renew_report
 
     run = Path(name or FOLDER)
     files = []
+    reported = None
     try:
         files = requested_files([*(write or ()), *([f"junit={junit}"] if junit else [])])
         run = _whole_run(name)
+        reported = _reported_check(run)
         limits = requested_thresholds(thresholds or ())
         may_differ = allowed(allow_different)
         close_if_left(run, by_writer=may_close(run))
@@ -346,15 +347,13 @@ def check(
         for file in (*files_of(run), *files):
             with _optional():
                 write_refusal(*file, str(error))
-        with _optional():
-            if files_of(run):
-                renew_report(run)
+        _notice_report_of(reported, run)
         raise
     comment = None
     page = check_page(result)
     with _optional():
         comment = write_check(result, page, run)
-        renew_report(run)
+        _notice_report_of(reported, run)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with _optional():
             append_summary(page, Path(summary))
@@ -369,6 +368,22 @@ def check(
         print_path(comment)
     if result.exit_status:
         raise typer.Exit(result.exit_status)
+
+
+def _reported_check(run: Path) -> bytes | None:
+    """Return the content of check.json if the report of the run may show it, otherwise None."""
+    from reports.pages.thresholds import CHECK_FILE
+
+    names = (CHECK_FILE, "report.html")
+    stored = all(file_status(run / name) for name in names)
+    return (run / CHECK_FILE).read_bytes() if stored else None
+
+
+def _notice_report_of(check: bytes | None, run: Path) -> None:
+    """Print a notice if the report of the run shows an earlier check than the newest one."""
+    if check is not None and check != _reported_check(run):
+        named = quote(escape_control(str(run)))
+        print_notice(f"report.html shows an earlier check: rtbench report {named} renews it")
 
 
 @contextmanager

@@ -3,15 +3,13 @@
 Times in summary.json are in ms, rates in B/s, sums of segments in ns, and costs in USD.
 """
 
-from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
-from bench.record.presence import file_status
 from reports.analysis.summary.run_validity import RunValidity
 from reports.analysis.summary.summary import RunResults, Summary, summarise
-from reports.data.runs import RunFrames, load_for_report
+from reports.data.runs import RunFrames
 from reports.pages.run_report.report import run_page
 from reports.pages.thresholds import stored_check
 from reports.render.blocks import Page
@@ -59,11 +57,3 @@ def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePath
         "the report",
         "summary.json",
     )
-
-
-def renew_report(folder: Path) -> None:
-    """Write the report of a run again if it has one, because its check changed. Raise UsageError
-    as `write_report`.
-    """
-    if file_status(folder / REPORT_FILE):
-        write_report(load_for_report(folder))

@@ -1,5 +1,5 @@
-"""The verdict of a check in the report of the run: shown at the top, and never that of another
-check.
+"""The verdict of a check in the report of the run: shown at the top of a report that is written
+after the check.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.base.errors import UsageError
 from reports.analysis.check.check import check_of
 from reports.data.runs import load_for_report
 from reports.formatting import NBSP
@@ -55,20 +54,34 @@ def test_the_report_of_a_checked_run_has_its_verdict(tmp_path: Path) -> None:
     assert "✕ FAIL" in printed.splitlines()[-2]
 
 
-def test_a_check_or_a_refused_check_renews_the_report_of_the_run(tmp_path: Path) -> None:
+def test_a_check_does_not_change_the_report_of_the_run(tmp_path: Path) -> None:
     folder = run(tmp_path / "run", ENOUGH)
     call_or_raise("report", folder)
-    unchecked = badges(folder)
+    before = (folder / "report.html").read_bytes()
     checked(folder, tmp_path, "ttfa: med<5ms")
-    failed = badges(folder)
-    with pytest.raises(UsageError):
-        checked(folder, tmp_path, "ttfa: med<5parsecs")
-    refused = badges(folder)
-    checked(folder, tmp_path, "ttfa: med<5s")
 
-    assert "✕ FAIL" not in unchecked
-    assert "✕ FAIL" in failed
-    assert "✕ FAIL" not in refused
+    assert (folder / "report.html").read_bytes() == before
+
+
+def test_a_check_names_the_command_that_renews_a_report_with_an_earlier_check(
+    tmp_path: Path,
+) -> None:
+    folder = run(tmp_path / "run", ENOUGH)
+    call_or_raise("report", folder)
+
+    def notice(text: str) -> str:
+        return call("check", folder, "--thresholds", limits(tmp_path, text)).stderr
+
+    unchecked = notice("ttfa: med<5ms")
+    call_or_raise("report", folder)
+    same, refused = notice("ttfa: med<5ms"), notice("ttfa: med<5parsecs")
+    notice("ttfa: med<5ms")
+    other = notice("ttfa: med<5s")
+    call_or_raise("report", folder)
+
+    assert f"report.html shows an earlier check: rtbench report {folder} renews it" in other
+    assert other == refused
+    assert (unchecked, same) == ("", "")
     assert "✓ PASS" in badges(folder)
 
 
