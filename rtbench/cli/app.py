@@ -1,11 +1,12 @@
-"""The command line: all commands, grouped by theme. A command imports the code that it needs
-when it runs.
+"""The command line: all commands, grouped by theme. Only the module of the command that runs is
+imported, and this module imports what the command needs when it runs.
 """
 
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,56 +22,42 @@ from bench.base.errors import (
 )
 from bench.base.suggestions import did_you_mean, near_options
 from bench.files.sanitize import one_line
-from rtbench.cli.docs import docs
 from rtbench.cli.options import Command, Group, help_of, option
-from rtbench.cli.overload import WithRunOptions, overload
-from rtbench.cli.report import report
-from rtbench.cli.run import ReadByLocust, run
-from rtbench.cli.runs import runs
-from rtbench.cli.searches import calibrate, capacity
-from rtbench.cli.service import doctor, probe
-from rtbench.cli.simulate import simulate
-from rtbench.cli.start import init, quickstart
-from rtbench.cli.validate import validate
-from rtbench.cli.verdicts import baseline, check, compare, sample_size, trend
 
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
 """Click's error for an invalid command line, of which Typer exports only a subclass."""
-
-
-def group_of(command: Any) -> str:
-    return str(command.rich_help_panel)
 
 
 class Commands(Group):
     """The commands of the command line. Shell completion shows the group of each command."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for members in GROUPS.values() for name in members]
+        return [*MODULES]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return command(cmd_name) if cmd_name in MODULES else None
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Return Click's completions, with the group of each command before its help."""
         completed = super().shell_complete(ctx, incomplete)
         for item in completed:
-            if command := self.commands.get(item.value):
-                item.help = f"{group_of(command)} · {item.help}"
+            if found := self.get_command(ctx, item.value):
+                item.help = f"{found.rich_help_panel} · {item.help}"
         return completed
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return Click's result. Raise its error for an unknown command, with the command that
         was probably meant.
         """
-        from bench.load.planning.command_line import LOCUST_SUFFIX, SCRIPT_SUFFIXES
-
         name = args[0]
         if name in FORMER:
             ctx.fail(f"rtbench {name} is now rtbench {FORMER[name]}")
-        if name not in self.commands and not name.startswith("-"):
+        if name not in MODULES and not name.startswith("-"):
+            from bench.load.planning.command_line import LOCUST_SUFFIX, SCRIPT_SUFFIXES
+
             is_script = Path(name).suffix in (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
             hint = (
-                f"; did you mean rtbench run {name}?"
-                if is_script
-                else did_you_mean(name, self.commands)
+                f"; did you mean rtbench run {name}?" if is_script else did_you_mean(name, MODULES)
             )
             ctx.fail(f"there is no command {name!r}{hint}")
         return super().resolve_command(ctx, args)
@@ -103,36 +90,39 @@ def rtbench(
     """
 
 
-GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
+GROUPS: Mapping[str, Mapping[str, str]] = {
     "Run": {
-        "quickstart": quickstart,
-        "init": init,
-        "run": run,
-        "capacity": capacity,
-        "overload": overload,
-        "docs": docs,
+        "quickstart": "start",
+        "init": "start",
+        "run": "run",
+        "capacity": "searches",
+        "overload": "overload",
+        "docs": "docs",
     },
     "Judge a run": {
-        "check": check,
-        "compare": compare,
-        "baseline": baseline,
-        "sample-size": sample_size,
+        "check": "verdicts",
+        "compare": "verdicts",
+        "baseline": "verdicts",
+        "sample-size": "verdicts",
     },
     "Look at runs": {
-        "report": report,
-        "runs": runs,
-        "trend": trend,
+        "report": "report",
+        "runs": "runs",
+        "trend": "verdicts",
     },
     "Check the setup": {
-        "validate": validate,
-        "doctor": doctor,
-        "probe": probe,
-        "calibrate": calibrate,
+        "validate": "validate",
+        "doctor": "service",
+        "probe": "service",
+        "calibrate": "searches",
     },
-    "Simulate a service": {"simulate": simulate},
+    "Simulate a service": {"simulate": "simulate"},
 }
 """The headings of groups and their commands, in the order of use, in which the help and the
-documents show them."""
+documents show them. Each command has the module of `rtbench.cli` that contains it."""
+MODULES = {name: module for members in GROUPS.values() for name, module in members.items()}
+OWN_FORM = {"run": "ReadByLocust", "overload": "WithRunOptions"}
+"""The commands of which Locust reads all options, or some, with their classes."""
 FORMER = {
     "export": "runs export",
     "import": "runs import",
@@ -144,20 +134,26 @@ FORMER = {
     "upload": "runs upload",
 }
 """The former names of commands, and the commands that replace them."""
-OWN_FORM: Mapping[str, type[Command]] = {"run": ReadByLocust, "overload": WithRunOptions}
-"""The commands of which Locust reads all options, or some."""
-for group, members in GROUPS.items():
-    for name, member in members.items():
-        if isinstance(member, typer.Typer):
-            app.add_typer(member, name=name, rich_help_panel=group)
-        else:
-            cls = OWN_FORM.get(name, Command)
-            app.command(name, cls=cls, rich_help_panel=group, help=help_of(member))(member)
+
+
+@cache
+def command(name: str) -> Any:
+    """Return a command as a Click command. Typer makes it from the signature of its function."""
+    module = import_module(f"rtbench.cli.{MODULES[name]}")
+    member = getattr(module, name.replace("-", "_"))
+    group = next(group for group, members in GROUPS.items() if name in members)
+    only = typer.Typer(add_completion=False)
+    if isinstance(member, typer.Typer):
+        only.add_typer(member, name=name, rich_help_panel=group)
+    else:
+        cls = getattr(module, OWN_FORM[name]) if name in OWN_FORM else Command
+        only.command(name, cls=cls, rich_help_panel=group, help=help_of(member))(member)
+    return typer.main.get_group(only).commands[name]
 
 
 @cache
 def commands() -> Any:
-    """Return the commands as a Click group. Typer makes it from the signatures of the commands."""
+    """Return all commands as a Click group."""
     return typer.main.get_command(app)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.outcomes import OUTCOMES
@@ -24,7 +23,7 @@ from bench.target.target_settings import ServiceOptions, SettingError
 from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
 from rtbench.cli import docs
-from rtbench.cli.app import app
+from rtbench.cli.app import MODULES, command
 from tools import addresses, columns, site
 
 ROOT = Path(__file__).parents[2]
@@ -327,7 +326,7 @@ def _strings(tree: ast.Module) -> Iterable[Any]:
 
 
 def _commands() -> dict[str, Any]:
-    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    return {name: command(name) for name in MODULES}
 
 
 # The site: links within `docs/` stay unchanged, all others lead to the repository.

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from rtbench.cli.app import commands
+from rtbench.cli.options import Group
 
 ROOT = Path(__file__).parents[2]
 WORDS = (
@@ -150,8 +151,9 @@ def helps(command: Any) -> Iterator[str]:
     """Yield the help of a command, of its parameters, and of its subcommands."""
     yield command.help or ""
     yield from (str(getattr(one, "help", None) or "") for one in command.params)
-    for below in getattr(command, "commands", {}).values():
-        yield from helps(below)
+    if isinstance(command, Group):
+        for name in command.list_commands(None):
+            yield from helps(command.get_command(None, name))
 
 
 def test_no_page_uses_a_coined_word_as_a_term() -> None:

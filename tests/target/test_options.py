@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import typer
 
 from bench.base.errors import UsageError
 from bench.load.planning.run_options import Options
 from bench.target.target_settings import OPTIONS, ServiceOptions, targets_schema
 from bench.target.targets import resolve_targets
-from rtbench.cli.app import app
+from rtbench.cli.app import command
 from tests.load.options import help_parser
 
 SHARED = (
@@ -72,10 +71,9 @@ def of_locust() -> dict[str, OptionHelp]:
 
 
 def of_command(name: str) -> dict[str, OptionHelp]:
-    commands: Any = typer.main.get_command(app)
     return {
         option.name: parse_help(option.help)
-        for option in commands.commands[name].params
+        for option in command(name).params
         if getattr(option, "help", "")
     }
 
