@@ -109,7 +109,7 @@ mutants: .venv/dev ### change 200 lines of the product, one at a time, and list 
 benchmark: .venv/dev ### measure the numbers that the documents quote (not a test; an hour; PARTS="peers cost")
 	$(BIN)/python -m tools.benchmarks $(PARTS)
 
-benchmark-statistics: .venv/dev ### measure how often verdicts are wrong, on simulated data (55 minutes)
+benchmark-statistics: .venv/dev ### measure how often verdicts are wrong, on simulated data (tens of minutes)
 	$(BIN)/python -m tools.benchmarks statistics sequential aborts
 
 dist: .venv/dev ### build the wheel and the sdist, with the JSON Schemas, in dist

@@ -31,7 +31,6 @@ from tools.benchmarks.peers.figures import (
 )
 from tools.benchmarks.peers.truth import INSTANTS, Truth, truth_of
 from tools.benchmarks.peers.work import SessionRecord, frame_bytes
-from tools.benchmarks.sending import cost
 from tools.benchmarks.watch import Sample, Watched
 
 MS = 1_000_000
@@ -322,17 +321,6 @@ def test_a_row_of_a_late_simulator_is_marked() -> None:
     assert table.LATE not in table.cells(50, "rtbench", FIGURES)[10]
 
 
-def test_memory_per_session_is_printed_for_clients_with_two_successful_loads() -> None:
-    outcomes: dict[tuple[int, str], table.Outcome] = {
-        (50, "one"): FIGURES,
-        (200, "one"): replace(FIGURES, rss_bytes=150e6 + 150 * 80e3),
-        (50, "other"): FIGURES,
-        (200, "other"): Cannot("too slow"),
-    }
-
-    assert table.memory(outcomes) == ["one: 80 kB per session, from 50 to 200 sessions"]
-
-
 def test_repeated_runs_with_a_late_simulator_are_ignored_if_others_exist() -> None:
     late = replace(FIGURES, cpu_us_per_event=99.0, simulator_late_ms=5.0)
 
@@ -356,16 +344,3 @@ def test_clients_that_received_different_amounts_of_data_are_reported() -> None:
     assert differences({(50, "one"): [FIGURES], (50, "two"): [FIGURES, other]}) == [
         "different work: at 50 sessions the clients received 26595123 or 26595124 bytes"
     ]
-
-
-def test_cpu_per_chunk_counts_only_chunks_sent_while_all_sessions_talk() -> None:
-    half_a_core = Watched(
-        [Sample(CpuReading(at * MS, at / 2000, 0.0, 0.0), 0) for at in range(0, 3001, 100)]
-    )
-    one = [("one", at * MS) for at in range(0, 2001, 50)]
-    other = [("other", at * MS) for at in range(1000, 3001, 50)]
-
-    each_us, each_s = cost(sorted([*one, *other], key=lambda append: append[1]), half_a_core)
-
-    assert each_s == pytest.approx(40)
-    assert each_us == pytest.approx(500_000 / 40)

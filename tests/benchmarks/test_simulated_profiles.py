@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from bench.simulator.profile import PRESETS, load_profile
-from tools.benchmarks import resampled_calls
 from tools.benchmarks.simulated_profiles import between_share, is_assumed, observe
 
 SOURCED = [
@@ -48,17 +47,3 @@ def test_the_share_between_groups_is_that_of_their_variance(share: float) -> Non
 def test_a_value_that_its_file_calls_assumed_is_shown_as_assumed() -> None:
     assert is_assumed(load_profile(Path("telephone-agent")), "cut_in_share")
     assert not is_assumed(load_profile(Path("gpt-realtime")), "cut_in_share")
-
-
-def test_calls_are_read_whole_and_only_their_published_turns(tmp_path: Path) -> None:
-    (tmp_path / "calls.csv").write_text(
-        "platform,run,call,turn,step,response_ms,outcome\nb,1,0,1,x,900,ok\na,1,0,1,x,800,ok\na,1,"
-        "0,2,y,700,vad_disagree\na,1,1,1,x,600,ok\nb,1,0,2,x,950,ok\n"
-    )
-
-    calls = resampled_calls.read_calls(tmp_path / "calls.csv")
-
-    assert {platform: [call.tolist() for call in of] for platform, of in calls.items()} == {
-        "a": [[800.0], [600.0]],
-        "b": [[900.0, 950.0]],
-    }

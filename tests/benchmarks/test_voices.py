@@ -106,18 +106,6 @@ def test_all_finders_find_a_clear_sound() -> None:
     assert rms(sound) > 0
 
 
-def test_a_breath_of_the_recording_is_found_but_not_invented() -> None:
-    recorded = np.concatenate([spoken(1), np.zeros(RATE_HZ), 0.3 * spoken(1)])
-    breath = len(recorded) - len(spoken(1)) + START, len(recorded)
-    voice = Voice(RATE_HZ, recorded[START:END], recorded, START, END, recorded[:0], (breath,))
-    made = stream(
-        CONDITIONS["natural, with other sounds around"], [voice], np.random.default_rng(1)
-    )
-
-    assert FINDERS["live"](made).invented == 0
-    assert FINDERS["live"](made._replace(others=())).invented == 1
-
-
 def test_no_speaker_is_in_both_splits_and_one_who_speaks_two_languages_counts_once() -> None:
     paths = {
         "asterisk-core-sounds-en-wav": (

@@ -279,11 +279,18 @@ def failing(
     return rng.binomial(turns, own).astype(np.float64), turn_counts
 
 
-def waits(rng: np.random.Generator, sessions: int, median_ms: float, sigma: float) -> Floats:
-    """Return log-normal latencies of ten turns per session, in ms."""
-    between, within = rng.normal(0, 1, (sessions, 1)), rng.normal(0, 1, (sessions, 10))
+def waits(
+    rng: np.random.Generator,
+    sessions: int,
+    median_ms: float,
+    sigma: float,
+    turns: int = 10,
+    icc: float = ICC,
+) -> Floats:
+    """Return log-normal latencies in ms, a row for each session."""
+    between, within = rng.normal(0, 1, (sessions, 1)), rng.normal(0, 1, (sessions, turns))
     latencies: Floats = median_ms * np.exp(
-        sigma * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within)
+        sigma * (math.sqrt(icc) * between + math.sqrt(1 - icc) * within)
     )
     return latencies
 
@@ -303,5 +310,5 @@ def shown(share: float, of: int) -> str:
     return f"{share:.1%} ± {100 * error(share, of):.1f}"
 
 
-def error(share: float, of: int) -> float:
+def error(share: float, of: float) -> float:
     return math.sqrt(share * (1 - share) / of)

@@ -27,7 +27,7 @@ from reports.statistics.differences import Margin
 from reports.statistics.group_sequential import InterimStatistic, analysis_sizes, critical_values
 from reports.statistics.quantiles import sample
 from tools.benchmarks import own_drift
-from tools.benchmarks.on_the_margin import error, of_looks
+from tools.benchmarks.on_the_margin import Row, error, of_looks, print_rows
 
 P95 = MetricSpec("ttfa", Quantile(0.95), primary=True)
 TURNS, SIGMA, STEPS_SHARE, ICC = 10, 0.5, 0.25, 0.3
@@ -135,16 +135,7 @@ def main() -> None:
         *of_looks(),
         *own_drift.interim_analyses(),
     ]
-    width = max(len(what) for what, _, _, _ in rows)
-    for what, result, goal, met in rows:
-        print(
-            f"{what:<{width}}  {result:<14}  {goal:<14}  {'met' if met else 'goal NOT met'}",
-            flush=True,
-        )
-
-
-Row = tuple[str, str, str, bool]
-"""(case, result, goal, whether it is met)"""
+    print_rows(rows)
 
 
 def known_values() -> list[Row]:

@@ -3,19 +3,13 @@
 Sessions run on a virtual clock: the real behaviour of the simulator, without sockets and waits. In
 each session the caller speaks in four turns, then says a backchannel during a reply, and interrupts
 another reply. Values are the simulator's truth: instants at which it sends, and its decisions.
-
-`python -m tools.benchmarks.simulated_profiles NAME` prints `first_audio` and `session_sd` that give
-a profile its published voice to voice.
 """
 
 from __future__ import annotations
 
-import math
-import os
 import re
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,10 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom  # type: ignore[import-untyped, unused-ignore]
 
-from bench.simulator.delay import NORMAL_P95, NORMAL_P99, LogNormal
-from bench.simulator.profile import PRESETS, PROFILES, Profile, TurnTakingSettings, load_profile
+from bench.simulator.profile import PRESETS, PROFILES, Profile, load_profile
 from tests.simulator.spoken_calls import SERVICES, SILENCE_MS, SpokenCall, SpokenService
-from tools.benchmarks import resampled_calls
 from tools.made_page import made_anew, table
 
 SESSIONS, TURNS, SPEECH_MS = 400, 4, 3_000
@@ -38,8 +30,6 @@ SHARES = {
     "ignored_backchannel": "ignored backchannels",
 }
 PAGE = Path(__file__).parents[2] / "bench" / "simulator" / "README.md"
-CALLS = "CALLS"
-"""The environment variable with the path of a CSV of recorded calls."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -177,7 +167,7 @@ def is_assumed(profile: Profile, key: str) -> bool:
     return re.search(rf"^ *{key}: .*# .*assumed", text, re.MULTILINE) is not None
 
 
-def compare_profiles() -> bool:
+def main() -> bool:
     """Compare all profiles with published values, and write the table of the simulator's page."""
     met, lines = True, list[tuple[str, ...]]()
     for name in PRESETS:
@@ -194,70 +184,5 @@ def compare_profiles() -> bool:
     page = PAGE.read_text(encoding="utf-8")
     made = table(("profile", "value", "published", "simulated"), lines)
     PAGE.write_text(made_anew(page, {"profiles": made}), encoding="utf-8")
-    return met
-
-
-def main() -> bool:
-    """Compare the profiles with published values; resample recorded calls."""
-    met = compare_profiles()
-    if path := os.environ.get(CALLS):
-        met &= resampled_calls.main(Path(path))
-    else:
-        print(
-            f"no calls were resampled: {CALLS} does not name the CSV of calls (docs/statistics.md)"
-        )
     print("all goals met" if met else "a goal was NOT met")
     return met
-
-
-def fitted(
-    profile: Profile, wanted: Mapping[str, float], between: float
-) -> tuple[LogNormal, float]:
-    """Return `first_audio` and `session_sd` with which voice to voice has the percentiles, and the
-    share of variance.
-
-    The rest of voice to voice (end of turn, silence at the start of the replies) is that of the
-    simulated service.
-    """
-    quiet = replace(
-        profile,
-        delays=replace(
-            profile.delays,
-            first_audio=LogNormal(0.001, 0.001),
-            response_created=LogNormal(0.001, 0.001),
-        ),
-        turn_taking=TurnTakingSettings(),
-        session_sd=0.0,
-    )
-    rng = np.random.default_rng(1)
-    rest_ms = np.array(observe(quiet, 60, interrupts=False).waits_ms)  # a row for each session
-    rests = rng.choice(rest_ms, 100_000)
-    session, turn = rng.standard_normal((100_000, 1)), rng.standard_normal((100_000, TURNS))
-    goals = np.array([wanted["p50"], wanted["p95"], wanted["p99"]])
-    delays, sd = goals - np.median(rest_ms), 0.1
-    for _ in range(60):
-        body = np.log(delays[1] / delays[0]) / NORMAL_P95
-        tail = np.log(delays[2] / delays[1]) / (NORMAL_P99 - NORMAL_P95)
-        logs = np.where(
-            turn <= NORMAL_P95, body * turn, body * NORMAL_P95 + tail * (turn - NORMAL_P95)
-        )
-        waits = rests + delays[0] * np.exp(logs + sd * session)
-        delays = np.maximum.accumulate(
-            np.maximum(delays + 0.7 * (goals - np.quantile(waits, [0.5, 0.95, 0.99])), 1.0)
-        )
-        means = np.log(waits).mean(axis=1)
-        spread = np.log(waits).var(axis=1, ddof=1).mean()
-        total = means.var(ddof=1) + spread * (1 - 1 / TURNS)
-        # variance between sessions
-        missing = between * total - (means.var(ddof=1) - spread / TURNS)
-        sd = math.sqrt(max(0.0, sd**2 + 0.5 * missing * (goals[0] / delays[0]) ** 2))
-    p50_ms, p95_ms, p99_ms = (round(float(delay)) for delay in delays)
-    return LogNormal(p50_ms, p95_ms, p99_ms), round(sd, 3)
-
-
-if __name__ == "__main__":
-    chosen = load_profile(Path(sys.argv[1]))
-    values = dict(chosen.published.voice_to_voice_ms) | {
-        name: float(value) for name, value in (given.split("=") for given in sys.argv[2:])
-    }
-    print(*fitted(chosen, values, values.get("between", chosen.published.between_sessions or 0.1)))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from reports.analysis.check.absolute import evaluate_limit
 from reports.metrics.statistic_types.quantile import estimate_quantile, lost_shares
 from reports.statistics.quantiles import Sample, quantile, quantiles, sample
+from tools.benchmarks.on_the_margin import error, waits
 
 REPETITIONS, MANY, SIGMA = 800, 2_000_000, 0.5
 PS = (0.5, 0.95, 0.99)
@@ -58,9 +59,7 @@ class Process:
 
 
 def lognormal(rng: np.random.Generator, sessions: int, turns: int, icc: float) -> Floats:
-    between, within = rng.normal(size=(sessions, 1)), rng.normal(size=(sessions, turns))
-    waits: Floats = 600 * np.exp(SIGMA * (math.sqrt(icc) * between + math.sqrt(1 - icc) * within))
-    return waits
+    return waits(rng, sessions, 600.0, SIGMA, turns, icc)
 
 
 def failing(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
@@ -173,16 +172,12 @@ class Cell:
         standard errors.
         """
         printed = self.published * REPETITIONS
-        is_covered = self.published < MIN_PUBLISHED or self.covered >= COVERED - 3 * _error(
+        is_covered = self.published < MIN_PUBLISHED or self.covered >= COVERED - 3 * error(
             COVERED, printed
         )
-        return is_covered and max(self.passes, self.fails) <= CALLED + 3 * _error(
+        return is_covered and max(self.passes, self.fails) <= CALLED + 3 * error(
             CALLED, REPETITIONS
         )
-
-
-def _error(share: float, n: float) -> float:
-    return math.sqrt(share * (1 - share) / n)
 
 
 def main() -> bool:
@@ -234,7 +229,7 @@ def rarely_lost() -> bool:
                     passes + 1,
                     unstated + (lost_shares(run, 0.95, times * truth) is None),
                 )
-        is_met = times > 1 or unstated / REPETITIONS <= CALLED + 3 * _error(CALLED, REPETITIONS)
+        is_met = times > 1 or unstated / REPETITIONS <= CALLED + 3 * error(CALLED, REPETITIONS)
         met &= is_met
         name = f"{share:.0%} lost, {streak} in a row, {sessions} x {WHOLE}, limit {times:g} x"
         text = (
@@ -255,12 +250,10 @@ def _with_lost(rng: np.random.Generator, sessions: int, share: float, streak: in
 def _line(cell: Cell) -> str:
     printed = cell.published * REPETITIONS
     formatted = (
-        "-"
-        if cell.published < MIN_PUBLISHED
-        else f"{cell.covered:.1%} ±{_error(0.95, printed):.1%}"
+        "-" if cell.published < MIN_PUBLISHED else f"{cell.covered:.1%} ±{error(0.95, printed):.1%}"
     )
     short = "-" if cell.published < MIN_PUBLISHED else f"{cell.short:.1%}"
-    called = f"{cell.passes:>8.1%} ±{_error(CALLED, REPETITIONS):.1%}{cell.fails:>8.1%}"
+    called = f"{cell.passes:>8.1%} ±{error(CALLED, REPETITIONS):.1%}{cell.fails:>8.1%}"
     return f"{cell.published:>8.0%}{formatted:>14}{short:>9}{called}"
 
 

@@ -8,16 +8,14 @@ the table.
 `python -m tools.benchmarks.voice KIND…` measures only these kinds. With `--before FOLDER`, another
 checkout with its compiled modules, both versions take turns, and the table has the ratio of their
 CPU times. With `--calls N`, N calls run at a time; with `--rounds N`, each kind is measured N
-times, and the table has the medians. `--functions KIND` prints the functions of one kind with the
-most time, by cProfile. On a machine that runs other programs, start it with `chrt -f 5`: a load
-generator that waits for its core handles more frames per wake-up, which then cost less.
+times, and the table has the medians. On a machine that runs other programs, start it with `chrt -f
+5`: a load generator that waits for its core handles more frames per wake-up, which then cost less.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import pstats
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -31,7 +29,7 @@ from bench.record import folder as files
 from tests.simulator_process import AUDIO, ROOT, running_simulator
 from tools.benchmarks.telephone import all_open
 from tools.benchmarks.watch import cores
-from tools.benchmarks.watched_run import p_ms, watched_command
+from tools.benchmarks.watched_run import quantile_ms, watched_command
 from tools.made_page import table
 
 CALLS, ROUNDS, TURNS, RAMP_S = 100, 3, 2, 4
@@ -88,10 +86,8 @@ class Cost(NamedTuple):
     status: str
 
 
-def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) -> Cost:
-    """Run calls of one kind with the version in `tree`. With `profile`, cProfile writes its
-    result there.
-    """
+def measured(kind: Kind, calls: int, tree: Path) -> Cost:
+    """Run calls of one kind with the version in `tree`."""
     where = cores()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -99,11 +95,9 @@ def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) ->
         (folder / "call.yaml").write_text(kind.script, encoding="utf-8")
         served = ["--profile", str(folder / "profile.yaml"), *(["--tls"] if kind.has_tls else [])]
         with pinned_to(where.simulator), running_simulator(*served) as ready:
-            profiled = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
             command = [
                 sys.executable,
                 "-P",
-                *profiled,
                 "-m",
                 "rtbench.run_process",
                 str(folder / "call.yaml"),
@@ -124,7 +118,7 @@ def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) ->
         (run,) = (folder / "runs").iterdir()
         start_ns, end_ns = all_open(run, calls)
         cpu_ms = seen.cpu_ms_per_s(start_ns, end_ns) / calls
-        (late_ms,) = p_ms(run, "send_delay", 0.99)
+        late_ms = quantile_ms(run, "send_delay", 0.99)
         return Cost(cpu_ms, late_ms, files.read_document(run)["validity"]["status"])
 
 
@@ -156,15 +150,7 @@ def main(words: Sequence[str] = ()) -> None:
     parser.add_argument("--before", type=Path)
     parser.add_argument("--calls", type=int, default=CALLS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--functions", choices=KINDS)
     options = parser.parse_args(words)
-    if options.functions:
-        with tempfile.NamedTemporaryFile() as profile:
-            measured(
-                KINDS[options.functions], options.calls, options.before or ROOT, Path(profile.name)
-            )
-            pstats.Stats(profile.name).sort_stats("tottime").print_stats(60)
-        return
     heads = ["kind", "calls", "CPU of a call, ms/s", "send_delay p99, ms", "run"]
     if options.before is not None:
         heads[2:3] = ["CPU before, ms/s", "CPU of a call, ms/s", "ratio"]

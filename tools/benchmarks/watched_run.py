@@ -12,7 +12,7 @@ from typing import Any
 from bench.base.cpu import CpuAssignment, pinned_to
 from bench.record import folder as files
 from bench.record import histograms
-from bench.record.histograms import MEASURED, HistogramKey, Histograms, quantile
+from bench.record.histograms import MEASURED, quantile
 from tests.simulator_process import ROOT, running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 from tools.benchmarks.watch import Watched, cores, watched
@@ -37,23 +37,15 @@ class WatchedRun:
         validity: dict[str, Any] = files.read_document(self.folder)["validity"]
         return validity
 
-    def p_ms(self, metric: str, *ps: float) -> list[float]:
-        """Return quantiles of a metric of the load generator, for its only target."""
-        return p_ms(self.folder, metric, *ps)
 
-
-def p_ms(folder: Path, metric: str, *ps: float) -> list[float]:
-    """Return quantiles of a metric of the load generator, in a run with one target."""
-    run_histograms = histograms.read(folder / "histograms.hlog")
-    (key,) = (
-        key for key, _ in run_histograms.items() if key.metric == metric and key.phase == MEASURED
+def quantile_ms(folder: Path, metric: str, p: float) -> float:
+    """Return a quantile of a metric of the load generator, in a run with one target."""
+    (histogram,) = (
+        histogram
+        for key, histogram in histograms.read(folder / "histograms.hlog").items()
+        if key.metric == metric and key.phase == MEASURED
     )
-    return [quantile_ms(run_histograms, key, p) for p in ps]
-
-
-def quantile_ms(run_histograms: Histograms, key: HistogramKey, p: float) -> float:
-    histogram = run_histograms.get(key)
-    value_us = quantile(histogram, p) if histogram is not None else None
+    value_us = quantile(histogram, p)
     return float("nan") if value_us is None else value_us / 1000
 
 

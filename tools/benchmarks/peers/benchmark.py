@@ -8,10 +8,11 @@ import platform
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
+from tools import made_page
 from tools.benchmarks.peers import table
 from tools.benchmarks.peers.figures import Cannot, Figures, figures, late_ms, typical, unequal
 from tools.benchmarks.peers.play import PEERS, Load, Peer, Played, play
@@ -29,27 +30,17 @@ Runs = dict[tuple[int, str], list[table.Outcome]]
 def main(arguments: Sequence[str] = ()) -> None:
     options = parser().parse_args(arguments)
     peers = [peer for peer in PEERS if options.peers is None or peer.name in options.peers]
-    print(conditions(options.turns, options.ramp, options.repeat))
-    print(table.markdown(table.HEADER, []), flush=True)
+    print(conditions(options.repeat))
     runs: Runs = {}
     for sessions in options.sessions:
         able = [peer for peer in peers if not gave_up(runs, peer.name)]
         runs |= {(sessions, peer.name): [] for peer in able}
         for _, peer in product(range(options.repeat), able):
-            runs[sessions, peer.name].append(
-                once(peer, Load(sessions, options.turns, options.ramp))
-            )
-    show(
-        {key: middle(outcomes) for key, outcomes in runs.items()},
-        table.markdown if options.markdown else table.text,
-    )
+            runs[sessions, peer.name].append(once(peer, Load(sessions, TURNS, RAMP_S)))
+    rows = [table.cells(*key, middle(outcomes)) for key, outcomes in runs.items()]
+    print(made_page.table(table.HEADER, rows))
     if messages := differences(runs):
         sys.exit("\n".join(messages))
-
-
-def show(outcomes: dict[tuple[int, str], table.Outcome], form: Callable[..., str]) -> None:
-    rows = [table.cells(sessions, name, outcome) for (sessions, name), outcome in outcomes.items()]
-    print("", form(table.HEADER, rows), "", *table.memory(outcomes), sep="\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,20 +52,6 @@ def parser() -> argparse.ArgumentParser:
         "--sessions", type=numbers, default=LOADS, metavar="N,N", help=f"loads (default: {loads})"
     )
     argument_parser.add_argument(
-        "--turns",
-        type=int,
-        default=TURNS,
-        metavar="N",
-        help="turns per session (default: %(default)s)",
-    )
-    argument_parser.add_argument(
-        "--ramp",
-        type=float,
-        default=RAMP_S,
-        metavar="S",
-        help="seconds in which sessions are opened",
-    )
-    argument_parser.add_argument(
         "--repeat", type=int, default=1, metavar="N", help="runs of each load; medians are shown"
     )
     argument_parser.add_argument(
@@ -82,9 +59,6 @@ def parser() -> argparse.ArgumentParser:
         type=names,
         metavar="NAME,NAME",
         help=f"clients, of: {', '.join(peer.name for peer in PEERS)}",
-    )
-    argument_parser.add_argument(
-        "--markdown", action="store_true", help="print the table in Markdown"
     )
     return argument_parser
 
@@ -100,15 +74,15 @@ def names(text: str) -> list[str]:
     return chosen
 
 
-def conditions(turns: int, ramp_s: float, repeat: int) -> str:
+def conditions(repeat: int) -> str:
     where = cores()
     (client,), (simulator,) = where.load_generator, where.simulator
     alone = "" if not where.shared else "; ONE core for both: each slows the other down"
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     return (
         f"Python {platform.python_version()}, Linux {platform.release()}; client on core {client},"
-        f" simulator on core {simulator}{alone}\n{turns} turns per session, sessions opened within"
-        f" {ramp_s:g} s, {repeat} runs of each; load average before it {load}"
+        f" simulator on core {simulator}{alone}\n{TURNS} turns per session, sessions opened within"
+        f" {RAMP_S:g} s, {repeat} runs of each; load average before it {load}"
     )
 
 
@@ -140,7 +114,7 @@ def once(peer: Peer, load: Load) -> table.Outcome:
     """Run a client once. Print its row immediately, because the benchmark may be interrupted."""
     with tempfile.TemporaryDirectory() as scratch:
         outcome = judged(play(peer, load, Path(scratch)), load)
-    print(table.markdown_line(table.cells(load.sessions, peer.name, outcome)), flush=True)
+    print(*table.cells(load.sessions, peer.name, outcome), sep=" · ", flush=True)
     return outcome
 
 

@@ -1,10 +1,8 @@
-"""The table of all clients, as text and as Markdown."""
+"""The rows of the table of all clients."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from tools.benchmarks.peers.figures import Cannot, Figures, per_session
+from tools.benchmarks.peers.figures import Cannot, Figures
 
 Outcome = Figures | Cannot
 HEADER = (
@@ -56,41 +54,3 @@ def reason(outcome: Cannot) -> str:
 def milliseconds(value: float) -> str:
     """Format with three significant digits or fewer: 0.023, 1.45, 812."""
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
-
-
-def text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return aligned columns; the last cell of a row with empty cells may be wider than its
-    column.
-    """
-    widths = [
-        max(len(row[at]) for row in (header, *(row for row in rows if all(row))))
-        for at in range(len(header))
-    ]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in (header, *rows))
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(map(markdown_line, [header, ["---"] * len(header), *rows]))
-
-
-def markdown_line(cells: Sequence[str]) -> str:
-    """Return one row of a Markdown table, which is readable without the other rows."""
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def memory(outcomes: Mapping[tuple[int, str], Outcome]) -> list[str]:
-    """Return a line per client with its memory per session: the slope over the loads that the
-    client sustained.
-    """
-    lines = []
-    for client in dict.fromkeys(client for _, client in outcomes):
-        resident = {
-            sessions: outcome.rss_bytes
-            for (sessions, name), outcome in outcomes.items()
-            if name == client and isinstance(outcome, Figures)
-        }
-        slope = per_session(resident)
-        if slope is not None:
-            between = f"{min(resident)} to {max(resident)} sessions"
-            lines.append(f"{client}: {slope / 1000:.0f} kB per session, from {between}")
-    return lines

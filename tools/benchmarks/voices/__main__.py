@@ -4,6 +4,6 @@
 
 import sys
 
-from tools.benchmarks.voices.benchmark import main
+from tools.benchmarks.voices.offline import main
 
 main(sys.argv[1:])

@@ -303,13 +303,8 @@ def truths() -> tuple[Truth, ...]:
 
 
 @cache
-def all_recordings() -> tuple[Recording, ...]:
-    return tuple(recordings(packages()))
-
-
-@cache
 def split_of() -> dict[str, Split]:
-    return _splits(all_recordings())
+    return _splits(recordings(packages()))
 
 
 def in_turns(entries: Iterable[Truth]) -> list[Truth]:

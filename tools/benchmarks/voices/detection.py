@@ -1,6 +1,4 @@
-"""The speech that the product finds in a stream: live, in the channel of an imported call, and
-in a script's WAV.
-"""
+"""The speech that the product finds in a stream: live, and in the channel of an imported call."""
 
 from __future__ import annotations
 
@@ -11,11 +9,13 @@ import numpy as np
 
 from bench.base.units import NS_PER_S
 from bench.observe.reply_detector import SILENCE_NS
-from bench.plan.recordings import RATE_HZ, SpeechSpan, find_speech
+from bench.plan.recordings import SpeechSpan
 from bench.recorded_calls.conversation import ChannelSound, sounds, speech
 from bench.recorded_calls.script_files import LEAD_S
 from tools.benchmarks.onsets import found
-from tools.benchmarks.voices.conditions import Span, Stream, for_script
+from tools.benchmarks.voices.conditions import Stream
+
+Span = tuple[float, float]
 
 
 class Found(NamedTuple):
@@ -37,7 +37,8 @@ def live(stream: Stream) -> Found:
     """
     replies = found(stream.samples, stream.rate_hz)
     spans = [(reply.start, reply.end) for reply in replies]
-    own, invented = _own(spans, stream), _invented(spans, stream)
+    own = _own(spans, stream)
+    invented = len(spans) - len(own)
     if not own:
         return Found(None, None, invented=invented)
     return Found(
@@ -54,7 +55,8 @@ def imported(stream: Stream) -> Found:
     channel = np.pad(stream.samples, (0, stream.rate_hz))  # the call goes on after the voice
     turns = _turns(sounds(channel, stream.rate_hz), stream.rate_hz)
     spans = [(turn[0].start, turn[-1].end) for turn in turns]
-    own, invented = _own(spans, stream), _invented(spans, stream)
+    own = _own(spans, stream)
+    invented = len(spans) - len(own)
     if not own:
         return Found(None, None, invented=invented)
     first, last = turns[own[0]][0], turns[own[-1]][-1]
@@ -70,12 +72,6 @@ def imported(stream: Stream) -> Found:
     )
 
 
-def in_script(stream: Stream) -> Found:
-    """Return the speech in a script's WAV. It is stated without a bound."""
-    span = find_speech(for_script(stream, RATE_HZ), RATE_HZ)
-    return Found(span.begin / RATE_HZ, span.end / RATE_HZ)
-
-
 def _turns(listed: Sequence[ChannelSound], rate_hz: int) -> list[list[ChannelSound]]:
     turns: list[list[ChannelSound]] = []
     for sound in listed:
@@ -89,24 +85,13 @@ def _turns(listed: Sequence[ChannelSound], rate_hz: int) -> list[list[ChannelSou
 def _own(spans: Sequence[Span], stream: Stream) -> list[int]:
     """Return the indexes of the spans that overlap the voice."""
     return [
-        number for number, span in enumerate(spans) if _overlap(span, (stream.start, stream.end))
+        number
+        for number, (start, end) in enumerate(spans)
+        if start < stream.end and end > stream.start
     ]
-
-
-def _invented(spans: Sequence[Span], stream: Stream) -> int:
-    """Return the number of spans that overlap neither the voice nor another sound of its
-    recording.
-    """
-    real = [(stream.start, stream.end), *stream.others]
-    return sum(not any(_overlap(span, sound) for sound in real) for span in spans)
-
-
-def _overlap(span: Span, sound: Span) -> bool:
-    return span[0] < sound[1] and span[1] > sound[0]
 
 
 FINDERS: Mapping[str, Callable[[Stream], Found]] = {
     "live": live,
     "import": imported,
-    "script": in_script,
 }
