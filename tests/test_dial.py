@@ -40,9 +40,9 @@ from bench.wire.connection import Connected
 from bench.wire.events import wait_of
 from tests.helpers import AT_NS, build_script
 from tests.memory_transport import MemoryTransport
+from tests.simulator_process import GUARD_S
 from tests.system.end_to_end.proxies import running_proxy
 
-GUARD_S = 30
 STRAIGHT = NetworkPath()
 ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 START = {"connect_start": AT_NS + 5, "dns_done": AT_NS + 6}

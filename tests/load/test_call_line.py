@@ -13,6 +13,7 @@ from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MS
 from bench.load.execution.start_scheduler import CallDispatcher
 from bench.load.planning.tasks import Caller
+from tests.simulator_process import GUARD_S
 
 
 @dataclass
@@ -66,7 +67,8 @@ class Line:
 
 
 def calls_of(users: list[gevent.Greenlet]) -> list[int | None]:
-    with gevent.Timeout(30):  # joinall would count its own timeout from the last poll of the loop
+    # joinall would count its own timeout from the last poll of the loop
+    with gevent.Timeout(GUARD_S):
         gevent.joinall(users, raise_error=True)
     return [user.value for user in users]
 

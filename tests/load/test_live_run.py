@@ -28,6 +28,7 @@ from tests.helpers import Service, created, done, message, reply, spoken, usage
 from tests.load.actors import Actor
 from tests.load.fake_live_run import Caller, FakeDialer, FakeRun
 from tests.memory_transport import PeerAnswer
+from tests.simulator_process import GUARD_S
 
 
 def costly(response_id: str) -> Iterable[PeerAnswer]:
@@ -564,7 +565,8 @@ def test_an_arriving_call_is_played_by_an_idle_user_and_has_its_arrival_time(
     began_ns = monotonic_ns() - NS_PER_S  # a start in the past, so that calls arrive at once
     run = FakeRun(tmp_path, load_model=arriving(0, 1), began_ns=began_ns)
     users = [gevent.spawn(run.play) for _ in range(2)]
-    with gevent.Timeout(30):  # joinall would count its own timeout from the last poll of the loop
+    # joinall would count its own timeout from the last poll of the loop
+    with gevent.Timeout(GUARD_S):
         gevent.joinall(users, raise_error=True)
 
     sessions = run.rows("sessions")
@@ -612,7 +614,7 @@ def test_each_arrived_call_is_started_blocked_or_not_started(
     run.end()
     run.live.drain(30.0)
     rows = run.rows("sessions")  # closes the run
-    with gevent.Timeout(30):  # joinall would count its own timeout from the last poll of the loop
+    with gevent.Timeout(GUARD_S):
         gevent.joinall(players, raise_error=True)
 
     calls, blocked, cut = (

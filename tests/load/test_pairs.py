@@ -30,6 +30,7 @@ from bench.session.dial import Dialer
 from bench.target.tokens import Keyring
 from bench.transport.loop_monitor import LoopMonitor
 from tests.helpers import MS, at, build_observation, build_session, resolve_target
+from tests.simulator_process import GUARD_S
 
 
 def started(pacers: list[StartPacer], now_ns: int) -> int:
@@ -105,7 +106,7 @@ def test_the_event_loop_polls_between_two_simultaneous_starts() -> None:
         assert taken is not None
         begun.append((watch.polls, taken))
 
-    with gevent.Timeout(30):  # joinall would count its own timeout from the last poll of the loop
+    with gevent.Timeout(GUARD_S):
         gevent.joinall([gevent.spawn(start) for _ in range(20)], raise_error=True)
     polls = [polled for polled, _ in begun]
 
@@ -123,7 +124,8 @@ def test_a_caller_who_leaves_while_waiting_for_a_start_starts_no_call() -> None:
     )
     answers = iter([False, False, True])
 
-    with gevent.Timeout(30):
+    # joinall would count its own timeout from the last poll of the loop
+    with gevent.Timeout(GUARD_S):
         assert starts.acquire(now_ns, lambda: next(answers)) is None
 
 

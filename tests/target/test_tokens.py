@@ -28,10 +28,10 @@ from bench.target.tokens import MAX_SESSION_NS, Keyring, NoteIncident, ignore
 from bench.transport.interface import CallKey, CallKeyKind, NetworkPath, Proxy
 from bench.wire.dialect import secret_placeholder
 from bench.wire.service import WEBRTC
+from tests.simulator_process import GUARD_S
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
 ENTRA = EntraSignIn(SCOPE)
-GUARD_S = 60.0  # only against a hang
 
 
 def build_target(auth: Auth, **more: Any) -> Target:

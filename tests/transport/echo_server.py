@@ -14,8 +14,7 @@ from bench.base.clock import monotonic_ns
 from bench.transport.websocket import WebSocket
 from bench.wire.connection import NetworkMeasured
 from tests.helpers import MS, receive
-
-GUARD_S = 30
+from tests.simulator_process import GUARD_S
 
 
 def echo(connection: ServerConnection) -> None:

@@ -22,9 +22,9 @@ from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
+from tests.simulator_process import GUARD_S
 from tests.transport.certificates import Certificate
 
-GUARD_S = 30
 ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 KINDS = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 

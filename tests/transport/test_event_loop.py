@@ -20,6 +20,7 @@ from bench.transport.event_loop import MIN_PASS_INTERVAL_NS, READABLE, CallbackS
 from bench.transport.loop_monitor import ACCOUNT_NS, NO_SNAPSHOT, LoopMonitor, PollSnapshot
 from tests.examples import thorough
 from tests.helpers import MS
+from tests.simulator_process import GUARD_S
 
 FD, OTHER = 5, 6
 SET_AT = 3
@@ -357,9 +358,6 @@ def test_a_forked_process_has_its_own_loop_monitor() -> None:
 
     inherited, own = found
     assert own is not inherited
-
-
-GUARD_S = 30
 
 
 def no_alarm() -> int:

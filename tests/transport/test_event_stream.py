@@ -39,6 +39,7 @@ from bench.transport.event_stream.stream import EventStream, open_event_stream
 from bench.transport.interface import ConnectRequest, ConnectTimings, Transport
 from bench.transport.parser import SocketRead
 from bench.wire.connection import ReceivedMessage
+from tests.simulator_process import GUARD_S
 
 LIMITS = Timeouts(tcp=30, tls=30, upgrade=30)
 DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE = (
@@ -95,7 +96,7 @@ class Server:
 
     def _run(self) -> None:
         sock, _ = self._listening.accept()
-        sock.settimeout(30)
+        sock.settimeout(GUARD_S)
         with sock, contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.received += len(sock.recv(65_536))

@@ -21,11 +21,11 @@ from bench.base.errors import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import Lookup, look_up, open_tcp
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy
+from tests.simulator_process import GUARD_S
 from tests.transport.resolver import use_resolver
 
 LOOKUPS_FULL = "name lookups are open in this process, and none has ended"
 
-GUARD_S = 30
 ENOUGH = Timeouts(tcp=GUARD_S)
 
 

@@ -28,6 +28,7 @@ from bench.transport.parser import READ_BYTES, SocketRead
 from bench.transport.ring import choice
 from bench.transport.ring.choice import ReaderChoice, chosen_reader
 from bench.transport.ring.shortages import Shortages
+from tests.simulator_process import GUARD_S
 
 pytestmark = pytest.mark.skipif(
     chosen_reader().name == "epoll", reason=f"no io_uring here: {chosen_reader().reason}"
@@ -36,7 +37,6 @@ if chosen_reader().name == "io_uring":
     from bench.transport.ring._ring import Ring, RingReader
     from bench.transport.ring.hub_ring import LOOK_NS, HubRing
 
-GUARD_S = 30
 Pair = tuple[socket.socket, socket.socket]
 
 

@@ -34,10 +34,10 @@ from bench.transport.tx_timestamps import (
 )
 from bench.wire.connection import Transmitted
 from tests.examples import thorough
+from tests.simulator_process import GUARD_S
 from tests.transport.certificates import Certificate
 from tests.transport.tcp_peers import KINDS, connected
 
-GUARD_S = 30
 S = 1_000_000_000
 WALL_NS, NOW_NS = 1_700_000_000 * S, 50 * S
 Ancillary = list[tuple[int, int, bytes]]

@@ -114,7 +114,7 @@ def caller_of(request: pytest.FixtureRequest) -> Callable[[Ready], PlainCaller]:
 
 
 KEY = "secret-of-this-test"
-ENOUGH, SOON = Timeouts(tcp=GUARD_S, upgrade=GUARD_S), Timeouts(tcp=GUARD_S, upgrade=0.2)
+ENOUGH = Timeouts(tcp=GUARD_S, upgrade=GUARD_S)
 
 
 def dial(ready: Ready, *headers: tuple[str, str], limits: Timeouts = ENOUGH) -> TelephoneCall:

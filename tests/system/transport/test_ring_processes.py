@@ -16,9 +16,9 @@ import pytest
 
 from bench.base.clock import monotonic_ns
 from bench.transport.ring.choice import chosen_reader
+from tests.simulator_process import GUARD_S
 
 pytestmark = pytest.mark.skipif(chosen_reader().name == "epoll", reason="no io_uring here")
-GUARD_S = 30
 
 PROGRAM = """
     import os, signal, socket, sys
@@ -106,18 +106,18 @@ WITHOUT_RING = """
     from bench.transport.ring.choice import chosen_reader
     from bench.transport.ring.shortages import Shortages
 
-    addresses = look_up("127.0.0.1", int(sys.argv[1]), 30).addresses
+    addresses = look_up("127.0.0.1", int(sys.argv[1]), 600).addresses
     assert chosen_reader().name == "io_uring"
     limit = resource.getrlimit(resource.RLIMIT_AS)
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), limit[1]))
-    first = open_stream(addresses, 30)
+    first = open_stream(addresses, 600)
     resource.setrlimit(resource.RLIMIT_AS, limit)
     said = []
     while len(b"".join(said)) < 4:
-        first.receive_until(monotonic_ns() + 30_000_000_000, lambda read: said.append(read.data) or True)
+        first.receive_until(monotonic_ns() + 600_000_000_000, lambda read: said.append(read.data) or True)
     print(type(first).__name__, b"".join(said).decode(), Shortages().new(), sep=": ")
-    print(type(open_stream(addresses, 30)).__name__)
+    print(type(open_stream(addresses, 600)).__name__)
 """
 
 
@@ -157,11 +157,11 @@ FORKING = """
     from bench.transport.ring.stream import RingStream
 
     def open_one():
-        return open_stream(look_up("127.0.0.1", int(sys.argv[1]), 30).addresses, 30)
+        return open_stream(look_up("127.0.0.1", int(sys.argv[1]), 600).addresses, 600)
 
     def hear(stream, count):
         said = []
-        until_ns = monotonic_ns() + 30_000_000_000
+        until_ns = monotonic_ns() + 600_000_000_000
         while len(b"".join(said)) < count:
             assert stream.receive_until(until_ns, lambda read: said.append(read.data) or True)
         return b"".join(said).decode()

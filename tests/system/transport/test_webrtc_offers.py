@@ -21,7 +21,7 @@ from bench.transport.interface import ConnectTimings
 from tests.simulator_process import GUARD_S, Ready, running_simulator
 
 KEY, LIFE_S = "a-key-of-the-test", 2
-LIMITS = Timeouts(upgrade=10.0)
+LIMITS = Timeouts(upgrade=GUARD_S)
 WAYS: Mapping[str, dict[str, Any]] = {
     "key": {"api_key_env": "THE_KEY"},
     "token": {"api_key_env": None, "auth": "managed_identity"},

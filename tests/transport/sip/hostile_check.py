@@ -21,9 +21,12 @@ from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.sip.transactions import MAX_TRANSACTIONS
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
+from tests.simulator_process import LONGER_S
 from tests.transport.sip.hostile_line import GUARD_S, MARKER, Behaviour, HostileLine, hostile_line
 
-ENOUGH, SOON = Timeouts(tcp=GUARD_S, upgrade=GUARD_S), Timeouts(tcp=GUARD_S, upgrade=0.05)
+ENOUGH = Timeouts(tcp=GUARD_S, upgrade=GUARD_S)
+LONGER = tuple(Timeouts(tcp=GUARD_S, upgrade=limit_s) for limit_s in LONGER_S)
+SOON = LONGER[0]
 SENT = BinaryMessage(b"\x11" * 160)
 MARKERS = 3
 MAX_DROPPED_KINDS = 10

@@ -23,8 +23,8 @@ from bench.transport.sip.messages import (
     write_message,
     write_response,
 )
+from tests.simulator_process import GUARD_S
 
-GUARD_S = 30
 LOOPBACK = "127.0.0.1"
 AGAIN_S = 0.05
 """The time after which a peer repeats a message that has no effect yet. A datagram may be lost

@@ -33,12 +33,10 @@ from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
+from tests.simulator_process import GUARD_S
 from tests.transport.sip.scripted_peer import tokens
 
-GUARD_S = 30
-
-
-ENOUGH, SOON = Timeouts(tcp=GUARD_S, upgrade=GUARD_S), Timeouts(tcp=GUARD_S, upgrade=0.05)
+ENOUGH = Timeouts(tcp=GUARD_S, upgrade=GUARD_S)
 
 
 FRAME = BinaryMessage(bytes(range(160)))

@@ -17,6 +17,7 @@ from bench.transport.sip import signalling
 from bench.transport.sip.messages import Outgoing
 from bench.transport.sip.signalling import Signalling
 from bench.transport.sip.telephone import TelephoneCall, open_call
+from tests.simulator_process import LONGER_S
 from tests.transport.sip.phone_line import ENOUGH, FRAME, GUARD_S, LOOPBACK, line
 from tests.transport.sip.scripted_peer import ScriptedPeer
 
@@ -62,13 +63,14 @@ def test_a_call_goes_to_the_next_address_if_the_first_one_refuses_it(
 
 
 def test_an_address_that_was_heard_keeps_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    with line(ringing_ns=0, final_ns=None) as called, pytest.raises(ConnectError) as caught:
-        call_at(monkeypatch, called.port, LOOPBACK, OTHER, limits=Timeouts(upgrade=0.2))
+    for limit_s in LONGER_S:
+        with line(ringing_ns=0, final_ns=None) as called, pytest.raises(ConnectError) as caught:
+            call_at(monkeypatch, called.port, LOOPBACK, OTHER, limits=Timeouts(upgrade=limit_s))
+        received = caught.value.detail.partition(": ")[2]
+        if received == "it only rang":
+            break
 
-    assert (caught.value.outcome, caught.value.detail.partition(": ")[2]) == (
-        "timeout:upgrade",
-        "it only rang",
-    )
+    assert (caught.value.outcome, received) == ("timeout:upgrade", "it only rang")
 
 
 def test_an_address_without_a_way_to_it_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

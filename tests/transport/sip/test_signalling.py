@@ -31,10 +31,10 @@ from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.tls import tls_context
+from tests.simulator_process import GUARD_S
 from tests.transport.sip.phone_line import ended, line
 from tests.transport.sip.scripted_peer import tokens
 
-GUARD_S = 30
 ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 LOOPBACK = "127.0.0.1"
 
