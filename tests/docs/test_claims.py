@@ -1,4 +1,4 @@
-"""Every test that a claim in tests/claims.md names exists."""
+"""Every test, and every conversation of a log, that a claim in tests/claims.md names exists."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ LINES = [
     for line in (ROOT / "tests/claims.md").read_text(encoding="utf-8").splitlines()
     if line[:2] == "- "
 ]
-CLAIM = re.compile(r"- (?P<claim>.+?\.)(?P<tests>(?: `tests/[\w/]+\.py::test_\w+`){1,2})")
+TEST = r"tests/[\w/]+(?:\.py::test_\w+|\.log::[^`]+)"
+CLAIM = re.compile(rf"- (?P<claim>.+?\.)(?P<tests>(?: `{TEST}`){{1,2}})")
+FORMS = {".py": r"^def (\w+)\(", ".log": r"^(\w[^:\n]*)"}
+"""How a test, and how a conversation without its variant, begins."""
 
 
-def functions_of(path: str) -> set[str]:
-    """Return the names of a module's functions without importing the module."""
-    return set(re.findall(r"^def (\w+)\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE))
+def names_in(path: str) -> set[str]:
+    """Return the names of a file's tests without importing the file."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return set(re.findall(FORMS[Path(path).suffix], text, re.MULTILINE))
 
 
 def test_every_claim_names_tests_that_exist() -> None:
@@ -30,10 +34,7 @@ def test_every_claim_names_tests_that_exist() -> None:
     }
     paths = {name.partition("::")[0] for name in named}
     there = {
-        f"{path}::{test}"
-        for path in paths
-        if (ROOT / path).is_file()
-        for test in functions_of(path)
+        f"{path}::{test}" for path in paths if (ROOT / path).is_file() for test in names_in(path)
     }
 
     assert [line for line, found in claims.items() if not found] == []

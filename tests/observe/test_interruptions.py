@@ -21,19 +21,13 @@ from tests.helpers import (
     after_ms,
     at,
     base64_of,
-    committed,
-    created,
     done,
     error,
     message,
-    not_transcribed,
     part_done,
     speech_started,
-    speech_stopped,
 )
 from tests.observe.playing import audio, playing
-
-CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
 
 
 def truncated(item_id: str = "item_a") -> bytes:
@@ -71,122 +65,6 @@ def interrupts(talk: Talk, at_ms: float, number: int = 2) -> None:
     talk.begin_speech(at_ms, number)
 
 
-def test_a_reply_that_speech_interrupts_is_silent_when_the_service_detects_speech() -> None:
-    talk = playing()
-    interrupts(talk, 1_000)
-    talk.hear(1_080, speech_started("item_b"))
-    assert talk.work(1_080, TruncateItem) == [TruncateItem("item_a", 930, "turn-1-1-truncate")]
-    talk.send(1_081, "conversation.item.truncate")
-    assert talk.work(1_082, TruncateItem) == []
-    talk.hear(1_085, audio())
-    talk.hear(1_090, done("r1", **CANCELLED))
-    assert talk.take(1_091) == [], "the service has not said that it has cut the item"
-    talk.hear(1_100, truncated())
-    turn = talk.only(1_101)
-
-    assert (turn.outcome, turn.interruption, turn.yielded) == ("interrupted", "speech", True)
-    expected = {
-        "barge_in": 1_000,
-        "barge_in_detected": 1_080,
-        "barge_in_silent": 1_080,
-        "truncate_sent": 1_081,
-        "barge_in_last_audio": 1_085,
-        "barge_in_response_done": 1_090,
-        "truncated": 1_100,
-        "ended": 1_090,
-    }
-    assert {name: after_ms(turn, name) for name in expected} == expected
-    assert (turn.late_audio_ns, turn.unplayed_audio_ns, turn.received_audio_ns) == (
-        1 * S,
-        5 * S - 930 * MS,
-        5 * S,
-    )
-    assert turn.overlap_ns == 80 * MS
-    metrics = {
-        name: ns / MS
-        for name, ns in turn.metrics_ns().items()
-        if name.startswith(("barge", "truncate"))
-    }
-    assert metrics == {
-        "barge_in_detection": 80,
-        "barge_in_yield": 80,
-        "barge_in_last_audio": 85,
-        "barge_in_response_done": 90,
-        "barge_in_late_audio": 1_000,
-        "truncate_ack": 19,
-    }
-
-
-def test_a_reply_that_was_received_completely_is_still_interrupted() -> None:
-    talk = playing(whole=True)
-    assert not talk.timeline.turns.are_all_over, "it is still played"
-    interrupts(talk, 1_000)
-    talk.hear(1_080, speech_started("item_b"))
-    talk.send(1_080, "conversation.item.truncate")
-    talk.hear(1_100, truncated())
-    turn = talk.only(1_101)
-
-    assert (turn.outcome, after_ms(turn, "ended"), turn.yielded) == ("interrupted", 1_080, True)
-    assert turn.unplayed_audio_ns == 4 * S - 930 * MS
-    assert {"barge_in_last_audio", "barge_in_response_done"}.isdisjoint(turn.metrics_ns())
-
-
-def test_a_backchannel_stops_no_response_and_overlaps_until_it_ends() -> None:
-    talk = playing("backchannel")
-    talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
-    talk.send(1_600, "input_audio_buffer.append", audio_bytes=4_800, instants={"sound_end": 0})
-    talk.hear(1_700, audio(), part_done(GA, "audio", "r1"), done("r1"))
-    talk.timeline.expire(at(10_000))
-    (turn,) = talk.take(100_000)
-
-    assert (turn.outcome, turn.overlap_ns) == ("ok", 600 * MS)
-    assert not [name for name in turn.metrics_ns() if name.startswith("barge_in")]
-
-
-def test_the_overlap_ends_with_the_caller_s_speech_if_the_reply_does_not_yield() -> None:
-    talk = playing(whole=True)
-    interrupts(talk, 1_000)
-    talk.end_speech(1_900)
-    talk.timeline.expire(at(4_150))
-    (turn,) = talk.take(4_151)
-
-    assert (turn.outcome, turn.yielded, turn.overlap_ns) == ("ok", False, 900 * MS)
-
-
-def test_the_interrupting_turn_has_its_own_turn_type_and_its_own_answer() -> None:
-    talk = playing(whole=True)
-    interrupts(talk, 1_000)
-    talk.hear(1_080, speech_started("item_b"))
-    talk.end_speech(1_600)
-    talk.hear(2_000, speech_stopped("item_b"), committed("item_b"), created("r2"))
-    talk.hear(2_300, audio("item_c", response_id="r2"), done("r2"))
-    first, second = talk.take(100_000)
-
-    assert (first.outcome, second.outcome) == ("interrupted", "ok")
-    assert (first.turn_type, second.turn_type) == ("regular", "after_interruption")
-    assert second.response_id == "r2"
-
-
-def test_a_client_that_interrupts_stops_playback_at_once_and_truncates_the_item() -> None:
-    talk = playing("client")
-    talk.timeline.apply(inputs.ClientInterrupted(at(1_000)))
-    assert talk.work(1_000, CancelResponse) == [CancelResponse("turn-1-cancel")]
-    talk.send(1_000, "response.cancel")
-    assert talk.work(1_000, CancelResponse) == []
-    assert talk.work(1_000, TruncateItem) == [TruncateItem("item_a", 850, "turn-1-1-truncate")]
-    talk.send(1_001, "conversation.item.truncate")
-    talk.hear(
-        1_020,
-        done("r1", status="cancelled", type="cancelled", reason="client_cancelled"),
-        truncated(),
-    )
-    turn = talk.only(1_030)
-
-    assert (turn.outcome, turn.interruption, turn.yielded) == ("interrupted", "client", None)
-    assert "barge_in_yield" not in turn.metrics_ns()
-    assert turn.metrics_ns()["barge_in_response_done"] == 20 * MS
-
-
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_cancel_or_truncate_that_arrives_too_late_fails_no_turn(whole: bool) -> None:
     talk = playing("client", whole=whole)
@@ -204,100 +82,6 @@ def test_a_cancel_or_truncate_that_arrives_too_late_fails_no_turn(whole: bool) -
 
     assert turn.outcome == "interrupted"
     assert talk.timeline.session().service_errors == 2
-
-
-def test_a_reply_that_ends_before_its_interruption_is_ok_and_has_not_yielded() -> None:
-    talk = playing(seconds=1, whole=True)
-    talk.timeline.expire(at(1_150))
-    turn = talk.only(1_150)
-
-    assert (turn.outcome, turn.interruption, turn.yielded, after_ms(turn, "ended")) == (
-        "ok",
-        None,
-        None,
-        1_150,
-    )
-    assert turn.interruption_missed is True
-    assert turn.unplayed_audio_ns is None
-
-
-@pytest.mark.parametrize(("from_ms", "yielded"), [(2_500, None), (2_000, False)])
-def test_a_reply_that_goes_on_for_two_seconds_has_not_yielded(
-    from_ms: float, yielded: bool | None
-) -> None:
-    talk = playing(whole=True)
-    interrupts(talk, from_ms)
-    talk.timeline.expire(at(4_150))
-    (turn,) = talk.take(4_151)
-
-    assert (turn.outcome, turn.yielded) == ("ok", yielded)
-    assert turn.metrics_ns().get("barge_in_yield") == (
-        None if yielded is None else (4_150 - from_ms) * MS
-    )
-
-
-@pytest.mark.parametrize(
-    ("heard_ms", "false_yield"), [(None, False), (1_400, True), (2_500, False)]
-)
-def test_a_sound_that_stops_a_reply_within_a_second_is_a_false_yield(
-    heard_ms: float | None, false_yield: bool
-) -> None:
-    talk = playing("backchannel", whole=True)
-    talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
-    if heard_ms is not None:
-        talk.hear(heard_ms, speech_started("item_b"))
-    talk.timeline.expire(at(4_150))
-    (turn,) = talk.take(100_000)
-
-    assert turn.outcome == ("ok" if heard_ms is None else "cancelled:turn_detected")
-    assert (turn.interruption, turn.yielded, turn.false_yield) == ("backchannel", None, false_yield)
-
-
-@pytest.mark.parametrize(("closed_ms", "false_yield"), [(1_400, None), (2_500, False)])
-def test_a_turn_that_fails_within_a_second_of_a_sound_does_not_tell_whether_the_reply_stopped(
-    closed_ms: float, false_yield: bool | None
-) -> None:
-    talk = playing("backchannel", whole=True)
-    talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
-    talk.timeline.apply(inputs.ConnectionClosed(1006, at(closed_ms)))
-    (turn,) = talk.take(100_000)
-
-    assert (turn.outcome, turn.interruption, turn.false_yield) == (
-        "closed:1006",
-        "backchannel",
-        false_yield,
-    )
-
-
-def test_false_yield_of_a_sound_is_recorded_even_if_speech_interrupts_the_reply_later() -> None:
-    talk = playing("backchannel", whole=True)
-    talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
-    talk.timeline.apply(inputs.InterruptionAwaited("speech"))
-    interrupts(talk, 2_000)
-    talk.hear(2_080, speech_started("item_b"))
-    turn, *_ = talk.take(100_000)
-
-    assert (turn.outcome, turn.interruption, turn.yielded, turn.false_yield) == (
-        "interrupted",
-        "speech",
-        True,
-        False,
-    )
-
-
-def test_the_last_of_two_sounds_sets_barge_in_and_the_interruption() -> None:
-    talk = playing("noise", whole=True)
-    talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
-    talk.timeline.apply(inputs.InterruptionAwaited("talking_to_others"))
-    talk.send(2_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
-    talk.hear(2_100, speech_started("item_b"))
-    (turn,) = talk.take(100_000)
-
-    assert (after_ms(turn, "barge_in"), turn.interruption, turn.false_yield) == (
-        2_000,
-        "talking_to_others",
-        True,
-    )
 
 
 @pytest.mark.parametrize(
@@ -373,19 +157,6 @@ def test_a_cue_text_is_found_by_whole_words_in_any_typography_and_any_deltas(
     assert (
         cues.index(at(200 + deltas.index(found))) == deltas.index(found) if found else not any(cues)
     )
-
-
-def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
-    talk = Talk(service_responds=True)
-    talk.ask(0, audio_bytes=4_800, transcription_due=True)
-    talk.timeline.apply(inputs.InterruptionAwaited("client"))
-    talk.hear(50, committed("item_1"), created("r1"), audio())
-    talk.timeline.apply(inputs.ClientInterrupted(at(500)))
-    talk.hear(510, done("r1", **CANCELLED))
-    assert talk.take(511) == []
-    talk.hear(600, not_transcribed("item_1"))
-
-    assert talk.only(601).outcome == "interrupted"
 
 
 # The content that the service stores of a truncated reply.

@@ -1,5 +1,5 @@
-"""Facts of a session that belong to no turn: replies to sounds that need none, and the length of
-the conversation.
+"""Facts of a session that belong to no turn: the length of the conversation, and the bound of its
+greeting.
 """
 
 from __future__ import annotations
@@ -16,140 +16,17 @@ from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.session_facts import ConversationLength, SessionFacts
 from bench.services.openai.dialect import GA
-from bench.session import session as waits
 from bench.wire.events import UNREAD, TokenUsage
 from tests.helpers import (
     AT_NS,
     MS,
-    S,
     Talk,
-    answers,
     at,
-    base64_of,
     build_observation,
-    committed,
     created,
     delta,
     done,
-    hears,
-    idle_timeout,
-    message,
-    speaks,
-    speech_started,
-    speech_stopped,
-    usage,
 )
-
-
-def audio(seconds: int, response_id: str) -> bytes:
-    return delta(GA, "audio", response_id, base64_of(seconds * 48_000))
-
-
-def silent(*, service_responds: bool = True) -> Talk:
-    """Return a talk with one turn that has ended. At 10 s, the caller makes a sound that needs
-    no reply.
-    """
-    talk = Talk(service_responds=service_responds)
-    speaks(talk)
-    hears(talk, 1_500)
-    if not service_responds:
-        talk.send(1_510, "response.create")
-    answers(talk, 1_600)
-    talk.only(2_500)
-    talk.timeline.apply(inputs.SoundStarted(jitter_buffer_ns=50 * MS))
-    talk.send(10_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
-    talk.send(10_400, "input_audio_buffer.append", audio_bytes=4_800, instants={"sound_end": 0})
-    return talk
-
-
-def detect_the_sound(talk: Talk) -> None:
-    """Receive the events of a VAD that classifies the caller's sound as speech."""
-    talk.hear(10_100, speech_started("item_s"))
-    talk.hear(10_900, speech_stopped("item_s"), committed("item_s"))
-
-
-def then_speaks(talk: Talk) -> bool | None:
-    """Send the next turn, which is answered and succeeds. Return the turn's `false_reply`."""
-    talk.timeline.apply(inputs.SoundEnded())
-    speaks(talk, 2, 20_000, 21_000)
-    hears(talk, 21_500, "item_2")
-    if not talk.service_responds:
-        talk.send(21_510, "response.create")
-    answers(talk, 21_600, "r2")
-    turn = talk.only(30_000)
-    assert (turn.outcome, turn.response_id, turn.turn_type, turn.false_yield) == (
-        "ok",
-        "r2",
-        "regular",
-        None,
-    )
-    return turn.false_reply
-
-
-def test_a_false_reply_belongs_to_no_turn_and_is_recorded_with_the_next_turn() -> None:
-    talk = silent()
-    detect_the_sound(talk)
-    assert waits.until_service_idle(talk.timeline, 0) is not None
-    talk.hear(11_000, created("rs"))
-    talk.hear(11_300, audio(2, "rs"))
-    talk.hear(11_400, done("rs", usage=usage(audio_out=20)))
-
-    assert talk.timeline.playback_ends_ns == at(11_300) + 50 * MS + 2 * S, "the caller hears it"
-    assert waits.until_service_idle(talk.timeline, 0) is None
-    assert then_speaks(talk) is True
-    session = talk.timeline.session()
-    assert (session.unattributed_commits, session.turns_started) == (1, 2)
-    assert session.stray_usage is not None
-
-
-IDLE = [
-    (10_500, idle_timeout("item_i"), committed("item_i")),
-    (11_000, created("ri"), audio(1, "ri"), done("ri")),
-]
-SPEECH = [
-    (10_100, speech_started("item_s")),
-    (10_900, speech_stopped("item_s"), committed("item_s")),
-]
-LATER = [(12_000, speech_started("item_s"), speech_stopped("item_s"), committed("item_s"))]
-CLOSING = message("response.output_audio.done", response_id="r1", item_id="item_of_r1")
-REPLIED: dict[str, tuple[list[tuple[Any, ...]], bool]] = {
-    # (messages after the sound, whether they contain a reply to it)
-    "nothing": ([], False),
-    "speech alone": (
-        [(10_100, speech_started("item_s")), (10_900, speech_stopped("item_s"))],
-        False,
-    ),
-    "a reply, from its creation on": (
-        [*SPEECH, (11_000, created("rs")), (11_100, done("rs"))],
-        True,
-    ),
-    "from its transcript on": (
-        [*SPEECH, (11_000, delta(GA, "transcript", "rs")), (11_100, done("rs"))],
-        True,
-    ),
-    "from its text on": ([*SPEECH, (11_000, delta(GA, "text", "rs")), (11_100, done("rs"))], True),
-    "from its audio on": ([*SPEECH, (11_000, audio(1, "rs")), (11_100, done("rs"))], True),
-    "late events of an earlier reply": ([(10_100, audio(1, "r1")), (10_200, CLOSING)], False),
-    "an idle prompt": (IDLE, False),
-    "a reply in addition to an idle prompt": (
-        [*IDLE, *LATER, (12_100, created("rs"), audio(1, "rs"), done("rs"))],
-        True,
-    ),
-}
-
-
-@pytest.mark.parametrize(("came", "replied"), REPLIED.values(), ids=REPLIED)
-def test_a_reply_to_a_sound_is_recorded_with_the_next_turn(
-    came: list[tuple[Any, ...]], replied: bool
-) -> None:
-    talk = silent()
-    for at_ms, *messages in came:
-        talk.hear(at_ms, *messages)
-    if came == IDLE:
-        assert talk.timeline.playback_ends_ns == at(11_000) + 50 * MS + 1 * S, "the caller hears it"
-
-    assert then_speaks(talk) is replied
-
 
 TOKENS = st.integers(1, 4_000)
 

@@ -13,22 +13,19 @@ from hypothesis import strategies as st
 
 import bench.observe.timeline
 from bench.catalogue.metrics import CATALOGUE
-from bench.catalogue.outcomes import HANG_UP, STARVED, outcome_class, remedy_of
+from bench.catalogue.outcomes import STARVED, outcome_class, remedy_of
 from bench.catalogue.timeouts import MAX_ITEMS
 from bench.observe import inputs
 from bench.observe.reply import ItemPlayer
 from bench.observe.timeline import Timeline
 from bench.services.openai.dialect import GA
-from bench.services.openai.preview import PREVIEW
 from bench.wire.connection import CloseCause
-from bench.wire.events import TokenUsage
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,
     LOUD,
     MS,
     SILENCE,
-    USAGE,
     Talk,
     after_ms,
     at,
@@ -39,282 +36,13 @@ from tests.helpers import (
     done,
     error,
     message,
-    part_done,
     reply,
     session_created,
-    session_updated,
     transcribed,
-    usage,
 )
 from tests.observe.misbehaving import check_ended, failed, played, played_badly, whole_log
 
 AUDIO, TEXT = {"wants_audio": True}, {"wants_audio": False}
-
-
-# How a turn ends, and whether its session ends with it. Every turn is requested at 0 ms, before
-# these messages arrive.
-ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
-    "audio": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1")], "ok", False),
-    "text": (TEXT, [created("r1"), delta(GA, "text", "r1"), done("r1")], "ok", False),
-    "no sound": (
-        AUDIO,
-        [created("r1"), delta(GA, "transcript", "r1"), done("r1")],
-        "failed:no_audio",
-        False,
-    ),
-    "text for audio": (
-        AUDIO,
-        [delta(GA, "text", "r1"), done("r1", usage=usage(audio_out=0))],
-        "failed:no_audio",
-        False,
-    ),
-    "empty deltas": (
-        AUDIO,
-        [created("r1"), delta(GA, "audio", "r1", ""), done("r1")],
-        "failed:no_audio",
-        False,
-    ),
-    "no text": (TEXT, [created("r1"), done("r1")], "failed:no_text", False),
-    "failed": (AUDIO, [created("r1"), failed("server_is_tired")], "failed:server_is_tired", False),
-    "failed without a code": (AUDIO, [created("r1"), failed(None)], "failed:server_error", False),
-    "failed without a reason": (
-        AUDIO,
-        [created("r1"), done("r1", "failed")],
-        "failed:unknown",
-        False,
-    ),
-    "failed after audio": (
-        AUDIO,
-        [created("r1"), delta(GA, "audio", "r1"), failed("x")],
-        "failed:x",
-        False,
-    ),
-    "unknown status": (
-        AUDIO,
-        [created("r1"), delta(GA, "audio", "r1"), done("r1", "paused")],
-        "failed:unknown_status",
-        False,
-    ),
-    "no status": (
-        AUDIO,
-        [delta(GA, "audio", "r1"), done("r1", "")],
-        "failed:unknown_status",
-        False,
-    ),
-    "nothing but the end": (
-        AUDIO,
-        [delta(GA, "audio", "r1"), message("response.done")],
-        "failed:unknown_status",
-        False,
-    ),
-    "a code of many letters": (
-        AUDIO,
-        [created("r1"), failed("\x1b[2J\n::set-output " + "x" * 900)],
-        "failed:__2J___set-output_" + "x" * 46,
-        False,
-    ),
-    "throttled": (
-        AUDIO,
-        [created("r1"), failed("rate_limit_exceeded", "tokens")],
-        "throttled:response",
-        False,
-    ),
-    "no credit": (
-        AUDIO,
-        [created("r1"), failed("insufficient_quota")],
-        "failed:insufficient_quota",
-        False,
-    ),
-    "no credit, as a type": (
-        AUDIO,
-        [created("r1"), failed("429", "insufficient_quota")],
-        "failed:insufficient_quota",
-        False,
-    ),
-    "cancelled": (
-        AUDIO,
-        [
-            created("r1"),
-            delta(GA, "audio", "r1"),
-            done("r1", "cancelled", type="cancelled", reason="turn_detected"),
-        ],
-        "cancelled:turn_detected",
-        False,
-    ),
-    "cap": (
-        AUDIO,
-        [
-            created("r1"),
-            delta(GA, "audio", "r1"),
-            done("r1", "incomplete", reason="max_output_tokens"),
-        ],
-        "incomplete:max_output_tokens",
-        False,
-    ),
-    "filter": (
-        AUDIO,
-        [created("r1"), done("r1", "incomplete", reason="content_filter")],
-        "incomplete:content_filter",
-        False,
-    ),
-    "error for the request": (
-        AUDIO,
-        [error("conversation_already_has_active_response", "turn-1-response")],
-        "failed:conversation_already_has_active_response",
-        False,
-    ),
-    "a refusal without an id": (
-        AUDIO,
-        [error("conversation_already_has_active_response")],
-        "failed:conversation_already_has_active_response",
-        False,
-    ),
-    "a refusal without an id and a code": (
-        AUDIO,
-        [error(None, words="Conversation already has an active response in progress: resp_9.")],
-        "failed:conversation_already_has_active_response",
-        False,
-    ),
-    "error for an input": (
-        AUDIO,
-        [error("input_audio_buffer_commit_empty", "turn-1-commit")],
-        "failed:input_audio_buffer_commit_empty",
-        False,
-    ),
-    "error without a code": (
-        AUDIO,
-        [error(None, "turn-1-item")],
-        "failed:invalid_request_error",
-        False,
-    ),
-    "throttled by an error": (
-        AUDIO,
-        [error("rate_limit_exceeded", "turn-1-response")],
-        "throttled:error",
-        False,
-    ),
-    "fatal error": (AUDIO, [error("model_not_found")], "failed:model_not_found", True),
-    "no credit, as an event": (
-        AUDIO,
-        [error("insufficient_quota")],
-        "failed:insufficient_quota",
-        True,
-    ),
-    "too old": (AUDIO, [created("r1"), error("session_expired")], "session_expired", True),
-    "not JSON": (AUDIO, [created("r1"), b"{"], "protocol_error:json", True),
-    "not base64": (
-        AUDIO,
-        [created("r1"), delta(GA, "audio", "r1", "abc")],
-        "protocol_error:base64",
-        True,
-    ),
-    "foreign audio": (
-        AUDIO,
-        [created("r1"), delta(PREVIEW, "audio", "r1")],
-        "protocol_error:dialect",
-        True,
-    ),
-    "foreign text": (
-        TEXT,
-        [created("r1"), delta(PREVIEW, "text", "r1")],
-        "protocol_error:dialect",
-        True,
-    ),
-    "foreign transcript": (
-        AUDIO,
-        [delta(PREVIEW, "transcript", "r1")],
-        "protocol_error:dialect",
-        True,
-    ),
-    "tokens of unheard audio": (
-        AUDIO,
-        [created("r1"), done("r1", usage=usage(audio_out=20))],
-        "protocol_error:dialect",
-        True,
-    ),
-}
-
-
-@pytest.mark.parametrize(("plan", "came", "outcome", "ends_session"), ENDINGS.values(), ids=ENDINGS)
-def test_the_outcome_of_a_turn_follows_from_its_events(
-    plan: dict[str, Any], came: list[bytes], outcome: str, ends_session: bool
-) -> None:
-    talk = Talk()
-    talk.ask(0, **plan)
-    talk.hear(50, *came)
-
-    turn = talk.only(60)
-    assert turn.outcome.startswith(outcome) if outcome.endswith(":") else turn.outcome == outcome
-    assert after_ms(turn, "ended") == 50
-    assert talk.timeline.is_over is ends_session
-    if ends_session:
-        session = talk.timeline.session()
-        assert (session.outcome, session.turns_not_started, session.turns_ended) == (outcome, 1, 1)
-
-
-@pytest.mark.parametrize(
-    "words", ["Conversation already has an active response.", "No active response found."]
-)
-def test_a_refusal_of_another_request_does_not_end_a_turn_that_is_answered(words: str) -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(50, created("r1"), error(None, words=words))
-    talk.hear(100, delta(GA, "audio", "r1"), done("r1"))
-
-    assert (talk.only().outcome, talk.timeline.session().service_errors) == ("ok", 1)
-
-
-def test_a_response_that_begins_after_its_refusal_does_not_answer_the_next_turn() -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(50, error("conversation_already_has_active_response"))
-    talk.take(60)
-    talk.ask(500, 2)
-    talk.hear(600, error("conversation_already_has_active_response"))
-    talk.hear(700, *reply(GA, "r1"))
-    talk.take(800)
-
-    assert [turn.outcome for turn in talk.taken] == [
-        "failed:conversation_already_has_active_response"
-    ] * 2
-    assert talk.timeline.session().unrequested_responses == 0
-
-
-@pytest.mark.parametrize(
-    ("code", "type_", "outcome"),
-    [
-        ("rate_limit_exceeded", "rate_limit_error", "throttled:error"),
-        (None, "server_error", "failed:server_error"),
-        (
-            "inference_not_authorized_error",
-            "invalid_request_error",
-            "failed:inference_not_authorized_error",
-        ),
-    ],
-)
-def test_a_fatal_error_ends_the_open_turn_even_without_an_event_id(
-    code: str | None, type_: str, outcome: str
-) -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(50, error(code, None, type_))
-
-    assert [turn.outcome for turn in talk.take(60)] == [outcome]
-    assert not talk.timeline.is_over
-
-
-@pytest.mark.parametrize(
-    "event_id", [None, "", "turn-2-item", "turn-10-item", "an unknown event ID"]
-)
-def test_another_error_is_counted_on_the_session_and_fails_no_turn(event_id: str | None) -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(10, error("response_cancel_not_active", event_id))
-    talk.hear(20, *reply(GA, "r1"))
-
-    assert talk.only().outcome == "ok"
-    talk.timeline.apply(inputs.ScriptFinished(at(30)))
-    assert (talk.timeline.session().outcome, talk.timeline.session().service_errors) == ("ok", 1)
 
 
 def test_a_turn_in_progress_has_what_is_known_of_it() -> None:
@@ -328,18 +56,6 @@ def test_a_turn_in_progress_has_what_is_known_of_it() -> None:
     talk.hear(1_000, done("r1"))
     assert talk.only().outcome == "ok", "to look at a turn does not end it"
     assert talk.timeline.open_turns(at(1_100)) == []
-
-
-def test_an_error_that_names_an_ended_turn_is_only_counted() -> None:
-    talk = Talk()
-    # the turn awaits its transcript, so it is not delivered yet
-    talk.ask(0, audio_bytes=4_800, transcription_due=True)
-    talk.hear(20, *reply(GA, "r1"))
-    talk.hear(30, error("invalid_value", "turn-1-append-1"))
-    talk.timeline.apply(inputs.ScriptFinished(at(40)))
-
-    assert talk.only().outcome == "ok"
-    assert talk.timeline.session().service_errors == 1
 
 
 # Deadlines.
@@ -517,17 +233,6 @@ def test_a_turn_times_out_only_if_the_next_event_certainly_came_after_the_deadli
     assert ("first_reply" in talk.timeline.session().instants) == (outcome == STARVED)
 
 
-def test_a_turn_that_may_have_timed_out_and_then_fails_is_failed() -> None:
-    talk = Talk(wanted=2, first_delta=2)
-    talk.ask(0)
-    talk.hear(3_000, created("r1"), delta(GA, "audio", "r1"), error_ns=2_900 * MS)
-    talk.hear(3_100, failed("x"))
-    talk.ask(4_000, 2)
-    talk.hear(4_100, *reply(GA, "r2"))
-
-    assert [turn.outcome for turn in talk.take(1_000_000)] == ["failed:x", "ok"]
-
-
 CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
     "failed:x": ("failed:x", lambda talk, t: talk.hear(t, failed("x"))),
     "error": ("failed:y", lambda talk, t: talk.hear(t, error("y", "turn-1-item"))),
@@ -569,32 +274,6 @@ CLOSED: list[tuple[int, dict[str, Any], str]] = [
     (1009, {"reason": "too big", "ours": True}, "protocol_error:too_large"),
     (1009, {"reason": "too big"}, "closed:1009"),
 ]
-
-
-def test_a_call_that_this_tool_hung_up_has_no_close_code_of_the_agent() -> None:
-    talk = Talk(wanted=5)
-    talk.ask(0)
-    talk.timeline.apply(
-        inputs.ConnectionClosed(1000, at(20), "this tool hung up: no ACK", ours=True)
-    )
-
-    turn, session = talk.only(), talk.timeline.session()
-    assert (turn.outcome, turn.detail, session.outcome) == (
-        HANG_UP,
-        "this tool hung up: no ACK",
-        HANG_UP,
-    )
-    assert (session.close_code, session.close_reason) == (None, "")
-
-
-def test_the_end_of_a_stream_over_http_2_has_no_close_code() -> None:
-    talk = Talk(wanted=5)
-    talk.ask(0)
-    talk.timeline.apply(inputs.ConnectionClosed(0, at(20), "HTTP/2 END_STREAM", cause="end_stream"))
-
-    session = talk.timeline.session()
-    assert (session.outcome, session.close_code) == ("closed:end_stream", None)
-    assert session.close_reason == talk.only().detail == "HTTP/2 END_STREAM"
 
 
 @pytest.mark.parametrize(("code", "closing", "outcome"), CLOSED)
@@ -699,117 +378,6 @@ def test_the_turn_timeout_applies_even_if_speech_is_detected_repeatedly() -> Non
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:turn", 60_500)
 
 
-@pytest.mark.parametrize(("ready", "outcome"), [(True, "renewed"), (False, "session_expired")])
-def test_an_expired_session_of_a_long_call_fails_only_if_it_was_never_ready(
-    ready: bool, outcome: str
-) -> None:
-    talk = Talk(wanted=2, ready=ready, renewable=True)
-    talk.ask(0)
-    talk.hear(10, error("session_expired"))
-
-    session = talk.timeline.session()
-    assert (talk.only().outcome, session.outcome, session.instants["ended"]) == (
-        "session_expired",
-        outcome,
-        at(10),
-    )
-    assert session.turns_not_started == (0 if ready else 1)
-
-
-@pytest.mark.parametrize(
-    ("code", "greeting", "outcome"),
-    [
-        ("something_new", [], "connect_failed:something_new"),
-        ("something_new", [session_created()], "connect_failed:something_new"),
-        (None, [], "connect_failed:invalid_request_error"),
-    ],
-)
-def test_an_error_and_a_close_right_after_the_upgrade_are_a_refused_connection(
-    code: str | None, greeting: list[bytes], outcome: str
-) -> None:
-    talk = Talk(wanted=3, ready=False)
-    talk.hear(10, *greeting, error(code))
-    talk.timeline.apply(inputs.ConnectionClosed(3000, at(11), "invalid_request_error"))
-
-    session = talk.timeline.session()
-    assert (
-        session.outcome,
-        session.close_code,
-        session.turns_not_started,
-        session.turns_started,
-    ) == (
-        outcome,
-        3000,
-        3,
-        0,
-    )
-
-
-@pytest.mark.parametrize(
-    ("code", "outcome"),
-    [(1013, "throttled:handshake"), (1008, "connect_failed:server_error")],
-)
-def test_a_gateway_that_closes_with_try_again_later_has_limited_the_rate(
-    code: int, outcome: str
-) -> None:
-    talk = Talk(wanted=3, ready=False)
-    talk.hear(10, error("server_error"))
-    talk.timeline.apply(inputs.ConnectionClosed(code, at(11), "rejected"))
-
-    assert talk.timeline.session().outcome == outcome
-
-
-@pytest.mark.parametrize(
-    ("ready", "outcome"), [(False, "throttled:handshake"), (True, "closed:1013")]
-)
-def test_try_again_later_refuses_a_session_only_before_it_is_ready(
-    ready: bool, outcome: str
-) -> None:
-    talk = Talk(wanted=3, ready=ready)
-    talk.timeline.apply(inputs.ConnectionClosed(1013, at(11), ""))
-
-    assert talk.timeline.session().outcome == outcome
-
-
-@pytest.mark.parametrize(
-    ("came", "outcome"),
-    [
-        ([error("benign"), session_updated()], "closed:1006"),
-        ([error("unknown_parameter", "session-update")], "failed:unknown_parameter"),
-    ],
-    ids=[
-        "an error of the start does not make a later close a refusal",
-        "rejected settings end the session",
-    ],
-)
-def test_an_error_before_session_updated_fails_the_session_only_if_it_names_the_update(
-    came: list[bytes], outcome: str
-) -> None:
-    talk = Talk(ready=False)
-    talk.hear(0, session_created(), *came)
-    talk.timeline.apply(inputs.ConnectionClosed(1006, at(5_000), ""))
-
-    assert talk.timeline.session().outcome == outcome
-
-
-def test_a_session_whose_script_was_played_is_ok_even_with_failed_turns() -> None:
-    talk = Talk(wanted=1)
-    talk.ask(0)
-    talk.hear(10, created("r1"), failed("x"))
-    talk.take(11)
-    talk.timeline.apply(inputs.ScriptFinished(at(12)))
-    talk.timeline.apply(inputs.ConnectionClosed(1000, at(13), ""))
-
-    session = talk.timeline.session()
-    assert (
-        session.outcome,
-        session.turns_ended,
-        session.turns_succeeded,
-        session.turns_not_started,
-    ) == ("ok", 1, 0, 0)
-    assert session.instants["ended"] == at(12)
-
-
 def test_connecting_starts_after_the_wait_for_a_token() -> None:
     talk = Talk(ready=False)
     talk.timeline.apply(inputs.Connected({"dns_done": at(41), "opened": at(49)}, {}, 40 * MS))
@@ -826,24 +394,6 @@ def test_connecting_starts_after_the_wait_for_a_token() -> None:
     }
     assert session.start_ns == AT_NS
     assert session.metrics_ns().items() >= {name: ms * MS for name, ms in metrics.items()}.items()
-
-
-@pytest.mark.parametrize("output", ["audio", "text"])
-def test_a_session_has_its_first_reply_and_the_caller_s_time_before_it(output: str) -> None:
-    talk = Talk()
-    talk.ask(700, 1, wants_audio=output == "audio")
-    talk.hear(950, *reply(GA, "r1", output, deltas=3))
-    talk.take(1_000)
-    talk.ask(2_000, 2, wants_audio=output == "audio")
-    talk.hear(2_100, *reply(GA, "r2", output))
-    talk.take(2_200)
-    talk.timeline.apply(inputs.ScriptFinished(at(3_000)))
-
-    session = talk.timeline.session()
-    assert session.instants["first_reply"] == talk.taken[0].instants[f"first_{output}"] == at(950)
-    assert session.caller_time_ns == 700 * MS
-    assert session.metrics_ns()["service_time"] == 250 * MS
-    assert "response_time" not in session.metrics_ns()
 
 
 def test_the_number_of_stored_names_of_unknown_events_is_limited() -> None:
@@ -881,56 +431,6 @@ def test_audio_speed_leaves_out_the_audio_of_the_first_delta(
 # The turn of an event.
 
 
-def test_a_turn_has_the_instants_of_its_events() -> None:
-    talk = Talk()
-    talk.begin(0, transcription_due=True)
-    talk.send(1, "input_audio_buffer.append", audio_bytes=4_800, wire_bytes=6_500, late=True)
-    talk.send(2, "input_audio_buffer.commit")
-    talk.send(3, "response.create")
-    for at_ms, data in (
-        (10, committed("item_9")),
-        (20, created("r1")),
-        (30, delta(GA, "transcript", "r1")),
-        (40, delta(GA, "audio", "r1")),
-        (50, delta(GA, "audio", "r1", base64_of(9_600))),
-        (55, delta(GA, "audio", "r1", "")),
-        (60, part_done(GA, "audio", "r1")),
-        (70, part_done(GA, "transcript", "r1")),
-        (75, transcribed("item_7")),  # the transcript of another item
-        (80, transcribed("item_9")),
-        (90, done("r1", usage=usage(audio_out=20))),
-    ):
-        talk.hear(at_ms, data)
-
-    turn = talk.only(91)
-    assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "request_sent": 3,
-        "committed": 10,
-        "response_created": 20,
-        "first_transcript": 30,
-        "first_audio": 40,
-        "answer_audio": 40,
-        "first_audible": 40,
-        "answer_audible": 40,
-        "last_audio": 50,
-        "audio_done": 60,
-        "transcript_done": 70,
-        "input_transcribed": 80,
-        "response_done": 90,
-        "ended": 90,
-    }
-    assert (turn.response_id, turn.item_id, turn.outcome) == ("r1", "item_9", "ok")
-    assert (turn.audio_bytes_sent, turn.audio_bytes_received) == (4_800, 14_400)
-    assert turn.audio_speed == pytest.approx(20)  # 200 ms of audio within 10 ms of the first delta
-    assert (turn.audio_deltas, turn.transcript_deltas, turn.text_deltas, turn.late_chunks) == (
-        2,
-        1,
-        0,
-        1,
-    )
-    assert (turn.wire_bytes_sent, turn.usage) == (6_700, USAGE)
-
-
 @pytest.mark.parametrize(("late_ms", "attached"), [(4_999, True), (5_001, False), (60_000, False)])
 @pytest.mark.parametrize("next_turn", [False, True])
 def test_a_transcription_is_attached_for_up_to_five_seconds(
@@ -945,110 +445,6 @@ def test_a_transcription_is_attached_for_up_to_five_seconds(
 
     first = next(turn for turn in talk.take(100_000) if turn.turn == 1)
     assert ("input_transcribed" in first.instants) is attached
-
-
-def test_a_response_belongs_to_the_oldest_request_even_if_its_turn_has_ended() -> None:
-    talk = Talk()
-    talk.ask(0, 1)
-    talk.hear(10, error("invalid_value", "turn-1-item"))
-    talk.take(11)
-    talk.ask(20, 2)
-    talk.hear(30, *reply(GA, "r1"))
-    assert not talk.timeline.turns.are_all_over
-    talk.hear(40, *reply(GA, "r2", deltas=2))
-
-    second = talk.only()
-    assert (second.turn, second.response_id, second.audio_deltas, second.outcome) == (
-        2,
-        "r2",
-        2,
-        "ok",
-    )
-
-
-USED = usage(audio_out=20)
-BEGUN = created("r1"), delta(GA, "audio", "r1")
-# (messages, outcome and usage of each turn, usage outside turns). An instant without messages is a
-# turn's request.
-PAID: dict[
-    str, tuple[list[tuple[Any, ...]], list[tuple[str, TokenUsage | None]], TokenUsage | None]
-] = {
-    **{
-        f"a turn whose response is {status}": (
-            [(0,), (10, created("r1"), done("r1", status, usage=USED, reason="turn_detected"))],
-            [(ending, USAGE)],
-            None,
-        )
-        for status, ending in (
-            ("cancelled", "cancelled:turn_detected"),
-            ("failed", "failed:unknown"),
-            ("incomplete", "incomplete:turn_detected"),
-        )
-    },
-    "a turn whose response is completed": (
-        [(0,), (10, *BEGUN, done("r1", usage=USED))],
-        [("ok", USAGE)],
-        None,
-    ),
-    "not counted without reported tokens": ([(0,), (10, *BEGUN, done("r1"))], [("ok", None)], None),
-    "counted by the session if an error ended the turn": (
-        [
-            (0,),
-            (10, *BEGUN),
-            (20, error("rate_limit_exceeded")),
-            (30,),
-            (40, done("r1", "cancelled", usage=USED)),
-            (50, created("r2"), delta(GA, "audio", "r2"), done("r2", usage=USED)),
-        ],
-        [("throttled:error", None), ("ok", USAGE)],
-        USAGE,
-    ),
-    "counted by the session if a timeout ended the turn": (
-        [(0,), (10, *BEGUN), (2_000, done("r1", usage=USED))],
-        [("timeout:next_delta", None)],
-        USAGE,
-    ),
-    "counted by the session for an unrequested response": (
-        [
-            *(
-                (number, created(f"r{number}"), done(f"r{number}", usage=USED))
-                for number in (1, 2, 3)
-            ),
-            (4, done("r4")),
-        ],
-        [],
-        USAGE + USAGE + USAGE,
-    ),
-    "counted once for a duplicated response.done": (
-        [
-            (0,),
-            (10, *BEGUN),
-            (20, *2 * [done("r1", usage=USED)]),
-            (30, *2 * [done("r2", usage=USED)]),
-        ],
-        [("ok", USAGE)],
-        USAGE,
-    ),
-}
-
-
-@pytest.mark.parametrize(("came", "turns", "session"), PAID.values(), ids=PAID)
-def test_the_usage_of_a_response_is_counted_once_by_its_turn_or_by_the_session(
-    came: list[tuple[Any, ...]],
-    turns: list[tuple[str, TokenUsage | None]],
-    session: TokenUsage | None,
-) -> None:
-    talk = Talk(next_delta=1)
-    for at_ms, *messages in came:
-        talk.take(at_ms)
-        if messages:
-            talk.hear(at_ms, *messages)
-        else:
-            talk.ask(at_ms, len(talk.taken) + 1)
-    talk.take(100_000_000)
-
-    assert [(turn.outcome, turn.usage) for turn in talk.taken] == turns
-    assert talk.timeline.session().stray_usage == session
 
 
 # Timestamps.
@@ -1079,22 +475,6 @@ def test_gaps_are_measured_only_between_certain_timestamps(
     turn = talk.only()
     assert turn.gaps_ns == tuple(gap * MS for gap in gaps_ms)
     assert turn.uncertain_gaps == inexact
-
-
-@pytest.mark.parametrize(("kind", "first_ns"), [("audio", 30), ("text", 100)])
-def test_a_turn_has_the_uncertainty_of_its_first_delta_and_the_maximum(
-    kind: str, first_ns: int
-) -> None:
-    talk = Talk()
-    talk.ask(0, wants_audio=kind == "audio")
-    talk.hear(1, created("r1"), error_ns=500)
-    talk.hear(2, delta(GA, "transcript" if kind == "audio" else "text", "r1"), error_ns=100)
-    talk.hear(3, delta(GA, kind, "r1"), error_ns=30)
-    talk.hear(4, delta(GA, kind, "r1"), error_ns=40)
-    talk.hear(5, done("r1"))
-
-    turn = talk.only()
-    assert (turn.timestamp_uncertainty_ns, turn.timestamp_uncertainty_max_ns) == (first_ns, 500)
 
 
 @pytest.mark.parametrize(
@@ -1150,24 +530,6 @@ def test_without_faults_all_turns_are_ok(random: Random, gaps_ms: list[int]) -> 
     ]
 
 
-# The uncertainty of each instant.
-
-
-def test_a_transcript_delta_read_together_with_audio_has_its_own_uncertainty() -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(10, created("r1"))
-    talk.hear(500, delta(GA, "transcript", "r1"), error_ns=30 * MS)
-    talk.hear(500, delta(GA, "audio", "r1"))
-    talk.hear(900, part_done(GA, "transcript", "r1"), error_ns=2 * MS)
-    talk.hear(900, done("r1"))
-
-    turn = talk.only()
-    names = ("ttfa", "transcript_first", "transcript_total", "ttft")
-    assert [turn.bound_ns(CATALOGUE[name]) for name in names] == [7, 30 * MS + 7, 2 * MS + 7, None]
-    assert (turn.timestamp_uncertainty_ns, turn.widths_ns) == (0, {"request_sent": 7})
-
-
 # Matched deltas.
 
 
@@ -1192,77 +554,3 @@ def test_deltas_can_be_matched_when_audio_is_audible_and_nothing_else_is_awaited
     assert not talk.timeline.may_match(other)
     talk.hear(60, done("r1"))
     assert not talk.timeline.turns.is_streaming
-
-
-SAID = "; the service reported: overloaded: No."
-
-
-def answering(talk: Talk) -> None:
-    """Send a turn. Receive the beginning of its reply, and then an error that does not end the
-    turn.
-    """
-    talk.ask(0)
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1"), error("overloaded"))
-
-
-@pytest.mark.parametrize(
-    ("end", "outcome", "detail"),
-    [
-        (inputs.ConnectionClosed(1011, at(20), "internal"), "closed:1011", "internal" + SAID),
-        (inputs.ConnectionClosed(1006, at(20)), "closed:1006", SAID.removeprefix("; ")),
-        (
-            inputs.ScriptFinished(at(5_000)),
-            "timeout:next_delta",
-            "nothing came within 1 s (timeout `next_delta`)" + SAID,
-        ),
-    ],
-)
-def test_an_error_during_a_response_is_added_to_a_detail_that_names_no_cause(
-    end: inputs.AnyInput, outcome: str, detail: str
-) -> None:
-    talk = Talk(next_delta=1)
-    answering(talk)
-    talk.timeline.expire(end.at_ns)
-    talk.timeline.apply(end)
-
-    turn, session = talk.only(), talk.timeline.session()
-    assert (turn.outcome, turn.detail) == (session.outcome, session.detail) == (outcome, detail)
-
-
-# Missing messages of a service.
-
-
-@pytest.mark.parametrize("name", ["output_modalities", "modalities"])
-@pytest.mark.parametrize(
-    ("modalities", "explained"), [(["text"], True), (["text", "audio"], False), ("text", False)]
-)
-def test_failed_no_audio_of_a_text_session_has_an_explanation(
-    name: str, modalities: object, explained: bool
-) -> None:
-    talk = Talk()
-    talk.hear(5, message("session.updated", session={name: modalities}))
-    talk.ask(10)
-    talk.hear(20, created("r1"), delta(GA, "text", "r1"), done("r1"))
-
-    turn = talk.only()
-    assert turn.outcome == "failed:no_audio"
-    assert turn.detail == (
-        f"the session is a text session: {name} of the service's session is without audio"
-        if explained
-        else ""
-    )
-
-
-def test_a_session_keeps_its_model_if_later_events_omit_it() -> None:
-    talk = Talk(ready=False)
-    talk.hear(
-        0,
-        message("session.created", session={"id": "s", "model": "gpt-realtime", "voice": "alloy"}),
-    )
-    talk.hear(5, message("session.updated", session={"id": "s", "voice": "marin"}))
-    session = talk.timeline.session()
-
-    assert (session.model, session.effective_settings["voice"]) == ("gpt-realtime", "marin")
-
-    talk.hear(9, message("session.updated", session={"id": "s", "model": "gpt-realtime-mini"}))
-    assert talk.timeline.session().model == "gpt-realtime-mini"
