@@ -42,6 +42,8 @@ MAX_TEXTS = 1_000
 """The maximum number of WAVs that are made for one file. A task in Python could say a new text
 in each rehearsal."""
 MAX_WAV_BYTES = 256 << 20
+MAX_HEADER_BYTES = 4_096
+UNKNOWN_LENGTH = b"\xff\xff\xff\xff"
 MAX_MESSAGE_BYTES = 64 << 10
 BLOCK_BYTES = 64 << 10
 STDERR_END_BYTES = 4 << 10
@@ -328,6 +330,7 @@ def _request_wav(
     try:
         with opener.open(request, timeout=limit_s) as response:
             _save_body(response, file, until_ns, host)
+        _state_length(file)
     except HTTPError as error:
         with error:
             text = _message(error)
@@ -359,10 +362,23 @@ def _save_body(response: HTTPResponse, file: Path, until_ns: int, host: str) -> 
             if monotonic_ns() > until_ns:
                 raise TimeoutError
             wav.write(block)
-    if response.length:  # the header of the WAV may have a placeholder, which hides the cut
+    if response.length:  # the header of the WAV may state no length, which hides the cut
         raise UsageError(
             f"{host} closed the connection {response.length} bytes before the end of the WAV"
         )
+
+
+def _state_length(file: Path) -> None:
+    """Write the lengths into the header of a WAV that was streamed, and so states the maximum."""
+    size = file.stat().st_size
+    with file.open("r+b") as wav:
+        header = wav.read(MAX_HEADER_BYTES)
+        data = header.find(b"data" + UNKNOWN_LENGTH)
+        if header[4:8] != UNKNOWN_LENGTH or data < 0:
+            return
+        for position in (4, data + 4):
+            wav.seek(position)
+            wav.write((size - position - 4).to_bytes(4, "little"))
 
 
 def _message(error: HTTPError) -> str:

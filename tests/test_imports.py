@@ -354,10 +354,8 @@ CLOCK_FREE = (
         )
     ),
     "bench.session.session_io",
-    "bench.plan.file_kinds",
     "bench.plan.recordings",
     "bench.plan.synthesizer",
-    "bench.plan.file_kinds",
     "bench.plan.prepared",
     "bench.plan.compiled_script",
     "bench.record.rtp_streams",

@@ -6,19 +6,20 @@ and services: a file of 1 MB may contain 10 GB of samples, and a header may stat
 header is checked first, the samples are read one block after another, and their number is limited.
 """
 
-# A file is checked in three steps. Before libsndfile sees it, its first bytes show whether it is of
-# a kind that is read, and a WAV gets a header with its true size (`bench.plan.file_kinds`). While
-# its blocks are read, their number and their values are limited. After the last block, the bytes
-# that follow are checked: audio behind the stated end means that the header was not finished.
-# libsndfile alone would report none of this. A truncated file gives fewer frames, and no error.
+# libsndfile decides what a file is. It reads a truncated file as a shorter one, and does not read
+# what follows the stated end of a header that was not finished, both without an error. Therefore
+# the stated size is compared with that of the file: the header may not state more than the file has
+# (libsndfile logs this), and no further audio may follow the last frame.
 #
 # Each refusal states the command that makes a usable WAV, because most files of callers come from
 # telephone systems and downloads, and their owners cannot know what is wrong with a header.
 
+import codecs
 import hashlib
 import io
 import os
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,25 +32,7 @@ from numpy.typing import NDArray
 
 from bench.base.errors import UsageError
 from bench.base.suggestions import no_such_file
-from bench.plan.file_kinds import (
-    CONVERT,
-    FILL_GAPS,
-    FIRST_BYTES,
-    LAST_BYTES,
-    RAW,
-    UNKNOWN,
-    FileKind,
-    Reader,
-    WavAudio,
-    WavError,
-    are_chunks,
-    cut_or_placeholder,
-    is_padding,
-    is_placeholder,
-    kind_of,
-    tag_bytes,
-    wav_audio,
-)
+from bench.files.sanitize import excerpt
 
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
 """The formats of libsndfile in which programs write speech, and of which it reports positions."""
@@ -65,14 +48,49 @@ UNKNOWN_FRAMES = 1 << 62
 """The number from which libsndfile does not know the number of frames, as of a FLAC that was
 written to a pipe."""
 UNRECOGNIZED = 1
-"""The error code of libsndfile for a file whose format it does not know."""
-MAX_TAGS = 8
-
-# Lines of libsndfile about a header that states more bytes than the file has: `data : 125640
-# (should be 19956)`.
-_PROMISED = re.compile(
-    r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
+SEVERAL = 61
+"""The error codes of libsndfile for a file whose format it does not know, and for a WAV after the
+audio of another one."""
+FIRST_BYTES = 64
+"""The number of bytes at the start of a file that show which other file it is."""
+MIN_REST_BYTES = 8
+"""The minimum number of bytes after the stated audio that may be audio. Fewer are no more than 1
+ms."""
+BLOCK_BYTES = 1 << 20
+FILL_GAPS = "-af aresample=async=1 "
+"""The option of ffmpeg that fills the time between packets that were not stored with silence.
+Without it, all later sounds are too early."""
+_OVERSTATED = re.compile(
+    r"^\s*(?:RIF[FX]|riff|Riff size|data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)",
+    re.MULTILINE,
 )
+"""A line of libsndfile about a size in a header that is not that of the file."""
+_CHUNK_ID = re.compile(rb"(?!RIF[FX]|RF64|FORM|OggS|data|SSND)[\x20-\x7e]{4}\Z")
+"""The name of a chunk that contains no audio."""
+_CHUNK_HEADERS = {"AIFF": ">4sI", "CAF": ">4sq"}
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
+_FORMAT_TAG_AT = 20
+_OTHERS = (
+    *((0, bytes((0xFF, second)), "MP3", "mp3") for second in b"\xe2\xe3\xf2\xf3\xfa\xfb"),
+    *((0, bytes((0xFF, second)), "AAC", "aac") for second in b"\xf1\xf9"),
+    (0, b"#!AMR", "AMR", "amr"),
+    (0, b"\x1a\x45\xdf\xa3", "WebM or Matroska", "opus"),
+    (4, b"ftyp", "MP4 or M4A", "aac"),
+    (_FORMAT_TAG_AT, b"\x22\0", "a WAV with TrueSpeech", "truespeech"),
+    (_FORMAT_TAG_AT, b"\x42\0", "a WAV with G.723.1", "g7231"),
+    (_FORMAT_TAG_AT, b"\x45\0", "a WAV with G.726", "g726"),
+    (_FORMAT_TAG_AT, b"\x50\0", "a WAV with MPEG audio", "mp3"),
+    (_FORMAT_TAG_AT, b"\x55\0", "a WAV with MP3", "mp3"),
+    (_FORMAT_TAG_AT, b"\x57\0", "a WAV with AMR", "amr"),
+    (_FORMAT_TAG_AT, b"\x64\0", "a WAV with G.726", "g726"),
+    (_FORMAT_TAG_AT, b"\x65\0", "a WAV with G.722", "g722"),
+    (_FORMAT_TAG_AT, b"\x83\0", "a WAV with G.729", "g729"),
+    (_FORMAT_TAG_AT, b"\x92\0", "a WAV with AC-3", "ac3"),
+    (_FORMAT_TAG_AT, b"\xff\0", "a WAV with AAC", "aac"),
+    (_FORMAT_TAG_AT, b"\x61\x01", "a WAV with WMA", "wma"),
+    (_FORMAT_TAG_AT, b"\x70\x02", "a WAV with ATRAC3", "atrac3"),
+)
+"""Files that are not read, by bytes at a position: the kind, and its lossy codec."""
 OGG_START = b"OggS\0\x02"
 MAX_OGG_STARTS_BYTES = 4_096
 """The first bytes of an Ogg page that starts a stream, and the size of all such pages of a
@@ -92,41 +110,6 @@ class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has n
         return False
 
 
-class _WavFile:
-    """The audio of a WAV after a header with its true size.
-
-    No method raises an error, because libsndfile prints its traceback: it is in `error`.
-    """
-
-    def __init__(self, file: io.FileIO, audio: WavAudio) -> None:
-        self._file = file.fileno()
-        self._audio = audio
-        self._position = 0
-        self._bytes = len(audio.header) + audio.end - audio.start
-        self.error: OSError | None = None
-
-    def read(self, count: int) -> bytes:
-        data = self._audio.header[self._position :][:count]
-        if not data and (wanted := min(count, self._bytes - self._position)) > 0:
-            try:
-                data = os.pread(
-                    self._file, wanted, self._audio.start + self._position - len(self._audio.header)
-                )
-            except OSError as error:
-                self.error = error
-        self._position += len(data)
-        return data
-
-    def seek(self, offset: int, origin: int = os.SEEK_SET) -> int:
-        self._position = max(
-            0, offset + {os.SEEK_CUR: self._position, os.SEEK_END: self._bytes}.get(origin, 0)
-        )
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-
 @dataclass
 class AudioFile:
     """An open audio file. `frames` is the number of frames that its header states; None if it
@@ -138,7 +121,6 @@ class AudioFile:
     rate_hz: int
     frames: int | None
     _sound: _Sequential = field(repr=False)
-    _source: _WavFile | int = field(repr=False)
     _opened: io.FileIO = field(repr=False)
     _max_minutes: int = field(repr=False)
 
@@ -172,8 +154,6 @@ class AudioFile:
             count += len(block)
             _check_length(self, count)
             yield block
-        if isinstance(self._source, _WavFile) and (error := self._source.error):
-            raise UsageError(f"{self.path}: cannot be read ({error.strerror or error})")
         lacking = 0 if self._sound.format != "OGG" else round(OGG_END_S * self.rate_hz)
         if self.frames is not None and count + lacking < self.frames:
             raise UsageError(f"{self.path}: {self._missing(count, self.frames)}")
@@ -194,31 +174,27 @@ class AudioFile:
         )
 
     def _check_rest(self) -> None:
-        """Raise UsageError if audio follows the stated end. The audio of a WAV was checked
-        before.
-        """
+        """Raise UsageError if audio may follow the last frame."""
         form = self._sound.format
         descriptor = self._opened.fileno()
         size = os.fstat(descriptor).st_size
         end = os.lseek(descriptor, 0, os.SEEK_CUR)
-        read = _reader(descriptor)
         if form == "OGG":
-            end = next(
-                (at for at in _positions(read, OGG_START, size) if at > MAX_OGG_STARTS_BYTES), size
-            )
-        elif form not in ("AIFF", "AU", "CAF", "FLAC"):
+            end = _second_stream(descriptor, size)
+        elif form == "W64":
             return
-        if is_padding(read, end, size) or (
-            form in ("AIFF", "CAF") and are_chunks(read, end, size, ">")
-        ):
+        header = ">4sI" if self._sound.endian == "BIG" else "<4sI"
+        if not _may_be_audio(descriptor, end, size, _CHUNK_HEADERS.get(form, header)):
             return
-        command = _command(
-            self.path, "sox --ignore-length" if form in ("AIFF", "AU") else "ffmpeg -i"
-        )
+        if form in ("AIFF", "AU", "CAF"):
+            remedy = "export it again"
+        else:
+            is_wav = form in ("WAV", "WAVEX", "RF64")
+            remedy = _to_wav(self.path, "ffmpeg -ignore_length 1 -i" if is_wav else "ffmpeg -i")
         raise UsageError(
-            f"{self.path}: states {(self.frames or 0) / self.rate_hz:.1f} s of audio, but"
-            f" {size - end} more bytes follow: its header was not finished, or another recording"
-            " follows; " + ("export it again" if form == "CAF" else f"{CONVERT}: {command}")
+            f"{self.path}: its header states {(self.frames or 0) / self.rate_hz:.1f} s of audio,"
+            f" but {size - end} more bytes follow; if they are another recording, separate it;"
+            f" otherwise {remedy}"
         )
 
     def digest(self) -> str:
@@ -233,9 +209,9 @@ def open_audio(path: Path, max_minutes: int) -> Iterator[AudioFile]:
     missing, cut, or no audio.
     """
     with _opened(path) as opened:
-        source = _source(path, opened)
+        _check_kind(path, opened)
         with _errors(path):
-            sound = _Sequential(source, closefd=False)
+            sound = _Sequential(opened.fileno(), closefd=False)
         with sound:
             _check_format(path, sound)
             frames = int(sound.frames)
@@ -245,7 +221,6 @@ def open_audio(path: Path, max_minutes: int) -> Iterator[AudioFile]:
                 int(sound.samplerate),
                 frames if 0 <= frames < UNKNOWN_FRAMES else None,
                 sound,
-                source,
                 opened,
                 max_minutes,
             )
@@ -255,15 +230,43 @@ def open_audio(path: Path, max_minutes: int) -> Iterator[AudioFile]:
             yield audio
 
 
-def _reader(descriptor: int) -> Reader:
-    return lambda position, count: os.pread(descriptor, count, position)
+def _second_stream(descriptor: int, size: int) -> int:
+    """Return the position of the second stream of an Ogg; the size of the file without one."""
+    for start in range(0, size, BLOCK_BYTES):
+        found = os.pread(descriptor, BLOCK_BYTES + len(OGG_START) - 1, start).rfind(OGG_START)
+        if found >= 0 and start + found > MAX_OGG_STARTS_BYTES:
+            return start + found
+    return size
 
 
-def _positions(read: Reader, searched: bytes, size: int) -> Iterator[int]:
-    """Yield the position of `searched` in each block of a file that contains it."""
-    for start in range(0, size, LAST_BYTES):
-        if (found := read(start, LAST_BYTES + len(searched) - 1).rfind(searched)) >= 0:
-            yield start + found
+def _may_be_audio(descriptor: int, start: int, end: int, header: str) -> bool:
+    """Return whether a part of a file may be audio, and is neither padding nor chunks."""
+    starts = range(start, start + MIN_REST_BYTES)  # a padding byte, or a part of a frame
+    behind = (_behind_chunks(descriptor, at, end, header) for at in starts)
+    return not any(_is_padding(descriptor, at, end) for at in (start, *behind))
+
+
+def _behind_chunks(descriptor: int, start: int, end: int, header: str) -> int:
+    """Return the position behind the chunks without audio that begin at a position."""
+    while True:
+        chunk = os.pread(descriptor, struct.calcsize(header), start)
+        if len(chunk) < struct.calcsize(header):
+            return start
+        name, size = struct.unpack(header, chunk)
+        following = start + len(chunk) + size + size % 2
+        if not _CHUNK_ID.match(name) or not start < following <= end + 1:
+            return start
+        start = following
+
+
+def _is_padding(descriptor: int, start: int, end: int) -> bool:
+    """Return whether a part of a file is zeros, or a tag, or too short for audio."""
+    first = os.pread(descriptor, MIN_REST_BYTES, start)
+    if len(first) < MIN_REST_BYTES or first.startswith(_TAGS):
+        return True
+    return not any(
+        any(os.pread(descriptor, BLOCK_BYTES, at)) for at in range(start, end, BLOCK_BYTES)
+    )
 
 
 def _opened(path: Path) -> io.FileIO:
@@ -282,48 +285,55 @@ def _opened(path: Path) -> io.FileIO:
         ) from None
 
 
-def _source(path: Path, opened: io.FileIO) -> _WavFile | int:
-    """Return what libsndfile reads: the audio of a WAV, or the descriptor of a file in another
-    format.
-
-    Raise UsageError for a file that is not audio, and for an MP3, whose decoder hides damage and
-    adds silence.
+def _check_kind(path: Path, opened: io.FileIO) -> None:
+    """Raise UsageError for a file that is no audio, or that libsndfile does not read, by its first
+    bytes.
     """
-    descriptor = opened.fileno()
-    offset = 0
     try:
-        first = os.pread(descriptor, FIRST_BYTES, 0)
-        for _ in range(MAX_TAGS):
-            if not (tag := tag_bytes(first)):
-                break
-            offset += tag
-            first = os.pread(descriptor, FIRST_BYTES, offset)
-        if kind := kind_of(first, is_tagged=offset > 0):
-            raise UsageError(f"{path}: {kind.text}{_to_wav(path, kind)}")
-        size = os.fstat(descriptor).st_size
-        wav = wav_audio(_reader(descriptor), offset, size)
-    except WavError as error:
-        options = FILL_GAPS if error.codec == "amr" else ""
-        command = f": {_command(path, options=options, codec=error.codec)}"
-        raise UsageError(f"{path}: {error}{command if CONVERT in str(error) else ''}") from None
+        first = os.pread(opened.fileno(), FIRST_BYTES, 0)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return descriptor if wav is None else _WavFile(opened, wav)
+    if text := _text(first):
+        raise UsageError(
+            f"{path}: is not readable audio: it is a text that begins with '{excerpt(text)}'; get"
+            " the audio again (with Git LFS: git lfs pull)"
+        )
+    is_wav = first[:4] == b"RIFF" and first[12:16] == b"fmt "
+    for at, magic, kind, codec in _OTHERS:
+        if first.startswith(magic, at) and is_wav == (at == _FORMAT_TAG_AT):
+            # ffmpeg drops the frames of pauses of AMR, and ends with an error
+            command = "sox" if first.startswith(b"#!AMR") else "ffmpeg -i"
+            options = "" if command == "sox" else FILL_GAPS
+            raise UsageError(f"{path}: is {kind}; {_to_wav(path, command, options, codec)}")
+    if first[:1] == b"\xff":  # libsndfile would search it for an MP3, and print warnings
+        raise UsageError(_unknown(path))
+
+
+def _text(first: bytes) -> str:
+    """Return the start of a file as a text; "" if the file is not one."""
+    try:
+        text = " ".join(codecs.getincrementaldecoder("utf-8-sig")().decode(first).split())
+    except UnicodeDecodeError:
+        return ""
+    return text if text.isprintable() else ""
 
 
 def _check_format(path: Path, sound: soundfile.SoundFile) -> None:
     """Raise UsageError for a format that is not read, and for a file that is cut."""
     if sound.format not in FORMATS:
-        raise UsageError(f"{path}: is {sound.format_info}{_to_wav(path)}")
-    for stated, actual in (
-        map(int, match.groups()) for match in _PROMISED.finditer(sound.extra_info)
-    ):
-        if actual < stated and not is_placeholder(stated):
-            raise UsageError(f"{path}: {cut_or_placeholder(stated, actual)}: {_command(path)}")
+        codec = "mp3" if sound.format == "MP3" else ""
+        raise UsageError(f"{path}: is {sound.format_info}; {_to_wav(path, codec=codec)}")
+    for sizes in _OVERSTATED.findall(sound.extra_info):
+        stated, actual = map(int, sizes)
+        if actual < stated:
+            raise UsageError(
+                f"{path}: is truncated, or was written to a pipe: its header states {stated} bytes,"
+                f" but it has {actual}; if it was cut, get it again; otherwise {_to_wav(path)}"
+            )
     if _OGG_CUT in sound.extra_info:
         raise UsageError(
             f"{path}: is truncated: its last page is missing; if its recorder writes none,"
-            f" {CONVERT}: {_command(path, options=FILL_GAPS, codec=str(sound.subtype).lower())}"
+            f" {_to_wav(path, options=FILL_GAPS, codec=str(sound.subtype).lower())}"
         )
 
 
@@ -351,23 +361,32 @@ def _errors(path: Path) -> Iterator[None]:
     except (soundfile.SoundFileError, ValueError) as error:
         reason = getattr(error, "error_string", error)
         if getattr(error, "code", None) == UNRECOGNIZED:
-            raise UsageError(f"{path}: {RAW.text}{_to_wav(path, RAW)}") from None
+            raise UsageError(_unknown(path)) from None
+        if getattr(error, "code", None) == SEVERAL:
+            raise UsageError(f"{path}: contains several recordings: separate them") from None
         raise UsageError(
-            f"{path}: is not readable audio, or is damaged ({reason}){_to_wav(path)}"
+            f"{path}: is not readable audio, or is damaged ({reason}); {_to_wav(path)}"
         ) from None
 
 
-def _to_wav(path: Path, kind: FileKind = UNKNOWN) -> str:
-    converter = kind.converter
+def _unknown(path: Path) -> str:
+    raw = _command(path, "ffmpeg -f mulaw -ar 8000 -ac 1 -i")
     return (
-        f"; {CONVERT}: {_command(path, converter, kind.options, kind.codec)}" if converter else ""
+        f"{path}: is not readable audio: its format is unknown; {_to_wav(path, options=FILL_GAPS)},"
+        f" or, if it is raw audio, with its encoding and rate, such as {raw}"
     )
+
+
+def _to_wav(path: Path, converter: str = "ffmpeg -i", options: str = "", codec: str = "") -> str:
+    return f"convert it to WAV: {_command(path, converter, options, codec)}"
 
 
 def _command(path: Path, converter: str = "ffmpeg -i", options: str = "", codec: str = "") -> str:
     """Return the command that converts a file to a WAV in its folder, under another name.
 
-    The name states the lossy codec of the file, because the import of recorded calls uses it.
+    The name states the lossy codec of the file, or its suffix, because the import of recorded calls
+    uses it.
     """
-    suffix = f".{codec}.wav" if codec else "-pcm.wav"
-    return f"{converter} {quote(path.name)} {options}{quote(path.stem + suffix)}"
+    named = codec or path.suffix[1:].lower()
+    name = path.stem + (f".{named}.wav" if named not in ("", "wav") else "-pcm.wav")
+    return f"{converter} {quote(path.name)} {options}{quote(name)}"

@@ -4,7 +4,6 @@ no audio.
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,58 +17,26 @@ from numpy.typing import NDArray
 
 from bench.base.errors import UsageError
 from bench.plan import audio_files
-from bench.plan.file_kinds import is_placeholder
 from bench.plan.recordings import RATE_HZ, load_pcm, resampled_blocks, to_pcm16
 from tests.ogg_pages import opus_file
-
-RNG = np.random.default_rng(1)
-AUDIO = (0.3 * np.sin(np.arange(28_800) / 20) * np.linspace(0.5, 1, 28_800)).astype(np.float32)
-DATA = np.rint(AUDIO * 32_767).astype("<i2").tobytes()
-LIST = b"LIST" + struct.pack("<I", 26) + b"INFOISFT\x0e\0\0\0Lavf61.1.100\0\0"
-
-
-def u32(value: int) -> bytes:
-    return struct.pack("<I", value & 0xFFFF_FFFF)
-
-
-def wav(
-    riff: int,
-    stated: int,
-    *,
-    data: bytes = DATA,
-    before: bytes = b"",
-    after: bytes = b"",
-    extensible: bool = False,
-) -> bytes:
-    """Return a WAV of 24 kHz whose header states the sizes `riff` and `stated`."""
-    format = struct.pack("<HHIIHH", 1, 1, RATE_HZ, 2 * RATE_HZ, 2, 16)
-    if extensible:
-        guid = struct.pack("<H", 1) + b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
-        format = b"\xfe\xff" + format[2:] + struct.pack("<HHI", 22, 16, 4) + guid
-    return (
-        b"RIFF"
-        + u32(riff)
-        + b"WAVEfmt "
-        + u32(len(format))
-        + format
-        + before
-        + b"data"
-        + u32(stated)
-        + data
-        + after
-    )
-
-
-def rf64(riff: int, stated: int, *, data: bytes = DATA, name: bytes = b"RF64") -> bytes:
-    sizes = struct.pack("<QQQI", riff & (2**64 - 1), stated & (2**64 - 1), 0, 0)
-    content = wav(-1, -1, data=data)
-    return name + content[4:12] + b"ds64" + u32(len(sizes)) + sizes + content[12:]
-
-
-def encoded(subtype: str = "PCM_16", form: str = "WAV", rate_hz: int = RATE_HZ) -> bytes:
-    written = io.BytesIO()
-    soundfile.write(written, AUDIO, rate_hz, subtype=subtype, format=form)
-    return written.getvalue()
+from tests.plan.wrong_sizes import (
+    AUDIO,
+    DATA,
+    FRAMES,
+    IGNORED,
+    IN_FULL,
+    LIES,
+    LIST,
+    MORE,
+    RNG,
+    STATED,
+    TO_WAV,
+    encoded,
+    rf64,
+    stated_in,
+    u32,
+    wav,
+)
 
 
 def loaded(folder: Path, content: bytes, name: str = "a.wav") -> NDArray[np.int16]:
@@ -83,83 +50,65 @@ def refusal(folder: Path, content: bytes, name: str = "a.wav") -> str:
     return str(refused.value)
 
 
-@pytest.mark.parametrize("stated", [0, -1, 0x7FFF_FFFF, len(DATA)])
-@pytest.mark.parametrize("extensible", [False, True])
-@pytest.mark.parametrize(
-    "after",
-    [b"", LIST, b"id3 " + u32(11) + b"ID3\x04" + bytes(8), LIST + b"bext" + u32(602) + bytes(602)],
-)
-def test_chunks_around_the_audio_are_not_played(
-    tmp_path: Path, stated: int, extensible: bool, after: bytes
+BEXT = b"bext" + u32(602) + bytes(602)
+TAG = b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)
+READ: dict[str, bytes] = {
+    **{
+        f"chunks around the audio, {name}": wav(
+            riff, len(DATA), before=LIST, after=after, extensible=extensible
+        )
+        for name, riff, after, extensible in (
+            ("one", 70 + len(DATA), LIST, False),
+            ("several, extensible", 70 + len(DATA), LIST + BEXT, True),
+            ("a size of all chunks that was not finished", -1, b"id3 " + u32(11) + TAG[:12], False),
+        )
+    },
+    "RF64": rf64(72 + len(DATA), len(DATA)),
+    **{
+        f"padding or a tag after the audio, {name}": wav(36 + len(DATA), len(DATA), after=after)
+        for name, after in (
+            ("zeros", bytes(4_096)),
+            ("many zeros", bytes(300_000)),
+            ("a line break", b"\r\n"),
+            ("ID3v1", b"TAG" + b"title".ljust(125)),
+            ("one byte", b"\0"),
+        )
+    },
+    **{
+        f"a tag before the audio, {number}": number * TAG + wav(36 + len(DATA), len(DATA))
+        for number in (1, 2)
+    },
+    "a tag before a FLAC": TAG + encoded(form="FLAC"),
+    **{
+        f"chunks after the audio, {form}": encoded(form=form) + b"midi" + size + RNG.bytes(2_000)
+        for form, size in (
+            ("AIFF", struct.pack(">I", 2_000)),
+            ("CAF", struct.pack(">q", 2_000)),
+            ("WAV", u32(2_000)),
+            ("RIFX", struct.pack(">I", 2_000)),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("content", READ.values(), ids=READ)
+def test_only_the_audio_of_a_file_is_played(tmp_path: Path, content: bytes) -> None:
+    assert np.abs(loaded(tmp_path, content) - np.frombuffer(DATA, "<i2")).max() <= 1
+
+
+def test_an_ogg_is_searched_for_a_second_stream_in_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = wav(-1, stated, before=LIST, after=after, extensible=extensible)
+    monkeypatch.setattr(audio_files, "BLOCK_BYTES", 1_000)
 
-    assert loaded(tmp_path, content).tobytes() == DATA
-
-
-@pytest.mark.parametrize("name", [b"RF64", b"BW64"])
-@pytest.mark.parametrize("stated", [0, -1, 2**63 - 1, 0xFFFF_FFFF, len(DATA)])
-def test_a_wav_with_sizes_of_64_bits_is_read_to_its_end(
-    tmp_path: Path, stated: int, name: bytes
-) -> None:
-    assert loaded(tmp_path, rf64(-1, stated, name=name)).tobytes() == DATA
+    assert len(loaded(tmp_path, encoded("VORBIS", "OGG"))) == FRAMES
 
 
-@pytest.mark.parametrize(
-    "after", [bytes(4_096), bytes(300_000), b"\r\n", b"TAG" + b"title".ljust(125), b"\0"]
-)
-def test_padding_and_tags_after_the_audio_are_not_played(tmp_path: Path, after: bytes) -> None:
-    assert loaded(tmp_path, wav(36 + len(DATA), len(DATA), after=after)).tobytes() == DATA
+@pytest.mark.parametrize("subtype", ["ULAW", "PCM_24"])
+def test_a_chunk_after_audio_of_an_odd_size_is_not_played(tmp_path: Path, subtype: str) -> None:
+    content = encoded(subtype, frames=FRAMES - 1)
 
-
-CUT = (
-    r"is truncated, or its header has a placeholder: it states \d+ bytes of audio, but has \d+; if"
-    r" it was cut, get it"
-)
-
-
-@pytest.mark.parametrize(
-    "content", [rf64(80 + 2 * len(DATA), 2 * len(DATA)), wav(-1, 3_600 * 2 * RATE_HZ)]
-)
-def test_a_size_that_a_recording_may_have_counts_as_truncated(
-    tmp_path: Path, content: bytes
-) -> None:
-    with pytest.raises(UsageError, match=CUT):
-        loaded(tmp_path, content)
-
-
-def test_audio_beyond_the_stated_size_is_refused(tmp_path: Path) -> None:
-    assert (
-        "but 57600 follow: the size is a placeholder, or the file was not closed; convert it"
-        in refusal(tmp_path, wav(36 + 24_000, 24_000))
-    )
-
-
-@pytest.mark.parametrize("silence", [0, 65_536, 2_000_000])
-def test_audio_after_a_long_silence_beyond_the_stated_size_is_refused(
-    tmp_path: Path, silence: int
-) -> None:
-    """A header that was written before the end of a call may end in a pause of the call."""
-    content = wav(36 + len(DATA), len(DATA), data=DATA + bytes(silence) + DATA)
-    assert f"but {2 * len(DATA) + silence} follow: the size is a placeholder" in refusal(
-        tmp_path, content
-    )
-
-
-@pytest.mark.parametrize("stated", [len(DATA), -1, 0])
-def test_several_wavs_in_one_file_are_refused(tmp_path: Path, stated: int) -> None:
-    assert "contains several recordings" in refusal(tmp_path, wav(36 + stated, stated) * 2)
-
-
-@given(size=st.integers(1, 2**32 - 1))
-def test_the_size_of_a_recording_is_rarely_a_placeholder(size: int) -> None:
-    near = [2**power for power in range(24, 33)] + [100_000_000 * times for times in range(1, 43)]
-
-    assert is_placeholder(size) == any(
-        -64 <= size - number <= 64
-        or (number >= 2**31 and 2**31 in (number, number / 2) and -65_536 <= size - number <= 64)
-        for number in near
-    )
+    assert len(loaded(tmp_path, content + LIST)) == FRAMES - 1
 
 
 @given(content=st.binary(max_size=200), at=st.integers(0, 60))
@@ -174,107 +123,59 @@ def test_any_header_is_read_or_refused(
         assert str(error).startswith(f"{folder / 'a.wav'}: ")
 
 
-FRAMES, STATED = len(AUDIO), len(AUDIO) // 2
-
-
-def stated_in(form: str, size: str, value: int) -> bytes:
-    """Return a file of a form in which one size is replaced. `size` is the format of its number."""
-    content = bytearray(encoded(form=form))
-    at = {"AU": 8, "CAF": content.find(b"data") + 4, "AIFF": content.find(b"SSND") + 4}[form]
-    struct.pack_into(size, content, at, value)
-    return bytes(content)
-
-
-def noisy_flac(stated: int) -> bytes:
-    """Return a FLAC that is too large to be read at once."""
-    written = io.BytesIO()
-    soundfile.write(written, RNG.uniform(-0.5, 0.5, FRAMES), RATE_HZ, format="FLAC")
-    content = bytearray(written.getvalue())
-    struct.pack_into(">I", content, 22, stated)
-    return bytes(content)
-
-
-UNFINISHED: dict[str, tuple[bytes, str, str]] = {
-    "AU, 0": (
-        stated_in("AU", ">I", 0),
-        "states 0.0 s of audio, but 57600 more",
-        "sox --ignore-length a.wav a-pcm.wav",
+WRONG: dict[str, tuple[bytes, str]] = {
+    **LIES,
+    "cut": (wav(36 + len(DATA), len(DATA))[:30_000], IN_FULL),
+    "cut, after a long chunk": (
+        wav(36 + len(DATA) + 300 * len(LIST), len(DATA), before=300 * LIST)[:30_000],
+        IN_FULL,
     ),
-    "AU, 31 bits": (
-        stated_in("AU", ">I", 0x7FFF_FFFF),
-        "states 0.0 s of audio, but 57600 more",
-        "sox",
-    ),
-    "AU, half": (stated_in("AU", ">I", 2 * STATED), "states 0.6 s of audio, but 28800 more", "sox"),
-    "AIFF, only the head": (
-        stated_in("AIFF", ">I", 8),
-        "states 0.0 s of audio, but 57600 more",
-        "sox",
-    ),
-    "AIFF, half": (
-        stated_in("AIFF", ">I", 8 + 2 * STATED),
-        "states 0.6 s of audio, but 28800 more",
-        "sox",
-    ),
-    "CAF, only the head": (
-        stated_in("CAF", ">q", 4),
-        "states 0.0 s of audio, but 57600 more",
-        "export it again",
-    ),
-    "CAF, half": (
-        stated_in("CAF", ">q", 4 + 2 * STATED),
-        "states 0.6 s of audio, but 28800 more",
-        "export it again",
-    ),
-    "FLAC, half": (
-        noisy_flac(STATED),
-        "states 0.6 s of audio, but",
-        "ffmpeg -i a.wav a-pcm.wav",
-    ),
-    "Ogg, twice": (
-        2 * encoded("VORBIS", "OGG"),
-        "states 1.2 s of audio, but",
-        "ffmpeg -i a.wav a-pcm.wav",
-    ),
-    "Opus, twice": (
-        2 * encoded("OPUS", "OGG"),
-        "states 1.2 s of audio, but",
-        "ffmpeg -i a.wav a-pcm.wav",
+    "cut, RF64": (rf64(72 + len(DATA), len(DATA))[:30_000], IN_FULL),
+    "an hour": (wav(-1, 3_600 * 2 * RATE_HZ), IN_FULL),
+    "no audio": (wav(-1, 3_000_010_000, data=b""), IN_FULL),
+    "twice": (2 * wav(36 + len(DATA), len(DATA)), "contains several recordings: separate them$"),
+    "twice, as a pipe": (2 * wav(-1, -1), IN_FULL),
+    "twice, 0": (2 * wav(36, 0), MORE.format(r"0\.0", 115_244, IGNORED)),
+    **{
+        f"a pause of {pause} bytes after the stated end": (
+            wav(36 + len(DATA), len(DATA), data=DATA + bytes(pause) + DATA),
+            MORE.format(r"1\.2", 57_600 + pause, IGNORED),
+        )
+        for pause in (0, 65_536, 2_000_000)
+    },
+    "line breaks of a text": (encoded().replace(b"\n", b"\r\n"), MORE.format(".*", ".*", IGNORED)),
+    **{
+        f"{form}, {name}": (
+            stated_in(form, size, value),
+            MORE.format(stated, more, "export it again"),
+        )
+        for form, name, size, value, stated, more in (
+            ("AU", "0", ">I", 0, r"0\.0", 57_600),
+            ("AU", "31 bits", ">I", 0x7FFF_FFFF, r"0\.0", 57_600),
+            ("AU", "half", ">I", 2 * STATED, r"0\.6", 28_800),
+            ("AIFF", "only the head", ">I", 8, r"0\.0", 57_600),
+            ("AIFF", "half", ">I", 8 + 2 * STATED, r"0\.6", 28_800),
+            ("CAF", "only the head", ">q", 4, r"0\.0", 57_600),
+            ("CAF", "half", ">q", 4 + 2 * STATED, r"0\.6", 28_800),
+        )
+    },
+    **{
+        f"{codec}, twice": (2 * encoded(codec, "OGG"), MORE.format(r"1\.2", r"\d+", TO_WAV))
+        for codec in ("VORBIS", "OPUS")
+    },
+    "a rate of 2 GHz": (
+        encoded()[:24] + u32(2 * 10**9) + encoded()[28:],
+        "2000000000 samples per second, the maximum",
     ),
 }
 
 
-@pytest.mark.parametrize(("content", "reason", "remedy"), UNFINISHED.values(), ids=UNFINISHED)
-def test_audio_beyond_the_stated_size_is_refused_in_each_format(
-    tmp_path: Path, content: bytes, reason: str, remedy: str
+@pytest.mark.parametrize(("content", "reason"), WRONG.values(), ids=WRONG)
+def test_a_file_whose_header_states_another_size_is_refused_with_a_remedy(
+    tmp_path: Path, content: bytes, reason: str
 ) -> None:
-    line = refusal(tmp_path, content)
-    assert reason in line
-    assert "follow: its header was not finished, or another recording follows; " in line
-    assert remedy in line
-
-
-@pytest.mark.parametrize("form", ["AIFF", "CAF"])
-def test_chunks_after_the_audio_are_not_played_in_each_format(tmp_path: Path, form: str) -> None:
-    size = struct.pack(">I" if form == "AIFF" else ">q", 2_000)
-    assert len(loaded(tmp_path, encoded(form=form) + b"midi" + size + RNG.bytes(2_000))) == FRAMES
-
-
-TAG = b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        TAG + encoded(),
-        TAG + wav(-1, 0),
-        TAG * 2 + encoded(),
-        TAG + encoded(form="FLAC"),
-        encoded("VORBIS", "OGG"),
-    ],
-)
-def test_a_tag_before_the_audio_is_skipped(tmp_path: Path, content: bytes) -> None:
-    assert len(loaded(tmp_path, content)) == len(AUDIO)
+    with pytest.raises(UsageError, match=reason):
+        loaded(tmp_path, content)
 
 
 def in_wav(tag: int) -> bytes:
@@ -283,103 +184,63 @@ def in_wav(tag: int) -> bytes:
 
 
 MP3 = encoded("MPEG_LAYER_III", "MP3")
-AAC = b"\xff\xf1\x50\x80\x10\x1f\xfc" + bytes(121)
-RAW = (
-    r"has no header of a known format; if it is raw audio, .*: ffmpeg -f mulaw -ar 8000 -ac 1 -i"
-    r" a.wav a-pcm.wav$"
+GAPS = "; convert it to WAV: ffmpeg -i a.wav -af aresample=async=1 a.{}.wav$"
+UNKNOWN = (
+    "is not readable audio: its format is unknown; convert it to WAV: ffmpeg -i a.wav -af"
+    " aresample=async=1 a-pcm.wav, or, if it is raw audio, with its encoding and rate, such as"
+    " ffmpeg -f mulaw -ar 8000 -ac 1 -i a.wav a-pcm.wav$"
 )
-TO_WAV = "; convert it to WAV: ffmpeg -i a.wav a.%s.wav$"
-"""The remedy for a file with a lossy codec, which is part of the new name."""
-FILLED = "; convert it to WAV: ffmpeg -i a.wav -af aresample=async=1 a.%s.wav$"
-"""The remedy for a file whose packets have timestamps. It keeps the pauses in which no packet
-was stored."""
+DAMAGED = r"is not readable audio, or is damaged \(.*\); convert it to WAV: ffmpeg -i a.wav a-pcm"
 OTHER: dict[str, tuple[bytes, str]] = {
-    "MP3": (MP3, "is an MP3, even if its name differs" + TO_WAV % "mp3"),
-    "an MP3 that is cut": (MP3[:700], "is an MP3, even if its name differs" + TO_WAV % "mp3"),
-    "an MP3 with a tag": (TAG + MP3, "is an MP3, even if its name differs" + TO_WAV % "mp3"),
-    "MP3 in a WAV": (
-        in_wav(0x55),
-        r"contains MPEG audio \(MP3\) \(format 0x0055\)" + TO_WAV % "mp3",
+    "MP3": (MP3, "is MP3" + GAPS.format("mp3")),
+    "an MP3 that is cut": (MP3[:700], "is MP3" + GAPS.format("mp3")),
+    "an MP3 with a tag": (
+        TAG + MP3,
+        "is MPEG-1/2 Audio; convert it to WAV: ffmpeg -i a.wav a.mp3.wav$",
     ),
-    "AAC in a WAV": (in_wav(0xFF), "contains AAC .format 0x00FF." + TO_WAV % "aac"),
-    "G.729 in a WAV": (in_wav(0x83), r"contains G\.729 .format 0x0083." + TO_WAV % "g729"),
-    "AAC": (AAC * 3, "is AAC" + TO_WAV % "aac"),
-    "MP4": (b"\0\0\0\x20ftypisom" + bytes(900), r"is MP4 or M4A \(such as AAC\)" + FILLED % "aac"),
+    "MP3 in a WAV": (in_wav(0x55), "is a WAV with MP3" + GAPS.format("mp3")),
+    "AAC in a WAV": (in_wav(0xFF), "is a WAV with AAC" + GAPS.format("aac")),
+    "G.729 in a WAV": (in_wav(0x83), r"is a WAV with G\.729" + GAPS.format("g729")),
+    "AMR in a WAV": (in_wav(0x57), "is a WAV with AMR" + GAPS.format("amr")),
+    "AAC": (b"\xff\xf1\x50\x80\x10\x1f\xfc" + bytes(121), "is AAC" + GAPS.format("aac")),
+    "MP4": (b"\0\0\0\x20ftypisom" + bytes(900), "is MP4 or M4A" + GAPS.format("aac")),
     "AMR": (b"#!AMR\n" + RNG.bytes(900), "is AMR; convert it to WAV: sox a.wav a.amr.wav$"),
     "AMR-WB": (b"#!AMR-WB\n" + RNG.bytes(900), "is AMR; convert it to WAV: sox a.wav a.amr.wav$"),
-    "WebM": (b"\x1a\x45\xdf\xa3" + RNG.bytes(900), "is WebM or Matroska" + FILLED % "opus"),
-    "SILK": (
-        b"\x02#!SILK_V3" + RNG.bytes(900),
-        r"is SILK, .* to a WAV whose name ends with \.silk\.wav$",
-    ),
-    "AMR in a WAV": (in_wav(0x57), "contains AMR .format 0x0057." + FILLED % "amr"),
-    "WMA": (b"\x30\x26\xb2\x75" + RNG.bytes(900), "is WMA" + TO_WAV % "wma"),
-    **{
-        f"a {form} that was read as text and written as {coding}": (
-            content.decode(read_as, errors="replace").encode(coding),
-            rf"read it as text, and has written it as {written}; get the original again, and copy"
-            " it as a binary file$",
-        )
-        for form, content in (("WAV", encoded()), ("FLAC", encoded("PCM_16", "FLAC")))
-        for read_as, coding, written in (
-            ("utf-8", "utf-8", "UTF-8"),
-            ("latin-1", "utf-8", "UTF-8"),
-            ("cp1252", "utf-8-sig", "UTF-8"),
-            ("latin-1", "utf-16", "UTF-16-LE"),
-        )
-    },
-    "a WAV with other line breaks": (
-        encoded().replace(b"\n", b"\r\n"),
-        "read it as text, and has changed its line breaks; get the original .* binary file$",
-    ),
+    "WebM": (b"\x1a\x45\xdf\xa3" + RNG.bytes(900), "is WebM or Matroska" + GAPS.format("opus")),
+    "BW64": (rf64(72 + len(DATA), len(DATA), name=b"BW64"), UNKNOWN),
     "HTML": (
         b"\n<!DOCTYPE html><html><title>502</title>",
-        "is an HTML page, such as the error page of a server",
+        "is not readable audio: it is a text that begins with '<!DOCTYPE html><html>",
     ),
     "JSON": (
         b'{"error": {"message": "Inval\xc3\xafd voice"}}',
-        "is JSON, such as the error message of a server",
+        'a text that begins with .{"error"',
     ),
-    "XML": (
-        b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>",
-        "is XML, such as the error message",
-    ),
-    "text": (
-        b"hello, this is no audio\r\n",
-        "is a text; read it in an editor, and download it again$",
-    ),
-    "UTF-16": ("not audio".encode("utf-16"), "is a text"),
-    "a text that is cut within a character": (b"hello, this is no audio \xc3", "is a text"),
-    "a playlist": (b"#EXTM3U\nhttps://example.com/a.mp3\n", "is a playlist"),
-    "MPEG-TS": ((b"G" + RNG.bytes(187)) * 6, "is an MPEG transport stream" + FILLED % "aac"),
-    "an MP3 of layer I": (
-        (b"\xff\xff\x44\0" + bytes(124)) * 9,
-        "is an MP3, even if its name differs" + TO_WAV % "mp3",
-    ),
+    "a text that is cut within a character": (b"hello, this is no audio \xc3", "is a text that"),
     "Git LFS": (
         b"version https://git-lfs.github.com/spec/v1\noid x\n",
-        "is a pointer of Git LFS: run git lfs pull$",
+        "begins with 'version https://git-lfs.* get the audio again .with Git LFS: git lfs pull.$",
     ),
-    "gzip": (b"\x1f\x8b\x08\0" + RNG.bytes(90), "is compressed with gzip: unpack it$"),
-    "ZIP": (b"PK\x03\x04" + RNG.bytes(90), "is a ZIP archive: unpack it$"),
-    "zeros": (
-        bytes(50_000),
-        "begins with zeros only; if its download failed, get it again; if it is raw audio ",
+    "a WAV that was read as a text": (
+        encoded().decode("latin-1").encode(),
+        UNKNOWN,
     ),
-    "raw PCM that begins with silence": (
-        bytes(20_000) + RNG.bytes(900),
-        "begins with zeros only.*: ffmpeg -f s16le ",
-    ),
-    "µ-law": (encoded("ULAW", "RAW", 8_000), RAW),
-    "µ-law that begins with silence": (b"\xff" * 800 + encoded("ULAW", "RAW", 8_000), RAW),
+    "UTF-16": ("not audio".encode("utf-16"), UNKNOWN),
+    "zeros": (bytes(50_000), UNKNOWN),
+    "µ-law": (encoded("ULAW", "RAW", 8_000), UNKNOWN),
+    "µ-law that begins with silence": (b"\xff" * 800 + encoded("ULAW", "RAW", 8_000), UNKNOWN),
     "µ-law that begins with quiet noise": (
         RNG.choice(np.frombuffer(b"\xff\xfe\x7f\x7e", "u1"), 9_000).tobytes(),
-        RAW,
+        UNKNOWN,
     ),
-    "A-law": (encoded("ALAW", "RAW", 8_000), RAW),
-    "A-law that begins with silence": (b"\xd5" * 8_000, RAW),
-    "raw PCM": (RNG.integers(-3, 3, 9_000).astype("<i2").tobytes(), RAW),
+    "A-law that begins with silence": (b"\xd5" * 8_000, UNKNOWN),
+    "raw PCM": (RNG.integers(-3, 3, 9_000).astype("<i2").tobytes(), UNKNOWN),
     "empty": (b"", "is empty$"),
+    "blocks of 8 bytes": (in_wav(0x11)[:32] + b"\x08\0" + in_wav(0x11)[34:], DAMAGED),
+    "a pipe, after a tag": (TAG + wav(-1, -1), DAMAGED),
+    "no format": (b"RIFF" + u32(48) + b"WAVEdata" + u32(40) + bytes(40), DAMAGED),
+    "many chunks": (wav(-1, -1, before=b"JUNK\0\0\0\0" * 20_000), DAMAGED),
+    "a format chunk of 2 GB": (wav(-1, -1)[:16] + u32(2**31) + wav(-1, -1)[20:], DAMAGED),
 }
 
 
@@ -392,39 +253,6 @@ def test_a_file_that_is_not_read_is_named_by_what_it_is(
         loaded(tmp_path, content)
 
     assert capfd.readouterr().err == ""
-
-
-BOMBS: dict[str, tuple[bytes, str]] = {
-    "a long recording": (wav(-1, 3_000_010_000, data=b""), "is truncated"),
-    "a rate of 2 GHz": (
-        encoded()[:24] + u32(2 * 10**9) + encoded()[28:],
-        "2000000000 samples per second, the maximum",
-    ),
-    "blocks of 8 bytes": (
-        in_wav(0x11)[:32] + b"\x08\0" + in_wav(0x11)[34:],
-        "its header states blocks of 8 bytes",
-    ),
-    "no format": (
-        b"RIFF" + u32(48) + b"WAVEdata" + u32(40) + bytes(40),
-        "does not state the format of its audio",
-    ),
-    "many chunks": (
-        wav(-1, -1, before=b"JUNK\0\0\0\0" * 20_000),
-        "has more than 10,000 chunks before its audio",
-    ),
-    "a format chunk of 2 GB": (
-        wav(-1, -1)[:16] + u32(2**31) + wav(-1, -1)[20:],
-        "ends before its audio begins",
-    ),
-}
-
-
-@pytest.mark.parametrize(("content", "reason"), BOMBS.values(), ids=BOMBS)
-def test_a_header_that_states_impossible_values_is_refused(
-    tmp_path: Path, content: bytes, reason: str
-) -> None:
-    with pytest.raises(UsageError, match=reason):
-        loaded(tmp_path, content)
 
 
 def test_a_file_is_refused_by_its_header_before_its_samples_are_read(
@@ -442,7 +270,7 @@ def test_a_file_is_refused_by_its_header_before_its_samples_are_read(
     soundfile.write(tmp_path / "b.flac", np.zeros((100, 2)), 192_000)
     monkeypatch.setattr(audio_files, "MAX_SAMPLES", 199)
     with pytest.raises(
-        UsageError, match=r"has 200 samples .* convert it: ffmpeg -i b.flac -ar 48000 b-pcm.wav$"
+        UsageError, match=r"has 200 samples .* convert it: ffmpeg -i b.flac -ar 48000 b.flac.wav$"
     ):
         load_pcm(tmp_path / "b.flac")
 

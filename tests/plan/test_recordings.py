@@ -94,7 +94,7 @@ def test_a_file_without_audio_is_refused(tmp_path: Path, content: bytes, reason:
         load_pcm(path)
 
 
-@pytest.mark.parametrize("kind", ["XI", "SDS", "VOC", "MAT5"])
+@pytest.mark.parametrize("kind", ["XI", "SDS", "VOC"])
 def test_an_exotic_audio_format_is_refused_with_a_command_to_convert_it(
     tmp_path: Path, kind: str
 ) -> None:

@@ -353,17 +353,17 @@ REFUSED = {
         SpeechService(200, wav_bytes()[:999], {"Content-Length": "9999"}),
         " closed the connection 9000 bytes before the end of the WAV",
     ),
-    "a truncated body with a placeholder in its header": (
+    "a truncated body whose header states no length": (
         SpeechService(200, STREAMED, {"Content-Length": "99999"}),
         " closed the connection ",
     ),
     "a header that states too much": (
         SpeechService(200, wav_bytes()[:999]),
-        "is truncated, or its header has a placeholder: it states 24000 bytes",
+        "is truncated, or was written to a pipe: its header states 24036 bytes",
     ),
     "not audio": (
         SpeechService(200, b"<html>" * 99),
-        " made is not readable audio: it is an HTML page",
+        " made is not readable audio: it is a text",
     ),
     "silence": (SpeechService(200, wav_bytes(0)), " made is silent: "),
     "nothing": (SpeechService(200), " made is empty"),
