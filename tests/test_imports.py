@@ -77,7 +77,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "openai",
         "azure",
         "gpt_live",
-        "gpt_live_track",
         "translation",
         "voice_live",
         "xai",

@@ -18,7 +18,6 @@ from bench.services import (
     agents,
     azure,
     glm,
-    gpt_live,
     inworld,
     qwen,
     stepfun,
@@ -30,8 +29,8 @@ from bench.services import (
 from bench.services.azure import PREVIEW_ROUTE
 from bench.services.deepgram import dialect as deepgram
 from bench.services.gemini import service as gemini
-from bench.services.gpt_live import GPT_LIVE
-from bench.services.gpt_live_track import LIVE_TRACKS
+from bench.services.gpt_live import dialect as gpt_live
+from bench.services.gpt_live.track import LIVE_TRACKS
 from bench.services.names import DialectName
 from bench.services.nova_sonic import dialect as nova_sonic
 from bench.services.openai.dialect import GA
@@ -84,7 +83,7 @@ _NAMED = {
     for service in SERVICES.values()
     for dialect in (service.dialect, *(route.dialect for route in service.routes))
 }
-TRACKS: Mapping[Dialect, Tracks] = {GA: GA_TRACKS, GPT_LIVE: LIVE_TRACKS, **agents.TRACKS}
+TRACKS: Mapping[Dialect, Tracks] = {GA: GA_TRACKS, gpt_live.GPT_LIVE: LIVE_TRACKS, **agents.TRACKS}
 """The dialects that have the events of calls, too, each with the dialects of such calls."""
 _NAMED |= {dialect.name: dialect for tracks in TRACKS.values() for dialect in tracks.by_codec}
 DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in get_args(DialectName)}

@@ -31,7 +31,7 @@ from bench.doctor.service_findings import (
     settings_in,
 )
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.services.gpt_live import GPT_LIVE
+from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.target.target import Credential
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets

@@ -30,7 +30,7 @@ from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
 from bench.plan.script import Script
 from bench.plan.steps import PauseStep
 from bench.plan.turns import Step, TextTurn
-from bench.services.gpt_live import GPT_LIVE
+from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.dialect import GA
 from bench.services.translation.dialect import TRANSLATION
 from bench.simulator.profile import FunctionCalls, quiet_profile

@@ -19,7 +19,13 @@ from bench.observe import inputs
 from bench.observe.inputs import CallFunction, RequestContinuation, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.services.gpt_live import APPEND, BACKEND_ITEM, BACKEND_REQUEST, COMMENTARY, GPT_LIVE
+from bench.services.gpt_live.dialect import (
+    APPEND,
+    BACKEND_ITEM,
+    BACKEND_REQUEST,
+    COMMENTARY,
+    GPT_LIVE,
+)
 from bench.wire.audio import PCM16
 from bench.wire.connection import ReceivedMessage
 from bench.wire.events import FunctionCall

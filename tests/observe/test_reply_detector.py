@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.services.agents import ACS, PCM
-from bench.services.gpt_live import GPT_LIVE
+from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.wire.audio import PCM16, PCM16_16K, Samples
 from bench.wire.dialect import BinaryMessage, Dialect
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio

@@ -19,7 +19,7 @@ from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import replay_log
-from bench.services.gpt_live import GPT_LIVE
+from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.wire.audio import G711_ULAW
 from bench.wire.connection import ReceivedMessage
 from tests.helpers import AT_NS, MS, after_ms, at, live_audio

@@ -26,8 +26,8 @@ from bench.plan.steps import (
     MessageStep,
 )
 from bench.plan.turns import Step
-from bench.services.gpt_live import GPT_LIVE
-from bench.services.gpt_live_track import LIVE_TRACKS
+from bench.services.gpt_live.dialect import GPT_LIVE
+from bench.services.gpt_live.track import LIVE_TRACKS
 from bench.services.registry import DIALECTS
 from bench.wire.connection import ConnectionClosed, ReceivedMessage
 from bench.wire.dialect import SOUND, AwaitedEvent, BinaryMessage, ClientMessage

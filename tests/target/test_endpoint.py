@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
 from bench.catalogue.pricing import Billing
-from bench.services.gpt_live import GPT_LIVE
+from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.dialect import GA, Ga
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS

@@ -23,7 +23,7 @@ from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import replay_log
 from bench.record.rows import received_events
 from bench.services.agents import ACS, PCM, TWILIO
-from bench.services.gpt_live import GPT_LIVE
+from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.translation.dialect import TRANSLATION

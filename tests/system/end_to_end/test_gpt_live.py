@@ -17,7 +17,7 @@ from bench.base.units import NS_PER_MS
 from bench.plan.recordings import load_pcm
 from bench.record.replay import WireTransfer
 from bench.services.full_duplex import AUDIO_DELTA
-from bench.services.gpt_live import APPEND
+from bench.services.gpt_live.dialect import APPEND
 from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.simulator.ground_truth_log import read_truth
 from bench.wire.audio import PCM16

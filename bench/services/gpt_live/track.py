@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from bench.files.values import object_in
-from bench.services.gpt_live import APPEND, DECODERS, GptLive, Wire
+from bench.services.gpt_live.dialect import APPEND, DECODERS, GptLive, Wire
 from bench.services.openai.events import failure_of
 from bench.services.openai.track import AUDIO, TrackDialect, audio_of
 from bench.wire.audio import G711_ULAW, by_name
