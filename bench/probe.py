@@ -65,7 +65,7 @@ def script_of(
     own = {} if detection is None else {"turn_detection": detection}
     settings = {"session": {**own, **session}, "timeouts": dict(timeouts)}
     is_client = "responses" not in dict(target.session.get("delegation") or {}).values()
-    if target.dialect.delegates and is_client:
+    if target.dialect.has_tasks and is_client:
         settings["tools"] = STAND_IN
     script = build_script(Path(__file__), settings, turns)
     script = with_target_settings(script, target.script_settings, target.settings_source)

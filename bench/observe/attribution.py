@@ -27,7 +27,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from bench.base.units import NS_PER_MS
-from bench.observe.tool_calls import DELEGATION_KINDS
+from bench.observe.tool_calls import TASK_KINDS
 from bench.observe.turn import ARRIVALS, CALLING, TRANSCRIPTIONS, Decision, PendingTurn
 from bench.wire.dialect import SOUND
 from bench.wire.events import (
@@ -192,10 +192,10 @@ class Attributor:
             return self._by_response.get(response_id) or self._adopt(event, current)
         if event.item_id:
             return self._claim_of_item(event, current)
-        # a server that omits ids, or the backend of a delegation
+        # a server that omits ids, or a task
         return (
             Attribution(current)
-            if event.kind in ARRIVALS or event.kind in DELEGATION_KINDS
+            if event.kind in ARRIVALS or event.kind in TASK_KINDS
             else UNATTRIBUTED
         )
 

@@ -34,6 +34,7 @@ from bench.observe.reply import Reply
 from bench.observe.reply_detector import PlayoutQueue, ReplyDetector
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
 from bench.observe.spoken_answer import SpokenAnswer
+from bench.observe.tool_calls import Tasks
 from bench.observe.turn import (
     OVER,
     TRANSCRIPTIONS,
@@ -49,7 +50,6 @@ from bench.wire.dialect import SOUND, Dialect, MessageKind, Peer, TurnSource
 from bench.wire.events import (
     AUDIO_DELTA,
     COMMITTED,
-    DELEGATED,
     DELTAS,
     IDLE_TIMEOUT,
     ITEM_ADDED,
@@ -58,6 +58,7 @@ from bench.wire.events import (
     NOTED,
     RESPONSE_CREATED,
     RESPONSE_DONE,
+    TASK_ADDED,
     TRUNCATED,
     UNKNOWN,
     WITH_AUDIO,
@@ -139,7 +140,7 @@ class Timeline:
         self.limits = start.timeouts
         self._dialect = dialect
         self.facts = SessionFacts(
-            start=start, announced=dialect.peer is Peer.SERVICE, has_backend=dialect.delegates
+            start=start, announced=dialect.peer is Peer.SERVICE, has_backend=dialect.has_tasks
         )
         truncates = MessageKind.TRUNCATE in dialect.message_kinds.values()
         self.turns = PendingTurns(PlannedEvents(start.planned_events), truncates=truncates)
@@ -220,12 +221,13 @@ class Timeline:
         self._format = self._dialect.output_formats[plan.reply_format]
         is_track = self._dialect.has_track
         plays_on = is_track and self._dialect.turn_source is not SOUND
-        is_searched = plan.answer_min_ns or plan.delegates
+        tasks = Tasks(self._dialect.has_tasks)
+        is_searched = plan.answer_min_ns or tasks.are_possible
         answer = SpokenAnswer(plan.answer_min_ns) if is_searched else None
         reply = Reply(
             self._format, plan.jitter_buffer_ns, answer, plays_on=plays_on, is_track=is_track
         )
-        turn = PendingTurn(plan, started.at_ns, self._dialect.turn_source, reply)
+        turn = PendingTurn(plan, started.at_ns, self._dialect.turn_source, reply, tasks=tasks)
         # A sound in silence is not a turn and has no row. The replies to it are recorded with the
         # next turn.
         turn.false_reply = self._false_replies.pop()
@@ -583,7 +585,7 @@ class Timeline:
                 self._wake_ns = NOT_KNOWN
         # The tokens are counted before the turn applies the event: the event may end the turn, and
         # tokens after its end belong to no turn.
-        response_id = event.response_id or event.backend_response_id
+        response_id = event.response_id
         if event.usage is not None and response_id not in self.facts.billed:
             # tokens of no response are those of the turn in which they are reported
             is_of_response = response_id != "" or kind is not NOTED
@@ -591,7 +593,7 @@ class Timeline:
             self.facts.bill(response_id, event.usage, owner, is_of_response=is_of_response)
         if kind in DETECTS_CALLER and self.turns.interrupted is not None:
             self.turns.interrupted.on_barge_in(arrival)
-        if kind is DELEGATED and turn is None and event.calls:
+        if kind is TASK_ADDED and turn is None and event.calls:
             self._endings.fail(DELEGATION, arrival.at_ns, Cause(Code.DELEGATED_OUTSIDE))
         elif event.other_dialect:
             cause = in_words(f"{event.name} belongs to the other dialect")

@@ -1,4 +1,4 @@
-"""The function calls of a turn, the calls of MCP servers' tools, and the delegated tasks. Pure."""
+"""The function calls of a turn, the calls of MCP servers' tools, and tasks. Pure."""
 
 # A response that calls functions is followed by another one that continues the reply. The client
 # requests it after it has sent the function outputs. There may be several such rounds; the instants
@@ -10,11 +10,11 @@
 # its MCP calls have finished, send another `response.create` event" (OpenAI's guide "Realtime with
 # tools"). The client approves a call if the script says so.
 #
-# A turn with delegated tasks waits for the results of all of them, and then for the answer: the
-# first sound that begins after the service has the last result. Sound before it is a filler ("let
-# me check that"; `spoken_answer.py`). A task is for the client, which returns its result, or for a
-# backend of the service, which may call the client's functions in one or several responses. The
-# backend owes a result while a response of it is in progress or must still start.
+# A service may speak while a task is done. A turn with tasks waits for the results of all of them,
+# and then for the answer: the first sound that begins after the service has the last result. Sound
+# before it is a filler ("let me check that"; `spoken_answer.py`). A task is for the client, which
+# returns its result, or for the service, which may call the client's functions in one or several
+# responses. It does not speak these responses.
 
 from collections import Counter
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from bench.base.clock import Arrival, SendTime
 from bench.catalogue.causes import Ending, in_words
 from bench.catalogue.timeouts import MAX_CALLS, MAX_ROUNDS
 from bench.observe.observation import Instants
-from bench.wire.events import EventKind, FunctionCall, McpItem, ServerEvent
+from bench.wire.events import TASK_ADDED, EventKind, FunctionCall, McpItem, ServerEvent
 
 TOO_MANY_CALLS = "limit_exceeded:calls"
 NOT_SENT = SendTime(0)
@@ -170,8 +170,7 @@ class TurnFunctionCalls(Instants):
     last_done_ns: int = 0
     last_output_ns: int = 0
     item_sent: SendTime = NOT_SENT
-    """The instants of sending the last item: a function output, or the result of a delegated
-    task."""
+    """The instants of sending the last item: a function output, or the result of a task."""
     is_request_due: bool = False
     """True if the client must request the next response: an output was sent, or the last
     response made MCP calls."""
@@ -201,9 +200,9 @@ class TurnFunctionCalls(Instants):
         if not self.rounds:
             self.arrived("function_call_done", arrival)
 
-    def on_delegated(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply the delegation of a task. A task for the client counts as a round, because no
-        response contains it.
+    def on_task(self, event: ServerEvent, arrival: Arrival) -> None:
+        """Apply the start of a task. A task for the client counts as a round, because no response
+        contains it.
         """
         if "function_call_added" not in self.instants:
             self.arrived("function_call_added", arrival)
@@ -269,7 +268,7 @@ class TurnFunctionCalls(Instants):
         if call_id in self.complete_calls:
             self.last_output_ns = at_ns
             self.returned.add(call_id)
-            self.is_request_due |= not self.complete_calls[call_id].of_delegation
+            self.is_request_due |= not self.complete_calls[call_id].is_task
 
     def end_round(self) -> None:
         """Count the time from the last call to its output, after which the service continues."""
@@ -286,7 +285,7 @@ class TurnFunctionCalls(Instants):
         """Return the error in the calls of a turn that has ended; "" if there is none."""
         if self.wrong or self.expected is None:
             return self.wrong
-        if any(call.of_delegation for call in self.complete_calls.values()):
+        if any(call.is_task for call in self.complete_calls.values()):
             return ""  # the client does the expected calls for the task
         missing = Counter(self.expected) - Counter(
             call.name for call in self.complete_calls.values()
@@ -296,61 +295,54 @@ class TurnFunctionCalls(Instants):
         )
 
 
-DELEGATION_KINDS = frozenset(
+TASK_KINDS = frozenset(
     {
-        EventKind.DELEGATED,
-        EventKind.BACKEND_STARTED,
+        EventKind.TASK_ADDED,
+        EventKind.WORK_STARTED,
+        EventKind.WORK_DONE,
         EventKind.RESULT_ACCEPTED,
-        EventKind.BACKEND_DONE,
     }
 )
 
 
 @dataclass(slots=True, eq=False)
-class Delegations:
-    """The delegated tasks of one turn. `count` is their number."""
+class Tasks:
+    """The tasks of one turn, and the responses of the service for them. `count` is the number of
+    tasks.
+    """
 
     are_possible: bool = False
-    """True if the service may delegate tasks. Then a request is for the backend."""
+    """True if the service may do tasks. Then a request is for a response that it does not speak."""
     count: int = 0
-    handed_ns: int = 0
-    """The instant at which the backend last received work or started a response, from which its
-    limit counts."""
+    changed_ns: int = 0
+    """The instant of the last task, request or start of a response, from which the limit of the
+    responses counts."""
     result_ns: int = 0
     """The instant at which the last open task got its result; 0 while a task is open."""
     has_ended_answer: bool = False
-    """True if an answer was completely spoken before the backend had ended."""
-    _to_start: int = 0
-    """The number of backend responses that must still start."""
-    _started: set[str] = field(default_factory=set)
-    _running: set[str] = field(default_factory=set)
+    """True if an answer was completely spoken before the service had ended its responses."""
+    _pending: int = 0
+    _requested: int = 0
+    """The number of responses that the client has requested and that must still start."""
 
     @property
-    def awaits_backend(self) -> bool:
-        """True if a response of the backend is in progress or must still start."""
-        return bool(self._to_start or self._running)
+    def awaits_service(self) -> bool:
+        """True if a response of the service is in progress or must still start."""
+        return self._pending + self._requested > 0
 
-    def on_delegated(self, event: ServerEvent, at_ns: int) -> None:
-        self.count += 1
-        if not event.calls and event.backend_response_id not in self._started:
-            self.hand_over(at_ns)
-        self.result_ns = 0
+    def request(self, at_ns: int) -> None:
+        """Record a request of the client."""
+        self._requested += 1
+        self.changed_ns = at_ns
 
-    def hand_over(self, at_ns: int) -> None:
-        """Record that the backend received work, so that it owes a response."""
-        self._to_start = self._to_start + 1
-        self.handed_ns = at_ns
-
-    def on_started(self, response_id: str, at_ns: int) -> None:
-        """Record the start of a backend's response. A repeated report changes nothing."""
-        if response_id not in self._started:
-            self._started.add(response_id)
-            self._running.add(response_id)
-            self._to_start = max(0, self._to_start - 1)
-            self.handed_ns = at_ns
-            self.result_ns = 0
-
-    def on_done(self, response_id: str, at_ns: int) -> None:
-        """Record the end of a backend's response, whose start may not have been reported."""
-        self.on_started(response_id, at_ns)
-        self._running.discard(response_id)
+    def on_event(self, event: ServerEvent, at_ns: int) -> None:
+        """Apply an event of a task, or of a response for it."""
+        # the start of a response that ends now may be unreported
+        has_begun = event.pending > self._pending - (event.kind is EventKind.WORK_DONE)
+        self._pending = event.pending
+        if event.kind is TASK_ADDED:
+            self.count += 1
+        elif has_begun:
+            self._requested = max(0, self._requested - 1)
+        if has_begun or event.kind is EventKind.WORK_STARTED:
+            self.changed_ns = at_ns

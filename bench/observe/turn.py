@@ -3,8 +3,8 @@
 # A turn begins (`TurnStarted`) when the caller speaks or types; a greeting begins with the wait for
 # the service. While the client sends, the turn is SENDING. After a request it is WAITING; after
 # speech that a VAD must end, it is UNNOTICED until the service has detected that end. The first
-# event of a reply makes it ANSWERING. A response that calls functions, and a delegated task, make
-# it CALLING, until the client has returned the outputs, and the next response continues the reply.
+# event of a reply makes it ANSWERING. A response that calls functions, and a task, make it CALLING,
+# until the client has returned the outputs, and the next response continues the reply.
 # If the script interrupts a complete reply, the turn is PLAYING until the reply has been played.
 #
 # Only one reply counts. A VAD may mistake a pause for the end of speech, and the service may answer
@@ -40,7 +40,7 @@ from bench.observe.caller import (
 from bench.observe.inputs import Sent, Transmitted
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
-from bench.observe.tool_calls import CALL_INSTANTS, Delegations, TurnFunctionCalls
+from bench.observe.tool_calls import CALL_INSTANTS, Tasks, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.wire.connection import MatchedDelta, NetworkMeasured
 from bench.wire.dialect import TurnSource
@@ -198,7 +198,7 @@ class PendingTurn(Instants):
     missing."""
     responses: Responses = field(default_factory=Responses)
     calls: TurnFunctionCalls = field(init=False)
-    delegations: Delegations = field(init=False)
+    tasks: Tasks = field(default_factory=Tasks)
     interruption: Interruption | None = None
     interrupts: Interruption | None = None
     """The interruption of the previous turn's reply by this turn's speech; None if this turn
@@ -214,7 +214,6 @@ class PendingTurn(Instants):
 
     def __post_init__(self) -> None:
         plan = self.plan
-        self.delegations = Delegations(plan.delegates)
         self.input_speech = InputSpeech(plan.vad, plan.end_tolerance_ns, plan.only_transcribed)
         self.calls = TurnFunctionCalls(plan.expected_calls)
         if plan.greeting:
@@ -301,10 +300,9 @@ class PendingTurn(Instants):
         self.messages.progress_ns = send_time.at_ns
         self.state = WAITING
         self.waits.input_complete_ns = self.waits.input_complete_ns or send_time.at_ns
-        # the request is for the backend, and the caller waits for its result
-        if self.delegations.are_possible:
+        if self.tasks.are_possible:  # the caller waits for the result of the response
             self.state = CALLING
-            self.delegations.hand_over(send_time.at_ns)
+            self.tasks.request(send_time.at_ns)
 
     def set_continuation(self, send_time: SendTime) -> None:
         """Set the instant from which the service continues the reply. The last one counts."""
@@ -312,11 +310,9 @@ class PendingTurn(Instants):
         self.widths_ns["answer_request_sent"] = send_time.width_ns
 
     @property
-    def is_delegated(self) -> bool:
-        """True if the service has delegated a task, even if it has only reported a call of the
-        backend.
-        """
-        return self.delegations.are_possible and bool(self.delegations.count or self.calls.rounds)
+    def has_tasks(self) -> bool:
+        """True if a task was reported, or only a call for it."""
+        return self.tasks.are_possible and bool(self.tasks.count or self.calls.rounds)
 
     @property
     def wants_continuation(self) -> bool:
@@ -326,7 +322,7 @@ class PendingTurn(Instants):
         The service accepts no request while a response is in progress, while a function call is
         unanswered, or while an MCP call runs.
         """
-        if self.state is not CALLING or self.responses.filler or self.delegations.awaits_backend:
+        if self.state is not CALLING or self.responses.filler or self.tasks.awaits_service:
             return False
         return self.calls.are_all_answered and self.calls.is_request_due
 

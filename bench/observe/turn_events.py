@@ -14,7 +14,7 @@ from bench.catalogue.timeouts import MAX_ITEMS, Timeouts
 from bench.observe.caller import SPEECH_INSTANTS
 from bench.observe.reply import REPLY_INSTANTS
 from bench.observe.spoken_answer import SpokenAnswer
-from bench.observe.tool_calls import CALL_INSTANTS, DELEGATION_KINDS, MCP_KINDS, tool_name
+from bench.observe.tool_calls import CALL_INSTANTS, MCP_KINDS, TASK_KINDS, tool_name
 from bench.observe.turn import (
     ANSWERING,
     CALLING,
@@ -31,7 +31,6 @@ from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.events import (
     AUDIO_DELTA,
     COMMENTARY,
-    DELEGATED,
     DELTAS,
     INPUT_DELTA,
     MCP_APPROVAL,
@@ -39,6 +38,7 @@ from bench.wire.events import (
     OUTPUT_DONE,
     RESPONSE_DONE,
     SPEECH_STARTED,
+    TASK_ADDED,
     UNKNOWN,
     ErrorScope,
     EventKind,
@@ -168,14 +168,14 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
         turn.calls.on_event(event, arrival)
         if exceeded_limit := _note_calls(turn):
             return exceeded_limit
-        if turn.delegations.are_possible:  # the text before the call was no result
+        if turn.tasks.are_possible:  # the text before the call was no result
             _await_result(turn)
     elif kind in MCP_KINDS or kind is MCP_APPROVAL:
         return _apply_mcp_event(turn, event, arrival)
     elif kind is OUTPUT_DONE and event.mcp is not None:
         turn.calls.mcp.on_item_done(event)
-    elif kind in DELEGATION_KINDS:
-        return _apply_delegation_event(turn, event, arrival)
+    elif kind in TASK_KINDS:
+        return _apply_task_event(turn, event, arrival)
     elif kind is OUTPUT_ADDED and event.phase:
         turn.reply.phases[event.item_id] = event.phase
     if kind in WHOLE_TEXTS:
@@ -267,7 +267,7 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
     ):
         _await_next_reply(turn, at_ns)
         return None
-    distinguishes = turn.plan.answer_min_ns or turn.is_delegated
+    distinguishes = turn.plan.answer_min_ns or turn.has_tasks
     if distinguishes and not turn.is_interrupted and _lacks_answer(turn, at_ns):
         return None
     # The function calls are checked before the output, because a response that calls functions need
@@ -305,7 +305,7 @@ def _lacks_answer(turn: PendingTurn, at_ns: int) -> bool:
     """
     if turn.state is CALLING:
         turn.reply.await_another()
-        turn.delegations.has_ended_answer = _spoken_answer(turn).has_begun
+        turn.tasks.has_ended_answer = _spoken_answer(turn).has_begun
         return True
     answer = _spoken_answer(turn)
     answer.end_sound()
@@ -345,46 +345,40 @@ def transcript_ending(turn: PendingTurn) -> Ending:
 
 def output_sent(turn: PendingTurn, call_id: str, at_ns: int, error: str) -> None:
     turn.calls.on_output_sent(call_id, at_ns, error)
-    if turn.state is CALLING and turn.delegations.are_possible and not turn.calls.is_request_due:
+    if turn.state is CALLING and turn.tasks.are_possible and not turn.calls.is_request_due:
         turn.set_continuation(turn.calls.item_sent)
         if turn.calls.are_all_answered:
             turn.calls.end_round()
         _check_result(turn, turn.calls.item_sent.at_ns)
 
 
-def _apply_delegation_event(
-    turn: PendingTurn, event: ServerEvent, arrival: Arrival
-) -> Ending | None:
+def _apply_task_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
     kind = event.kind
-    at_ns = arrival.at_ns
-    if kind is DELEGATED:
-        if event.calls and not turn.plan.functions:
-            return Ending(DELEGATION, Cause(Code.NO_FUNCTIONS))
-        turn.delegations.on_delegated(event, at_ns)
-        turn.calls.on_delegated(event, arrival)
-        _await_result(turn)
-    elif kind is EventKind.BACKEND_STARTED:
-        turn.delegations.on_started(event.backend_response_id, at_ns)
-        _await_result(turn)
-    elif kind is EventKind.RESULT_ACCEPTED:
-        is_ours = turn.plan.owns(event.request) and turn.delegations.result_ns > 0
-        if is_ours or (not event.request and turn.delegations.awaits_backend):
-            _spoken_answer(turn).expect(at_ns)
-    else:
-        return _end_backend(turn, event, arrival)
+    if kind is EventKind.RESULT_ACCEPTED:
+        is_ours = turn.plan.owns(event.request) and turn.tasks.result_ns > 0
+        if is_ours or (not event.request and turn.tasks.awaits_service):
+            _spoken_answer(turn).expect(arrival.at_ns)
+        return None
+    if event.calls and not turn.plan.functions:
+        return Ending(DELEGATION, Cause(Code.NO_FUNCTIONS))
+    turn.tasks.on_event(event, arrival.at_ns)
+    if kind is EventKind.WORK_DONE:
+        return _end_work(turn, event, arrival)
+    if kind is TASK_ADDED:
+        turn.calls.on_task(event, arrival)
+    _await_result(turn)
     return None
 
 
-def _end_backend(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
-    """Return the ending of the turn if the backend failed, or if the answer has already been
-    spoken.
+def _end_work(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
+    """Return the ending of the turn if the service failed to do a task, or if the answer has
+    already been spoken.
     """
     if event.status != "completed":
         failure = event.failure or ServiceFailure(code=event.reason)
         return Ending(
             f"failed:backend_{event.status}", Cause(Code.NOT_DONE).because(in_words(failure.detail))
         )
-    turn.delegations.on_done(event.backend_response_id, arrival.at_ns)
     if turn.calls.end_response(event, arrival) and (exceeded_limit := _note_calls(turn)):
         return exceeded_limit
     return _check_result(turn, arrival.at_ns)
@@ -396,28 +390,25 @@ def _spoken_answer(turn: PendingTurn) -> SpokenAnswer:
 
 
 def _await_result(turn: PendingTurn) -> None:
-    """Wait for the result of a delegated task. Meanwhile the service may say fillers."""
+    """Wait for the result of a task. Meanwhile the service may say fillers."""
     turn.state = CALLING
-    turn.delegations.has_ended_answer = False
+    turn.tasks.result_ns = 0
+    turn.tasks.has_ended_answer = False
     _spoken_answer(turn).await_result()
 
 
 def _check_result(turn: PendingTurn, at_ns: int) -> Ending | None:
-    """Wait for the answer if all results are there. Return the ending if it was spoken before
-    its backend ended.
+    """Wait for the answer if all results are there. Return the ending if it has already been
+    spoken.
     """
-    if (
-        turn.delegations.awaits_backend
-        or turn.calls.is_request_due
-        or not turn.calls.are_all_answered
-    ):
+    if turn.tasks.awaits_service or turn.calls.is_request_due or not turn.calls.are_all_answered:
         return None
-    turn.delegations.result_ns = at_ns
+    turn.tasks.result_ns = at_ns
     answer = _spoken_answer(turn)
     if answer.awaits_result:
         answer.expect(at_ns)
     turn.state = ANSWERING if answer.has_begun else WAITING
-    return Ending("ok") if turn.delegations.has_ended_answer else None
+    return Ending("ok") if turn.tasks.has_ended_answer else None
 
 
 def failed_expectation(kind: EventKind) -> Ending:
@@ -447,9 +438,9 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
     elif turn.state is CALLING and turn.responses.filler and turn.calls.are_all_answered:
         waits_from_ns = max(turn.messages.progress_ns, turn.calls.last_output_ns)
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
-    elif turn.state is CALLING and turn.delegations.awaits_backend:
+    elif turn.state is CALLING and turn.tasks.awaits_service:
         deadlines.append(
-            _timed_out(turn.delegations.handed_ns, limits.response, "response", Code.NOT_DONE)
+            _timed_out(turn.tasks.changed_ns, limits.response, "response", Code.NOT_DONE)
         )
     elif (
         transcribed_ns := turn.transcribed_ns if turn.plan.only_transcribed else None
@@ -484,8 +475,8 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> Deadline:
         missing = Code.NOTHING_CAME
         if not has_events:
             missing = Code.ONLY_FILLERS if turn.reply.has_started else Code.NOTHING_AUDIBLE
-        if turn.delegations.result_ns:
-            waits_from_ns = max(turn.delegations.result_ns, turn.reply.playback_ends_ns)
+        if turn.tasks.result_ns:
+            waits_from_ns = max(turn.tasks.result_ns, turn.reply.playback_ends_ns)
             # the filler was the answer, too
             if turn.reply.spoken_answer and turn.reply.spoken_answer.merged_ns:
                 return waits_from_ns + int(limits.first_delta * NS_PER_S), "ok", NO_CAUSE

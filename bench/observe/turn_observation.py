@@ -99,7 +99,7 @@ def all_instants(turn: PendingTurn) -> Instants:
     for removed in turn.input_speech.uncertainties_ns.keys() - turn.input_speech.instants.keys():
         del found.uncertainties_ns[removed]
     audible = turn.reply.audio_instants()
-    if turn.calls.rounds or turn.is_delegated:
+    if turn.calls.rounds or turn.has_tasks:
         audible["function_audible"] = audible.get("answer_audible")
     for name, arrival in audible.items():
         if arrival is not None:
@@ -113,7 +113,7 @@ def all_instants(turn: PendingTurn) -> Instants:
                 found.instants[name] = found.instants[source]
         found.include(interruption)
     if turn.turn_source is SOUND:
-        absent = set() if turn.plan.answer_min_ns or turn.is_delegated else {"answer_audible"}
+        absent = set() if turn.plan.answer_min_ns or turn.has_tasks else {"answer_audible"}
         if turn.outcome != "ok":  # the last sound may have been dropped, or may not be the end
             absent.add("last_audible")
         found.instants = {
@@ -127,7 +127,7 @@ def turn_type(turn: PendingTurn) -> str:
     pooled.
     """
     differences = {
-        "function_calls": bool(turn.calls.rounds) or turn.is_delegated,
+        "function_calls": bool(turn.calls.rounds) or turn.has_tasks,
         "after_interruption": (
             turn.interrupts is not None and turn.interrupts.stopped_ns is not None
         ),
@@ -224,8 +224,8 @@ def _delegations(turn: PendingTurn) -> int | None:
     """Return how often the service needed a result before it could answer; None if it can have
     needed none.
     """
-    if turn.delegations.are_possible:
-        return turn.delegations.count
+    if turn.tasks.are_possible:
+        return turn.tasks.count
     return turn.calls.rounds if turn.plan.functions or turn.plan.mcp_servers else None
 
 
@@ -300,7 +300,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     if interruption is not None and turn.outcome == "ok":
         interruption.on_played_out(reply.playback_ends_ns)
     # known from events, or from sounds
-    is_answer_known = turn.turn_source is not SOUND or turn.plan.answer_min_ns or turn.is_delegated
+    is_answer_known = turn.turn_source is not SOUND or turn.plan.answer_min_ns or turn.has_tasks
     timestamped = len(turn.sending.timestamped)
     players = [item.player for item in reply.items.values()]
     stalls: dict[str, Any] = {
@@ -369,7 +369,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         ),
         preamble=reply.preamble if is_answer_known and turn.outcome in SUCCESSFUL else None,
         function_calls=len(calls.complete_calls) if turn.plan.functions else None,
-        function_execution_ns=calls.own_ns if calls.of_rounds or turn.is_delegated else None,
+        function_execution_ns=calls.own_ns if calls.of_rounds or turn.has_tasks else None,
         mcp_calls=len(mcp.items) if mcp.items or turn.plan.mcp_servers else None,
         mcp_execution_ns=mcp.execution_ns if mcp.items else None,
         mcp_call_failed=_mcp_call_failed(turn),

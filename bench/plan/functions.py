@@ -166,19 +166,17 @@ class FunctionRunner:
         """Execute a function call.
 
         The output is an error if the function is not declared, or if its arguments are invalid. For
-        a delegated task, execute the functions that do it, one after the other. The result is the
-        outputs of all of them.
+        a task, execute the functions that do it, one after the other. The result is the outputs of
+        all of them.
         """
         self.called += 1
-        results = (
-            [*map(self._do, self._calls_for_task())] if call.of_delegation else [self._run(call)]
-        )
+        results = [*map(self._do, self._calls_for_task())] if call.is_task else [self._run(call)]
         outputs, errors, delays_ns = zip(*results, strict=True)
         output = FunctionOutput(
             call_id=call.call_id,
             name=call.name,
             output="\n".join(outputs),
-            of_delegation=call.of_delegation,
+            is_task=call.is_task,
         )
         error = next(filter(None, errors), "")
         self._waiting.append(FunctionResult(now_ns + sum(delays_ns), self.called, output, error))
@@ -193,7 +191,7 @@ class FunctionRunner:
         return self._output(function, arguments), error, self._choices.delay_ns(function.delay)
 
     def _calls_for_task(self) -> Sequence[ExpectedFunctionCall]:
-        """Return the calls that do a delegated task, of which the service reports nothing.
+        """Return the calls that do a task, of which the service reports nothing.
 
         They are the calls that the turn expects, or else a call of a function that is drawn at
         random.
@@ -203,8 +201,8 @@ class FunctionRunner:
         ]
 
     def _do(self, call: ExpectedFunctionCall) -> tuple[str, str, int]:
-        """Return (output, error, delay in ns) of a delegated task's call. Only computed
-        functions need arguments.
+        """Return (output, error, delay in ns) of a task's call. Only computed functions need
+        arguments.
         """
         function = self._functions[call.name]
         missing = (

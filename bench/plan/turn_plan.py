@@ -70,10 +70,9 @@ class TurnPlan:
     fillers during delays. `usage_follows` is the attribute of the dialect. `greeting` is True if
     the service speaks first, without a request. `answer_min_ns` is used if the service sends no
     turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds
-    before the answer are fillers. It is 0 if the script does not distinguish them. `delegates` is
-    the attribute of the dialect. `interpreted` is the attribute `interprets` of the dialect.
-    `only_transcribed` is True if the turn gets no reply: it ends with the transcript of the
-    caller's audio.
+    before the answer are fillers. It is 0 if the script does not distinguish them. `interpreted` is
+    the attribute `interprets` of the dialect. `only_transcribed` is True if the turn gets no reply:
+    it ends with the transcript of the caller's audio.
     """
 
     number: int
@@ -102,17 +101,11 @@ class TurnPlan:
     usage_follows: bool = False
     greeting: bool = False
     answer_min_ns: int = 0
-    delegates: bool = False
     interpreted: bool = False
 
     def owns(self, event_id: str) -> bool:
         """Return whether the turn sent the client event with this id."""
         return event_id.startswith(self.event_prefix)
-
-    @property
-    def can_call(self) -> bool:
-        """True if the service may call a function, or may delegate a task to one."""
-        return self.functions or self.delegates
 
     @property
     def output(self) -> Output:

@@ -373,7 +373,6 @@ class ScriptTurn(Step):
             instructed=self.response.instructions is not None,
             fillers=dialect.fillers(encoder.session) is not None,
             usage_follows=dialect.usage_follows,
-            delegates=dialect.delegates,
         )
         return PreparedTurn(
             plan=plan,

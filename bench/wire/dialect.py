@@ -282,8 +282,8 @@ class Dialect:
     codec: type[CallCodec] | None = None
     """The codec of one call; None if the messages of all calls are the same."""
     session_decoder: Callable[[], Decode] | None = None
-    """A function that returns the decoder of one session, if its messages do not name their
-    replies. It gets them all, in their order. `decode` is then for a message alone."""
+    """A function that returns the decoder of one session, if messages depend on earlier ones. It
+    gets them all, in their order. `decode` is then for a message alone."""
     resumption: Callable[[str], Mapping[str, Any]] | None = None
     """A function that returns the settings with which a session continues another one, from the
     service's handle."""
@@ -324,9 +324,8 @@ class Dialect:
     """True if the tokens of a reply are reported after its end."""
     has_history_in_settings = False
     """True if the set-up of a session contains its history, so that no messages follow for it."""
-    delegates = False
-    """True if the service may delegate tasks, to a backend or to its client, while it continues
-    to speak."""
+    has_tasks = False
+    """True if the service may do tasks, or have its client do them, while it continues to speak."""
     pauses = False
     """True if the service may stop sending while it is silent, although its audio is continuous."""
     interprets = False

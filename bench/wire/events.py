@@ -82,16 +82,17 @@ class EventKind(Enum):
     """An MCP call has succeeded."""
     MCP_CALL_FAILED = auto()
     """An MCP call has failed."""
-    DELEGATED = auto()
-    """The service delegates a task: to a backend of its own, or, if the event has a call, to the
-    client."""
-    BACKEND_STARTED = auto()
-    """The backend of a delegation starts a response."""
+    TASK_ADDED = auto()
+    """A task begins, and the service may speak meanwhile. If the event has a call, the client does
+    the task, otherwise the service."""
+    WORK_STARTED = auto()
+    """The service starts a response for a task. It speaks about the result, and not the response
+    itself."""
+    WORK_DONE = auto()
+    """The service has ended a response for a task."""
     RESULT_ACCEPTED = auto()
-    """The service has the result of a delegation, or its beginning: what it says from now on may
-    be the answer."""
-    BACKEND_DONE = auto()
-    """The backend of a delegation has ended a response."""
+    """The service has the result of a task, or its beginning: what it says from now on may be the
+    answer."""
     TRUNCATED = auto()
     """The service has truncated one of its items at the playback position that the client sent."""
     CLEARED = auto()
@@ -131,7 +132,6 @@ class EventKind(Enum):
 AUDIO_DELTA = EventKind.AUDIO_DELTA
 AUDIO_DONE = EventKind.AUDIO_DONE
 COMMITTED = EventKind.COMMITTED
-DELEGATED = EventKind.DELEGATED
 IDLE_TIMEOUT = EventKind.IDLE_TIMEOUT
 INPUT_DELTA = EventKind.INPUT_DELTA
 ITEM_ADDED = EventKind.ITEM_ADDED
@@ -145,6 +145,7 @@ RATE_LIMITS = EventKind.RATE_LIMITS
 RESPONSE_CREATED = EventKind.RESPONSE_CREATED
 RESPONSE_DONE = EventKind.RESPONSE_DONE
 SPEECH_STARTED = EventKind.SPEECH_STARTED
+TASK_ADDED = EventKind.TASK_ADDED
 TRANSCRIPT_DELTA = EventKind.TRANSCRIPT_DELTA
 TRUNCATED = EventKind.TRUNCATED
 UNKNOWN = EventKind.UNKNOWN
@@ -280,7 +281,7 @@ class ServiceFailure(msgspec.Struct, frozen=True):
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """A call of a client's function, or a task that is delegated without a name (`of_delegation`).
+    """A call of a client's function, or a task for the client, which names none (`is_task`).
 
     `arguments` is the JSON text that the model wrote; "" until it is complete.
     """
@@ -288,7 +289,7 @@ class FunctionCall(msgspec.Struct, frozen=True):
     call_id: str
     name: str = ""
     arguments: str = ""
-    of_delegation: bool = False
+    is_task: bool = False
 
 
 class McpItem(msgspec.Struct, frozen=True):
@@ -366,7 +367,8 @@ class ServerEvent(msgspec.Struct, frozen=True):
     - `session` is the session as the service describes it. `session_id` is the service's id of the
       session.
     - `mcp` is the item of the event, if it is an item of an MCP server.
-    - `backend_response_id` is the id of a response of the backend that does a delegated task.
+    - `pending` is the number of responses for tasks that the service has not ended: those in
+      progress, and those that must still start.
     - `billed_ns` is the billable duration of a session that has ended. `paused_ns` is the part of
       it in standby.
     - `status` is how a response ended: "completed", "cancelled", "incomplete" or "failed". `reason`
@@ -394,7 +396,7 @@ class ServerEvent(msgspec.Struct, frozen=True):
     phase: str = ""
     calls: tuple[FunctionCall, ...] = ()
     mcp: McpItem | None = None
-    backend_response_id: str = ""
+    pending: int = 0
     billed_ns: int | None = None
     paused_ns: int | None = None
 

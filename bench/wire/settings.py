@@ -373,14 +373,12 @@ def backend_model(delegation: object) -> str | None:
 
 
 class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """The output of a call of the function `name`, or the result of a delegated task
-    (`of_delegation`).
-    """
+    """The output of a call of the function `name`, or the result of a task (`is_task`)."""
 
     call_id: str
     name: str = ""
     output: str
-    of_delegation: bool = False
+    is_task: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,8 @@ from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import TurnPlan
-from bench.services.gpt_live.dialect import GPT_LIVE, STARTED
+from bench.services.gpt_live.dialect import GPT_LIVE
+from bench.services.gpt_live.events import STARTED
 from bench.services.registry import DIALECTS
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormatName
 from bench.wire.connection import ASSUMED_START_NS, ReceivedMessage

@@ -79,7 +79,7 @@ def test_a_delegated_task_is_done_by_the_expected_functions(
     functions = FUNCTIONS if expected else {"count": COUNT}
     runner = FunctionRunner(functions, SessionChoices(0, 0))
     runner.start(expected, ResponseSettings(), "turn-1-")
-    runner.call(FunctionCall("task", of_delegation=True), 0)
+    runner.call(FunctionCall("task", is_task=True), 0)
     (result,) = runner.returned(1_000_000_000)
 
     assert result.output.output.startswith(output)

@@ -385,7 +385,7 @@ def test_a_script_may_send_any_event_except_those_that_this_tool_needs(
 def test_the_messages_of_a_delegation_are_those_of_the_official_sdk() -> None:
     sent = [
         GPT_LIVE.function_output(
-            FunctionOutput(call_id="d1", output="Sunny.", of_delegation=True), "turn-1-output-1"
+            FunctionOutput(call_id="d1", output="Sunny.", is_task=True), "turn-1-output-1"
         ),
         GPT_LIVE.function_output(FunctionOutput(call_id="c1", output="Sunny."), "turn-1-output-2"),
         GPT_LIVE.request(ResponseSettings(), "turn-1-response-2"),

@@ -19,7 +19,8 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.services.full_duplex import AUDIO_DELTA
-from bench.services.gpt_live.dialect import DELEGATED, GPT_LIVE
+from bench.services.gpt_live.dialect import GPT_LIVE
+from bench.services.gpt_live.events import DELEGATED
 from bench.simulator.profile import quiet_profile
 from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import OutgoingEvent

@@ -52,6 +52,11 @@ class MissingFeature:
     reason: str
 
 
+def _can_call(script: PreparedScript, turn: PreparedTurn) -> bool:
+    """Return whether the service may call a function, or may do a task."""
+    return turn.plan.functions or script.dialect.has_tasks
+
+
 def _interrupts(script: PreparedScript) -> bool:
     return any(
         isinstance(step, PreparedInterruption) or (step.is_turn and step.interrupts is not None)
@@ -208,12 +213,12 @@ MISSING_FEATURES = (
     ),
     MissingFeature(
         OF_CALLS,
-        lambda _, turn: not (turn.plan.can_call or turn.plan.mcp_servers),
+        lambda script, turn: not (_can_call(script, turn) or turn.plan.mcp_servers),
         "the session has no functions (`tools`)",
     ),
     MissingFeature(
         ("function_execution_ns",),
-        lambda _, turn: not turn.plan.can_call,
+        lambda script, turn: not _can_call(script, turn),
         "the session has no functions (`tools`)",
     ),
     MissingFeature(OF_MCP, lambda _, turn: not turn.plan.mcp_servers, NO_SERVERS),

@@ -15,49 +15,21 @@ The model hands a task over (a *delegation*) and continues to speak meanwhile:
   the minutes of the session.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from bench.catalogue.pricing import Billing
-from bench.files.sanitize import slug
 from bench.files.validation import Choice, Converted, Field, Integer, JsonObject, OrStruct, String
-from bench.files.values import (
-    MAX_ARGUMENTS_CHARACTERS,
-    MAX_ID_CHARACTERS,
-    get_object,
-    get_text,
-    object_in,
-    string_in,
-)
-from bench.services.full_duplex import (
-    AUDIO_DELTA,
-    CLOSE,
-    CLOSED,
-    ERROR,
-    TRANSCRIPT_DELTA,
-    OpenAIDuplexDialect,
-    OpenAIWire,
-    client_message,
-    described,
-    reported_ns,
-)
+from bench.services.full_duplex import CLOSE, OpenAIDuplexDialect, client_message
+from bench.services.gpt_live.events import BACKEND, CLIENT, STARTED, LiveReader
 from bench.services.openai.dialect import GPT_LIVE_NAME, ga_format, tool_choice
-from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of, usage_of
+from bench.services.openai.events import MAX_DURATION_CLOSE
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, by_name
-from bench.wire.dialect import NOT_JSON, AwaitedEvent, ClientMessage, MessageKind, decode_again
-from bench.wire.events import (
-    EMPTY,
-    ErrorScope,
-    EventKind,
-    FunctionCall,
-    ServerEvent,
-    ServiceFailure,
-    base64_bytes,
-    text_characters,
-)
+from bench.wire.dialect import AwaitedEvent, ClientMessage, MessageKind
+from bench.wire.events import EventKind, ServerEvent
 from bench.wire.service import Route
 from bench.wire.settings import (
     FunctionOutput,
@@ -77,44 +49,9 @@ from bench.wire.settings import (
 FIRST_MODEL = "gpt-live-1"
 START = "session.start"
 APPEND = "session.input_audio.append"
-STARTED = "session.started"
-DELEGATED = "session.delegation.created"
 COMMENTARY = "session.commentary.append"
-COMMENTARY_ACCEPTED = "session.commentary.appended"
 BACKEND_ITEM = "response.item.create"
 BACKEND_REQUEST = "response.create"
-BACKEND_EVENT = "response.event"
-NOTED = frozenset(
-    {
-        "session.updated",
-        "session.input_audio.muted",
-        "session.input_audio.unmuted",
-        "session.input_transcript.delta",
-        "session.output_audio.fixture.playing",
-        "session.output_audio.fixture.played",
-        "session.instructions.appended",
-        "session.thinking.appended",
-        "session.usage.updated",
-        "decision.event",
-        "decision.item.created",
-        "decision.item.deleted",
-        "info",
-    }
-)
-"""Known events that set no instant."""
-BACKEND_KINDS: Mapping[str, EventKind] = MappingProxyType(
-    {"response.created": EventKind.BACKEND_STARTED}
-    | dict.fromkeys(
-        ("response.completed", "response.failed", "response.incomplete"), EventKind.BACKEND_DONE
-    )
-)
-"""The backend's events that contain a response. Two others contain an item: a call, or a
-message."""
-CLIENT = "client"
-BACKEND = "responses"
-"""The executors of delegated tasks. The default is the client."""
-ASKED_TO_CLOSE = "close_requested"
-EXPIRED = "expired"
 STORED: Mapping[Keys, str] = MappingProxyType(
     {
         ("model",): "use `model`",
@@ -169,40 +106,16 @@ SETTING_KEYS = SettingKeys(
 """The keys of a script's `session` that only GPT-Live has."""
 
 
-# `session.started` is the answer to the first message and describes the session, so it stands for
-# both events of the other dialects: created and updated (`_started`). The end of the session has
-# the seconds to pay for (`_closed`): without it, they are unknown, and not zero.
-#
 # Two things are refused rather than measured wrongly: a backend whose tokens the service does not
 # report, and settings of it in `extra` (`STORED`), because the cost of such a session would be
 # unknown.
-class Wire(OpenAIWire):
-    """The decoded fields of an event."""
-
-    reason: msgspec.Raw = EMPTY
-    delegation: msgspec.Raw = EMPTY
-    event: msgspec.Raw = EMPTY
-    client_event_id: msgspec.Raw = EMPTY
-
-
-class _BackendWire(msgspec.Struct):
-    """The decoded fields of a backend's event."""
-
-    type: str = ""
-    response: msgspec.Raw = EMPTY
-    item: msgspec.Raw = EMPTY
-
-
-_decode_wire = msgspec.json.Decoder(Wire).decode
-_decode_backend = msgspec.json.Decoder(_BackendWire).decode
-
-
 class GptLive(OpenAIDuplexDialect):
     """GPT-Live, a model that listens while it speaks."""
 
     name = GPT_LIVE_NAME
     title = "GPT-Live"
     append_name = APPEND
+    reader = LiveReader
     settings = frozenset(
         {
             "output",
@@ -221,7 +134,7 @@ class GptLive(OpenAIDuplexDialect):
     )
     only_duplex = "GPT-Live decides by itself when to speak, and does not accept commits"
     has_history_in_settings = True
-    delegates = True
+    has_tasks = True
     billing = Billing.BACKEND
     expiry = MAX_DURATION_CLOSE
     setting_keys = SETTING_KEYS
@@ -239,8 +152,7 @@ class GptLive(OpenAIDuplexDialect):
 
     def __init__(self) -> None:
         super().__init__()
-        self.decoders = DECODERS
-        """The functions that decode rare events, by the names of the events."""
+        self.session_decoder = lambda: self.reader().decode
 
     def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if not (settings.voice is None or isinstance(settings.voice, str)):
@@ -302,7 +214,7 @@ class GptLive(OpenAIDuplexDialect):
         return ""
 
     def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
-        if result.of_delegation:
+        if result.is_task:
             fields = {"content": result.output, "delegation_id": result.call_id}
             return client_message(MessageKind.ITEM, COMMENTARY, event_id, **fields)
         item = {"type": "function_call_output", "call_id": result.call_id, "output": result.output}
@@ -315,29 +227,7 @@ class GptLive(OpenAIDuplexDialect):
     # Received messages.
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        try:
-            wire = _decode_wire(message)
-            name = wire.type[:MAX_ID_CHARACTERS]
-            # deltas first: they are nearly all messages
-            if name == AUDIO_DELTA:
-                size = base64_bytes(wire.delta)
-                return (
-                    ServerEvent(
-                        EventKind.AUDIO_DELTA, name, payload_bytes=size, payload=wire.delta
-                    ),
-                )
-            if name == TRANSCRIPT_DELTA:
-                size = text_characters(wire.delta)
-                return (
-                    ServerEvent(
-                        EventKind.TRANSCRIPT_DELTA, name, payload_bytes=size, payload=wire.delta
-                    ),
-                )
-            if decode := self.decoders.get(name):
-                return decode(wire)
-            return (ServerEvent(EventKind.NOTED if name in NOTED else EventKind.UNKNOWN, name),)
-        except NOT_JSON as error:
-            return decode_again(self.decode, message, error)
+        return self.reader().decode(message)
 
 
 def _is_backed(settings: SessionSettings) -> bool:
@@ -359,111 +249,6 @@ def _history_message(message: Message) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": [{"type": kind, "text": message.text}]}
 
 
-def _started(wire: Wire) -> Sequence[ServerEvent]:
-    kinds = (EventKind.SESSION_CREATED, EventKind.SESSION_UPDATED)
-    return tuple(described(kind, STARTED, wire) for kind in kinds)
-
-
-def _closed(wire: Wire) -> Sequence[ServerEvent]:
-    """Return the event for the end of a session, which the client requested or the service
-    caused.
-    """
-    reason = slug(string_in(wire.reason)[:MAX_ID_CHARACTERS]) or "unknown"
-    billed_ns, paused_ns = (
-        reported_ns(object_in(wire.usage).get(name)) for name in ("seconds", "paused_seconds")
-    )
-    closed = ServerEvent(EventKind.SESSION_CLOSED, CLOSED, billed_ns=billed_ns, paused_ns=paused_ns)
-    if reason == ASKED_TO_CLOSE:
-        return (closed,)
-    effect = ErrorScope.EXPIRED if reason == EXPIRED else ErrorScope.FATAL
-    failure = ServiceFailure(
-        "session_closed", reason, f"the service closed the session: {reason}", effect=effect
-    )
-    return closed, ServerEvent(EventKind.ERROR, CLOSED, failure=failure)
-
-
-def _delegated(wire: Wire) -> Sequence[ServerEvent]:
-    """Return the event for a delegated task. A task for the client is a function call without a
-    name.
-    """
-    delegation = object_in(wire.delegation)
-    task_id = get_text(delegation, "id")
-    target = slug(get_text(delegation, "target"))
-    if target == CLIENT:
-        return (
-            ServerEvent(
-                EventKind.DELEGATED, DELEGATED, calls=(FunctionCall(task_id, of_delegation=True),)
-            ),
-        )
-    if target == BACKEND:
-        response_id = get_text(delegation, "response_id")
-        return (ServerEvent(EventKind.DELEGATED, DELEGATED, backend_response_id=response_id),)
-    text = (
-        f"the service delegated a task to {target or 'an unknown backend'}, whose tokens and"
-        " results it does not report"
-    )
-    failure = ServiceFailure("delegation", "delegation", text, effect=ErrorScope.FATAL)
-    return (ServerEvent(EventKind.ERROR, DELEGATED, failure=failure),)
-
-
-def _accepted(wire: Wire) -> Sequence[ServerEvent]:
-    return (
-        ServerEvent(
-            EventKind.RESULT_ACCEPTED, COMMENTARY_ACCEPTED, request=string_in(wire.client_event_id)
-        ),
-    )
-
-
-def _error(wire: Wire) -> Sequence[ServerEvent]:
-    return (
-        ServerEvent(
-            EventKind.ERROR, ERROR, failure=failure_of(object_in(wire.error), "client_event_id")
-        ),
-    )
-
-
-def _backend_event(wire: Wire) -> Sequence[ServerEvent]:
-    """Return the client's event for an event of the backend."""
-    nested = _decode_backend(wire.event) if len(wire.event) else _BackendWire()
-    name = f"{BACKEND_EVENT}:{nested.type}"[:MAX_ID_CHARACTERS]
-    if nested.type == "response.output_item.added":
-        is_message = get_text(object_in(nested.item), "type") == "message"
-        return (ServerEvent(EventKind.RESULT_ACCEPTED if is_message else EventKind.NOTED, name),)
-    if nested.type == "response.output_item.done":
-        item = object_in(nested.item)
-        if get_text(item, "type") != "function_call":
-            return (ServerEvent(EventKind.NOTED, name),)
-        arguments = get_text(item, "arguments", MAX_ARGUMENTS_CHARACTERS)
-        call = FunctionCall(get_text(item, "call_id"), get_text(item, "name"), arguments)
-        return (ServerEvent(EventKind.CALL_DONE, name, calls=(call,)),)
-    kind = BACKEND_KINDS.get(nested.type, EventKind.NOTED)
-    if kind is EventKind.NOTED:
-        return (ServerEvent(kind, name),)
-    response = object_in(nested.response)
-    details = get_object(response, "incomplete_details")
-    error = get_object(response, "error")
-    event = ServerEvent(
-        kind,
-        name,
-        backend_response_id=get_text(response, "id"),
-        status=nested.type.removeprefix("response."),
-        reason=slug(get_text(details, "reason")),
-        failure=failure_of(error) if error else None,
-        usage=usage_of(response.get("usage")) if kind is EventKind.BACKEND_DONE else None,
-    )
-    return (event,)
-
-
-DECODERS: Mapping[str, Callable[[Wire], Sequence[ServerEvent]]] = MappingProxyType(
-    {
-        STARTED: _started,
-        CLOSED: _closed,
-        DELEGATED: _delegated,
-        COMMENTARY_ACCEPTED: _accepted,
-        BACKEND_EVENT: _backend_event,
-        ERROR: _error,
-    }
-)
 GPT_LIVE = GptLive()
 ROUTES: Mapping[str, Route] = {
     "openai": Route("/v1/live/sessions", GPT_LIVE),

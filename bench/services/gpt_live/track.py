@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from bench.files.values import object_in
-from bench.services.gpt_live.dialect import APPEND, DECODERS, GptLive, Wire
+from bench.services.gpt_live.dialect import APPEND, GptLive
+from bench.services.gpt_live.events import DECODERS, LiveReader, Wire
 from bench.services.openai.events import failure_of
 from bench.services.openai.track import AUDIO, TrackDialect, audio_of
 from bench.wire.audio import G711_ULAW, by_name
@@ -25,6 +26,34 @@ from bench.wire.settings import SessionSettings
 
 UNCONNECTED = ("connect_failed", "timeout", "throttled")
 """The beginnings of the outcomes of calls that were not connected."""
+BINARY_SOUND = ServerEvent(EventKind.AUDIO_DELTA, AUDIO)
+
+
+def _failed(wire: Wire) -> Sequence[ServerEvent]:
+    """Return the event for a call that was not connected. It ends the session."""
+    failure = failure_of(object_in(wire.error))
+    effect = ErrorScope.UNCONNECTED if failure.type in UNCONNECTED else ErrorScope.FATAL
+    return (
+        ServerEvent(
+            EventKind.ERROR, CALL_FAILED, failure=msgspec.structs.replace(failure, effect=effect)
+        ),
+    )
+
+
+class LiveTrackReader(LiveReader):
+    """The decoder of one session next to a track of audio."""
+
+    __slots__ = ()
+
+    decoders = MappingProxyType({**DECODERS, CALL_FAILED: _failed})
+
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
+        if (audio := audio_of(message)) is not None:
+            sound = msgspec.structs.replace(
+                BINARY_SOUND, payload_bytes=base64_bytes(audio), payload=audio
+            )
+            return (sound,)
+        return super().decode(message)
 
 
 class GptLiveTrack(TrackDialect, GptLive):
@@ -35,11 +64,8 @@ class GptLiveTrack(TrackDialect, GptLive):
         {name: kind for name, kind in GptLive.message_kinds.items() if name != APPEND}
         | {AUDIO: MessageKind.APPEND}
     )
-    binary_sound = ServerEvent(EventKind.AUDIO_DELTA, AUDIO)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.decoders = MappingProxyType({**DECODERS, CALL_FAILED: _failed})
+    binary_sound = BINARY_SOUND
+    reader = LiveTrackReader
 
     def _session(self, settings: SessionSettings) -> dict[str, Any]:
         """Return the settings without the format, which the offer and the answer of the call
@@ -52,25 +78,6 @@ class GptLiveTrack(TrackDialect, GptLive):
             if session["audio"]
             else {name: value for name, value in session.items() if name != "audio"}
         )
-
-    def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        if (audio := audio_of(message)) is not None:
-            sound = msgspec.structs.replace(
-                self.binary_sound, payload_bytes=base64_bytes(audio), payload=audio
-            )
-            return (sound,)
-        return super().decode(message)
-
-
-def _failed(wire: Wire) -> Sequence[ServerEvent]:
-    """Return the event for a call that was not connected. It ends the session."""
-    failure = failure_of(object_in(wire.error))
-    effect = ErrorScope.UNCONNECTED if failure.type in UNCONNECTED else ErrorScope.FATAL
-    return (
-        ServerEvent(
-            EventKind.ERROR, CALL_FAILED, failure=msgspec.structs.replace(failure, effect=effect)
-        ),
-    )
 
 
 class GptLiveNarrowTrack(GptLiveTrack):

@@ -28,6 +28,7 @@ from bench.services.gpt_live.dialect import (
 )
 from bench.wire.audio import PCM16
 from bench.wire.connection import ReceivedMessage
+from bench.wire.dialect import decoder_of
 from bench.wire.events import FunctionCall
 from tests.helpers import AT_NS, MS, at, build_turn, due_actions
 
@@ -55,13 +56,13 @@ class Call:
         self.timeline = Timeline(
             SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE
         )
+        self.decode = decoder_of(GPT_LIVE)
         self.now_ms = 5
         self.receive("session.started", session={"id": "live_1"})
         plan = build_turn(
             vad=True,
             service_responds=True,
             functions=functions,
-            delegates=True,
             answer_min_ns=answer_min_ms * MS,
         )
         self.timeline.apply(inputs.TurnStarted(at(10), plan))
@@ -73,7 +74,7 @@ class Call:
     def receive(self, name: str, **fields: Any) -> None:
         data = msgspec.json.encode({"type": name} | fields)
         message = ReceivedMessage(data, Arrival(at(self.now_ms)), len(data))
-        self.timeline.apply(inputs.Received(GPT_LIVE.decode(data), message))
+        self.timeline.apply(inputs.Received(self.decode(data), message))
 
     def backend(self, name: str, **fields: Any) -> None:
         self.receive("response.event", delegation_id="d1", event={"type": name} | fields)
@@ -142,7 +143,7 @@ SILENCE = "." * 30
 def test_the_answer_to_a_task_for_the_client_follows_the_accepted_result() -> None:
     call = Call()
     call.delegate("client")
-    assert call.actions() == [CallFunction(FunctionCall("d1", of_delegation=True))]
+    assert call.actions() == [CallFunction(FunctionCall("d1", is_task=True))]
     call.hear("..##......")  # a filler, and then the caller waits
     call.return_result()
     call.hear("..")
