@@ -308,6 +308,7 @@ class Talk:
         ready: bool = True,
         service_responds: bool = False,
         renewable: bool = False,
+        mcp_servers: int = 0,
         **limits: float,
     ) -> None:
         self.dialect, self.service_responds = dialect, service_responds
@@ -318,6 +319,7 @@ class Talk:
                 Timeouts(**limits),
                 service_responds=service_responds,
                 renewable=renewable,
+                mcp_servers=mcp_servers,
             ),
             dialect,
         )

@@ -6,19 +6,24 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import msgspec
 
 from bench.base.units import NS_PER_MS
+from bench.catalogue.columns import SESSION_INSTANTS, TURN_INSTANTS
 from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.outcomes import remedy_of
 from bench.observe import inputs
 from bench.observe.inputs import Action, DeliverTurn, MeasureNetwork, ReportUsage
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
+from bench.plan.turn_plan import InterruptTrigger
 from bench.services.registry import DIALECTS
 from bench.session import session as waits
+from bench.wire.connection import SentChunk
 from bench.wire.events import TokenUsage
 from tests import helpers
 from tests.helpers import Talk, at
@@ -168,9 +173,25 @@ def input_delta(item_id: str, text: str) -> bytes:
     return helpers.message(name, item_id=item_id, content_index=0, delta=text)
 
 
+def truncated(item_id: str) -> bytes:
+    fields = {"item_id": item_id, "content_index": 0, "audio_end_ms": 0}
+    return helpers.message("conversation.item.truncated", **fields)
+
+
+def retrieved(
+    audio: Any, *, transcript: str | None = None, item: str = "item_a", **more: Any
+) -> bytes:
+    """Return an item as the service stores it. `audio` is its duration in ms, or something else."""
+    if type(audio) is int:
+        audio = helpers.base64_of(48 * audio)
+    content = {"type": "output_audio", "audio": audio, "transcript": transcript} | more
+    described = {"id": item, "type": "message", "content": [content]}
+    return helpers.message("conversation.item.retrieved", item=described)
+
+
 PARTS = {kind: part(kind, "delta", delta=delta) for kind, delta in DELTAS.items()}
 PARTS |= {f"{kind}_done": part(kind, "done") for kind in DELTAS}
-OWN = {each.__name__: each for each in (done, failed, item, input_delta)}
+OWN = {each.__name__: each for each in (done, failed, item, input_delta, truncated, retrieved)}
 
 
 def messages(talk: Talk, text: str) -> list[bytes]:
@@ -196,6 +217,11 @@ def chunk(talk: Talk, at_ms: float, size: int, **more: Any) -> None:
     talk.send(at_ms, "input_audio_buffer.append", audio_bytes=size, **more)
 
 
+def paced_chunk(talk: Talk, at_ms: float, size: int) -> None:
+    """Apply a chunk that the event loop sent."""
+    talk.timeline.apply(SentChunk(at(at_ms), size, size, 0, size))
+
+
 def expire(talk: Talk, at_ms: float) -> None:
     talk.timeline.expire(at(at_ms))
 
@@ -207,19 +233,27 @@ METHODS: dict[str, Callable[..., None]] = {
     "speech_end": Talk.end_speech,
     "send": Talk.send,
     "chunk": chunk,
+    "paced_chunk": paced_chunk,
     "transmitted": Talk.transmit,
     "expire": expire,
 }
 INPUTS = {str(each.__struct_config__.tag): each for each in get_args(inputs.AnyLogged)}
 
 
-def act(talk: Talk, at_ms: float, text: str) -> None:
-    """Apply an event of the client: a method of `Talk`, or an input by its name in event logs."""
-    name, arguments, named = called(text)
+def in_ns(given: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments in ns. `until_ms` is an instant, all others are durations."""
+    named = dict(given)
     if "until_ms" in named:
         named["until_ns"] = at(named.pop("until_ms"))
     for key in [key for key in named if key.endswith("_ms") and key != "played_ms"]:
         named[f"{key.removesuffix('_ms')}_ns"] = round(named.pop(key) * NS_PER_MS)
+    return named
+
+
+def act(talk: Talk, at_ms: float, text: str) -> None:
+    """Apply an event of the client: a method of `Talk`, or an input by its name in event logs."""
+    name, arguments, given = called(text)
+    named = in_ns(given)
     if name in METHODS:
         METHODS[name](talk, at_ms, *arguments, **named)
     else:
@@ -232,8 +266,8 @@ def act(talk: Talk, at_ms: float, text: str) -> None:
 # Results.
 
 
-def after_ms(ns: int) -> float:
-    return (ns - at(0)) / NS_PER_MS
+def after_ms(ns: int | None) -> float | None:
+    return None if ns is None else (ns - at(0)) / NS_PER_MS
 
 
 def in_ms(ns: int | None) -> float | None:
@@ -244,7 +278,7 @@ def fact(observed: TurnObservation | SessionObservation, name: str) -> Any:
     """Return a value of an observation. Durations and instants are in ms."""
     group, _, key = name.partition(".")
     if group == "metrics":
-        return in_ms(observed.metrics_ns().get(key))
+        return in_ms(observed.metrics_ns().get(CATALOGUE[key].name))
     if group == "bound_ns":
         assert isinstance(observed, TurnObservation)
         return observed.bound_ns(CATALOGUE[key])
@@ -254,35 +288,48 @@ def fact(observed: TurnObservation | SessionObservation, name: str) -> Any:
         return getattr(observed, name)
     if name.endswith("_ms"):
         return in_ms(getattr(observed, f"{name.removesuffix('_ms')}_ns"))
+    assert name in {*TURN_INSTANTS, *SESSION_INSTANTS}, f"there is no instant {name}"
     return after_ms(observed.instants[name]) if name in observed.instants else None
-
-
-QUESTIONS: dict[str, Callable[[Timeline], Any]] = {
-    "all_over": lambda timeline: timeline.turns.are_all_over,
-    "session_over": lambda timeline: timeline.is_over,
-    "idle": lambda timeline: waits.until_service_idle(timeline, 0) is None,
-    "awaits_event": lambda timeline: waits.until_expected_events(timeline, 0) is not None,
-    "wakes": lambda timeline: after_ms(timeline.next_deadline_ns),
-    "plays_until": lambda timeline: after_ms(timeline.playback_ends_ns),
-}
-SILENT = DeliverTurn | ReportUsage | MeasureNetwork
-"""The actions that a line `actions` leaves out."""
 
 
 def described(action: Action) -> str:
     return " ".join([type(action).__name__, *map(written, msgspec.structs.astuple(action))])
 
 
+def listed(head: str, found: dict[str, Any], order: list[str]) -> str:
+    """Return a line of facts, those of `order` first."""
+    first = {name: found[name] for name in order if name in found}
+    return " ".join([head, *(f"{name}={written(fact)}" for name, fact in (first | found).items())])
+
+
+QUESTIONS: dict[str, Callable[[Timeline, int], Any]] = {
+    "all_over": lambda timeline, _: timeline.turns.are_all_over,
+    "session_over": lambda timeline, _: timeline.is_over,
+    "idle": lambda timeline, _: waits.until_service_idle(timeline, 0) is None,
+    "awaits_event": lambda timeline, _: waits.until_expected_events(timeline, 0) is not None,
+    "verified_by": lambda timeline, ns: after_ms(waits.until_truncations_verified(timeline, ns)),
+    "history_left": lambda timeline, _: timeline.facts.history_left,
+    "wakes": lambda timeline, _: after_ms(timeline.next_deadline_ns),
+    "plays_until": lambda timeline, _: after_ms(timeline.playback_ends_ns),
+}
+SILENT = DeliverTurn | ReportUsage | MeasureNetwork
+"""The actions that a line `actions` leaves out."""
+
+
 class Player:
-    """A conversation that is played. `delivered` are the turns whose lines follow."""
+    """A conversation that is played. `delivered` are the turns whose lines follow, `turn` is that
+    of the last line, and `observed` this turn or a session.
+    """
 
     def __init__(self, case: Case) -> None:
         settings: dict[str, Any] = {name: value(word) for name, word in words_of(case.settings)}
         dialect = DIALECTS[settings.pop("dialect", "ga")]
         self.talk, self.delivered = Talk(dialect, **settings), list[TurnObservation]()
+        self.observed: TurnObservation | SessionObservation = self.talk.timeline.session()
         for line in case.lines:
             if line.kind == "=":
-                assert self.result(line) == line.text
+                found = self.result(line)
+                assert found == line.text, f"at {line.at_ms:g} ms: {found}, not {line.text}"
             elif line.kind == ">":
                 act(self.talk, line.at_ms, line.text)
             else:
@@ -296,59 +343,45 @@ class Player:
 
     def result(self, line: Line) -> str:
         """Return what a line should be."""
-        (_, subject), *others = words_of(line.text)
-        names = [name for name, _ in others if name]
+        timeline = self.talk.timeline
+        subject, asked, facts = called(line.text)
+        names = list(facts)
         match subject:
             case "turn":
                 self.delivered = self.delivered or self.talk.take(line.at_ms)
                 self.turn = self.delivered.pop(0)
-                return listed(
-                    f"turn {self.turn.turn} {self.turn.outcome}",
-                    {name: fact(self.turn, name) for name in names},
-                )
+                self.observed = self.turn
+                head = f"turn {self.turn.turn} {self.turn.outcome}"
+                return listed(head, {name: fact(self.turn, name) for name in names}, names)
             case "session":
-                session = self.talk.timeline.session()
-                found = {name: fact(session, name) for name in names}
-                return listed(f"session {session.outcome}".rstrip(), found)
+                self.observed = session = timeline.session()
+                head = f"session {session.outcome}".rstrip()
+                return listed(head, {name: fact(session, name) for name in names}, names)
             case "instants":
-                return listed(
-                    subject, {k: after_ms(v) for k, v in self.turn.instants.items()}, names
-                )
+                instants = {name: after_ms(ns) for name, ns in self.turn.instants.items()}
+                return listed(subject, instants, names)
             case "metrics":
-                return listed(
-                    subject, {k: in_ms(v) for k, v in self.turn.metrics_ns().items()}, names
-                )
-        return f"{subject} {self.answer(subject, line.at_ms)}"
-
-    def answer(self, question: str, at_ms: float) -> str:
-        """Return what is true of the session at this instant."""
-        timeline = self.talk.timeline
-        match question:
+                metrics = {name: in_ms(ns) for name, ns in self.turn.metrics_ns().items()}
+                return listed(subject, metrics, names)
             case "turns":
-                self.delivered += self.talk.take(at_ms)
-                return "some" if self.delivered else "-"
-            case "actions":
-                due = helpers.due_actions(timeline, at(at_ms))
-                self.delivered += [
-                    each.turn for each in due if isinstance(each, inputs.DeliverTurn)
-                ]
-                shown = [each for each in due if not isinstance(each, SILENT)]
-                return (
-                    " | ".join(
-                        " ".join(
-                            [type(each).__name__, *map(written, msgspec.structs.astuple(each))]
-                        )
-                        for each in shown
-                    )
-                    or "-"
-                )
+                self.delivered += self.talk.take(line.at_ms)
+                return f"turns {'some' if self.delivered else '-'}"
+            case "actions" | "first_actions":
+                lists = timeline.due_actions(at(line.at_ms))
+                due = next(lists) if subject == "first_actions" else list(chain(*lists))
+                self.delivered += [each.turn for each in due if isinstance(each, DeliverTurn)]
+                shown = [described(each) for each in due if not isinstance(each, SILENT)]
+                return f"{subject} {' | '.join(shown) or '-'}"
             case "deadline":
                 deadline = self.talk.deadline()
-                return f"{written(after_ms(deadline[0]))} {deadline[1]}" if deadline else "-"
-        return written(QUESTIONS[question](timeline))
-
-
-def listed(head: str, found: dict[str, Any], order: list[str] | None = None) -> str:
-    """Return a line of facts, those of `order` first."""
-    first = {name: found[name] for name in order or () if name in found}
-    return " ".join([head, *(f"{name}={written(fact)}" for name, fact in (first | found).items())])
+                due_ms = written(deadline and after_ms(deadline[0]))
+                return f"deadline {due_ms} {deadline[1]}" if deadline else "deadline -"
+            case "remedy":
+                remedy = remedy_of(self.observed.outcome, self.observed.detail)
+                return f"remedy {written(asked[0] if asked[0] in remedy else remedy)}"
+            case "cue":
+                assert timeline.turns.interrupted is not None
+                trigger = InterruptTrigger(**in_ns({k: v for k, v in facts.items() if k != "at"}))
+                found = {"at": after_ms(timeline.turns.interrupted.trigger_ns(trigger))}
+                return listed(subject, facts | found, names)
+        return f"{subject} {written(QUESTIONS[subject](timeline, at(line.at_ms)))}"

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import bench.observe.timeline
 from bench.catalogue.metrics import CATALOGUE
-from bench.catalogue.outcomes import STARVED, outcome_class, remedy_of
 from bench.catalogue.timeouts import MAX_ITEMS
 from bench.observe import inputs
 from bench.observe.reply import ItemPlayer
@@ -42,8 +41,6 @@ from tests.helpers import (
 )
 from tests.observe.misbehaving import check_ended, failed, played, played_badly, whole_log
 
-AUDIO, TEXT = {"wants_audio": True}, {"wants_audio": False}
-
 
 def test_a_turn_in_progress_has_what_is_known_of_it() -> None:
     talk = Talk()
@@ -56,181 +53,6 @@ def test_a_turn_in_progress_has_what_is_known_of_it() -> None:
     talk.hear(1_000, done("r1"))
     assert talk.only().outcome == "ok", "to look at a turn does not end it"
     assert talk.timeline.open_turns(at(1_100)) == []
-
-
-# Deadlines.
-
-LATE_S: dict[str, Any] = {"first_delta": 1, "next_delta": 0.5, "response": 2}
-
-
-@pytest.mark.parametrize(
-    ("came", "stage", "due_ms"),
-    [
-        ([], "first_delta", 1_000),
-        ([(900, created("r1"))], "first_delta", 1_000),
-        ([(900, delta(GA, "audio", "r1", ""))], "first_delta", 1_000),
-        ([(900, delta(GA, "transcript", "r1"))], "next_delta", 1_400),
-        ([(900, delta(GA, "audio", "r1")), (1_300, delta(GA, "audio", "r1"))], "next_delta", 1_800),
-        (
-            [
-                (100, created("r1")),
-                *((t, delta(GA, "audio", "r1")) for t in range(400, 2_000, 400)),
-            ],
-            "response",
-            2_100,
-        ),
-        # without `response.created`
-        ([(t, delta(GA, "audio", "r1")) for t in range(500, 2_200, 400)], "response", 2_500),
-    ],
-)
-def test_a_turn_times_out_at_the_deadline_of_its_stage(
-    came: list[tuple[int, bytes]], stage: str, due_ms: int
-) -> None:
-    talk = Talk(**LATE_S)
-    talk.ask(0)
-    for at_ms, data in came:
-        talk.hear(at_ms, data)
-    assert talk.deadline()[:2] == (at(due_ms), f"timeout:{stage}")
-
-    talk.timeline.expire(at(due_ms) - 1)
-    assert not talk.timeline.turns.are_all_over
-    talk.timeline.expire(at(due_ms))
-
-    turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == (f"timeout:{stage}", due_ms)
-    assert turn.detail.endswith(f"within {LATE_S[stage]} s (timeout `{stage}`)")
-    assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == (
-        f"timeout:{stage}",
-        1,
-    )
-
-
-def ended_item(*ends: str, kind: str = "audio", **fields: Any) -> list[bytes]:
-    """Return the messages of an item with one delta, and these ends."""
-    ids = {"response_id": "r1", "item_id": "item_of_r1", "output_index": 0, "content_index": 0}
-    item = {"id": "item_of_r1", "type": "message"} | fields
-    return [
-        message("response.output_item.added", response_id="r1", output_index=0, item=item),
-        delta(GA, kind, "r1"),
-        *(message(f"response.{end}.done", **ids, item=item) for end in ends),
-    ]
-
-
-AUDIO_ARRIVED = "response.done did not come within 0.5 s (timeout `next_delta`): the reply arrived"
-NOTHING_CAME = "nothing came within 0.5 s (timeout `next_delta`)"
-NO_MORE_ITEMS = (
-    "neither another item nor response.done came within 1 s (timeout `first_delta`)",
-    "next part did not come",
-)
-ENDS = ("output_audio", "output_item")
-UNFINISHED_REPLIES: dict[str, tuple[dict[str, bool], list[bytes], tuple[str, str]]] = {
-    "all but response.done": (
-        AUDIO,
-        ended_item(*ENDS),
-        (f"{AUDIO_ARRIVED} completely (0.1 s of audio)", "a fault of the server"),
-    ),
-    "only the end of the audio": (
-        AUDIO,
-        ended_item("output_audio"),
-        (f"{AUDIO_ARRIVED} completely (0.1 s of audio)", "a fault of the server"),
-    ),
-    "a final answer": (
-        AUDIO,
-        ended_item(*ENDS, phase="final_answer"),
-        (f"{AUDIO_ARRIVED} completely (0.1 s of audio)", "a fault of the server"),
-    ),
-    "a text": (
-        TEXT,
-        ended_item("output_text", "output_item", kind="text"),
-        (f"{AUDIO_ARRIVED} completely (text)", "a fault of the server"),
-    ),
-    "a part of the audio": (AUDIO, ended_item(), (NOTHING_CAME, "try fewer sessions")),
-    "audio after its end": (
-        AUDIO,
-        [*ended_item(*ENDS), delta(GA, "audio", "r1")],
-        (NOTHING_CAME, "try fewer sessions"),
-    ),
-    "a commentary": (AUDIO, ended_item(*ENDS, phase="commentary"), NO_MORE_ITEMS),
-    "another item that is announced": (
-        AUDIO,
-        [*ended_item(*ENDS), *ended_item()[:1]],
-        NO_MORE_ITEMS,
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ("plan", "came", "explained"), UNFINISHED_REPLIES.values(), ids=UNFINISHED_REPLIES
-)
-def test_a_reply_that_began_and_never_ended_names_what_is_missing(
-    plan: dict[str, bool], came: list[bytes], explained: tuple[str, str]
-) -> None:
-    talk = Talk(**LATE_S)
-    talk.ask(0, **plan)
-    talk.hear(100, created("r1"), *came)
-    talk.timeline.expire(at(1_100))
-
-    turn = talk.only()
-    detail, remedy = explained
-    assert turn.detail == detail
-    assert turn.outcome == f"timeout:{detail.split('`')[1]}"
-    assert remedy in remedy_of(turn.outcome, turn.detail)
-
-
-def test_a_complete_reply_that_other_events_prolong_names_response_done() -> None:
-    talk = Talk(**LATE_S)
-    talk.ask(0)
-    talk.hear(100, created("r1"), *ended_item(*ENDS))
-    for at_ms in range(400, 2_100, 400):
-        talk.hear(at_ms, message("response.heartbeat", response_id="r1"))
-    talk.timeline.expire(at(2_100))
-
-    turn = talk.only()
-    assert turn.outcome == "timeout:response"
-    assert "a fault of the server" in remedy_of(turn.outcome, turn.detail)
-
-
-UNCERTAIN: dict[str, tuple[float, bool, bool, str]] = {
-    # (uncertainty in ms of an arrival at 3 s, whether its timestamp is the kernel's, whether the
-    # script expects an event by 2 s, outcome). The first delta is due at 2 s.
-    "it certainly arrived after the deadline": (999, True, False, "timeout:first_delta"),
-    "it may have arrived at the deadline": (1_000, True, False, STARVED),
-    "it may have arrived long before the deadline": (2_900, True, False, STARVED),
-    "it has no kernel timestamp": (0, False, False, STARVED),
-    "the expected event certainly arrived after its deadline": (
-        999,
-        True,
-        True,
-        "failed:missing_response_created",
-    ),
-    "the expected event may have arrived before its deadline": (1_000, True, True, STARVED),
-}
-
-
-@pytest.mark.parametrize(
-    ("error_ms", "kernel", "expects", "outcome"), UNCERTAIN.values(), ids=UNCERTAIN
-)
-def test_a_turn_times_out_only_if_the_next_event_certainly_came_after_the_deadline(
-    error_ms: float, kernel: bool, expects: bool, outcome: str
-) -> None:
-    talk = Talk(wanted=2, first_delta=60 if expects else 2)
-    talk.ask(0)
-    if expects:
-        talk.timeline.apply(inputs.EventExpected("response_created", at(2_000)))
-    talk.hear(
-        3_000, created("r1"), delta(GA, "audio", "r1"), error_ns=round(error_ms * MS), kernel=kernel
-    )
-    talk.hear(3_100, done("r1"))
-
-    turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == (
-        outcome,
-        3_100 if outcome == STARVED else 2_000,
-    )
-    assert (outcome_class(turn.outcome) == "unfinished") == (outcome == STARVED)
-    assert ("did not run" in turn.detail) == (outcome == STARVED)
-    # in this case the first reply did arrive
-    assert ("first_reply" in talk.timeline.session().instants) == (outcome == STARVED)
 
 
 CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
