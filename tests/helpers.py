@@ -824,7 +824,6 @@ def build_observation(**changes: Any) -> TurnObservation:
         "turn": 1,
         "step": "greeting",
         "outcome": "ok",
-        "detail": "",
         "start_ns": AT_NS,
         "instants": instants,
         "response_id": "resp_1",
@@ -897,7 +896,6 @@ def build_session(**changes: Any) -> SessionObservation:
     }
     values: dict[str, Any] = {
         "outcome": "ok",
-        "detail": "",
         "start_ns": AT_NS,
         "instants": instants,
         "service_session_id": "sess_1",

@@ -1,5 +1,5 @@
-"""Causes are codes with numbers while a session runs, and texts in rows, from which a report
-gets the codes back.
+"""Causes are codes with numbers while a session runs, and in rows. Words are texts, in which the
+codes are found.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from bench.catalogue.causes import (
     Limit,
     changed,
     codes_in,
+    decoded,
+    encoded,
     in_words,
     numbers_of,
+    report_in,
     sip_status,
-    split_report,
     status_of,
     text_of,
 )
@@ -49,18 +51,20 @@ def causes(draw: st.DrawFn) -> Cause:
 def test_the_code_of_a_cause_is_found_in_its_text_and_not_in_the_words_of_the_service(
     cause: Cause, before: str, after: str
 ) -> None:
-    assert cause.code in codes_in(f"{before}: {cause.text}; {after}")
-    assert cause.code in codes_in(in_words(before).because(cause).text)
-    assert cause.code not in codes_in(
-        text_of((in_words("-"), Cause(Code.SERVICE_REPORTED, {"text": cause.text})))
-    )
+    reported = Cause(Code.SERVICE_REPORTED, {"text": cause.text})
+
+    for causes in ((in_words(before).because(cause), in_words(after)), (in_words("-"), reported)):
+        for read in (causes, decoded(encoded(causes)), [in_words(text_of(causes))]):
+            assert (cause.code in codes_in(read)) == (reported not in causes)
+            assert report_in(read) == (cause.text if reported in causes else None)
 
 
 def test_the_numbers_of_a_cause_are_found_in_its_text() -> None:
     chosen = Cause(Code.NOT_OFFERED, {"kind": "extension", "name": "x-gzip"})
 
-    assert numbers_of(Code.NOT_OFFERED, f"voice.test: {chosen.text}") == chosen.numbers
-    assert numbers_of(Code.NOT_OFFERED, "voice.test") is None
+    for read in ([in_words("x").because(chosen)], [in_words(f"voice.test: {chosen.text}")]):
+        assert numbers_of(Code.NOT_OFFERED, read) == chosen.numbers
+    assert numbers_of(Code.NOT_OFFERED, [in_words("voice.test")]) is None
 
 
 @pytest.mark.parametrize(
@@ -102,9 +106,42 @@ def test_a_cause_that_becomes_known_later_replaces_the_unknown_one_within_others
     assert changed((silent, NO_CAUSE), Code.NO_PACKET, known) == (silent, NO_CAUSE)
 
 
-def test_the_words_of_the_service_follow_those_of_this_tool() -> None:
-    assert split_report("x; the service reported: y: z") == ("x; ", "y: z")
-    assert split_report("x") == ("x", None)
+def test_causes_in_rows_have_the_same_texts_and_codes_and_clean_words() -> None:
+    silent = Cause(Code.NOTHING_AUDIBLE, {"limit": Limit(12.0, "first_delta")}).because(
+        Cause(Code.INAUDIBLE, {"arrivals": "3 messages", "audio_s": 1.25, "format": "pcm16"})
+    )
+    reported = Cause(Code.SERVICE_REPORTED, {"text": "no key abc"})
+    stored = encoded((silent, NO_CAUSE, reported), lambda text: text.replace("abc", "***"))
+
+    assert stored == (
+        '[{"code":"nothing_audible","limit":{"limit_s":12.0,"stage":"first_delta"},"because":{"code":'
+        '"inaudible","arrivals":"3 messages","audio_s":1.25,"format":"pcm16"}},'
+        '{"code":"service_reported","text":"no key ***"}]'
+    )
+    assert decoded(stored)[0] == silent
+    assert text_of(decoded(stored)) == f"{silent.text}; the service reported: no key ***"
+    assert encoded((NO_CAUSE,)) == ""
+    assert decoded("") == ()
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "no audible audio was received within 12 s",  # of an earlier version
+        '[{"code":"of_a_later_version","n":1}]',
+        '[{"code":"no_audio"}]',
+        '[{"code":"inaudible","arrivals":"x","audio_s":"y","format":"z"}]',
+        '[{"code":"no_message","because":"x"}]',
+        '[{"code":"no_message","limit":1}]',
+        "[" * 10_000,
+        '[{"code":"text","text":' * 20 + '"x"' + "}]" * 20,
+        "[1]",
+        "{}",
+        "[]",
+    ],
+)
+def test_what_is_not_causes_in_a_row_is_read_as_words(stored: str) -> None:
+    assert decoded(stored) == (in_words(stored),)
 
 
 def test_the_status_of_a_call_is_at_the_begin_of_its_text() -> None:

@@ -23,6 +23,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NS_PER_S
+from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import Refusal, explain
@@ -217,8 +218,8 @@ def test_a_refusal_names_the_address_to_which_it_redirects(
     outcome, detail = caught.value.outcome, caught.value.detail
     assert outcome == f"connect_failed:{status}"
     assert detail.endswith(named.format(port=port))
-    assert remedy in remedy_of(outcome, detail)
-    assert remedy in explain(Refusal(outcome, detail), target)
+    assert remedy in remedy_of(outcome, [in_words(detail)])
+    assert remedy in explain(Refusal(outcome, [in_words(detail)]), target)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bench.catalogue.outcomes
+from bench.catalogue.causes import in_words
 from bench.catalogue.model_retirements import Retirement
 from bench.catalogue.outcomes import (
     NO_COMMON_AUDIO,
@@ -79,7 +80,7 @@ def test_an_outcome_has_a_remedy_if_and_only_if_it_is_a_failure() -> None:
 
 def test_a_remedy_that_names_the_doctor_names_the_options_that_it_needs() -> None:
     """Without them the doctor checks the default target, or none."""
-    remedies = {remedy_of(one, "", own) for one in OUTCOMES for own in (NO_OWN, REMEDIES)}
+    remedies = {remedy_of(one, (), own) for one in OUTCOMES for own in (NO_OWN, REMEDIES)}
     named = [remedy for remedy in remedies if "rtbench doctor" in remedy]
 
     assert named
@@ -91,7 +92,8 @@ def test_audio_of_another_codec_or_key_is_not_said_to_be_dropped_by_a_firewall(
     own: OwnRemedies,
 ) -> None:
     codec, key = (
-        remedy_of(NO_MEDIA, f"no RTP packet: 41 {text}", own) for text in (OTHER_TYPES, OTHER_KEY)
+        remedy_of(NO_MEDIA, [in_words(f"no RTP packet: 41 {text}")], own)
+        for text in (OTHER_TYPES, OTHER_KEY)
     )
 
     assert "--codec" in codec
@@ -109,11 +111,13 @@ def test_the_remedy_of_a_refused_codec_is_one_that_calls_accept() -> None:
     "problem", [OTHER_CERTIFICATE, "the DTLS handshake failed: tls alert certificate unknown"]
 )
 def test_a_certificate_that_is_not_that_of_the_description_is_named(problem: str) -> None:
-    assert "session description" in remedy_of("connect_failed:dtls", problem, REMEDIES_OF_OFFERS)
+    assert "session description" in remedy_of(
+        "connect_failed:dtls", [in_words(problem)], REMEDIES_OF_OFFERS
+    )
 
 
 def test_a_silent_handshake_after_ice_is_not_said_to_be_blocked_udp() -> None:
-    assert remedy_of("timeout:dtls", "", REMEDIES_OF_OFFERS).startswith("UDP passes")
+    assert remedy_of("timeout:dtls", (), REMEDIES_OF_OFFERS).startswith("UDP passes")
 
 
 SILENT = "nothing came within the limit"
@@ -310,7 +314,7 @@ SILENT = "nothing came within the limit"
 def test_a_remedy_matches_the_cause_in_the_detail(
     outcome: str, detail: str, words: str, never: str
 ) -> None:
-    remedy = remedy_of(outcome, detail)
+    remedy = remedy_of(outcome, [in_words(detail)])
 
     assert words in remedy
     assert never not in remedy
@@ -400,7 +404,7 @@ def test_a_retirement_today_or_tomorrow_has_its_own_wording() -> None:
 def test_a_telephone_call_that_was_not_answered_has_a_remedy_of_telephones(
     outcome: str, detail: str, words: str
 ) -> None:
-    remedy = remedy_of(outcome, detail, REMEDIES)
+    remedy = remedy_of(outcome, [in_words(detail)], REMEDIES)
 
     assert words in remedy
     assert "WebSocket" not in remedy
@@ -409,12 +413,12 @@ def test_a_telephone_call_that_was_not_answered_has_a_remedy_of_telephones(
 def test_each_status_of_sip_has_a_remedy_that_is_about_telephones() -> None:
     for status in range(300, 700):
         outcome = "throttled:handshake" if status in (480, 503, 600) else f"connect_failed:{status}"
-        remedy = remedy_of(outcome, f"SIP {status} Phrase (Reason)", REMEDIES)
+        remedy = remedy_of(outcome, [in_words(f"SIP {status} Phrase (Reason)")], REMEDIES)
 
         assert remedy, status
         assert "rtbench doctor" not in remedy, status
         assert "status page" not in remedy, status
-        assert remedy_of(outcome, f"SIP {status}", REMEDIES) == remedy
+        assert remedy_of(outcome, [in_words(f"SIP {status}")], REMEDIES) == remedy
 
 
 OWN_TEXTS = [code.value for row in (*TABLE.values(), *ROWS.values()) for code in row.causes]
@@ -446,7 +450,9 @@ ENDINGS = st.sampled_from([*OUTCOMES, *OTHERS]) | st.builds(
 
 @given(ENDINGS, PEER_TEXTS | st.text(), st.booleans())
 def test_no_text_of_a_peer_prevents_a_remedy(outcome: str, detail: str, by_telephone: bool) -> None:
-    assert remedy_of(outcome, detail, REMEDIES if by_telephone else NO_OWN) != NOT_COMPUTED
+    assert (
+        remedy_of(outcome, [in_words(detail)], REMEDIES if by_telephone else NO_OWN) != NOT_COMPUTED
+    )
     assert isinstance(meaning(outcome), str)
     assert refusal_status(outcome) is None or 100 <= (refusal_status(outcome) or 0) <= 999
 
@@ -455,8 +461,8 @@ def test_the_words_of_a_service_after_those_of_this_tool_state_no_cause() -> Non
     detail = "session.created was not received"
     words = f"{detail}; {SERVICE_REPORTED}server_error: session.updated was not received"
 
-    assert remedy_of("timeout:session", words) == remedy_of(
-        "timeout:session", f"{detail}; {SERVICE_REPORTED}server_error"
+    assert remedy_of("timeout:session", [in_words(words)]) == remedy_of(
+        "timeout:session", [in_words(f"{detail}; {SERVICE_REPORTED}server_error")]
     )
 
 
@@ -483,9 +489,9 @@ CALLS = (
 def test_the_transport_decides_whether_a_remedy_is_one_of_telephones(
     outcome: str, detail: str
 ) -> None:
-    assert remedy_of(outcome, detail) not in OF_TELEPHONES
+    assert remedy_of(outcome, [in_words(detail)]) not in OF_TELEPHONES
     if outcome != "connect_failed:upgrade":  # no telephone call ends like this
-        assert remedy_of(outcome, detail, REMEDIES) not in OF_WEBSOCKETS
+        assert remedy_of(outcome, [in_words(detail)], REMEDIES) not in OF_WEBSOCKETS
 
 
 @pytest.mark.parametrize(
@@ -561,4 +567,4 @@ def test_a_remedy_that_fails_states_that_it_could_not_be_determined(
 ) -> None:
     monkeypatch.setattr("bench.catalogue.outcomes.OUTCOMES", Unreadable())
 
-    assert remedy_of("closed:4000", "x") == NOT_COMPUTED
+    assert remedy_of("closed:4000", [in_words("x")]) == NOT_COMPUTED

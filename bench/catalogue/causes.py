@@ -1,21 +1,25 @@
-"""The causes of outcomes: codes with numbers, and their texts. Pure.
+"""The causes of outcomes: codes with numbers, their texts, and their form in rows. Pure.
 
-While a session runs, a cause is a `Code` with its numbers. Decisions read the code. `text_of`
-writes the text, once, when the outcome is reported. Event logs and rows contain the text only.
-A reader of a stored text, such as a report that looks for a remedy, gets the codes back with
-`codes_in`. Therefore the texts of two codes differ, and no text may get other words: rows of
-earlier versions have the old ones.
+A cause is a `Code` with its numbers, while a session runs and in rows (`encoded`, `decoded`).
+Decisions and remedies read the code. `text_of` writes the text when the outcome is shown. So a text
+may get other words at any time, but no code another name.
+
+Only words that this tool has no code for are stored as text (`in_words`): those of services, of the
+system, and of connections that failed. The codes in such words, and in the rows of versions that
+stored only texts, are found by the words of the codes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, unique
 from functools import cache, lru_cache
 from string import Formatter
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+import msgspec
 
 NO_NUMBERS: Mapping[str, Any] = MappingProxyType({})
 
@@ -290,36 +294,119 @@ def _changed(cause: Cause, code: Code, to: Cause) -> Cause:
     return cause._replace(numbers={**cause.numbers, **inner}) if inner else cause
 
 
+def codes_in(causes: Sequence[Cause]) -> frozenset[Code]:
+    """Return the codes of causes, also of causes within causes, and in words. The words of the
+    service, at the end, state no cause.
+    """
+    return frozenset(cause.code for cause in _each(causes))
+
+
+def numbers_of(code: Code, causes: Sequence[Cause]) -> Mapping[str, Any] | None:
+    """Return the numbers and names of a code in causes; None if they do not contain the code."""
+    return next((cause.numbers for cause in _each(causes) if cause.code is code), None)
+
+
+def report_in(causes: Sequence[Cause]) -> str | None:
+    """Return the words of the service after those of this tool; None without a report."""
+    numbers = numbers_of(Code.SERVICE_REPORTED, causes)
+    return None if numbers is None else str(numbers["text"])
+
+
+def _each(causes: Sequence[Cause]) -> Iterator[Cause]:
+    for cause in causes:
+        yield cause
+        if cause.code is Code.TEXT:
+            yield from _in_words(str(cause.numbers["text"]))
+        yield from _each([value for value in cause.numbers.values() if isinstance(value, Cause)])
+
+
 @lru_cache(maxsize=256)
-def codes_in(detail: str) -> frozenset[Code]:
-    """Return the codes in a stored text of this tool. The words of the service, at its end,
-    state no cause.
+def _in_words(text: str) -> tuple[Cause, ...]:
+    """Return the causes in a text, by the words of their codes."""
+    words, reported, message = text.partition(_REPORTED)
+    found = [
+        Cause(code, match.groupdict())
+        for code in Code
+        if code not in _WITHOUT_WORDS and (match := _pattern(code).search(words))
+    ]
+    report = [Cause(Code.SERVICE_REPORTED, {"text": message})] if reported else []
+    return (*found, *report)
+
+
+# The form in a row is JSON: `[{"code": "nothing_audible", "limit": {"limit_s": 12, "stage":
+# "first_delta"}, "because": {"code": "no_message"}}]`. A folder may come from another person, so
+# what cannot be read, or cannot be written as a text, is shown as the words that it is.
+MAX_NESTED = 8
+"""The maximum depth of causes within causes in a row."""
+
+
+def encoded(causes: Sequence[Cause], cleaned: Callable[[str], str] = str) -> str:
+    """Return causes as a value of the column `cause`; "" for causes without a text. `cleaned` is a
+    function that cleans each text in them.
     """
-    own_words, _ = split_report(detail)
-    return frozenset(
-        code for code in Code if code not in _WITHOUT_WORDS and _pattern(code).search(own_words)
-    )
+    stored = as_data(causes, cleaned)
+    return msgspec.json.encode(stored).decode() if stored else ""
 
 
-def numbers_of(code: Code, detail: str) -> Mapping[str, str] | None:
-    """Return the numbers and names of a code in a stored text; None if the text does not contain
-    the code.
+def decoded(stored: str) -> tuple[Cause, ...]:
+    """Return the causes in a value of the column `cause`. Rows of earlier versions have texts."""
+    try:
+        return from_data(msgspec.json.decode(stored)) if stored else ()
+    except (
+        msgspec.MsgspecError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ):
+        return (in_words(stored),)
+
+
+def as_data(causes: Sequence[Cause], cleaned: Callable[[str], str] = str) -> list[dict[str, Any]]:
+    """Return causes as JSON objects. `cleaned` is as in `encoded`."""
+    return [_data(cause, cleaned) for cause in causes if cause != NO_CAUSE]
+
+
+def from_data(stored: Sequence[Any]) -> tuple[Cause, ...]:
+    """Return the causes in JSON objects. Raise LookupError, TypeError, ValueError or AttributeError
+    for others.
     """
-    found = _pattern(code).search(detail)
-    return None if found is None else found.groupdict()
+    causes = tuple(_read(cause) for cause in stored)
+    if not text_of(causes):
+        raise ValueError("there are no causes")
+    return causes
 
 
-def split_report(detail: str) -> tuple[str, str | None]:
-    """Return the words of this tool in a stored text, and those of the service after them; None
-    without a report.
-    """
-    words, reported, message = detail.partition(_REPORTED)
-    return words, message if reported else None
+def _data(value: Any, cleaned: Callable[[str], str]) -> Any:
+    match value:
+        case Cause(code, numbers):
+            stored = {name: _data(number, cleaned) for name, number in numbers.items()}
+            return {"code": code.name.lower(), **stored}
+        case Limit():
+            return value._asdict()
+        case str():
+            return cleaned(value)
+    return value
+
+
+def _read(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_NESTED:
+        raise ValueError("too many causes within causes")
+    match value:
+        case {"code": str(name), **numbers}:
+            read = {str(key): _read(number, depth + 1) for key, number in numbers.items()}
+            return Cause(Code[name.upper()], read)
+        case {"limit_s": limit_s, "stage": stage}:
+            return Limit(limit_s, stage)
+        case str() | int() | float():
+            return value
+    raise ValueError("this is no cause")
 
 
 _SIP_STATUS = re.compile(r"SIP ([3-6]\d\d)\b")
 _REPORTED = Code.SERVICE_REPORTED.value.format(text="")
-_WITHOUT_WORDS = frozenset({Code.TEXT, Code.SERVICE_REPORTED, Code.WITH_REMEDY})
+_WITHOUT_WORDS = frozenset({Code.TEXT, Code.SERVICE_REPORTED})
 
 
 class _Formatter(Formatter):

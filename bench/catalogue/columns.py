@@ -67,6 +67,7 @@ NETWORK_COUNTS = ("network_dropped", "network_delayed", "network_stalls")
 """The columns of what an impaired network did to the messages of a session."""
 ADDED = frozenset(
     {
+        "cause",
         *RTP_METRICS,
         "interruption_missed",
         "start_offset_ns",
@@ -197,8 +198,11 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
 
 
 DETAIL_CHARACTERS = 300
-"""The maximum length of the texts `detail`, `close_reason`, `mcp_error` and
-`input_transcription_error`. Longer ones are cut."""
+"""The maximum length of the texts `close_reason`, `mcp_error` and `input_transcription_error`, and
+of the texts in `cause`. Longer ones are cut."""
+CAUSE = "cause"
+EARLIER_CAUSE = "detail"
+"""The columns of the causes of an outcome, and of their text in rows of earlier versions."""
 _RUN = _label("run_id", "the folder's name; of a merged run that of the merged one", "identity")
 _TARGET = _label(
     "target",
@@ -236,8 +240,9 @@ IDENTITY = (
     _SIMULATED,
     _label("outcome", "[how it ended](metrics.md#outcomes)"),
     _label(
-        "detail",
-        f"the service's message about how it ended, at most {DETAIL_CHARACTERS} characters",
+        CAUSE,
+        "[why it ended so](#causes), as JSON; each text in it, such as the service's message, has"
+        f" at most {DETAIL_CHARACTERS} characters",
         "or null",
     ),
     _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),

@@ -3,19 +3,19 @@ Pure.
 
 An outcome is a word with a family and a code, such as `timeout:first_delta`, which `parsed` takes
 apart. The key of a row is the outcome, or its family, whose row holds for all outcomes that have no
-row of their own. A remedy is found by the outcome, and by the cause that the detail states: one of
-the texts below, or the error code of the service. `rtbench doctor` has more specific remedies,
+row of their own. A remedy is found by the outcome, and by its causes: the codes below, or the error
+code of the service. `rtbench doctor` has more specific remedies,
 because it knows the target. docs/metrics.md, "Outcomes", lists the outcomes for users.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache, wraps
 from typing import Literal, NamedTuple, ParamSpec
 
-from bench.catalogue.causes import Code, codes_in, numbers_of, split_report
+from bench.catalogue.causes import Cause, Code, codes_in, numbers_of, report_in, text_of
 from bench.catalogue.refusals import AT_LIMIT, CAPACITY, CLOSE, HANDSHAKE, NO_CREDIT, named_cause
 
 CANCELLED_SPLIT = "cancelled:turn_detected"
@@ -224,7 +224,7 @@ class OutcomeRow(NamedTuple):
     """A row of the table.
 
     `text` is the meaning of the outcome, and `of_session` its meaning for sessions, if that
-    differs. `causes` maps a cause in the detail to its remedy, which precedes `remedy`. Without
+    differs. `causes` maps a cause to its remedy, which precedes `remedy`. Without
     text or remedy, those of the code's beginning hold.
     """
 
@@ -240,7 +240,7 @@ class OutcomeRow(NamedTuple):
 # and an outcome without a row has failed. So each row of an unfinished outcome states its class:
 # without it, a limit of this machine would count as an error of the service.
 #
-# The causes of a row are ordered. If a detail states several of them, the first one of the row
+# The causes of a row are ordered. If an outcome has several of them, the first one of the row
 # determines the remedy. A row with causes replaces the causes of its family.
 OUTCOMES: Mapping[str, OutcomeRow] = {
     "ok": OutcomeRow(
@@ -990,14 +990,14 @@ def error_code(code: str, kind: str) -> str:
     return kind if kind in PERMANENT and code not in PERMANENT else code
 
 
-def is_permanent(outcome: str, detail: str) -> bool:
+def is_permanent(outcome: str, causes: Sequence[Cause]) -> bool:
     """Return whether the service refused for a reason that no wait and no further call mends."""
     family, code, _ = parsed(outcome)
     if family is Family.FAILED:
         return code in PERMANENT
     return family is Family.CONNECT_FAILED and (
         code in PERMANENT
-        or service_code(detail) in PERMANENT
+        or code_of_service(causes) in PERMANENT
         or refusal_status(outcome) in PERMANENT_STATUSES
     )
 
@@ -1019,19 +1019,20 @@ def detail_text(outcome: str, detail: str) -> str:
     return detail.removeprefix(f"{parts.code or parts.family}: ")
 
 
-def service_code(detail: str) -> str:
-    """Return the error code of the service in a detail: the part before the first colon of its
-    message.
-    """
-    _, reported = split_report(detail)
-    message = reported or detail
+def service_code(message: str) -> str:
+    """Return the error code in a message of the service: the part before its first colon."""
     return _HTTP_STATUS.sub("", message, 1).partition(":")[0]
 
 
-def remedy_of_cause(causes: Mapping[Code, str], detail: str) -> str:
-    """Return the remedy for the first of the causes that a detail states; "" if it states none."""
-    stated = codes_in(detail) if causes else ()
-    return next((remedy for code, remedy in causes.items() if code in stated), "")
+def code_of_service(causes: Sequence[Cause]) -> str:
+    """Return the error code of the service in the causes of an outcome."""
+    return service_code(report_in(causes) or text_of(causes))
+
+
+def remedy_of_cause(remedies: Mapping[Code, str], causes: Sequence[Cause]) -> str:
+    """Return the first of the remedies whose code the causes contain; "" if there is none."""
+    codes = codes_in(causes) if remedies else ()
+    return next((remedy for code, remedy in remedies.items() if code in codes), "")
 
 
 def named_remedy(outcome: str, detail: str) -> str:
@@ -1045,24 +1046,24 @@ def named_remedy(outcome: str, detail: str) -> str:
     return "" if named is None else named.remedy
 
 
-# A remedy is looked up from the special to the general: what a cause in the detail says, first by
+# A remedy is looked up from the special to the general: what a cause says, first by
 # the rows of the dialect, then by those of all services; the refusal of the service; its error
 # code; the family. Three rules precede this order. The remedies for a certificate that is not
 # trusted, and for an answer that chose what was not offered, are made from the numbers of their
 # causes. A code that is permanent explains a refusal better than its HTTP status does.
 @computed
-def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
+def remedy_of(outcome: str, causes: Sequence[Cause] = (), own: OwnRemedies = NO_OWN) -> str:
     """Return what to do about an outcome; "" if the outcome is no failure, or no remedy is known.
 
-    `detail` is the detail of the outcome. `own` are the remedies of the dialect.
+    `causes` are the causes of the outcome. `own` are the remedies of the dialect.
     """
     family, code, expected_event = parsed(outcome)
     row = OUTCOMES.get(outcome, NO_ROW)
     if row.kind != "failed" and not row.remedy:
         return ""
-    if outcome == "connect_failed:tls" and (distrusted := numbers_of(Code.WITH_REMEDY, detail)):
-        return distrusted["remedy"]
-    if outcome == "connect_failed:upgrade" and (chosen := numbers_of(Code.NOT_OFFERED, detail)):
+    if outcome == "connect_failed:tls" and (distrusted := numbers_of(Code.WITH_REMEDY, causes)):
+        return str(distrusted["remedy"])
+    if outcome == "connect_failed:upgrade" and (chosen := numbers_of(Code.NOT_OFFERED, causes)):
         is_subprotocol = chosen["kind"] == "subprotocol"
         return (
             f"set `subprotocols: {chosen['name']}` in targets.yaml"
@@ -1070,29 +1071,30 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
             else "set --compression deflate"
         )
     if family in (Family.THROTTLED, Family.CONNECT_FAILED) and (
-        remedy := PERMANENT.get(code) or PERMANENT.get(service_code(detail))
+        remedy := PERMANENT.get(code) or PERMANENT.get(code_of_service(causes))
     ):
         return remedy
     own_row = own.rows.get(outcome, NO_ROW)
     rows = (own_row, row, own.rows.get(family, NO_ROW), OUTCOMES.get(family, NO_ROW))
-    causes = next((each.causes for each in rows if each.causes), {})
-    if remedy := remedy_of_cause(causes, detail) or own_row.remedy:
+    by_cause = next((each.causes for each in rows if each.causes), {})
+    if remedy := remedy_of_cause(by_cause, causes) or own_row.remedy:
         return remedy
+    detail = text_of(causes)
     if own.of_refusal is not None and (remedy := own.of_refusal(detail)):
         return remedy
     if remedy := named_remedy(outcome, detail):
         return remedy
-    if split_report(detail)[1] is not None:
+    if report_in(causes) is not None:
         # the service has explained its error, so the remedies of this tool's own causes do not
         # apply
-        return CODES.get(service_code(detail), OUTCOMES["failed"].remedy)
+        return CODES.get(code_of_service(causes), OUTCOMES["failed"].remedy)
     if expected_event:
         return OUTCOMES[EXPECTED].remedy
     # Over SIP, 404 is an unknown number. Azure answers 404 also if only the deployment is missing.
     if (
         outcome == "connect_failed:404"
         and own.of_refusal is None
-        and service_code(detail) != NO_DEPLOYMENT
+        and code_of_service(causes) != NO_DEPLOYMENT
     ):
         return NO_PATH
     if family is Family.CONNECT_FAILED and (refused_with := refusal_status(outcome)) is not None:

@@ -7,7 +7,7 @@ A `CheckFinding` is the result of one check, in plain data, with its remedy.
 """
 
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from bench.catalogue import outcomes
-from bench.catalogue.causes import Code, codes_in, numbers_of
+from bench.catalogue.causes import Cause, Code, codes_in, numbers_of, text_of
 from bench.files.sanitize import escape_control, excerpt
 from bench.files.validation import either
 from bench.record.replay import ReplayedSession
@@ -99,8 +99,8 @@ def lines(finding: CheckFinding, width: int) -> Iterator[str]:
 RECEIVED = frozenset(
     {outcomes.NO_REPLY, "timeout:response", "timeout:turn", outcomes.NO_MEDIA, outcomes.NO_SOUND}
 )
-"""The outcomes whose detail states what the client received. The remedy for such an outcome
-depends on this detail."""
+"""The outcomes whose causes state what the client received. The remedy for such an outcome
+depends on them."""
 NO_KEY = "no key was sent: name the variable that contains it: --api-key-env NAME"
 OF_SCHEMES = {
     "basic": (
@@ -120,17 +120,23 @@ case."""
 class Refusal:
     """A service's refusal of a session or turn.
 
-    `outcome` is the outcome of the session or turn. `message` is the service's text, with its error
-    code. `wait_s` is the wait that the service requests, in seconds; None if it requests no wait.
-    `claims` are the public claims of the token that the client sent. `greeting` is the session
-    object in `session.created`.
+    `outcome` is the outcome of the session or turn, and `causes` are its causes. `wait_s` is the
+    wait that the service requests, in seconds; None if it requests no wait. `claims` are the public
+    claims of the token that the client sent. `greeting` is the session object in `session.created`.
     """
 
     outcome: str
-    message: str
+    causes: Sequence[Cause]
     wait_s: float | None = None
     claims: Mapping[str, str] = field(default_factory=dict)
     greeting: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def message(self) -> str:
+        """The text of the causes. That of a service begins with its error code, if the outcome does
+        not end with this code.
+        """
+        return outcomes.detail_text(self.outcome, text_of(self.causes))
 
 
 @outcomes.computed
@@ -154,25 +160,23 @@ def explain(refusal: Refusal, target: Target) -> str:
         return remedy
     own = target.dialect.remedies
     if own.of_refusal is not None:
-        return outcomes.remedy_of(refusal.outcome, refusal.message, own)
+        return outcomes.remedy_of(refusal.outcome, refusal.causes, own)
     if (remedy := _agent_remedy(refusal.outcome, target)) and not refusal.greeting:
         return remedy
     if family is outcomes.Family.THROTTLED or outcomes.named_remedy(
         refusal.outcome, refusal.message
     ):
-        remedy = outcomes.remedy_of(refusal.outcome, refusal.message, own)
+        remedy = outcomes.remedy_of(refusal.outcome, refusal.causes, own)
         return _later(remedy, refusal.wait_s)
-    if own.in_doctor and (
-        remedy := doctor_remedy(target.dialect, refusal.outcome, refusal.message)
-    ):
+    if own.in_doctor and (remedy := doctor_remedy(target.dialect, refusal.outcome, refusal.causes)):
         return remedy
     if refusal.outcome == "connect_failed:proxy":
         # an HTTP proxy opens a tunnel on CONNECT; a SOCKS proxy has its own command
         proxy = target.network_path.proxy
         request = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
         requirement = f"it must allow {request} to port {target.port}"
-        if Code.OTHER_LOGIN in codes_in(refusal.message):
-            return outcomes.remedy_of(refusal.outcome, refusal.message)
+        if Code.OTHER_LOGIN in codes_in(refusal.causes):
+            return outcomes.remedy_of(refusal.outcome, refusal.causes)
         login = "if it requires user and password, put them into its URL"
         return f"the proxy refuses the connection: see its message; {login}; {requirement}"
     if outcomes.EXPIRED in (refusal.outcome, code):
@@ -181,7 +185,7 @@ def explain(refusal: Refusal, target: Target) -> str:
         )
     if (status := outcomes.refusal_status(refusal.outcome)) is not None:
         return _status(status, refusal, target)
-    return outcomes.remedy_of(refusal.outcome, refusal.message, own)
+    return outcomes.remedy_of(refusal.outcome, refusal.causes, own)
 
 
 def _agent_remedy(outcome: str, target: Target) -> str:
@@ -233,7 +237,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
                 " deployment's page"
             )
         case 401:
-            return unauthorized(refusal.message, refusal.claims, target)
+            return unauthorized(refusal.causes, refusal.claims, target)
         case 403 if signed == "nothing" and not (
             known and known.clouds and known.has_host(target.host)
         ):
@@ -252,7 +256,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         case _ if status >= 500:
             return _later(outcomes.OUT_OF_ORDER, refusal.wait_s)
     general = outcomes.OUTCOMES["connect_failed"]
-    return outcomes.remedy_of_cause(general.causes, refusal.message) or general.remedy
+    return outcomes.remedy_of_cause(general.causes, refusal.causes) or general.remedy
 
 
 def _later(advice: str, wait_s: float | None) -> str:
@@ -274,22 +278,21 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
     greeting = next((event.session for event in greetings), None) or UNGREETED
     session = replayed.session
     ended = [
-        (session.outcome, session.detail),
-        *((turn.outcome, turn.detail) for turn in replayed.turns),
+        (session.outcome, session.causes),
+        *((turn.outcome, turn.causes) for turn in replayed.turns),
     ]
     if target is None:
         dialect = DIALECTS[replayed.opened.about["dialect"]]
-        remedies = (dialect_remedy(outcome, detail, dialect, greeting) for outcome, detail in ended)
-    else:
-        refusals = (
-            Refusal(outcome, outcomes.detail_text(outcome, detail), greeting=greeting)
-            for outcome, detail in ended
+        remedies = (
+            dialect_remedy(outcome, text_of(causes), dialect, greeting) for outcome, causes in ended
         )
+    else:
+        refusals = (Refusal(outcome, causes, greeting=greeting) for outcome, causes in ended)
         remedies = (explain(refusal, target) for refusal in refusals)
     return next(filter(None, remedies), "")
 
 
-def doctor_remedy(dialect: Dialect, outcome: str, detail: str) -> str:
+def doctor_remedy(dialect: Dialect, outcome: str, causes: Sequence[Cause]) -> str:
     """Return the remedy for an outcome of a call of the doctor; "" if the dialect has remedies
     and none for it.
     """
@@ -298,9 +301,9 @@ def doctor_remedy(dialect: Dialect, outcome: str, detail: str) -> str:
         not own.in_doctor
         or outcome in own.rows
         or outcome in RECEIVED
-        or Code.NO_READ in codes_in(detail)
+        or Code.NO_READ in codes_in(causes)
     ):
-        return outcomes.remedy_of(outcome, detail, own)
+        return outcomes.remedy_of(outcome, causes, own)
     return own.in_doctor.get(outcome, "")
 
 
@@ -311,13 +314,13 @@ def signed_by(target: Target) -> Signed:
     return "entra" if isinstance(target.auth, EntraSignIn) else "key"
 
 
-def unauthorized(message: str, claims: Mapping[str, str], target: Target) -> str:
+def unauthorized(causes: Sequence[Cause], claims: Mapping[str, str], target: Target) -> str:
     """Return the remedy for status 401. `claims` are the public claims of the token that the
     client sent.
     """
     signed = signed_by(target)
     known = target.known_service
-    if remedy := _other_sign_in(message, target):
+    if remedy := _other_sign_in(causes, target):
         return remedy
     if signed == "nothing":
         return f"{NO_KEY}, or sign in with --auth entra" if known and known.clouds else NO_KEY
@@ -348,7 +351,7 @@ def _sent_header(target: Target) -> tuple[str, str]:
     return "", ""
 
 
-def _other_sign_in(message: str, target: Target) -> str:
+def _other_sign_in(causes: Sequence[Cause], target: Target) -> str:
     """Return the remedy if the server's challenges name other ways to sign in than that of the
     client; otherwise "".
 
@@ -358,7 +361,7 @@ def _other_sign_in(message: str, target: Target) -> str:
     remedies = []
     header, scheme = _sent_header(target)
     known = target.known_service
-    required = numbers_of(Code.CHALLENGE, message) or {}
+    required = numbers_of(Code.CHALLENGE, causes) or {}
     for name, parameters in challenges(required.get("challenge", "")):
         key = excerpt(parameters.get("name", ""))
         if key and parameters.get("type", "").lower() == "query":

@@ -11,7 +11,7 @@ An agent sends only audio, so findings about a call with an agent are derived fr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from bench.base.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S, duration_text
-from bench.catalogue.causes import NO_NUMBERS, Code, text_of
+from bench.catalogue.causes import NO_NUMBERS, Cause, Code, decoded, encoded, text_of
 from bench.catalogue.metrics import TRANSCRIPT, WAITS, awaited
 from bench.catalogue.model_retirements import SOON_DAYS
 from bench.catalogue.outcomes import NO_MEDIA, NO_REPLY, NO_SOUND, REALTIME_MODELS, detail_text
@@ -76,7 +76,11 @@ def explain_refusal(
     detail = redact(detail_text(observed.outcome, observed.detail))
     message = f"{_simulated(observed.headers)}{observed.outcome}: {detail}{_ids(observed.headers)}"
     refusal = Refusal(
-        observed.outcome, detail, None if wait_ns is None else wait_ns / NS_PER_S, claims, greeting
+        observed.outcome,
+        decoded(encoded(observed.causes, redact)),
+        None if wait_ns is None else wait_ns / NS_PER_S,
+        claims,
+        greeting,
     )
     return CheckFinding(name, "fail", message, explain(refusal, target))
 
@@ -84,20 +88,20 @@ def explain_refusal(
 def _failed(
     name: str,
     observed: SessionObservation | TurnObservation,
-    remedy: Callable[[str], str],
+    remedy: Callable[[Sequence[Cause]], str],
     limits: Mapping[str, str] = NO_NUMBERS,
 ) -> CheckFinding:
     """Return the finding about a turn that failed, or about a session that failed before its turn.
 
-    `remedy` is a function that returns the remedy. Its argument is the text of the failure.
+    `remedy` is a function that returns the remedy. Its argument is the causes of the failure.
     `limits` are the names of limits in this text that are not those of a script.
     """
-    detail = detail_text(observed.outcome, text_of(observed.causes, limits) or observed.detail)
+    detail = detail_text(observed.outcome, text_of(observed.causes, limits))
     return CheckFinding(
         name,
         "fail",
         f"{observed.outcome}: {detail}" if detail else observed.outcome,
-        remedy(detail),
+        remedy(observed.causes),
     )
 
 
@@ -309,7 +313,9 @@ def check_reply(
         return _failed(
             "turn",
             turn,
-            lambda words: explain(Refusal(turn.outcome, words, wait_s, greeting=greeting), target),
+            lambda causes: explain(
+                Refusal(turn.outcome, causes, wait_s, greeting=greeting), target
+            ),
         )
     metrics_ns = turn.metrics_ns()
     name = next((name for name in WAITS if name in metrics_ns), None)

@@ -364,10 +364,9 @@ class InputSpeech(Instants):
         if not self.lacks_part and self.unsent_ns <= MAX_UNSENT_NS:
             return None
         missing = Cause(Code.UNSENT_SPEECH, {"unsent_ms": self.unsent_ns // NS_PER_MS})
-        outcomes = (
-            UNSENT_BY_CAUSE[code] for code in codes_in(self.unsent_cause) if code in UNSENT_BY_CAUSE
-        )
-        return Ending(next(outcomes, UNSENT), missing.because(in_words(self.unsent_cause)))
+        why = in_words(self.unsent_cause)
+        outcomes = (UNSENT_BY_CAUSE[code] for code in codes_in([why]) if code in UNSENT_BY_CAUSE)
+        return Ending(next(outcomes, UNSENT), missing.because(why))
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import msgspec
 
 from bench.base.clock import Arrival
-from bench.catalogue.causes import Cause
+from bench.catalogue.causes import Cause, encoded, text_of
 from bench.catalogue.metrics import (
     CATALOGUE,
     MEASURED_FROM,
@@ -217,6 +217,17 @@ class OneRow:
         instants: Any
         uncertainties_ns: Any
         widths_ns: Any
+        causes: tuple[Cause, ...]
+
+    @property
+    def detail(self) -> str:
+        """The text of the causes."""
+        return text_of(self.causes)
+
+    @property
+    def cause(self) -> str:
+        """The causes in the form of rows."""
+        return encoded(self.causes)
 
     def value(self, metric: Metric) -> Any:
         """Return the value of a metric, a time in ns; None if this turn or session does not have
@@ -265,7 +276,6 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
     turn: int
     step: str
     outcome: str
-    detail: str
     start_ns: int
     instants: Mapping[str, int]
     response_id: str
@@ -344,8 +354,7 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
     onset_uncertainty_ns: int | None = None
     quality: TurnScore = UNJUDGED
     causes: tuple[Cause, ...] = ()
-    """The causes of which `detail` is the text; () if the observation has other sources than
-    events."""
+    """The causes of the outcome; () for an outcome that needs none."""
 
     @property
     def measured_from(self) -> str | None:
@@ -418,7 +427,6 @@ class SessionObservation(Instants, OneRow):
     """One WebSocket from the start of connecting to its end."""
 
     outcome: str = ""
-    detail: str = ""
     start_ns: int = 0
     service_session_id: str = ""
     auth_wait_ns: int = 0

@@ -29,7 +29,7 @@ import msgspec
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
-from bench.catalogue.causes import Cause, text_of
+from bench.catalogue.causes import Cause
 from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent, awaited
 from bench.catalogue.outcomes import SUCCESSFUL, WHOLE
 from bench.observe.attribution import Attributor
@@ -514,7 +514,6 @@ class SessionFacts(SessionObservation):
         """Return the session's observation. It is complete once the session has ended."""
         observed = {name: getattr(self, name) for name in OBSERVED} | events.counts(self.outcome)
         observed |= {name: getattr(owners, name) for name in OF_OWNERS}
-        observed["detail"] = text_of(self.causes)
         # a task in Python may start turns that no plan has
         observed["turns_planned"] = max(self.turns_planned, self.turns_started)
         return SessionObservation(**observed)

@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 
 from bench.base.units import NEVER_NS
-from bench.catalogue.causes import text_of
 from bench.catalogue.metrics import MEASURED_FROM, turn_type_of
 from bench.catalogue.outcomes import CANCELLED_SPLIT, SUCCESSFUL, outcome_class
 from bench.observe.caller import FALSE_YIELD_NS, TranscriptLag
@@ -332,7 +331,6 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         usage=responses.usage,
         transmit_delay_ns=turn.sending.transmit_delay_ns,
         turn=turn.plan.number,
-        detail=text_of(turn.causes),
         step=turn.plan.step,
         instants=found.instants,
         audio=turn.plan.audio,

@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.catalogue import columns
-from bench.catalogue.columns import TURN_KEYS, UNCERTAINTY_COLUMNS, ColumnKind
+from bench.catalogue.columns import CAUSE, EARLIER_CAUSE, TURN_KEYS, UNCERTAINTY_COLUMNS, ColumnKind
 from bench.files.safe_io import JsonError, open_file, read_file, read_json, replace_text
 from bench.record import spool
 from bench.record.document import SCHEMA_VERSION
@@ -89,9 +89,7 @@ def open_rows(
             metadata.schema.column(index).path: index for index in range(metadata.num_columns)
         }
         file_schema = table.schema_arrow
-        for field in schema:
-            if field.name in columns.ADDED and field.name not in file_schema.names:
-                continue
+        for field in _in_file(schema, file_schema.names):
             _check_type(path, file_schema, field)
             chunks = [group.column(column_indexes[field.name]) for group in groups]
             is_text = pa.types.is_string(field.type) and field.name not in encoded
@@ -102,6 +100,16 @@ def open_rows(
                     f"the column {field.name} of {path.name} is too large for a run"
                 )
         yield table
+
+
+def _in_file(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
+    """Return the columns to read from a file that has the columns `names`: without those of
+    `columns.ADDED` that it lacks, but with the texts of causes in its rows of an earlier version.
+    """
+    has_texts = CAUSE in schema.names and CAUSE not in names and EARLIER_CAUSE in names
+    texts = [pa.field(EARLIER_CAUSE, pa.string())] if has_texts else []
+    added = columns.ADDED.difference(names)
+    return pa.schema([*(field for field in schema if field.name not in added), *texts])
 
 
 def _check_type(path: Path, file_schema: pa.Schema, field: pa.Field) -> None:
@@ -372,13 +380,15 @@ def _valued(file: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
     number = file.metadata.num_rows
     file_names = file.schema_arrow.names
     groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
-    names = [
+    in_file = [
         name
-        for name in schema.names
-        if name in file_names
-        and _has_values([group.column(file_names.index(name)) for group in groups])
+        for name in _in_file(schema, file_names).names
+        if _has_values([group.column(file_names.index(name)) for group in groups])
     ]
-    read = file.read(names, use_threads=False)
+    read = file.read(in_file, use_threads=False)
+    if EARLIER_CAUSE in in_file:
+        read = with_added(read, pa.schema([schema.field(CAUSE)]))
+    names = read.column_names
     nulls = {
         kind: pa.nulls(number, kind)
         for kind in {field.type for field in schema if field.name not in names}
@@ -407,7 +417,8 @@ def stored_batches(
     )
     with ExitStack() as files:
         file = files.enter_context(open_rows(folder / f"{table}.parquet", main_schema))
-        stored = file.iter_batches(max_rows, columns=main_schema.names)
+        in_file = _in_file(main_schema, file.schema_arrow.names).names
+        stored = file.iter_batches(max_rows, columns=in_file)
         batches: Iterator[pa.RecordBatch] = (with_added(batch, main_schema) for batch in stored)
         if uncertainties.names and no_uncertainty(folder):
             nulls = pa.record_batch(
@@ -492,7 +503,8 @@ def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[i
         for group, group_indexes in groupby(
             sorted(indexes), lambda index: bisect_right(ends, index)
         ):
-            rows = with_added(file.read_row_group(group, [column]), schema).column(column)
+            in_file = _in_file(schema, file.schema_arrow.names).names
+            rows = with_added(file.read_row_group(group, in_file), schema).column(column)
             values |= {index: rows[index - ends[group]].as_py() for index in group_indexes}
     return [values[index] for index in indexes]
 

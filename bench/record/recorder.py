@@ -286,7 +286,7 @@ class Recorder:
         facts = self._facts
         facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
         if len(facts.incidents) < INCIDENTS:
-            clean_text = self._words.clean("detail", text)
+            clean_text = self._words.clean("close_reason", text)
             incident: IncidentEntry = {
                 "at_utc_ns": utc_ns(),
                 "worker": self._worker,

@@ -9,12 +9,15 @@ texts, other than JSON (`TextSanitizer`).
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, TypedDict
 
 import msgspec
 
+from bench.catalogue.causes import decoded, encoded
 from bench.catalogue.columns import (
+    CAUSE,
     DETAIL_CHARACTERS,
     SESSIONS,
     TOKENS,
@@ -132,7 +135,7 @@ def without_secrets(value: Any, hide: Hide, depth: int = MAX_DEPTH // 2) -> Any:
 UNTRUSTED = frozenset(
     {
         "outcome",
-        "detail",
+        CAUSE,
         "close_reason",
         "service_session_id",
         "response_id",
@@ -153,7 +156,7 @@ UNTRUSTED = frozenset(
 our own."""
 SPOKEN = frozenset({"input_text", "reply_text"})
 """The columns of transcripts. Their texts are not escaped, because they are stored as JSON."""
-TRUNCATED = frozenset({"detail", "close_reason", "mcp_error", "input_transcription_error"})
+TRUNCATED = frozenset({"close_reason", "mcp_error", "input_transcription_error"})
 
 
 class TextSanitizer:
@@ -164,8 +167,10 @@ class TextSanitizer:
 
     def clean(self, column: str, text: str) -> str:
         """Remove secrets from a text of a column, then escape and truncate it: `hide` finds only
-        complete secrets.
+        complete secrets. Of causes, each text is cleaned.
         """
+        if column == CAUSE:
+            return encoded(decoded(text), partial(self.clean, "close_reason"))
         text = text.encode("utf-8", "replace").decode()
         cleaned = self._redact(text) if column in UNTRUSTED else text
         cleaned = escape_control(cleaned) if column in UNTRUSTED - SPOKEN else cleaned
@@ -184,6 +189,9 @@ class TextSanitizer:
         each text is a line, because a short truncated secret is found only at the end of a line.
         """
         present = [text for text in texts if text]
+        if column == CAUSE:
+            cleaned = {text: self.clean(column, text) for text in set(present)}
+            return [text and cleaned[text] for text in texts]
         joined = " ".join(present)
         lines = "\n".join(present)
         has_secret = column in UNTRUSTED and self._redact(lines) != lines

@@ -39,6 +39,7 @@ import pyarrow as pa
 from bench.base.errors import UsageError
 from bench.base.installation import is_alive
 from bench.catalogue import columns
+from bench.catalogue.columns import CAUSE, EARLIER_CAUSE
 from bench.files.safe_io import (
     AppendFile,
     JsonError,
@@ -461,11 +462,13 @@ class WorkerPart:
 
 def with_added(rows: Rows, schema: pa.Schema) -> Rows:
     """Add those of `columns.ADDED` in the schema that the rows lack, with nulls: an older tool
-    wrote the rows.
+    wrote the rows. Its texts become the causes.
     """
     for field in schema:
         if field.name in columns.ADDED and field.name not in rows.schema.names:
-            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+            is_text = field.name == CAUSE and EARLIER_CAUSE in rows.schema.names
+            added = rows[EARLIER_CAUSE] if is_text else pa.nulls(len(rows), field.type)
+            rows = rows.append_column(field.name, added)
     return rows
 
 

@@ -26,6 +26,8 @@ from msgspec import convert, structs
 
 from bench.base.cpu import busy_reason
 from bench.base.units import NS_PER_MS
+from bench.catalogue.causes import decoded
+from bench.catalogue.columns import CAUSE
 from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, Metric
 from bench.catalogue.outcomes import STARVED, SUCCESSFUL, is_own_limit, remedy_of
 from bench.catalogue.uncertainty import ARRIVALS, SENDS, uncertainty_ns, uncertainty_of_start_ns
@@ -236,14 +238,14 @@ def _prevented(read: files.ReadRows, table: files.TableName) -> tuple[float, str
     """Return the share of measured rows that a limit of this machine prevented, and the most
     frequent one's remedy.
     """
-    rows = read(table, ["phase", "outcome", "detail"])
+    rows = read(table, ["phase", "outcome", CAUSE])
     rows = rows.filter(is_measured(rows))
     own_limits = [
         each for each in pc.unique(rows["outcome"]).to_pylist() if is_own_limit(each or "")
     ]
     prevented = rows.filter(pc.is_in(rows["outcome"], pa.array(own_limits, rows["outcome"].type)))
-    ends = zip(prevented["outcome"].to_pylist(), prevented["detail"].to_pylist(), strict=True)
-    remedies = Counter(remedy_of(outcome, detail or "") for outcome, detail in ends)
+    ends = zip(prevented["outcome"].to_pylist(), prevented[CAUSE].to_pylist(), strict=True)
+    remedies = Counter(remedy_of(outcome, decoded(cause or "")) for outcome, cause in ends)
     return len(prevented) / max(1, len(rows)), next(
         (remedy for remedy, _ in remedies.most_common(1)), ""
     )

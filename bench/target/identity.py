@@ -26,6 +26,7 @@ import certifi
 from bench.base.clock import now_with_realtime
 from bench.base.errors import RtbenchError
 from bench.base.units import NS_PER_S
+from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import OUTCOMES, remedy_of_cause
 from bench.files.safe_io import read_json
 from bench.target.network_path import environment_proxy_secrets, proxy_secrets, proxy_url
@@ -212,7 +213,7 @@ def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
         for program, command in PROGRAMS.values()
         if unanswered(program) in reasons or unexplained(program) in reasons
     ]
-    remedy = remedy_of_cause(OUTCOMES["connect_failed:token"].causes, reasons)
+    remedy = remedy_of_cause(OUTCOMES["connect_failed:token"].causes, [in_words(reasons)])
     remedy = remedy.replace("SCOPE` (`scope` of the target)", f"{entra.scope}`")
     remedy = remedy or REMEDIES.get(entra.kind, REMEDIES["default"])
     if silent:

@@ -204,7 +204,7 @@ def outcome_frame(summary: Summary) -> pd.DataFrame:
                 "outcome_class": ending.kind,
                 "count": ending.counts[index],
             }
-            | {"service_message": ending.message, "remedy": remedy(ending.outcome, ending.message)}
+            | {"service_message": ending.message, "remedy": remedy(ending.outcome, ending.causes)}
             for unit, endings in (("turns", outcomes.turns), ("sessions", outcomes.sessions))
             for ending in endings
             if ending.counts[index]

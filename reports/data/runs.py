@@ -28,7 +28,16 @@ import pyarrow.compute as pc
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.columns import LABELS, SESSIONS, TURN_KEYS, UNCERTAINTY_COLUMNS, names_of
+from bench.catalogue.causes import decoded, text_of
+from bench.catalogue.columns import (
+    CAUSE,
+    DETAIL_CHARACTERS,
+    LABELS,
+    SESSIONS,
+    TURN_KEYS,
+    UNCERTAINTY_COLUMNS,
+    names_of,
+)
 from bench.catalogue.metrics import CATALOGUE, VAD_SEGMENTS
 from bench.catalogue.outcomes import outcome_class
 from bench.files.sanitize import SUSPECT, escape_control, excerpt
@@ -65,7 +74,7 @@ REPORTED = (
     "target",
     "phase",
     "outcome",
-    "detail",
+    CAUSE,
     "script",
     "step",
     "turn",
@@ -560,9 +569,27 @@ def _arrays(table: pa.Table, converted: Convert = _array) -> Columns:
     `converted`. For small runs, this is twice as fast as `to_pandas`.
     """
     named = zip(table.column_names, table.columns, strict=True)
-    return {
+    columns = {
         name: _labels(column) if name in LABELS else converted(column) for name, column in named
     }
+    return columns | ({"detail": _details(columns[CAUSE])} if CAUSE in columns else {})
+
+
+def _details(causes: pd.Categorical[Any]) -> pd.Categorical[Any]:
+    """Return the texts of causes for display. Different causes may have the same text."""
+    details = dict.fromkeys(map(detail_of, causes.categories))
+    labels = {detail: code for code, detail in enumerate(details)}
+    codes = by_label(causes, lambda cause: labels[detail_of(cause)], -1, np.int32)
+    kind = pd.CategoricalDtype(pd.Index(list(labels)))
+    return pd.Categorical.from_codes(codes, dtype=kind, validate=False)
+
+
+@lru_cache(1024)
+def detail_of(cause: str) -> str:
+    """Return the text of a value of the column `cause` for display. It is cut to the length of one
+    text.
+    """
+    return escape_control(text_of(decoded(cause)))[:DETAIL_CHARACTERS]
 
 
 def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:

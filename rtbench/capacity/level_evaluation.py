@@ -19,6 +19,8 @@ from bench.base.clock import monotonic_ns
 from bench.base.cpu import core_count
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
+from bench.catalogue.causes import decoded
+from bench.catalogue.columns import CAUSE
 from bench.catalogue.outcomes import detail_text, is_throttled, remedy_of
 from bench.load.planning.run_plan import Concurrency, process_advice
 from bench.record import folder as files
@@ -30,7 +32,7 @@ from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.metric_specs import by_stratum, specs_of_thresholds
 from reports.analysis.targets.moved import extremes, moved
 from reports.analysis.targets.named import targets_of
-from reports.data.runs import RunFrames, load_for_report, stated_validity
+from reports.data.runs import RunFrames, detail_of, load_for_report, stated_validity
 from reports.data.samples import ALWAYS
 from reports.data.turns import not_started_of
 from reports.engine.evaluate import quantile_values
@@ -278,9 +280,10 @@ def check_opened(run: RunFrames) -> None:
     opened = run.sessions["session_ready_ms"].notna().any()
     if refused.empty or opened or any(is_throttled(str(outcome)) for outcome in refused["outcome"]):
         return
-    outcome, detail = commonest_end(refused)
+    outcome, cause = commonest_end(refused)
+    detail = detail_of(cause)
     ended = f"{outcome}: {detail_text(outcome, detail).rstrip('.')}" if detail else outcome
-    remedy = remedy_of(outcome, detail, dialect_of(run.metadata["targets"][0]).remedies)
+    remedy = remedy_of(outcome, decoded(cause), dialect_of(run.metadata["targets"][0]).remedies)
     text = "; ".join(filter(None, [ended, remedy]))
     raise UsageError(
         f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {text}"
@@ -288,14 +291,14 @@ def check_opened(run: RunFrames) -> None:
 
 
 def commonest_end(failed: pd.DataFrame) -> tuple[str, str]:
-    """Return the most frequent outcome of some sessions or turns, and its message; "" if it has
-    none.
+    """Return the most frequent outcome of some sessions or turns, and its cause, as in rows; "" if
+    it has none.
     """
     ends = Counter(
-        zip(failed["outcome"].astype(str), failed["detail"].astype(object).fillna(""), strict=True)
+        zip(failed["outcome"].astype(str), failed[CAUSE].astype(object).fillna(""), strict=True)
     )
-    ((outcome, detail), _), *_ = ends.most_common(1)
-    return outcome, detail
+    ((outcome, cause), _), *_ = ends.most_common(1)
+    return outcome, cause
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> Reason | None:

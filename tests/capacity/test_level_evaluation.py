@@ -110,12 +110,12 @@ def test_unfinished_sessions_are_open_and_warmup_sessions_are_excluded() -> None
 
 
 def sessions_of(*ended: tuple[str, str]) -> RunFrames:
-    """Return a run with one session for each (outcome, detail) pair. Successful sessions have a
+    """Return a run with one session for each (outcome, cause) pair. Successful sessions have a
     `session_ready_ms`.
     """
     classes = [outcome_class(outcome) for outcome, _ in ended]
     ready = [50.0 if each == "success" else math.nan for each in classes]
-    frame = pd.DataFrame(ended, columns=["outcome", "detail"]).astype("category")
+    frame = pd.DataFrame(ended, columns=["outcome", "cause"]).astype("category")
     frame = frame.assign(outcome_class=classes, session_ready_ms=ready)
     document = {"targets": [{"url": "ws://127.0.0.1:1/v1"}]}
     return cast(RunFrames, SimpleNamespace(sessions=frame, metadata=document))

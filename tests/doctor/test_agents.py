@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.catalogue.causes import Cause, Code, Limit
+from bench.catalogue.causes import Cause, Code, Limit, in_words
 from bench.catalogue.outcomes import NO_MEDIA
 from bench.doctor.diagnosis import doctor_remedy, without_repeated_remedies
 from bench.doctor.service_findings import (
@@ -84,7 +84,7 @@ def pace(speed: float) -> AudioPace:
     ],
 )
 def test_each_outcome_of_a_call_has_its_remedy(outcome: str, detail: str, expected: str) -> None:
-    remedy = doctor_remedy(PCM, outcome, detail)
+    remedy = doctor_remedy(PCM, outcome, [in_words(detail)])
 
     assert expected in remedy
     assert bool(expected) == bool(remedy), "any other cause is left to others"
@@ -114,7 +114,7 @@ def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_a_warning() -
         check_spoken_greeting(turn(), spoken, PCM).message
         == "the agent speaks first, 400 ms after the call started"
     )
-    unheard = turn("timeout:first_delta", causes=(NOTHING_CAME,), detail=NOTHING_CAME.text)
+    unheard = turn("timeout:first_delta", causes=(NOTHING_CAME,))
     waits = check_spoken_greeting(unheard, build_session(instants={"connect_start": AT_NS}), PCM)
     assert waits.message == f"no audible audio within 12 s of the call: {NO_MESSAGE}"
     assert (waits.result, waits.remedy.startswith("remove `wait_for: greeting` from")) == (
@@ -157,7 +157,7 @@ def test_a_remedy_is_shown_once() -> None:
 
 
 def test_the_limits_of_a_call_are_those_of_the_doctor() -> None:
-    unheard = turn("timeout:first_delta", causes=(NOTHING_CAME,), detail=NOTHING_CAME.text)
+    unheard = turn("timeout:first_delta", causes=(NOTHING_CAME,))
     (failed,) = check_answer(unheard, build_session(), AudioPace(), PCM16_16K, PCM)
 
     assert (

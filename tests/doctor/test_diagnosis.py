@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
+from bench.catalogue.causes import in_words
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
     NO_KEY,
@@ -147,7 +148,7 @@ SILENT = f"nothing came within 30 s (timeout `first_delta`); {SERVICE_REPORTED}"
     ],
 )
 def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, expected: str) -> None:
-    assert expected in explain(Refusal(outcome, words), build_target(auth))
+    assert expected in explain(Refusal(outcome, [in_words(words)]), build_target(auth))
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -158,7 +159,9 @@ def test_a_refusal_by_another_service_without_a_key_asks_for_a_key(status: int) 
         ("voice.test", "/openai/v1/realtime?model=x"),
     ):
         target = replace(build_target(None, resource), host=host, service="other")
-        output = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
+        output = explain(
+            Refusal(f"connect_failed:{status}", [in_words(f"HTTP {status}: Forbidden")]), target
+        )
 
         assert "no key was sent: name the variable that contains it: --api-key-env NAME" in output
         assert "Networking" not in output
@@ -169,7 +172,9 @@ def test_a_key_refused_by_another_service_has_no_azure_remedy(status: int) -> No
     target = replace(
         build_target(resource="/v1/realtime?model=x"), host="voice.test", service="other"
     )
-    output = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
+    output = explain(
+        Refusal(f"connect_failed:{status}", [in_words(f"HTTP {status}: Forbidden")]), target
+    )
 
     assert "the variable that --api-key-env names" in output
     assert "Networking" not in output
@@ -190,14 +195,14 @@ def test_a_server_that_may_be_an_agent_gets_the_dialects_of_agents(
     resource: str, expected: str, outcome: str
 ) -> None:
     target = replace(build_target(None, resource), host="localhost", service="other")
-    output = explain(Refusal(outcome, "nothing"), target)
+    output = explain(Refusal(outcome, [in_words("nothing")]), target)
     assert expected in output
     assert ("if it is an agent" in output) == bool(expected)
     assert "if it is an agent" not in explain(
-        Refusal(outcome, "nothing", greeting={"id": "s"}), target
+        Refusal(outcome, [in_words("nothing")], greeting={"id": "s"}), target
     )
     assert "if it is an agent" not in explain(
-        Refusal(outcome, "nothing"), replace(target, dialect=TWILIO)
+        Refusal(outcome, [in_words("nothing")]), replace(target, dialect=TWILIO)
     )
 
 
@@ -240,7 +245,10 @@ def test_a_challenge_that_names_another_sign_in_has_its_remedy(
             build_target(auth, resource), host="contoso.azure-api.net", service=service
         )
         output = explain(
-            Refusal("connect_failed:401", f"HTTP 401: Access denied{CHALLENGE}{challenge}"), target
+            Refusal(
+                "connect_failed:401", [in_words(f"HTTP 401: Access denied{CHALLENGE}{challenge}")]
+            ),
+            target,
         )
         assert expected in output
         assert "the key is wrong" not in output
@@ -249,7 +257,7 @@ def test_a_challenge_that_names_another_sign_in_has_its_remedy(
 def test_a_403_of_azure_refers_to_its_network_rules_with_or_without_a_key() -> None:
     for auth in (KEY, None):
         assert "Networking" in explain(
-            Refusal("connect_failed:403", "HTTP 403: rules"), build_target(auth)
+            Refusal("connect_failed:403", [in_words("HTTP 403: rules")]), build_target(auth)
         )
 
 
@@ -262,7 +270,7 @@ def test_a_refusal_by_a_proxy_names_the_rule_that_it_needs(
     target = replace(
         build_target(), port=8443, network_path=NetworkPath(proxy=Proxy(scheme, "proxy.test", 3128))
     )
-    output = explain(Refusal("connect_failed:proxy", "403 Forbidden"), target)
+    output = explain(Refusal("connect_failed:proxy", [in_words("403 Forbidden")]), target)
 
     assert asked in output
     assert "user and password" in output
@@ -275,17 +283,19 @@ def test_each_refusal_of_azure_has_a_remedy(name: str) -> None:
     outcome = "throttled:handshake" if refused.status == 429 else f"connect_failed:{refused.status}"
     words = f"HTTP {refused.status}: {refused.code}: {refused.message}"
 
-    assert len(explain(Refusal(outcome, words), build_target())) > 20
+    assert len(explain(Refusal(outcome, [in_words(words)]), build_target())) > 20
 
 
 @pytest.mark.parametrize("code", AFTER_UPGRADE)
 def test_each_refusal_of_openai_has_a_remedy(code: str) -> None:
-    assert explain(Refusal(f"connect_failed:{code}", AFTER_UPGRADE[code].message), build_target())
+    assert explain(
+        Refusal(f"connect_failed:{code}", [in_words(AFTER_UPGRADE[code].message)]), build_target()
+    )
 
 
 def test_a_stray_api_version_has_another_remedy_than_a_wrong_key() -> None:
     stray = build_target(resource="/openai/v1/realtime?model=voice&api-version=2024-10-01-preview")
-    refusal = Refusal("connect_failed:401", STRAY_VERSION.message)
+    refusal = Refusal("connect_failed:401", [in_words(STRAY_VERSION.message)])
 
     assert "remove api-version" in explain(refusal, stray)
     assert "remove api-version" not in explain(refusal, build_target())
@@ -294,26 +304,30 @@ def test_a_stray_api_version_has_another_remedy_than_a_wrong_key() -> None:
 EXPLANATIONS: dict[str, tuple[Refusal, Auth, str]] = {
     "the role is for the owner of the token": (
         Refusal(
-            "connect_failed:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"}
+            "connect_failed:401",
+            [in_words("PermissionDenied: no")],
+            claims={"oid": "object-7", "aud": "x"},
         ),
         ENTRA,
         "az role assignment create --assignee object-7",
     ),
     "the audience of a refused token": (
-        Refusal("connect_failed:401", "Access denied", claims={"aud": "https://other.test"}),
+        Refusal(
+            "connect_failed:401", [in_words("Access denied")], claims={"aud": "https://other.test"}
+        ),
         ENTRA,
         "the token is for https://other.test",
     ),
     **{
         f"the wait that was asked for, after {outcome}": (
-            Refusal(outcome, "later", wait_s=6.232),
+            Refusal(outcome, [in_words("later")], wait_s=6.232),
             KEY,
             "requests a delay of 6.23 s",
         )
         for outcome in ("throttled:handshake", "throttled:response", "connect_failed:503")
     },
     "too many headers are identified by their status": (
-        Refusal(f"connect_failed:{TOO_MANY_HEADERS.status}", "x"),
+        Refusal(f"connect_failed:{TOO_MANY_HEADERS.status}", [in_words("x")]),
         KEY,
         "ten custom headers",
     ),
@@ -331,7 +345,7 @@ def test_details_of_a_refusal_are_part_of_the_explanation(
 def test_any_refusal_text_is_explained_without_an_error(
     outcome: str, words: str, auth: Auth
 ) -> None:
-    assert isinstance(explain(Refusal(outcome, words), build_target(auth)), str)
+    assert isinstance(explain(Refusal(outcome, [in_words(words)]), build_target(auth)), str)
 
 
 # The output of findings as lines and as JSON.

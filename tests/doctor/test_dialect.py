@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.catalogue.causes import in_words
 from bench.doctor.diagnosis import Refusal, explain
 from bench.doctor.service_findings import in_other_dialect
 from bench.services.openai.dialect import GA
@@ -58,7 +59,9 @@ def test_the_remedy_names_the_service_s_dialect_and_the_source_of_the_wrong_one(
 
     remedy = dialect_remedy(outcome, words, spoken)
 
-    assert remedy == DIALECT_REMEDIES[speaks] == explain(Refusal(outcome, words), target)
+    assert (
+        remedy == DIALECT_REMEDIES[speaks] == explain(Refusal(outcome, [in_words(words)]), target)
+    )
     assert f"use --dialect {speaks.name}" in remedy
     assert "OPENAI_API_VERSION" in remedy
     assert "the path" in remedy or "paths" in remedy
@@ -132,7 +135,7 @@ def test_a_greeting_in_the_other_dialect_explains_later_failures(
 ) -> None:
     target = replace(build_target(), dialect=spoken)
     other, own = (
-        explain(Refusal(outcome, "", greeting=GREETINGS[d]), target)
+        explain(Refusal(outcome, [in_words("")], greeting=GREETINGS[d]), target)
         for d in (OTHER[spoken], spoken)
     )
 

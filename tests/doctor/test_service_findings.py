@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.catalogue.causes import in_words
 from bench.catalogue.pricing import Prices, TurnPricing
 from bench.doctor.service_checks import configuration
 from bench.doctor.service_findings import (
@@ -363,7 +364,9 @@ def test_a_refusal_has_each_id_for_support_requests_once() -> None:
         "x-ms-region": "Sweden Central",
         "retry-after": "9",
     }
-    observed = SessionObservation("connect_failed:503", "HTTP 503: no", headers=headers)
+    observed = SessionObservation(
+        "connect_failed:503", causes=(in_words("HTTP 503: no"),), headers=headers
+    )
     found = explain_refusal("upgrade", observed, build_target(), {}, str)
 
     assert (
@@ -377,7 +380,9 @@ def test_a_refusal_has_each_id_for_support_requests_once() -> None:
 def test_a_truncated_secret_is_hidden_before_the_ids(length: int) -> None:
     secret = "0123456789abcdef" * 2
     detail = f"1008: no such key: {secret[:length]}"
-    observed = SessionObservation("closed:1008", detail, headers={"x-ms-region": "Sweden Central"})
+    observed = SessionObservation(
+        "closed:1008", causes=(in_words(detail),), headers={"x-ms-region": "Sweden Central"}
+    )
 
     found = explain_refusal(
         "session", observed, build_target(), {}, Credential("api-key", secret).redact

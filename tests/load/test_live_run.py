@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
+from bench.catalogue.causes import decoded, text_of
 from bench.load.execution.live_run import raise_all
 from bench.load.execution.target_state import MAX_INITIAL_FAILURES
 from bench.load.lifecycle import ALL_DONE, SignalReceived
@@ -194,7 +195,7 @@ def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted(tmp_path:
     user.join()
     (row,) = run.rows("sessions")
 
-    assert (cut, row["outcome"], row["detail"]) == (
+    assert (cut, row["outcome"], text_of(decoded(row["cause"]))) == (
         1,
         "timeout:turn",
         "the session was still open 0.01 s after the end of the run",
@@ -493,7 +494,7 @@ def test_a_budget_spent_within_a_turn_ends_the_turn_after_that_response(tmp_path
     assert run.stopped == ["the budget of 1.50 USD is spent: 2.00 USD"]
     (turn,) = run.rows("turns")
     assert (turn["outcome"], turn["function_calls"]) == ("unfinished", 2)
-    assert turn["detail"] == "the run's budget is spent"
+    assert text_of(decoded(turn["cause"])) == "the run's budget is spent"
     assert run.rows("turns")[0]["output_audio_tokens"] == 2_000_000
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
+from bench.catalogue.causes import in_words
 from bench.load.execution.pairs import is_sampled, phase_of
 from bench.load.execution.start_scheduler import PairStart, StartScheduler
 from bench.load.execution.target_state import (
@@ -172,7 +173,10 @@ def test_a_target_with_throttled_or_unfinished_sessions_is_not_hopeless(
 
 def turn(outcome: str = "ok", detail: str = "", start_ns: int = at(0)) -> Any:
     return build_observation(
-        outcome=outcome, detail=detail, start_ns=start_ns, instants={"ended": start_ns + 20 * MS}
+        outcome=outcome,
+        causes=(in_words(detail),),
+        start_ns=start_ns,
+        instants={"ended": start_ns + 20 * MS},
     )
 
 

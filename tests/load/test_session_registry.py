@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench.base.errors import ConnectError
+from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import detail_text
 from bench.load.execution.session_registry import show_session, show_turn
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -35,16 +36,16 @@ SHOWN: dict[str, tuple[TurnObservation | SessionObservation, list[dict[str, Any]
     ),
     "a failed turn is shown with its outcome and no secret": (
         build_observation(
-            outcome="failed:x", detail=f"the {KEY} is out", instants={"ended": at(7)}
+            outcome="failed:x", causes=(in_words(f"the {KEY} is out"),), instants={"ended": at(7)}
         ),
         [{"exception": "failed:x the *** is out", "response_time": 7}],
     ),
     "a failed turn is shown without a secret that the service truncated": (
-        build_observation(outcome=f"failed:{KEY[:12]}", detail=f"no {KEY[:9]}"),
+        build_observation(outcome=f"failed:{KEY[:12]}", causes=(in_words(f"no {KEY[:9]}"),)),
         [{"exception": "failed:*** no ***"}],
     ),
     "a code in the outcome is not repeated": (
-        build_observation(outcome="failed:bad_value", detail="bad_value: Not so."),
+        build_observation(outcome="failed:bad_value", causes=(in_words("bad_value: Not so."),)),
         [{"exception": "failed:bad_value Not so."}],
     ),
     "a turn cut by the end of the run is not shown": (build_observation(outcome="unfinished"), []),

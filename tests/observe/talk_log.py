@@ -377,7 +377,7 @@ class Player:
                 due_ms = written(deadline and after_ms(deadline[0]))
                 return f"deadline {due_ms} {deadline[1]}" if deadline else "deadline -"
             case "remedy":
-                remedy = remedy_of(self.observed.outcome, self.observed.detail)
+                remedy = remedy_of(self.observed.outcome, self.observed.causes)
                 return f"remedy {written(asked[0] if asked[0] in remedy else remedy)}"
             case "cue":
                 assert timeline.turns.interrupted is not None

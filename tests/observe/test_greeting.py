@@ -258,7 +258,7 @@ def test_a_timeout_reports_what_arrived_instead_of_a_reply_and_its_remedy(
     turn = ended(frames, spoken=spoken)
 
     assert (turn.outcome, turn.detail) == ("timeout:first_delta", detail)
-    assert remedy_of(turn.outcome, turn.detail).startswith(remedy)
+    assert remedy_of(turn.outcome, turn.causes).startswith(remedy)
 
 
 def test_messages_before_the_end_of_speech_are_not_counted_as_arrived_instead_of_a_reply() -> None:
@@ -319,7 +319,7 @@ def test_a_telephone_call_without_a_sound_has_an_outcome_of_its_own(
 
     assert (turn.outcome, timeline.session().outcome) == (outcome, outcome)
     assert turn.detail.startswith(LIMIT + detail)
-    assert remedy_of(turn.outcome, turn.detail).startswith(remedy)
+    assert remedy_of(turn.outcome, turn.causes).startswith(remedy)
 
 
 def test_a_telephone_call_without_audio_states_which_packets_came_instead() -> None:
@@ -344,7 +344,7 @@ def test_a_telephone_call_that_falls_silent_after_a_sound_was_not_without_a_soun
 
     assert (first.outcome, second.outcome) == ("ok", "timeout:first_delta")
     assert second.detail == f"{LIMIT}no RTP packet with the agreed audio was received"
-    assert remedy_of(second.outcome, second.detail).startswith("the agent stopped sending audio")
+    assert remedy_of(second.outcome, second.causes).startswith("the agent stopped sending audio")
 
 
 def test_a_reply_without_a_pause_times_out_with_its_own_detail() -> None:
@@ -354,5 +354,5 @@ def test_a_reply_without_a_pause_times_out_with_its_own_detail() -> None:
         "timeout:response",
         "the reply had no silence that ends it (reply_silence_ms) within 20 s (timeout `response`)",
     )
-    assert remedy_of(turn.outcome, turn.detail).startswith("the audio has no silence")
-    assert "max_output_tokens" not in remedy_of(turn.outcome, turn.detail)
+    assert remedy_of(turn.outcome, turn.causes).startswith("the audio has no silence")
+    assert "max_output_tokens" not in remedy_of(turn.outcome, turn.causes)

@@ -355,7 +355,7 @@ def test_audio_that_is_not_base64_ends_the_session_with_its_form(text: str, form
     what = "the payload of response.output_audio.delta is not base64"
     assert turn.outcome == "protocol_error:base64"
     assert turn.detail == (f"{what}: it has {form}" if form else what)
-    remedy = remedy_of(turn.outcome, turn.detail)
+    remedy = remedy_of(turn.outcome, turn.causes)
     assert ("RFC 4648" in remedy) is bool(form)
     assert "URL:" not in remedy
 

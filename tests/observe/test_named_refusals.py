@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import is_throttled, remedy_of
 from bench.doctor.diagnosis import Refusal, explain
 from bench.observe import inputs
@@ -76,7 +77,7 @@ def test_the_reason_of_a_close_decides_its_outcome_and_its_remedy(
 
     assert (session.outcome, session.detail) == (late if ready else early, reason)
     assert is_throttled(session.outcome) is (early != f"closed:{code}")
-    assert remedy in remedy_of(session.outcome, reason)
+    assert remedy in remedy_of(session.outcome, [in_words(reason)])
 
 
 @pytest.mark.parametrize(("code", "reason", "early", "late", "remedy"), REASONS)
@@ -85,7 +86,9 @@ def test_reports_and_the_doctor_have_one_remedy_for_a_reason(
 ) -> None:
     target = replace(build_target(), dialect=GEMINI)
 
-    assert explain(Refusal(early, reason), target) == remedy_of(early, reason, GEMINI.remedies)
+    assert explain(Refusal(early, [in_words(reason)]), target) == remedy_of(
+        early, [in_words(reason)], GEMINI.remedies
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_reports_and_the_doctor_have_one_remedy_for_a_reason(
 def test_the_words_of_a_refused_upgrade_have_the_same_remedies(
     outcome: str, words: str, remedy: str
 ) -> None:
-    assert remedy in remedy_of(outcome, words)
+    assert remedy in remedy_of(outcome, [in_words(words)])
 
 
 def test_an_error_before_the_session_that_names_a_limit_is_throttled() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.catalogue.causes import in_words
 from bench.catalogue.columns import SESSION_INSTANTS, TURN_INSTANTS
 from bench.catalogue.metrics import (
     CATALOGUE,
@@ -121,7 +122,7 @@ TRY_AGAIN = "rate_limit_exceeded: Rate limit reached. Please try again in 6.232s
 def test_a_throttled_turn_has_the_wait_that_the_service_asked_for(
     outcome: str, detail: str, wait_ns: int | None
 ) -> None:
-    assert build_observation(outcome=outcome, detail=detail).retry_after_ns == wait_ns
+    assert build_observation(outcome=outcome, causes=(in_words(detail),)).retry_after_ns == wait_ns
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,10 @@ def test_a_throttled_turn_has_the_wait_that_the_service_asked_for(
 def test_a_refused_session_has_the_wait_that_the_service_asked_for(
     outcome: str, headers: dict[str, str], detail: str, wait_ns: int | None
 ) -> None:
-    assert build_session(outcome=outcome, headers=headers, detail=detail).retry_after_ns == wait_ns
+    assert (
+        build_session(outcome=outcome, headers=headers, causes=(in_words(detail),)).retry_after_ns
+        == wait_ns
+    )
 
 
 def test_a_session_s_metrics_are_differences_of_its_instants() -> None:

@@ -311,8 +311,8 @@ def test_if_only_tones_were_heard_the_detail_and_the_remedy_state_it() -> None:
     (turn,) = timeline.pop_turns(AT_NS + 9_000 * MS)
     assert turn.outcome == NO_SOUND
     assert turn.detail.endswith(f"with 6.0 s of audio, {ONLY_TONES} (3)")
-    assert "only tones" in remedy_of(NO_SOUND, turn.detail, REMEDIES)
-    assert "only tones" in remedy_of("timeout:first_delta", turn.detail)
+    assert "only tones" in remedy_of(NO_SOUND, turn.causes, REMEDIES)
+    assert "only tones" in remedy_of("timeout:first_delta", turn.causes)
 
 
 @given(

@@ -132,6 +132,6 @@ def test_cleaning_a_column_equals_cleaning_each_text(column: str, texts: list[st
 
 
 def test_only_the_texts_of_a_row_are_cleaned() -> None:
-    row = {"detail": "of-ours-1\n", "turn": 7, "step": "of-ours-1"}
+    row = {"close_reason": "of-ours-1\n", "turn": 7, "step": "of-ours-1"}
 
-    assert words().clean_row(row) == row | {"detail": "***\\n"}
+    assert words().clean_row(row) == row | {"close_reason": "***\\n"}

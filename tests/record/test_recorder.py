@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from bench.base.clock import Arrival, utc_ns
+from bench.catalogue.causes import decoded, in_words, text_of
 from bench.catalogue.columns import TOKENS, TURNS, names_of, token_column
 from bench.catalogue.metrics import CATALOGUE
 from bench.observe.observation import SessionObservation, TurnObservation, TurnScore
@@ -158,7 +159,7 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
     assert {name: row[f"{name}_at_ns"] for name in turn.instants} == {
         name: at_ns - AT_NS for name, at_ns in turn.instants.items()
     }
-    same = set(TurnObservation.__struct_fields__) & set(files.SCHEMAS["turns"].names) - {"detail"}
+    same = set(TurnObservation.__struct_fields__) & set(files.SCHEMAS["turns"].names)
     assert {name: row[name] for name in same} == {name: getattr(turn, name) for name in same}
     assert (row["measured_from"], row["receive_timestamp_source"], row["audio_speed"]) == (
         "request_sent",
@@ -191,7 +192,6 @@ def test_a_session_s_row_has_all_values_of_its_observation(
         name: at_ns - AT_NS for name, at_ns in session.instants.items()
     }
     told_otherwise = {
-        "detail",
         "unknown_events",
         "response_headers",
         "effective_settings",
@@ -240,7 +240,7 @@ def test_a_row_has_no_tokens_if_some_are_unreadable(folder: Path, recorder: Reco
 
 THROTTLED = {
     "outcome": "throttled:response",
-    "detail": "rate_limit_exceeded: Please try again in 6.232s.",
+    "causes": (in_words("rate_limit_exceeded: Please try again in 6.232s."),),
 }
 
 
@@ -300,7 +300,7 @@ def test_missing_values_of_a_turn_are_null() -> None:
         "input_text_tokens",
         "timestamp_uncertainty_ns",
         "request_sent_uncertainty_ns",
-        "detail",
+        "cause",
         "audio",
         "stall_duration_ns",
         "stall_count",
@@ -353,13 +353,13 @@ def test_a_truncated_text_contains_no_part_of_a_secret(folder: Path) -> None:
     secret = "sk-1234567890"
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=lambda text: text.replace(secret, "***"))
     record = recorder.session(LABELS)
-    record.turn_ended(build_observation(detail="x" * 295 + secret))
+    record.turn_ended(build_observation(causes=(in_words("x" * 295 + secret),)))
     record.session_ended(build_session(unknown_events={f"event.{secret}": 1}))
     recorder.incident("auth_refresh", "x" * 295 + secret)
     recorder.close()
 
     assert (
-        rows(folder, "turns")[0]["detail"]
+        text_of(decoded(rows(folder, "turns")[0]["cause"]))
         == counters(folder)["incidents"][0]["text"]
         == "x" * 295 + "***"
     )
@@ -374,10 +374,13 @@ def test_a_column_contains_no_part_of_a_secret_that_the_service_truncated(folder
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).redact)
     record = recorder.session(LABELS)
     for code, detail in ((SECRET[:10], f"no key {SECRET[:12]}"), ("no_reply", "no reply")):
-        record.turn_ended(build_observation(outcome=f"failed:{code}", detail=detail))
+        record.turn_ended(build_observation(outcome=f"failed:{code}", causes=(in_words(detail),)))
     recorder.close()
 
-    assert [row["detail"] for row in rows(folder, "turns")] == ["no key ***", "no reply"]
+    assert [text_of(decoded(row["cause"])) for row in rows(folder, "turns")] == [
+        "no key ***",
+        "no reply",
+    ]
     assert [row["outcome"] for row in rows(folder, "turns")] == ["failed:***", "failed:no_reply"]
 
 
@@ -393,7 +396,6 @@ def test_a_secret_is_removed_only_from_texts_of_the_service(tmp_path: Path) -> N
     texts = {
         "response_id": SECRET,
         "item_id": SECRET,
-        "detail": SECRET,
         "outcome": f"failed:{SECRET}",
     }
     record.turn_ended(

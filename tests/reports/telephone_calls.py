@@ -37,7 +37,7 @@ def called(
     def change(_: int, row: Row) -> Row:
         if row["opened_at_ns"] is None:
             outcome, detail = next(refused, ("connect_failed:486", BUSY))
-            return row | {"outcome": outcome, "detail": detail}
+            return row | {"outcome": outcome, "cause": detail}
         return row | {"rtp_expected": 100, "rtp_lost": 1, "rtp_late": 1} | next(answered, {})
 
     return edit(path, "sessions", change)

@@ -47,13 +47,13 @@ def plain_page(plain_calls: Summary) -> str:
 
 def hung_up(reason: str = "") -> dict[str, Any]:
     text = f"{HUNG_UP} ({reason})" if reason else HUNG_UP
-    return {"outcome": "closed:1000", "detail": text, "close_reason": text, "close_code": 1000}
+    return {"outcome": "closed:1000", "cause": text, "close_reason": text, "close_code": 1000}
 
 
 def hung_up_by_tool(cause: str) -> dict[str, Any]:
     return {
         "outcome": HANG_UP,
-        "detail": f"{OWN_HANG_UP}: {cause}",
+        "cause": f"{OWN_HANG_UP}: {cause}",
         "close_reason": None,
         "close_code": None,
     }
@@ -203,7 +203,7 @@ def test_a_run_in_which_no_call_was_answered_has_no_lines_on_setup_and_packets(
     def change(_: int, row: Row) -> Row:
         refused = {
             "outcome": "connect_failed:486",
-            "detail": BUSY,
+            "cause": BUSY,
             "turns_started": 0,
             "turns_not_started": 2,
         }
@@ -317,7 +317,7 @@ def test_the_terminal_states_how_calls_were_set_up(tmp_path: Path) -> None:
 def test_a_threshold_on_the_answer_limits_the_share_of_calls_that_were_set_up(
     tmp_path: Path,
 ) -> None:
-    refused = {"opened_at_ns": None, "outcome": "connect_failed:486", "detail": BUSY}
+    refused = {"opened_at_ns": None, "outcome": "connect_failed:486", "cause": BUSY}
     third = edit(
         called(tmp_path / "run"), "sessions", lambda index, row: row if index % 3 else row | refused
     )

@@ -230,7 +230,7 @@ NASTY = (
 )
 SAID = (
     "outcome",
-    "detail",
+    "cause",
     "close_reason",
     "model",
     "region",

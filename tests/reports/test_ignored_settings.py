@@ -26,7 +26,7 @@ def summary(heard: dict[str, Any], voice: str = "marin") -> Summary:
     script = {"name": PLAN.scenario, "scenario": PLAN.scenario, "digest": "d", "turns": PLAN.turns}
     return edited_run(
         PLAN,
-        turns=lambda index, row: row | {"outcome": BUSY, "detail": ""} if index % 7 == 0 else row,
+        turns=lambda index, row: row | {"outcome": BUSY, "cause": ""} if index % 7 == 0 else row,
         scripts=[
             script | {"target": "a", "requested_settings": requested},
             script | {"target": "b"},  # as in runs of earlier versions

@@ -68,7 +68,7 @@ def run_of(
     def call(index: int, row: Row) -> Row:
         if row["outcome"] != "ok":
             refused = {"outcome": "throttled:handshake", "retry_after_ns": 2 * S}
-            refused["detail"] = "HTTP 429: too many calls"
+            refused["cause"] = "HTTP 429: too many calls"
             return row | refused | {"start_utc_ns": BEGAN_NS + (PEAK_S + index) * S}
         dropped = {"outcome": "closed:1013"} if not index else {}
         ended_ns = (PEAK_S + 10 if not index else END_S) * S

@@ -56,7 +56,7 @@ def hostile(folder: Path) -> Summary:
     """
 
     def change(index: int, row: Row) -> Row:
-        ending = {"outcome": ENDINGS[index % len(ENDINGS)], "detail": TEXTS[index % len(TEXTS)]}
+        ending = {"outcome": ENDINGS[index % len(ENDINGS)], "cause": TEXTS[index % len(TEXTS)]}
         return row if index % 3 else row | ending
 
     targets = [

@@ -20,7 +20,9 @@ import pytest
 
 import rtbench
 from bench.base.errors import UsageError
+from bench.catalogue.causes import Cause, Code, Limit, encoded, text_of
 from bench.catalogue.columns import ADDED, UNCERTAINTY_COLUMNS
+from bench.catalogue.outcomes import NO_REPLY, remedy_of
 from bench.record import folder as run_folder
 from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS
@@ -314,6 +316,40 @@ def test_columns_that_an_older_tool_did_not_write_are_null(
     assert run_folder.read_values(STORED, "sessions", "rtp_restarts", [0]) == [None]
     assert rtbench.load(STORED).turns["input_characters"].isna().all()
     assert {name for schema in SCHEMAS.values() for name in schema.names} >= ADDED
+
+
+def test_the_texts_that_an_older_tool_wrote_have_the_words_and_remedies_of_causes(
+    tmp_path: Path,
+) -> None:
+    silent = Cause(Code.NOTHING_AUDIBLE, {"limit": Limit(12, "first_delta")})
+    causes = (
+        silent.because(Cause(Code.NO_MESSAGE)),
+        Cause(Code.SERVICE_REPORTED, {"text": "x: y"}),
+    )
+    path = shutil.copytree(STORED, tmp_path / "older") / "turns.parquet"
+    rows = pq.read_table(path)
+    texts = pa.array([text_of(causes)] * 2 + [None] * 14)
+    failed = pa.array([NO_REPLY] * 2 + ["ok"] * 14)
+    older = rows.drop_columns(["detail", "outcome"])
+    older = older.append_column("outcome", failed).append_column("detail", texts)
+    pq.write_table(older, path)
+    shutil.copytree(path.parent, tmp_path / "newer")
+    newer = older.drop_columns("detail").append_column(
+        "cause", pa.array([encoded(causes)] * 2 + [None] * 14)
+    )
+    pq.write_table(newer, tmp_path / "newer" / "turns.parquet")
+
+    (batch,) = run_folder.stored_batches(path.parent, "turns", ["turn", "cause"], 1_000)
+    read = run_folder.read_values(path.parent, "turns", "cause", [1, 2])
+    runs = [rtbench.load(tmp_path / name) for name in ("older", "newer")]
+    one, other = (run.outcomes().drop(columns="run_id") for run in runs)
+
+    assert batch.to_pylist()[0]["cause"] == read[0] == text_of(causes)
+    assert read[1] is None
+    assert [list(run.turns["detail"].dropna()) for run in runs] == [[text_of(causes)] * 2] * 2
+    assert "no message was received" in text_of(causes)
+    pd.testing.assert_frame_equal(one, other)
+    assert remedy_of(NO_REPLY, causes) in set(one["remedy"])
 
 
 def test_a_run_without_another_column_is_damaged(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import rtbench
 from bench.catalogue.outcomes import NO_OWN, outcome_class, remedy_of
 from bench.record.folder import SCHEMAS
 from bench.record.histograms import MAX_STEPS, OTHER_STEP, Histograms
-from reports.analysis.summary.outcomes import OutcomeCount, Outcomes, message_of
+from reports.analysis.summary.outcomes import OutcomeCount, Outcomes, cause_of
 from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import RunFrames, load_for_report, session_frame, turn_frame
@@ -324,7 +324,7 @@ def rows(
     *details: str | None, outcome: str = "timeout:next_delta", kind: str = "failed"
 ) -> pd.DataFrame:
     return pd.DataFrame(
-        {"outcome": outcome, "outcome_class": kind, "detail": pd.Series(details, dtype=object)}
+        {"outcome": outcome, "outcome_class": kind, "cause": pd.Series(details, dtype=object)}
     )
 
 
@@ -333,9 +333,7 @@ def test_a_detail_with_the_service_s_message_is_preferred_to_a_more_common_one()
         f"{SILENCE}; the service reported: overloaded: request {number}" for number in (1, 2)
     ]
 
-    assert message_of(rows(SILENCE, SILENCE, SILENCE, *details)) == {
-        "timeout:next_delta": details[0]
-    }
+    assert cause_of(rows(SILENCE, SILENCE, SILENCE, *details)) == {"timeout:next_delta": details[0]}
 
 
 def ending(outcome: str, count: int) -> OutcomeCount:

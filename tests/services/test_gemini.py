@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import ScriptError, UsageError
+from bench.catalogue.causes import in_words
 from bench.doctor.diagnosis import Refusal, explain
 from bench.load.planning.lacking import missing_features
 from bench.plan.steps import SendStep
@@ -204,7 +205,9 @@ def test_a_gateway_is_known_by_the_path_of_any_version(
 
 def test_the_remedy_of_a_set_up_without_an_answer_names_no_events_of_other_services() -> None:
     target = resolve_target({}, url=f"wss://voice.example{GEMINI_PATH.format('v1')}")
-    remedy = explain(Refusal("timeout:session", "setupComplete was not received"), target)
+    remedy = explain(
+        Refusal("timeout:session", [in_words("setupComplete was not received")]), target
+    )
 
     assert "the set-up was not answered" in remedy
     assert "session.created" not in remedy

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
+from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.target.target import redacted
@@ -339,7 +340,7 @@ def test_the_words_of_a_proxy_that_refuses_are_reported(answer: bytes, words: st
 
     assert error.outcome == "connect_failed:proxy"
     assert words in error.detail
-    remedy = remedy_of(error.outcome, error.detail)
+    remedy = remedy_of(error.outcome, [in_words(error.detail)])
     assert ("px or cntlm" in remedy) == ("NTLM, which" in error.detail)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import gevent.socket
 import pytest
 
+from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import outcome_class, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect_first, look_up
@@ -75,7 +76,7 @@ def test_an_error_is_a_limit_of_this_machine_or_not(error: Exception, outcome: s
     assert (limit and limit.outcome) == outcome
     if limit is not None:
         assert outcome_class(limit.outcome) == "unfinished"
-        assert remedy_of(limit.outcome, limit.detail)
+        assert remedy_of(limit.outcome, [in_words(limit.detail)])
 
 
 @pytest.mark.parametrize("stage", ["tcp", "proxy"])
@@ -115,7 +116,7 @@ def test_an_address_without_a_route_is_no_lack_of_ports(monkeypatch: pytest.Monk
     error = refusal(lambda: connect_first(loopback_addresses(1), GUARD_S))
 
     assert error.outcome == "connect_failed:tcp"
-    assert "no route to that address" in remedy_of(error.outcome, error.detail)
+    assert "no route to that address" in remedy_of(error.outcome, [in_words(error.detail)])
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_without_a_free_pair_of_ports_a_call_is_not_made() -> None:
         error = refusal(lambda: media_sockets(LOOPBACK, range(port, port + 2, 2)))
 
     assert error.outcome == "exhausted:ports"
-    assert "--rtp-ports" in remedy_of(error.outcome, error.detail)
+    assert "--rtp-ports" in remedy_of(error.outcome, [in_words(error.detail)])
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from websockets.uri import parse_uri
 from bench.base.clock import SendTime
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
+from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.observe.inputs import SessionStart
@@ -378,7 +379,7 @@ def test_a_connection_that_ends_before_a_whole_head_is_closed_without_an_answer(
     error = refused(head)
 
     assert error.detail == "the service closed the connection without an answer"
-    assert "ends connections early" in remedy_of(error.outcome, error.detail)
+    assert "ends connections early" in remedy_of(error.outcome, [in_words(error.detail)])
 
 
 @pytest.mark.parametrize(
@@ -763,7 +764,7 @@ def test_a_choice_that_was_not_offered_is_refused_with_its_remedy(
         opened(ChangedStream(lambda head: head.replace(b"\r\n", f"\r\n{header}\r\n".encode(), 1)))
 
     assert caught.value.detail == f"the server chose the {words}, which was not offered"
-    assert remedy_of(caught.value.outcome, caught.value.detail) == remedy
+    assert remedy_of(caught.value.outcome, [in_words(caught.value.detail)]) == remedy
 
 
 def test_a_redirect_is_not_followed() -> None:

@@ -196,7 +196,7 @@ class SessionRegistry:
         """
         wait_ns = session.retry_after_ns
         may_open = state.opened or state.connecting
-        if wait_ns is None or may_open or is_permanent(session.outcome, session.detail):
+        if wait_ns is None or may_open or is_permanent(session.outcome, session.causes):
             return False
         return wait_ns > min(MAX_HOLD_NS, self._ends_ns - monotonic_ns())
 
@@ -210,7 +210,7 @@ class SessionRegistry:
             return
         where = f" of {state.label}" if self._target_count > 1 else ""
         error = str(self._error_of(last)).rstrip(".")
-        remedy = remedy_of(last.outcome, last.detail, state.dialer.target.dialect.remedies)
+        remedy = remedy_of(last.outcome, last.causes, state.dialer.target.dialect.remedies)
         self.callbacks.apply(
             RunRefused(
                 f"the service refused {MAX_INITIAL_FAILURES} {kind}s{where} in a row for a reason"

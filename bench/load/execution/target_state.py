@@ -250,7 +250,7 @@ class TargetState:
         )
         self._failed += failed and not throttled
         # a session with turns is counted by them
-        if not session.turns_started and is_permanent(session.outcome, session.detail):
+        if not session.turns_started and is_permanent(session.outcome, session.causes):
             self._permanent["turn" if opened else "connection"] += 1
         if throttled and not opened:
             self.pacer.on_throttled("connection", session.start_ns, now_ns, session.retry_after_ns)
@@ -265,7 +265,7 @@ class TargetState:
                 "turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns
             )
         elif outcome_class(turn.outcome) != "unfinished":
-            if is_permanent(turn.outcome, turn.detail):
+            if is_permanent(turn.outcome, turn.causes):
                 self._permanent["turn"] += 1
             elif outcome_class(turn.outcome) == "success":
                 self._permanent["turn"] = 0
@@ -332,7 +332,7 @@ def refusal_of(session: SessionObservation, now_ns: int, *, any_opened: bool) ->
     failed = outcome_class(session.outcome) == "failed" or is_own_limit(session.outcome)
     if not failed or session.turns_succeeded or session.outcome == OWN_FAULT:
         return None
-    if is_permanent(session.outcome, session.detail):
+    if is_permanent(session.outcome, session.causes):
         return None
     if is_throttled(session.outcome) or not (any_opened or session.retry_after_ns):
         return None

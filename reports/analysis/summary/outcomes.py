@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from msgspec import field
 
-from bench.catalogue.causes import split_report
+from bench.catalogue.causes import Cause, decoded, report_in
+from bench.catalogue.columns import CAUSE
 from bench.catalogue.outcomes import SUCCESSFUL as GOOD_OUTCOMES
 from bench.catalogue.outcomes import OwnRemedies, is_throttled, outcome_class, remedy_of
 from bench.services.registry import dialect_of
@@ -19,17 +20,17 @@ from reports.analysis.summary.ignored_settings import (
     remedies_with,
 )
 from reports.analysis.summary.metrics import failure_rates
-from reports.data.runs import Document, target_entries
+from reports.data.runs import Document, detail_of, target_entries
 from reports.data.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
 from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.statistics.counting import Integers, count_nonzero
 
-WITH_MESSAGE = ["outcome", "outcome_class", "detail"]
+WITH_CAUSE = ["outcome", "outcome_class", CAUSE]
 OF_SESSION = [
     "session_id",
     "target",
     "script",
-    *WITH_MESSAGE,
+    *WITH_CAUSE,
     "turns_not_started",
     "effective_settings",
 ]
@@ -37,15 +38,23 @@ OF_SESSION = [
 
 @dataclass(frozen=True)
 class OutcomeCount:
-    """One outcome, with its count for each target. `message` is the most frequent message of this
-    outcome. Messages of the service have priority over others.
+    """One outcome, with its count for each target. `cause` is its most frequent cause, as in rows.
+    Those with words of the service have priority over others.
     """
 
     outcome: str
     kind: str
     counts: tuple[int, ...]
-    message: str = ""
+    cause: str = ""
     of_session: bool = False
+
+    @property
+    def message(self) -> str:
+        return detail_of(self.cause)
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        return decoded(self.cause)
 
 
 class Remedy(NamedTuple):
@@ -143,19 +152,19 @@ class Outcomes:
     def remedies(self) -> list[Remedy]:
         """Return the remedies of all outcomes. The remedy of the most frequent outcome is the
         first. Each remedy is returned once. It depends on the outcome, on its most frequent
-        message, and on the dialect.
+        cause, and on the dialect.
         """
         counted = Counter[tuple[str, OwnRemedies]]()
-        messages = dict[str, str]()
+        causes = dict[str, tuple[Cause, ...]]()
         for ending in (*self.sessions, *self.turns):
             numbers = Counter[tuple[str, OwnRemedies]]()
             for own, n in zip(self.own_remedies, ending.counts, strict=True):
                 numbers[ending.outcome, own] += n
             counted |= numbers  # the maximum of each count
-            messages[ending.outcome] = ending.message or messages.get(ending.outcome, "")
+            causes[ending.outcome] = ending.causes or causes.get(ending.outcome, ())
         by_remedy: dict[str, dict[str, None]] = {}
         for (outcome, own), _ in counted.most_common():
-            remedy = remedy_of(outcome, messages[outcome], own)
+            remedy = remedy_of(outcome, causes[outcome], own)
             by_remedy.setdefault(remedy, {})[outcome] = None
         return [Remedy(tuple(outcomes), text) for text, outcomes in by_remedy.items() if text]
 
@@ -189,9 +198,9 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Document) -
     codes = outcome.codes.to_numpy()[turns.rows]
     ends_as = names.codes.to_numpy()
     labels = list(names.categories)
-    messages = message_of(turns.frame[WITH_MESSAGE].iloc[turns.rows])
-    of_turns = _endings(list(outcome.categories), codes, turns.target, size, messages)
-    of_sessions = _endings(labels, ends_as, of_session, size, message_of(sessions), of_session=True)
+    causes = cause_of(turns.frame[WITH_CAUSE].iloc[turns.rows])
+    of_turns = _endings(list(outcome.categories), codes, turns.target, size, causes)
+    of_sessions = _endings(labels, ends_as, of_session, size, cause_of(sessions), of_session=True)
     of_not_started = _endings(
         labels, np.repeat(ends_as, not_started), np.repeat(of_session, not_started), size, {}
     )
@@ -233,23 +242,21 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Document) -
     return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets), ignored, own_remedies)
 
 
-def message_of(rows: pd.DataFrame) -> dict[str, str]:
-    """Return the most frequent text in the column `detail` of each failed outcome. Messages of the
-    service have priority. `rows` is a frame with the columns WITH_MESSAGE.
+def cause_of(rows: pd.DataFrame) -> dict[str, str]:
+    """Return the most frequent cause of each failed outcome. Those with words of the service have
+    priority. `rows` is a frame with the columns WITH_CAUSE.
     """
-    failed = ((rows["outcome_class"] == "failed") & rows["detail"].notna()).to_numpy()
+    failed = ((rows["outcome_class"] == "failed") & rows[CAUSE].notna()).to_numpy()
     if not failed.any():
         return {}
-    counted = (
-        rows.loc[failed, ["outcome", "detail"]].groupby(["outcome", "detail"], observed=True).size()
-    )
+    counted = rows.loc[failed, ["outcome", CAUSE]].groupby(["outcome", CAUSE], observed=True).size()
     counted = counted.sort_values(ascending=False, kind="stable")
-    messages: dict[str, str] = {}
-    for outcome, detail in sorted(
-        counted.index, key=lambda pair: split_report(str(pair[1]))[1] is None
+    causes: dict[str, str] = {}
+    for outcome, cause in sorted(
+        counted.index, key=lambda pair: report_in(decoded(str(pair[1]))) is None
     ):
-        messages.setdefault(str(outcome), str(detail))
-    return messages
+        causes.setdefault(str(outcome), str(cause))
+    return causes
 
 
 def _endings(
@@ -257,7 +264,7 @@ def _endings(
     codes: Integers,
     target: Integers,
     size: int,
-    messages: Mapping[str, str],
+    causes: Mapping[str, str],
     *,
     of_session: bool = False,
 ) -> tuple[OutcomeCount, ...]:
@@ -277,7 +284,7 @@ def _endings(
     }
     outcomes = [
         OutcomeCount(
-            name, outcome_class(name), tuple(map(int, n)), messages.get(name, ""), of_session
+            name, outcome_class(name), tuple(map(int, n)), causes.get(name, ""), of_session
         )
         for name, n in totals.items()
         if n.any()

@@ -150,7 +150,7 @@ def shareable(summary: Summary) -> Summary:
 
 
 def _shareable_ending(ending: OutcomeCount) -> OutcomeCount:
-    return hidden(replace(ending, message="") if ending.outcome in NOT_SHARED else ending)
+    return hidden(replace(ending, cause="") if ending.outcome in NOT_SHARED else ending)
 
 
 def _shareable_outcomes(entry: OutcomesEntry) -> OutcomesEntry:

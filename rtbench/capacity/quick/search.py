@@ -23,7 +23,7 @@ from bench.catalogue.pricing import dollars
 from bench.load.planning.command_line import program
 from reports.analysis.summary.segments import breakdowns
 from reports.analysis.targets.compared_target import ComparedTarget
-from reports.data.runs import scripts_of
+from reports.data.runs import detail_of, scripts_of
 from reports.engine.evaluate import quantile_values
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.thresholds import Threshold, requested_thresholds
@@ -324,7 +324,8 @@ class QuickSearch(Struct):
         for frame in (self.targets[-1].run.sessions, self.targets[-1].run.turns):
             failed = frame[frame["outcome_class"] == "failed"]
             if len(failed):
-                return ": ".join(filter(None, commonest_end(failed)))
+                outcome, cause = commonest_end(failed)
+                return ": ".join(filter(None, (outcome, detail_of(cause))))
         return "for several reasons"
 
     def _part(self) -> dict[str, Any] | None:

@@ -65,7 +65,7 @@ def test_recorded_turns_are_excluded_or_counted() -> None:
 
 def test_faults_of_the_load_generator_are_counted_but_not_listed(tmp_path: Path) -> None:
     def turns(index: int, row: Row) -> Row:
-        own = {"outcome": "failed:load_generator", "detail": "KeyError: a caller's name"}
+        own = {"outcome": "failed:load_generator", "cause": "KeyError: a caller's name"}
         return row | (
             own if index < 5 else {"outcome": "starved"} if index < 7 else {"outcome": "ok"}
         )
@@ -184,7 +184,7 @@ def with_secrets(_: int, row: Row) -> Row:
     headers["traceparent"] = f"Bearer {SECRETS[1]}"
     told = {
         **{
-            "detail": detail,
+            "cause": detail,
             "close_reason": detail,
             "request_id": SECRETS[0],
             "response_headers": json.dumps(headers),
@@ -197,7 +197,7 @@ def with_secrets(_: int, row: Row) -> Row:
         **{"effective_settings": json.dumps({"instructions": SECRETS[4]})},
     }
     words = (
-        {"outcome": "wrong_function_call", "detail": SECRETS[4]}
+        {"outcome": "wrong_function_call", "cause": SECRETS[4]}
         if row["session_id"] == "s00001"
         else {}
     )
@@ -251,7 +251,7 @@ NASTY = (
     " a_b <b> |\x85"
 )
 SAID = (
-    "detail",
+    "cause",
     "close_reason",
     "model",
     "region",

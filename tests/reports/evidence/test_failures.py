@@ -139,7 +139,7 @@ def test_a_message_that_was_cut_is_marked(tmp_path: Path) -> None:
     def long(_: int, row: Row) -> Row:
         return row | {
             "outcome": "failed:x",
-            "detail": "y" * (DETAIL_CHARACTERS if row["turn"] == 1 else 9),
+            "cause": "y" * (DETAIL_CHARACTERS if row["turn"] == 1 else 9),
         }
 
     made = evidence_of(built(tmp_path, Plan(sessions=1, turns=2), long))

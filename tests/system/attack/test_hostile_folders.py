@@ -229,7 +229,7 @@ def test_columns_of_wrong_types_are_refused(
 def test_a_column_whose_name_is_not_utf_8_is_refused(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "turns.parquet"
     pq.write_table(synthetic.rows(PLAN)["turns"], path)
-    path.write_bytes(path.read_bytes().replace(b"detail", b"detai\xff"))
+    path.write_bytes(path.read_bytes().replace(b"cause", b"caus\xff"))
 
     with pytest.raises(pa.ArrowInvalid, match="not UTF-8"), open_rows(path, SCHEMAS["turns"]):
         pass
@@ -260,7 +260,7 @@ def test_a_file_with_too_many_rows_for_its_size_is_refused(run: Path, tmp_path: 
     assert "rows in" in output_of("report", run)
 
 
-@pytest.mark.parametrize("column", ["detail", "response_id", "response_headers"])
+@pytest.mark.parametrize("column", ["cause", "response_id", "response_headers"])
 def test_a_column_with_a_long_repeated_text_is_refused(
     run: Path, tmp_path: Path, column: str
 ) -> None:
@@ -279,7 +279,7 @@ def test_delta_encoded_text_columns_are_refused(run: Path, tmp_path: Path) -> No
         rows,
         run / "turns.parquet",
         use_dictionary=False,
-        column_encoding={"detail": "DELTA_BYTE_ARRAY"},
+        column_encoding={"cause": "DELTA_BYTE_ARRAY"},
     )
 
     check_refused(run, tmp_path)

@@ -39,7 +39,7 @@ END_OF_HEADLINE = "document.querySelector('h1').getBoundingClientRect().bottom"
 def written(folder: Path, *, valid: bool) -> Path:
     """Write the evidence of a run whose failures have a long message without spaces."""
     plan = Plan(**{**vars(PLAN), "valid": valid})
-    edit(synthetic.write(folder, plan), "turns", lambda _, row: row | {"detail": DETAIL})
+    edit(synthetic.write(folder, plan), "turns", lambda _, row: row | {"cause": DETAIL})
     evidence = evidence_of(summarise(load_for_report(folder)))
     return write_evidence(evidence, evidence_page(evidence)).html
 

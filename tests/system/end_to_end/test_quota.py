@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.catalogue.causes import encoded, in_words
 from bench.record import folder as files
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import (
@@ -103,6 +104,6 @@ def test_a_budget_spent_by_two_processes_ends_turns_and_the_run(
     assert "the run ends early: the budget of 0.01 USD is spent" in ended.stderr
     assert "the budget of 0.01 USD is spent" in (folder / "report.html").read_text()
     assert set(turns["outcome"]) == {"unfinished"}
-    assert set(turns["detail"]) == {"the run's budget is spent"}
+    assert set(turns["cause"]) == {encoded([in_words("the run's budget is spent")])}
     each_usd = money["usd"] / turns["function_calls"].sum()
     assert 0.01 <= money["usd"] < 0.01 + 8 * each_usd

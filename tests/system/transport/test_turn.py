@@ -15,6 +15,7 @@ import pytest
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.session.dial import Dialer
@@ -158,7 +159,7 @@ def test_a_redirection_to_a_host_that_the_target_does_not_name_is_named(
     assert caught.value.detail == (
         f"the TURN server {server.uri()} sends its clients to 127.0.0.2:3478 (300 Try Alternate)"
     )
-    assert "--call-hosts" in remedy_of("connect_failed:relay", caught.value.detail)
+    assert "--call-hosts" in remedy_of("connect_failed:relay", [in_words(caught.value.detail)])
 
 
 def test_redirections_in_a_circle_end_the_call(simulator: Ready, tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_a_wrong_password_is_named(simulator: Ready, tmp_path: Path, transport: 
         caught.value.detail
         == f"the TURN server {server.uri(transport)} refuses the user or the password (401)"
     )
-    assert "--turn-login-env" in remedy_of("connect_failed:relay", caught.value.detail)
+    assert "--turn-login-env" in remedy_of("connect_failed:relay", [in_words(caught.value.detail)])
 
 
 def test_a_quota_that_is_reached_is_named(simulator: Ready, tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_a_quota_that_is_reached_is_named(simulator: Ready, tmp_path: Path) -> N
 
     assert caught.value.outcome == "connect_failed:relay"
     assert caught.value.detail.endswith("has no allocation left for this user (486)")
-    assert "user-quota" in remedy_of("connect_failed:relay", caught.value.detail)
+    assert "user-quota" in remedy_of("connect_failed:relay", [in_words(caught.value.detail)])
 
 
 def test_a_server_without_a_free_port_is_named(simulator: Ready, tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ def test_a_server_without_a_free_port_is_named(simulator: Ready, tmp_path: Path)
         call.close()
 
     assert caught.value.detail.endswith("has no capacity left (508)")
-    assert "max-port" in remedy_of("connect_failed:relay", caught.value.detail)
+    assert "max-port" in remedy_of("connect_failed:relay", [in_words(caught.value.detail)])
 
 
 def test_an_allocation_is_deleted_at_the_end_of_its_call(simulator: Ready, tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_an_address_to_which_the_server_does_not_relay_is_named(
 
     assert caught.value.outcome == "connect_failed:relay"
     assert "refuses to relay to 127.0.0.1 (403)" in caught.value.detail
-    assert "denied-peer-ip" in remedy_of("connect_failed:relay", caught.value.detail)
+    assert "denied-peer-ip" in remedy_of("connect_failed:relay", [in_words(caught.value.detail)])
 
 
 def test_a_server_that_does_not_answer_is_named(simulator: Ready, tmp_path: Path) -> None:
@@ -260,7 +261,7 @@ def test_a_server_that_does_not_answer_is_named(simulator: Ready, tmp_path: Path
     assert silent.value.outcome == "timeout:relay"
     assert absent.value.outcome == "connect_failed:relay"
     assert "Connection refused" in absent.value.detail
-    assert "transport=tcp" in remedy_of("timeout:relay", silent.value.detail)
+    assert "transport=tcp" in remedy_of("timeout:relay", [in_words(silent.value.detail)])
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_a_certificate_that_is_refused_is_named(
 
     assert caught.value.outcome == "connect_failed:relay"
     assert caught.value.detail.startswith(f"the TURN server {server.uri('tls')} {problem}")
-    assert remedy in remedy_of("connect_failed:relay", caught.value.detail)
+    assert remedy in remedy_of("connect_failed:relay", [in_words(caught.value.detail)])
 
 
 def test_a_port_without_tls_is_named(simulator: Ready) -> None:
@@ -300,7 +301,7 @@ def test_a_port_without_tls_is_named(simulator: Ready) -> None:
 
     assert caught.value.outcome == "connect_failed:relay"
     assert "completes no TLS handshake" in caught.value.detail
-    assert "turns:HOST:5349" in remedy_of("connect_failed:relay", caught.value.detail)
+    assert "turns:HOST:5349" in remedy_of("connect_failed:relay", [in_words(caught.value.detail)])
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
@@ -340,7 +341,7 @@ def test_a_server_that_dies_in_a_call_is_named(
         reason = ended_in(simulator, server, transport, signal.SIGKILL)
 
     assert reason.startswith(f"the TURN server {server.uri(transport)} closes the connection")
-    assert "the TURN server" in remedy_of("closed:1006", reason)
+    assert "the TURN server" in remedy_of("closed:1006", [in_words(reason)])
 
 
 def test_an_allocation_that_expired_because_nothing_renewed_it_is_named(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.base.errors import ConnectError
+from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.services.telephone import REMEDIES
@@ -100,7 +101,7 @@ def test_a_call_that_no_one_answers_names_what_was_received(
 
     assert error.outcome == "timeout:upgrade"
     assert error.detail.endswith(f"s: {detail}")
-    assert remedy in remedy_of(error.outcome, error.detail, REMEDIES)
+    assert remedy in remedy_of(error.outcome, [in_words(error.detail)], REMEDIES)
 
 
 def test_a_redirection_that_does_not_answer_is_named() -> None:
@@ -116,7 +117,7 @@ def test_a_redirection_that_does_not_answer_is_named() -> None:
     assert error.outcome == "timeout:upgrade"
     assert f"the call was redirected to {LOOPBACK}:{port}, which did not answer" in error.detail
     assert "the host to which the agent redirects calls" in remedy_of(
-        error.outcome, error.detail, REMEDIES
+        error.outcome, [in_words(error.detail)], REMEDIES
     )
 
     assert unnamed.outcome == "connect_failed:302"
@@ -124,7 +125,7 @@ def test_a_redirection_that_does_not_answer_is_named() -> None:
         f"the call was redirected to {LOOPBACK}:{port}, which the target does not name"
         in unnamed.detail
     )
-    assert "call_hosts" in remedy_of(unnamed.outcome, unnamed.detail, REMEDIES)
+    assert "call_hosts" in remedy_of(unnamed.outcome, [in_words(unnamed.detail)], REMEDIES)
 
     refused = failure(redirect, path=path)
     assert (refused.outcome, refused.detail) == (
@@ -143,7 +144,7 @@ def test_a_call_to_this_machine_whose_answer_names_another_host_is_refused(addre
         == f"the peer names {address} for its audio, but the called host is on this machine, and"
         " this one is not"
     )
-    assert "--call-hosts" in remedy_of(error.outcome, error.detail, REMEDIES)
+    assert "--call-hosts" in remedy_of(error.outcome, [in_words(error.detail)], REMEDIES)
 
 
 @pytest.mark.parametrize("address", own_addresses(socket.AF_INET))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench.base.units import NS_PER_MS
+from bench.catalogue.causes import in_words
 from bench.doctor.diagnosis import Refusal, explain
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
@@ -95,4 +96,4 @@ def test_each_step_that_fails_has_a_remedy_of_its_own(outcome: str, remedy: str)
     )
     (target,) = resolve_targets({}, options)
 
-    assert remedy in explain(Refusal(outcome, ""), target)
+    assert remedy in explain(Refusal(outcome, [in_words("")]), target)

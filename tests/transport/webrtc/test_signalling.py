@@ -16,6 +16,7 @@ import pytest
 from bench.base.clock import SendTime
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
+from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import doctor_remedy
@@ -260,7 +261,7 @@ def test_a_reset_before_the_answer_has_the_remedies_of_a_server_that_ends_connec
         (track.REMEDIES, "connections early"),
         (REMEDIES_OF_OFFERS, "ends the conn"),
     ):
-        assert words in remedy_of(caught.value.outcome, caught.value.detail, own)
+        assert words in remedy_of(caught.value.outcome, [in_words(caught.value.detail)], own)
 
 
 def test_the_offer_is_answered_when_the_last_byte_of_the_answer_has_arrived() -> None:
@@ -341,7 +342,7 @@ def test_an_agent_that_refuses_in_json_with_the_status_200_is_quoted(
 
     assert caught.value.outcome == outcome
     assert service_message(body) in caught.value.detail
-    remedy = remedy_of(outcome, caught.value.detail, REMEDIES_OF_OFFERS)
+    remedy = remedy_of(outcome, [in_words(caught.value.detail)], REMEDIES_OF_OFFERS)
     assert "agent" in remedy or "offer" in remedy
 
 
@@ -369,8 +370,8 @@ OF_OFFERS = (
 def test_no_remedy_of_an_offer_speaks_of_websockets(outcome: str, detail: str) -> None:
     """Neither that of a run nor that of the doctor."""
     for remedy in (
-        remedy_of(outcome, detail, REMEDIES_OF_OFFERS),
-        doctor_remedy(OFFERED, outcome, detail),
+        remedy_of(outcome, [in_words(detail)], REMEDIES_OF_OFFERS),
+        doctor_remedy(OFFERED, outcome, [in_words(detail)]),
     ):
         assert "WebSocket" not in remedy
         assert "Twilio" not in remedy
