@@ -21,7 +21,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -157,9 +156,8 @@ class Server:
             self.requests.connect(path)
             # Its errors go to a file: the server may outlive the process that started it, and a
             # reader of a pipe would wait for the end of the server.
-            with warnings.catch_warnings(), open(f"{path}.errors", "w") as errors:
-                warnings.simplefilter("ignore", ResourceWarning)  # nothing waits for this process
-                subprocess.Popen(
+            with open(f"{path}.errors", "w") as errors:
+                server = subprocess.Popen(
                     [
                         *interpreter,
                         "-c",
@@ -175,6 +173,7 @@ class Server:
                     pass_fds=[doorway.fileno(), *handed_on],
                     start_new_session=True,
                 )
+                server.returncode = 0  # nothing waits for it, and no warning says so
 
     def fork(self, wanted: dict[str, Any], streams: list[int]) -> tuple[int, socket.socket]:
         """Start a process.

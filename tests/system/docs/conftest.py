@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +27,4 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(tmp_path: Path, stored: Path, simulator: Ready) -> Path:
     """Return the reader's folder."""
-    place = tmp_path / "place"
-    shutil.copytree(stored, place)
-    reader.fill(place, simulator)
-    return place
+    return reader.new_place(tmp_path / "place", stored, simulator)

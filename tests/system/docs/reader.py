@@ -144,10 +144,11 @@ def store_runs(parent: Path) -> None:
     )
 
 
-def fill(place: Path, simulator: Ready) -> None:
-    """Add the repository's files, and the files that the pages instruct the reader to write, to
-    a folder.
+def new_place(place: Path, stored: Path, simulator: Ready) -> Path:
+    """Return a new folder with the stored runs, the repository's files, and the files that the
+    pages instruct the reader to write.
     """
+    shutil.copytree(stored, place)
     for name in ("scenarios", "docs"):
         (place / name).symlink_to(ROOT / name)
     for page in PAGES:
@@ -168,6 +169,7 @@ def fill(place: Path, simulator: Ready) -> None:
     (place / "targets.yaml").write_text(json.dumps({"targets": targets | rtc | agents | live}))
     (place / "events").mkdir()
     shutil.copy(LOG, place / "events" / "w0-000017.jsonl")
+    return place
 
 
 def run_block(

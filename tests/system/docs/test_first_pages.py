@@ -1,8 +1,8 @@
 """The commands of the README and of the first page run unchanged, on a machine that is too busy for
 them.
 
-A run may be INVALID there. An error, a missing document, a run without sessions, or a sentence that
-contradicts its document is a failure.
+Three readers run the blocks beside four busy programs. A run may be INVALID there. An error, a
+missing document, a run without sessions, or a sentence that contradicts its document is a failure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -20,20 +22,22 @@ import pytest
 from bench.base.errors import INVALID_STATUS
 from bench.record import folder as files
 from tests.simulator_process import Ready
-from tests.system.docs.reader import FIRST, blocks, run_block
+from tests.system.docs.reader import FIRST, SHORTER, blocks, new_place, run_block
 
-OTHER_PROGRAMS = 4
+OTHER_PROGRAMS, READERS = 4, 3
 BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 
-@pytest.fixture(scope="module", autouse=True)
+@contextmanager
 def busy_machine() -> Iterator[None]:
     """Keep the machine busy with programs that end with this one, in any case."""
     programs = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(OTHER_PROGRAMS)]
-    yield
-    for program in programs:
-        program.kill()
-        program.wait()
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
 
 
 PLAYING = ("locust", "run", "overload", "quickstart")
@@ -72,10 +76,30 @@ def check(command: str, ended: CompletedProcess[str], folders: list[Path]) -> No
 
 QUICK_START = [("rtbench", "quickstart")]
 """A block of the first page. The README has the command, too, and it takes longest."""
+BLOCKS = {str(one.id): one.values[0] for one in blocks(FIRST) if one.values[0] != QUICK_START}
 
 
-@pytest.mark.parametrize("lines", [one for one in blocks(FIRST) if one.values[0] != QUICK_START])
-def test_a_block_of_commands_runs(
-    lines: list[tuple[str, ...]], place: Path, simulator: Ready
-) -> None:
-    run_block(lines, place, simulator, check)
+def length(name: str) -> int:
+    """Return a rough length of a block: searches and runs with a peak take long."""
+    return sum(6 if SHORTER.keys() & {*words} else 1 for words in BLOCKS[name])
+
+
+@pytest.fixture(scope="module")
+def played(
+    tmp_path_factory: pytest.TempPathFactory, stored: Path, simulator: Ready
+) -> Mapping[str, Future[None]]:
+    """Run all blocks, the longest first. The programs slow down other tests, so they run only
+    meanwhile.
+    """
+    parent = tmp_path_factory.mktemp("places")
+    places = {name: new_place(parent / name, stored, simulator) for name in BLOCKS}
+    with busy_machine(), ThreadPoolExecutor(READERS) as readers:
+        return {
+            name: readers.submit(run_block, BLOCKS[name], places[name], simulator, check)
+            for name in sorted(BLOCKS, key=length, reverse=True)
+        }
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_of_commands_runs(name: str, played: Mapping[str, Future[None]]) -> None:
+    played[name].result()
