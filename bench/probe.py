@@ -29,6 +29,7 @@ from bench.transport.impairment.line import NetworkCounts
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import Dialect
 from bench.wire.events import EventKind, ServerEvent, audio_payload
+from bench.wire.settings import text_at
 
 SESSION_ID = "probe"
 STAND_IN = {
@@ -38,7 +39,7 @@ STAND_IN = {
         "delay": 1,
     }
 }
-"""The function that does a delegated task, with a delay in which the service may say a filler."""
+"""The function that does a task, with a delay in which the service may say a filler."""
 
 
 def script_of(
@@ -53,7 +54,7 @@ def script_of(
 
     If `greets` is True, the session first waits for the agent's greeting. `session` and `timeouts`
     have the same meaning as in a script's file, but a service that always detects turns needs no
-    setting for it. If the service may delegate a task to its client, a stand-in does the task.
+    setting for it. If the client does the tasks of a session, a stand-in does them.
     Raise UsageError for invalid values.
     """
     turns = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
@@ -64,8 +65,7 @@ def script_of(
     detection = None if "turn_detection" in target.session else target.dialect.only_detection
     own = {} if detection is None else {"turn_detection": detection}
     settings = {"session": {**own, **session}, "timeouts": dict(timeouts)}
-    is_client = "responses" not in dict(target.session.get("delegation") or {}).values()
-    if target.dialect.has_tasks and is_client:
+    if target.dialect.has_tasks and text_at(target.dialect.backend_model, target.session) is None:
         settings["tools"] = STAND_IN
     script = build_script(Path(__file__), settings, turns)
     script = with_target_settings(script, target.script_settings, target.settings_source)

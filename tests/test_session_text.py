@@ -91,8 +91,6 @@ PRICES = {
 def test_a_session_that_delegates_shows_the_filler_the_answer_the_task_and_the_cost(
     backend: str | None, done_by: str, cost: str
 ) -> None:
-    responses = {"type": "responses", "responses": {"model": backend}}
-    settings = {"model": "gpt-live-1", "delegation": responses if backend else None}
     instants = {
         "speech_end": 0,
         "first_audible": 500 * MS,
@@ -105,7 +103,8 @@ def test_a_session_that_delegates_shows_the_filler_the_answer_the_task_and_the_c
         "ok",
         instants={"opened": 0, "ended": 90_000 * MS},
         billed_ns=60_000 * MS,
-        effective_settings=settings,
+        effective_settings={"model": "gpt-live-1"},
+        backend_model=backend,
     )
     replayed = ReplayedSession(
         LogHeader(0, 1, Timeouts(), schema=1, tool="", about={"dialect": "gpt-live"}),

@@ -406,6 +406,7 @@ class ServiceProbe:
                 self._listener.greeting,
                 self._target.service,
                 datetime.fromtimestamp(now_s, UTC).date(),
+                timeline.session().backend_model,
             )
             yield CheckFinding(
                 "settings",

@@ -37,7 +37,7 @@ from bench.wire.audio import AudioFormat
 from bench.wire.dialect import OTHER_STREAM, Dialect, is_simulated
 from bench.wire.events import RateLimit, TokenUsage, wait_of
 from bench.wire.findings import CheckFinding, warning_unless
-from bench.wire.settings import backend_model
+from bench.wire.settings import text_at
 
 # Each finding quotes what the service sent and what it means for a run: the model, the limits, the
 # cost of a turn. Nothing here fails because of a value that is merely unusual. A failure is what
@@ -181,7 +181,7 @@ def check_greeting(
 
 
 def check_retirement(
-    greeting: Mapping[str, Any], service: str, today: date
+    greeting: Mapping[str, Any], service: str, today: date, backend: str | None = None
 ) -> Iterator[CheckFinding]:
     """Yield the day on which the service retires the model that answers, and that of its backend.
 
@@ -192,7 +192,7 @@ def check_retirement(
     )
     remedies = {
         str(greeting.get("model") or ""): successors,
-        backend_model(greeting.get("delegation")) or "": "name another model in `delegation`",
+        backend or "": "name another model in `delegation`",
     }
     for model, remedy in {} if is_simulated({}, greeting) else remedies.items():
         if (retirement := retirement_of(service, model)) is not None:
@@ -214,7 +214,7 @@ def check_backend_setting(target: Target) -> Iterator[CheckFinding]:
     is_backed = (
         is_own_key and isinstance(delegation, Mapping) and "responses" in delegation.values()
     )
-    if is_backed and backend_model(delegation) is None:
+    if is_backed and text_at(target.dialect.backend_model, target.session) is None:
         remedy = (
             "write `delegation: {type: responses, responses: {model: NAME}}` in the target's"
             " `session`"

@@ -55,7 +55,6 @@ from bench.catalogue.words import character_count, contains, normalized_words
 from bench.plan.turn_plan import TurnReference
 from bench.wire.connection import RtpMeasured
 from bench.wire.events import FunctionCall, TokenUsage, wait_in, wait_of
-from bench.wire.settings import backend_model
 
 
 @dataclass(slots=True, eq=False)
@@ -483,17 +482,14 @@ class SessionObservation(Instants, OneRow):
     close_reason: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     effective_settings: Mapping[str, Any] = field(default_factory=dict)
+    backend_model: str | None = None
+    """The model that does the tasks of the session; None if the service reported none."""
     causes: tuple[Cause, ...] = ()
     """As `TurnObservation.causes`."""
 
     @property
     def model(self) -> str | None:
         return model_of(self.effective_settings)
-
-    @property
-    def backend_model(self) -> str | None:
-        """The model of the backend that does delegated tasks; None if the service reported none."""
-        return backend_model(self.effective_settings.get("delegation"))
 
     @property
     def is_answered(self) -> bool:

@@ -66,6 +66,7 @@ from bench.wire.events import (
     ServerEvent,
     ServiceFailure,
 )
+from bench.wire.settings import text_at
 
 AT_ONCE_BYTES = 1 << 26
 """An upper limit for the bytes of deltas that are applied together, from one read or a few
@@ -547,7 +548,9 @@ class Timeline:
         elif event.kind is EventKind.ERROR:
             self._endings.apply_error(event.failure or ServiceFailure(), arrival.at_ns)
         else:
-            self.facts.set_description(event, arrival)
+            facts = self.facts
+            facts.set_description(event, arrival)
+            facts.backend_model = text_at(self._dialect.backend_model, facts.effective_settings)
             self._note_connection()
             if event.session and self._dialect.fills_waits(event.session):
                 for turn in self.turns.open:

@@ -23,6 +23,7 @@ from bench.wire.settings import (
     NO_KEYS,
     DetectorName,
     FunctionOutput,
+    Keys,
     Message,
     ResponseSettings,
     SessionSettings,
@@ -326,6 +327,9 @@ class Dialect:
     """True if the set-up of a session contains its history, so that no messages follow for it."""
     has_tasks = False
     """True if the service may do tasks, or have its client do them, while it continues to speak."""
+    backend_model: Keys = ()
+    """The path of the model that does these tasks, in the settings of a session; () if the service
+    has none."""
     pauses = False
     """True if the service may stop sending while it is silent, although its audio is continuous."""
     interprets = False

@@ -50,7 +50,7 @@ DetectorName = Literal[
     "full_duplex",
 ]
 """The types of turn detection. Types with `azure` in their name belong to Azure Voice Live.
-`full_duplex` is for GPT-Live, interpreters and agents."""
+`full_duplex` is for services that listen while they speak, interpreters and agents."""
 MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
 """The types of noise reduction: for a near microphone, for a far microphone, and that of Azure
@@ -203,7 +203,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or the name of a function."""
     delegation: dict[str, Any] | None = None
-    """The executor of the tasks that GPT-Live delegates, in the service's format."""
+    """The executor of the session's tasks (`Dialect.has_tasks`), in the service's format."""
     history: tuple[Message, ...] = ()
     """The conversation before the session, if it is a setting of the session
     (`Dialect.with_history`)."""
@@ -363,13 +363,11 @@ def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
     return path
 
 
-def backend_model(delegation: object) -> str | None:
-    """Return the backend's model in the setting `delegation`; None if it names none, or the
-    client does the tasks.
-    """
-    backend = delegation.get("responses") if isinstance(delegation, Mapping) else None
-    model = backend.get("model") if isinstance(backend, Mapping) else None
-    return model if isinstance(model, str) and model else None
+def text_at(path: Keys, settings: object) -> str | None:
+    """Return the text at a path of settings; None if there is none."""
+    for key in path:
+        settings = settings.get(key) if isinstance(settings, Mapping) else None
+    return settings if isinstance(settings, str) and settings else None
 
 
 class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):

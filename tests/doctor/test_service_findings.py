@@ -156,11 +156,7 @@ def test_a_model_without_a_known_retirement_date_has_no_finding(
 
 
 def test_the_retirement_of_a_backend_is_reported_too() -> None:
-    greeting = {
-        "model": "gpt-live-1",
-        "delegation": {"type": "responses", "responses": {"model": "gpt-5-mini"}},
-    }
-    (found,) = check_retirement(greeting, "openai", date(2026, 11, 26))
+    (found,) = check_retirement({"model": "gpt-live-1"}, "openai", date(2026, 11, 26), "gpt-5-mini")
 
     assert (found.result, found.message[:42]) == (
         "warning",
@@ -261,8 +257,11 @@ def delegated(usage: TokenUsage | None = None, **changes: Any) -> TurnObservatio
 
 
 def live_session(**changes: Any) -> SessionObservation:
-    settings = {"model": "gpt-live-1", **BACKED}
-    return SessionObservation(instants=OPEN, effective_settings=settings, **changes)
+    values = {
+        "backend_model": "gpt-6-luna",
+        "effective_settings": {"model": "gpt-live-1", **BACKED},
+    }
+    return SessionObservation(instants=OPEN, **values | changes)
 
 
 DELEGATING_TURNS: dict[str, tuple[TurnObservation, SessionObservation, Prices | None, str]] = {

@@ -182,7 +182,7 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
 def test_a_session_s_row_has_all_values_of_its_observation(
     folder: Path, recorder: Recorder
 ) -> None:
-    session = build_session(outcome="closed:1006", turns_planned=4)
+    session = build_session(outcome="closed:1006", turns_planned=4, backend_model="gpt-5")
     record = recorder.session(LABELS)
     record.session_ended(session)
     recorder.flush()

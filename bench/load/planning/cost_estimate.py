@@ -28,7 +28,7 @@ Assumptions:
   turn detection also of the pauses.
 - A session that is billed by the minute lasts as long as the caller's speech, pauses, functions and
   replies together.
-- If the model may delegate tasks to a backend of the service, only the minutes are included. The
+- If a backend of the service may do tasks, only the minutes are included. The
   number of tasks, and the text that the backend reads, are unknown in advance. The sentence says
   so.
 - A task in Python counts with the steps that it ran in its rehearsal (100 at most).
@@ -58,7 +58,7 @@ from bench.wire.settings import (
     Message,
     SessionSettings,
     TurnDetection,
-    backend_model,
+    text_at,
 )
 
 # One walk through a script gives both bounds, with another set of assumptions each (`LOW`, `HIGH`).
@@ -130,7 +130,7 @@ class SessionCost:
     `target` is the target's label. `usd` is (lower bound, upper bound); None if no price is known.
     `basis` is a text about the model and the source of the prices. `has_audio` is True if some
     replies are audio. `transcribed` is True if the caller's speech is also transcribed, which the
-    estimate does not include. `backends` are the models that do delegated tasks, whose tokens it
+    estimate does not include. `backends` are the models that do tasks, whose tokens it
     does not include either; each is True if its tokens have a price.
     """
 
@@ -150,7 +150,7 @@ def session_cost(
     the date `as_of`.
     """
     sessions = [script.session for script in scripts]
-    # the URL of a service that delegates names no model
+    # the URL of a service with a backend names no model
     named = (
         next((session.model for session in sessions if session.model), None)
         if target.terms.has_backend
@@ -192,8 +192,8 @@ def session_cost(
                 tariff_of(table, target.terms, BilledModel(backend, is_backend=True)).prices
                 is not None
             )
-            for backend in (backend_model(session.delegation) for session in sessions)
-            if backend
+            for session in sessions
+            if (backend := text_at(target.dialect.backend_model, msgspec.structs.asdict(session)))
         },
     )
 
@@ -252,9 +252,7 @@ def estimate_text(costs: Collection[SessionCost], sessions: int | None) -> str:
 
 
 def _backend_note(costs: Collection[SessionCost]) -> str:
-    """Return a note about the tokens of delegated tasks; "" if no task may be delegated to a
-    backend.
-    """
+    """Return a note about the tokens of backends; "" if there is none."""
     backends = {name: is_priced for cost in costs for name, is_priced in cost.backends.items()}
     if not backends:
         return ""

@@ -40,8 +40,8 @@ from bench.wire.settings import (
     SettingKeys,
     TypedMapValidator,
     UnsupportedSetting,
-    backend_model,
     merged,
+    text_at,
     undone,
     without_none,
 )
@@ -135,6 +135,7 @@ class GptLive(OpenAIDuplexDialect):
     only_duplex = "GPT-Live decides by itself when to speak, and does not accept commits"
     has_history_in_settings = True
     has_tasks = True
+    backend_model = ("delegation", BACKEND, "model")
     billing = Billing.BACKEND
     expiry = MAX_DURATION_CLOSE
     setting_keys = SETTING_KEYS
@@ -163,7 +164,8 @@ class GptLive(OpenAIDuplexDialect):
                 " no function"
             )
             return UnsupportedSetting(("tool_choice",), problem)
-        if _is_backed(settings) and backend_model(settings.delegation) is None:
+        backend = text_at(self.backend_model, {"delegation": settings.delegation})
+        if backend is None and _is_backed(settings):
             problem = (
                 f"names no model of the backend: `delegation: {{type: {BACKEND}, {BACKEND}:"
                 " {model: NAME}}`"
