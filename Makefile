@@ -32,7 +32,7 @@ test-all: test test-system ### both: all tests that a change must pass
 test-release: .venv/dev ### install the wheel with pip and with uv in an empty folder, and test the first steps of a new user (needs the package index)
 	$(BIN)/python -m pytest -q -n 4 tests/release
 
-clients: .venv/dev ### try the newest release of each client of bench/simulator/README.md with the simulator, and print what changed (needs the registries and npm; ONLY=part of a name; not a test)
+clients: .venv/dev ### try the newest release of each client of rtbench_simulator/README.md with the simulator, and print what changed (needs the registries and npm; ONLY=part of a name; not a test)
 	$(BIN)/python -m tools.clients $(if $(ONLY),"$(ONLY)")
 
 peers: .venv/dev ### call agents of others over WebRTC and by telephone, compare their values with a capture, and write the table of tools/peers/README.md (needs tcpdump, npm, the registries; ONLY=part of a name; CALLS=20; not a test)
@@ -44,7 +44,7 @@ coverage: .venv/dev ### make test, and branch coverage of the pure core, and of 
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) $(OUTSIDE) $(OF_SYSTEM)
 	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --include 'bench/observe/*,bench/wire/*,bench/services/*,bench/transport/*,reports/statistics/*'
+	$(BIN)/coverage report --include 'bench/observe/*,bench/sound/*,bench/protocols/*,bench/wire/*,bench/services/*,bench/transport/*,reports/statistics/*'
 	$(BIN)/coverage report --include 'bench/plan/*' --fail-under 98
 	$(BIN)/coverage report --include 'bench/record/*' --fail-under 97.1
 	$(BIN)/coverage report --include 'bench/recorded_calls/*' --fail-under 98

@@ -10,10 +10,10 @@ import pandas as pd
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS
-from bench.simulator.profile import Profile, measured_profile
 from reports.data.runs import RunFrames
 from reports.data.turns import target_labels
 from reports.statistics.counting import Floats
+from rtbench_simulator.profile import Profile, measured_profile
 
 MIN_TURNS = 5
 MAX_STEPS = 100

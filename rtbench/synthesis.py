@@ -34,7 +34,7 @@ from bench.plan.recordings import load_pcm
 from bench.plan.script import Script, load_script
 from bench.plan.synthesizer import CommandSynthesizer, HttpSynthesizer, SpeechText, missing_speech
 from bench.target.target import Credential, redacted, variable_secret
-from bench.transport.interface import is_loopback
+from bench.wire.addresses import is_loopback
 
 LIMIT_S = 120.0
 """The maximum duration of one synthesis. It includes the start of a program that loads a model."""

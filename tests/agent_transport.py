@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
-from bench.simulator.profile import AgentSettings, Profile, TurnTakingSettings, quiet_profile
-from bench.simulator.recorded_replies import load_replies
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.agents import WIRES, AgentBehaviour, AgentWire, TelephoneWire
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import BinaryMessage
+from rtbench_simulator.profile import AgentSettings, Profile, TurnTakingSettings, quiet_profile
+from rtbench_simulator.recorded_replies import load_replies
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.services.agents import WIRES, AgentBehaviour, AgentWire, TelephoneWire
 from tests.memory_transport import LiveTransport, Matching, PeerAnswer
 from tests.simulator.builders import constant, session_parts
 

@@ -371,7 +371,7 @@ def over_budget() -> list[tuple[str, float, int]]:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """Return the TLS context of a server, and the file of its certificate authority."""
-    from bench.simulator.serving.certificates import loopback_tls  # few tests need it
+    from rtbench_simulator.serving.certificates import loopback_tls  # few tests need it
 
     ca = tmp_path_factory.mktemp("tls") / "ca.pem"
     return loopback_tls(ca), ca

@@ -38,8 +38,14 @@ from bench.session.session_io import SessionListener
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
-from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
-from bench.wire.connection import ConnectionClosed, MatchedDelta, ReceivedMessage, RtpMeasured
+from bench.transport.interface import DeltaListener, OnMessage, PacedSender, Transport
+from bench.wire.connection import (
+    ConnectionClosed,
+    MatchedDelta,
+    ReceivedMessage,
+    RtpMeasured,
+    SendReceipt,
+)
 from bench.wire.dialect import Dialect, Feature
 from bench.wire.events import ServerEvent, TokenUsage
 from bench.wire.settings import (

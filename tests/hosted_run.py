@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.record import folder as files
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.hosts import Hosts, hosts, started
 from tests.simulator_process import QUICK, ROOT
 from tests.system.end_to_end.locust_process import GUARD_S, only_run, write_scenario

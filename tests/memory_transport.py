@@ -18,7 +18,7 @@ from websockets.frames import Frame, Opcode
 
 from bench.base.clock import Arrival, SendTime
 from bench.transport.fast.reader import MessageReader
-from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt
+from bench.transport.interface import DeltaListener, OnMessage, PacedSender
 from bench.transport.parser import MASK_BYTES, SocketRead, frame_bytes
 from bench.wire.connection import (
     Connected,
@@ -26,6 +26,7 @@ from bench.wire.connection import (
     MatchedDelta,
     NetworkMeasured,
     ReceivedMessage,
+    SendReceipt,
     Transmitted,
 )
 from bench.wire.dialect import BinaryMessage
@@ -204,7 +205,7 @@ class LivePeer(Protocol):
 
 
 class LiveTransport(MemoryTransport):
-    """A `Transport` whose peer decides when to send, for example `bench.simulator.behaviour`."""
+    """A `Transport` whose peer decides when to send, for example `rtbench_simulator.behaviour`."""
 
     def __init__(self, peer: LivePeer, clock: VirtualClock | None = None) -> None:
         super().__init__(self._tell, clock=clock)

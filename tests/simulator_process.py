@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.simulator.profile import QUIET
+from rtbench_simulator.profile import QUIET
 from tests import forked
 
 ROOT = Path(__file__).parents[1]

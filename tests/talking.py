@@ -43,18 +43,18 @@ from bench.plan.turn_plan import SOUNDS, InterruptTrigger
 from bench.plan.turns import AudioTurn, Step
 from bench.services.openai.dialect import GA, OpenAIDialect
 from bench.session.session import Session
-from bench.simulator.behaviour import Behaviour, WireDialect
-from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, quiet_profile
-from bench.simulator.recorded_replies import RecordedReply, build_reply
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
-from bench.simulator.services.qwen import QWEN
-from bench.simulator.services.voice_live import VOICE_LIVE
-from bench.simulator.services.xai import XAI
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender
 from bench.wire.connection import ConnectionClosed
 from bench.wire.dialect import Dialect
 from bench.wire.settings import FunctionTool, InputTranscription, SessionSettings, TurnDetection
+from rtbench_simulator.behaviour import Behaviour, WireDialect
+from rtbench_simulator.profile import FunctionCalls, PreambleSettings, Profile, quiet_profile
+from rtbench_simulator.recorded_replies import RecordedReply, build_reply
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from rtbench_simulator.services.qwen import QWEN
+from rtbench_simulator.services.voice_live import VOICE_LIVE
+from rtbench_simulator.services.xai import XAI
 from tests.helpers import (
     FIRST_OF_FAMILIES,
     MS,

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.protocols.call_media import HOLD_NS
 from bench.record.folder import read_table
-from bench.simulator.ground_truth_log import read_truth
-from bench.transport.media.call_media import HOLD_NS
+from rtbench_simulator.ground_truth_log import read_truth
 
 JITTER_BUFFER_NS = 50 * NS_PER_MS
 """The delay that the script's player adds to each reply."""

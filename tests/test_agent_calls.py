@@ -18,9 +18,9 @@ from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
 from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
-from bench.simulator.profile import AgentSettings, Profile
-from bench.simulator.services.agents import FILLER_MS
 from bench.transport.fast.reader import COMPILED
+from rtbench_simulator.profile import AgentSettings, Profile
+from rtbench_simulator.services.agents import FILLER_MS
 from tests.agent_transport import Agent, MatchingTransport, Transport, build_profile
 from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO

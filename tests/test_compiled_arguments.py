@@ -15,13 +15,13 @@ import pytest
 pytest.importorskip("bench.transport._datagrams", reason="this machine has no compiled code")
 
 from bench.base.clock import SendTime
-from bench.observe._blocks import continue_sounds
+from bench.protocols.call_media import CallMedia
+from bench.protocols.rtp._packets import AudioPackets, UsualPackets, send_frame
+from bench.protocols.rtp.rtp import StreamNumbers
+from bench.sound._blocks import continue_sounds
 from bench.transport._datagrams import DatagramWriter
 from bench.transport.fast._compiled import Decrypter, TemplateMatcher
 from bench.transport.fast._sending import Microphone, PlainChunks
-from bench.transport.media._packets import AudioPackets, UsualPackets, send_frame
-from bench.transport.media.call_media import CallMedia
-from bench.transport.media.rtp import StreamNumbers
 from bench.wire._audible import certain_lines, expanded
 from tests.transport.media.path import PLAIN
 

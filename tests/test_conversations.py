@@ -34,7 +34,11 @@ from bench.record.rows import session_row
 from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
 from bench.session.session import Session
-from bench.simulator.profile import (
+from bench.target.target import Credential
+from bench.target.tokens import Keyring
+from bench.wire.dialect import Dialect
+from bench.wire.settings import McpServer, TurnDetection
+from rtbench_simulator.profile import (
     FunctionCalls,
     McpSettings,
     PreambleSettings,
@@ -42,12 +46,8 @@ from bench.simulator.profile import (
     SpeechDetection,
     quiet_profile,
 )
-from bench.simulator.recorded_replies import TOKEN_MS
-from bench.simulator.services.voice_live import VOICE_LIVE
-from bench.target.target import Credential
-from bench.target.tokens import Keyring
-from bench.wire.dialect import Dialect
-from bench.wire.settings import McpServer, TurnDetection
+from rtbench_simulator.recorded_replies import TOKEN_MS
+from rtbench_simulator.services.voice_live import VOICE_LIVE
 from tests.helpers import MS, REALTIME, Listening, S, say
 from tests.memory_transport import PeerAnswer, VirtualClock
 from tests.talking import (

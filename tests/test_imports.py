@@ -34,15 +34,17 @@ from bench.wire.audio import AudioFormat
 from tests.compiled import needs_compiler
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("bench", "reports", "rtbench", "scenarios")
+PACKAGES = ("bench", "rtbench_simulator", "reports", "rtbench", "scenarios")
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "": ("bench", "reports", "rtbench", "scenarios"),
+    "": ("bench", "rtbench_simulator", "reports", "rtbench", "scenarios"),
     "bench": (
         "base",
         "files",
         "catalogue",
         "wire",
+        "protocols",
+        "sound",
         "services",
         "transport",
         "target",
@@ -50,7 +52,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "observe",
         "session",
         "record",
-        "simulator",
         "load",
         "probe",
         "recorded_calls",
@@ -93,6 +94,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "telephone",
         "registry",
     ),
+    "bench.protocols": (
+        "rtp",
+        "sdp",
+        "call_media",
+        "sip",
+        "ice",
+        "turn",
+        "sctp",
+        "webrtc",
+        "event_stream",
+    ),
     "bench.transport": (
         "challenges",
         "gevent_patch",
@@ -112,7 +124,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "tls",
         "connect",
         "websocket",
-        "media",
+        "rtp_checks",
         "rtp_track",
         "sip",
         "webrtc",
@@ -131,7 +143,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "locust_file",
         "run_files",
     ),
-    "bench.simulator": (
+    "rtbench_simulator": (
         "refusals",
         "quota",
         "overload",
@@ -152,7 +164,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "services",
         "ready",
     ),
-    "bench.simulator.services": (
+    "rtbench_simulator.services": (
         "answering",
         "openai",
         "azure",
@@ -284,20 +296,24 @@ NAMED_IN = {
     "soundfile": (
         "bench.plan.audio_files",
         "bench.plan.recordings",
-        "bench.simulator.recorded_replies",
+        "rtbench_simulator.recorded_replies",
     ),
-    "soxr": ("bench.plan.recordings", "bench.simulator.recorded_replies"),
+    "soxr": ("bench.plan.recordings", "rtbench_simulator.recorded_replies"),
     "hdrh": ("bench.record.histograms",),
     "azure": ("bench.target.identity",),
-    "websockets": ("bench.transport.websocket", "bench.transport.parser", "bench.simulator"),
+    "websockets": ("bench.transport.websocket", "bench.transport.parser", "rtbench_simulator"),
     "python_socks": ("bench.transport.connect",),
-    "sipmessage": ("bench.transport.sip", "bench.simulator.services.telephone"),
-    "pylibsrtp": ("bench.transport.media.srtp",),
-    "OpenSSL": ("bench.transport.webrtc.dtls",),
-    "google_crc32c": ("bench.transport.webrtc.sctp_packets",),
-    "opuslib_next": ("bench.transport.media.opus",),
-    "botocore": ("bench.transport.event_stream", "bench.simulator.services.nova_sonic"),
-    "h2": ("bench.transport.event_stream", "bench.simulator.services.nova_sonic"),
+    "sipmessage": ("bench.protocols.sip", "rtbench_simulator.services.telephone"),
+    "pylibsrtp": ("bench.protocols.rtp.srtp",),
+    "OpenSSL": ("bench.protocols.webrtc.dtls",),
+    "google_crc32c": ("bench.protocols.sctp.sctp_packets",),
+    "opuslib_next": ("bench.protocols.rtp.opus",),
+    "botocore": (
+        "bench.protocols.event_stream",
+        "bench.transport.event_stream",
+        "rtbench_simulator.services.nova_sonic",
+    ),
+    "h2": ("bench.transport.event_stream", "rtbench_simulator.services.nova_sonic"),
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.observation",),
@@ -317,24 +333,24 @@ CLOCK_FREE = (
     "bench.wire",
     "bench.services",
     "bench.observe",
-    "bench.simulator.behaviour",
-    "bench.simulator.caller_turns",
-    "bench.simulator.conversation",
-    "bench.simulator.turn_taking",
-    "bench.simulator.responses",
-    "bench.simulator.session",
-    "bench.simulator.quota",
-    "bench.simulator.delay",
-    "bench.simulator.refusals",
-    "bench.simulator.faults",
-    "bench.simulator.server_events",
-    "bench.simulator.services.gpt_live",
-    "bench.simulator.services.translation",
-    "bench.simulator.serving.credentials",
-    "bench.simulator.serving.handshake",
-    "bench.simulator.simulated_session",
+    "rtbench_simulator.behaviour",
+    "rtbench_simulator.caller_turns",
+    "rtbench_simulator.conversation",
+    "rtbench_simulator.turn_taking",
+    "rtbench_simulator.responses",
+    "rtbench_simulator.session",
+    "rtbench_simulator.quota",
+    "rtbench_simulator.delay",
+    "rtbench_simulator.refusals",
+    "rtbench_simulator.faults",
+    "rtbench_simulator.server_events",
+    "rtbench_simulator.services.gpt_live",
+    "rtbench_simulator.services.translation",
+    "rtbench_simulator.serving.credentials",
+    "rtbench_simulator.serving.handshake",
+    "rtbench_simulator.simulated_session",
     *(
-        f"bench.simulator.services.{name}"
+        f"rtbench_simulator.services.{name}"
         for name in (
             "agents",
             "answering",
@@ -360,41 +376,25 @@ CLOCK_FREE = (
     "bench.record.rtp_streams",
     "bench.record.validity",
     "bench.load.execution.pairs",
-    "bench.transport.event_stream.messages",
     "bench.transport.parser",
     "bench.transport.impairment",
-    "bench.transport.media",
+    "bench.protocols.call_media",
     *(
-        f"bench.transport.webrtc.{name}"
+        f"bench.protocols.{name}"
         for name in (
-            "data_channel",
-            "description",
             "ice",
-            "peer",
+            "rtp",
             "sctp",
-            "sctp_packets",
-            "sctp_receiver",
-            "sctp_sender",
-            "stun",
+            "sdp",
+            "sip",
+            "turn",
+            "webrtc.description",
+            "webrtc.peer",
         )
     ),
-    *(
-        f"bench.transport.sip.{name}"
-        for name in (
-            "bodies",
-            "call",
-            "call_record",
-            "call_setup",
-            "dialog",
-            "digest",
-            "framing",
-            "hops",
-            "leg",
-            "leg_requests",
-            "messages",
-            "transactions",
-        )
-    ),
+    "bench.protocols.event_stream.messages",
+    "bench.sound",
+    "bench.transport.sip.call_setup",
     "bench.doctor.diagnosis",
     "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",
@@ -446,7 +446,7 @@ MAKES_SOCKETS = (
     "bench.transport.connect",
     "bench.transport.datagrams",
     "bench.transport.own_limits",
-    "bench.simulator",
+    "rtbench_simulator",
     "bench.load.runners.web_ui",
 )
 """The modules that may create sockets.
@@ -1308,7 +1308,7 @@ LIKE_A_NAME = re.compile(
 
 MAY_KNOW = (
     "bench.services",
-    "bench.simulator",  # the service
+    "rtbench_simulator",  # the service
     "bench.doctor",  # explains the service's messages
     "bench.catalogue.outcomes",  # names remedies for these messages
 )
@@ -1380,7 +1380,7 @@ def test_services_are_imported_only_by_the_registry() -> None:
     named = {
         (name, module)
         for name in MODULES
-        if not within(name, "bench.services", "bench.simulator")
+        if not within(name, "bench.services", "rtbench_simulator")
         for module in imports(name)
         if module in MODULES
         and within(module, "bench.services")
@@ -1404,7 +1404,7 @@ def test_the_kernel_names_no_service() -> None:
 
 
 SHARED = tuple(
-    f"bench.simulator.{name}"
+    f"rtbench_simulator.{name}"
     for name in (
         "behaviour",
         "caller_turns",
@@ -1422,7 +1422,7 @@ SHARED = tuple(
     )
 )
 """The modules of the simulator that serve any service, and name none."""
-READ_CONSTANTS = ("bench.simulator.caller_turns", "bench.simulator.session")
+READ_CONSTANTS = ("rtbench_simulator.caller_turns", "rtbench_simulator.session")
 
 
 def test_the_shared_modules_of_the_simulator_know_no_service() -> None:
@@ -1431,7 +1431,7 @@ def test_the_shared_modules_of_the_simulator_know_no_service() -> None:
         (name, module)
         for name in shared
         for module in imports(name)
-        if within(module, "bench.simulator.services")
+        if within(module, "rtbench_simulator.services")
         or (within(module, "bench.services") and not within(name, *READ_CONSTANTS))
     }
 
@@ -1448,7 +1448,7 @@ def test_the_simulator_imports_only_constants_of_the_client_s_services() -> None
     used = {
         (name, node.module, alias.name)
         for name in MODULES
-        if within(name, "bench.simulator")
+        if within(name, "rtbench_simulator")
         for node in nodes(name)
         if isinstance(node, ast.ImportFrom)
         and node.module is not None

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.plan.turns import TextTurn
-from bench.simulator.conversation.items import ModelHistory
-from bench.simulator.profile import TokenCache, quiet_profile
+from rtbench_simulator.conversation.items import ModelHistory
+from rtbench_simulator.profile import TokenCache, quiet_profile
 from tests.talking import Talked, converse, decoded
 
 ROOM = 900

@@ -16,8 +16,8 @@ from unittest.mock import patch
 import pytest
 
 from bench.record import folder as files
-from bench.simulator.ground_truth_log import read_truth
 from rtbench.cli.app import main
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 from tests.system.end_to_end.two_targets import (

@@ -20,8 +20,7 @@ from bench.plan.steps import ExpectSettings, ExpectStep, MessageStep, PauseStep,
 from bench.plan.turns import Step
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.transport.interface import SendReceipt
-from bench.wire.connection import ConnectionClosed, Transmitted
+from bench.wire.connection import ConnectionClosed, SendReceipt, Transmitted
 from bench.wire.dialect import Dialect
 from tests.examples import thorough
 from tests.helpers import (

@@ -21,8 +21,8 @@ from bench.observe.timeline import Timeline
 from bench.plan.steps import PauseStep
 from bench.plan.turns import Step
 from bench.services.openai.dialect import GA
-from bench.transport.interface import SLOT_NS, SendReceipt
-from bench.wire.connection import ConnectionClosed
+from bench.transport.interface import SLOT_NS
+from bench.wire.connection import ConnectionClosed, SendReceipt
 from bench.wire.settings import TurnDetection
 from tests.examples import thorough
 from tests.helpers import (

@@ -11,8 +11,8 @@ import pytest
 
 import rtbench
 from bench.base.errors import UsageError
-from bench.simulator.delay import Empirical
 from rtbench.simulator_profile import simulator_profile
+from rtbench_simulator.delay import Empirical
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -12,8 +12,6 @@ from bench.base.suggestions import no_such_file
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.other_names import OTHER_NAMES
 from bench.load.planning.command_line import secret_option
-from bench.simulator.profile import load_profile
-from bench.simulator.serving.server import listen
 from bench.target.address import url_address
 from bench.target.target import clean
 from bench.target.target_settings import IN_FILE, ServiceOptions, SettingError, TargetSettings
@@ -21,6 +19,8 @@ from bench.target.targets import check_targets
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.thresholds import metric_named
 from rtbench.cli import app
+from rtbench_simulator.profile import load_profile
+from rtbench_simulator.serving.server import listen
 
 
 @pytest.mark.parametrize("wrong", ["voice_turn.py", "voice_turns.yaml", "Voice_turns.py"])

@@ -31,10 +31,10 @@ from bench.services.openai.dialect import FORMATS, GA, OpenAIDialect
 from bench.services.qwen import QWEN as QWEN_DIALECT
 from bench.services.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.services.xai import XAI as XAI_DIALECT
-from bench.simulator.profile import Profile, quiet_profile
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import Dialect, Feature
 from bench.wire.settings import DetectorName, SessionSettings, TurnDetection
+from rtbench_simulator.profile import Profile, quiet_profile
 from tests.helpers import (
     FIRST_OF_FAMILIES,
     MS,

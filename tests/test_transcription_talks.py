@@ -16,12 +16,12 @@ from bench.plan.steps import PauseStep
 from bench.plan.turns import AudioTurn
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.simulator.profile import Profile, TranscriptSettings, quiet_profile
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.azure import AZURE_PREVIEW
-from bench.simulator.services.openai import OPENAI_GA
 from bench.wire.dialect import Dialect
 from bench.wire.settings import InputTranscription, TurnDetection
+from rtbench_simulator.profile import Profile, TranscriptSettings, quiet_profile
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.services.azure import AZURE_PREVIEW
+from rtbench_simulator.services.openai import OPENAI_GA
 from tests.helpers import MS, S
 from tests.simulator.builders import constant
 from tests.talking import Simulator, Talked, build_script, speak, talked

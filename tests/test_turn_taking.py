@@ -15,11 +15,11 @@ from bench.observe.observation import TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
-from bench.simulator.profile import quiet_profile
-from bench.simulator.services.agents import SILENCE_MS as AGENT_SILENCE_MS
 from reports.engine.evaluate import share
 from reports.results.value import Subject
 from reports.statistics.cut_off_pause import cut_off_pause
+from rtbench_simulator.profile import quiet_profile
+from rtbench_simulator.services.agents import SILENCE_MS as AGENT_SILENCE_MS
 from tests.agent_transport import Transport, build_profile
 from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO

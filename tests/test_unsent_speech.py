@@ -16,7 +16,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
-from bench.transport.interface import SendReceipt
+from bench.wire.connection import SendReceipt
 from bench.wire.dialect import BinaryMessage
 from tests.agent_transport import Transport, build_profile
 from tests.helpers import MS, seated

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from bench.base.errors import ScriptError
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml, yaml_text
 from bench.plan.script import load_script
-from bench.simulator.profile import load_profile
 from bench.target.price_table import load_price_table
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from reports.metrics import thresholds as grammar
+from rtbench_simulator.profile import load_profile
 
 READERS: dict[str, Callable[[Path], object]] = {
     "script": load_script,

@@ -1,4 +1,4 @@
-"""The tables of clients in bench/simulator/README.md. `python -m tools.client_table` writes them
+"""The tables of clients in rtbench_simulator/README.md. `python -m tools.client_table` writes them
 (`make schema`).
 
 The outcomes in the table are the parameters of `tests/system/clients/test_cells.py` and of `make
@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.clients.cells import CLIENTS
 from tools.made_page import made_anew, table
 
-PAGE = Path(__file__).parents[1] / "bench" / "simulator" / "README.md"
+PAGE = Path(__file__).parents[1] / "rtbench_simulator" / "README.md"
 
 
 def sections() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 Each client gets an environment of its own in build/clients, with the newest releases from the
 registries. It runs its program and its steps (tests/clients). The program prints what changed since
-the version in the table of bench/simulator/README.md, and ends with status 1 if a client fails. A
+the version in the table of rtbench_simulator/README.md, and ends with status 1 if a client fails. A
 word after the command selects the clients whose names contain it.
 """
 
@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.simulator.recorded_replies import load_replies
 from rtbench.cli.simulate import client_snippets
+from rtbench_simulator.recorded_replies import load_replies
 from tests.clients.cells import CLIENTS, NOT_TRIED, STEPS, Client
 from tests.clients.sources import ADDRESS, caller, source
 from tests.simulator_process import Ready, patient_simulator

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.files.validation import Choice, Field
-from bench.simulator.faults.kinds import (
+from rtbench_simulator.faults.kinds import (
     EVERYWHERE,
     IN_SESSION,
     KINDS,
@@ -23,12 +23,12 @@ from bench.simulator.faults.kinds import (
     WHEN,
     FaultKind,
 )
-from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE
+from rtbench_simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE
 from tests.faults.cells import CASES, GEMINI_CASES, TELEPHONE_CASES, FaultCase
 from tools.made_page import listed, made_anew, table
 
 ROOT = Path(__file__).parents[1]
-PAGES = ROOT / "docs" / "simulator.md", ROOT / "bench" / "simulator" / "README.md"
+PAGES = ROOT / "docs" / "simulator.md", ROOT / "rtbench_simulator" / "README.md"
 GATHERED = {EVERYWHERE: "everywhere", IN_SESSION: "in the session", ON_EVENTS: "events"}
 GATHERED |= {
     (*places, *OF_TRANSCRIPTS): f"{word}, transcripts" for places, word in GATHERED.items()

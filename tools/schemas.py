@@ -26,8 +26,6 @@ from bench.record.document import CLOSED, RunDocument
 from bench.record.replay import AnyLine
 from bench.record.rows import TranscriptLine
 from bench.record.run_list import RunList
-from bench.simulator.ground_truth_log import TRUTH_LINES
-from bench.simulator.ready import ReadyDocument
 from reports.analysis.check.results import CheckDocument
 from reports.analysis.sample_size import SampleSize
 from reports.analysis.sequential.decide import DecisionDocument
@@ -37,6 +35,8 @@ from reports.metrics.stored import Baseline
 from reports.pages.comparisons.document import CompareDocument
 from reports.pages.evidence.document import EvidenceDocument
 from rtbench.capacity.search import CapacityDocument
+from rtbench_simulator.ground_truth_log import TRUTH_LINES
+from rtbench_simulator.ready import ReadyDocument
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(reports.__file__).parent / "schemas"

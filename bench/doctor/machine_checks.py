@@ -31,9 +31,10 @@ from bench.doctor.diagnosis import Refusal, explain
 from bench.target.target import Target
 from bench.transport.connect import connect_first, kernel_timestamps, look_up, open_tcp
 from bench.transport.fast.reader import COMPILED
-from bench.transport.interface import ConnectTimings, Proxy, authority
+from bench.transport.interface import ConnectTimings, Proxy
 from bench.transport.ring.choice import ReaderChoice
 from bench.transport.tls import shake_hands, tls_context
+from bench.wire.addresses import authority
 from bench.wire.findings import CheckFinding, warning_unless
 
 # What is checked here can make a run wrong or impossible without any fault of the service: limits

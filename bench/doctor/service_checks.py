@@ -60,7 +60,7 @@ from bench.target.tokens import Keyring
 from bench.transport.connect import start_first_thread
 from bench.transport.interface import Transport
 from bench.transport.links import CALL_KEYS
-from bench.transport.media.checks import rtcp_round_trip
+from bench.transport.rtp_checks import rtcp_round_trip
 from bench.transport.rtp_track import TrackTransport
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import MatchedDelta, NetworkMeasured, ReceivedMessage, RtpMeasured

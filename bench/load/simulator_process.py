@@ -29,7 +29,6 @@ from bench.base.installation import child_environment, last_line, terminate
 from bench.base.units import NS_PER_S
 from bench.plan.script import Script
 from bench.services.names import DialectName
-from bench.simulator.ready import urls_at
 from bench.target.target import Target
 from bench.target.target_settings import OPTIONS, SIMULATOR_PORT, ServiceOptions
 from bench.wire.dialect import SIMULATOR_HEADER
@@ -83,16 +82,26 @@ def simulator_to_call(profile: str | None, command: ToolCommand) -> Iterator[Cal
             )
 
 
-def serves(port: int) -> bool:
-    """Return whether a simulator without TLS serves this port of this machine."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=ANSWER_S)
-    with suppress(OSError, http.client.HTTPException):
+def urls_at(address: str) -> dict[str, str] | None:
+    """Ask the simulator at this address for the URLs of its services, by name. Return None if none
+    answers without TLS.
+    """
+    connection = http.client.HTTPConnection(address, timeout=ANSWER_S)
+    with suppress(OSError, http.client.HTTPException, ValueError):
         try:
             connection.request("GET", "/")
-            return connection.getresponse().getheader(SIMULATOR_HEADER) is not None
+            answer = connection.getresponse()
+            if answer.getheader(SIMULATOR_HEADER) is not None:
+                urls: dict[str, str] = json.loads(answer.read())["urls"]
+                return urls
         finally:
             connection.close()
-    return False
+    return None
+
+
+def serves(port: int) -> bool:
+    """Return whether a simulator without TLS serves this port of this machine."""
+    return urls_at(f"{LOOPBACK}:{port}") is not None
 
 
 def is_simulator(target: Target) -> bool:
@@ -106,13 +115,15 @@ def with_simulator(
     """Return the options with the URL of the simulated service in place of `--simulator`.
 
     It is the service of the option `--dialect`, or else an agent if a script is full duplex. Raise
-    UsageError if the options name another service, too, or a dialect that is not simulated.
+    UsageError if the options name another service, too, or a dialect that is not simulated, or if
+    the simulator does not answer.
     """
     if other := next((name for name in CONFLICTING if getattr(options, name)), None):
         raise UsageError(
             f"--simulator and {OPTIONS[other].flag} both set the target: omit one of them"
         )
-    named = urls_at(address)
+    if (named := urls_at(address)) is None:
+        raise UsageError(f"no simulator answers at {address}: start it with `rtbench simulate`")
     urls = simulated_dialects(named)
     simulated = [name for name in get_args(DialectName) if name in urls]
     agent = next(name.removeprefix(AGENT) for name in named if name.startswith(AGENT))

@@ -33,8 +33,8 @@ from bench.observe.session_facts import PlannedEvents, SessionFacts
 from bench.observe.turn import ANSWERING, ARRIVALS, OVER, PendingTurn, late_until_ns
 from bench.observe.turn_events import Deadline, deadline, failure_ending, output_sent
 from bench.observe.turn_observation import all_instants
-from bench.transport.interface import BAD_FRAME, TOO_LARGE, TRY_AGAIN_LATER
 from bench.wire.audio import AudioFormat
+from bench.wire.connection import BAD_FRAME, TOO_LARGE, TRY_AGAIN_LATER
 from bench.wire.dialect import is_session_event
 from bench.wire.events import ErrorScope, EventKind, ServiceFailure
 

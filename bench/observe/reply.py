@@ -22,9 +22,9 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.words import HeardText
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.observation import Instants
-from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.observe.spoken_answer import SpokenAnswer
+from bench.sound.onsets import PAUSE_NS
 from bench.wire.audio import AudioFormat, audible_end
 from bench.wire.connection import MatchedDelta
 from bench.wire.events import (
@@ -155,7 +155,7 @@ class TrackPlayer(ItemPlayer):
     """The player of a reply in a track of packets.
 
     A delta is a frame, whose instant the jitter buffer of the track has determined
-    (`bench.transport.media.jitter`). So it is played `jitter_buffer_ns` after its own instant, and
+    (`bench.protocols.rtp.jitter`). So it is played `jitter_buffer_ns` after its own instant, and
     how late other frames are does not move it. Only stalls are those of a player that starts with
     the first frame. Each frame begins a continuous playback: `_start_ns` is what the start would be
     if all frames had the delay of the last one, and `uncertainty_ns` is that of the last frame.

@@ -3,7 +3,7 @@ timeline. Pure.
 """
 
 # A full-duplex service streams audio even when it does not speak, and names neither responses nor
-# turns. A reply begins with the delta in which sound begins (`bench.observe.onsets`). A reply ends
+# turns. A reply begins with the delta in which sound begins (`bench.sound.onsets`). A reply ends
 # when the deltas without sound after it add up to the silence that ends a reply. If the service
 # stops sending instead, the reply ends when nothing has been played for the same time. The detector
 # creates an id for the response and for its item. It does not pass on a delta until it knows
@@ -27,10 +27,10 @@ from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.files.values import MAX_TEXT_CHARACTERS
-from bench.observe.blocks import continue_sounds
-from bench.observe.early_sound import Change, EarlySound
-from bench.observe.onset_limits import BLOCK_MS, WINDOW
-from bench.observe.onsets import HELD_NS, PAUSE_NS, OnsetDetector, SoundChange
+from bench.sound.blocks import continue_sounds
+from bench.sound.early_sound import Change, EarlySound
+from bench.sound.onset_limits import BLOCK_MS, WINDOW
+from bench.sound.onsets import HELD_NS, PAUSE_NS, OnsetDetector, SoundChange
 from bench.wire.audio import AudioFormat, Samples, SampleStream, expansion
 from bench.wire.connection import MatchedDelta
 from bench.wire.events import (

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.observe.onsets import PAUSE_NS
+from bench.sound.onsets import PAUSE_NS
 
 MAX_FILLER_NS = 5 * NS_PER_S // 2
 """The maximum duration of a filler, if the script sets no minimum duration of an answer."""

@@ -27,7 +27,6 @@ from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor, PendingRequest
 from bench.observe.inputs import Action, AnyInput, Received, Sent, SessionStart, split
-from bench.observe.item_sounds import SEARCHED, ItemSounds
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.pending_turns import PendingTurns, SessionEndings, UnansweredAudio
 from bench.observe.reply import Reply
@@ -44,6 +43,7 @@ from bench.observe.turn import (
 )
 from bench.observe.turn_observation import observation, task_success, without_packets
 from bench.plan.turn_plan import SuccessPredicate
+from bench.sound.item_sounds import SEARCHED, ItemSounds
 from bench.wire.audio import AudioFormatName, resolve_format
 from bench.wire.connection import MatchedDelta, ReceivedMessage, SentChunk, is_late
 from bench.wire.dialect import SOUND, Dialect, MessageKind, Peer, TurnSource

@@ -13,7 +13,7 @@ is measured in windows of 20 ms; one window starts every millisecond. The level 
 of the loudest 5 % of the windows with sound, so it does not depend on the amount of silence around
 the speech. Windows that are at most 35 dB below this level, and at least 6 dB above steady noise,
 are speech. In the first and the last of these windows, the exact samples of the start and the end
-are then found. An offset (`bench.wire.direct_current`) is no sound, and neither is noise that is
+are then found. An offset (`bench.sound.direct_current`) is no sound, and neither is noise that is
 deeper than voices, such as rumble or wind.
 """
 
@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS
 from bench.plan.audio_files import BLOCK_SAMPLES, open_audio
+from bench.sound.direct_current import without_direct_current
 from bench.wire.audio import AudioFormat
-from bench.wire.direct_current import without_direct_current
 
 WINDOW_MS = 20
 DEPTH = 10 ** (35 / 10)

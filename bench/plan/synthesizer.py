@@ -35,7 +35,7 @@ from bench.plan.recordings import Pcm
 from bench.plan.script_keys import VARIABLE, WAV, WORDS, load_wav
 from bench.services.registry import service_at
 from bench.target.address import split_url
-from bench.transport.interface import is_loopback
+from bench.wire.addresses import is_loopback
 from bench.wire.service import BEARER, KeyHeader
 
 # A script that names a command is a program of another author. So reading a script never runs it. A

@@ -31,9 +31,9 @@ from bench.plan.prepared import PreparedScript
 from bench.record.recorder import RowContext
 from bench.record.replay import SCHEMA_VERSION, LoggedAudio, LoggedMessage, LogHeader
 from bench.record.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_events, sent_event
-from bench.transport.interface import SendReceipt, Transport, WrappedTransport
+from bench.transport.interface import Transport, WrappedTransport
 from bench.wire.audio import AudioFormat, audible_end
-from bench.wire.connection import MatchedDelta, ReceivedMessage, SentChunk
+from bench.wire.connection import MatchedDelta, ReceivedMessage, SendReceipt, SentChunk
 from bench.wire.dialect import Dialect
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio, base64_form
 

@@ -30,10 +30,10 @@ from bench.base.errors import UsageError
 from bench.files.safe_io import read_json
 from bench.observe import inputs
 from bench.observe.inputs import NO_JSON, AnyLogged, Input, SessionStart
-from bench.observe.item_sounds import ENDS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.services.registry import DIALECTS
+from bench.sound.item_sounds import ENDS
 from bench.wire.audio import AudioFormatName
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Decode, MessageKind, decoder_of

@@ -34,7 +34,7 @@ from bench.record.presence import may_close
 from bench.target.address import split_url
 from bench.target.identity import Fetch, Token, fetch_token
 from bench.target.target import EntraSignIn
-from bench.transport.interface import is_loopback
+from bench.wire.addresses import is_loopback
 
 URL_VARIABLE = "LOCUST_UPLOAD"
 """The environment variable with the destination (`--upload`). Unlike options, lists of processes

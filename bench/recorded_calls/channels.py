@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
-from bench.observe.onset_limits import FAINT
-from bench.observe.onsets import PAUSE_NS
 from bench.plan.audio_files import BLOCK_SAMPLES, AudioFile, open_audio
 from bench.plan.recordings import (
     FULL_SCALE,
@@ -35,9 +33,11 @@ from bench.recorded_calls.echoes_and_tones import (
     without_echo,
     without_tones,
 )
+from bench.sound.direct_current import constant_offset
+from bench.sound.onset_limits import FAINT
+from bench.sound.onsets import PAUSE_NS
 from bench.wire.audio import ALL_FORMATS, AudioFormat
 from bench.wire.codec_errors import CODECS, LOSSLESS
-from bench.wire.direct_current import constant_offset
 
 _CODECS_OF_SUBTYPES = {
     "VORBIS": "vorbis",

@@ -2,7 +2,7 @@
 make. Pure.
 
 The starts of sounds come from the detector that also listens to live agents
-(`bench.observe.onsets`). The end of a caller's speech is searched as in the recordings of a script
+(`bench.sound.onsets`). The end of a caller's speech is searched as in the recordings of a script
 (`bench.plan.recordings.speech_span`). In noise the end of speech is below the noise, so the end
 that is found may be too early. `TAILS_NS` has the maximum errors. The noise is that around the
 sound, or that after it if it is louder. The room may be heard for longer than the voice, as behind
@@ -24,11 +24,7 @@ from numpy.typing import NDArray
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import REPLY_SILENCE_MS
-from bench.observe.onset_bounds import HUM_DEPTH
-from bench.observe.onset_limits import HUSHED, error_in_noise
-from bench.observe.onsets import PAUSE_NS, OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS
-from bench.observe.tones import RATE_HZ, Tone, is_clearly_voiced
 from bench.plan.recordings import (
     ABOVE_NOISE,
     DEPTH,
@@ -41,8 +37,12 @@ from bench.plan.recordings import (
     speech_span,
     window_energies,
 )
+from bench.sound.direct_current import without_direct_current
+from bench.sound.onset_bounds import HUM_DEPTH
+from bench.sound.onset_limits import HUSHED, error_in_noise
+from bench.sound.onsets import PAUSE_NS, OnsetDetector
+from bench.sound.tones import RATE_HZ, Tone, is_clearly_voiced
 from bench.wire.audio import Samples
-from bench.wire.direct_current import without_direct_current
 
 FLUSH_S = 1
 """The silence after a channel, with which the detector ends its last sound."""

@@ -1,7 +1,7 @@
 """The removal of what is no speech from a channel: telephone tones, and the echo of the other
 channel. Pure.
 
-The detector of sounds finds the tones that are alone (`bench.observe.tones`): ring tones, busy
+The detector of sounds finds the tones that are alone (`bench.sound.tones`): ring tones, busy
 tones, and the beeps of a recorder. These beeps have one frequency and one duration, so they are
 also found over speech. They are subtracted.
 
@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
 from bench.catalogue.metrics import AUDIBLE
-from bench.observe.onset_limits import BLOCK_MS, HUSHED
-from bench.observe.tones import Tone
 from bench.plan.audio_files import BLOCK_SAMPLES
 from bench.plan.recordings import SampleSequence, mean_squares
+from bench.sound.onset_limits import BLOCK_MS, HUSHED
+from bench.sound.tones import Tone
 from bench.wire.audio import Samples
 
 MIN_BEEP_S = 0.1

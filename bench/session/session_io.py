@@ -45,8 +45,8 @@ from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
 from bench.session.meetings import Meeting
 from bench.transport.fast.sending import Microphone, PlainChunks
-from bench.transport.interface import SendReceipt, Transport
-from bench.wire.connection import MatchedDelta, ReceivedMessage, SentChunk, is_late
+from bench.transport.interface import Transport
+from bench.wire.connection import MatchedDelta, ReceivedMessage, SendReceipt, SentChunk, is_late
 from bench.wire.dialect import SOUND, BinaryMessage, ClientMessage, MessageKind, decoder_of
 from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
 from bench.wire.settings import ONLY_TRANSCRIPT

@@ -38,7 +38,8 @@ from bench.target.target import (
 )
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 from bench.transport.challenges import TOKEN_CHARACTER
-from bench.transport.interface import WEB_PORTS, is_host_name, is_loopback
+from bench.transport.interface import WEB_PORTS
+from bench.wire.addresses import is_host_name, is_loopback
 from bench.wire.dialect import CALL_ID, Dialect, Peer
 from bench.wire.service import SIP, WEBRTC_AGENT, Route, Service
 

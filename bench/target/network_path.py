@@ -16,24 +16,16 @@ from typing import Final, Literal
 from urllib.parse import quote, unquote
 
 from bench.files.validation import either
+from bench.protocols.rtp.rtp import OPUS
+from bench.protocols.sip.messages import parse_host_port
+from bench.protocols.turn.servers import TurnLogin, TurnServer, parse_turn_uri
 from bench.target.address import fill_variables, is_host, is_variable, percent_encoded, url_parts
 from bench.target.sip_uri import sip_uri
 from bench.target.target import Address, Credential, unquoted
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
-from bench.transport.interface import (
-    DIRECT,
-    MAX_MESSAGE_MIB,
-    HostPort,
-    NetworkPath,
-    Proxy,
-    TurnLogin,
-    TurnServer,
-    authority,
-    is_loopback,
-)
-from bench.transport.media.rtp import OPUS
-from bench.transport.sip.messages import parse_host_port
-from bench.transport.webrtc.turn.servers import parse_turn_uri
+from bench.transport.interface import DIRECT, NetworkPath, Proxy
+from bench.wire.addresses import HostPort, authority, is_loopback
+from bench.wire.connection import MAX_MESSAGE_MIB
 from bench.wire.service import MEDIA_LINKS, WEBSOCKET, Link
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {

@@ -5,11 +5,11 @@
 import re
 from typing import NamedTuple
 
+from bench.protocols.sip.hops import SipUri, escaped_user, parse_uri
+from bench.protocols.sip.messages import DEFAULT_PORTS, quoted_string, unquoted_string
 from bench.target.target import sip_url
 from bench.target.target_settings import KeyNames, SettingError
-from bench.transport.interface import bracketed, is_address, is_host_name
-from bench.transport.sip.hops import SipUri, escaped_user, parse_uri
-from bench.transport.sip.messages import DEFAULT_PORTS, quoted_string, unquoted_string
+from bench.wire.addresses import bracketed, is_address, is_host_name
 from bench.wire.dialect import CALL_ID
 from bench.wire.service import SIP
 

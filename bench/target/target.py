@@ -15,17 +15,10 @@ from urllib.parse import parse_qsl, unquote
 from bench.base.errors import UsageError
 from bench.catalogue.pricing import Prices, PricingTerms
 from bench.files.sanitize import masked_query, outcome_part
+from bench.protocols.sip.hops import CallAddress, call_address
 from bench.services.registry import SERVICES
-from bench.transport.interface import (
-    DIRECT,
-    WEB_PORTS,
-    NetworkPath,
-    Proxy,
-    authority,
-    bracketed,
-    is_loopback,
-)
-from bench.transport.sip.hops import CallAddress, call_address
+from bench.transport.interface import DIRECT, WEB_PORTS, NetworkPath, Proxy
+from bench.wire.addresses import authority, bracketed, is_loopback
 from bench.wire.dialect import CALL_ID, Dialect, Peer
 from bench.wire.service import WEBSOCKET, Link, Service
 from bench.wire.settings import ONLY_TRANSCRIPT

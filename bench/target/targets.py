@@ -24,6 +24,8 @@ from bench.catalogue.pricing import Prices, prices_of
 from bench.files.sanitize import excerpt
 from bench.files.validation import either
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
+from bench.protocols.rtp.rtp import OPUS
+from bench.protocols.sip.hops import escaped_user
 from bench.services.registry import DIALECTS, PUBLIC_CLOUD, SERVICES, TRACKS, scope_of
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
@@ -70,9 +72,8 @@ from bench.target.unread_variables import (
     unread_address,
 )
 from bench.transport.impairment.profiles import network_of
-from bench.transport.interface import NetworkPath, Proxy, is_loopback
-from bench.transport.media.rtp import OPUS
-from bench.transport.sip.hops import escaped_user
+from bench.transport.interface import NetworkPath, Proxy
+from bench.wire.addresses import is_loopback
 from bench.wire.dialect import CALL_ID, Peer
 from bench.wire.service import BASIC, BEARER, FIRST_REGION, MODEL, REGION, WEBSOCKET, Service
 from bench.wire.settings import merged

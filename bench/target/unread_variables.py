@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 from bench.target.address import split_url
 from bench.target.target import unquoted
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
-from bench.transport.interface import is_loopback
+from bench.wire.addresses import is_loopback
 from bench.wire.service import FIRST_REGION, MODEL, REGION, Service
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"

@@ -41,13 +41,7 @@ from bench.catalogue.outcomes import OWN_FAULT
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.transport.challenges import challenges
-from bench.transport.interface import (
-    ConnectRequest,
-    ConnectTimings,
-    NetworkPath,
-    Proxy,
-    authority,
-)
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath, Proxy
 from bench.transport.loop_monitor import HubLocal
 from bench.transport.own_limits import hidden_limit, own_limit, own_limit_of_port
 from bench.transport.parser import (
@@ -62,6 +56,7 @@ from bench.transport.parser import (
 from bench.transport.ring.choice import new_stream
 from bench.transport.tcp import ByteStream, PeerScope, TcpStream
 from bench.transport.tls import shake_hands
+from bench.wire.addresses import authority
 
 getaddrinfo = monkey.get_original("socket", "getaddrinfo")
 MAX_LOOKUPS = 500

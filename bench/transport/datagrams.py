@@ -15,17 +15,18 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
-from bench.base.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
+from bench.base.clock import SendTime, enable_timestamps, monotonic_ns
 from bench.base.compiled import twin
 from bench.catalogue.causes import Cause, Code
 from bench.transport._datagrams_interpreted import HANDFUL
-from bench.transport.interface import DISCARD_PORT, UNSPECIFIED, is_address, is_loopback
 from bench.transport.own_limits import exhausted, own_limit
 from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
+from bench.wire.addresses import DISCARD_PORT, UNSPECIFIED, is_address, is_loopback
+from bench.wire.connection import Datagram, SocketAddress
 
 if TYPE_CHECKING:
     from bench.transport._datagrams import DatagramReader, DatagramWriter
@@ -40,10 +41,6 @@ MEMORY_INFO = struct.Struct("9I")
 socket (Linux 4.12)."""
 EMPTY = (0, errno.EAGAIN, errno.EINTR)
 """The error numbers of a read after which the socket is empty, or is read again."""
-SocketAddress = tuple[Any, ...]
-"""The address of a peer, as the socket module has it."""
-Datagram = tuple[bytes, SocketAddress, Arrival]
-"""The data of a received datagram, its source, and its arrival."""
 
 
 class DatagramSender(Protocol):

@@ -24,7 +24,7 @@ from random import Random
 from typing import NamedTuple
 
 from bench.base.clock import SendTime, monotonic_ns
-from bench.transport.datagrams import DatagramSender, SocketAddress
+from bench.transport.datagrams import DatagramSender
 from bench.transport.event_loop import CallbackScheduler
 from bench.transport.impairment.line import NetworkCounts, PacketLine, StreamLine
 from bench.transport.impairment.profiles import NetworkProfile
@@ -32,13 +32,12 @@ from bench.transport.interface import (
     DeltaListener,
     OnMessage,
     PacedSender,
-    SendReceipt,
     Transport,
     WrappedTransport,
 )
 from bench.transport.parser import MASK_BYTES, frame_bytes
 from bench.transport.rtp_track import TrackTransport, send_now
-from bench.wire.connection import Transmitted
+from bench.wire.connection import SendReceipt, SocketAddress, Transmitted
 
 OnSent = Callable[[int, int, Sequence[int | None]], None]
 """The method `sent` of a `bench.session.session_io.SessionListener`."""

@@ -6,81 +6,39 @@ its transport. The real transport has the process's clock. The transport in memo
 clock.
 """
 
-import ipaddress
-import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from bench.base.clock import SendTime, monotonic_ns
+from bench.base.clock import monotonic_ns
 from bench.catalogue.timeouts import Timeouts
+from bench.protocols.turn.servers import TurnServer
 from bench.services.names import WITH_CALL_KEY, OfferForm
 from bench.transport.impairment.profiles import NetworkProfile
+from bench.wire.addresses import authority
 from bench.wire.connection import (
+    MAX_MESSAGE_MIB,
     Connected,
     ConnectionClosed,
     MatchedDelta,
     NetworkMeasured,
     ReceivedMessage,
     RtpMeasured,
+    SendReceipt,
     Transmitted,
 )
 from bench.wire.events import ServerEvent
 
-_HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
-NO_CODE = 0
-NORMAL = 1000
-BAD_FRAME = 1002
-ABNORMAL = 1006
-TOO_LARGE = 1009
-TRY_AGAIN_LATER = 1013
-"""The close codes of all transports: none (HTTP/2), normal, unreadable, without a close frame, too
-large (RFC 6455 §7.4.1), too busy (IANA, "WebSocket Close Code Number Registry")."""
-UNSPECIFIED = ("0.0.0.0", "::")
-"""The addresses of no host. The kernel sends packets for them to this machine."""
 WEB_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 """The default ports, by the schemes of URLs of TCP servers."""
-DISCARD_PORT = 9
-"""The port of no service: that of a line m= whose address is in its candidates (RFC 8839
-§4.1.2)."""
-MIB = 1 << 20
-MAX_MESSAGE_MIB = 16
-"""The default maximum size of a message. The largest messages of services have one hundredth of
-this size."""
 
 
 Headers = Iterable[tuple[str, str]]
 """The names and values of headers."""
 OnMessage = Callable[[ReceivedMessage], bool]
 """A handler of messages. It must not block. It returns True if the listener must act now."""
-
-
-class HostPort(NamedTuple):
-    """A host and a port. The port is None if the text did not contain one."""
-
-    host: str
-    port: int | None = None
-
-    def __str__(self) -> str:
-        return self.host if self.port is None else f"{self.host}:{self.port}"
-
-
-class SendReceipt(NamedTuple):
-    """The receipt of a send.
-
-    `handed` is the instant at which the kernel accepted the message. `wire_bytes` is the size of
-    the message's frame. `unsent` is the reason if the message is audio that was not sent, because
-    the peer holds the call or the kernel refused the packet. `handed` is then the instant at which
-    it would have been sent. `delay_ns` is by how much the caller's impaired network delays the
-    message; None if the network is not impaired, or drops the message.
-    """
-
-    handed: SendTime
-    wire_bytes: int
-    unsent: str = ""
-    delay_ns: int | None = None
 
 
 class ChunkSender(Protocol):
@@ -172,37 +130,6 @@ class Proxy:
         return f"{self.scheme}://{authority(self.host, self.port)}"
 
 
-class TurnLogin(NamedTuple):
-    """The user and the password at a TURN server. Services name users that are secrets, too."""
-
-    user: str
-    password: str
-
-    def __repr__(self) -> str:
-        return "TurnLogin(hidden)"
-
-
-TurnTransport = Literal["udp", "tcp", "tls"]
-
-
-class TurnServer(NamedTuple):
-    """A TURN server (RFC 8656): its host, a name or an IP address, the transport to it, and the
-    login.
-    """
-
-    host: str
-    port: int
-    transport: TurnTransport
-    login: TurnLogin
-
-    def __str__(self) -> str:
-        """Return the URI of the server (RFC 7065)."""
-        scheme, transport = (
-            ("turns", "tcp") if self.transport == "tls" else ("turn", self.transport)
-        )
-        return f"{scheme}:{authority(self.host, self.port)}?transport={transport}"
-
-
 @dataclass(frozen=True)
 class NetworkPath:
     """The network path to a service.
@@ -251,53 +178,6 @@ class NetworkPath:
 
 
 DIRECT = NetworkPath()
-
-
-def whole_number(text: str, max_digits: int) -> int | None:
-    """Return the number that ASCII digits state; None if the text is something else, or too
-    long.
-    """
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= max_digits else None
-
-
-def bracketed(host: str) -> str:
-    """Return a host in the form that URLs have: an IPv6 address is in brackets (RFC 3986
-    §3.2.2).
-    """
-    return f"[{host}]" if ":" in host else host
-
-
-def is_host_name(host: str) -> bool:
-    """Return whether a host is a possible DNS name.
-
-    It has at most 253 characters, in labels of 1 to 63 characters (RFC 1035 §2.3.4). `_` is
-    permitted, because it is used in practice.
-    """
-    return len(host) <= 253 and all(
-        _HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split(".")
-    )
-
-
-def is_address(host: str) -> bool:
-    """Return whether a host is an IP address."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is localhost, an address in 127.0.0.0/8, or ::1."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.removesuffix(".") == "localhost"
-
-
-def authority(host: str, port: int) -> str:
-    """Return host and port in the form that URLs have."""
-    return f"{bracketed(host)}:{port}"
 
 
 class DeltaListener(Protocol):

@@ -34,7 +34,7 @@ def opener_of(link: Link) -> OpenTransport:
             f" 'rtbench[{link.extra}]'"
         ) from None
     if link.transport == WEBRTC.transport:
-        from bench.transport.webrtc.dtls import own_identity
+        from bench.protocols.webrtc.dtls import own_identity
 
         own_identity()
     return cast("OpenTransport", opener)

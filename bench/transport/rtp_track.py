@@ -18,33 +18,25 @@ from typing import Any
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.causes import Cause, Code
-from bench.transport.datagrams import (
-    Datagram,
-    DatagramSender,
-    DatagramSocket,
-    SocketAddress,
-    media_sockets,
-)
+from bench.protocols.call_media import CallMedia, early_audio
+from bench.protocols.rtp.jitter import Frame
+from bench.protocols.rtp.packets import send_frame
+from bench.protocols.rtp.rtp import StreamNumbers, is_report
+from bench.protocols.sdp.offer_answer import AgreedMedia
+from bench.transport.datagrams import DatagramSender, DatagramSocket, media_sockets
 from bench.transport.event_loop import Listener
-from bench.transport.interface import (
-    UNSPECIFIED,
-    DeltaListener,
-    OnMessage,
-    PacedSender,
-    SendReceipt,
-)
-from bench.transport.media.call_media import CallMedia, early_audio
-from bench.transport.media.jitter import Frame
-from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.packets import send_frame
-from bench.transport.media.rtp import StreamNumbers, is_report
+from bench.transport.interface import DeltaListener, OnMessage, PacedSender
 from bench.transport.own_limits import NO_MEMORY
+from bench.wire.addresses import UNSPECIFIED
 from bench.wire.connection import (
     Connected,
     ConnectionClosed,
+    Datagram,
     MatchedDelta,
     ReceivedMessage,
     RtpMeasured,
+    SendReceipt,
+    SocketAddress,
     Transmitted,
 )
 from bench.wire.dialect import BinaryMessage

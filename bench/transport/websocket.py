@@ -32,17 +32,11 @@ from bench.transport.connect import BODY_NS, connect, receive_body
 from bench.transport.fast.reader import MessageReader, OnMessages
 from bench.transport.fast.sending import masked_frame
 from bench.transport.interface import (
-    ABNORMAL,
-    BAD_FRAME,
-    MIB,
-    NORMAL,
-    TOO_LARGE,
     ConnectRequest,
     ConnectTimings,
     DeltaListener,
     OnMessage,
     PacedSender,
-    SendReceipt,
 )
 from bench.transport.parser import (
     MAX_LENGTH,
@@ -55,11 +49,17 @@ from bench.transport.parser import (
 )
 from bench.transport.tcp import ByteStream
 from bench.wire.connection import (
+    ABNORMAL,
+    BAD_FRAME,
+    MIB,
+    NORMAL,
+    TOO_LARGE,
     CloseCause,
     Connected,
     ConnectionClosed,
     MatchedDelta,
     ReceivedMessage,
+    SendReceipt,
 )
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The expansion of encoded samples, base64, and the spectra of sounds, in C. `bench.wire.audio`,
-`bench.wire.events` and `bench.observe.tones` do the same without a compiler.
+`bench.wire.events` and `bench.sound.tones` do the same without a compiler.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer

@@ -9,13 +9,30 @@ Transports return them, and a session's timeline receives them as inputs.
 # field that is added here must have a default, with which old logs keep their meaning.
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from bench.base.clock import Arrival
+from bench.base.clock import Arrival, SendTime
 from bench.base.units import NS_PER_MS
 from bench.wire.events import ServerEvent
+
+NO_CODE = 0
+NORMAL = 1000
+BAD_FRAME = 1002
+ABNORMAL = 1006
+TOO_LARGE = 1009
+TRY_AGAIN_LATER = 1013
+"""The close codes of all transports: none (HTTP/2), normal, unreadable, without a close frame, too
+large (RFC 6455 §7.4.1), too busy (IANA, "WebSocket Close Code Number Registry")."""
+MIB = 1 << 20
+MAX_MESSAGE_MIB = 16
+"""The default maximum size of a message. The largest messages of services have one hundredth of
+this size."""
+SocketAddress = tuple[Any, ...]
+"""The address of a peer, as the socket module has it."""
+Datagram = tuple[bytes, SocketAddress, Arrival]
+"""The data of a received datagram, its source, and its arrival."""
 
 
 class ReceivedMessage(NamedTuple):
@@ -26,6 +43,22 @@ class ReceivedMessage(NamedTuple):
     data: bytes
     arrival: Arrival
     wire_bytes: int
+
+
+class SendReceipt(NamedTuple):
+    """The receipt of a send.
+
+    `handed` is the instant at which the kernel accepted the message. `wire_bytes` is the size of
+    the message's frame. `unsent` is the reason if the message is audio that was not sent, because
+    the peer holds the call or the kernel refused the packet. `handed` is then the instant at which
+    it would have been sent. `delay_ns` is by how much the caller's impaired network delays the
+    message; None if the network is not impaired, or drops the message.
+    """
+
+    handed: SendTime
+    wire_bytes: int
+    unsent: str = ""
+    delay_ns: int | None = None
 
 
 class MatchedDelta(NamedTuple):

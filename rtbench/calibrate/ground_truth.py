@@ -37,15 +37,15 @@ from bench.record.calibration import Percentiles
 from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
-from bench.simulator.conversation.input_audio import InputAudio
-from bench.simulator.ground_truth_log import read_truth
-from bench.simulator.services.agents import SILENCE_MS
-from bench.simulator.services.registry import SERVICES
-from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import MessageKind
 from bench.wire.events import EventKind
 from reports.statistics.counting import Floats, Integers
+from rtbench_simulator.conversation.input_audio import InputAudio
+from rtbench_simulator.ground_truth_log import read_truth
+from rtbench_simulator.services.agents import SILENCE_MS
+from rtbench_simulator.services.registry import SERVICES
+from rtbench_simulator.session.effective import EffectiveTurnDetection, InputSettings
 
 INPUT = OUTPUT = FORMATS["pcm16"]
 """The formats of the simulator's input and output, if the client names no others."""

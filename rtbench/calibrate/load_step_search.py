@@ -23,9 +23,9 @@ from bench.record.calibration import (
     kinds_of,
 )
 from bench.services.names import DialectName
-from bench.simulator.ground_truth_log import LATE_MS
 from reports.results.value import Reason
 from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
+from rtbench_simulator.ground_truth_log import LATE_MS
 
 LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
 """The delays of the load generator that a calibration reports."""

@@ -52,7 +52,6 @@ from bench.record.calibration import (
 )
 from bench.services.names import DialectName
 from bench.services.registry import DIALECTS
-from bench.simulator.ready import urls_at
 from bench.wire.audio import resolve_format
 from bench.wire.dialect import SOUND
 from reports.data.runs import stated_validity
@@ -88,6 +87,7 @@ from rtbench.locust_run import (
     locust_run,
     without_proxies,
 )
+from rtbench_simulator.ready import urls_at
 
 AROUND_S = 9
 """The time, in seconds, that a step takes in addition to its load, for start, last turns,

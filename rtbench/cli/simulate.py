@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
 
-    from bench.simulator.ground_truth_log import ServedCounts
-    from bench.simulator.profile import Profile
-    from bench.simulator.ready import ReadyDocument
-    from bench.simulator.serving.credentials import Authenticator, TokenIssuer
-    from bench.simulator.serving.service import ServerConfig
+    from rtbench_simulator.ground_truth_log import ServedCounts
+    from rtbench_simulator.profile import Profile
+    from rtbench_simulator.ready import ReadyDocument
+    from rtbench_simulator.serving.credentials import Authenticator, TokenIssuer
+    from rtbench_simulator.serving.service import ServerConfig
 
 
-CLIENTS = Path(PACKAGE_ROOT, "bench", "simulator", "clients.toml")
+CLIENTS = Path(PACKAGE_ROOT, "rtbench_simulator", "clients.toml")
 SEED = 2
 """The seed of a simulator if none is chosen. Its first calls have neither a missing reply nor a
 cut-in, as most calls do."""
@@ -107,16 +107,16 @@ def simulate(
     ] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
-    from bench.simulator.faults.kinds import read_line
-    from bench.simulator.ground_truth_log import GroundTruthLog, summary
-    from bench.simulator.ready import IdentityEntry, ready_document
-    from bench.simulator.recorded_replies import load_replies
-    from bench.simulator.services.registry import SERVICES
-    from bench.simulator.serving.credentials import Authenticator, TokenIssuer
-    from bench.simulator.serving.server import listen
-    from bench.simulator.serving.service import ServerConfig
-    from bench.simulator.serving.token_issuer import IdentityEndpoint
-    from bench.simulator.serving.workers import WorkerDiedError, reserve
+    from rtbench_simulator.faults.kinds import read_line
+    from rtbench_simulator.ground_truth_log import GroundTruthLog, summary
+    from rtbench_simulator.ready import IdentityEntry, ready_document
+    from rtbench_simulator.recorded_replies import load_replies
+    from rtbench_simulator.services.registry import SERVICES
+    from rtbench_simulator.serving.credentials import Authenticator, TokenIssuer
+    from rtbench_simulator.serving.server import listen
+    from rtbench_simulator.serving.service import ServerConfig
+    from rtbench_simulator.serving.token_issuer import IdentityEndpoint
+    from rtbench_simulator.serving.workers import WorkerDiedError, reserve
 
     faults = [read_line(line) for line in fault or ()]
     chosen = _profile(profile, from_run, from_run_step).adjusted(
@@ -187,7 +187,7 @@ def exposed(address: str, authenticator: Authenticator, workers: int) -> str:
     """Return a warning if others can use the simulator without a key, or "". `address` is that
     of the bound socket.
     """
-    from bench.transport.interface import is_loopback
+    from bench.wire.addresses import is_loopback
 
     services = [] if authenticator.requires_credentials else ["sessions"]
     services += ["telephone calls"] if authenticator.key is None and workers == 1 else []
@@ -207,9 +207,9 @@ def _served(
     ready: Callable[[str | None, list[int]], None],
 ) -> list[ServedCounts]:
     """Serve until the server ends. If there is a terminal, show a status line."""
-    from bench.simulator.ground_truth_log import LiveView
-    from bench.simulator.serving.server import serve
-    from bench.simulator.serving.workers import serve_by_workers
+    from rtbench_simulator.ground_truth_log import LiveView
+    from rtbench_simulator.serving.server import serve
+    from rtbench_simulator.serving.workers import serve_by_workers
 
     line = StatusLine(sys.stderr, os.environ)
     view = LiveView(line)
@@ -242,7 +242,7 @@ def _clear(ready_file: Path) -> None:
 
 
 def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
-    from bench.simulator.profile import load_profile, usual_profile
+    from rtbench_simulator.profile import load_profile, usual_profile
 
     if step is not None and like is None:
         raise UsageError("--from-run-step needs --from-run, which names the run")
@@ -264,8 +264,8 @@ def _reject_impossible(
     """Raise UsageError for options and faults that have no effect, and for limits that workers
     do not share.
     """
-    from bench.simulator.faults.kinds import IDENTITY
-    from bench.simulator.quota import UNLIMITED
+    from rtbench_simulator.faults.kinds import IDENTITY
+    from rtbench_simulator.quota import UNLIMITED
 
     if ca_out and not tls:
         raise UsageError("--ca-out needs --tls: without it there is no certificate authority")
@@ -299,7 +299,7 @@ def _reject_impossible(
 
 
 def _tls(ca: Path) -> Any:
-    from bench.simulator.serving.certificates import loopback_tls
+    from rtbench_simulator.serving.certificates import loopback_tls
 
     try:
         return loopback_tls(ca)
@@ -311,7 +311,7 @@ def _tls(ca: Path) -> Any:
 
 def announced_urls(urls: Mapping[str, str]) -> dict[str, str]:
     """Return the URLs of the simulated services and their notes, by their titles."""
-    from bench.simulator.services.registry import SERVICES
+    from rtbench_simulator.services.registry import SERVICES
 
     titles = {title: service.note for service in SERVICES for title in service.titles.values()}
     named = {name: title for service in SERVICES for name, title in service.titles.items()}

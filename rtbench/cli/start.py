@@ -209,7 +209,7 @@ def service_files(name: str) -> Files:
     Its dialect has the same name, and is simulated.
     """
     from bench.services.registry import SERVICES
-    from bench.simulator.ready import urls_at
+    from rtbench_simulator.ready import urls_at
 
     known = {service.name: service for service in SERVICES.values() if service.starter}
     _refuse_unknown(name, known, "--service has no service")

@@ -19,19 +19,19 @@ from bench.plan.random_choices import load_rows, load_think_times
 from bench.plan.recordings import load_pcm
 from bench.plan.script import load_script
 from bench.record.replay import replay_log
-from bench.simulator.profile import load_profile
 from bench.target.price_table import load_price_table
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from reports.metrics import thresholds
 from rtbench.cli.overload import load_of_search
 from rtbench.cli.session_text import session_text
+from rtbench_simulator.profile import load_profile
 from tests.helpers import png
 
 ROOT = Path(__file__).parents[2]
 
 
-PROFILE = ROOT / "bench" / "simulator" / "profiles" / "quiet.yaml"
+PROFILE = ROOT / "rtbench_simulator" / "profiles" / "quiet.yaml"
 
 
 SCRIPTS = ROOT / "scenarios" / "scripts"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.simulator.profile import PRESETS, load_profile
+from rtbench_simulator.profile import PRESETS, load_profile
 from tools.benchmarks.simulated_profiles import between_share, is_assumed, observe
 
 SOURCED = [

@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from bench.record.calibration import LoadStep, Outcome, Percentiles
-from bench.simulator.ground_truth_log import LATE_MS
 from reports.results.value import Reason
 from rtbench.calibrate.load_step_search import FULL
 from rtbench.calibrate.load_step_search import outcome_of as coded_outcome
 from rtbench.calibrate.text import reason_text
+from rtbench_simulator.ground_truth_log import LATE_MS
 
 
 def spread_with_p99(p99_ms: float) -> dict[str, Percentiles]:

@@ -1,7 +1,7 @@
 """The one table of clients: which version was tried last, and the outcome of each client at each
 step.
 
-Tests and `make clients` use the outcomes as parameters. A table of bench/simulator/README.md is
+Tests and `make clients` use the outcomes as parameters. A table of rtbench_simulator/README.md is
 generated from them.
 """
 

@@ -1,4 +1,4 @@
-"""The table in bench/simulator/README.md agrees with the results of tests and `make clients`."""
+"""The table in rtbench_simulator/README.md agrees with the results of tests and `make clients`."""
 
 from __future__ import annotations
 

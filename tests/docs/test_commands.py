@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from click import ClickException
 
-from bench.simulator.delay import LogNormal
-from bench.simulator.profile import quiet_profile
 from reports.statistics.quantiles import shortfall
 from rtbench.cli.app import command
+from rtbench_simulator.delay import LogNormal
+from rtbench_simulator.profile import quiet_profile
 from tests.docs.commands import ROOT, commands
 
 SILENCE_MS = 500

@@ -27,7 +27,7 @@ from rtbench.cli.app import MODULES, command
 from tools import addresses, columns, site
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("bench", "reports", "rtbench")
+PRODUCT = ("bench", "reports", "rtbench", "rtbench_simulator")
 NAMING = (*PRODUCT, "scenarios", "docs")
 COMMAND = r"`rtbench docs ([a-z][\w-]*)(?:#([\w-]+))?`"
 HELPER = r"""\bsee\(['"]([\w-]+)['"](?:, ['"]([\w-]+)['"])?\)"""

@@ -12,7 +12,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -87,7 +87,7 @@ ORDINARY = (
     "no figure",
 )
 """Phrases of ordinary English that are allowed although they contain forbidden words."""
-VENDORS = ("bench/simulator/refusals.py", "bench/simulator/responses/lifecycle.py")
+VENDORS = ("rtbench_simulator/refusals.py", "rtbench_simulator/responses/lifecycle.py")
 """Modules whose literals are messages of services. The simulator sends the same messages."""
 MODULES = [
     module
@@ -152,8 +152,8 @@ def helps(command: Any) -> Iterator[str]:
     yield command.help or ""
     yield from (str(getattr(one, "help", None) or "") for one in command.params)
     if isinstance(command, Group):
-        for name in command.list_commands(None):
-            yield from helps(command.get_command(None, name))
+        for name in command.list_commands(cast(Any, None)):
+            yield from helps(command.get_command(cast(Any, None), name))
 
 
 def test_no_page_uses_a_coined_word_as_a_term() -> None:

@@ -30,14 +30,19 @@ from bench.services.agents import TWILIO
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECT_REMEDIES
-from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, STRAY_VERSION, TOO_MANY_HEADERS
-from bench.simulator.services.openai import ga_session
-from bench.simulator.session.effective import NewSession
 from bench.target.target import Auth, Credential, EntraSignIn, Target
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Dialect
 from bench.wire.findings import CheckFinding, FindingState
+from rtbench_simulator.refusals import (
+    AFTER_UPGRADE,
+    BEFORE_UPGRADE,
+    STRAY_VERSION,
+    TOO_MANY_HEADERS,
+)
+from rtbench_simulator.services.openai import ga_session
+from rtbench_simulator.session.effective import NewSession
 from tests.doctor.targets import HOST, KEY, build_target
 from tests.helpers import AT_NS, at, message
 

@@ -23,11 +23,11 @@ from bench.services.registry import (
     dialect_remedy,
     shape_of,
 )
-from bench.simulator.services.openai import OPENAI_GA, ga_form, ga_session, preview_session
-from bench.simulator.session.checks import EventValue
-from bench.simulator.session.effective import NewSession
-from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION
 from bench.wire.dialect import Dialect
+from rtbench_simulator.services.openai import OPENAI_GA, ga_form, ga_session, preview_session
+from rtbench_simulator.session.checks import EventValue
+from rtbench_simulator.session.effective import NewSession
+from rtbench_simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION
 from tests.doctor.targets import build_target
 from tests.helpers import OTHER
 

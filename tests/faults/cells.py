@@ -1,6 +1,6 @@
 """The outcome of each fault at each place.
 
-A test uses the outcomes as parameters. The table of bench/simulator/README.md is generated from
+A test uses the outcomes as parameters. The table of rtbench_simulator/README.md is generated from
 them. The outcomes are the same with both dialects and both transports, so each pair of a fault and
 a place appears once. Faults strike only the first response.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bench.simulator.faults.kinds import EVERYWHERE, KINDS
-from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE
+from rtbench_simulator.faults.kinds import EVERYWHERE, KINDS
+from rtbench_simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE
 
 OPENING = "session settings"
 TURN = "input speech response first_delta next_delta done"

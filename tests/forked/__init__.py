@@ -49,13 +49,13 @@ REPORT = (
 )
 REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
 VOICES = """
-from bench.simulator import recorded_replies
+from rtbench_simulator import recorded_replies
 from functools import cache
 recorded_replies.load_replies = cache(recorded_replies.load_replies)
 recorded_replies.load_replies()
 """
 SIMULATE = (
-    f"import bench.simulator.serving.server, numpy.random, soundfile, soxr{VOICES}"
+    f"import rtbench_simulator.serving.server, numpy.random, soundfile, soxr{VOICES}"
     + CALLED.format(stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"])
 )
 CAPACITY = f"""{REPORT}

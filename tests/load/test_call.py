@@ -29,8 +29,8 @@ from bench.plan.steps import MessageStep, PauseStep
 from bench.plan.turns import Step
 from bench.services.openai.dialect import GA
 from bench.session.session import Session
-from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, quiet_profile
 from bench.wire.connection import ConnectionClosed
+from rtbench_simulator.profile import FunctionCalls, PreambleSettings, Profile, quiet_profile
 from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken
 from tests.load.fake_live_run import FakeDialer, FakeRun
 from tests.memory_transport import PeerAnswer, VirtualClock

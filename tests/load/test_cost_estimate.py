@@ -33,8 +33,6 @@ from bench.plan.turns import Step, TextTurn
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.dialect import GA
 from bench.services.translation.dialect import TRANSLATION
-from bench.simulator.profile import FunctionCalls, quiet_profile
-from bench.simulator.recorded_replies import build_reply
 from bench.target.price_table import usage_usd
 from bench.target.target import Target
 from bench.wire.events import TokenUsage
@@ -46,6 +44,8 @@ from bench.wire.settings import (
     SessionSettings,
     TurnDetection,
 )
+from rtbench_simulator.profile import FunctionCalls, quiet_profile
+from rtbench_simulator.recorded_replies import build_reply
 from tests.helpers import build_message, play, respond, say
 from tests.talking import ORDER, SPEECH, VAD, Simulator, sound, speak, talked
 

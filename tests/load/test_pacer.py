@@ -18,7 +18,7 @@ from bench.load.execution.target_state import (
     earliest_ns,
     pacer_of,
 )
-from bench.simulator.quota import MinuteQuota
+from rtbench_simulator.quota import MinuteQuota
 
 MINUTE_NS = 60 * NS_PER_S
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import get_args
@@ -18,8 +20,9 @@ from bench.services.names import DialectName
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.wire.dialect import SIMULATOR_HEADER
+from rtbench_simulator.ready import urls_at
 
-HERE = "127.0.0.1:4321"
+NOWHERE = "127.0.0.1:9"
 SCRIPTS = Path(__file__).parents[2] / "scenarios" / "scripts"
 SIMULATED = (  # the dialects of addresses of the simulator
     "ga",
@@ -39,9 +42,39 @@ SIMULATED = (  # the dialects of addresses of the simulator
 )
 
 
-def called_dialect(*scripts: Script, dialect: str | None = None) -> str:
+@contextmanager
+def http_server(*, is_simulator: bool) -> Iterator[int]:
+    """Yield the port of an HTTP server, which may answer as the simulator does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            if is_simulator:
+                self.send_header(SIMULATOR_HEADER, "1")
+            self.end_headers()
+            self.wfile.write(json.dumps({"urls": urls_at(self.headers["Host"])}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as served:
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        yield served.server_address[1]
+        served.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[str]:
+    """Yield the address of a simulator."""
+    with http_server(is_simulator=True) as port:
+        yield f"127.0.0.1:{port}"
+
+
+def called_dialect(here: str, *scripts: Script, dialect: str | None = None) -> str:
     """Return the dialect with which a run with --simulator calls."""
-    options = with_simulator(ServiceOptions(simulator=True, dialect=dialect), HERE, scripts)
+    options = with_simulator(ServiceOptions(simulator=True, dialect=dialect), here, scripts)
     (target,) = resolve_targets({}, options)
 
     assert target.loopback
@@ -49,22 +82,24 @@ def called_dialect(*scripts: Script, dialect: str | None = None) -> str:
 
 
 @pytest.mark.parametrize("dialect", SIMULATED)
-def test_the_dialect_chooses_the_simulated_service(dialect: str) -> None:
-    assert called_dialect(dialect=dialect) == dialect
+def test_the_dialect_chooses_the_simulated_service(here: str, dialect: str) -> None:
+    assert called_dialect(here, dialect=dialect) == dialect
 
 
 @pytest.mark.parametrize("dialect", sorted(set(get_args(DialectName)) - set(SIMULATED)))
-def test_a_dialect_that_is_not_simulated_is_refused_with_those_that_are(dialect: str) -> None:
+def test_a_dialect_that_is_not_simulated_is_refused_with_those_that_are(
+    here: str, dialect: str
+) -> None:
     with pytest.raises(UsageError, match=f"--dialect {dialect}; it has {', '.join(SIMULATED)}"):
-        called_dialect(dialect=dialect)
+        called_dialect(here, dialect=dialect)
 
 
-def test_a_full_duplex_script_calls_an_agent_and_any_other_the_realtime_api() -> None:
+def test_a_full_duplex_script_calls_an_agent_and_any_other_the_realtime_api(here: str) -> None:
     agent, voice = (load_script(SCRIPTS / f"{name}.yaml") for name in ("agent", "voice_turns"))
 
-    assert called_dialect(agent) == "pcm"
-    assert called_dialect(agent, dialect="acs") == "acs"
-    assert called_dialect(voice) == called_dialect() == "ga"
+    assert called_dialect(here, agent) == "pcm"
+    assert called_dialect(here, agent, dialect="acs") == "acs"
+    assert called_dialect(here, voice) == called_dialect(here) == "ga"
 
 
 @pytest.mark.parametrize(
@@ -74,33 +109,23 @@ def test_a_full_duplex_script_calls_an_agent_and_any_other_the_realtime_api() ->
 )
 def test_the_simulator_and_another_target_are_refused(other: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=r"--simulator and --.* both set the target"):
-        with_simulator(ServiceOptions(simulator=True, **other), HERE)  # type: ignore[arg-type]
+        with_simulator(ServiceOptions(simulator=True, **other), NOWHERE)  # type: ignore[arg-type]
 
 
-def test_calls_to_the_simulator_use_no_proxy() -> None:
-    assert with_simulator(ServiceOptions(simulator=True), HERE).proxy == "none"
+def test_calls_to_the_simulator_use_no_proxy(here: str) -> None:
+    assert with_simulator(ServiceOptions(simulator=True), here).proxy == "none"
+
+
+def test_an_address_without_a_simulator_is_named() -> None:
+    with pytest.raises(UsageError, match=f"no simulator answers at {NOWHERE}: start it with"):
+        with_simulator(ServiceOptions(simulator=True), NOWHERE)
 
 
 @pytest.fixture(params=[True, False], ids=["simulator", "other server"])
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[int, bool]]:
     """Yield the port of an HTTP server, and whether it answers as the simulator does."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(404)
-            if request.param:
-                self.send_header(SIMULATOR_HEADER, "1")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as served:
-        thread = threading.Thread(target=served.serve_forever)
-        thread.start()
-        yield served.server_address[1], request.param
-        served.shutdown()
-        thread.join()
+    with http_server(is_simulator=request.param) as port:
+        yield port, request.param
 
 
 def not_called(*words: str) -> list[str]:
@@ -127,7 +152,7 @@ def test_only_a_simulator_on_the_usual_port_is_used_unless_a_profile_is_named(
 def test_a_simulator_that_another_process_found_is_used_without_a_notice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(ADDRESS, HERE)
+    monkeypatch.setenv(ADDRESS, NOWHERE)
 
     with simulator_to_call(None, not_called) as called:
-        assert called == (HERE, "")
+        assert called == (NOWHERE, "")

@@ -17,8 +17,8 @@ import pytest
 from bench.base.errors import USAGE_STATUS, UsageError
 from bench.load.runners import finalized_run
 from bench.load.runners.role import start_problem
+from bench.protocols.webrtc.dtls import own_identity
 from bench.transport.links import opener_of
-from bench.transport.webrtc.dtls import own_identity
 from bench.wire.service import WEBRTC, WEBRTC_AGENT, WEBRTC_SESSION, Link
 from rtbench.cli import app
 

@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.base.units import NS_PER_MS
-from bench.observe.onsets import OnsetDetector
-from bench.observe.tones import is_tone
 from bench.plan.recordings import to_pcm16
+from bench.sound.onsets import OnsetDetector
+from bench.sound.tones import is_tone
 from bench.wire.audio import Samples
 from tools.benchmarks import onsets as known
 

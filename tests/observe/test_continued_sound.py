@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
-from bench.observe import _blocks_interpreted as interpreted
-from bench.observe import blocks, inputs, reply_detector
+from bench.observe import inputs, reply_detector
 from bench.observe.inputs import Received, SessionStart, received_sound
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.reply_detector import ReplyDetector
 from bench.observe.timeline import Timeline
 from bench.services.registry import DIALECTS
+from bench.sound import _blocks_interpreted as interpreted
+from bench.sound import blocks
 from bench.wire.audio import PCM16_16K, AudioFormatName
 from bench.wire.connection import ReceivedMessage, SentChunk
 from bench.wire.dialect import BinaryMessage

@@ -21,12 +21,12 @@ from bench.catalogue.outcomes import outcome_class, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
-from bench.observe.item_sounds import MAX_ITEMS, ItemSound, ItemSounds
 from bench.observe.observation import TurnObservation
 from bench.plan.turn_plan import TurnPlan
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import replay_log
 from bench.services.openai.dialect import GA
+from bench.sound.item_sounds import MAX_ITEMS, ItemSound, ItemSounds
 from bench.wire.audio import ALL_FORMATS, PCM16, AudioFormat, AudioFormatName, Samples
 from bench.wire.connection import ReceivedMessage
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio

@@ -19,13 +19,13 @@ from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.observe.inputs import Received
 from bench.observe.reply import Reply
+from bench.protocols.rtp.jitter import Frame
+from bench.protocols.rtp.rtp import OPUS, codec_of_call
 from bench.services.openai.track import GA_NARROW_TRACK, GA_TRACK
-from bench.simulator.recorded_replies import first_audible
-from bench.transport.media.jitter import Frame
-from bench.transport.media.rtp import OPUS, codec_of_call
 from bench.wire.audio import Samples
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage, decoder_of
+from rtbench_simulator.recorded_replies import first_audible
 from tests.examples import thorough
 from tests.helpers import Talk, at, created, message
 from tests.observe.agent_calls import JITTER_MS, Call

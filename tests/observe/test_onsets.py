@@ -16,11 +16,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.observe import _blocks_interpreted as interpreted
-from bench.observe.blocks import Blocks
-from bench.observe.onset_bounds import RETAINED
-from bench.observe.onsets import OnsetDetector, SoundChange
 from bench.plan.recordings import to_pcm16
+from bench.sound import _blocks_interpreted as interpreted
+from bench.sound.blocks import Blocks
+from bench.sound.onset_bounds import RETAINED
+from bench.sound.onsets import OnsetDetector, SoundChange
 from bench.wire.audio import (
     G711_ALAW,
     G711_ULAW,
@@ -217,9 +217,9 @@ def test_a_click_is_no_sound_and_does_not_hide_the_next_one() -> None:
 
 def without_compiler() -> type[OnsetDetector]:
     """Return the detector that uses no compiled module."""
-    found = {"bench.observe._blocks": None}
+    found = {"bench.sound._blocks": None}
     with patch.dict(sys.modules, found):
-        for name in ("bench.observe.blocks", "bench.observe.onset_bounds", "bench.observe.onsets"):
+        for name in ("bench.sound.blocks", "bench.sound.onset_bounds", "bench.sound.onsets"):
             spec = find_spec(name)
             assert spec is not None
             assert spec.loader is not None

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe.item_sounds import ItemSound
 from bench.observe.reply import ItemPlayer
 from bench.services.openai.dialect import FORMATS
+from bench.sound.item_sounds import ItemSound
 from bench.wire.audio import AudioFormat, AudioFormatName
 from bench.wire.events import StrippedAudio
 from tests.examples import thorough

@@ -17,7 +17,6 @@ from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.catalogue.timeouts import MAX_HOLD_NS, Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
-from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import (
     GAP_NS,
@@ -31,6 +30,7 @@ from bench.observe.timeline import Timeline
 from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
 from bench.services.agents import ACS, PCM
+from bench.sound.onsets import PAUSE_NS
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import BinaryMessage

@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.base.units import NS_PER_MS
-from bench.observe.onsets import OnsetDetector
 from bench.plan.recordings import FULL_SCALE, find_speech
+from bench.sound.deep_noise import taps, without_deep_noise
+from bench.sound.direct_current import DirectCurrent, offsets_of
+from bench.sound.onsets import OnsetDetector
 from bench.wire.audio import Samples
-from bench.wire.deep_noise import taps, without_deep_noise
-from bench.wire.direct_current import DirectCurrent, offsets_of
 from tools.benchmarks.onsets import rms, voices
 
 RATE_HZ = 8_000

@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival
 from bench.catalogue.outcomes import NO_SOUND, remedy_of
 from bench.catalogue.timeouts import Timeouts
-from bench.observe import inputs, tones
+from bench.observe import inputs
 from bench.observe.inputs import SessionStart
-from bench.observe.onsets import VOICE_AT_TONE_ERROR_NS, OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.observe.timeline import Timeline
-from bench.observe.tones import is_pure
 from bench.plan.recordings import to_pcm16
 from bench.services.agents import PCM
 from bench.services.registry import DIALECTS
 from bench.services.telephone import REMEDIES
+from bench.sound import tones
+from bench.sound.onsets import VOICE_AT_TONE_ERROR_NS, OnsetDetector
+from bench.sound.tones import is_pure
 from bench.wire.audio import G711_ULAW, PCM16_8K, PCM16_16K, AudioFormat, Samples
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
@@ -329,7 +330,7 @@ def test_the_lines_of_a_tone_are_the_same_with_and_without_compiled_code(
     noisy = mixed + np.random.default_rng(seed).normal(0, noise, len(mixed))
     samples = to_pcm16(noisy.astype(np.float32))
 
-    with patch("bench.observe.tones._AUDIBLE", None):
+    with patch("bench.sound.tones._AUDIBLE", None):
         expected = tones._lines_hz(samples)
 
     assert tones._lines_hz(samples) == expected

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pylibsrtp import Policy, Session
 
-from bench.transport.media.opus import OpusEncoder
+from bench.protocols.rtp.opus import OpusEncoder
 from bench.wire.audio import G711_ULAW
 from tools.made_page import SECTION
 from tools.peers.capture import NANOSECOND_MAGIC, RtpSeen, read_capture

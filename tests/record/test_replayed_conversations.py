@@ -22,8 +22,8 @@ from bench.record.recorder import RowContext
 from bench.record.replay import replay_log
 from bench.services.openai.dialect import GA
 from bench.session.session import Session
-from bench.simulator.profile import quiet_profile
 from bench.wire.connection import MatchedDelta
+from rtbench_simulator.profile import quiet_profile
 from tests.compiled import needs_compiler
 from tests.helpers import Listening, S, say, seated
 from tests.memory_transport import Matching, VirtualClock

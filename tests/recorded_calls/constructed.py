@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-import bench.simulator
+import rtbench_simulator
 from bench.catalogue.metrics import AUDIBLE
 from bench.plan.recordings import (
     DEPTH,
@@ -31,7 +31,7 @@ from tests.recorded_calls.changing_noise import Change, add_beeps, changing_nois
 from tests.simulator_process import AUDIO
 
 Floats = NDArray[np.float64]
-VOICES = Path(str(bench.simulator.__file__)).parent / "voices"
+VOICES = Path(str(rtbench_simulator.__file__)).parent / "voices"
 CALLERS = ("late_parcel", "not_today", "opening_hours", "order_number")
 AGENTS = ("appointment", "order", "sure", "weather")
 

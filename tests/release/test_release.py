@@ -272,7 +272,7 @@ def test_the_wheel_holds_the_packages_with_their_data_and_no_tests(built: Path) 
         assert any(name.endswith(f".data/data/share/doc/rtbench/{page}") for name in names)
     shipped = [
         path
-        for folder in ("bench", "reports", "rtbench", "scenarios")
+        for folder in ("bench", "reports", "rtbench", "rtbench_simulator", "scenarios")
         for path in (ROOT / folder).rglob("*")
     ]
     for path in shipped:

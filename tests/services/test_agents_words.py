@@ -29,7 +29,9 @@ def test_agent_frameworks_and_this_tool_read_each_other_s_messages_correctly(nam
 def test_at_most_three_files_name_an_agent_dialect(name: str) -> None:
     naming = re.compile(rf"[\"']{name}[\"']")
     product = [
-        path for part in ("bench", "reports", "rtbench") for path in (ROOT / part).rglob("*.py")
+        path
+        for part in ("bench", "reports", "rtbench", "rtbench_simulator")
+        for path in (ROOT / part).rglob("*.py")
     ]
     named = {
         path.relative_to(ROOT).as_posix()

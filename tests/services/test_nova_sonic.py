@@ -196,7 +196,7 @@ def test_region_and_model_are_keys_of_a_target(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "bench.transport.event_stream.stream", None)
+    monkeypatch.setitem(__import__("sys").modules, "bench.transport.event_stream", None)
     with pytest.raises(UsageError, match=r"pip install 'rtbench\[aws\]'"):
         links.opener_of(EVENT_STREAM)
 

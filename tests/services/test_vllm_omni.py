@@ -15,10 +15,10 @@ from bench.doctor import service_checks
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.services.vllm_omni import VLLM_OMNI as DIALECT
-from bench.simulator.profile import quiet_profile
-from bench.simulator.services.vllm_omni import VLLM_OMNI as WIRE
 from bench.wire.dialect import AwaitedEvent, ClientMessage
 from bench.wire.settings import SessionSettings, TurnDetection
+from rtbench_simulator.profile import quiet_profile
+from rtbench_simulator.services.vllm_omni import VLLM_OMNI as WIRE
 from tests.doctor.targets import build_target
 from tests.simulator_process import AUDIO
 from tests.talking import Simulator, Talked, talked

@@ -12,16 +12,16 @@ import numpy as np
 from hypothesis import strategies as st
 
 from bench.services.openai.dialect import RATED_FORMATS, ga_format
-from bench.simulator.behaviour import Behaviour, WireDialect
-from bench.simulator.delay import LogNormal
-from bench.simulator.ground_truth_log import LatenessCounts
-from bench.simulator.profile import Profile, quiet_profile
-from bench.simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
-from bench.simulator.recorded_replies import RATE_HZ, RecordedReply, build_reply
-from bench.simulator.server_events import GA, Ids
-from bench.simulator.services.azure import AZURE_GA
-from bench.simulator.simulated_session import SessionParts
 from bench.wire.audio import AudioFormatName, Samples
+from rtbench_simulator.behaviour import Behaviour, WireDialect
+from rtbench_simulator.delay import LogNormal
+from rtbench_simulator.ground_truth_log import LatenessCounts
+from rtbench_simulator.profile import Profile, quiet_profile
+from rtbench_simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
+from rtbench_simulator.recorded_replies import RATE_HZ, RecordedReply, build_reply
+from rtbench_simulator.server_events import GA, Ids
+from rtbench_simulator.services.azure import AZURE_GA
+from rtbench_simulator.simulated_session import SessionParts
 
 AT_NS = 1_000_000_000_000
 MS = 1_000_000

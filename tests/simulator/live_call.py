@@ -14,10 +14,10 @@ import msgspec
 from pydantic import TypeAdapter
 
 from bench.services.full_duplex import AUDIO_DELTA
-from bench.simulator.profile import DelegationSettings, FunctionCalls, Profile, quiet_profile
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.gpt_live.behaviour import GptLiveBehaviour
-from bench.simulator.simulated_session import EventReceipt
+from rtbench_simulator.profile import DelegationSettings, FunctionCalls, Profile, quiet_profile
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.services.gpt_live.behaviour import GptLiveBehaviour
+from rtbench_simulator.simulated_session import EventReceipt
 from tests.simulator.builders import AT_NS, MS, constant, function, session_parts, silence, sound
 
 CHUNK_MS = 100

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from bench.simulator.behaviour import WireDialect
-from bench.simulator.server_events import GA
+from rtbench_simulator.behaviour import WireDialect
+from rtbench_simulator.server_events import GA
 
 
 @cache

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from bench.simulator.profile import Profile, quiet_profile
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.simulated_session import SimulatedSession
 from bench.wire.audio import PCM16_16K, AudioFormat
+from rtbench_simulator.profile import Profile, quiet_profile
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.simulated_session import SimulatedSession
 from tests.simulator.builders import AT_NS, MS, build_profile, constant, sound, without_repeats
 
 FIRST_AUDIO_MS = 300

@@ -15,18 +15,18 @@ from typing import Any
 
 import msgspec
 
-from bench.simulator.behaviour import Behaviour
-from bench.simulator.profile import Profile
-from bench.simulator.recorded_replies import RecordedReply, load_replies
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.agents import AgentBehaviour, PcmWire, TelephoneWire
-from bench.simulator.services.azure import AZURE_GA
-from bench.simulator.services.deepgram import DeepgramBehaviour
-from bench.simulator.services.gemini.behaviour import GeminiBehaviour
-from bench.simulator.services.gpt_live.behaviour import GptLiveBehaviour
-from bench.simulator.simulated_session import EventReceipt, SessionParts, SimulatedSession
-from bench.simulator.turn_taking import TurnDecision
 from bench.wire.audio import ALL_FORMATS, AudioFormatName
+from rtbench_simulator.behaviour import Behaviour
+from rtbench_simulator.profile import Profile
+from rtbench_simulator.recorded_replies import RecordedReply, load_replies
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.services.agents import AgentBehaviour, PcmWire, TelephoneWire
+from rtbench_simulator.services.azure import AZURE_GA
+from rtbench_simulator.services.deepgram import DeepgramBehaviour
+from rtbench_simulator.services.gemini.behaviour import GeminiBehaviour
+from rtbench_simulator.services.gpt_live.behaviour import GptLiveBehaviour
+from rtbench_simulator.simulated_session import EventReceipt, SessionParts, SimulatedSession
+from rtbench_simulator.turn_taking import TurnDecision
 from tests.simulator.builders import AT_NS, MS, hearing, session_parts, sound
 
 CHUNK_MS = 100

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from bench.services.openai.dialect import RATED_FORMATS
-from bench.simulator.profile import AgentSettings, Slowdown, quiet_profile
-from bench.simulator.quota import ResponseSlots
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.agents import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
 from bench.wire.audio import AudioFormatName
+from rtbench_simulator.profile import AgentSettings, Slowdown, quiet_profile
+from rtbench_simulator.quota import ResponseSlots
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.services.agents import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
 from tests.simulator.builders import (
     AT_NS,
     LATER_NS,

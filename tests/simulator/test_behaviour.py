@@ -12,14 +12,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.services.openai.dialect import FORMATS, ga_format
-from bench.simulator.behaviour import WireDialect
-from bench.simulator.profile import FunctionCalls, PreambleSettings
-from bench.simulator.responses.response_plan import AUDIO_ANSWER_TEXT_TOKENS
-from bench.simulator.server_events import GA
-from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
-from bench.simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import SIMULATOR_VALUE
+from rtbench_simulator.behaviour import WireDialect
+from rtbench_simulator.profile import FunctionCalls, PreambleSettings
+from rtbench_simulator.responses.response_plan import AUDIO_ANSWER_TEXT_TOKENS
+from rtbench_simulator.server_events import GA
+from rtbench_simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from rtbench_simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.simulator.faults.kinds import read_line
-from bench.simulator.profile import FunctionCalls, Profile
-from bench.simulator.services.deepgram import SERVICE, DeepgramBehaviour
 from bench.wire.audio import PCM16
 from bench.wire.dialect import BinaryMessage
+from rtbench_simulator.faults.kinds import read_line
+from rtbench_simulator.profile import FunctionCalls, Profile
+from rtbench_simulator.services.deepgram import SERVICE, DeepgramBehaviour
 from tests.simulator.builders import (
     AT_NS,
     SECOND,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.base.units import NS_PER_MS
-from bench.simulator.delay import Delay, DelayDrift, Empirical, Gamma, LogNormal, Mixture
-from bench.simulator.profile import load_profile
+from rtbench_simulator.delay import Delay, DelayDrift, Empirical, Gamma, LogNormal, Mixture
+from rtbench_simulator.profile import load_profile
 
 DRAWS = 20_000
 

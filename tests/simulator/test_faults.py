@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
-from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, WITH_CONTEXT, read_line
-from bench.simulator.profile import load_profile
-from bench.simulator.refusals import RefusedUpgrade, throttled
+from rtbench_simulator.faults.kinds import KINDS, OF_RESPONSES, WITH_CONTEXT, read_line
+from rtbench_simulator.profile import load_profile
+from rtbench_simulator.refusals import RefusedUpgrade, throttled
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.behaviour import Behaviour, WireDialect
-from bench.simulator.profile import FunctionCalls, quiet_profile
-from bench.simulator.responses.function_calls import arguments, invalid_arguments
-from bench.simulator.responses.lifecycle import AFTER_CALL_NS
-from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
-from bench.simulator.services.voice_live import VOICE_LIVE
+from rtbench_simulator.behaviour import Behaviour, WireDialect
+from rtbench_simulator.profile import FunctionCalls, quiet_profile
+from rtbench_simulator.responses.function_calls import arguments, invalid_arguments
+from rtbench_simulator.responses.lifecycle import AFTER_CALL_NS
+from rtbench_simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from rtbench_simulator.services.voice_live import VOICE_LIVE
 from tests.simulator.builders import (
     AT_NS,
     CREATE,

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.simulator.profile import FunctionCalls, Profile, quiet_profile
-from bench.simulator.services.gemini.behaviour import GeminiBehaviour
 from bench.wire.dialect import BinaryMessage
+from rtbench_simulator.profile import FunctionCalls, Profile, quiet_profile
+from rtbench_simulator.services.gemini.behaviour import GeminiBehaviour
 from tests.simulator.builders import (
     AT_NS,
     MS,

@@ -21,11 +21,11 @@ from bench.plan.script import load_script
 from bench.services.full_duplex import AUDIO_DELTA
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.gpt_live.events import DELEGATED
-from bench.simulator.profile import quiet_profile
-from bench.simulator.recorded_replies import load_replies
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.gpt_live.backend import MAX_BUFFER_BYTES, MAX_BUFFER_ITEMS
-from bench.simulator.services.gpt_live.behaviour import (
+from rtbench_simulator.profile import quiet_profile
+from rtbench_simulator.recorded_replies import load_replies
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.services.gpt_live.backend import MAX_BUFFER_BYTES, MAX_BUFFER_ITEMS
+from rtbench_simulator.services.gpt_live.behaviour import (
     MAX_CONTENT_TOKENS,
     SILENCE_MS,
     GptLiveBehaviour,

@@ -19,15 +19,15 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from bench.services.full_duplex import AUDIO_DELTA
-from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultEntry, FaultInjector
-from bench.simulator.faults.kinds import read_line
-from bench.simulator.ground_truth_log import GroundTruthLog, ReceivedEvent, SentEvent, read_truth
-from bench.simulator.profile import Profile
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.registry import SERVICES
-from bench.simulator.serving.credentials import Authenticator
-from bench.simulator.serving.server import Server, listen
-from bench.simulator.serving.service import ServerConfig, ServerWorker
+from rtbench_simulator.faults.injection import DeliverEvent, EndResponse, FaultEntry, FaultInjector
+from rtbench_simulator.faults.kinds import read_line
+from rtbench_simulator.ground_truth_log import GroundTruthLog, ReceivedEvent, SentEvent, read_truth
+from rtbench_simulator.profile import Profile
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.services.registry import SERVICES
+from rtbench_simulator.serving.credentials import Authenticator
+from rtbench_simulator.serving.server import Server, listen
+from rtbench_simulator.serving.service import ServerConfig, ServerWorker
 from tests.simulator.builders import AT_NS, REPLY, constant, silence, sound
 from tests.simulator.dialled import connect_async
 from tests.simulator.live_call import RESPONSES_MODE, LiveCall, live_profile

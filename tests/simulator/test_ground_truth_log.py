@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.base.errors import UsageError
-from bench.simulator.ground_truth_log import (
+from rtbench_simulator.ground_truth_log import (
     BLOCK_LINES,
     GroundTruthLog,
     LatenessCounts,
@@ -17,9 +17,9 @@ from bench.simulator.ground_truth_log import (
     read_truth,
     summary,
 )
-from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
-from bench.simulator.serving.connection import _SimulatedProtocol
-from bench.simulator.simulated_session import EventReceipt
+from rtbench_simulator.server_events import ArrivalSpan, OutgoingEvent
+from rtbench_simulator.serving.connection import _SimulatedProtocol
+from rtbench_simulator.simulated_session import EventReceipt
 from tests.simulator.builders import late
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from bench.services.registry import AZURE
-from bench.simulator.behaviour import WireDialect
-from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
-from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
-from bench.simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
-from bench.simulator.services.registry import SERVICES
-from bench.simulator.serving.credentials import Authenticator, TokenIssuer
-from bench.simulator.serving.handshake import admit
-from bench.simulator.serving.service import AcceptedUpgrade
+from rtbench_simulator.behaviour import WireDialect
+from rtbench_simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
+from rtbench_simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from rtbench_simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
+from rtbench_simulator.services.registry import SERVICES
+from rtbench_simulator.serving.credentials import Authenticator, TokenIssuer
+from rtbench_simulator.serving.handshake import admit
+from rtbench_simulator.serving.service import AcceptedUpgrade
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
 GA = "/openai/v1/realtime?model=gpt-realtime"

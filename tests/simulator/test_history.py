@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.services.openai.dialect import FORMATS, ga_format
-from bench.simulator.behaviour import Behaviour, WireDialect
-from bench.simulator.conversation.client_items import IMAGE_TOKENS
-from bench.simulator.profile import TokenCache
-from bench.simulator.server_events import GA
-from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from bench.wire.audio import AudioFormatName
+from rtbench_simulator.behaviour import Behaviour, WireDialect
+from rtbench_simulator.conversation.client_items import IMAGE_TOKENS
+from rtbench_simulator.profile import TokenCache
+from rtbench_simulator.server_events import GA
+from rtbench_simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from bench.simulator.behaviour import Behaviour, WireDialect
-from bench.simulator.faults.injection import (
+from bench.wire.dialect import BinaryMessage
+from rtbench_simulator.behaviour import Behaviour, WireDialect
+from rtbench_simulator.faults.injection import (
     DeliverEvent,
     EndResponse,
     FaultAction,
@@ -23,13 +24,12 @@ from bench.simulator.faults.injection import (
     RefusalForm,
     StallConnection,
 )
-from bench.simulator.faults.kinds import IN_RESPONSE, KINDS, read_line
-from bench.simulator.profile import TranscriptSettings
-from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
-from bench.simulator.services.openai import OPENAI_GA
-from bench.wire.dialect import BinaryMessage
+from rtbench_simulator.faults.kinds import IN_RESPONSE, KINDS, read_line
+from rtbench_simulator.profile import TranscriptSettings
+from rtbench_simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from rtbench_simulator.services.openai import OPENAI_GA
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from bench.simulator.behaviour import Behaviour, WireDialect
-from bench.simulator.profile import FunctionCalls, McpSettings
-from bench.simulator.services.azure import AZURE_GA
-from bench.simulator.services.openai import OPENAI_GA
-from bench.simulator.services.voice_live import VOICE_LIVE
-from bench.simulator.services.xai import XAI
+from rtbench_simulator.behaviour import Behaviour, WireDialect
+from rtbench_simulator.profile import FunctionCalls, McpSettings
+from rtbench_simulator.services.azure import AZURE_GA
+from rtbench_simulator.services.openai import OPENAI_GA
+from rtbench_simulator.services.voice_live import VOICE_LIVE
+from rtbench_simulator.services.xai import XAI
 from tests.simulator.builders import (
     CREATE,
     MS,

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.simulator.faults.kinds import read_line
-from bench.simulator.profile import FunctionCalls, Profile
-from bench.simulator.services.nova_sonic import line
-from bench.simulator.services.nova_sonic.behaviour import NovaBehaviour
-from bench.simulator.services.nova_sonic.line import PREFACE, SERVICE, NovaLine
-from bench.transport.interface import HostPort
+from bench.wire.addresses import HostPort
+from rtbench_simulator.faults.kinds import read_line
+from rtbench_simulator.profile import FunctionCalls, Profile
+from rtbench_simulator.services.nova_sonic import line
+from rtbench_simulator.services.nova_sonic.behaviour import NovaBehaviour
+from rtbench_simulator.services.nova_sonic.line import PREFACE, SERVICE, NovaLine
 from tests.simulator.builders import (
     AT_NS,
     SECOND,

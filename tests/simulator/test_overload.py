@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.base.errors import UsageError
-from bench.simulator.overload import OverloadedSlots, OverloadPeriod, OverloadRules
+from rtbench_simulator.overload import OverloadedSlots, OverloadPeriod, OverloadRules
 from tests.simulator.builders import SECOND, build_profile
 
 LONG_NS = 10 * SECOND

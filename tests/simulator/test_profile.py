@@ -9,23 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import bench.simulator
+import rtbench_simulator
 from bench.base.errors import UsageError
-from bench.simulator.delay import DelayDrift, LogNormal
-from bench.simulator.faults.kinds import Fault, IndexRange
-from bench.simulator.profile import (
+from rtbench_simulator.delay import DelayDrift, LogNormal
+from rtbench_simulator.faults.kinds import Fault, IndexRange
+from rtbench_simulator.profile import (
     PRESETS,
     TurnTakingSettings,
     load_profile,
     quiet_profile,
     usual_profile,
 )
-from bench.simulator.quota import QuotaLimits
+from rtbench_simulator.quota import QuotaLimits
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_loaded_by_name_and_states_its_assumptions(name: str) -> None:
-    written = (Path(bench.simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(
+    written = (Path(rtbench_simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(
         encoding="utf-8"
     )
 
@@ -57,7 +57,7 @@ def test_the_profile_for_tests_of_clients_has_no_cut_in_and_no_missing_reply() -
     "name", [name for name in PRESETS if load_profile(Path(name)).published.voice_to_voice_ms]
 )
 def test_each_value_of_a_real_service_has_its_source_or_is_assumed(name: str) -> None:
-    written = (Path(bench.simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(
+    written = (Path(rtbench_simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(
         encoding="utf-8"
     )
     settings = written[written.index("turn_taking:") : written.index("published:")].splitlines()[1:]

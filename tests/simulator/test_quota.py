@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.overload import OverloadedSlots, OverloadRules
-from bench.simulator.profile import Slowdown
-from bench.simulator.quota import (
+from rtbench_simulator.overload import OverloadedSlots, OverloadRules
+from rtbench_simulator.profile import Slowdown
+from rtbench_simulator.quota import (
     MINUTE_NS,
     MinuteQuota,
     QuotaLimits,
@@ -20,10 +20,10 @@ from bench.simulator.quota import (
     ServiceQuota,
     duration,
 )
-from bench.simulator.ready import urls_at
-from bench.simulator.services.nova_sonic.wire import MEDIA_TYPE
-from bench.simulator.services.registry import SERVICES
-from bench.simulator.serving.service import AcceptedUpgrade, UpgradeRequest
+from rtbench_simulator.ready import urls_at
+from rtbench_simulator.services.nova_sonic.wire import MEDIA_TYPE
+from rtbench_simulator.services.registry import SERVICES
+from rtbench_simulator.serving.service import AcceptedUpgrade, UpgradeRequest
 from tests.simulator.builders import (
     AT_NS,
     CREATE,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.simulator.profile import Profile, quiet_profile, usual_profile
-from bench.simulator.ready import ready_document
-from bench.simulator.serving.credentials import Authenticator, TokenIssuer
-from bench.simulator.serving.server import listen
 from rtbench.cli.simulate import _announce, exposed
+from rtbench_simulator.profile import Profile, quiet_profile, usual_profile
+from rtbench_simulator.ready import ready_document
+from rtbench_simulator.serving.credentials import Authenticator, TokenIssuer
+from rtbench_simulator.serving.server import listen
 
 
 def test_the_start_up_list_has_every_address(capsys: pytest.CaptureFixture[str]) -> None:

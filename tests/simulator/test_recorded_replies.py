@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.services.openai.dialect import FORMATS
-from bench.simulator.recorded_replies import (
+from bench.wire.audio import AudioFormatName, Samples
+from rtbench_simulator.recorded_replies import (
     OPENING_SILENCE_MS,
     RATE_HZ,
     RecordedReply,
@@ -20,7 +21,6 @@ from bench.simulator.recorded_replies import (
     fitting_tokens,
     load_replies,
 )
-from bench.wire.audio import AudioFormatName, Samples
 
 
 def samples_of(reply: RecordedReply, name: AudioFormatName) -> Samples:

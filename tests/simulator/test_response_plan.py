@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.delay import DelayDrift
-from bench.simulator.profile import FunctionCalls
-from bench.simulator.responses.response_plan import (
+from rtbench_simulator.delay import DelayDrift
+from rtbench_simulator.profile import FunctionCalls
+from rtbench_simulator.responses.response_plan import (
     PlannedDelta,
     Planner,
     ResponseContent,
@@ -21,8 +21,8 @@ from bench.simulator.responses.response_plan import (
     call_schedule,
     in_bursts,
 )
-from bench.simulator.server_events import Outbox, OutgoingEvent
-from bench.simulator.serving.connection import grouped_writes
+from rtbench_simulator.server_events import Outbox, OutgoingEvent
+from rtbench_simulator.serving.connection import grouped_writes
 from tests.simulator.builders import AT_NS, MS, REPLY, build_profile
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from bench.simulator.behaviour import Behaviour
-from bench.simulator.services.openai import OPENAI_GA
+from rtbench_simulator.behaviour import Behaviour
+from rtbench_simulator.services.openai import OPENAI_GA
 from tests.simulator.builders import (
     answers,
     build_behaviour,

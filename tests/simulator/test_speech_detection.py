@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.services.openai.dialect import RATED_FORMATS
-from bench.simulator.conversation.input_audio import (
+from bench.wire.audio import AudioFormatName
+from rtbench_simulator.conversation.input_audio import (
     FRAME_MS,
     InputAudio,
     SpeechEdge,
     active_frames,
     level_dbfs,
 )
-from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.wire.audio import AudioFormatName
+from rtbench_simulator.session.effective import EffectiveTurnDetection, InputSettings
 from tests.examples import thorough
 from tests.simulator.builders import noise, sound
 

@@ -14,16 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import enable_timestamps, monotonic_ns
-from bench.simulator.behaviour import Behaviour
-from bench.simulator.server_events import ArrivalSpan
-from bench.simulator.services.registry import SERVICES
-from bench.simulator.serving import stream
-from bench.simulator.serving.connection import Connection
-from bench.simulator.serving.credentials import Authenticator
-from bench.simulator.serving.server import SenderTimer, Server, Timetable, listen
-from bench.simulator.serving.service import AcceptedUpgrade, ServerConfig, ServerState, ServerWorker
-from bench.simulator.serving.stream import ServerStream
-from bench.simulator.simulated_session import SimulatedSession
+from rtbench_simulator.behaviour import Behaviour
+from rtbench_simulator.server_events import ArrivalSpan
+from rtbench_simulator.services.registry import SERVICES
+from rtbench_simulator.serving import stream
+from rtbench_simulator.serving.connection import Connection
+from rtbench_simulator.serving.credentials import Authenticator
+from rtbench_simulator.serving.server import SenderTimer, Server, Timetable, listen
+from rtbench_simulator.serving.service import (
+    AcceptedUpgrade,
+    ServerConfig,
+    ServerState,
+    ServerWorker,
+)
+from rtbench_simulator.serving.stream import ServerStream
+from rtbench_simulator.simulated_session import SimulatedSession
 from tests.simulator.builders import (
     CREATE,
     LATER_NS,
@@ -270,7 +275,7 @@ class _Watched(ServerState):
 @pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("last", [CLOSE_FRAME, b""])
 def test_an_ended_connection_is_freed(monkeypatch: pytest.MonkeyPatch, last: bytes) -> None:
-    monkeypatch.setattr("bench.simulator.serving.server.ServerState", _Watched)
+    monkeypatch.setattr("rtbench_simulator.serving.server.ServerState", _Watched)
 
     async def play() -> ServerState:
         loop = asyncio.get_running_loop()

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.faults.kinds import read_line
-from bench.simulator.serving.credentials import TokenIssuer
-from bench.simulator.serving.token_issuer import IdentityEndpoint, TokenAnswer
+from rtbench_simulator.faults.kinds import read_line
+from rtbench_simulator.serving.credentials import TokenIssuer
+from rtbench_simulator.serving.token_issuer import IdentityEndpoint, TokenAnswer
 
 SECRET = "header-secret"
 RESOURCE = "https://cognitiveservices.azure.com"

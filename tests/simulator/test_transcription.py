@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.observe.observation import word_errors
-from bench.simulator.behaviour import Behaviour, WireDialect
-from bench.simulator.caller_turns import SimulatedAsr
-from bench.simulator.profile import TranscriptSettings
-from bench.simulator.server_events import GA
-from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
-from bench.simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
+from rtbench_simulator.behaviour import Behaviour, WireDialect
+from rtbench_simulator.caller_turns import SimulatedAsr
+from rtbench_simulator.profile import TranscriptSettings
+from rtbench_simulator.server_events import GA
+from rtbench_simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from rtbench_simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

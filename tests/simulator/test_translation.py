@@ -18,14 +18,14 @@ from bench.plan.compiled_script import CompiledScript
 from bench.plan.recordings import load_pcm
 from bench.plan.script import load_script
 from bench.services.translation.dialect import TRANSLATION
-from bench.simulator.profile import LatencyGrowth, quiet_profile
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.translation.behaviour import (
+from bench.wire.audio import PCM16
+from rtbench_simulator.profile import LatencyGrowth, quiet_profile
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.services.translation.behaviour import (
     AUDIO_DELTA,
     SEGMENT_MS,
     TranslationBehaviour,
 )
-from bench.wire.audio import PCM16
 from tests.helpers import seated
 from tests.memory_transport import LiveTransport, PeerAnswer
 from tests.simulator.builders import AT_NS, MS, constant, session_parts, sound

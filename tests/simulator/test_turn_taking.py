@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench.simulator.profile import (
+from rtbench_simulator.profile import (
     AgentSettings,
     LatencyGrowth,
     Profile,
     TurnTakingSettings,
     quiet_profile,
 )
-from bench.simulator.turn_taking import TurnDecision
+from rtbench_simulator.turn_taking import TurnDecision
 from tests.simulator.builders import constant
 from tests.simulator.spoken_calls import CHUNK_MS, SERVICES, SILENCE_MS, SpokenCall
 

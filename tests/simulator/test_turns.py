@@ -9,15 +9,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.simulator.behaviour import Behaviour
-from bench.simulator.profile import (
+from bench.wire.audio import AudioFormatName
+from rtbench_simulator.behaviour import Behaviour
+from rtbench_simulator.profile import (
     FunctionCalls,
     PreambleSettings,
     SpeechDetection,
     TurnTakingSettings,
 )
-from bench.simulator.services.azure import AZURE_GA
-from bench.wire.audio import AudioFormatName
+from rtbench_simulator.services.azure import AZURE_GA
 from tests.simulator.builders import (
     AT_NS,
     BY_CLIENT,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bench.simulator.behaviour import WireDialect
-from bench.simulator.server_events import GA
-from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
-from bench.simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
+from rtbench_simulator.behaviour import WireDialect
+from rtbench_simulator.server_events import GA
+from rtbench_simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from rtbench_simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
 from tests.examples import some
 from tests.simulator.builders import answers, build_behaviour, function, session_update
 

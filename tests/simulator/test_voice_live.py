@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.services.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
-from bench.simulator.behaviour import Behaviour
-from bench.simulator.profile import McpSettings
-from bench.simulator.services.voice_live import VOICE_LIVE
 from bench.wire.audio import PCM16_16K
 from bench.wire.events import EventKind
+from rtbench_simulator.behaviour import Behaviour
+from rtbench_simulator.profile import McpSettings
+from rtbench_simulator.services.voice_live import VOICE_LIVE
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

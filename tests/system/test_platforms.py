@@ -76,7 +76,7 @@ def test_the_product_uses_no_name_of_the_standard_library_that_macos_lacks() -> 
     """
     product = [
         str(path)
-        for package in ("bench", "reports", "rtbench", "scenarios")
+        for package in ("bench", "reports", "rtbench", "rtbench_simulator", "scenarios")
         for path in (ROOT / package).rglob("*.py")
         if OF_THE_PLATFORM.search(path.read_text(encoding="utf-8"))
     ]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from bench.base.errors import ScriptError, UsageError
 from bench.load.planning.run_plan import Concurrency, check_ports
+from bench.protocols.sip.hops import call_address, hop_of
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions, SettingError
 from bench.target.targets import resolve_targets
-from bench.transport.sip.hops import call_address, hop_of
 from tests.examples import thorough
 
 ENVIRONMENT = {

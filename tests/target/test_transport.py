@@ -11,7 +11,7 @@ from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.target.tokens import Keyring
-from bench.transport.interface import HostPort
+from bench.wire.addresses import HostPort
 from bench.wire.service import WEBRTC, WEBRTC_AGENT, WEBSOCKET
 
 URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"

@@ -14,10 +14,10 @@ import pytest
 
 from bench.base.errors import ConnectError, UsageError
 from bench.catalogue.timeouts import Timeouts
-from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
+from rtbench_simulator.serving.certificates import loopback_tls
 from tests.transport.certificates import HOUR, Files, write_client
 from tests.transport.echo_server import echoed, serving
 

@@ -26,17 +26,11 @@ from bench.catalogue.timeouts import Timeouts
 from bench.target.target import redacted
 from bench.transport import connect
 from bench.transport.connect import tunnel
-from bench.transport.interface import (
-    DIRECT,
-    ConnectRequest,
-    ConnectTimings,
-    NetworkPath,
-    Proxy,
-    authority,
-)
+from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings, NetworkPath, Proxy
 from bench.transport.parser import SocketRead
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
+from bench.wire.addresses import authority
 from tests.examples import thorough
 from tests.helpers import MS
 from tests.system.end_to_end.proxies import Asked, RunningProxy, running_proxy

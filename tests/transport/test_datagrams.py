@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from bench.base.clock import enable_timestamps, monotonic_ns
+from bench.protocols.rtp.rtp import build_packet
 from bench.transport import _datagrams_interpreted, datagrams
 from bench.transport._datagrams_interpreted import HANDFUL
 from bench.transport.datagrams import (
@@ -23,9 +24,8 @@ from bench.transport.datagrams import (
     own_addresses,
     udp_socket,
 )
-from bench.transport.interface import is_loopback
-from bench.transport.media.rtp import build_packet
 from bench.transport.rtp_track import RtpTrack
+from bench.wire.addresses import is_loopback
 from tests.transport.media.path import PLAIN
 
 EACH = pytest.mark.parametrize("kind", [datagrams, _datagrams_interpreted], ids=["C", "Python"])

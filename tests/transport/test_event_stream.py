@@ -27,15 +27,15 @@ from bench.base.clock import Arrival, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
+from bench.protocols.event_stream.messages import encoded_headers, encoded_message
+from bench.protocols.event_stream.signing import Signing
 from bench.services.nova_sonic.dialect import EVENT_STREAM, NOVA_SONIC
 from bench.session.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
+from bench.transport import event_stream as event_stream
 from bench.transport import websocket
-from bench.transport.event_stream import stream as event_stream
-from bench.transport.event_stream.messages import encoded_headers, encoded_message
-from bench.transport.event_stream.signing import Signing
-from bench.transport.event_stream.stream import EventStream, open_event_stream
+from bench.transport.event_stream import EventStream, open_event_stream
 from bench.transport.interface import ConnectRequest, ConnectTimings, Transport
 from bench.transport.parser import SocketRead
 from bench.wire.connection import ReceivedMessage

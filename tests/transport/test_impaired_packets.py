@@ -16,8 +16,8 @@ from bench.transport.event_loop import CallbackScheduler, Listener
 from bench.transport.impaired import impaired
 from bench.transport.impairment.line import NetworkCounts, PacketLine
 from bench.transport.impairment.profiles import NetworkProfile
-from bench.transport.interface import SendReceipt
 from bench.transport.rtp_track import RtpTrack, TrackTransport
+from bench.wire.connection import SendReceipt
 
 PORTS = range(40_000, 60_000, 2)
 NETWORK = NetworkProfile(loss=0.3, burst=2, jitter_ms=30)

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 
 from bench.base.clock import SendTime, monotonic_ns
 from bench.transport.fast import _sending_interpreted, sending
-from bench.transport.interface import SendReceipt
 from bench.transport.parser import MASK_BYTES, frame_bytes
 from bench.transport.rtp_track import RtpTrack, TrackTransport
-from bench.wire.connection import SentChunk
+from bench.wire.connection import SendReceipt, SentChunk
 from bench.wire.dialect import ClientMessage, MessageKind
 from tests.examples import thorough
 

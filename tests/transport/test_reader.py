@@ -34,7 +34,6 @@ from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
 from bench.services.gemini.dialect import GEMINI
 from bench.services.registry import DIALECTS
-from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.fast import _interpreted, reader
 from bench.transport.interface import ConnectTimings, PacedSender
 from bench.transport.loop_monitor import LoopMonitor
@@ -45,6 +44,7 @@ from bench.transport.websocket import WebSocket, client_protocol
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import BinaryMessage, Dialect
 from bench.wire.events import DELTAS, ServerEvent, StrippedAudio, audio_payload
+from rtbench_simulator.serving.certificates import loopback_tls
 from tests.compiled import needs_compiler
 from tests.examples import thorough
 from tests.helpers import REALTIME, base64_of, delta

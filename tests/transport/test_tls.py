@@ -15,10 +15,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.fast import _interpreted, reader
 from bench.transport.parser import READ_BYTES, SocketRead
 from bench.transport.tls import INCOMING, tls_context
+from rtbench_simulator.serving.certificates import loopback_tls
 from tests.transport.fake_stream import cut, read
 
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]

@@ -36,10 +36,10 @@ from bench.record import folder as files
 from bench.record.calibration import AGENTS, LoadStep
 from bench.record.validity_data import row_bounds
 from bench.services.names import AgentName
-from bench.simulator.services.agents import AgentBehaviour
 from bench.wire.audio import AudioFormat, Samples
 from rtbench.calibrate import load_steps
 from rtbench.calibrate.ground_truth import match_rows, read_log
+from rtbench_simulator.services.agents import AgentBehaviour
 from tools.benchmarks import onsets
 
 LOADS = (1, 100, 200)

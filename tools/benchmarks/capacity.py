@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.base.units import NS_PER_S
-from bench.simulator.delay import LogNormal
 from reports.statistics.counting import Floats
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.conclusion import contradiction_of
 from rtbench.capacity.search import LevelBudget, LevelEntry, min_ramp_s, results_of
 from rtbench.load_search import Bracket, NextLevel, bracket_of
+from rtbench_simulator.delay import LogNormal
 from tests.capacity.models import (
     ModelService,
     PhasedService,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tools.benchmarks.peers.figures import per_session
 from tools.benchmarks.peers.play import PROFILE
 from tools.benchmarks.peers.truth import truth_of

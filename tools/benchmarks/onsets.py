@@ -19,12 +19,12 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-import bench.simulator
+import rtbench_simulator
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import AUDIBLE
-from bench.observe.onsets import OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
+from bench.sound.onsets import OnsetDetector
 from bench.wire.audio import G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormat, Samples
 from tests.simulator_process import AUDIO
 from tools.made_page import table
@@ -34,7 +34,7 @@ FRAME_MS = 20
 SEEDS = (1, 2, 3)
 FORMATS = (G711_ULAW, PCM16_8K, PCM16_16K, PCM16)
 SILENCE = "silence"
-VOICES = Path(str(bench.simulator.__file__)).parent / "voices"
+VOICES = Path(str(rtbench_simulator.__file__)).parent / "voices"
 CALLERS = ("late_parcel", "not_today", "opening_hours", "order_number")
 CHORDS_HZ = ((220, 277, 330), (196, 247, 294), (175, 220, 262), (196, 247, 330))
 ALONE_S = 60

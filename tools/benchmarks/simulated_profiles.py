@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom  # type: ignore[import-untyped, unused-ignore]
 
-from bench.simulator.profile import PRESETS, PROFILES, Profile, load_profile
+from rtbench_simulator.profile import PRESETS, PROFILES, Profile, load_profile
 from tests.simulator.spoken_calls import SERVICES, SILENCE_MS, SpokenCall, SpokenService
 from tools.made_page import made_anew, table
 
@@ -29,7 +29,7 @@ SHARES = {
     "cut_in": "cut-ins",
     "ignored_backchannel": "ignored backchannels",
 }
-PAGE = Path(__file__).parents[2] / "bench" / "simulator" / "README.md"
+PAGE = Path(__file__).parents[2] / "rtbench_simulator" / "README.md"
 Floats = npt.NDArray[np.float64]
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from bench.base.cpu import pinned_to
 from bench.base.units import NS_PER_MS
 from bench.record import folder as files
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator_process import AUDIO, running_simulator
 from tests.telephone_truth import reply_starts
 from tools.benchmarks.watch import cores

@@ -21,10 +21,10 @@ from bench.base.clock import SendTime
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
+from bench.protocols.event_stream.messages import CHUNK, encoded_headers, encoded_message
+from bench.protocols.event_stream.signing import Signing
 from bench.services.nova_sonic.replies import NovaReader
-from bench.transport.event_stream.messages import CHUNK, encoded_headers, encoded_message
-from bench.transport.event_stream.signing import Signing
-from bench.transport.event_stream.stream import MAX_FRAME_BYTES, EventStream
+from bench.transport.event_stream import MAX_FRAME_BYTES, EventStream
 from bench.transport.interface import ConnectRequest, ConnectTimings
 from bench.wire.connection import ReceivedMessage
 from tests.transport.fake_stream import FAR_NS, FakeStream, cut, read

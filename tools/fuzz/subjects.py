@@ -30,19 +30,19 @@ import pyarrow.parquet as pq
 from websockets.frames import Opcode
 
 import rtbench
+from bench.protocols.rtp.rtp import OPUS
 from bench.record.finalize import finalize
 from bench.record.folder import read_table
 from bench.services.openai.dialect import GA
-from bench.simulator.behaviour import Behaviour, WireDialect
-from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
-from bench.simulator.services.registry import SERVICES
-from bench.simulator.serving.credentials import Authenticator
-from bench.simulator.serving.server import Server, listen
-from bench.simulator.serving.service import ServerConfig, ServerWorker
-from bench.transport.media.rtp import OPUS
 from reports.analysis.summary.summary import summarise
 from reports.pages.run_report.report import run_page
 from reports.render.terminal import render_page
+from rtbench_simulator.behaviour import Behaviour, WireDialect
+from rtbench_simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from rtbench_simulator.services.registry import SERVICES
+from rtbench_simulator.serving.credentials import Authenticator
+from rtbench_simulator.serving.server import Server, listen
+from rtbench_simulator.serving.service import ServerConfig, ServerWorker
 from tests.attack.hostile_files import READERS, check
 from tests.helpers import (
     receive,

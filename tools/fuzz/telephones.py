@@ -19,12 +19,9 @@ from pylibsrtp import Error
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.simulator.services.telephone.exchange import TelephoneExchange
-from bench.transport.interface import HostPort
-from bench.transport.media.call_media import CallMedia
-from bench.transport.media.jitter import MAX_CONCEALED_FRAMES, MAX_WAITING, Frame
-from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.rtcp import (
+from bench.protocols.call_media import CallMedia
+from bench.protocols.rtp.jitter import MAX_CONCEALED_FRAMES, MAX_WAITING, Frame
+from bench.protocols.rtp.rtcp import (
     Goodbye,
     Report,
     ReportBlock,
@@ -32,20 +29,23 @@ from bench.transport.media.rtcp import (
     SourceDescription,
     build_compound,
 )
-from bench.transport.media.rtp import CODECS, OPUS, RtpPacket, StreamNumbers, build_packet
-from bench.transport.media.srtp import PacketEncryption, new_keys
-from bench.transport.sip.call import MAX_LEGS, SipCall
-from bench.transport.sip.dialog import LocalParty
-from bench.transport.sip.framing import StreamFramer
-from bench.transport.sip.messages import (
+from bench.protocols.rtp.rtp import CODECS, OPUS, RtpPacket, StreamNumbers, build_packet
+from bench.protocols.rtp.srtp import PacketEncryption, new_keys
+from bench.protocols.sdp.offer_answer import AgreedMedia
+from bench.protocols.sip.call import MAX_LEGS, SipCall
+from bench.protocols.sip.dialog import LocalParty
+from bench.protocols.sip.framing import StreamFramer
+from bench.protocols.sip.messages import (
     MAX_MESSAGE_BYTES,
     SipRequest,
     parse_message,
     write_message,
     write_response,
 )
-from bench.transport.sip.transactions import MAX_TRANSACTIONS
+from bench.protocols.sip.transactions import MAX_TRANSACTIONS
+from bench.wire.addresses import HostPort
 from bench.wire.audio import PCM16
+from rtbench_simulator.services.telephone.exchange import TelephoneExchange
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import ANSWER, call_settings, tokens
 from tests.transport.sip.signalling_pieces import LOGIN, PIECES
@@ -245,7 +245,7 @@ def protected(protect: Callable[[bytes], bytes], packet: bytes) -> bytes:
 @cache
 def opus_payloads() -> tuple[bytes, ...]:
     """Return payloads of Opus: noise and tones with FEC, and a packet without sound (DTX)."""
-    from bench.transport.media.opus import LibraryEncoder  # its package is optional
+    from bench.protocols.rtp.opus import LibraryEncoder  # its package is optional
 
     random, encoder = Random(1), LibraryEncoder(20)
     frames = [random.randbytes(size) for size in (960, 480, 240)] + [b"\x00\x20\x00\xe0" * 240] * 4

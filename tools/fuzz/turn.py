@@ -11,11 +11,11 @@ import json
 from random import Random
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.transport.interface import HostPort
-from bench.transport.webrtc.stun import StunAttribute, StunKind, StunMethod, build_message
-from bench.transport.webrtc.turn.allocation import MAX_PERMISSIONS, Allocation
-from bench.transport.webrtc.turn.framing import MessageStream, build_channel_data
-from bench.transport.webrtc.turn.servers import MAX_SERVERS, servers_in_json, servers_in_links
+from bench.protocols.ice.stun import StunAttribute, StunKind, StunMethod, build_message
+from bench.protocols.turn.allocation import MAX_PERMISSIONS, Allocation
+from bench.protocols.turn.framing import MessageStream, build_channel_data
+from bench.protocols.turn.servers import MAX_SERVERS, servers_in_json, servers_in_links
+from bench.wire.addresses import HostPort
 from tests.transport.webrtc.turn.turn_server import LOGIN, FakeTurnServer
 from tools.fuzz.damage import damaged_bytes
 

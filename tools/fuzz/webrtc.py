@@ -11,13 +11,11 @@ from __future__ import annotations
 from random import Random
 
 from bench.base.units import NS_PER_MS
-from bench.transport.interface import HostPort
-from bench.transport.webrtc.data_channel import Protocol
-from bench.transport.webrtc.description import accepted_answer, answer_to, write_offer
-from bench.transport.webrtc.ice import IceLogin
-from bench.transport.webrtc.peer import MAX_EARLY_DATAGRAMS, WebRtcPeer
-from bench.transport.webrtc.sctp import PORT, Association
-from bench.transport.webrtc.sctp_packets import (
+from bench.protocols.ice.ice import IceLogin
+from bench.protocols.ice.stun import StunAttribute, StunKind, build_message
+from bench.protocols.sctp.data_channel import Protocol
+from bench.protocols.sctp.sctp import PORT, Association
+from bench.protocols.sctp.sctp_packets import (
     HEADER_BYTES,
     Acknowledgement,
     ChunkKind,
@@ -30,8 +28,10 @@ from bench.transport.webrtc.sctp_packets import (
     build_packet,
     build_parameters,
 )
-from bench.transport.webrtc.sctp_receiver import MAX_AHEAD, TSN_MASK, WINDOW_BYTES
-from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message
+from bench.protocols.sctp.sctp_receiver import MAX_AHEAD, TSN_MASK, WINDOW_BYTES
+from bench.protocols.webrtc.description import accepted_answer, answer_to, write_offer
+from bench.protocols.webrtc.peer import MAX_EARLY_DATAGRAMS, WebRtcPeer
+from bench.wire.addresses import HostPort
 from tests.transport.webrtc.channel_pair import ChannelPair
 from tests.transport.webrtc.pair import (
     CALLER,

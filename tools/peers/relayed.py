@@ -16,8 +16,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.protocols.rtp.offset import MIN_STEP_NS
 from bench.record.folder import read_table
-from bench.transport.media.offset import MIN_STEP_NS
 from tools.peers import table
 from tools.peers.__main__ import made_run, write_script
 from tools.peers.peers import PEERS, NotInstalledError, Peer, started

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.protocols.rtp.opus_packets import DELAY_NS
 from bench.record.folder import read_table
-from bench.transport.media.opus_packets import DELAY_NS
 from tools.peers.capture import Captured, RtpSeen
 from tools.peers.peers import Peer
 from tools.peers.sound import NS_PER_MS, NS_PER_S, OPUS, Sound, heard, sounds

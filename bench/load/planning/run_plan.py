@@ -73,8 +73,8 @@ from bench.record.whole_run import share_text
 from bench.target.price_table import PriceTable, load_price_table
 from bench.target.target import Credential, Target
 from bench.target.targets import resolve_targets
-from bench.transport.interface import is_loopback
 from bench.transport.ring.choice import chosen_reader
+from bench.wire.addresses import is_loopback
 from bench.wire.dialect import Peer
 
 SIMULATOR = "rtbench_simulator"

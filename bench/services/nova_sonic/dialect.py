@@ -286,7 +286,7 @@ EVENT_STREAM = Link(
     f"https://HOST/model/MODEL/{END}",
     settings=("max_message_mib",),
     title="event streams over HTTP/2",
-    opener="bench.transport.event_stream.stream:open_event_stream",
+    opener="bench.transport.event_stream:open_event_stream",
     extra="aws",
     signed_by="the credentials of AWS",
 )

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.transport.interface import SendReceipt
+from bench.wire.connection import SendReceipt
 from bench.wire.dialect import ClientMessage, MessageKind
 
 def masked_frame(payload: bytes, mask: bytes | None = None) -> bytes: ...

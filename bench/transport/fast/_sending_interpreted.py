@@ -14,8 +14,7 @@ from typing import Any
 
 from bench.base.clock import monotonic_ns
 from bench.transport import parser
-from bench.transport.interface import SendReceipt
-from bench.wire.connection import SentChunk
+from bench.wire.connection import SendReceipt, SentChunk
 from bench.wire.dialect import ClientMessage, MessageKind
 
 

@@ -1,3 +1,1 @@
-"""Telephone calls over SIP. The signalling is pure: it has no socket, no clock and no random
-numbers.
-"""
+"""Telephone calls: the sockets of signalling and audio. The engine is `bench.protocols.sip`."""

@@ -9,14 +9,15 @@ from bench.base.errors import ConnectError
 from bench.base.installation import tool_version
 from bench.catalogue.causes import Cause, Code, in_words, sip_status
 from bench.catalogue.refusals import HANDSHAKE
+from bench.protocols.rtp.srtp import without_keys
+from bench.protocols.sdp.offer_answer import LocalMedia
+from bench.protocols.sip.call import SipCall
+from bench.protocols.sip.call_record import MAX_PHRASE_CHARACTERS, CallSettings, shown
+from bench.protocols.sip.digest import DigestLogin
+from bench.protocols.sip.hops import call_address
 from bench.transport.datagrams import is_this_machine
-from bench.transport.interface import HostPort, NetworkPath
-from bench.transport.media.offer_answer import LocalMedia
-from bench.transport.media.srtp import without_keys
-from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_record import MAX_PHRASE_CHARACTERS, CallSettings, shown
-from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.hops import call_address
+from bench.transport.interface import NetworkPath
+from bench.wire.addresses import HostPort
 from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
 
 STORED_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")

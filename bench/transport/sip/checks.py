@@ -19,13 +19,12 @@ import numpy.typing as npt
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import NO_MEDIA, OUTCOMES, UNSENT
-from bench.transport.datagrams import SocketAddress
-from bench.transport.interface import is_address
-from bench.transport.media.checks import packets_at_agent, received_packets
-from bench.transport.media.offset import MAX_DRIFT_PPM
-from bench.transport.media.rtp import CODECS, TIMESTAMPS, parse_packet
-from bench.transport.sip.call_record import CallFacts
-from bench.wire.connection import RtpMeasured
+from bench.protocols.rtp.offset import MAX_DRIFT_PPM
+from bench.protocols.rtp.rtp import CODECS, TIMESTAMPS, parse_packet
+from bench.protocols.sip.call_record import CallFacts
+from bench.transport.rtp_checks import packets_at_agent, received_packets
+from bench.wire.addresses import is_address
+from bench.wire.connection import RtpMeasured, SocketAddress
 from bench.wire.findings import CheckFinding, warning_unless
 
 MAX_PACKETS = 10_000

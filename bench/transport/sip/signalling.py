@@ -36,30 +36,20 @@ from bench.base.clock import Arrival, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import is_own_limit
+from bench.protocols.sip.call import SipCall
+from bench.protocols.sip.framing import StreamFramer
+from bench.protocols.sip.hops import CallAddress
+from bench.protocols.sip.messages import DEFAULT_PORTS, Outgoing
+from bench.protocols.sip.transactions import TIMEOUT_NS
 from bench.transport.connect import connect, look_up
-from bench.transport.datagrams import (
-    DatagramSocket,
-    SocketAddress,
-    family_of,
-    host_of,
-    own_host,
-    udp_socket,
-)
+from bench.transport.datagrams import DatagramSocket, family_of, host_of, own_host, udp_socket
 from bench.transport.event_loop import Listener
-from bench.transport.interface import (
-    ConnectRequest,
-    ConnectTimings,
-    HostPort,
-    authority,
-)
+from bench.transport.interface import ConnectRequest, ConnectTimings
 from bench.transport.own_limits import NO_MEMORY, exhausted, own_limit_of_port
 from bench.transport.parser import SocketRead
-from bench.transport.sip.call import SipCall
-from bench.transport.sip.framing import StreamFramer
-from bench.transport.sip.hops import CallAddress
-from bench.transport.sip.messages import DEFAULT_PORTS, Outgoing
-from bench.transport.sip.transactions import TIMEOUT_NS
 from bench.transport.tcp import ByteStream
+from bench.wire.addresses import HostPort, authority
+from bench.wire.connection import SocketAddress
 
 LISTEN_NS = 3_600 * NS_PER_S
 """The time after which a listener of a connection starts to listen again."""

@@ -24,25 +24,17 @@ from bench.base.errors import ConnectError, closed_on_failure
 from bench.base.units import NS_PER_S
 from bench.catalogue.causes import Cause, Code
 from bench.catalogue.timeouts import Timeouts
+from bench.protocols.call_media import CallMedia
+from bench.protocols.rtp.srtp import new_keys, without_keys
+from bench.protocols.sdp.offer_answer import LocalMedia
+from bench.protocols.sip.call import SipCall
+from bench.protocols.sip.call_record import CallFacts, CallState, own_hang_up
+from bench.protocols.sip.hops import call_address
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.event_loop import Listener
-from bench.transport.interface import (
-    ABNORMAL,
-    NORMAL,
-    ConnectRequest,
-    ConnectTimings,
-    HostPort,
-    NetworkPath,
-    SendReceipt,
-    bracketed,
-)
-from bench.transport.media.call_media import CallMedia
-from bench.transport.media.checks import rtcp_round_trip
-from bench.transport.media.offer_answer import LocalMedia
-from bench.transport.media.srtp import new_keys, without_keys
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
+from bench.transport.rtp_checks import rtcp_round_trip
 from bench.transport.rtp_track import RtpTrack, TrackTransport
-from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_record import CallFacts, CallState, own_hang_up
 from bench.transport.sip.call_setup import (
     call_settings,
     failure_of,
@@ -51,9 +43,9 @@ from bench.transport.sip.call_setup import (
     with_malformed,
 )
 from bench.transport.sip.checks import PacketProbe, check_call, check_media
-from bench.transport.sip.hops import call_address
 from bench.transport.sip.signalling import Signalling, linger, open_signalling
-from bench.wire.connection import ConnectionClosed, RtpMeasured
+from bench.wire.addresses import HostPort, bracketed
+from bench.wire.connection import ABNORMAL, NORMAL, ConnectionClosed, RtpMeasured, SendReceipt
 from bench.wire.dialect import BinaryMessage
 from bench.wire.findings import CheckFinding
 

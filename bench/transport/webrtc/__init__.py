@@ -1,3 +1,3 @@
-"""WebRTC with a track of audio and a data channel: all but `call.py` and the requests of
-`signalling.py` is pure.
+"""Calls over WebRTC with a track of audio and a data channel: the sockets, the requests that place
+a call, and relays. The engines are in `bench.protocols`.
 """

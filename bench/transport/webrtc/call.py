@@ -38,41 +38,39 @@ from bench.base.errors import ConnectError, closed_on_failure
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import Cause, Code, in_words, text_of
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.datagrams import SocketAddress, family_of, is_this_machine, own_addresses
+from bench.protocols.ice.ice import Candidate, ControllingAgent, IceLogin, RelayedAddress
+from bench.protocols.sctp.data_channel import DataChannel
+from bench.protocols.sctp.sctp import Association
+from bench.protocols.turn.servers import TurnServer
+from bench.protocols.webrtc.description import LocalPeer, accepted_answer, write_offer
+from bench.protocols.webrtc.dtls import DtlsSession, own_identity
+from bench.protocols.webrtc.peer import WebRtcPeer
+from bench.transport.datagrams import family_of, is_this_machine, own_addresses
 from bench.transport.event_loop import Listener
-from bench.transport.interface import (
-    ABNORMAL,
-    MIB,
-    NORMAL,
-    TOO_LARGE,
-    UNSPECIFIED,
-    ConnectRequest,
-    ConnectTimings,
-    HostPort,
-    NetworkPath,
-    SendReceipt,
-    TurnServer,
-    authority,
-    is_address,
-)
-from bench.transport.media.checks import rtcp_round_trip
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
+from bench.transport.rtp_checks import rtcp_round_trip
 from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.tcp import SEND_LIMIT_NS
 from bench.transport.webrtc.checks import MediaFacts, RelayFacts, check_packets, check_path
-from bench.transport.webrtc.data_channel import DataChannel
-from bench.transport.webrtc.description import LocalPeer, accepted_answer, write_offer
-from bench.transport.webrtc.dtls import DtlsSession, own_identity
-from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, RelayedAddress
-from bench.transport.webrtc.peer import WebRtcPeer
-from bench.transport.webrtc.sctp import Association
+from bench.transport.webrtc.relay import Relay, RelayedSender, open_relay
 from bench.transport.webrtc.signalling import (
     AnsweredCall,
     call_agent,
     connect_to_host,
     place_call,
 )
-from bench.transport.webrtc.turn.relay import Relay, RelayedSender, open_relay
-from bench.wire.connection import ConnectionClosed, ReceivedMessage, RtpMeasured
+from bench.wire.addresses import UNSPECIFIED, HostPort, authority, is_address
+from bench.wire.connection import (
+    ABNORMAL,
+    MIB,
+    NORMAL,
+    TOO_LARGE,
+    ConnectionClosed,
+    ReceivedMessage,
+    RtpMeasured,
+    SendReceipt,
+    SocketAddress,
+)
 from bench.wire.dialect import BinaryMessage
 from bench.wire.findings import CheckFinding
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bench.base.units import NS_PER_MS
-from bench.transport.interface import HostPort, authority
-from bench.transport.media.checks import packets_at_agent, received_packets
+from bench.transport.rtp_checks import packets_at_agent, received_packets
+from bench.wire.addresses import HostPort, authority
 from bench.wire.connection import RtpMeasured
 from bench.wire.findings import CheckFinding
 

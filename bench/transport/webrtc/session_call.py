@@ -19,19 +19,17 @@ from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError, closed_on_failure
 from bench.catalogue.outcomes import parsed
 from bench.transport.interface import (
-    ABNORMAL,
     ConnectRequest,
     ConnectTimings,
     DeltaListener,
     OnMessage,
     PacedSender,
-    SendReceipt,
 )
 from bench.transport.tcp import ByteStream
 from bench.transport.webrtc.call import WebRtcCall
 from bench.transport.webrtc.checks import check_path
 from bench.transport.webrtc.signalling import connect_to_host, place_session
-from bench.wire.connection import ConnectionClosed, ReceivedMessage
+from bench.wire.connection import ABNORMAL, ConnectionClosed, ReceivedMessage, SendReceipt
 from bench.wire.findings import CheckFinding
 from bench.wire.service import CALL_FAILED
 

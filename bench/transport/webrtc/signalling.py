@@ -35,17 +35,10 @@ from bench.catalogue.causes import Cause, Code, in_words
 from bench.catalogue.outcomes import PERMANENT, service_code
 from bench.catalogue.refusals import HANDSHAKE
 from bench.catalogue.timeouts import Timeouts
+from bench.protocols.turn.servers import TurnServer, servers_in_json, servers_in_links
 from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
-from bench.transport.interface import (
-    CallKey,
-    CallKeyKind,
-    ConnectRequest,
-    ConnectTimings,
-    Headers,
-    SendReceipt,
-    TurnServer,
-)
+from bench.transport.interface import CallKey, CallKeyKind, ConnectRequest, ConnectTimings, Headers
 from bench.transport.parser import (
     MAX_HEAD_BYTES,
     HttpResponse,
@@ -57,7 +50,7 @@ from bench.transport.parser import (
     service_message,
 )
 from bench.transport.tcp import ByteStream
-from bench.transport.webrtc.turn.servers import servers_in_json, servers_in_links
+from bench.wire.connection import SendReceipt
 from bench.wire.dialect import NOT_JSON
 
 MODEL_NAMES = ("model", "deployment")

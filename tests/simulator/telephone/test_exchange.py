@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
-from bench.simulator.services.telephone.exchange import TelephoneExchange
-from bench.transport.interface import HostPort
-from bench.transport.sip.dialog import LocalParty
-from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.messages import SipResponse, parse_message, write_message
+from bench.protocols.sip.dialog import LocalParty
+from bench.protocols.sip.digest import DigestLogin
+from bench.protocols.sip.messages import SipResponse, parse_message, write_message
+from bench.wire.addresses import HostPort
+from rtbench_simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
+from rtbench_simulator.services.telephone.exchange import TelephoneExchange
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, VirtualNetwork, plan
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer, tokens
 

@@ -13,21 +13,21 @@ from typing import Any, cast
 import pytest
 
 from bench.base.units import NS_PER_S
-from bench.simulator.services.telephone import line as line_module
-from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
-from bench.simulator.services.telephone.called_party import ACK_WAIT_NS, CalledParty
-from bench.simulator.services.telephone.exchange import TelephoneExchange
-from bench.simulator.services.telephone.line import (
+from bench.protocols.sip.dialog import LocalParty
+from bench.protocols.sip.digest import DigestLogin
+from bench.protocols.sip.messages import Outgoing, SipResponse, parse_message, write_message
+from bench.wire.addresses import HostPort
+from rtbench_simulator.services.telephone import line as line_module
+from rtbench_simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
+from rtbench_simulator.services.telephone.called_party import ACK_WAIT_NS, CalledParty
+from rtbench_simulator.services.telephone.exchange import TelephoneExchange
+from rtbench_simulator.services.telephone.line import (
     MAX_UNREAD_BYTES,
     CallerConnection,
     TelephoneLine,
 )
-from bench.simulator.serving.stream import ServerStream
-from bench.transport.datagrams import DatagramSocket, udp_socket
-from bench.transport.interface import HostPort
-from bench.transport.sip.dialog import LocalParty
-from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.messages import Outgoing, SipResponse, parse_message, write_message
+from rtbench_simulator.serving.datagram_socket import DatagramSocket
+from rtbench_simulator.serving.stream import ServerStream
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import tokens
 
@@ -238,7 +238,7 @@ def test_messages_that_the_line_has_no_time_for_stay_in_its_socket(
     monkeypatch.setattr(line_module, "MAX_WORK_NS", -1)
     accepted: list[bytes] = []
     line = TelephoneLine.__new__(TelephoneLine)
-    line._sock = DatagramSocket(udp_socket("127.0.0.1"))
+    line._sock = DatagramSocket("127.0.0.1")
     line._exchange = cast(
         Any, SimpleNamespace(received=lambda data, at_ns, source: accepted.append(data))
     )

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.simulator.delay import LogNormal
-from bench.simulator.profile import NETWORK_PATHS, PacketPathSettings
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.telephone.call_faults import PacketPath, PathPacket
+from rtbench_simulator.delay import LogNormal
+from rtbench_simulator.profile import NETWORK_PATHS, PacketPathSettings
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.services.telephone.call_faults import PacketPath, PathPacket
 
 FRAME_NS = 20 * NS_PER_MS
 PACKETS = 2_000

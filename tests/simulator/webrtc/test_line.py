@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bench.simulator.services.webrtc import service_call
-from bench.simulator.services.webrtc.line import WebRtcLine
-from bench.simulator.serving.credentials import Authenticator
-from bench.simulator.serving.service import UpgradeRequest
+from rtbench_simulator.services.webrtc import service_call
+from rtbench_simulator.services.webrtc.line import WebRtcLine
+from rtbench_simulator.serving.credentials import Authenticator
+from rtbench_simulator.serving.service import UpgradeRequest
 
 FORM = UpgradeRequest(
     "/v1/realtime/calls", {}, {"content-type": 'multipart/form-data; charset=x; boundary="a b"'}

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.simulator.services.webrtc.output_buffer import FRAME_NS, OutputBuffer
-from bench.transport.media.opus_packets import DELAY_NS
+from bench.protocols.rtp.opus_packets import DELAY_NS
 from bench.wire.audio import G711_ULAW, PCM16
+from rtbench_simulator.services.webrtc.output_buffer import FRAME_NS, OutputBuffer
 from tests.examples import thorough
 
 RATE_HZ, FRAME_SAMPLES, SILENCE = G711_ULAW.rate_hz, 160, G711_ULAW.encode(np.zeros(1, np.int16))

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from bench.base.clock import monotonic_ns
+from bench.protocols.ice.ice import IceLogin, LiteAgent
+from bench.protocols.rtp.rtp import CODECS, RtpSender, StreamNumbers, codec_of_call
+from bench.protocols.rtp.srtp import PacketEncryption
+from bench.protocols.sctp.data_channel import DataChannel
+from bench.protocols.sctp.sctp import Association
+from bench.protocols.webrtc.description import LocalPeer, answer_to
+from bench.protocols.webrtc.dtls import DtlsIdentity, DtlsRole, DtlsSession, own_identity
+from bench.protocols.webrtc.peer import WebRtcPeer
 from bench.transport.datagrams import udp_socket
-from bench.transport.interface import HostPort
-from bench.transport.media.rtp import CODECS, RtpSender, StreamNumbers, codec_of_call
-from bench.transport.media.srtp import PacketEncryption
-from bench.transport.webrtc.data_channel import DataChannel
-from bench.transport.webrtc.description import LocalPeer, answer_to
-from bench.transport.webrtc.dtls import DtlsIdentity, DtlsRole, DtlsSession, own_identity
-from bench.transport.webrtc.ice import IceLogin, LiteAgent
-from bench.transport.webrtc.peer import WebRtcPeer
-from bench.transport.webrtc.sctp import Association
+from bench.wire.addresses import HostPort
 
 LOOPBACK = "127.0.0.1"
 MAX_MESSAGE_BYTES = 1 << 20

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.transport.sip.messages import SipRequest, parse_message, write_message, write_response
+from bench.protocols.sip.messages import SipRequest, parse_message, write_message, write_response
 
 ROOT = Path(__file__).parents[3]
 NAMED, OTHER, FOREIGN, THIRD = "127.0.0.1", "127.0.0.2", "10.9.9.77", "10.9.9.53"

@@ -13,8 +13,8 @@ from unittest.mock import patch
 
 import pytest
 
-from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts
 from rtbench.cli.app import main
+from rtbench_simulator.ground_truth_log import LatenessCounts, ServedCounts
 from tests.reports.synthetic import Plan
 
 EVIL = "\x1b]0;a\x07\r\n::set-output name=a::b\n##vso[task.complete]\n##[error]c\u2028\u202e"

@@ -15,13 +15,13 @@ from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import escape_control
+from bench.protocols.ice import ice
+from bench.protocols.rtp.jitter import MAX_STANDSTILL_PACKETS
+from bench.protocols.rtp.rtp import CODECS, OPUS
+from bench.protocols.rtp.srtp import MAX_SOURCES
 from bench.record.folder import read_table
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
-from bench.transport.media.jitter import MAX_STANDSTILL_PACKETS
-from bench.transport.media.rtp import CODECS, OPUS
-from bench.transport.media.srtp import MAX_SOURCES
-from bench.transport.webrtc import ice
 from bench.transport.webrtc.call import WebRtcCall, open_webrtc
 from bench.wire.audio import audible_position
 from bench.wire.connection import ReceivedMessage

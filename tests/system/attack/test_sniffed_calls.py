@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.transport.interface import is_loopback
+from bench.wire.addresses import is_loopback
 from rtbench.locust_run import without_proxies
 from tests.examples import trials
 from tests.simulator_process import GUARD_S

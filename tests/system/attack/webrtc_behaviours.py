@@ -11,23 +11,7 @@ from random import Random
 from OpenSSL import SSL
 
 from bench.base.clock import monotonic_ns
-from bench.transport.interface import HostPort
-from bench.transport.media.rtcp import (
-    Goodbye,
-    Report,
-    ReportBlock,
-    SenderInfo,
-    SourceDescription,
-    build_compound,
-)
-from bench.transport.media.rtp import build_packet
-from bench.transport.media.srtp import PacketEncryption, SrtpKey
-from bench.transport.webrtc.dtls import DtlsIdentity, DtlsSession, own_identity
-from bench.transport.webrtc.peer import PacketType, packet_type
-from bench.transport.webrtc.sctp import PORT
-from bench.transport.webrtc.sctp_packets import AbortCause, ChunkKind
-from bench.transport.webrtc.sctp_packets import build_packet as build_sctp
-from bench.transport.webrtc.stun import (
+from bench.protocols.ice.stun import (
     StunAttribute,
     StunKind,
     StunMessage,
@@ -35,6 +19,22 @@ from bench.transport.webrtc.stun import (
     parse_message,
     xor_address,
 )
+from bench.protocols.rtp.rtcp import (
+    Goodbye,
+    Report,
+    ReportBlock,
+    SenderInfo,
+    SourceDescription,
+    build_compound,
+)
+from bench.protocols.rtp.rtp import build_packet
+from bench.protocols.rtp.srtp import PacketEncryption, SrtpKey
+from bench.protocols.sctp.sctp import PORT
+from bench.protocols.sctp.sctp_packets import AbortCause, ChunkKind
+from bench.protocols.sctp.sctp_packets import build_packet as build_sctp
+from bench.protocols.webrtc.dtls import DtlsIdentity, DtlsSession, own_identity
+from bench.protocols.webrtc.peer import PacketType, packet_type
+from bench.wire.addresses import HostPort
 from tests.system.attack.hostile_webrtc import LOGIN, LOOPBACK, SILENCE, Behaviour, HostilePeer
 
 FLOOD = 300

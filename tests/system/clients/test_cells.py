@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.simulator.recorded_replies import load_replies
+from rtbench_simulator.recorded_replies import load_replies
 from tests.clients.cells import IN_TESTS, STEPS
 from tests.clients.connect import CONNECT, KEY, item_of, openai
 from tests.clients.sources import ADDRESS, source

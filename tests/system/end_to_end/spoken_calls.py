@@ -10,9 +10,9 @@ from typing import Any
 from bench.base.units import NS_PER_MS
 from bench.probe import probe_target, script_of
 from bench.record.replay import ReplayedSession, replay_log
-from bench.simulator.ground_truth_log import read_truth
 from bench.target.target import Target
 from bench.wire.audio import AudioFormat
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.helpers import resolve_target
 from tests.simulator_process import ROOT, Ready, quick_simulator
 

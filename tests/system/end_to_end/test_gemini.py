@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench.plan.recordings import load_pcm
-from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.wire.audio import PCM16, PCM16_16K
+from rtbench_simulator.conversation.input_audio import FRAME_MS
 from tests.system.end_to_end.spoken_calls import WAV, Call, call_simulator, refused_call
 
 pytestmark = pytest.mark.usefixtures("hang_guard")

@@ -18,9 +18,9 @@ from bench.plan.recordings import load_pcm
 from bench.record.replay import WireTransfer
 from bench.services.full_duplex import AUDIO_DELTA
 from bench.services.gpt_live.dialect import APPEND
-from bench.simulator.conversation.input_audio import FRAME_MS
-from bench.simulator.ground_truth_log import read_truth
 from bench.wire.audio import PCM16
+from rtbench_simulator.conversation.input_audio import FRAME_MS
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.helpers import resolve_target
 from tests.played_session import GUARD_S
 from tests.simulator_process import Ready, quick_simulator

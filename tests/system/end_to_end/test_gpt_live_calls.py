@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from bench.base.units import NS_PER_MS
+from bench.protocols.webrtc.description import accepted_answer
 from bench.record.folder import read_table
 from bench.transport.interface import NetworkPath
 from bench.transport.webrtc.call import WebRtcCall
-from bench.transport.webrtc.description import accepted_answer
 from tests.helpers import resolve_target
 from tests.simulator_process import Ready, quick_simulator, running_simulator
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench

@@ -16,12 +16,12 @@ import pytest
 
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import escape_control
+from bench.protocols.ice.ice import IceLogin
+from bench.protocols.sip.messages import write_message
 from bench.record.folder import read_table
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
-from bench.transport.sip.messages import write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.webrtc.call import WebRtcCall, open_webrtc
-from bench.transport.webrtc.ice import IceLogin
 from tests.examples import trials
 from tests.simulator_process import AUDIO, GUARD_S, Ready, quick_simulator
 from tests.system.end_to_end.locust_process import rtbench

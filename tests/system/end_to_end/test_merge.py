@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from bench.record import folder as files
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario
 

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("h2")
 pytest.importorskip("botocore")
 
-from bench.transport.event_stream import signing
+from bench.protocols.event_stream import signing
 from bench.wire.audio import PCM16, PCM16_16K
 from tests.system.end_to_end.spoken_calls import Call, call_simulator, refused_call
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.record.folder import read_table
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import rtbench
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.record import folder as files
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario
 from tests.system.end_to_end.quoting_service import files_with, quoting_service

@@ -18,7 +18,7 @@ import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.record import folder as files
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests import forked
 from tests.load.actors import tone
 from tests.simulator_process import quick_simulator

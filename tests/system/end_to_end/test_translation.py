@@ -21,9 +21,9 @@ from bench.probe import probe_target, script_of
 from bench.record.replay import WireTransfer, replay_log
 from bench.services.full_duplex import AUDIO_DELTA, TRANSCRIPT_DELTA
 from bench.services.translation.dialect import APPEND
-from bench.simulator.ground_truth_log import read_truth
 from bench.wire.audio import PCM16
 from bench.wire.events import EventKind, delta_text
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.helpers import resolve_target
 from tests.played_session import GUARD_S
 from tests.simulator_process import ROOT, Ready, quick_simulator

@@ -17,10 +17,10 @@ from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
 from bench.record.folder import read_table
-from bench.simulator.ground_truth_log import read_truth
-from bench.simulator.services.webrtc.output_buffer import FRAME_NS
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.webrtc.call import open_webrtc
+from rtbench_simulator.ground_truth_log import read_truth
+from rtbench_simulator.services.webrtc.output_buffer import FRAME_NS
 from tests.simulator_process import AUDIO, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
 from tests.telephone_truth import JITTER_BUFFER_NS, SAMPLE_NS, STOPPED, packets_of, reply_starts

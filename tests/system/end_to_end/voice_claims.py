@@ -12,7 +12,7 @@ from bench.base.clock import MAX_CLOCK_GAP_NS
 from bench.plan.recordings import load_pcm
 from bench.record import folder as files
 from bench.services.openai.dialect import FORMATS
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.system.end_to_end.bounds import speech_bounds, turn_bounds
 from tests.system.end_to_end.voice_run import (
     Planned,

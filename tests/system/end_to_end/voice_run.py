@@ -15,7 +15,7 @@ from bench.catalogue.columns import TURN_INSTANTS
 from bench.record import folder as files
 from bench.record.replay import ReplayedSession, replay_log
 from bench.record.rows import session_row
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.helpers import row_of
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.bounds import Message, messages

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.session.dial import Dialer
-from bench.simulator.ground_truth_log import read_truth
 from bench.target.tokens import Keyring
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.helpers import build_script, resolve_target, say
 from tests.played_session import played, short_at
 from tests.simulator_process import quick_simulator

@@ -27,18 +27,18 @@ from bench.services.gemini.dialect import GEMINI
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.session.dial import Dialer
-from bench.simulator.faults.kinds import (
+from bench.target.tokens import Keyring
+from bench.transport.interface import ConnectTimings, Transport
+from bench.wire.dialect import Dialect
+from bench.wire.settings import TurnDetection
+from rtbench_simulator.faults.kinds import (
     EVERYWHERE,
     KINDS,
     OF_RESPONSES,
     OF_TRANSCRIPTS,
     read_line,
 )
-from bench.simulator.ground_truth_log import read_truth
-from bench.target.tokens import Keyring
-from bench.transport.interface import ConnectTimings, Transport
-from bench.wire.dialect import Dialect
-from bench.wire.settings import TurnDetection
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.examples import some, with_or_without_tls
 from tests.faults.cells import NOT_SIMULATED, FaultCell, cells
 from tests.helpers import build_script, resolve_target, say

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bench.record.folder import read_table
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.faults.cells import TELEPHONE_CASES
 from tests.simulator_process import AUDIO, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import rtbench

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.simulator.ground_truth_log import read_truth
-from bench.simulator.recorded_replies import load_replies, reply_samples
 from bench.wire.audio import G711_RATE_HZ, G711_ULAW
+from rtbench_simulator.ground_truth_log import read_truth
+from rtbench_simulator.recorded_replies import load_replies, reply_samples
 from tests.simulator_process import GUARD_S, patient_simulator, quick_simulator
 from tools.peers.agents.ports import free_port
 

@@ -11,8 +11,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
-from bench.simulator.ground_truth_log import read_truth
-from bench.simulator.refusals import BEFORE_UPGRADE
+from rtbench_simulator.ground_truth_log import read_truth
+from rtbench_simulator.refusals import BEFORE_UPGRADE
 from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import quick_simulator

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, quick_simulator

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.base.standard_streams import fitted
-from bench.simulator.ground_truth_log import ServerProgress, live_parts
+from rtbench_simulator.ground_truth_log import ServerProgress, live_parts
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, POLL_S, ROOT
 from tests.terminal import screen, terminal

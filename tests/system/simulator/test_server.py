@@ -16,8 +16,8 @@ from websockets.frames import CloseCode
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import UsageError
-from bench.simulator.ground_truth_log import read_truth
 from rtbench.cli.simulate import simulate
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator.builders import append
 from tests.simulator.dialled import connect
 from tests.simulator_process import quick_simulator, running_simulator

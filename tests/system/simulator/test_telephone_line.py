@@ -21,17 +21,17 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
-from bench.simulator.ground_truth_log import read_truth
-from bench.simulator.services.registry import SERVICES
-from bench.simulator.services.telephone.agent import RTP_PORTS
-from bench.simulator.serving.credentials import Authenticator
-from bench.simulator.serving.server import Server, listen
-from bench.simulator.serving.service import ServerConfig, ServerWorker
+from bench.protocols.sip.messages import SipRequest, SipResponse, parse_message, write_message
 from bench.transport.datagrams import media_sockets, udp_socket
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
-from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.tls import tls_context
+from rtbench_simulator.ground_truth_log import read_truth
+from rtbench_simulator.services.registry import SERVICES
+from rtbench_simulator.services.telephone.agent import RTP_PORTS
+from rtbench_simulator.serving.credentials import Authenticator
+from rtbench_simulator.serving.server import Server, listen
+from rtbench_simulator.serving.service import ServerConfig, ServerWorker
 from tests.simulator.builders import REPLY, build_profile
 from tests.simulator_process import GUARD_S, Ready, quick_simulator
 

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, POLL_S, quick_simulator
 from tests.system.simulator.talk import receive, turn

@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.files.sanitize import one_line
-from bench.simulator.serving.certificates import loopback_tls
 from bench.target.identity import SignInError, public_reason, read_token, sign_in_error
 from bench.target.target import EntraSignIn
 from bench.transport.interface import Proxy
+from rtbench_simulator.serving.certificates import loopback_tls
 from tests import forked
 from tests.simulator_process import ROOT
 from tests.system.end_to_end.proxies import running_proxy

@@ -17,12 +17,12 @@ import pytest
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
+from bench.protocols.rtp.rtp import CODECS
 from bench.session.dial import Dialer
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, Transport
-from bench.transport.media.rtp import CODECS
 from bench.wire.audio import AudioFormat, audible_position
 from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage

@@ -17,16 +17,17 @@ import pytest
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.interface import ConnectRequest, ConnectTimings, HostPort, NetworkPath
-from bench.transport.media.rtp import CODECS
-from bench.transport.webrtc.call import WebRtcCall, open_webrtc
-from bench.transport.webrtc.stun import (
+from bench.protocols.ice.stun import (
     StunAttribute,
     StunKind,
     build_message,
     mapped_address,
     parse_message,
 )
+from bench.protocols.rtp.rtp import CODECS
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
+from bench.transport.webrtc.call import WebRtcCall, open_webrtc
+from bench.wire.addresses import HostPort
 from bench.wire.audio import AudioFormat, audible_position
 from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage

@@ -18,13 +18,14 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
+from bench.protocols.rtp.rtp import CODECS
+from bench.protocols.turn.servers import TurnLogin, TurnServer
 from bench.session.dial import Dialer
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.target.tokens import Keyring
 from bench.transport.datagrams import DatagramSocket
-from bench.transport.interface import ConnectTimings, Transport, TurnLogin, TurnServer
-from bench.transport.media.rtp import CODECS
+from bench.transport.interface import ConnectTimings, Transport
 from bench.transport.webrtc import call as call_module
 from bench.transport.webrtc.signalling import AnsweredCall, call_agent
 from bench.wire.audio import audible_position

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from bench.base.units import NS_PER_MS
-from bench.transport.media.jitter import Frame
+from bench.protocols.rtp.jitter import Frame
 from tests.transport.media.path import HOLD_NS, Path, number_of
 
 EARLY_NS = HOLD_NS // 5_000

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.transport.interface import HostPort
-from bench.transport.media.call_media import CallMedia
-from bench.transport.media.jitter import Frame, JitterBuffer
-from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.rtp import (
+from bench.protocols.call_media import CallMedia
+from bench.protocols.rtp.jitter import Frame, JitterBuffer
+from bench.protocols.rtp.rtp import (
     CODECS,
     Codec,
     ReceivedPacket,
@@ -20,6 +18,8 @@ from bench.transport.media.rtp import (
     RtpSender,
     StreamNumbers,
 )
+from bench.protocols.sdp.offer_answer import AgreedMedia
+from bench.wire.addresses import HostPort
 from bench.wire.audio import G711_ULAW, AudioFormat
 
 START_NS = 1_000_000_000_000

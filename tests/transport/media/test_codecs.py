@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from bench.base.clock import Arrival
-from bench.transport.interface import HostPort
-from bench.transport.media.call_media import CallMedia
-from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.rtp import RtpPacket, StreamNumbers, build_packet, parse_packet
+from bench.protocols.call_media import CallMedia
+from bench.protocols.rtp.rtp import RtpPacket, StreamNumbers, build_packet, parse_packet
+from bench.protocols.sdp.offer_answer import AgreedMedia
+from bench.wire.addresses import HostPort
 from bench.wire.audio import G711_ALAW, G711_ULAW
 
 TONE = (8_000 * np.sin(np.arange(160) / 5)).astype(np.int16)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.transport.media.call_media import (
+from bench.protocols.call_media import (
     KEYS,
     KeyReceiver,
     TelephoneEvent,
@@ -15,7 +15,7 @@ from bench.transport.media.call_media import (
     key_payloads,
     parse_event,
 )
-from bench.transport.media.rtp import CODECS, ReceivedPacket, RtpReceiver, RtpSender, StreamNumbers
+from bench.protocols.rtp.rtp import CODECS, ReceivedPacket, RtpReceiver, RtpSender, StreamNumbers
 from tests.examples import thorough
 
 EVENTS = st.builds(

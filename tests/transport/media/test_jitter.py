@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.transport.media.jitter import MAX_STANDSTILL_PACKETS, MAX_WAITING, Frame, JitterBuffer
-from bench.transport.media.rtp import Codec, ReceivedPacket, RtpPacket, RtpReceiver, build_packet
+from bench.protocols.rtp.jitter import MAX_STANDSTILL_PACKETS, MAX_WAITING, Frame, JitterBuffer
+from bench.protocols.rtp.rtp import Codec, ReceivedPacket, RtpPacket, RtpReceiver, build_packet
 from bench.wire.audio import PCM16_16K
 from tests.examples import thorough
 from tests.transport.media.path import (

@@ -1,7 +1,7 @@
 """The errors of the instants of the jitter buffer, relative to the media clock of a simulated
 sender.
 
-These are the numbers of the docstring of `bench.transport.media.jitter`. On a path without jitter
+These are the numbers of the docstring of `bench.protocols.rtp.jitter`. On a path without jitter
 that a player must smooth, the true instant is the arrival of the packet: its delay is a part of the
 error here.
 """
@@ -15,8 +15,8 @@ from itertools import chain, repeat
 import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.transport.media.jitter import Frame
-from bench.transport.media.offset import BLOCK_PACKETS
+from bench.protocols.rtp.jitter import Frame
+from bench.protocols.rtp.offset import BLOCK_PACKETS
 from bench.wire.connection import ASSUMED_START_NS
 from tests.transport.media.jitter_errors import EARLY_NS, SETTLED, errors, uniform
 from tests.transport.media.path import FRAME_NS, START_NS, Path, new_buffer, received

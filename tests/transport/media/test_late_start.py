@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.observe import _blocks_interpreted, reply_detector
+from bench.observe import reply_detector
 from bench.observe.reply_detector import ReplyDetector
+from bench.protocols.call_media import CallMedia
+from bench.protocols.rtp.rtp import AUDIO, CODECS, RtpSender, StreamNumbers
 from bench.services.agents import PCM
-from bench.transport.media.call_media import CallMedia
-from bench.transport.media.rtp import AUDIO, CODECS, RtpSender, StreamNumbers
+from bench.sound import _blocks_interpreted
 from bench.wire.audio import Samples
 from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import BinaryMessage

@@ -14,11 +14,11 @@ from opuslib_next.api import ctl, encoder
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.simulator.recorded_replies import first_audible, load_replies, reply_samples
-from bench.transport.media import opus
-from bench.transport.media.opus_packets import CLOCK_HZ, DELAY_NS, has_redundancy, packet_ticks
-from bench.transport.media.rtp import CODECS, OPUS, ReceivedPacket, codec_of_call
+from bench.protocols.rtp import opus
+from bench.protocols.rtp.opus_packets import CLOCK_HZ, DELAY_NS, has_redundancy, packet_ticks
+from bench.protocols.rtp.rtp import CODECS, OPUS, ReceivedPacket, codec_of_call
 from bench.wire.audio import DECODED_OPUS, PCM16, Samples
+from rtbench_simulator.recorded_replies import first_audible, load_replies, reply_samples
 from tests.examples import thorough
 from tests.transport.media.path import new_buffer
 from tools.benchmarks.onsets import found

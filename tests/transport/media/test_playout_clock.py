@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
-from bench.transport.media.jitter import Frame, JitterBuffer
-from bench.transport.media.offset import BLOCK_PACKETS, SMOOTHED_NS
-from bench.transport.media.rtp import RtpReceiver, build_packet
+from bench.protocols.rtp.jitter import Frame, JitterBuffer
+from bench.protocols.rtp.offset import BLOCK_PACKETS, SMOOTHED_NS
+from bench.protocols.rtp.rtp import RtpReceiver, build_packet
 from tests.examples import thorough
 from tests.transport.media.path import HOLD_NS, START_NS, audio, new_buffer, number_of
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
-from bench.transport.media.rtp import ReceivedPacket, RtpPacket, RtpReceiver, build_packet
+from bench.protocols.rtp.rtp import ReceivedPacket, RtpPacket, RtpReceiver, build_packet
 from tests.examples import thorough
 
 FRAME_NS = 20 * NS_PER_MS

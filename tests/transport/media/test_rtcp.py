@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.transport.media.rtcp import (
+from bench.protocols.rtp.rtcp import (
     Goodbye,
     Report,
     ReportBlock,
@@ -18,7 +18,7 @@ from bench.transport.media.rtcp import (
     build_compound,
     parse_compound,
 )
-from bench.transport.media.rtp import CODECS, RtpReceiver, RtpSender, StreamNumbers
+from bench.protocols.rtp.rtp import CODECS, RtpReceiver, RtpSender, StreamNumbers
 from tests.examples import thorough
 
 WORD = st.integers(0, 0xFFFFFFFF)

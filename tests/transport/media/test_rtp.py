@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.media.rtp import (
+from bench.protocols.rtp.rtp import (
     MAX_PACKET_BYTES,
     Codec,
     RtpPacket,

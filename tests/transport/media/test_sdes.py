@@ -13,16 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.interface import HostPort, is_loopback
-from bench.transport.media.offer_answer import (
-    AgreedMedia,
-    LocalMedia,
-    accepted_answer,
-    answer_to,
-    write_offer,
-)
-from bench.transport.media.sdp import MediaLine, parse_description
-from bench.transport.media.srtp import (
+from bench.protocols.rtp.srtp import (
     SECRET_BYTES,
     SUITES,
     CryptoAttribute,
@@ -32,7 +23,16 @@ from bench.transport.media.srtp import (
     usable_crypto,
     write_crypto,
 )
+from bench.protocols.sdp.offer_answer import (
+    AgreedMedia,
+    LocalMedia,
+    accepted_answer,
+    answer_to,
+    write_offer,
+)
+from bench.protocols.sdp.sdp import MediaLine, parse_description
 from bench.transport.sip.call_setup import failure_of, received_of
+from bench.wire.addresses import HostPort, is_loopback
 from tests.examples import thorough
 from tests.transport.sip.scripted_peer import ScriptedPeer
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.interface import HostPort
-from bench.transport.media.offer_answer import LocalMedia, accepted_answer, answer_to, write_offer
-from bench.transport.media.sdp import DIRECTIONS, Direction, parse_description
+from bench.protocols.sdp.offer_answer import LocalMedia, accepted_answer, answer_to, write_offer
+from bench.protocols.sdp.sdp import DIRECTIONS, Direction, parse_description
+from bench.wire.addresses import HostPort
 from tests.examples import thorough
 
 HEAD = "v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\nc=IN IP4 192.0.2.4\r\nt=0 0\r\n"

@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
-from bench.transport.interface import HostPort
-from bench.transport.media.call_media import KEY_FRAMES, CallMedia, key_payloads
-from bench.transport.media.jitter import Frame
-from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.rtp import HEADER_BYTES, RtpPacket, StreamNumbers, build_packet
-from bench.transport.media.srtp import (
+from bench.protocols.call_media import KEY_FRAMES, CallMedia, key_payloads
+from bench.protocols.rtp.jitter import Frame
+from bench.protocols.rtp.rtp import HEADER_BYTES, RtpPacket, StreamNumbers, build_packet
+from bench.protocols.rtp.srtp import (
     MAX_SOURCES,
     SECRET_BYTES,
     SUITES,
@@ -26,6 +24,8 @@ from bench.transport.media.srtp import (
     PacketEncryption,
     SrtpKey,
 )
+from bench.protocols.sdp.offer_answer import AgreedMedia
+from bench.wire.addresses import HostPort
 from tests.examples import thorough
 from tests.transport.media.path import START_NS, audio
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.transport.media.jitter import Frame, JitterBuffer
-from bench.transport.media.rtp import RtpPacket, RtpReceiver, build_packet
+from bench.protocols.rtp.jitter import Frame, JitterBuffer
+from bench.protocols.rtp.rtp import RtpPacket, RtpReceiver, build_packet
 from tests.examples import thorough
 from tests.transport.media.path import HOLD_NS, START_NS, new_buffer, number_of
 

@@ -17,16 +17,14 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.transport.datagrams import Datagram, SocketAddress
-from bench.transport.interface import SendReceipt
-from bench.transport.media import _packets_interpreted
-from bench.transport.media.call_media import CallMedia
-from bench.transport.media.jitter import Frame
-from bench.transport.media.offset import BLOCK_PACKETS, START_PACKETS
-from bench.transport.media.packets import AudioPackets, send_frame
-from bench.transport.media.rtp import CODECS, RtpSender, StreamNumbers
-from bench.transport.media.srtp import SECRET_BYTES, SUITES, PacketEncryption, SrtpKey
-from bench.wire.connection import MatchedDelta
+from bench.protocols.call_media import CallMedia
+from bench.protocols.rtp import _packets_interpreted
+from bench.protocols.rtp.jitter import Frame
+from bench.protocols.rtp.offset import BLOCK_PACKETS, START_PACKETS
+from bench.protocols.rtp.packets import AudioPackets, send_frame
+from bench.protocols.rtp.rtp import CODECS, RtpSender, StreamNumbers
+from bench.protocols.rtp.srtp import SECRET_BYTES, SUITES, PacketEncryption, SrtpKey
+from bench.wire.connection import Datagram, MatchedDelta, SendReceipt, SocketAddress
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind, ServerEvent
 from tests.compiled import needs_compiler
@@ -53,7 +51,7 @@ def values_of(subject: object) -> Any:
             each.name: values_of(getattr(subject, each.name))
             for each in dataclasses.fields(subject)
         }
-    if type(subject).__module__.startswith("bench.transport.media"):
+    if type(subject).__module__.startswith("bench.protocols.rtp"):
         slots = getattr(subject, "__slots__", ())
         return values_of({name: getattr(subject, name) for name in slots} or vars(subject))
     return subject

@@ -12,13 +12,13 @@ from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import escape_control
+from bench.protocols.rtp.jitter import MAX_STANDSTILL_PACKETS
+from bench.protocols.sip.call import MAX_LEGS
+from bench.protocols.sip.transactions import MAX_TRANSACTIONS
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
-from bench.transport.media.jitter import MAX_STANDSTILL_PACKETS
 from bench.transport.sip import telephone
-from bench.transport.sip.call import MAX_LEGS
 from bench.transport.sip.signalling import MAX_HOPS
 from bench.transport.sip.telephone import TelephoneCall, open_call
-from bench.transport.sip.transactions import MAX_TRANSACTIONS
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from tests.simulator_process import LONGER_S

@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 
-from bench.simulator.services.telephone.agent import RTP_PORTS
-from bench.transport.datagrams import media_sockets, udp_socket
-from bench.transport.media.rtp import RtpPacket, build_packet
-from bench.transport.media.sdp import parse_description
-from bench.transport.sip.messages import (
+from bench.protocols.rtp.rtp import RtpPacket, build_packet
+from bench.protocols.sdp.sdp import parse_description
+from bench.protocols.sip.messages import (
     SipRequest,
     SipResponse,
     parse_message,
     write_message,
     write_response,
 )
+from bench.transport.datagrams import media_sockets, udp_socket
+from rtbench_simulator.services.telephone.agent import RTP_PORTS
 from tests.simulator_process import GUARD_S
 
 LOOPBACK = "127.0.0.1"

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from random import Random
 
-from bench.transport.media.rtcp import (
+from bench.protocols.rtp.rtcp import (
     Goodbye,
     Report,
     ReportBlock,
@@ -16,7 +16,7 @@ from bench.transport.media.rtcp import (
     SourceDescription,
     build_compound,
 )
-from bench.transport.media.rtp import RtpPacket, build_packet
+from bench.protocols.rtp.rtp import RtpPacket, build_packet
 from tests.transport.sip.hostile_line import Behaviour, HostilePeer
 
 FLOOD = 300

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.transport.sip.leg_requests import MAX_REQUESTS
-from bench.transport.sip.messages import SipRequest
+from bench.protocols.sip.leg_requests import MAX_REQUESTS
+from bench.protocols.sip.messages import SipRequest
 from tests.transport.sip.hostile_answers import BIDI
 from tests.transport.sip.hostile_check import Ends, Expected, Goes
 from tests.transport.sip.hostile_line import Behaviour, HostilePeer

@@ -14,25 +14,18 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
-from bench.simulator.services.telephone.agent import RTP_PORTS
-from bench.simulator.services.telephone.answer_plan import AnswerPlan
-from bench.simulator.services.telephone.exchange import TelephoneExchange
+from bench.protocols.rtp.srtp import PacketEncryption, SrtpKey
+from bench.protocols.sdp.offer_answer import LocalMedia
+from bench.protocols.sip.dialog import LocalParty
 from bench.transport.datagrams import media_sockets, udp_socket
-from bench.transport.interface import (
-    DIRECT,
-    ConnectRequest,
-    ConnectTimings,
-    HostPort,
-    NetworkPath,
-    Transport,
-    bracketed,
-)
-from bench.transport.media.offer_answer import LocalMedia
-from bench.transport.media.srtp import PacketEncryption, SrtpKey
-from bench.transport.sip.dialog import LocalParty
+from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings, NetworkPath, Transport
 from bench.transport.sip.telephone import TelephoneCall, open_call
+from bench.wire.addresses import HostPort, bracketed
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
+from rtbench_simulator.services.telephone.agent import RTP_PORTS
+from rtbench_simulator.services.telephone.answer_plan import AnswerPlan
+from rtbench_simulator.services.telephone.exchange import TelephoneExchange
 from tests.simulator_process import GUARD_S
 from tests.transport.sip.scripted_peer import tokens
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.transport.interface import HostPort
-from bench.transport.media.offer_answer import LocalMedia
-from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_record import CallSettings
-from bench.transport.sip.messages import (
+from bench.protocols.sdp.offer_answer import LocalMedia
+from bench.protocols.sip.call import SipCall
+from bench.protocols.sip.call_record import CallSettings
+from bench.protocols.sip.messages import (
     Outgoing,
     SipRequest,
     SipResponse,
@@ -20,6 +19,7 @@ from bench.transport.sip.messages import (
     write_message,
     write_response,
 )
+from bench.wire.addresses import HostPort
 
 SOURCE = HostPort("192.0.2.4", 5060)
 MEDIA = LocalMedia("192.0.2.1", 40_000, 11)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.transport.sip.digest import DigestLogin
+from bench.protocols.sip.digest import DigestLogin
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
 
 PIECES = [

@@ -10,13 +10,14 @@ import pytest
 
 from bench.base.errors import ConnectError
 from bench.catalogue.timeouts import Timeouts
+from bench.protocols.sip.messages import Outgoing
 from bench.transport.connect import Lookup
 from bench.transport.datagrams import DatagramSocket, family_of, own_host, udp_socket
-from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings, HostPort, bracketed
+from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings
 from bench.transport.sip import signalling
-from bench.transport.sip.messages import Outgoing
 from bench.transport.sip.signalling import Signalling
 from bench.transport.sip.telephone import TelephoneCall, open_call
+from bench.wire.addresses import HostPort, bracketed
 from tests.simulator_process import LONGER_S
 from tests.transport.sip.phone_line import ENOUGH, FRAME, GUARD_S, LOOPBACK, line
 from tests.transport.sip.scripted_peer import ScriptedPeer

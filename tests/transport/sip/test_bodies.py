@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.media.sdp import parse_description
-from bench.transport.sip.bodies import MAX_PARTS, described_in, has_unknown_body
-from bench.transport.sip.call_record import CallState
-from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message
+from bench.protocols.sdp.sdp import parse_description
+from bench.protocols.sip.bodies import MAX_PARTS, described_in, has_unknown_body
+from bench.protocols.sip.call_record import CallState
+from bench.protocols.sip.messages import SipRequest, SipResponse, parse_message, write_message
 from tests.examples import thorough
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.transport.sip.call_record import CallState
-from bench.transport.sip.digest import DigestLogin
+from bench.protocols.sip.call_record import CallState
+from bench.protocols.sip.digest import DigestLogin
 from tests.transport.sip.scripted_peer import ScriptedPeer
 
 LOGIN = DigestLogin("alice", "correct horse")

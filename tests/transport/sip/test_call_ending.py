@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_record import CallState
-from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.messages import SipRequest, parse_message
+from bench.protocols.sip.call import SipCall
+from bench.protocols.sip.call_record import CallState
+from bench.protocols.sip.digest import DigestLogin
+from bench.protocols.sip.messages import SipRequest, parse_message
 from tests.transport.sip.scripted_peer import SOURCE, ScriptedPeer, call_settings, tokens
 
 LOGIN = DigestLogin("alice", "correct horse")

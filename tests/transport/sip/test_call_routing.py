@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from bench.transport.interface import HostPort
-from bench.transport.sip.call_record import CallState
-from bench.transport.sip.digest import DigestLogin
+from bench.protocols.sip.call_record import CallState
+from bench.protocols.sip.digest import DigestLogin
+from bench.wire.addresses import HostPort
 from tests.transport.sip.scripted_peer import ANSWER, PEER_CONTACT, ScriptedPeer
 
 LOGIN = DigestLogin("alice", "correct horse")

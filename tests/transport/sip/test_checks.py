@@ -11,10 +11,10 @@ import pytest
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.doctor.service_checks import round_trip
-from bench.transport.interface import HostPort
-from bench.transport.media.rtp import RtpPacket, build_packet
-from bench.transport.sip.call_record import CallFacts
+from bench.protocols.rtp.rtp import RtpPacket, build_packet
+from bench.protocols.sip.call_record import CallFacts
 from bench.transport.sip.checks import PacketProbe, check_call, check_media
+from bench.wire.addresses import HostPort
 from bench.wire.connection import RtpMeasured
 
 PUBLIC, PRIVATE, RELAY = "198.51.100.7", "10.0.0.5", "203.0.113.9"

@@ -7,14 +7,14 @@ import pickle
 
 import pytest
 
-from bench.transport.sip.digest import (
+from bench.protocols.sip.digest import (
     DigestClient,
     DigestLogin,
     challenges_of,
     digest_response,
     parse_challenge,
 )
-from bench.transport.sip.messages import SipResponse, parse_message
+from bench.protocols.sip.messages import SipResponse, parse_message
 
 MUFASA = DigestLogin("Mufasa", "Circle of Life")
 NONCE = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"

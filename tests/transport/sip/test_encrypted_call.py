@@ -11,12 +11,12 @@ import pytest
 
 from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import remedy_of
+from bench.protocols.rtp.rtp import HEADER_BYTES
+from bench.protocols.rtp.srtp import SUITES, TAG_BYTES, SrtpKey, new_keys
+from bench.protocols.sdp.offer_answer import answer_to
 from bench.services.telephone import REMEDIES
-from bench.simulator.services.telephone import called_party
 from bench.transport.interface import NetworkPath
-from bench.transport.media.offer_answer import answer_to
-from bench.transport.media.rtp import HEADER_BYTES
-from bench.transport.media.srtp import SUITES, TAG_BYTES, SrtpKey, new_keys
+from rtbench_simulator.services.telephone import called_party
 from tests.transport.sip.phone_line import FRAME, dial, line, receive, refused
 
 SECURE = NetworkPath(srtp=True)

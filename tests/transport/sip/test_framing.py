@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.sip.framing import PONG, StreamFramer
-from bench.transport.sip.messages import MAX_MESSAGE_BYTES
+from bench.protocols.sip.framing import PONG, StreamFramer
+from bench.protocols.sip.messages import MAX_MESSAGE_BYTES
 from tests.examples import thorough
 
 FIRST = b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 4\r\n\r\n\r\n\r\n"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.transport.sip.call_record import CallState
+from bench.protocols.sip.call_record import CallState
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
 
 NO_ACK = "the peer sent no ACK of the response to its INVITE"

@@ -14,9 +14,9 @@ import pytest
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
+from bench.protocols.sip.messages import SipRequest
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip import signalling, telephone
-from bench.transport.sip.messages import SipRequest
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from tests.transport.sip.hostile_check import ENOUGH, SOON
 from tests.transport.sip.hostile_line import GUARD_S, HostileLine, HostilePeer, hostile_line

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.transport.sip.hops import escaped_user, hop_of
-from bench.transport.sip.messages import (
+from bench.protocols.sip.hops import escaped_user, hop_of
+from bench.protocols.sip.messages import (
     MAX_HEADERS,
     MAX_MESSAGE_BYTES,
     SipMessage,

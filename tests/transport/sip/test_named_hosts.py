@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bench.transport.interface import HostPort, is_loopback
-from bench.transport.sip.call_record import CallState
-from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.leg import MAX_ADDRESSES
-from bench.transport.sip.messages import SipRequest
+from bench.protocols.sip.call_record import CallState
+from bench.protocols.sip.digest import DigestLogin
+from bench.protocols.sip.leg import MAX_ADDRESSES
+from bench.protocols.sip.messages import SipRequest
+from bench.wire.addresses import HostPort, is_loopback
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
 
 LOGIN = DigestLogin("alice", "correct horse")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.transport.sip.call_record import CallState
+from bench.protocols.sip.call_record import CallState
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
 
 FORGOTTEN = "the peer no longer knows the call"

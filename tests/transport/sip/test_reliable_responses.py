@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.transport.sip.digest import DigestLogin
+from bench.protocols.sip.digest import DigestLogin
 from tests.transport.sip.scripted_peer import SOURCE, ScriptedPeer
 
 RELIABLE = ("Require", "100rel")

@@ -18,19 +18,20 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
-from bench.simulator.services.telephone.agent import RTP_PORTS
-from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
-from bench.simulator.services.telephone.exchange import TelephoneExchange
-from bench.simulator.serving.certificates import loopback_tls
+from bench.protocols.sdp.offer_answer import LocalMedia
+from bench.protocols.sip.dialog import LocalParty
+from bench.protocols.sip.framing import StreamFramer
 from bench.transport.connect import Lookup
 from bench.transport.datagrams import media_sockets
-from bench.transport.interface import ConnectRequest, ConnectTimings, HostPort, NetworkPath
-from bench.transport.media.offer_answer import LocalMedia
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip import signalling
-from bench.transport.sip.dialog import LocalParty
-from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.tls import tls_context
+from bench.wire.addresses import HostPort
+from rtbench_simulator.services.telephone.agent import RTP_PORTS
+from rtbench_simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
+from rtbench_simulator.services.telephone.exchange import TelephoneExchange
+from rtbench_simulator.serving.certificates import loopback_tls
 from tests.simulator_process import GUARD_S
 from tests.transport.sip.phone_line import ended, line
 from tests.transport.sip.scripted_peer import tokens

@@ -19,17 +19,16 @@ from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import HANG_UP, remedy_of
 from bench.catalogue.timeouts import Timeouts
+from bench.protocols.call_media import parse_event
+from bench.protocols.rtp.rtp import parse_packet
+from bench.protocols.sip.digest import DigestLogin
+from bench.protocols.sip.messages import SipRequest, parse_message
 from bench.services.telephone import REMEDIES
-from bench.simulator.services.telephone.answer_plan import LoginDemand, PlannedRequest
-from bench.transport.datagrams import SocketAddress
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
-from bench.transport.media.call_media import parse_event
-from bench.transport.media.rtp import parse_packet
 from bench.transport.rtp_track import READ_PERIOD_NS, RtpTrack
-from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.messages import SipRequest, parse_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
-from bench.wire.connection import ReceivedMessage
+from bench.wire.connection import ReceivedMessage, SocketAddress
+from rtbench_simulator.services.telephone.answer_plan import LoginDemand, PlannedRequest
 from tests.simulator_process import GUARD_S, LONGER_S
 from tests.transport.sip.hostile_line import HostilePeer, hostile_line
 from tests.transport.sip.phone_line import (

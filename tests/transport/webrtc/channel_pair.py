@@ -10,8 +10,8 @@ from random import Random
 from typing import NamedTuple
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.transport.webrtc.data_channel import ChannelMessage, DataChannel
-from bench.transport.webrtc.sctp import Association
+from bench.protocols.sctp.data_channel import ChannelMessage, DataChannel
+from bench.protocols.sctp.sctp import Association
 
 LIMIT_BYTES = 1 << 20
 

@@ -9,19 +9,19 @@ from random import Random
 from typing import NamedTuple
 
 from bench.base.units import NS_PER_MS
-from bench.transport.interface import HostPort
-from bench.transport.webrtc.data_channel import DataChannel
-from bench.transport.webrtc.description import (
+from bench.protocols.ice.ice import Candidate, ControllingAgent, IceLogin, LiteAgent
+from bench.protocols.sctp.data_channel import DataChannel
+from bench.protocols.sctp.sctp import Association
+from bench.protocols.webrtc.description import (
     LocalPeer,
     RemotePeer,
     accepted_answer,
     answer_to,
     write_offer,
 )
-from bench.transport.webrtc.dtls import DtlsSession, own_identity
-from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, LiteAgent
-from bench.transport.webrtc.peer import WebRtcPeer
-from bench.transport.webrtc.sctp import Association
+from bench.protocols.webrtc.dtls import DtlsSession, own_identity
+from bench.protocols.webrtc.peer import WebRtcPeer
+from bench.wire.addresses import HostPort
 
 CALLER, SERVICE = HostPort("192.0.2.1", 40_000), HostPort("198.51.100.7", 3_478)
 SSRC = 0x5EED

@@ -11,8 +11,8 @@ from bench.catalogue.causes import in_words
 from bench.doctor.diagnosis import Refusal, explain
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
-from bench.transport.interface import HostPort
 from bench.transport.webrtc.checks import MediaFacts, check_packets, check_path
+from bench.wire.addresses import HostPort
 from bench.wire.connection import RtpMeasured
 
 OWN, SERVICE, OTHER = (

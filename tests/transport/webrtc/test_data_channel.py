@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.transport.interface import ABNORMAL, BAD_FRAME, NORMAL, TOO_LARGE
-from bench.transport.webrtc.sctp_packets import (
+from bench.protocols.sctp.sctp_packets import (
     BEGIN,
     END,
     MAX_PACKET_BYTES,
@@ -26,6 +25,7 @@ from bench.transport.webrtc.sctp_packets import (
     build_packet,
     parse_packet,
 )
+from bench.wire.connection import ABNORMAL, BAD_FRAME, NORMAL, TOO_LARGE
 from tests.examples import thorough
 from tests.transport.webrtc.channel_pair import LIMIT_BYTES, ChannelPair, NetworkPath
 

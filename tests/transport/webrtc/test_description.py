@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.interface import HostPort
-from bench.transport.webrtc.description import (
+from bench.protocols.ice.ice import Candidate
+from bench.protocols.webrtc.description import (
     accepted_answer,
     answer_to,
     parse_candidate,
     write_offer,
 )
-from bench.transport.webrtc.ice import Candidate
+from bench.wire.addresses import HostPort
 from tests.examples import thorough
 from tests.transport.webrtc.pair import (
     CALLER,

@@ -6,14 +6,14 @@ import re
 
 import pytest
 
-from bench.transport.interface import HostPort
-from bench.transport.webrtc.description import (
+from bench.protocols.webrtc.description import (
     MAX_CANDIDATE_LINES,
     RemotePeer,
     accepted_answer,
     answer_to,
     write_offer,
 )
+from bench.wire.addresses import HostPort
 from tests.transport.webrtc.pair import CALLER, SERVICE, local_peer
 
 LOCAL = local_peer(CALLER)

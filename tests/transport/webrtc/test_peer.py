@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.transport.interface import HostPort
-from bench.transport.media.srtp import PacketEncryption
-from bench.transport.webrtc.dtls import Fingerprint
-from bench.transport.webrtc.ice import Candidate
-from bench.transport.webrtc.peer import PacketType, packet_type
-from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message, parse_message
+from bench.protocols.ice.ice import Candidate
+from bench.protocols.ice.stun import StunAttribute, StunKind, build_message, parse_message
+from bench.protocols.rtp.srtp import PacketEncryption
+from bench.protocols.webrtc.dtls import Fingerprint
+from bench.protocols.webrtc.peer import PacketType, packet_type
+from bench.wire.addresses import HostPort
 from tests.examples import thorough
 from tests.transport.webrtc.pair import (
     CALLER,

@@ -20,13 +20,13 @@ from bench.catalogue.causes import in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import doctor_remedy
+from bench.protocols.ice.ice import Candidate
 from bench.services.agents import OFFERED, REMEDIES_OF_OFFERS
 from bench.services.names import OfferForm
 from bench.services.openai import track
-from bench.transport.interface import ConnectRequest, ConnectTimings, HostPort, NetworkPath
+from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.parser import service_message
 from bench.transport.webrtc.call import PermittedHosts
-from bench.transport.webrtc.ice import Candidate
 from bench.transport.webrtc.signalling import (
     call_agent,
     call_request,
@@ -34,6 +34,7 @@ from bench.transport.webrtc.signalling import (
     place_call,
     place_session,
 )
+from bench.wire.addresses import HostPort
 from tests.transport.fake_stream import FakeStream, read
 
 OPENAI = "wss://api.openai.com/v1/realtime?model=gpt-realtime"

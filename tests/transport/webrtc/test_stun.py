@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.transport.interface import HostPort
-from bench.transport.webrtc.stun import (
+from bench.protocols.ice.stun import (
     StunAttribute,
     StunKind,
     build_message,
@@ -14,6 +13,7 @@ from bench.transport.webrtc.stun import (
     parse_message,
     xor_address,
 )
+from bench.wire.addresses import HostPort
 from tests.examples import thorough
 
 TRANSACTION, KEY = bytes(range(12)), "a password of 22 chars"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.simulator.ground_truth_log import LATE_MS
+from rtbench_simulator.ground_truth_log import LATE_MS
 from tools.benchmarks.peers.truth import INSTANTS, Truth
 from tools.benchmarks.peers.work import SessionRecord
 from tools.benchmarks.watch import Watched

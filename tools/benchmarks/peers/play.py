@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.base.cpu import pinned_to
-from bench.simulator.ground_truth_log import read_truth
+from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator_process import ROOT, running_simulator
 from tools.benchmarks.peers import rtbench
 from tools.benchmarks.peers.figures import Cannot, ClientReport, late_ms, report_from_records

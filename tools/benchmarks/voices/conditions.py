@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from bench.base.units import NS_PER_S
 from bench.plan.recordings import to_pcm16
-from bench.transport.media.opus import LibraryEncoder, OpusDecoder
-from bench.transport.media.opus_packets import DELAY_NS
+from bench.protocols.rtp.opus import LibraryEncoder, OpusDecoder
+from bench.protocols.rtp.opus_packets import DELAY_NS
 from bench.wire.audio import G711_ALAW, PCM16, Samples
 from bench.wire.codec_errors import CODECS, LOSSLESS, CodecErrors
 from tools.benchmarks.onsets import pink, rms, white

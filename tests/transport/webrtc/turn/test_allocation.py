@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.transport.interface import HostPort, TurnLogin
-from bench.transport.webrtc.stun import (
+from bench.protocols.ice.stun import (
     StunAttribute,
     StunKind,
     StunMethod,
@@ -19,7 +18,9 @@ from bench.transport.webrtc.stun import (
     parse_turn_message,
     xor_address,
 )
-from bench.transport.webrtc.turn.allocation import Allocation, long_term_key
+from bench.protocols.turn.allocation import Allocation, long_term_key
+from bench.protocols.turn.servers import TurnLogin
+from bench.wire.addresses import HostPort
 from tests.examples import thorough
 from tests.transport.webrtc.turn.turn_server import LOGIN, RELAYED, FakeTurnServer
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.webrtc.stun import StunKind, StunMethod, build_message
-from bench.transport.webrtc.turn.framing import (
+from bench.protocols.ice.stun import StunKind, StunMethod, build_message
+from bench.protocols.turn.framing import (
     MessageStream,
     build_channel_data,
     parse_channel_data,

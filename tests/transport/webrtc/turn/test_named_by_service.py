@@ -10,7 +10,8 @@ from bench.base.clock import SendTime
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.interface import ConnectRequest, ConnectTimings, TurnLogin, TurnServer
+from bench.protocols.turn.servers import TurnLogin, TurnServer
+from bench.transport.interface import ConnectRequest, ConnectTimings
 from bench.transport.webrtc.signalling import call_agent, place_call
 from tests.transport.fake_stream import FakeStream, read
 

@@ -6,16 +6,16 @@ from dataclasses import replace
 from random import Random
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.transport.interface import HostPort
-from bench.transport.webrtc.description import write_offer
-from bench.transport.webrtc.ice import (
+from bench.protocols.ice.ice import (
     RELAY_WAIT_NS,
     Candidate,
     ControllingAgent,
     LiteAgent,
     RelayedAddress,
 )
-from bench.transport.webrtc.stun import parse_message
+from bench.protocols.ice.stun import parse_message
+from bench.protocols.webrtc.description import write_offer
+from bench.wire.addresses import HostPort
 from tests.transport.webrtc.pair import CALLER, CALLER_LOGIN, SERVICE, SERVICE_LOGIN, local_peer
 
 

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.interface import TurnLogin, TurnServer
-from bench.transport.webrtc.turn.servers import parse_turn_uri, servers_in_json, servers_in_links
+from bench.protocols.turn.servers import (
+    TurnLogin,
+    TurnServer,
+    parse_turn_uri,
+    servers_in_json,
+    servers_in_links,
+)
 from tests.examples import thorough
 
 LOGIN = TurnLogin("user", "secret")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bench.base.clock import Arrival, SendTime
-from bench.transport.webrtc.turn.framing import MessageStream, build_channel_data
-from bench.transport.webrtc.turn.relay import StreamLink
+from bench.protocols.turn.framing import MessageStream, build_channel_data
+from bench.transport.webrtc.relay import StreamLink
 from tests.transport.certificates import Certificate
 from tests.transport.tcp_peers import Peer, connected, wait_until_there
 

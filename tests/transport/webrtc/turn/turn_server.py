@@ -10,8 +10,7 @@ import struct
 from dataclasses import dataclass, field
 
 from bench.base.units import NS_PER_S
-from bench.transport.interface import HostPort, TurnLogin
-from bench.transport.webrtc.stun import (
+from bench.protocols.ice.stun import (
     StunAttribute,
     StunKind,
     StunMessage,
@@ -21,7 +20,9 @@ from bench.transport.webrtc.stun import (
     parse_turn_message,
     xor_address,
 )
-from bench.transport.webrtc.turn.framing import build_channel_data, parse_channel_data
+from bench.protocols.turn.framing import build_channel_data, parse_channel_data
+from bench.protocols.turn.servers import TurnLogin
+from bench.wire.addresses import HostPort
 
 LOGIN = TurnLogin("a-user", "a-password")
 RELAYED, CLIENT = HostPort("198.51.100.1", 49_152), HostPort("203.0.113.9", 40_000)
