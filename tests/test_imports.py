@@ -1342,15 +1342,25 @@ IMPORT_A_SERVICE = {
 """The modules that still import a service without the registry. This set may only become
 smaller."""
 NAME_A_SERVICE = {
-    "bench.catalogue.outcomes": 4,
+    "bench.catalogue.causes": 5,  # in rows
+    "bench.catalogue.columns": 5,
+    "bench.catalogue.metrics": 1,
+    "bench.catalogue.outcomes": 8,
+    "bench.load.planning.lacking": 1,  # a column
     "bench.load.planning.run_options": 2,
+    "bench.observe.observation": 1,  # the column
+    "bench.observe.timeline": 1,  # the name of a cause
+    "bench.plan.functions": 1,
     "bench.plan.script": 1,
     "bench.plan.script_keys": 4,
     "bench.plan.synthesizer": 3,
     "bench.record.upload": 2,  # Azure Blob Storage
-    "bench.wire.settings": 4,
+    "bench.wire.settings": 5,
 }
-"""The numbers of names of services in modules of the kernel. They may only become smaller."""
+"""The numbers of names of services, and of the delegation that one of them has, in modules of the
+kernel. They may only become smaller.
+"""
+DELEGATION = re.compile("delegat", re.IGNORECASE)
 SERVICE_NAME = re.compile(
     r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|"
     r"localai|huggingface|litellm|gemini|vertex.?ai|deepgram|nova.?sonic|vllm.?omni)(?![a-z])",
@@ -1397,7 +1407,7 @@ def test_the_kernel_names_no_service() -> None:
         for name in MODULES
         if within(name, *KERNEL)
         for word in words_of(name)
-        if SERVICE_NAME.search(word)
+        if SERVICE_NAME.search(word) or DELEGATION.search(word)
     )
 
     assert named == NAME_A_SERVICE

@@ -41,7 +41,7 @@ EXPIRED = "session_expired"
 EXPECTED = "failed:missing_"
 """The outcome if an expected event was not received, without the name of the event, which
 follows."""
-DELEGATION = "failed:delegation"
+UNDONE_TASK = "failed:delegation"
 HOLD = "failed:hold"
 UNSENT = "failed:unsent"
 """The outcomes of a turn whose speech was not sent: the agent held the call, or this machine
@@ -216,7 +216,7 @@ def parsed(outcome: str) -> OutcomeParts:
 
 _FAMILIES = frozenset(Family)
 _ENDING_FAMILIES = frozenset({Family.PROTOCOL_ERROR, Family.LIMIT_EXCEEDED})
-_ENDS_SESSION = frozenset({parsed(DELEGATION)})
+_ENDS_SESSION = frozenset({parsed(UNDONE_TASK)})
 _REFUSES = frozenset({Family.CLOSED, Family.CONNECT_FAILED, Family.THROTTLED})
 
 
@@ -345,7 +345,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the server does not follow the protocol: tell its owner that response.done needs a"
         " `status`: completed, cancelled, incomplete or failed",
     ),
-    "failed:delegation": OutcomeRow(
+    UNDONE_TASK: OutcomeRow(
         "the service delegated a task to the client, which could not do it",
         "declare functions in the script (`tools`), whose outputs become the result of the task, or"
         " let a backend of the service do it (`delegation: {type: responses, …}`)",

@@ -22,7 +22,15 @@ import msgspec
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import Cause, Code, changed, in_words
-from bench.catalogue.outcomes import DELEGATION, NO_MEDIA, NO_REPLY, NO_SOUND, WHOLE, Family, parsed
+from bench.catalogue.outcomes import (
+    NO_MEDIA,
+    NO_REPLY,
+    NO_SOUND,
+    UNDONE_TASK,
+    WHOLE,
+    Family,
+    parsed,
+)
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor, PendingRequest
@@ -290,7 +298,7 @@ class Timeline:
         if message_kind is MessageKind.ITEM:
             turn.calls.item_sent = send_time
         # without a reply, the commit requests the transcript
-        asks = is_request or (message_kind is MessageKind.COMMIT and turn.plan.only_transcribed)
+        asks = is_request or (message_kind is MessageKind.COMMIT and not turn.plan.has_reply)
         turn.count_sent(sent, send_time, instants=instants, is_request=asks)
         if asks or instants:
             self._wake_ns = NOT_KNOWN
@@ -597,7 +605,7 @@ class Timeline:
         if kind in DETECTS_CALLER and self.turns.interrupted is not None:
             self.turns.interrupted.on_barge_in(arrival)
         if kind is TASK_ADDED and turn is None and event.calls:
-            self._endings.fail(DELEGATION, arrival.at_ns, Cause(Code.DELEGATED_OUTSIDE))
+            self._endings.fail(UNDONE_TASK, arrival.at_ns, Cause(Code.DELEGATED_OUTSIDE))
         elif event.other_dialect:
             cause = in_words(f"{event.name} belongs to the other dialect")
             self._endings.fail("protocol_error:dialect", arrival.at_ns, cause)
@@ -605,7 +613,7 @@ class Timeline:
             self._hear_outside(turn, event, arrival)
         elif turn is None:
             return
-        elif kind in TRANSCRIPTIONS and (turn.state is OVER or not turn.plan.only_transcribed):
+        elif kind in TRANSCRIPTIONS and (turn.state is OVER or turn.plan.has_reply):
             turn.note_transcript(event, arrival)
         elif kind is TRUNCATED or kind is ITEM_RETRIEVED:
             turn.on_truncation_event(event, arrival)

@@ -214,7 +214,7 @@ class PendingTurn(Instants):
 
     def __post_init__(self) -> None:
         plan = self.plan
-        self.input_speech = InputSpeech(plan.vad, plan.end_tolerance_ns, plan.only_transcribed)
+        self.input_speech = InputSpeech(plan.vad, plan.end_tolerance_ns, not plan.has_reply)
         self.calls = TurnFunctionCalls(plan.expected_calls)
         if plan.greeting:
             self.state = WAITING
@@ -261,7 +261,7 @@ class PendingTurn(Instants):
         """
         if self.turn_source is TurnSource.REPLIES:  # it announces no commits
             return self.plan.transcription_due
-        is_uncommitted = self.state is SENDING or self.plan.only_transcribed
+        is_uncommitted = self.state is SENDING or not self.plan.has_reply
         return self.plan.transcription_due and not self.plan.vad and is_uncommitted
 
     # Sent events.
@@ -407,7 +407,8 @@ class PendingTurn(Instants):
         plan = self.plan
         return (
             plan.vad
-            and not (plan.service_responds or plan.only_transcribed)
+            and plan.has_reply
+            and not plan.service_responds
             and "request_sent" not in self.instants
             and self.input_speech.all_committed(now_ns)
         )

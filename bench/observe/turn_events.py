@@ -9,7 +9,7 @@ from operator import itemgetter
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_S
 from bench.catalogue.causes import NO_CAUSE, Cause, Code, Ending, Limit, in_words
-from bench.catalogue.outcomes import DELEGATION, EXPECTED
+from bench.catalogue.outcomes import EXPECTED, UNDONE_TASK
 from bench.catalogue.timeouts import MAX_ITEMS, Timeouts
 from bench.observe.caller import SPEECH_INSTANTS
 from bench.observe.reply import REPLY_INSTANTS
@@ -185,7 +185,7 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
         turn.responses.filler = ""
         turn.reply.await_another()
         return None
-    if turn.plan.only_transcribed:
+    if not turn.plan.has_reply:
         transcribed_ns = turn.transcribed_ns
         return (
             transcript_ending(turn)
@@ -360,7 +360,7 @@ def _apply_task_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -
             _spoken_answer(turn).expect(arrival.at_ns)
         return None
     if event.calls and not turn.plan.functions:
-        return Ending(DELEGATION, Cause(Code.NO_FUNCTIONS))
+        return Ending(UNDONE_TASK, Cause(Code.NO_FUNCTIONS))
     turn.tasks.on_event(event, arrival.at_ns)
     if kind is EventKind.WORK_DONE:
         return _end_work(turn, event, arrival)
@@ -442,9 +442,7 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
         deadlines.append(
             _timed_out(turn.tasks.changed_ns, limits.response, "response", Code.NOT_DONE)
         )
-    elif (
-        transcribed_ns := turn.transcribed_ns if turn.plan.only_transcribed else None
-    ) is not None:
+    elif (transcribed_ns := None if turn.plan.has_reply else turn.transcribed_ns) is not None:
         deadlines.append((transcribed_ns, *transcript_ending(turn)))
     elif turn.state not in (SENDING, CALLING):
         due_ns, outcome, cause = _timeout(turn, limits)
@@ -481,7 +479,7 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> Deadline:
             if turn.reply.spoken_answer and turn.reply.spoken_answer.merged_ns:
                 return waits_from_ns + int(limits.first_delta * NS_PER_S), "ok", NO_CAUSE
             missing = Code.NOT_SPOKEN
-        missing = Code.NO_TRANSCRIPT if turn.plan.only_transcribed else missing
+        missing = missing if turn.plan.has_reply else Code.NO_TRANSCRIPT
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.is_between_items:
         timeout = _timed_out(
@@ -492,7 +490,7 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> Deadline:
         # played.
         played_ns = 0 if has_events else turn.reply.playback_ends_ns
         missing = Code.NO_END if turn.is_item_complete else Code.NOTHING_CAME
-        missing = Code.NO_WHOLE_TRANSCRIPT if turn.plan.only_transcribed else missing
+        missing = missing if turn.plan.has_reply else Code.NO_WHOLE_TRANSCRIPT
         timeout = _timed_out(
             max(turn.messages.progress_ns, played_ns), limits.next_delta, "next_delta", missing
         )

@@ -219,7 +219,7 @@ def _mcp_call_failed(turn: PendingTurn) -> bool | None:
     return False if mcp.items and not mcp.unended else None
 
 
-def _delegations(turn: PendingTurn) -> int | None:
+def _results_needed(turn: PendingTurn) -> int | None:
     """Return how often the service needed a result before it could answer; None if it can have
     needed none.
     """
@@ -267,7 +267,7 @@ def _transcription_speed(turn: PendingTurn, audio_ns: int) -> float | None:
     """
     transcribed_ns = turn.input_speech.instants.get("input_transcribed")
     if (
-        not turn.plan.only_transcribed
+        turn.plan.has_reply
         or "speech_start" in turn.input_speech.instants
         or transcribed_ns is None
     ):
@@ -372,7 +372,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         mcp_execution_ns=mcp.execution_ns if mcp.items else None,
         mcp_call_failed=_mcp_call_failed(turn),
         mcp_error=mcp.error_text,
-        delegations=_delegations(turn),
+        delegations=_results_needed(turn),
         dead_air_ns=_dead_air_ns(turn, found.instants),
         interruption=interruption.kind if interruption and interruption.has_begun else None,
         interruption_missed=_is_missed(turn),

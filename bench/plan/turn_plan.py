@@ -108,9 +108,16 @@ class TurnPlan:
         return event_id.startswith(self.event_prefix)
 
     @property
+    def has_reply(self) -> bool:
+        """True if the turn gets a reply."""
+        return not self.only_transcribed
+
+    @property
     def output(self) -> Output:
         """The output of the reply; `transcript` if the turn gets no reply."""
-        return ONLY_TRANSCRIPT if self.only_transcribed else "audio" if self.wants_audio else "text"
+        if not self.has_reply:
+            return ONLY_TRANSCRIPT
+        return "audio" if self.wants_audio else "text"
 
 
 SoundKind = Literal["backchannel", "noise", "talking_to_others"]

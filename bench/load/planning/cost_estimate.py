@@ -159,8 +159,8 @@ def session_cost(
     transcribers = [
         session.input_transcription.model for session in sessions if session.input_transcription
     ]
-    only_transcribes = all(session.output == ONLY_TRANSCRIPT for session in sessions)
-    transcriber = transcribers[0] if transcribers and only_transcribes else None
+    has_replies = any(session.output != ONLY_TRANSCRIPT for session in sessions)
+    transcriber = transcribers[0] if transcribers and not has_replies else None
     tariff = tariff_of(table, target.terms, BilledModel(transcriber or named))
     model = tariff.model or target.label
     prices = tariff.prices
