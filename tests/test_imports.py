@@ -1472,6 +1472,19 @@ def test_the_simulator_imports_only_constants_of_the_client_s_services() -> None
     } == set()
 
 
+def test_the_simulator_imports_nothing_of_the_client_s_transport() -> None:
+    """An error of the sockets and timestamps of one side must not hide in the other."""
+    used = {
+        (name, module)
+        for name in MODULES
+        if within(name, "rtbench_simulator")
+        for module in imports(name)
+    }
+
+    assert {module for _, module in used if within(module, "bench.protocols")}
+    assert {use for use in used if within(use[1], "bench.transport")} == set()
+
+
 def is_plain(value: object) -> bool:
     """Return whether a value is data: texts, numbers, audio formats, and collections of them."""
     if isinstance(value, Mapping):
