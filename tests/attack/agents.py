@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import cycle
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,124 +143,20 @@ def amid(message: bytes) -> Act:
     return act
 
 
-TWILIO, ACS, PCM = VOICES["twilio"], VOICES["acs"], VOICES["pcm"]
-DEEP = b"[" * 100_000 + b"]" * 100_000
-LONG = "x" * 1_000_000
-AMID = {
-    # Twilio
-    "twilio binary where text is due": (
-        TWILIO,
-        BinaryMessage(b"\xff" * 160),
-        "protocol_error:json",
-    ),
-    "twilio an empty message": (TWILIO, b"", "protocol_error:json"),
-    "twilio words": (TWILIO, b"hello", "protocol_error:json"),
-    "twilio a list": (TWILIO, b'["media"]', "protocol_error:json"),
-    "twilio half a message": (TWILIO, TWILIO.clear()[:-3], "protocol_error:json"),
-    "twilio two messages in one": (TWILIO, TWILIO.clear() * 2, "protocol_error:json"),
-    "twilio deep JSON in an ignored field": (
-        TWILIO,
-        b'{"event":"x","more":' + DEEP + b"}",
-        "protocol_error:json",
-    ),
-    "twilio deep JSON in audio": (
-        TWILIO,
-        b'{"event":"media","media":{"payload":' + DEEP + b"}}",
-        "protocol_error:json",
-    ),
-    "twilio not a number": (
-        TWILIO,
-        b'{"event":"media","media":{"payload":NaN}}',
-        "protocol_error:json",
-    ),
-    "twilio an endless number": (TWILIO, b'{"event":"mark","sequenceNumber":1e999}', "ok"),
-    "twilio no UTF-8 in an ignored field": (TWILIO, b'{"event":"media","x":"\xff\xfe"}', "ok"),
-    "twilio half of a character": (TWILIO, b'{"event":"media","x":"\\ud800"}', "ok"),
-    "twilio half of a character in a mark": (
-        TWILIO,
-        b'{"event":"mark","mark":{"name":"\\ud800"}}',
-        "ok",
-    ),
-    "twilio duplicate keys": (
-        TWILIO,
-        b'{"event":"clear","event":"x","media":null,"media":{}}',
-        "ok",
-    ),
-    "twilio an event that is a number": (TWILIO, dumped({"event": 7}), "protocol_error:json"),
-    "twilio an event that is null": (TWILIO, dumped({"event": None}), "protocol_error:json"),
-    "twilio media that is a text": (
-        TWILIO,
-        dumped({"event": "media", "media": "x"}),
-        "protocol_error:json",
-    ),
-    "twilio media that is nothing": (TWILIO, dumped({"event": "media", "media": None}), "ok"),
-    "twilio media without a payload": (TWILIO, dumped({"event": "media", "media": {}}), "ok"),
-    "twilio audio that is a number": (TWILIO, TWILIO.text(5), "protocol_error:base64"),
-    "twilio audio that is a table": (TWILIO, TWILIO.text({"a": [1]}), "protocol_error:base64"),
-    "twilio audio that is true": (TWILIO, TWILIO.text(True), "protocol_error:base64"),
-    "twilio audio that is no base64": (TWILIO, TWILIO.text("!!!!"), "protocol_error:base64"),
-    "twilio base64 that is cut": (TWILIO, TWILIO.text("AAA"), "protocol_error:base64"),
-    "twilio base64 of URLs": (TWILIO, TWILIO.text("__--"), "protocol_error:base64"),
-    "twilio base64 with escapes": (
-        TWILIO,
-        TWILIO.text("AAAA").replace(b"AAAA", b"\\u0041AAA"),
-        "protocol_error:base64",
-    ),
-    "twilio base64 in lines": (TWILIO, TWILIO.text("AAAA\nAAA"), "protocol_error:base64"),
-    "twilio base64 with padding inside": (TWILIO, TWILIO.text("AA==AAAA"), "protocol_error:base64"),
-    "twilio empty audio": (TWILIO, TWILIO.text(""), "ok"),
-    "twilio an event of the caller": (
-        TWILIO,
-        dumped({"event": "start", "start": {"streamSid": "MZ"}}),
-        "ok",
-    ),
-    "twilio a stop": (TWILIO, dumped({"event": "stop"}), "ok"),
-    "twilio an event of a megabyte": (TWILIO, dumped({"event": LONG}), "ok"),
-    "twilio a mark of a megabyte": (TWILIO, TWILIO.mark(LONG), "ok"),
-    "twilio a mark without a name": (TWILIO, dumped({"event": "mark"}), "ok"),
-    "twilio a mark that is a number": (TWILIO, TWILIO.mark(5), "protocol_error:json"),
-    "twilio a mark that is a template": (TWILIO, TWILIO.mark("{number}{uuid}\\{uuid}"), "ok"),
-    # Azure
-    "acs binary where text is due": (ACS, BinaryMessage(bytes(640)), "protocol_error:json"),
-    "acs a kind that is a table": (ACS, dumped({"kind": {}}), "protocol_error:json"),
-    "acs two kinds": (ACS, dumped({"kind": "AudioData", "Kind": "StopAudio"}), "ok"),
-    "acs audio that is a text": (
-        ACS,
-        dumped({"kind": "AudioData", "audioData": "AAAA"}),
-        "protocol_error:json",
-    ),
-    "acs audio that is a number": (ACS, ACS.text(5), "protocol_error:base64"),
-    "acs audio that is no base64": (ACS, ACS.text("...."), "protocol_error:base64"),
-    "acs audio without a field": (ACS, dumped({"kind": "AudioData"}), "ok"),
-    "acs no UTF-8 in an ignored field": (
-        ACS,
-        b'{"kind":"AudioData","audioData":{"x":"\xff"}}',
-        "ok",
-    ),
-    "acs deep JSON": (
-        ACS,
-        b'{"kind":"AudioData","audioData":{"x":' + DEEP + b"}}",
-        "protocol_error:json",
-    ),
-    "acs half a sample": (ACS, ACS.payload(b"\x01"), "ok"),
-    "acs metadata of the caller": (
-        ACS,
-        dumped({"kind": "AudioMetadata", "audioMetadata": {}}),
-        "ok",
-    ),
-    # a plain WebSocket
-    "pcm words": (PCM, b"ready", "protocol_error:json"),
-    "pcm no UTF-8": (PCM, b'{"x":"\xff"}', "ok"),
-    "pcm deep JSON": (PCM, b'{"x":' + DEEP + b"}", "protocol_error:json"),
-    "pcm empty audio": (PCM, BinaryMessage(b""), "ok"),
-    "pcm half a sample": (PCM, BinaryMessage(b"\x01"), "ok"),
-    "pcm an odd number of bytes": (PCM, BinaryMessage(b"\x00" * 641), "ok"),
-    "pcm a WAV's head": (PCM, BinaryMessage(b"RIFF$\x08\x00\x00WAVEfmt " + bytes(28)), "ok"),
-    "pcm a log field of another type": (PCM, dumped({"binary": 5}), "protocol_error:base64"),
-    "pcm a megabyte of text": (PCM, dumped({"transcript": LONG}), "ok"),
-}
-for name, (voice, message, outcome) in AMID.items():
-    AGENTS[name] = HostileAgent(amid(message), voice.dialect, outcome, 1)
+TABLE = Path(__file__).with_name("messages.txt").read_text(encoding="utf-8")
+ROW = re.compile(r"^(\w+) +(\S+) +(.+)\n    (text|binary) ?(.*)$", re.MULTILINE)
+
+
+def unescaped(text: str) -> bytes:
+    """Return the bytes of a message of the table."""
+    repeated = re.sub(r"(\\x..|[^\\])\{(\d+)\}", lambda found: found[1] * int(found[2]), text)
+    return repeated.encode("ascii").decode("unicode_escape").encode("latin-1")
+
+
+for dialect, outcome, name, form, text in ROW.findall(TABLE):
+    message = unescaped(text)
+    sent = BinaryMessage(message) if form == "binary" else message
+    AGENTS[f"{dialect} {name}"] = HostileAgent(amid(sent), dialect, outcome, 1)
 
 
 # Agents that are defined by a complete sequence of actions.
@@ -344,6 +242,7 @@ def clicking(voice: AgentVoice) -> Samples:
     return samples
 
 
+TWILIO, ACS, PCM = VOICES["twilio"], VOICES["acs"], VOICES["pcm"]
 GREETS, ASKED, LATER = AgentVoice.says, sequence(AgentVoice.says, AFTER_UTTERANCE), 3_600_000
 PLACES = np.arange(16 * FOR_EVER_MS)
 LONGER = np.arange(16 * 2 * FOR_EVER_MS)
