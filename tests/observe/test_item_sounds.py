@@ -32,8 +32,6 @@ from bench.wire.connection import ReceivedMessage
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio
 from tests.helpers import (
     AT_NS,
-    IN_GA,
-    LOUD,
     MS,
     REALTIME,
     SILENCE,
@@ -43,10 +41,8 @@ from tests.helpers import (
     created,
     delta,
     done,
-    hears,
     message,
     part_done,
-    transcribed,
 )
 
 JITTER_MS = TurnPlan(1, "", "", "").jitter_buffer_ns / MS
@@ -378,131 +374,6 @@ def test_in_every_dialect_a_silent_reply_is_no_success(dialect: Any) -> None:
 def test_a_silent_reply_is_a_failure_with_a_remedy() -> None:
     assert outcome_class("failed:inaudible") == "failed"
     assert "output_format" in remedy_of("failed:inaudible")
-
-
-def test_a_text_reply_needs_no_sound() -> None:
-    talk = Talk()
-    talk.ask(0, wants_audio=False)
-    talk.hear(
-        10, created("r1"), delta(GA, "text", "r1"), delta(GA, "audio", "r1", SILENCE), done("r1")
-    )
-
-    assert talk.only().outcome == "ok"
-
-
-def test_a_turn_that_is_only_transcribed_needs_no_sound() -> None:
-    talk = Talk()
-    talk.begin(0, only_transcribed=True, transcription_due=True)
-    talk.send(0, "input_audio_buffer.append", audio_bytes=4_800)
-    talk.send(1, "input_audio_buffer.commit")
-    hears(talk, 5)
-    talk.hear(20, transcribed("item_1"))
-
-    assert talk.only().outcome == "ok"
-
-
-@pytest.mark.parametrize(("stop_ms", "outcome"), [(40, "interrupted"), (None, "failed:inaudible")])
-def test_a_reply_that_the_script_stops_before_its_sound_is_interrupted(
-    stop_ms: int | None, outcome: str
-) -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.timeline.apply(inputs.InterruptionAwaited("client"))
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1", SILENCE))
-    if stop_ms is not None:
-        talk.timeline.apply(inputs.ClientInterrupted(at(stop_ms)))
-    talk.hear(50, done("r1"))
-
-    assert talk.only().outcome == outcome
-
-
-@pytest.mark.parametrize(
-    ("status", "reason", "outcome"),
-    [
-        ("cancelled", "turn_detected", "cancelled:turn_detected"),
-        ("incomplete", "max_output_tokens", "incomplete:max_output_tokens"),
-    ],
-)
-def test_a_reply_that_was_cut_before_its_sound_has_the_outcome_of_the_cut(
-    status: str, reason: str, outcome: str
-) -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(
-        10,
-        created("r1"),
-        delta(GA, "audio", "r1", SILENCE),
-        done("r1", status, type=status, reason=reason),
-    )
-
-    assert talk.only().outcome == outcome
-
-
-CALL = {
-    "type": "function_call",
-    "id": "fc_1",
-    "call_id": "call_1",
-    "name": "find",
-    "arguments": "{}",
-    "status": "completed",
-}
-
-
-def call_events(response_id: str) -> list[bytes]:
-    item = {key: value for key, value in CALL.items() if key != "arguments"}
-    response = {"id": response_id, "status": "completed", "output": [CALL]}
-    return [
-        message("response.output_item.added", response_id=response_id, output_index=1, item=item),
-        message(
-            "response.function_call_arguments.done",
-            response_id=response_id,
-            item_id="fc_1",
-            call_id="call_1",
-            name="find",
-            arguments="{}",
-        ),
-        message("response.done", response=response),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("preamble", "answer", "outcome"),
-    [
-        (None, LOUD, "ok"),
-        (SILENCE, LOUD, "ok"),
-        (LOUD, SILENCE, "failed:inaudible"),
-        (None, SILENCE, "failed:inaudible"),
-    ],
-)
-def test_the_answer_after_a_function_call_must_be_audible_and_the_response_with_the_call_need_not(
-    preamble: str | None, answer: str, outcome: str
-) -> None:
-    talk = Talk()
-    talk.ask(0, functions=("find",))
-    talk.hear(
-        10,
-        created("r1"),
-        *([delta(GA, "audio", "r1", preamble)] if preamble else []),
-        *call_events("r1"),
-    )
-    talk.timeline.apply(inputs.FunctionOutputSent("call_1", at(20)))
-    talk.send(20, "conversation.item.create")
-    talk.send(20, "response.create")
-    talk.hear(30, created("r2"), delta(GA, "audio", "r2", answer), done("r2"))
-
-    assert talk.only().outcome == outcome
-
-
-def test_one_audible_item_is_enough() -> None:
-    talk = Talk()
-    talk.ask(0)
-    deltas = [
-        message(f"{IN_GA['audio']}.delta", response_id="r1", item_id=item, delta=payload)
-        for item, payload in (("first", LOUD), ("second", SILENCE))
-    ]
-    talk.hear(10, created("r1"), *deltas, done("r1"))
-
-    assert talk.only().outcome == "ok"
 
 
 def test_late_audio_of_a_service_without_ids_does_not_hide_the_sound_of_its_next_reply() -> None:

@@ -12,7 +12,7 @@ from bench.doctor.diagnosis import Refusal, explain
 from bench.observe import inputs
 from bench.services.gemini.dialect import GEMINI
 from tests.doctor.targets import build_target
-from tests.helpers import Talk, at, error
+from tests.helpers import Talk, at
 
 # (close code, reason, the outcome before the session starts and after it, words of the remedy).
 # The reasons are those of Google's Live APIs, of LiteLLM, and of services in public reports.
@@ -106,18 +106,3 @@ def test_the_words_of_a_refused_upgrade_have_the_same_remedies(
     outcome: str, words: str, remedy: str
 ) -> None:
     assert remedy in remedy_of(outcome, [in_words(words)])
-
-
-def test_an_error_before_the_session_that_names_a_limit_is_throttled() -> None:
-    talk = Talk(wanted=3, ready=False)
-    talk.hear(10, error("server_error", words="Upstream rejected the call with HTTP 429"))
-    talk.timeline.apply(inputs.ConnectionClosed(1011, at(11), ""))
-
-    assert talk.timeline.session().outcome == "throttled:handshake"
-
-
-def test_a_close_by_this_tool_is_never_throttled() -> None:
-    talk = Talk(wanted=3)
-    talk.timeline.apply(inputs.ConnectionClosed(1008, at(11), "rate limit", ours=True))
-
-    assert talk.timeline.session().outcome == "failed:hung_up"

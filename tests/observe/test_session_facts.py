@@ -5,7 +5,6 @@ greeting.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,19 +12,13 @@ from hypothesis import strategies as st
 
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
-from bench.observe.observation import TurnObservation
 from bench.observe.session_facts import ConversationLength, SessionFacts
-from bench.services.openai.dialect import GA
 from bench.wire.events import UNREAD, TokenUsage
 from tests.helpers import (
     AT_NS,
     MS,
-    Talk,
     at,
     build_observation,
-    created,
-    delta,
-    done,
 )
 
 TOKENS = st.integers(1, 4_000)
@@ -101,48 +94,6 @@ def test_a_response_cancelled_before_it_read_anything_does_not_hide_a_truncation
     length.answered(TokenUsage(), instructed=False)
 
     assert length.answered(TokenUsage(text_in=899), instructed=False)
-
-
-def answered(
-    talk: Talk, number: int, tokens: int, *before: bytes, cached: int = 0, **changes: Any
-) -> TurnObservation:
-    """Return a text turn whose response reads `tokens` tokens.
-
-    `before` contains messages that arrive before the response.
-    """
-    at_ms, name = number * 1_000, f"r{number}"
-    talk.ask(at_ms, number, wants_audio=False, **changes)
-    came = {"text_tokens": tokens, "audio_tokens": 0, "cached_tokens": cached}
-    reported = {
-        "input_token_details": came,
-        "output_token_details": {"text_tokens": 1, "audio_tokens": 0},
-    }
-    talk.hear(
-        at_ms + 50, *before, created(name), delta(GA, "text", name), done(name, usage=reported)
-    )
-    (turn,) = talk.take(at_ms + 60)
-    assert turn.outcome == "ok"
-    return turn
-
-
-def test_the_context_tokens_of_a_turn_are_those_its_first_response_read() -> None:
-    turn = answered(Talk(wanted=1), 1, 1_400, cached=1_280)
-
-    assert (turn.context_tokens, turn.context_cached_tokens, turn.turn_type) == (
-        1_400,
-        1_280,
-        "regular",
-    )
-
-
-def test_only_the_turn_after_a_truncation_has_the_type_after_truncation() -> None:
-    talk = Talk(wanted=4)
-    turn_type = [
-        answered(talk, at + 1, tokens).turn_type
-        for at, tokens in enumerate((900, 1_300, 1_000, 1_100))
-    ]
-
-    assert turn_type == ["regular", "regular", "after_truncation", "regular"]
 
 
 @pytest.mark.parametrize(

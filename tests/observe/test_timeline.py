@@ -29,7 +29,6 @@ from tests.helpers import (
     after_ms,
     at,
     base64_of,
-    committed,
     created,
     delta,
     done,
@@ -37,7 +36,6 @@ from tests.helpers import (
     message,
     reply,
     session_created,
-    transcribed,
 )
 from tests.observe.misbehaving import check_ended, failed, played, played_badly, whole_log
 
@@ -253,22 +251,6 @@ def test_audio_speed_leaves_out_the_audio_of_the_first_delta(
 # The turn of an event.
 
 
-@pytest.mark.parametrize(("late_ms", "attached"), [(4_999, True), (5_001, False), (60_000, False)])
-@pytest.mark.parametrize("next_turn", [False, True])
-def test_a_transcription_is_attached_for_up_to_five_seconds(
-    late_ms: int, attached: bool, next_turn: bool
-) -> None:
-    talk = Talk()
-    talk.ask(0, audio_bytes=4_800, transcription_due=True)
-    talk.hear(0, committed("item_1"), *reply(GA, "r1"))
-    if next_turn:
-        talk.ask(1, 2)
-    talk.hear(late_ms, transcribed("item_1"))
-
-    first = next(turn for turn in talk.take(100_000) if turn.turn == 1)
-    assert ("input_transcribed" in first.instants) is attached
-
-
 # Timestamps.
 
 
@@ -297,23 +279,6 @@ def test_gaps_are_measured_only_between_certain_timestamps(
     turn = talk.only()
     assert turn.gaps_ns == tuple(gap * MS for gap in gaps_ms)
     assert turn.uncertain_gaps == inexact
-
-
-@pytest.mark.parametrize(
-    ("kernel", "source"),
-    [([True, True], "kernel"), ([False, False], "userspace"), ([True, False], "mixed"), ([], None)],
-)
-def test_a_turn_has_the_source_of_its_timestamps(kernel: list[bool], source: str | None) -> None:
-    talk = Talk()
-    talk.ask(0)
-    for at_ms, is_kernel in enumerate(kernel, 1):
-        talk.hear(at_ms, delta(GA, "audio", "r1"), kernel=is_kernel)
-    talk.timeline.apply(inputs.SessionFailed("unfinished", at(3)))
-
-    turn = talk.only()
-    assert (turn.receive_timestamp_source, turn.timestamp_uncertainty_max_ns) == (source, 0)
-    assert turn.timestamp_uncertainty_ns == (0 if kernel else None)
-    assert talk.timeline.session().timestamp_fallbacks == kernel.count(False)
 
 
 # Arbitrary messages.
