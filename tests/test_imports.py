@@ -318,7 +318,7 @@ NAMED_IN = {
     "openai": (),
     "jiwer": ("bench.observe.observation",),
     "opentelemetry": ("bench.load.runners.otel_exporter",),
-    "junitparser": ("reports.pages.check.ci",),
+    "junitparser": ("reports.pages.check.junit",),
     "resvg_py": ("reports.render.picture",),
     "ruamel": ("bench.files.yaml_file",),
 }
@@ -1346,6 +1346,7 @@ NAME_A_SERVICE = {
     "bench.catalogue.columns": 5,
     "bench.catalogue.metrics": 1,
     "bench.catalogue.outcomes": 8,
+    "bench.catalogue.turn_detection": 3,
     "bench.load.planning.lacking": 1,  # a column
     "bench.load.planning.run_options": 2,
     "bench.observe.observation": 1,  # the column
@@ -1355,7 +1356,7 @@ NAME_A_SERVICE = {
     "bench.plan.script_keys": 4,
     "bench.plan.synthesizer": 3,
     "bench.record.upload": 2,  # Azure Blob Storage
-    "bench.wire.settings": 5,
+    "bench.wire.settings": 2,
 }
 """The numbers of names of services, and of the delegation that one of them has, in modules of the
 kernel. They may only become smaller.

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from bench.catalogue.metrics import segments
 from bench.catalogue.outcomes import SUCCESSFUL
 from bench.catalogue.timeouts import Timeouts
+from bench.catalogue.turn_detection import DetectorName
 from bench.plan.recordings import BackgroundNoise
 from bench.plan.steps import (
     MessageStep,
@@ -33,7 +34,7 @@ from bench.services.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.services.xai import XAI as XAI_DIALECT
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import Dialect, Feature
-from bench.wire.settings import DetectorName, SessionSettings, TurnDetection
+from bench.wire.settings import SessionSettings, TurnDetection
 from rtbench_simulator.profile import Profile, quiet_profile
 from tests.helpers import (
     FIRST_OF_FAMILIES,

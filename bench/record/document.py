@@ -16,8 +16,8 @@ from msgspec import Meta, Struct
 
 from bench.base.cpu import CpuUsage
 from bench.catalogue.pricing import Prices
+from bench.catalogue.turn_detection import DetectorName
 from bench.services.names import AgentName, DialectName
-from bench.wire.settings import DetectorName
 
 SCHEMA_VERSION = 6
 """The version of the format of run.json and of the tables of a run."""

@@ -16,12 +16,12 @@ import msgspec
 
 from bench.catalogue.outcomes import NO_OWN
 from bench.catalogue.pricing import Billing
+from bench.catalogue.turn_detection import DetectorName
 from bench.files.safe_io import json_problem, without_lone_surrogates
 from bench.wire.audio import PCM16, AudioFormat, AudioFormatName, by_name, resolve_format
 from bench.wire.events import EventKind, FunctionCall, ServerEvent
 from bench.wire.settings import (
     NO_KEYS,
-    DetectorName,
     FunctionOutput,
     Keys,
     Message,

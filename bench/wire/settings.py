@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from bench.catalogue.turn_detection import DetectorName
 from bench.files.validation import (
     Boolean,
     Choice,
@@ -41,16 +42,6 @@ TokenCap = int | Literal["inf"]
 """The maximum length of a response, in tokens. `inf` allows the maximum length of the model."""
 
 FULL_DUPLEX: Literal["full_duplex"] = "full_duplex"
-DetectorName = Literal[
-    "server_vad",
-    "semantic_vad",
-    "azure_semantic_vad",
-    "azure_semantic_vad_en",
-    "azure_semantic_vad_multilingual",
-    "full_duplex",
-]
-"""The types of turn detection. Types with `azure` in their name belong to Azure Voice Live.
-`full_duplex` is for services that listen while they speak, interpreters and agents."""
 MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
 """The types of noise reduction: for a near microphone, for a far microphone, and that of Azure

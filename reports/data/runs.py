@@ -198,7 +198,8 @@ class RunFrames:
     turns: pd.DataFrame
     sessions: pd.DataFrame
     seconds: pd.DataFrame
-    histograms: Histograms
+    stored_histograms: Histograms | None
+    """None if they are read from the folder when they are first used: a check needs none."""
     finalized: bool
     """True if the run was read from Parquet. False if it was read from the spool, because it is in
     progress or was killed."""
@@ -213,6 +214,14 @@ class RunFrames:
         the name.
         """
         return escape_control(self.folder.name)
+
+    @cached_property
+    def histograms(self) -> Histograms:
+        """The histograms of the metrics. Raise UsageError if they cannot be read."""
+        if self.stored_histograms is not None:
+            return self.stored_histograms
+        with _reading(self.folder):
+            return read_histograms(self.folder, self.metadata)
 
     @cached_property
     def uncertain_metrics(self) -> tuple[UncertainMetric, ...]:
@@ -343,9 +352,9 @@ def _load(
     ):
         raise UsageError(f"{path} is damaged: {wrong}")
     closed = (path / "turns.parquet").exists()
-    return RunFrames(
-        path, document, turns, sessions, seconds, read_histograms(path, document), closed
-    )
+    # the spool of a run in progress grows, and is removed at its end
+    histograms = None if closed else read_histograms(path, document)
+    return RunFrames(path, document, turns, sessions, seconds, histograms, closed)
 
 
 def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.Table:
@@ -605,7 +614,7 @@ def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
     return pd.arrays.ArrowExtensionArray(column.cast(kind).combine_chunks())
 
 
-def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
+def read_histograms(path: Path, document: Document) -> Histograms:
     """Return the final histograms of a run; if it has none yet, the histograms of the data written
     up to now. They include the counts of the values that are outside the range of the histograms.
     """

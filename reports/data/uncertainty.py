@@ -12,8 +12,6 @@ import msgspec
 from bench.catalogue.metrics import CATALOGUE
 from bench.record import document
 from bench.record import folder as files
-from bench.record.validity import EARLY_REPLIES, uncertain_metrics
-from bench.record.validity_data import early_replies, metric_uncertainties
 from reports.results.value import Reason
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
@@ -33,6 +31,8 @@ class UncertainMetric(document.UncertainMetric, frozen=True, omit_defaults=False
     @property
     def is_early(self) -> bool:
         """True if replies began so early that values may belong to another question."""
+        from bench.record.validity import EARLY_REPLIES
+
         return self.reason == EARLY_REPLIES
 
     @property
@@ -48,6 +48,9 @@ def uncertain_metrics_of(folder: Path, metadata: Mapping[str, Any]) -> tuple[Unc
     """
     entries: object = (metadata.get("validity") or {}).get("uncertain_metrics") or []
     if metadata.get("validity") is None:
+        from bench.record.validity import uncertain_metrics
+        from bench.record.validity_data import early_replies, metric_uncertainties
+
         rows = files.row_reader(folder)
         entries = uncertain_metrics(metric_uncertainties(rows), early_replies(rows, metadata))
     metrics = msgspec.convert(entries, list[UncertainMetric], from_attributes=True)

@@ -26,10 +26,10 @@ from reports.results.value import (
     Result,
     Sign,
     Value,
+    as_share,
     too_few_to_print,
 )
-from reports.statistics.baselines import no_ratio
-from reports.statistics.differences import Difference, as_share
+from reports.statistics.differences import Difference
 from reports.statistics.threshold_estimate import TargetCounts, ThresholdEstimate
 from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Verdict, floor_reason, verdicts
 
@@ -116,6 +116,8 @@ class Judged:
         The reasons are an uncertain metric, no or too few turns, and a baseline of 0, to which
         there is no ratio.
         """
+        from reports.statistics.baselines import no_ratio
+
         if self.unfit:
             return self.unfit
         names = [baseline, self.target]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,17 +15,19 @@ from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE, SLOPE
 from bench.catalogue.metrics import Better as Direction
 from reports.formatting import NBSP, format_number
-from reports.metrics.stored import Baseline
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.results.json_entries import JsonEntry, Known
-from reports.results.value import Reason, Scale, Sign
-from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Better, Difference, Inference, Margin
-from reports.statistics.group_sequential import InterimStatistic, pairs_needed
-from reports.statistics.power import Pilot
-from reports.statistics.quantiles import Sample
-from reports.statistics.rates import PerCluster
 from reports.statistics.threshold_estimate import TAIL, TargetCounts, ThresholdEstimate
+
+if TYPE_CHECKING:
+    from reports.metrics.stored import Baseline
+    from reports.results.value import Reason, Scale, Sign
+    from reports.statistics.arms import TwoSamples
+    from reports.statistics.group_sequential import InterimStatistic
+    from reports.statistics.power import Pilot
+    from reports.statistics.quantiles import Sample
+    from reports.statistics.rates import PerCluster
 
 POINTS = 0.01
 """One percentage point: the default margin of a rate, and the minimum difference of shares that
@@ -289,6 +291,8 @@ class Statistic(ABC):
         """Return the minimum number of sessions for a decision, if the sessions are like those
         of `source`.
         """
+        from reports.statistics.group_sequential import pairs_needed
+
         return pairs_needed(None, 1.0)
 
     def pilot(

@@ -342,6 +342,19 @@ Sign = Literal["<", "<=", ">", ">="]
 Scale = Literal["ratio", "points", "slope"]
 
 
+def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | None:
+    """Return a difference as a share of the baseline, or in points.
+
+    `d` is the log of a ratio if `scale` is "ratio". If `candidate` is 0, the share is −1. Return
+    None if `d` is not finite.
+    """
+    if d == -math.inf and candidate == 0 and scale == "ratio":
+        return -1.0
+    if not math.isfinite(d):
+        return None
+    return math.expm1(min(d, 300.0)) if scale == "ratio" else d
+
+
 class FindingTexts(ClosedJsonEntry):
     """A finding as the texts that pages show. `distance` is from the value to the limit."""
 

@@ -15,13 +15,14 @@ cells, and only one cell is searched. A few resamples have their quantile outsid
 these, all values are examined.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.bootstrap import (
     Weights,
@@ -36,6 +37,9 @@ from reports.statistics.bootstrap import (
 )
 from reports.statistics.counting import Floats, Integers, count_nonzero
 from reports.statistics.quantiles import Sample, effective_size, quantile
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
 
 SLACK = 1e-9
 """The tolerance for rounding errors in sums of weights."""
@@ -108,6 +112,8 @@ class Mixed:
         """Return the cells of the candidate's values near the p-quantile. `quantiles` needs
         them.
         """
+        from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
+
         share = (_first(self.reached, p) + 1) / self.sample.n
         edges = edges_of(self.sample, share, self.turns.sum(axis=0))
         clusters = self.turns.shape[1]

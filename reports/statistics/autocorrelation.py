@@ -40,15 +40,16 @@ After: von Neumann, "Distribution of the ratio of the mean square successive dif
 variance" (1941).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.arms import TwoSamples, target_resamples
-from reports.statistics.bootstrap import resampled_quantiles, variance
 from reports.statistics.counting import Floats, Integers, without_warnings
 from reports.statistics.differences import (
     Better,
@@ -69,6 +70,7 @@ from reports.statistics.rates import (
     PerCluster,
     RatioEstimate,
     between_runs,
+    beyond,
     log_difference,
     mean_difference,
     mirrored,
@@ -77,7 +79,9 @@ from reports.statistics.rates import (
     se_of_rates,
     with_runs,
 )
-from reports.statistics.share_test import beyond, share_difference
+
+if TYPE_CHECKING:
+    from reports.statistics.arms import TwoSamples
 
 QUARTERS = 4
 BATCHES = 6
@@ -219,6 +223,9 @@ def latencies_by_order(
     If a target drifts, or its slow turns come in bursts, also compute bounds with parts of the run
     as clusters, and use the wider bounds.
     """
+    from reports.statistics.arms import target_resamples
+    from reports.statistics.share_test import share_difference
+
     rng = np.random.default_rng(inference.seed)
     comparisons = quantile_differences(samples, margins, better, replace(inference, seed=rng))
     for order, indices in by_order(samples, [p for p, _ in margins]).items():
@@ -373,6 +380,8 @@ def part_variance(values: Floats, parts: int) -> float:
 
     Return NaN if too few of the values are finite.
     """
+    from reports.statistics.bootstrap import variance
+
     return variance(values, FINITE) * parts / (parts - 1)
 
 
@@ -385,6 +394,8 @@ def log_variances_by_parts(
     rng: np.random.Generator,
 ) -> list[float]:
     """Return the variance of the log of each quantile, with parts of the run as clusters."""
+    from reports.statistics.bootstrap import resampled_quantiles
+
     resamples = resampled_quantiles(
         in_parts(sample, clusters, parts), ps, clusters=parts, draws=draws, rng=rng
     )

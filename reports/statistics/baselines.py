@@ -32,10 +32,12 @@ also no stored run is 0, it is below all of them. A candidate above 0 has no rat
 and the comparison is inconclusive.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import chdtrc  # type: ignore[import-untyped, unused-ignore]
@@ -48,7 +50,6 @@ from reports.statistics.autocorrelation import (
     wider,
 )
 from reports.statistics.bootstrap import RESAMPLES, resampled_quantiles
-from reports.statistics.counting import Floats
 from reports.statistics.differences import (
     Better,
     Difference,
@@ -68,6 +69,9 @@ from reports.statistics.rates import (
     mirrored,
     points_difference,
 )
+
+if TYPE_CHECKING:
+    from reports.statistics.counting import Floats
 
 MIN_STORED_RUNS = 5
 """The minimum number of stored runs to estimate the run-to-run variation."""

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample, rank
@@ -156,6 +155,8 @@ def prepare(sample: Sample, ps: Sequence[float], clusters: int) -> PreparedSampl
         rows += [np.full(clusters, n_rows), cell]
         columns += [every, inside]
         n_rows += window_edges.size
+    from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
+
     # one matrix, because scipy takes a tenth of a millisecond for each
     places = np.concatenate(rows), np.concatenate(columns)
     matrix = csr_matrix((np.concatenate(counts), places), shape=(n_rows, clusters))

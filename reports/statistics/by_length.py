@@ -19,14 +19,15 @@ After: Zou, Donner, "Construction of confidence limits about effect measures: a 
 (2008).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import ndtr, ndtri  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import (
     Floats,
     Integers,
@@ -37,6 +38,9 @@ from reports.statistics.counting import (
 )
 from reports.statistics.quantiles import Sample, lower_with_unseen, quantiles, upper_with_unseen
 from reports.statistics.unseen import DEPENDENCE_ALPHA, MAX_LENGTH_RATIO, MIN_SESSIONS
+
+if TYPE_CHECKING:
+    from reports.statistics.arms import TwoSamples
 
 Lengths = Integers | Floats
 MIN_LONG = 4

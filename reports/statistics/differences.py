@@ -24,17 +24,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.results.value import Scale
-from reports.statistics.arms import TwoSamples, target_resamples
-from reports.statistics.bootstrap import RESAMPLES, variance
-from reports.statistics.by_length import changes_by_length, p_value, reaches
+from reports.results.value import Scale, as_share
+from reports.statistics.bootstrap import RESAMPLES
 from reports.statistics.counting import Floats, count_nonzero, without_warnings
 from reports.statistics.quantiles import Sample, quantile
+
+if TYPE_CHECKING:
+    from reports.statistics.arms import TwoSamples
 
 LEVEL = 0.05
 """The one-sided type I error. Reports print the two-sided interval of 90 %; its two ends are the
@@ -64,19 +65,6 @@ class Margin:
     ratio: float = 0.0
     points: float = 0.0
     plus: float = 0.0
-
-
-def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | None:
-    """Return a difference as a share of the baseline, or in points.
-
-    `d` is the log of a ratio if `scale` is "ratio". If `candidate` is 0, the share is −1. Return
-    None if `d` is not finite.
-    """
-    if d == -math.inf and candidate == 0 and scale == "ratio":
-        return -1.0
-    if not math.isfinite(d):
-        return None
-    return math.expm1(min(d, 300.0)) if scale == "ratio" else d
 
 
 @dataclass(frozen=True)
@@ -224,6 +212,10 @@ def quantile_differences(
     Clusters without a value are also drawn, but they do not count in the effective number of
     sessions. If a quantile is below 0, it has no log, and its bounds are open.
     """
+    from reports.statistics.arms import target_resamples
+    from reports.statistics.bootstrap import variance
+    from reports.statistics.by_length import changes_by_length, reaches
+
     rng = np.random.default_rng(inference.seed)
     first, second = target_resamples(
         samples, [p for p, _ in margins], draws=inference.resamples, rng=rng
@@ -294,6 +286,8 @@ def _with_unseen(
     `reaches` is the distances of these bounds from the log ratio; 0 if a bound need not allow for
     it. `excesses` is by how much the candidate is worse, and better, than the margin allows.
     """
+    from reports.statistics.by_length import p_value
+
     low, high = reaches
     of_worse = reaches if better == "lower" else reaches[::-1]
     worse, good = (
@@ -341,6 +335,8 @@ def log_variance(values: Floats) -> float:
     """Return the variance of the logs of resampled values. Only finite logs count; with fewer
     than two, return 0.
     """
+    from reports.statistics.bootstrap import variance
+
     finite_variance = variance(np.log(values[values > 0]))
     return 0.0 if math.isnan(finite_variance) else finite_variance
 

@@ -2,6 +2,8 @@
 Pure.
 """
 
+from __future__ import annotations
+
 # A comparison is analyzed several times during the run, with no higher type I error than one test
 # at the end. The plan is made before the run: it has at most N pairs, and an analysis after g_1 < …
 # < g_K = N pairs. At an analysis after g pairs, the share t = g/N of the information is available.
@@ -26,12 +28,11 @@ Pure.
 #
 # After: Tsiatis, Rosner, Mehta, "Exact confidence intervals following a group sequential test"
 # (1984).
-
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -41,8 +42,10 @@ from reports.results.value import Reason
 from reports.statistics.counting import Floats, count_nonzero
 from reports.statistics.differences import Order
 from reports.statistics.quantiles import effective_size
-from reports.statistics.rates import PerCluster
 from reports.statistics.verdicts import NOT_AFTER_HOLM, SESSIONS, floor_reason, turns_to_decide
+
+if TYPE_CHECKING:
+    from reports.statistics.rates import PerCluster
 
 SPENDING = "a t^2"
 EVERY = 50

@@ -31,9 +31,11 @@ their mean is x_g:
 A negative v_s is set to 0. The ICC is v_s / (v_s + v_t).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import (  # type: ignore[import-untyped, unused-ignore]
@@ -48,9 +50,11 @@ from reports.statistics.autocorrelation import BATCHES, QUARTERS
 from reports.statistics.bootstrap import resample_weights, variance
 from reports.statistics.counting import Floats, Integers, dense_codes, without_warnings
 from reports.statistics.differences import LEVEL
-from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.statistics.rates import ratio_of
 from reports.statistics.verdicts import SESSIONS
+
+if TYPE_CHECKING:
+    from reports.statistics.quantiles import QuantileEstimate, Sample
 
 PRIMARY_METRICS = 3
 """The default number of primary metrics of a check: p50, p95 and the failure rate."""

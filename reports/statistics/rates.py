@@ -59,7 +59,7 @@ from reports.statistics.differences import (
     two_digits,
     welch,
 )
-from reports.statistics.quantiles import effective_size
+from reports.statistics.quantiles import Sample, effective_size
 from reports.statistics.unseen import lower_share, upper_share
 
 PerCluster = tuple[Floats, Floats]
@@ -546,3 +546,15 @@ def wilson(share: float, n: float, z: float) -> float:
     """
     root = math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return (share + z**2 / (2 * n) + z * root) / (1 + z**2 / n)
+
+
+def beyond(sample: Sample, cut: float, clusters: int, weights: Floats | None = None) -> PerCluster:
+    """Return the number of turns beyond the cut, and the number of turns, in each cluster.
+
+    If there are weights, return their sums. If the cut is infinite, the turns beyond it are the
+    infinite ones.
+    """
+    first = int(np.searchsorted(sample.values, cut, "right" if math.isfinite(cut) else "left"))
+    turns = np.bincount(sample.sessions, weights, clusters).astype(float)
+    above = None if weights is None else weights[first:]
+    return np.bincount(sample.sessions[first:], above, clusters).astype(float), turns

@@ -20,14 +20,16 @@ Graubard, "Confidence intervals for proportions with small expected number of po
 estimated from survey data" (1998).
 """
 
+from __future__ import annotations
+
 import math
 from bisect import bisect_left
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import betaincinv, ndtri  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.arms import TwoSamples
-from reports.statistics.counting import Floats, without_warnings
+from reports.statistics.counting import without_warnings
 from reports.statistics.differences import (
     Better,
     Difference,
@@ -37,8 +39,10 @@ from reports.statistics.differences import (
     excess_over_margin,
     student,
 )
-from reports.statistics.quantiles import Sample
-from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, se_of_rates
+from reports.statistics.rates import ClusterTotals, RatioEstimate, beyond, se_of_rates
+
+if TYPE_CHECKING:
+    from reports.statistics.arms import TwoSamples
 
 
 def share_difference(
@@ -138,15 +142,3 @@ def _with_run_variance(
     d = math.log(value / q)
     reach = float(ndtri(1 - inference.level)) * math.sqrt(inference.run_variance)
     return d - math.hypot(d - low, reach), d + math.hypot(high - d, reach)
-
-
-def beyond(sample: Sample, cut: float, clusters: int, weights: Floats | None = None) -> PerCluster:
-    """Return the number of turns beyond the cut, and the number of turns, in each cluster.
-
-    If there are weights, return their sums. If the cut is infinite, the turns beyond it are the
-    infinite ones.
-    """
-    first = int(np.searchsorted(sample.values, cut, "right" if math.isfinite(cut) else "left"))
-    turns = np.bincount(sample.sessions, weights, clusters).astype(float)
-    above = None if weights is None else weights[first:]
-    return np.bincount(sample.sessions[first:], above, clusters).astype(float), turns

@@ -1,14 +1,14 @@
 """Cells of tables, and phrases, which several forms of a report use."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 from bench.base.cpu import others_are_busy
 from bench.catalogue.metrics import CATALOGUE, REGULAR, TRANSCRIPT_METRICS
-from bench.record.document import Check, CheckName
+from bench.record.document import Check
 from bench.record.validity import LOAD_GENERATOR_CHECKS
 from reports.analysis.summary.example_turns import ExampleTurn, Role
 from reports.analysis.summary.metrics import ALL, MetricSummary
@@ -17,8 +17,6 @@ from reports.analysis.summary.summary import GREETING, TRANSCRIPT_RESULTS, MainR
 from reports.data.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE
 from reports.formatting import (
     NBSP,
-    NONE,
-    capitalize,
     count,
     format_duration,
     format_number,
@@ -37,70 +35,14 @@ from reports.results.value import Estimate, Value, ValuesOfSubject
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text import settings
 from reports.text.breakdown import segment_title
+from reports.text.phrases import (
+    CHECKS,
+    INFINITE,
+    check_value,
+    interval,
+    shortfall_text,
+)
 
-
-class CheckText(NamedTuple):
-    """The texts for a validity check.
-
-    - `title` is the name of the check.
-    - `failure` is the text if the check failed.
-    - `consequence` is what the failure means for the run.
-    """
-
-    title: str
-    failure: str
-    consequence: str
-    value: str
-    """A text with the placeholder {} for the measured value."""
-
-
-CHECKS: dict[CheckName, CheckText] = {
-    "timestamp_uncertainty": CheckText(
-        "Timestamps are accurate",
-        "timestamps are too uncertain",
-        "the load generator fell behind incoming data",
-        "timestamps may be off by {}",
-    ),
-    "rtp_stream": CheckText(
-        "The agent's RTP is regular",
-        "the agent's RTP does not determine when replies begin",
-        "the agent's RTP stream is too irregular",
-        "replies may begin {} earlier",
-    ),
-    "event_loop_delay": CheckText(
-        "Event loop keeps up",
-        "the event loop was delayed",
-        "the load generator could not keep up",
-        "event loop delayed by up to {}",
-    ),
-    "send_delay": CheckText(
-        "Audio is sent on time",
-        "audio was sent late",
-        "the load generator could not keep up",
-        "audio sent up to {} late",
-    ),
-    "start_delay": CheckText(
-        "Calls start on time",
-        "calls started late",
-        "the load differed from the planned load",
-        "calls started up to {} late",
-    ),
-    "own_limits": CheckText(
-        "This machine makes all calls",
-        "the load generator was the limit",
-        "calls were not made, because of a limit of this machine",
-        "{} of the calls not made",
-    ),
-    "dropped_packets": CheckText(
-        "Packets are read in time",
-        "packets were not read in time",
-        "the load generator stood still",
-        "this machine dropped packets of {} of the calls",
-    ),
-    "missing_data": CheckText(
-        "Data is complete", "data is missing", "data is missing", "{} of the turns missing"
-    ),
-}
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
 TRANSCRIPT_ENDS = {
@@ -147,41 +89,6 @@ FAILED_TURNS = (
     " and those that ended as starved, are excluded and counted separately."
 )
 """The explanation of failed turns on a page."""
-INFINITE = "∞"
-UNBOUNDED = "unbounded"
-"""The text for an interval that is open on both sides."""
-
-
-def interval(
-    low: float | None, high: float | None, write: Callable[[float], str], between: str = " to "
-) -> str:
-    """Return an interval as a text, such as `969 – 1,010`, `+47 to +87 %`, `640 ms to 1.24 s`, or
-    `up to +12 %`. An end that is infinite or None is open. `write` returns the text of an end;
-    `between` is the text between both ends.
-    """
-    first, last = (
-        "" if end is None or not math.isfinite(end) else write(end) for end in (low, high)
-    )
-    if not first and not last:
-        return UNBOUNDED
-    if not first or not last:
-        return f"up to {last}" if last else f"from {first}, no upper bound"
-    _, space, unit = last.rpartition(NBSP)
-    return f"{first.removesuffix(f'{NBSP}{unit}') if space else first}{between}{last}"
-
-
-def observed(seconds: float) -> str:
-    """Return a text with the time for which the service was observed.
-
-    A verdict cannot detect changes that are slower.
-
-    """
-    return f"observed for {format_duration(seconds)}" if seconds else ""
-
-
-def shortfall_text(there: int, noun: str, needs: int) -> str:
-    """Return the reason why a value is missing, such as `20 sessions; needs 40`."""
-    return f"{plural(there, noun)}; needs {count(needs)}"
 
 
 def quantile_cell(row: MetricSummary, p: float, noun: str = "turn") -> Cell:
@@ -296,28 +203,6 @@ def cause(summary: Summary) -> str:
     if others and failed[0].name in LOAD_GENERATOR_CHECKS:
         return f"other programs used {percent(max(others), 1)} of the CPU"
     return CHECKS[failed[0].name].consequence
-
-
-def check_value(check: Check, value: float | None) -> str:
-    """Return a value with the unit of a check, such as `14.2 ms`."""
-    return NONE if value is None else f"{format_number(value)}{NBSP}{check.unit}"
-
-
-def check_values(check: Check) -> str:
-    """Return the value, the limit, and the note of a check. Example: `send_delay p99 14.2 ms, limit
-    10 ms; half a chunk`.
-    """
-    named = (
-        f"{check.name} p99"
-        if check.unit == "ms"
-        else "turns"
-        if check.name == "missing_data"
-        else "calls"
-    )
-    note = f"; {check.note}" if check.note else ""
-    return (
-        f"{named} {check_value(check, check.value)}, limit {check_value(check, check.limit)}{note}"
-    )
 
 
 def check_text(check: Check) -> str:
@@ -458,11 +343,6 @@ def tables(summary: Summary) -> list[ResultRows]:
 
 def _begin(metric: str, measured_from: str) -> str:
     return TRANSCRIPT_BEGINS.get(metric) or MEASURED_FROM_TEXTS[measured_from]
-
-
-def as_sentence(text: str) -> str:
-    """Return the text with a capital letter and a full stop. Return "" for ""."""
-    return f"{capitalize(text)}." if text else ""
 
 
 def metric_title(metric: str, stratum: Stratum) -> str:

@@ -8,13 +8,15 @@ from functools import partial
 
 from reports.formatting import NBSP, count, join_words, percent, plural
 from reports.metrics.strata import MEASURED_FROM_PHRASES
-from reports.text.cells import interval
+from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.text.invalid import Numbers, Sentence
-from reports.text.remarks import drift_suspected
+from reports.text.phrases import interval
 from reports.text.settings import condition_name
-from reports.text.verdicts import OWN_DRIFT, OWN_DRIFT_INTERIM, RUN_TO_RUN, in_unit, share
+from reports.text.verdicts import OWN_DRIFT, OWN_DRIFT_INTERIM, in_unit, share
 
 UNKNOWN = "unknown"
+RUN_TO_RUN = f"{100 * RUN_SD:g}{NBSP}% for latencies and {100 * RATE_RUN_SD:g}{NBSP}% for rates"
+"""The run-to-run variation that is assumed for an unchanged service, as a text."""
 DEPENDENCE = {
     "drift": "{} drifted during the run",
     "bursts": (
@@ -118,6 +120,8 @@ def _dependent_sessions(n: Numbers) -> str:
 
 
 def _steady_phase_drifted(n: Numbers) -> str:
+    from reports.text.remarks import drift_suspected
+
     run = f"{n['run']}: " if n["run"] else ""
     return (
         f"{run}Drift of the steady phase is {drift_suspected(n['drifts'])}. The values depend on"

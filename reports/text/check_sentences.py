@@ -16,14 +16,11 @@ from reports.formatting import NBSP, NONE, count, join_present, percent, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import THRESHOLD_METRICS
 from reports.render.blocks import MARKS, Badge, source_badges
-from reports.results.value import FindingTexts, Reason, Result, unique
-from reports.statistics.differences import as_share
-from reports.text import metric_sentences, validity
-from reports.text.cells import INFINITE, interval, shortfall_text
+from reports.results.value import FindingTexts, Reason, Result, as_share, unique
+from reports.text import validity
 from reports.text.comparison_rows import NO_VERDICT, change_text, values_of, within
-from reports.text.comparison_sentences import run_reasons
-from reports.text.decision_sentences import analysis_place, decision_headline, made_text
 from reports.text.notices import run_notices, uncertain_line, unread_notice
+from reports.text.phrases import INFINITE, interval, shortfall_text
 from reports.text.reasons import EXPLAINING, NOT_STORED, reason_line, reason_text, reasons_text
 from reports.text.verdicts import in_unit, limit_in_unit, share, signed
 
@@ -200,6 +197,9 @@ def _sentence_of_comparison(checked: CheckResult) -> str:
     """Return the joint result of the relative thresholds. It is "" if a target has no stored
     baseline.
     """
+    from reports.text import metric_sentences
+    from reports.text.decision_sentences import decision_headline
+
     if checked.decision is not None:
         return decision_headline(checked.decision)
     if any(map(is_not_stored, checked.thresholds)):
@@ -213,6 +213,8 @@ def against_text(checked: CheckResult) -> str:
     decision = checked.decision
     if decision is None:
         return text
+    from reports.text.decision_sentences import analysis_place, made_text
+
     stopped = made_text(decision) or "their number is unknown"
     if not decision.analyses:
         stopped = "none was made"
@@ -232,6 +234,10 @@ def _notes(checked: CheckResult) -> list[Reason]:
     """Return the notices on the comparison and on the thresholds, then those on the runs of a
     comparison.
     """
+    if not checked.compared:
+        return unique(checked.notes)
+    from reports.text.comparison_sentences import run_reasons
+
     relative = {one.spec.metric for one in checked.thresholds if one.relative}
     of_runs = (reason for targets in checked.compared for reason in run_reasons(targets, relative))
     return unique([*checked.notes, *of_runs])
@@ -272,6 +278,8 @@ def result_sentence(result: Judged) -> str:
 
     Example: `ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms`.
     """
+    from reports.text import metric_sentences
+
     subject = f"{result.title} of {result.target}"
     reason = why(result)
     if result.result == "not_evaluated":
@@ -390,6 +398,8 @@ def displayed_result(result: Judged) -> str:
     """
     if not result.relative or result.result == "not_evaluated":
         return result.result.replace("_", " ")
+    from reports.text import metric_sentences
+
     return metric_sentences.displayed(result)
 
 

@@ -10,11 +10,11 @@ from reports.engine.judge import Judged
 from reports.formatting import NBSP, NONE, count, excerpt, format_number, join_present, ms
 from reports.metrics.metric_spec import MetricSpec, better_direction
 from reports.render.blocks import MARKS
-from reports.results.value import Reason, Scale, VerdictName
-from reports.statistics.differences import MAX_SESSIONS_RATIO, as_share
+from reports.results.value import Reason, Scale, VerdictName, as_share
+from reports.statistics.differences import MAX_SESSIONS_RATIO
 from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.text import reasons, verdicts
-from reports.text.cells import INFINITE
+from reports.text.phrases import INFINITE
 from reports.text.verdicts import NOT_SHOWN, in_unit, interval_of, share
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}

@@ -17,6 +17,7 @@ from reports.engine.judge import Judged
 from reports.formatting import NBSP, format_number, join_present, join_words
 from reports.results.value import Reason, VerdictName
 from reports.text import comparison_rows, validity
+from reports.text.check_reasons import RUN_TO_RUN
 from reports.text.comparability import check_name, check_texts
 from reports.text.comparison_rows import MEANINGS, ComparisonRow, change_in_words, direction_of
 from reports.text.decision_sentences import decision_details, decision_headline, remedy
@@ -30,7 +31,6 @@ from reports.text.metric_sentences import (
 )
 from reports.text.notices import run_notices, uncertain_line
 from reports.text.reasons import remedies, remedies_text
-from reports.text.verdicts import RUN_TO_RUN
 
 BY_ANALYSES = "Interim analyses that were planned before the run decided the verdict."
 ONE_TEST = "The table contains all pairs of the run, evaluated as one test of a fixed size."

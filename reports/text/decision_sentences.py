@@ -7,7 +7,7 @@ from reports.analysis.sequential.decide import BY_ANALYSIS, Decision
 from reports.formatting import NBSP, count, format_duration, join_present, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.blocks import MARKS
-from reports.statistics.differences import as_share
+from reports.results.value import as_share
 from reports.text.metric_sentences import displayed, headline, headline_details
 from reports.text.reasons import reason_text
 from reports.text.validity import do_not_use

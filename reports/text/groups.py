@@ -22,7 +22,8 @@ from reports.render.blocks import (
     table,
 )
 from reports.results.value import Value
-from reports.text.cells import estimate_cell, interval, metric_title, share_interval
+from reports.text.cells import estimate_cell, metric_title, share_interval
+from reports.text.phrases import interval
 
 
 class GroupWording(NamedTuple):

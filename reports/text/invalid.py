@@ -9,7 +9,7 @@ from typing import Any
 from bench.record.document import Check
 from reports.analysis.summary.targets import FAIR
 from reports.formatting import count, excerpt, format_duration, join_words, percent, plural
-from reports.text.cells import CHECKS, check_values
+from reports.text.phrases import CHECKS, check_values
 from reports.text.settings import condition_name
 
 Numbers = Mapping[str, Any]

@@ -2,31 +2,30 @@
 that differ.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import PlannedEvent
-from bench.catalogue.model_retirements import SOON_DAYS
 from bench.files.safe_io import read_file, read_json
 from bench.files.sanitize import top_counts
 from bench.record.document import ORDINARY_ENDS
-from bench.services.registry import retirement_of
-from reports.analysis.summary.outcomes import Outcomes
-from reports.analysis.summary.run_validity import DataNotes, PlannedEvents, UnrequestedResponses
-from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.targets import FAIR
 from reports.data.runs import RunFrames, hosts_of, part_of, scripts_of, target_entries
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.metrics.thresholds import recorded
 from reports.results.value import Reason
-from reports.text import cells
-from reports.text.comparability import FAILURES_DIFFER
-from reports.text.groups import difference_text, key_text
 from reports.text.reasons import reason_text, uncertainty_text
+
+if TYPE_CHECKING:
+    from reports.analysis.summary.outcomes import Outcomes
+    from reports.analysis.summary.run_validity import DataNotes, PlannedEvents, UnrequestedResponses
+    from reports.analysis.summary.summary import Summary
 
 LARGE_CLOCK_OFFSET_NS = NS_PER_S
 """The minimum clock offset of a host that a notice reports. With NTP, offsets are about a
@@ -41,6 +40,8 @@ def notices(summary: Summary) -> list[str]:
     """Return all notices to read before the values of a report. They are on the run, on uncertain
     metrics, on differences between targets, and on values that mix different groups of turns.
     """
+    from reports.text import cells
+
     return [
         *run_notices(summary.run, summary.data_notes),
         *filter(None, [uncertain_line(summary.run, cells.main_metrics(summary))]),
@@ -53,6 +54,8 @@ def pooled_notices(summary: Summary) -> list[str]:
     """Return the notices on values of the whole run that mix groups of turns. These groups
     differ significantly.
     """
+    from reports.text.groups import difference_text, key_text
+
     texts = []
     for _, several in groupby(
         summary.group_differences, key=lambda difference: (difference.of.by, difference.of.label)
@@ -86,6 +89,8 @@ def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
     """Yield the reasons why targets may not be comparable: their failure rates differ, or one of
     them was throttled.
     """
+    from reports.text.comparability import FAILURES_DIFFER
+
     if len(targets) < 2:
         return
     rows = list(zip(targets, outcomes.targets, strict=True))
@@ -277,8 +282,11 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
     """Yield a notice for each model, of replies or of transcripts, that its service retires soon
     after the run.
     """
-    if run.simulated:
+    if run.simulated or not known.models:
         return
+    from bench.catalogue.model_retirements import SOON_DAYS
+    from bench.services.registry import retirement_of
+
     today = datetime.fromtimestamp((run.metadata.get("started_utc_ns") or 0) / NS_PER_S, UTC).date()
     entries = target_entries(run.metadata)
     for target, model in known.models:

@@ -1,12 +1,14 @@
-"""The sentences of reasons. Every reason has a code in `SENTENCES`."""
+"""The sentences of reasons, here and in the modules of `OTHERS`. Every reason has a code."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench.record.validity import EARLY_REPLIES
 from reports.formatting import (
     NBSP,
     breakable,
@@ -17,15 +19,14 @@ from reports.formatting import (
     plural,
 )
 from reports.metrics import step_names
-from reports.metrics.rate_metrics import RATES
 from reports.results.json_entries import JsonEntry, map_values, to_json_data
 from reports.results.value import Reason, unique
-from reports.statistics.change_points import MIN_SIDE_RUNS
 from reports.statistics.verdicts import LATE
-from reports.text import check_reasons, comparability, invalid
-from reports.text.cells import CHECKS, as_sentence, interval
-from reports.text.invalid import Numbers
+from reports.text.phrases import CHECKS, as_sentence, interval
 from reports.text.verdicts import in_unit, share
+
+if TYPE_CHECKING:
+    from reports.text.invalid import Numbers
 
 NOT_STORED = ("no_run_stored", "only_checked_run_stored", "stored_by_older_version")
 """The codes of the reasons why a target has no stored baseline."""
@@ -76,7 +77,7 @@ def parts(reason: Reason | None) -> tuple[str, str]:
         return "", ""
     if reason.text:  # it was read from a document
         return "", reason.text
-    written = SENTENCES[reason.code]
+    written = _sentence(reason.code)
     if isinstance(written, str):
         return "", written
     text = written(reason.numbers)
@@ -97,7 +98,9 @@ def reasons_text(reasons: Iterable[Reason]) -> str:
 
 def remedies(reasons: Iterable[Reason]) -> list[str]:
     """Return the known remedies of reasons, each one once and without a full stop."""
-    written = ((invalid.REMEDIES.get(reason.code, ""), reason.numbers) for reason in reasons)
+    from reports.text.invalid import REMEDIES
+
+    written = ((REMEDIES.get(reason.code, ""), reason.numbers) for reason in reasons)
     texts = (remedy if isinstance(remedy, str) else remedy(numbers) for remedy, numbers in written)
     return list(dict.fromkeys(text.rstrip(". ") for text in texts if text))
 
@@ -174,6 +177,8 @@ def early_text(metric: Numbers) -> str:
 
 
 def _uncertain(numbers: Numbers) -> str:
+    from bench.record.validity import EARLY_REPLIES
+
     texts = []
     for metric in numbers["metrics"]:
         is_early = metric.get("reason") == EARLY_REPLIES
@@ -188,6 +193,8 @@ def unscored_text(of: Numbers) -> str:
     """Return the number of unscored turns, sessions or words as a text, such as `30 of 60 turns
     could not be scored`.
     """
+    from reports.metrics.rate_metrics import RATES
+
     on = f" on {of['on']}" if of.get("on") else ""
     named = f"{count(of['unscored'])} of {count(of['of'])}{NBSP}{of['unit']}{on}"
     return f"{named} could not be scored" if of["metric"] in RATES else f"{named} have no value"
@@ -283,9 +290,11 @@ def _existing(reason: Reason) -> str:
 
 
 def _unequal(numbers: Numbers) -> tuple[str, str]:
+    from reports.text.check_reasons import unequal_reason
+
     unit = numbers["unit"]
     return (
-        check_reasons.unequal_reason(numbers["there"][0], numbers["effective_sessions"], unit),
+        unequal_reason(numbers["there"][0], numbers["effective_sessions"], unit),
         f"{numbers['needed']} needed",
     )
 
@@ -360,6 +369,8 @@ def _cannot_pass(numbers: Numbers) -> str:
 
 
 def _too_few_runs(numbers: Numbers) -> str:
+    from reports.statistics.change_points import MIN_SIDE_RUNS
+
     runs = plural(numbers["there"][0], "run")
     side = MIN_SIDE_RUNS
     return (
@@ -439,8 +450,20 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
         f"{plural(n['targets'], 'target')} of runs found more than once, shown once."
     ),
     "cannot_pass": _cannot_pass,
-    **check_reasons.SENTENCES,
-    **invalid.SENTENCES,
-    **comparability.SENTENCES,
 }
-"""The sentence of each code, or a function that writes it from the numbers of the reason."""
+"""The sentence of a code, or a function that writes it from the numbers of the reason. `OTHERS` has
+the modules with the sentences of the other codes."""
+OTHERS = ("check_reasons", "invalid", "comparability")
+
+
+def _sentence(code: str) -> str | Callable[[Numbers], tuple[str, str] | str]:
+    """Return the sentence of a code. Import only the modules up to the one that has it: most
+    documents contain few reasons.
+    """
+    if code not in SENTENCES:
+        others = (import_module(f"reports.text.{name}").SENTENCES for name in OTHERS)
+        found: str | Callable[[Numbers], tuple[str, str] | str] = next(
+            sentences[code] for sentences in others if code in sentences
+        )
+        return found
+    return SENTENCES[code]

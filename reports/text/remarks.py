@@ -2,18 +2,22 @@
 them.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from reports.analysis.summary.drift import Drift
-from reports.analysis.summary.load import ArrivalSummary
-from reports.analysis.summary.run_validity import HostCpu
-from reports.analysis.summary.summary import Summary
-from reports.analysis.summary.targets import Interleaving
-from reports.analysis.summary.transcription import LAG_GROWTH
 from reports.formatting import NBSP, change, count, format_number, join_words, ms, percent, plural
 from reports.results.value import by_subject
-from reports.text.cells import as_sentence, interval
+from reports.text.phrases import as_sentence, interval
+
+if TYPE_CHECKING:
+    from reports.analysis.summary.drift import Drift
+    from reports.analysis.summary.load import ArrivalSummary
+    from reports.analysis.summary.run_validity import HostCpu
+    from reports.analysis.summary.summary import Summary
+    from reports.analysis.summary.targets import Interleaving
 
 HOW_DRIFT = f"p50 by step (98{NBSP}% interval)"
 
@@ -76,6 +80,8 @@ def interpreting(summary: Summary) -> list[str]:
     """Return, for each interpreter, how many segments lack a value, and how the lag of its text
     grows during a segment.
     """
+    from reports.analysis.summary.transcription import LAG_GROWTH
+
     texts = []
     targets = by_subject(summary.interpreting)
     for subject, row in targets.items():

@@ -2,10 +2,15 @@
 settings of targets.
 """
 
-from reports.analysis.summary.run_validity import PlaybackSetup, distinct_values
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from reports.formatting import NBSP, capitalize, format_number, join_words
 from reports.render.blocks import Inline, Term
-from reports.text.breakdown import AUDIBLE, SEGMENT_TEXTS, STOPPED
+
+if TYPE_CHECKING:
+    from reports.analysis.summary.run_validity import PlaybackSetup
 
 GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_to_voice")
 """The metrics of VAD turns that are measured from the end of speech. So they include the delay
@@ -59,6 +64,9 @@ def contained(setup: PlaybackSetup) -> str:
     """Return sentences on the segments of voice_to_voice that contain settings, such as
     silence_duration_ms.
     """
+    from reports.analysis.summary.run_validity import distinct_values
+    from reports.text.breakdown import AUDIBLE, SEGMENT_TEXTS, STOPPED
+
     waited_for: list[str] = []
     # The time that the service waits before it takes a turn as ended.
     server_vads = [

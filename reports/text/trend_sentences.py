@@ -32,7 +32,7 @@ from reports.formatting import (
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.blocks import with_marker
 from reports.statistics.change_points import DAY, ENOUGH, MIN_SIDE_RUNS
-from reports.text.cells import INFINITE, interval
+from reports.text.phrases import INFINITE, interval
 from reports.text.reasons import reason_text
 from reports.text.settings import condition_name
 from reports.text.verdicts import NOT_SHOWN, difference_interval, signed

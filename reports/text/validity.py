@@ -2,21 +2,25 @@
 turns and sessions.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from msgspec import structs
 
 from bench.catalogue.outcomes import meaning
-from reports.analysis.summary.outcomes import OutcomeCount, Remedy
 from reports.analysis.summary.run_validity import RunValidity, busiest
-from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, hosts_of
 from reports.formatting import breakable, count, join_words, plural
 from reports.results.value import Reason, ValidityEntry, unique
-from reports.text.cells import CHECKS, as_sentence
+from reports.text.phrases import CHECKS, as_sentence
 from reports.text.reasons import reason_line, reason_text, reasons_text
+
+if TYPE_CHECKING:
+    from reports.analysis.summary.outcomes import OutcomeCount, Remedy
+    from reports.analysis.summary.summary import Summary
 
 LEAD = "Do not use these results"
 

@@ -12,10 +12,9 @@ from functools import partial
 from bench.catalogue.metrics import SLOPE
 from reports.formatting import NBSP, NONE, change, format_number
 from reports.metrics.metric_spec import MetricSpec
-from reports.results.value import Scale
-from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
-from reports.statistics.differences import Difference, as_share
-from reports.text.cells import INFINITE, UNBOUNDED, interval
+from reports.results.value import Scale, as_share
+from reports.statistics.differences import Difference
+from reports.text.phrases import INFINITE, UNBOUNDED, interval
 
 NOT_SHOWN = "n/a"
 """The text for a value that may not be shown."""
@@ -29,8 +28,6 @@ value is then assumed to be exactly on the margin.
 
 `make benchmark-statistics` measures this error (own_drift).
 """
-RUN_TO_RUN = f"{100 * RUN_SD:g}{NBSP}% for latencies and {100 * RATE_RUN_SD:g}{NBSP}% for rates"
-"""The run-to-run variation that is assumed for an unchanged service, as a text."""
 
 
 def share(value: float) -> str:

@@ -31,7 +31,7 @@ from reports.render.blocks import (
 )
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
-from reports.text.cells import as_sentence
+from reports.text.phrases import as_sentence
 from rtbench.calibrate.load_step_search import CAUSES, LOAD_GENERATOR
 from rtbench.calibrate.text import conclusions, notes
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, head_row, row

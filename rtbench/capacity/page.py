@@ -33,7 +33,7 @@ from reports.render.svg import (
     plot_figure,
 )
 from reports.results.value import Finding, Reason, Value
-from reports.text.cells import as_sentence
+from reports.text.phrases import as_sentence
 from reports.text.verdicts import NOT_SHOWN
 from rtbench.capacity.load_thresholds import allowed_share
 from rtbench.capacity.search import (

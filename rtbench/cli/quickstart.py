@@ -40,7 +40,7 @@ from bench.target.unread_variables import ENDPOINT
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_frames as load_run
 from reports.formatting import capitalize, join_words, plural
-from reports.text import cells
+from reports.text import cells, phrases
 from rtbench.cli.service import called_simulator
 from rtbench.locust_run import environment_without, headless, locust_run
 
@@ -134,7 +134,7 @@ def uncertain_run_text(summary: Summary) -> str:
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
     failed_checks = summary.validity.failed
     failures = [
-        f"{cells.CHECKS[check.name].failure} ({cells.check_values(check)})"
+        f"{phrases.CHECKS[check.name].failure} ({phrases.check_values(check)})"
         for check in failed_checks
     ]
     remedy = join_words(list(dict.fromkeys(check.remedy for check in failed_checks)))

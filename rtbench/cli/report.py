@@ -47,10 +47,10 @@ def run_with_name(name: str, runs_dir: Path | None = None) -> Path:
 
     If `name` is "", return the newest run, and print its folder on stderr.
     """
-    from bench.record.run_list import resolve_run
-
     if name and file_status(Path(name)):
         return Path(name)
+    from bench.record.run_list import resolve_run
+
     run = resolve_run(name, runs_dir or runs_folder())
     if not name:
         print_notice(f"{escape_control(str(run))}, the newest run")

@@ -11,7 +11,7 @@ from bench.record.document import Check
 from bench.record.validity import over_text
 from reports.results.value import Reason
 from reports.text import reasons
-from reports.text.cells import CHECKS
+from reports.text.phrases import CHECKS
 from rtbench.calibrate import text as calibrate
 from rtbench.capacity import text as capacity
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 import rtbench
-from bench.catalogue.outcomes import NO_OWN, outcome_class, remedy_of
+from bench.catalogue.outcomes import outcome_class, remedy_of
 from bench.record.folder import SCHEMAS
 from bench.record.histograms import MAX_STEPS, OTHER_STEP, Histograms
 from reports.analysis.summary.outcomes import OutcomeCount, Outcomes, cause_of
@@ -341,7 +341,7 @@ def ending(outcome: str, count: int) -> OutcomeCount:
 
 
 def outcomes(turns: list[OutcomeCount], sessions: list[OutcomeCount]) -> Outcomes:
-    return Outcomes(tuple(turns), tuple(sessions), (), (), (), (NO_OWN,))
+    return Outcomes(tuple(turns), tuple(sessions), (), (), (), {"a": {}})
 
 
 def test_remedies_are_listed_once_with_all_their_outcomes_most_common_first() -> None:

@@ -36,8 +36,8 @@ from reports.pages.comparisons.page import comparison_page
 from reports.statistics.differences import Difference
 from reports.text import check_sentences, verdicts
 from reports.text import comparison_sentences as compare_sentences
-from reports.text.cells import interval
 from reports.text.check_sentences import inconclusive_text, why
+from reports.text.phrases import interval
 from reports.text.reasons import reason_text
 from tests.reports import shared, synthetic
 from tests.reports.check.examples import ENOUGH, flat, read, run, store, targets_of_plan, thresholds

@@ -78,13 +78,9 @@ def analyse(run: RunFrames, made: Sequence[AbortAnalysisEntry], share: float) ->
     return AbortAnalysis(int(numbers.size), failed, reason)
 
 
-def stopping_analysis(run: RunFrames) -> AbortAnalysis | None:
-    """Return the analysis that stopped a run; None if none did. Its thresholds failed by its
-    bounds.
-    """
-    plan: AbortEntry | None = run.metadata.get("abort")
-    if plan is None or plan["reason"] is None:
-        return None
+def repeated_analysis(run: RunFrames, plan: AbortEntry) -> AbortAnalysis:
+    """Return the analysis that stopped a run, from its rows, with the thresholds that failed."""
+    assert plan["reason"] is not None
     made = plan["made"]
     numbers = leading(run.sessions, ended=True, targets=len(known_targets(run)))[
         : made[-1]["sessions"]

@@ -14,7 +14,6 @@ from operator import ge, gt, le, lt
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.metric_specs import specs_of_thresholds
-from reports.analysis.targets.moved import extremes
 from reports.data.samples import is_latency
 from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
@@ -226,6 +225,8 @@ def _with_errors(
 
     Return None if no bound is known.
     """
+    from reports.analysis.targets.moved import extremes
+
     targets = extremes(target, spec, is_uncertain=target.uncertain_reason(spec) is not None)
     if targets is None or not estimate.counts.turns:
         return None

@@ -2,22 +2,20 @@
 plain data.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.base.errors import PASS_STATUS, OnInconclusive, ScriptError, UsageError
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from bench.record.document import INTERRUPTED
-from reports.analysis.check import relative
-from reports.analysis.check.abort import stopping_analysis
 from reports.analysis.check.absolute import limit_results
-from reports.analysis.check.relative import BaselineResults
+from reports.analysis.check.named_baseline import BaselineResults, baseline_named
 from reports.analysis.check.results import CheckResult, check_result
-from reports.analysis.check.stored_runs import against_stored_runs
-from reports.analysis.sequential.plan import was_planned
 from reports.analysis.summary.run_validity import data_notes, invalid_reasons, validity_of
 from reports.analysis.summary.targets import FAIR
 from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, Targets
@@ -29,7 +27,6 @@ from reports.data.turns import measured_sessions
 from reports.engine.judge import Judged
 from reports.metrics import step_names
 from reports.metrics.argument_names import option
-from reports.metrics.measurable import refuse_unmeasurable
 from reports.metrics.statistic_types.of_peak import OF_PEAK
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.thresholds import (
@@ -42,6 +39,10 @@ from reports.metrics.thresholds import (
 from reports.results.value import Reason
 from reports.statistics.differences import Order
 from reports.statistics.threshold_estimate import TAIL
+
+if TYPE_CHECKING:
+    from bench.record.document import AbortEntry
+    from reports.analysis.check.abort import AbortAnalysis
 
 ORDERS: tuple[Order, ...] = ("drift", "bursts")
 SIMILAR = 0.75
@@ -82,14 +83,14 @@ def check_of(
         for target in targets
         for item in map(_of_part, limit_results(threshold, target))
     ]
-    stopping = stopping_analysis(run)
+    stopping = _stopping_analysis(run)
     early = (
         {(item.threshold, item.target, item.spec): item for item in stopping.failed}
         if stopping
         else {}
     )
     limits = [early.get((item.threshold, item.target, item.spec), item) for item in limits]
-    items = (*limits, *relative.results_of(of_baseline.results), *of_baseline.items)
+    items = (*limits, *_with_verdicts(of_baseline.results), *of_baseline.items)
     causes = list(of_baseline.causes)
     working = _not_down(run, targets, limits)
     if (working or not targets) and (
@@ -157,6 +158,29 @@ def check_of(
         if omitted and result.exit_status == PASS_STATUS
         else result
     )
+
+
+def _stopping_analysis(run: RunFrames) -> AbortAnalysis | None:
+    """Return the analysis that stopped a run, with the thresholds that failed by its bounds; None
+    if none stopped it.
+    """
+    plan: AbortEntry | None = run.metadata.get("abort")
+    if plan is None or plan["reason"] is None:
+        return None
+    from reports.analysis.check.abort import repeated_analysis
+
+    return repeated_analysis(run, plan)
+
+
+def _with_verdicts(results: Sequence[Judged]) -> list[Judged]:
+    """Return the results of relative thresholds with their verdicts. Most checks have none, and
+    need no module of comparisons.
+    """
+    if not results:
+        return []
+    from reports.analysis.check.relative import results_of
+
+    return results_of(results)
 
 
 def _early_end(run: RunFrames) -> Iterator[Reason]:
@@ -327,9 +351,7 @@ def _against_baseline(
     needs a baseline.
     """
     named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
-    base = relative.baseline_named(
-        named, run.folder, run.metadata, [target.name for target in targets]
-    )
+    base = baseline_named(named, run.folder, run.metadata, [target.name for target in targets])
     relative_thresholds = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and (base is None or base.kind != "stored_runs"):
         raise UsageError(
@@ -350,7 +372,12 @@ def _against_baseline(
     if thresholds and not relative_thresholds:
         return BaselineResults(notes=(Reason("baseline_not_used"),) if baseline else ())
     if base.kind == "stored_runs":
+        from reports.analysis.check.stored_runs import against_stored_runs
+
         return against_stored_runs(targets, base, thresholds, allow)
+    from reports.analysis.check import relative
+    from reports.analysis.sequential.plan import was_planned
+
     if base.kind == "other_run":
         other = baseline if isinstance(baseline, RunFrames) else load_for_report(base.folder)
         return relative.against_run(targets, base, thresholds, other)
@@ -424,10 +451,12 @@ def planned_thresholds(request: Mapping[str, Any]) -> list[Threshold]:
     Raise UsageError if a threshold cannot be read, if the run can never decide it, or if the
     baseline does not exist.
     """
+    from reports.metrics.measurable import refuse_unmeasurable
+
     targets = request["targets"]
     baseline = request["baseline"]
     # the run has no folder yet, so no existing folder can be that of the run itself
-    base = relative.baseline_named(baseline, Path(), {"interleaved": len(targets) > 1}, targets)
+    base = baseline_named(baseline, Path(), {"interleaved": len(targets) > 1}, targets)
     thresholds = []
     for path, table, script in _tables(request):
         try:

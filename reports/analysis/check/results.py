@@ -4,8 +4,10 @@
 sentences are still empty, with the objects from which they are written.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
@@ -17,7 +19,6 @@ from bench.base.errors import (
     OnInconclusive,
 )
 from bench.record.document import ValidityStatus
-from reports.analysis.sequential.decide import Decision
 from reports.analysis.summary.run_validity import DataNotes
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
@@ -34,6 +35,9 @@ from reports.results.value import (
     VerdictStatus,
     validity_entry,
 )
+
+if TYPE_CHECKING:
+    from reports.analysis.sequential.decide import Decision
 
 SCHEMA = 6
 BY_SEVERITY: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")

@@ -16,10 +16,9 @@ from reports.analysis.check.baselines import (
     read_baselines,
     scenario_of,
 )
+from reports.analysis.check.named_baseline import Against, BaselineResults
 from reports.analysis.check.relative import (
     STORED_RUNS,
-    Against,
-    BaselineResults,
     mark_provisional,
     specs_of,
 )

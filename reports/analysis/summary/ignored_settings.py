@@ -1,8 +1,10 @@
 """The settings that a service confirmed otherwise than the scripts requested them."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -15,9 +17,11 @@ from bench.catalogue.outcomes import (
     OwnRemedies,
 )
 from bench.files.sanitize import escape_control
-from bench.services.confirmed_settings import Unapplied, unapplied_settings
 from reports.analysis.summary.targets import parsed_settings
 from reports.data.runs import Document, scripts_of
+
+if TYPE_CHECKING:
+    from bench.services.confirmed_settings import Unapplied
 
 MAX_READ = 200
 """The maximum number of sessions of a script whose settings are read."""
@@ -62,11 +66,13 @@ def ignored_settings(document: Document, sessions: pd.DataFrame) -> tuple[Ignore
     target, script and effective_settings.
     """
     read = Counter[str]()
-    found = Counter[tuple[str, Unapplied]]()
+    found: Counter[tuple[str, Unapplied]] = Counter()
     for script in scripts_of(document):
         target, requested = str(script.get("target")), script.get("requested_settings")
         if not isinstance(requested, dict) or not requested:
             continue
+        from bench.services.confirmed_settings import unapplied_settings
+
         are_its = (sessions["target"] == target) & (sessions["script"] == script.get("name"))
         for text in sessions.loc[are_its, "effective_settings"].dropna().iloc[:MAX_READ]:
             read[target] += 1

@@ -24,24 +24,18 @@ from reports.data.samples import (
     session_sample,
 )
 from reports.data.turns import (
-    FAILED,
-    UNFINISHED,
     Pool,
     TurnArrays,
     column_of,
-    not_started_of,
-    position_of,
-    session_codes,
 )
 from reports.data.uncertainty import UncertainMetric, uncertain_reason
-from reports.engine.evaluate import by_target, counted, events_of, published, rate, rates
+from reports.engine.evaluate import by_target, counted, events_of, published, rates
 from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.results.value import LEVEL_KEYS, LEVELS, Reason, Value, by_level, level_fields
 from reports.statistics.counting import Flags, count_nonzero
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
-from reports.statistics.typical_change import theil_sen
 
 ALL = "all"
 
@@ -169,6 +163,8 @@ def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> S
     """Return the slope of each session of a target, in ms per 1,000 input tokens. `name` is one of
     SLOPES. `waits` has the latencies. Only successful turns of these steps are used.
     """
+    from reports.statistics.typical_change import theil_sen
+
     values, index = waits.part(target, steps)
     tokens = waits.turns.column("context_tokens")
     cached = waits.turns.column("context_cached_tokens") if SLOPES[name] else 0.0
@@ -204,26 +200,6 @@ def turn_rates(turns: TurnArrays) -> Iterator[Value]:
     for name in (of_column.name for of_column in OF_COLUMNS):
         of_targets = rates(turns, by_target(turns), {name: rate_counts(turns, name)})
         yield from (published(value) for value in of_targets if value.n or value.unscored)
-
-
-def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterator[Value]:
-    """Yield, for each target, the share of its planned turns that failed or did not start.
-    Unfinished turns do not count. `sessions` are the measured sessions.
-    """
-    codes = session_codes(turns.frame, sessions)
-    not_started = not_started_of(sessions).astype(float)
-    of_session = position_of(sessions["target"], turns.targets)
-    for index, (subject, mine) in enumerate(by_target(turns)):
-        ended = mine & (turns.kind != UNFINISHED)
-        others = of_session == index
-        events = np.concatenate([(turns.kind[ended] == FAILED).astype(float), not_started[others]])
-        planned = np.concatenate([np.ones(count_nonzero(ended)), not_started[others]])
-        yield rate(
-            subject,
-            "failure_rate",
-            Events(events, planned, np.zeros(planned.size)),
-            np.append(turns.session[ended], codes[others]),
-        )
 
 
 def cancelled_splits(turns: TurnArrays) -> Flags:

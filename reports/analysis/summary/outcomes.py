@@ -1,9 +1,10 @@
 """The outcomes of turns and sessions, per target."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,16 +14,24 @@ from bench.catalogue.causes import Cause, decoded, report_in
 from bench.catalogue.columns import CAUSE
 from bench.catalogue.outcomes import SUCCESSFUL as GOOD_OUTCOMES
 from bench.catalogue.outcomes import OwnRemedies, is_throttled, outcome_class, remedy_of
-from bench.services.registry import dialect_of
 from reports.analysis.summary.ignored_settings import (
     IgnoredSetting,
     ignored_settings,
     remedies_with,
 )
-from reports.analysis.summary.metrics import failure_rates
 from reports.data.runs import Document, detail_of, target_entries
-from reports.data.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
+from reports.data.samples import Events
+from reports.data.turns import (
+    FAILED,
+    UNFINISHED,
+    TurnArrays,
+    not_started_of,
+    position_of,
+    session_codes,
+)
+from reports.engine.evaluate import by_target, rate
 from reports.results.json_entries import Count, JsonEntry, Rounded
+from reports.results.value import Value
 from reports.statistics.counting import Integers, count_nonzero
 
 WITH_CAUSE = ["outcome", "outcome_class", CAUSE]
@@ -112,8 +121,20 @@ class Outcomes:
     targets: tuple[OutcomesEntry, ...]
     ignored: tuple[IgnoredSetting, ...]
     """The settings that a target confirmed otherwise than they were requested."""
-    own_remedies: tuple[OwnRemedies, ...]
-    """The remedies of each target's dialect, and of the settings that it ignores."""
+    described: Mapping[str, Mapping[str, Any]]
+    """The entry of each target in run.json, by the name of the target."""
+
+    @cached_property
+    def own_remedies(self) -> tuple[OwnRemedies, ...]:
+        """The remedies of each target's dialect, and of the settings that it ignores."""
+        from bench.services.registry import dialect_of
+
+        return tuple(
+            remedies_with(
+                [one for one in self.ignored if one.target == target], dialect_of(entry).remedies
+            )
+            for target, entry in self.described.items()
+        )
 
     @property
     def started(self) -> int:
@@ -207,7 +228,7 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Document) -
     with_failure = _with_failure(turns, sessions, of_session, size)
     rates = failure_rates(turns, sessions)
     targets = []
-    for index, rate in enumerate(rates):
+    for index, failures in enumerate(rates):
         kinds = turns.kind[turns.target == index]
         endings = (*of_turns, *of_sessions)
         entry = OutcomesEntry(
@@ -222,24 +243,38 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Document) -
             turns_failed=count_nonzero(kinds == FAILED),
             turns_unfinished=count_nonzero(kinds == UNFINISHED),
             turns_not_started=int(not_started[of_session == index].sum()),
-            turns_planned=rate.n,
-            failure_rate=rate.value,
-            failure_rate_low=rate.low,
-            failure_rate_high=rate.high,
+            turns_planned=failures.n,
+            failure_rate=failures.value,
+            failure_rate_low=failures.low,
+            failure_rate_high=failures.high,
             sessions_started=count_nonzero(of_session == index),
             sessions_with_failure=with_failure[index],
         )
         targets.append(entry)
     entries = target_entries(document)
     ignored = ignored_settings(document, sessions)
-    own_remedies = tuple(
-        remedies_with(
-            [one for one in ignored if one.target == target],
-            dialect_of(entries.get(target, {})).remedies,
+    described = {target: entries.get(target, {}) for target in turns.targets}
+    return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets), ignored, described)
+
+
+def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterator[Value]:
+    """Yield, for each target, the share of its planned turns that failed or did not start.
+    Unfinished turns do not count. `sessions` are the measured sessions.
+    """
+    codes = session_codes(turns.frame, sessions)
+    not_started = not_started_of(sessions).astype(float)
+    of_session = position_of(sessions["target"], turns.targets)
+    for index, (subject, mine) in enumerate(by_target(turns)):
+        ended = mine & (turns.kind != UNFINISHED)
+        others = of_session == index
+        events = np.concatenate([(turns.kind[ended] == FAILED).astype(float), not_started[others]])
+        planned = np.concatenate([np.ones(count_nonzero(ended)), not_started[others]])
+        yield rate(
+            subject,
+            "failure_rate",
+            Events(events, planned, np.zeros(planned.size)),
+            np.append(turns.session[ended], codes[others]),
         )
-        for target in turns.targets
-    )
-    return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets), ignored, own_remedies)
 
 
 def cause_of(rows: pd.DataFrame) -> dict[str, str]:

@@ -7,21 +7,22 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from bench.base.units import NS_PER_MS
 from bench.files.safe_io import JsonError, read_json
 from bench.files.sanitize import escape_control
-from bench.services.registry import dialect_of
-from reports.analysis.summary.metrics import MetricSummary
 from reports.data.runs import Document, target_entries
 from reports.data.turns import rows_of
 from reports.formatting import count, excerpt, join_words, plural
 from reports.metrics.strata import Stratum, Traits
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded
 from reports.results.value import TYPICAL_LEVELS
+
+if TYPE_CHECKING:
+    from reports.analysis.summary.metrics import MetricSummary
 
 FAIR = 0.01
 """The limit for a fair comparison: the maximum difference of failure rates, and the maximum
@@ -93,6 +94,8 @@ def called_by_telephone(document: Document) -> set[str]:
     """Return the names of the targets of a run that are called by telephone. `document` is the
     content of run.json.
     """
+    from bench.services.registry import dialect_of
+
     entries = target_entries(document)
     return {name for name, entry in entries.items() if dialect_of(entry).has_track}
 
@@ -111,6 +114,8 @@ def facts_of_targets(
 
 
 def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> TargetFacts:
+    from bench.services.registry import dialect_of
+
     reported = sessions["effective_settings"].dropna()
     settings = [
         parsed_settings(str(text)) for text in reported.iloc[:: max(1, -(-len(reported) // SEEN))]

@@ -6,11 +6,13 @@ count. A session may have turns but no row yet, because it is open, or because t
 It is also a cluster. But a pair counts only if each of its sessions has a row.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,8 +20,6 @@ import pandas as pd
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import CATALOGUE, SLOPE
 from bench.record.metric_values import floats
-from reports.analysis.overload import calls_of_peak, overload_estimate
-from reports.analysis.summary.metrics import slope_sample
 from reports.analysis.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
 from reports.data import uncertainty
 from reports.data.runs import RunFrames, hosts_of
@@ -39,14 +39,16 @@ from reports.data.turns import (
     measured_sessions,
     not_started_of,
 )
-from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.strata import Stratum
 from reports.results.value import Reason, some_unscored
 from reports.statistics.counting import Flags, Floats, Integers, count_nonzero
 from reports.statistics.quantiles import NO_VALUES, Sample
-from reports.statistics.rates import PerCluster
-from reports.statistics.threshold_estimate import ThresholdEstimate
+
+if TYPE_CHECKING:
+    from reports.metrics.metric_spec import MetricSpec
+    from reports.statistics.rates import PerCluster
+    from reports.statistics.threshold_estimate import ThresholdEstimate
 
 ABSENT = -1
 """The index of a target that does not occur in any row of its run."""
@@ -289,6 +291,8 @@ class ComparedTarget:
     def _sample(self, spec: MetricSpec) -> Sample:
         metric = CATALOGUE[spec.metric]
         if metric.unit == SLOPE:
+            from reports.analysis.summary.metrics import slope_sample
+
             # a session has one value, from its turns of one stratum; by default, of its most
             # frequent stratum
             if self.target == ABSENT:
@@ -411,6 +415,8 @@ class ComparedTarget:
 
     def of_peak(self, metric: str, tail: float) -> ThresholdEstimate:
         """Return a value of a run with a peak of load."""
+        from reports.analysis.overload import calls_of_peak, overload_estimate
+
         of = None if self.target == ABSENT else calls_of_peak(self.run, self.samples, self.target)
         return overload_estimate(of, metric, tail)
 

@@ -19,7 +19,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import DEFINITIONS_VERSION
-from bench.services.registry import dialect_of, own_formats
 from reports.analysis.summary.targets import TargetFacts, facts_of_targets
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import Document, part_of, scripts_of, target_entries
@@ -162,6 +161,8 @@ def scripts(document: Document, target: str) -> dict[str, str]:
     have PCM16, the format of the Realtime API: then it is a property of the service, which a
     comparison is about.
     """
+    from bench.services.registry import dialect_of, own_formats
+
     mine = [script for script in scripts_of(document) if script["target"] == target]
     own = _entry(document, target).get("session") or {}
     varied = {key for setting in own for key in OF_VARIANTS.get(setting, ())}

@@ -6,8 +6,10 @@ no turns; more than 1 % of a target's turns or sessions were throttled; the work
 only some of the targets were simulated.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from msgspec import field
@@ -16,16 +18,16 @@ from bench.base.errors import UsageError
 from reports.analysis.summary.run_validity import invalid_reasons, validity_of, within_warmup
 from reports.analysis.summary.targets import FAIR, TargetFacts, facts_of_targets, interleaving_of
 from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, Targets
-from reports.analysis.targets.conditions import differing_between, scripts, setting_text, workload
 from reports.analysis.targets.metric_specs import default_specs
-from reports.analysis.targets.mix import ShareChange, changed_lengths, changed_shares, mean_turns
 from reports.analysis.targets.named import matched_to_the_first
 from reports.data.runs import hosts_of, part_of
 from reports.data.turns import measured_sessions
 from reports.formatting import join_words
 from reports.results.json_entries import ClosedJsonEntry, Known, to_json_data
 from reports.results.value import Reason, Reasons, unique
-from reports.statistics.autocorrelation import have_same_distribution
+
+if TYPE_CHECKING:
+    from reports.analysis.targets.mix import ShareChange
 
 Fairness = Literal["pass", "fail", "informational"]
 
@@ -78,6 +80,8 @@ def checks_of(targets: Targets) -> tuple[FairnessCheck, ...]:
     """Return the checks of the comparability: first those that decide, then those for
     information.
     """
+    from reports.analysis.targets.mix import changed_lengths
+
     mixes = _mixes(targets)
     differing_lengths = any(changed_lengths(*pair) for pair in matched_to_the_first(targets))
     deciding = deciding_checks(
@@ -179,6 +183,8 @@ def _same_work(targets: Targets, same: str) -> Iterable[FairnessCheck]:
     """Yield the check of the workload, with the code `same`; if it differs, one check for each
     difference.
     """
+    from reports.analysis.targets.conditions import differing_between, scripts, workload
+
     conditions_of_target = scripts if one_run(targets) else workload
     by_target = [conditions_of_target(target.run.metadata, target.name) for target in targets]
     differing = differing_between(by_target)
@@ -199,6 +205,8 @@ def _mixes(targets: Targets) -> list[ShareChange | None]:
 
     The element is None if no share differs significantly.
     """
+    from reports.analysis.targets.mix import changed_shares
+
     return [
         next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(targets)
     ]
@@ -234,6 +242,9 @@ def _informational(
     """Yield the checks for information: sizes, settings of the targets, the version of the tool,
     and the machine.
     """
+    from reports.analysis.targets.conditions import differing_between
+    from reports.analysis.targets.mix import mean_turns
+
     outcomes = [
         None if target.target == ABSENT else target.outcomes.targets[target.target]
         for target in targets
@@ -266,6 +277,8 @@ def _informational(
 
 
 def _environment(target: ComparedTarget) -> dict[str, str]:
+    from reports.analysis.targets.conditions import setting_text
+
     document = target.run.metadata
     host = part_of(document, "host")
     packages = host.get("packages") or {}
@@ -282,6 +295,8 @@ def _environment(target: ComparedTarget) -> dict[str, str]:
 
 def notices_on(targets: Targets) -> Iterable[Reason]:
     """Yield the notices on the comparison that do not depend on its metrics."""
+    from reports.analysis.targets.mix import changed_lengths, mean_turns
+
     sizes = [target.sessions for target in targets]
     if min(sizes) and max(sizes) > UNEQUAL * min(sizes):
         yield Reason("unequal_sessions", {"there": sizes, "ratio": UNEQUAL})
@@ -331,6 +346,8 @@ def one_seed(targets: Targets) -> Iterable[Reason]:
 
     Two simulators with the same seed generate the same delays. A comparison of them shows nothing.
     """
+    from reports.statistics.autocorrelation import have_same_distribution
+
     spec, (first, *others) = next(default_specs(targets)), targets
     for target in others:
         same = first.sample(spec).succeeded, target.sample(spec).succeeded

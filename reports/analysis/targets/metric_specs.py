@@ -10,16 +10,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bench.catalogue.metrics import CATALOGUE, ORIGIN
-from reports.analysis.summary.targets import called_by_telephone
-from reports.analysis.summary.tools import DEADLINE_MS
 from reports.analysis.targets.compared_target import Targets
 from reports.data.samples import FUNCTION_VOICE_TO_VOICE, MAINS, VOICE_TO_VOICE
 from reports.metrics.metric_spec import POINTS, MetricSpec
 from reports.metrics.rate_metrics import OF_COLUMNS
-from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.quantile import MARGINS, Quantile, margin_of
 from reports.metrics.statistic_types.rate import Rate, Within
-from reports.metrics.statistic_types.typical_change import TypicalChange
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum
 from reports.metrics.thresholds import Threshold, recorded
 from reports.results.value import Reason
@@ -205,6 +201,9 @@ def default_specs(targets: Targets) -> Iterator[MetricSpec]:
     metrics are the latencies of all strata, and all other metrics for the turn type of the most
     frequent stratum.
     """
+    from reports.metrics.statistic_types.mean import Mean
+    from reports.metrics.statistic_types.typical_change import TypicalChange
+
     strata = common_strata(targets)
     started = {stratum for target in targets for stratum, n in target.turns_started.items() if n}
     lacked = _missing(targets[0].turns_started, strata) if strata else []
@@ -289,6 +288,8 @@ def _shares(targets: Targets) -> list[MetricSpec]:
     Turns with tools also have the share of answers by DEADLINE_MS, if no threshold has a deadline
     of the answer.
     """
+    from reports.analysis.summary.tools import DEADLINE_MS
+
     runs = {id(target.run): target.run for target in targets}.values()
     known = [
         (t.metric, t.statistic, t.step)
@@ -367,6 +368,8 @@ def _known(spec: MetricSpec, targets: Targets) -> bool:
     For a throttle rate or a packet loss, there must also be an event on a target. In telephone
     calls, the result is False for session_ready, because it repeats connect_total.
     """
+    from reports.analysis.summary.targets import called_by_telephone
+
     if spec.metric == "session_ready" and all(
         t.name in called_by_telephone(t.run.metadata) for t in targets
     ):

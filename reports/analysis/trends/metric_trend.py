@@ -16,11 +16,10 @@ from reports.analysis.trends.trend_point import RunValue, TrendPoint
 from reports.formatting import NONE
 from reports.metrics.metric_spec import POINTS, MetricSpec, MetricSpecEntry
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded
-from reports.results.value import Reason
+from reports.results.value import Reason, as_share
 from reports.statistics import change_points
 from reports.statistics.change_points import DAY, ENOUGH, WEEK, ChangePoint, without_cycle
 from reports.statistics.counting import Integers, count_nonzero
-from reports.statistics.differences import as_share
 from reports.statistics.slow_changes import SlowChange
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +24,6 @@ from reports.metrics.metric_spec import (
 from reports.results.value import Reason
 from reports.statistics.autocorrelation import FOUND, mean_by_order, means_drift
 from reports.statistics.differences import Better, Difference, Inference, Margin, excess_over_margin
-from reports.statistics.group_sequential import InterimStatistic, by_se, few_pairs, untestable
 from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals, PerCluster, ratio_of
 from reports.statistics.threshold_estimate import (
@@ -34,6 +34,9 @@ from reports.statistics.threshold_estimate import (
     no_estimate,
     of_turns,
 )
+
+if TYPE_CHECKING:
+    from reports.statistics.group_sequential import InterimStatistic
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ def mean_seen(
     base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND
 ) -> InterimStatistic:
     """Return the statistic of a mean over successful turns at an interim analysis."""
+    from reports.statistics.group_sequential import by_se, few_pairs, untestable
+
     if reason := few_pairs(base, cand):
         return untestable(reason)
     sums = ClusterTotals(base, cand, paired=True)

@@ -1,14 +1,19 @@
 """A value of a run with a peak of load, such as the recovery time. It has a limit, no baseline."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import Better as Direction
 from reports.metrics.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic
-from reports.results.value import Scale
-from reports.statistics.differences import Inference
 from reports.statistics.threshold_estimate import TAIL, TargetCounts, ThresholdEstimate
+
+if TYPE_CHECKING:
+    from reports.results.value import Scale
+    from reports.statistics.differences import Inference
 
 OF_PEAK = {
     "recovery_time": ("ms", "value"),

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from msgspec import structs
@@ -33,10 +33,8 @@ from reports.metrics.metric_spec import (
     StoredComparison,
     better_direction,
 )
-from reports.metrics.stored import PS, Baseline, StoredQuantiles
 from reports.metrics.strata import NO_STRATUM
 from reports.results.value import Reason, Sign, too_few
-from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.autocorrelation import (
     FOUND,
     PARTS,
@@ -47,9 +45,6 @@ from reports.statistics.autocorrelation import (
     latencies_by_order,
     part_variance,
 )
-from reports.statistics.baselines import StoredValue, against_stored, stored_quantile, vary_by_parts
-from reports.statistics.bootstrap import variance
-from reports.statistics.counting import Floats
 from reports.statistics.differences import (
     Better,
     Inference,
@@ -58,8 +53,6 @@ from reports.statistics.differences import (
     excess_over_margin,
     log_ratio,
 )
-from reports.statistics.group_sequential import InterimStatistic, by_se, pairs_needed, untestable
-from reports.statistics.power import Pilot, pilot_of_quantile
 from reports.statistics.quantiles import (
     CONFIDENCE,
     Sample,
@@ -72,8 +65,6 @@ from reports.statistics.quantiles import (
     shortfall,
     upper_with_unseen,
 )
-from reports.statistics.rates import PerCluster
-from reports.statistics.share_test import share_difference
 from reports.statistics.threshold_estimate import (
     TAIL,
     TargetCounts,
@@ -83,9 +74,16 @@ from reports.statistics.threshold_estimate import (
     of_sample,
     with_equal_weights,
 )
-from reports.statistics.typical_change import slope_differences
 from reports.statistics.unseen import upper_share
 from reports.statistics.verdicts import BECAUSE_OF, floor_reason, turns_to_decide
+
+if TYPE_CHECKING:
+    from reports.metrics.stored import Baseline, StoredQuantiles
+    from reports.statistics.arms import TwoSamples
+    from reports.statistics.counting import Floats
+    from reports.statistics.group_sequential import InterimStatistic
+    from reports.statistics.power import Pilot
+    from reports.statistics.rates import PerCluster
 
 MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
 """The default margins by the level of the quantile. Other quantiles have the margin of the next
@@ -153,6 +151,8 @@ class Quantile(Statistic):
     def compare(
         self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
     ) -> MeasuredDifferences:
+        from reports.statistics.typical_change import slope_differences
+
         samples = sources.targets(group[0])
         counts = of_sample(samples.base), of_sample(samples.cand)
         if not (counts[0].turns and counts[1].turns):
@@ -166,6 +166,8 @@ class Quantile(Statistic):
         return margin_of(self.p, metric)
 
     def min_sessions(self, source: Source, spec: MetricSpec) -> int:
+        from reports.statistics.group_sequential import pairs_needed
+
         sample = source.sample(spec)
         sessions_to_print = sessions_needed(self.p, np.bincount(sample.sessions))
         return max(pairs_needed(self.p, sample.n / source.sessions), sessions_to_print)
@@ -173,6 +175,8 @@ class Quantile(Statistic):
     def pilot(
         self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator
     ) -> Pilot:
+        from reports.statistics.power import Pilot, pilot_of_quantile
+
         samples = [source.sample(spec) for source in sources]
         if not all(sample.n for sample in samples):
             return Pilot(math.nan, sources[0].sessions)
@@ -223,6 +227,14 @@ class Quantile(Statistic):
         runs: Sequence[Baseline],
         inference: Inference,
     ) -> StoredComparison:
+        from reports.metrics.stored import PS
+        from reports.statistics.baselines import (
+            StoredValue,
+            against_stored,
+            stored_quantile,
+            vary_by_parts,
+        )
+
         if CATALOGUE[spec.metric].unit == SLOPE:
             raise UsageError(
                 f"{spec.name}: stored baselines contain no slopes; use a run as the baseline"
@@ -436,6 +448,8 @@ def quantiles_seen(
     come in bursts, parts of the run are resampled too. With bursts, a quantile passes only if the
     share of turns beyond the margin allows it (`share_test`).
     """
+    from reports.statistics.arms import target_resamples
+
     ps = [p for p, _ in margins]
     resamples = target_resamples(samples, ps, draws=draws, rng=rng)
     by_pairs = [
@@ -476,6 +490,8 @@ def _upper_with_share(
 
     It is the larger of two bounds: that of the standard error, and that of the share of slow turns.
     """
+    from reports.statistics.share_test import share_difference
+
     by_share = share_difference(of_parts, *margin, better, Inference(level=float(ndtr(-c))))
     return max(statistic.upper(c), by_share.worse.high if by_share else -math.inf)
 
@@ -487,6 +503,8 @@ def _by_parts(statistic: InterimStatistic, excesses: Floats, order: Order) -> In
     `excesses` is the distance beyond the margin in each resample of the parts. If too few of them
     are finite, the metric cannot be tested.
     """
+    from reports.statistics.group_sequential import by_se, untestable
+
     se = math.sqrt(part_variance(excesses, PARTS[order]))
     if statistic.untested or math.isnan(se):
         untested = statistic if statistic.untested else untestable(BECAUSE_OF[order], statistic.d)
@@ -504,6 +522,9 @@ def _by_parts(statistic: InterimStatistic, excesses: Floats, order: Order) -> In
 def _quantile_seen(
     samples: TwoSamples, p: float, margin: Margin, resamples: tuple[Floats, Floats], better: Better
 ) -> InterimStatistic:
+    from reports.statistics.bootstrap import variance
+    from reports.statistics.group_sequential import by_se, untestable
+
     of_targets = samples.base, samples.cand
     base, cand = (np.array([value]) for value in samples.values(p))
     d = float(log_ratio(cand, base)[0])

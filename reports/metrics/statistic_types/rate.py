@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import structs
@@ -32,7 +33,6 @@ from reports.metrics.metric_spec import (
     better_direction,
 )
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
-from reports.metrics.stored import Baseline
 from reports.results.value import Counted, Reason, Scale, Sign, too_few_to_print
 from reports.statistics.autocorrelation import (
     BATCHES,
@@ -43,10 +43,7 @@ from reports.statistics.autocorrelation import (
     shares_burst,
     with_sixths,
 )
-from reports.statistics.baselines import rate_against_stored, vary_by_parts
 from reports.statistics.differences import Better, Difference, Inference, Margin, Order
-from reports.statistics.group_sequential import InterimStatistic, few_pairs, untestable
-from reports.statistics.power import Pilot, pilot_of_rate
 from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import (
     ClusterTotals,
@@ -67,6 +64,11 @@ from reports.statistics.threshold_estimate import (
 )
 from reports.statistics.unseen import sessions_without, upper_share
 from reports.statistics.verdicts import LATE
+
+if TYPE_CHECKING:
+    from reports.metrics.stored import Baseline
+    from reports.statistics.group_sequential import InterimStatistic
+    from reports.statistics.power import Pilot
 
 FAILINGS = ("throttle_rate", "failure_rate")
 """The rates that count failed turns as events."""
@@ -158,6 +160,8 @@ class Rate(Statistic):
     def pilot(
         self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator
     ) -> Pilot:
+        from reports.statistics.power import Pilot, pilot_of_rate
+
         counts = self.events(sources[0], spec)
         events, turns = complement(counts) if better_direction(spec) == "higher" else counts
         if not turns.any():
@@ -211,6 +215,8 @@ class Rate(Statistic):
         runs: Sequence[Baseline],
         inference: Inference,
     ) -> StoredComparison:
+        from reports.statistics.baselines import rate_against_stored, vary_by_parts
+
         words = self.of_words(spec.metric)
         rows = [rate for run in runs for rate in run.rates if rate.name == spec.metric]
         totals = source.counts(spec)
@@ -324,6 +330,8 @@ def rate_seen(
     - `event` is the name of the bad events; "" if they have none
     - `words` is True for a rate over words
     """
+    from reports.statistics.group_sequential import InterimStatistic, few_pairs, untestable
+
     if reason := few_pairs(base, cand):
         return untestable(reason)
     if better == "higher":

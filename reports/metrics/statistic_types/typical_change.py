@@ -2,16 +2,17 @@
 (`reports.statistics.typical_change`).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reports.metrics.metric_spec import MetricSpec, Source, Sources, Statistic
-from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Difference, Inference, Margin, StandardError
-from reports.statistics.quantiles import Sample
 from reports.statistics.rates import log_difference
 from reports.statistics.threshold_estimate import TargetCounts, of_sample
 from reports.statistics.typical_change import (
@@ -21,6 +22,10 @@ from reports.statistics.typical_change import (
     trimmed_mean,
     typical_change,
 )
+
+if TYPE_CHECKING:
+    from reports.statistics.arms import TwoSamples
+    from reports.statistics.quantiles import Sample
 
 
 @dataclass(frozen=True)

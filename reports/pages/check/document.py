@@ -9,9 +9,7 @@ from bench.files.safe_io import save_text
 from bench.record.presence import is_run
 from reports.analysis.check.results import CheckDocument, CheckResult
 from reports.metrics.thresholds import near, quoted
-from reports.pages.check.ci import junit_refusal, junit_xml
 from reports.pages.check.report import with_sentences
-from reports.pages.comparisons.interim import write_decision
 from reports.pages.thresholds import CHECK_FILE
 from reports.render.blocks import Page
 from reports.render.markdown import render_markdown
@@ -35,9 +33,21 @@ class CheckFormat(NamedTuple):
     refusal: Callable[[str], str] | None = None
 
 
+def _junit(checked: CheckResult, _: Page) -> str:
+    from reports.pages.check.junit import junit_xml
+
+    return junit_xml(checked)
+
+
+def _junit_refusal(error: str) -> str:
+    from reports.pages.check.junit import junit_refusal
+
+    return junit_refusal(error)
+
+
 FORMATS = {
     "json": CheckFormat(lambda checked, _: text_of(check_data(checked))),
-    "junit": CheckFormat(lambda checked, _: junit_xml(checked), junit_refusal),
+    "junit": CheckFormat(_junit, _junit_refusal),
     "markdown": CheckFormat(lambda _, page: render_markdown(page)),
 }
 IN_RUN = {"json": CHECK_FILE, "markdown": "check.md"}
@@ -68,6 +78,8 @@ def write_check(checked: CheckResult, page: Page, folder: Path) -> Path:
     Raise UsageError if a file cannot be written.
     """
     if checked.decision:
+        from reports.pages.comparisons.interim import write_decision
+
         write_decision(checked.decision, folder)
     for name, file in IN_RUN.items():
         save_text(folder / file, FORMATS[name].text(checked, page))

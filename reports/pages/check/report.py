@@ -1,20 +1,25 @@
 """The page of a check, for a terminal and for Markdown."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from msgspec import structs
 
 from reports.analysis.check.results import BY_SEVERITY, CheckResult
 from reports.data.runs import title_of
 from reports.engine.judge import Judged, finding_of
 from reports.formatting import breakable, count, join_present
-from reports.pages.comparisons.interim import z_scores
 from reports.pages.thresholds import threshold_table
 from reports.render import blocks as b
 from reports.results.value import Finding, FindingTexts
 from reports.text import check_sentences as sentences
-from reports.text.cells import observed
-from reports.text.metric_sentences import sentence
+from reports.text.phrases import observed
 from reports.text.reasons import reason_line, reason_text, reasons_text
 from reports.text.validity import summarized, with_messages
+
+if TYPE_CHECKING:
+    from reports.analysis.sequential.decide import Decision
 
 SIZES = (
     b.TextColumn("metric"),
@@ -28,9 +33,12 @@ SIZES = (
 
 def written_finding(result: Judged, texts: FindingTexts | None = None) -> Finding:
     """Return a result with its texts, as an entry of check.json."""
-    return finding_of(
-        result, sentence(result) if result.relative else "", reasons_text(result.notes), texts
-    )
+    written = ""
+    if result.relative:
+        from reports.text.metric_sentences import sentence
+
+        written = sentence(result)
+    return finding_of(result, written, reasons_text(result.notes), texts)
 
 
 def with_sentences(checked: CheckResult) -> CheckResult:
@@ -62,7 +70,7 @@ def check_page(checked: CheckResult) -> b.Page:
     ]
     # the headline has the first reason
     notes = [*map(reason_line, reasons[1:]), *differences, *written.notices]
-    decided = list(z_scores(checked.decision)) if checked.decision else []
+    decided = _decided(checked.decision) if checked.decision else []
     why = [b.Explanation(written.explanations)] if written.explanations else []
     return b.Page(
         title=f"{name}: {written.headline}",
@@ -86,6 +94,12 @@ def check_page(checked: CheckResult) -> b.Page:
         ],
         next=[b.Paragraph(sentences.ending(checked))],
     )
+
+
+def _decided(decision: Decision) -> list[b.Block]:
+    from reports.pages.comparisons.interim import z_scores
+
+    return list(z_scores(decision))
 
 
 def _size(result: Judged) -> b.Line:

@@ -26,10 +26,10 @@ from reports.render.svg import (
 )
 from reports.results.value import Scale
 from reports.statistics.differences import LEVEL, Difference
-from reports.text.cells import interval
 from reports.text.comparison_rows import ComparisonRow, is_lower
 from reports.text.comparison_sentences import interval_text
 from reports.text.definitions import definition
+from reports.text.phrases import interval
 
 Axis = Literal["lower", "higher", "points", "more points", "slope"]
 TITLES: dict[Axis, str] = {

@@ -20,7 +20,7 @@ from reports.formatting import NBSP, NONE, count, format_duration
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.blocks import MARKS, Block, Cell, Column, Paragraph, Table, make_row, table
 from reports.results.json_entries import entry_from, text_of
-from reports.statistics.differences import as_share
+from reports.results.value import as_share
 from reports.statistics.group_sequential import bound_distance
 from reports.text.decision_sentences import (
     FOR_INFORMATION,

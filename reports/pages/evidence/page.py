@@ -29,7 +29,7 @@ from reports.pages.run_report.metric_tables import UNKNOWN, failure_table, failu
 from reports.pages.run_report.report import METHOD, badges_of, main_results, sections_by
 from reports.pages.run_report.sections import conversation, health, latency, outcomes, slowest
 from reports.render import blocks as b
-from reports.text import cells, validity
+from reports.text import cells, phrases, validity
 from reports.text.definitions import definitions
 from reports.text.notices import unread_notice
 
@@ -134,7 +134,7 @@ def headline(summary: Summary) -> str:
     for target, known in summary.outcomes.items():
         if known.turns_planned:
             whose = f" of {target}" if summary.has_several_targets else ""
-            ends = cells.interval(
+            ends = phrases.interval(
                 known.failure_rate_low, known.failure_rate_high, lambda share: percent(share, 1)
             )
             of = (
@@ -156,7 +156,7 @@ def _warning(evidence: Evidence) -> b.Blocks:
             (b.Strong("The run is INVALID:"), " our load generator may have caused its values.")
         )
         lines += [
-            f"{capitalize(cells.CHECKS[check.name].failure)}: {cells.check_values(check)}."
+            f"{capitalize(phrases.CHECKS[check.name].failure)}: {phrases.check_values(check)}."
             for check in verdict.failed
         ]
     elif verdict.status == "no_verdict":

@@ -22,8 +22,8 @@ from reports.render.svg import (
 )
 from reports.results.value import LEVELS, Value
 from reports.statistics.quantiles import QuantileEstimate
-from reports.text.cells import interval
 from reports.text.groups import description, key_text
+from reports.text.phrases import interval
 
 MARKED = {*LEVELS, 0.75}
 TICKS = (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)

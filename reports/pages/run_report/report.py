@@ -34,11 +34,11 @@ from reports.pages.run_report.waveform.section import waveform_of_call
 from reports.pages.thresholds import threshold_table
 from reports.render import blocks as b
 from reports.results.value import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
-from reports.text import cells, remarks, sentences, settings
-from reports.text.cells import INFINITE
+from reports.text import cells, phrases, remarks, sentences, settings
 from reports.text.check_sentences import outcome_text, result_badge
 from reports.text.definitions import definitions
 from reports.text.notices import decision_notice, notices, uncertain_line
+from reports.text.phrases import INFINITE
 from reports.text.validity import verdict_count
 from reports.text.verdicts import NOT_SHOWN
 
@@ -126,8 +126,8 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
     for check, remedy in cells.with_remedies(summary.validity.failed):
         failed_checks.append(
             (
-                b.Strong(f"Check failed: {cells.CHECKS[check.name].failure}"),
-                f" ({cells.check_values(check)}).",
+                b.Strong(f"Check failed: {phrases.CHECKS[check.name].failure}"),
+                f" ({phrases.check_values(check)}).",
             )
         )
         if remedy:

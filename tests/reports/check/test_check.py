@@ -17,7 +17,7 @@ from reports.analysis.check.relative import results_of
 from reports.analysis.summary.summary import summarise
 from reports.data.runs import load_for_report
 from reports.engine.judge import Judged
-from reports.pages.check.ci import junit_xml
+from reports.pages.check.junit import junit_xml
 from reports.pages.check.report import check_page
 from reports.pages.evidence.document import evidence_of
 from reports.pages.evidence.page import evidence_page

@@ -24,8 +24,8 @@ from bench.files.sanitize import escape_control
 from reports.analysis.check.results import CheckResult
 from reports.metrics.strata import Stratum
 from reports.pages.check import ci
-from reports.pages.check.ci import junit_xml
 from reports.pages.check.document import append_summary, check_data, write_check
+from reports.pages.check.junit import junit_xml
 from reports.pages.check.report import check_page, with_sentences
 from reports.render import files as render_files
 from reports.render.markdown import render_markdown

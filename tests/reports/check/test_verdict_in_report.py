@@ -13,7 +13,7 @@ import pytest
 from reports.analysis.check.check import check_of
 from reports.data.runs import load_for_report
 from reports.formatting import NBSP
-from reports.pages.check.ci import junit_xml
+from reports.pages.check.junit import junit_xml
 from reports.pages.check.report import check_page
 from reports.pages.thresholds import stored_check
 from reports.render.terminal import render_page

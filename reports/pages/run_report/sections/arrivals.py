@@ -21,7 +21,7 @@ from reports.pages.run_report.metric_tables import metrics, target_cell
 from reports.render import blocks as b
 from reports.render.svg import plot_figure
 from reports.statistics.quantiles import quantile
-from reports.text import cells, groups, remarks
+from reports.text import cells, groups, phrases, remarks
 from reports.text.cells import open_end_sign
 from reports.text.remarks import rate
 
@@ -106,7 +106,7 @@ def rate_limits(summary: Summary) -> b.Section | None:
             ]
         )
     totals_text = limits_in_all(limits)
-    what = b.Paragraph(cells.as_sentence(totals_text) or "Nothing was throttled.")
+    what = b.Paragraph(phrases.as_sentence(totals_text) or "Nothing was throttled.")
     brief = b.fact("rate limits", [totals_text])
     blocks: b.Blocks = [what, *plots, b.table(LIMITS, rows)]
     return b.Section(
@@ -161,7 +161,7 @@ def arriving(summary: Summary) -> b.Section | None:
     arrived = list[b.Line]()
     for target in frame.targets:
         name = f"{target.target}: " if len(frame.targets) > 1 else ""
-        loads.append(name + cells.as_sentence(offered_load(frame, target)))
+        loads.append(name + phrases.as_sentence(offered_load(frame, target)))
         blocked = (
             f"{count(target.blocked)} ({percent(target.blocked, target.offered)})"
             if target.blocked
@@ -195,7 +195,7 @@ def arriving(summary: Summary) -> b.Section | None:
             ]
         )
     blocks = [
-        *b.line(" ".join([cells.as_sentence(remarks.requested_load(frame)), *loads])),
+        *b.line(" ".join([phrases.as_sentence(remarks.requested_load(frame)), *loads])),
         plot_figure(time_panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
         b.table(ARRIVED, arrived),
         *([metrics(summary, waits)] if waits else []),

@@ -27,7 +27,7 @@ from reports.formatting import (
 )
 from reports.pages.run_report.metric_tables import target_cell
 from reports.render import blocks as b
-from reports.text import cells
+from reports.text import phrases
 
 
 def costs(summary: Summary) -> b.Section | None:
@@ -38,7 +38,7 @@ def costs(summary: Summary) -> b.Section | None:
     if not run_cost.is_known and run_cost.budget_usd is None:
         return None
     simulated = (b.Strong("◇ SIMULATED."), " ") if summary.simulated else ""
-    blocks: b.Blocks = [b.Paragraph((simulated, cells.as_sentence(", ".join(amounts(run_cost)))))]
+    blocks: b.Blocks = [b.Paragraph((simulated, phrases.as_sentence(", ".join(amounts(run_cost)))))]
     if run_cost.targets:
         inputs = INPUT if run_cost.has_images else INPUT[:-1]
         heads = (*COSTS, "image input" if run_cost.has_images else None, *OF_COSTS)

@@ -20,7 +20,7 @@ from reports.formatting import NBSP, NONE, clock, count, format_number, join_wor
 from reports.pages.run_report.metric_tables import quantiles
 from reports.render import blocks as b
 from reports.results.value import LEVEL_NAMES
-from reports.text import cells, groups, remarks, validity
+from reports.text import cells, groups, phrases, remarks, validity
 from reports.text.notices import uncertain_line
 from reports.text.settings import FACTS
 
@@ -236,10 +236,12 @@ def checks(evaluated: Sequence[Check]) -> b.Blocks:
         word, style = cells.result(check.result)
         failed = check.result == "fail"
         about = (b.Term(check.name), f"{', ' if check.note else ''}{check.note}")
-        values = (cells.check_value(check, value) for value in (check.value, check.limit))
+        values = (phrases.check_value(check, value) for value in (check.value, check.limit))
         bar_html = bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1))
         result_cell = b.Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap")
-        rows.append([b.Cell(cells.CHECKS[check.name].title, about), *values, bar_html, result_cell])
+        rows.append(
+            [b.Cell(phrases.CHECKS[check.name].title, about), *values, bar_html, result_cell]
+        )
     return (
         [what, guide, b.table(("check", "value", "limit", used, result), rows)] if evaluated else []
     )

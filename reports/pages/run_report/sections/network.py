@@ -25,7 +25,8 @@ from reports.pages.run_report.metric_tables import (
 from reports.pages.run_report.sections.telephone import PACKETS, SETUP, is_of_calls
 from reports.render import blocks as b
 from reports.results.value import by_subject
-from reports.text.cells import as_sentence, interval, open_end_sign, quantile_cell
+from reports.text.cells import open_end_sign, quantile_cell
+from reports.text.phrases import as_sentence, interval
 
 NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 

@@ -15,7 +15,7 @@ from reports.pages.run_report.metric_tables import TARGET, target_cell
 from reports.render import blocks as b
 from reports.render.svg import plot_figure
 from reports.results.value import Group, Value, by_subject
-from reports.text import cells
+from reports.text import cells, phrases
 
 EVENT_TEXTS = {
     CUT_OFF: "cut off",
@@ -116,7 +116,7 @@ def cut_off_pause_text(cut_off: Value, pause: Value) -> str:
     if math.isnan(pause.value):
         more = "more" if cut_off.value >= 0.5 else "less"
         return f"{more} than half of the turns are cut off with each pause ({tested})"
-    ends = cells.interval(pause.low, pause.high, ms)
+    ends = phrases.interval(pause.low, pause.high, ms)
     return f"half of the turns are cut off in a pause of {ms(pause.value)} (95 %: {ends}; {tested})"
 
 

@@ -1,0 +1,14 @@
+"""The types of turn detection."""
+
+from typing import Literal
+
+DetectorName = Literal[
+    "server_vad",
+    "semantic_vad",
+    "azure_semantic_vad",
+    "azure_semantic_vad_en",
+    "azure_semantic_vad_multilingual",
+    "full_duplex",
+]
+"""The types of turn detection. Types with `azure` in their name belong to Azure Voice Live.
+`full_duplex` is for services that listen while they speak, interpreters and agents."""
