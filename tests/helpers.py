@@ -46,7 +46,7 @@ from bench.wire.connection import (
     RtpMeasured,
     SendReceipt,
 )
-from bench.wire.dialect import Dialect, Feature
+from bench.wire.dialect import Dialect, Feature, decoder_of
 from bench.wire.events import ServerEvent, TokenUsage
 from bench.wire.settings import (
     Image,
@@ -318,6 +318,7 @@ class Talk:
         **limits: float,
     ) -> None:
         self.dialect, self.service_responds = dialect, service_responds
+        self._decode = decoder_of(dialect)
         self.timeline = Timeline(
             SessionStart(
                 AT_NS,
@@ -376,7 +377,7 @@ class Talk:
     def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
         for data in messages:
             arrived = ReceivedMessage(data, Arrival(at(at_ms), error_ns, kernel), len(data))
-            self.timeline.apply(inputs.Received(self.dialect.decode(data), arrived))
+            self.timeline.apply(inputs.Received(self._decode(data), arrived))
 
     def take(self, at_ms: float) -> list[TurnObservation]:
         taken = self.timeline.pop_turns(at(at_ms))

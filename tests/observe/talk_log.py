@@ -31,6 +31,8 @@ from tests.helpers import Talk, at
 FOLDER = Path(__file__).parent / "talks"
 END_MS = 100_000_000
 """The instant of a line whose time is `end`."""
+SOUND_MS = 100
+"""The duration of a delta that a character of `sound` stands for."""
 NS = {"ms": NS_PER_MS, "ns": 1}
 CONSTANTS = {"yes": True, "no": False, "-": None}
 LINE = re.compile(
@@ -189,9 +191,21 @@ def retrieved(
     return helpers.message("conversation.item.retrieved", item=described)
 
 
+def delegated(target: str, task: str, **more: Any) -> bytes:
+    described = {"id": task, "target": target, "type": "delegation"} | more
+    return helpers.message("session.delegation.created", delegation=described)
+
+
+def backend(event: str, **fields: Any) -> bytes:
+    return helpers.message("response.event", event={"type": f"response.{event}"} | fields)
+
+
 PARTS = {kind: part(kind, "delta", delta=delta) for kind, delta in DELTAS.items()}
 PARTS |= {f"{kind}_done": part(kind, "done") for kind in DELTAS}
-OWN = {each.__name__: each for each in (done, failed, item, input_delta, truncated, retrieved)}
+OWN = {
+    each.__name__: each
+    for each in (done, failed, item, input_delta, truncated, retrieved, delegated, backend)
+}
 
 
 def messages(talk: Talk, text: str) -> list[bytes]:
@@ -337,6 +351,12 @@ class Player:
         assert self.delivered == [], "a turn was delivered that the log does not name"
 
     def hear(self, line: Line) -> None:
+        if line.text.startswith("sound "):
+            for number, mark in enumerate(line.text.removeprefix("sound "), 1):
+                delta = helpers.LOUD if mark == "#" else helpers.SILENCE
+                data = helpers.message("session.output_audio.delta", delta=delta)
+                self.talk.hear(line.at_ms + SOUND_MS * number, data)
+            return
         for text in line.text.split(" | "):
             came = messages(self.talk, text)
             self.talk.hear(line.at_ms, *came, error_ns=line.error_ns, kernel=line.by_kernel)

@@ -43,6 +43,7 @@ from bench.wire.settings import (
     TurnDetection,
 )
 from tests.helpers import AT_NS, S, at, build_message, build_script, event_of, play, respond, say
+from tests.observe.talk_log import SOUND_MS, Case, Line, Player
 
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
 OF_OTHERS = ("session.input_audio.append", "transport.")
@@ -480,3 +481,46 @@ def test_no_event_raises_for_any_values_of_its_fields(name: str, fields: dict[st
     assert [event.kind for event in GPT_LIVE.decode(GPT_LIVE.without_audio(message))] == [
         event.kind for event in GPT_LIVE.decode(message)
     ]
+
+
+STEPS_OF_TASKS = (
+    "< delegated client d1",
+    "< delegated responses d1",
+    '< backend created response={"id":"r1"}',
+    '< backend output_item.done item={"type":"function_call","call_id":"c1","name":"weather"}',
+    '< backend output_item.added item={"type":"message"}',
+    '< backend completed response={"id":"r1"}',
+    "> send session.commentary.append",
+    "> call d1",
+    '< {"type":"session.commentary.appended","client_event_id":"turn-1-output-1"}',
+    "> send response.item.create",
+    "> call c1",
+    "> send response.create",
+    "< sound #",
+    "< sound .",
+    f"< sound {22 * '.'}",
+)
+
+
+@given(st.lists(st.sampled_from(STEPS_OF_TASKS), max_size=30))
+def test_any_order_of_events_gives_at_most_one_answer_after_the_speech(steps: list[str]) -> None:
+    opening = (
+        '< {"type":"session.started","session":{"id":"live_1"}}',
+        "> begin vad=yes service_responds=yes functions=yes",
+        '> send session.input_audio.append instants={"speech_start":100000000,"speech_end":0}',
+    )
+    lines, at_ms = list[Line](), 200
+    for step in (*opening, *steps, f"< sound {30 * '.'}"):
+        lines.append(Line(at_ms, 0, True, *step.split(" ", 1)))
+        lines.append(Line(at_ms, 0, True, ">", "expire"))
+        at_ms += SOUND_MS * len(step.removeprefix("< sound ")) if "sound" in step else 0
+    lines.append(Line(at_ms + 1_000_000, 0, True, ">", "expire"))
+    talk = Player(Case("dialect=gpt-live ready=no service_responds=yes", lines)).talk
+
+    turn = talk.only()
+    answer = turn.instants.get("function_audible")
+    assert answer is None or answer >= max(
+        turn.instants["speech_end"], turn.instants.get("function_call_added", 0)
+    )
+    if turn.outcome == "ok":
+        assert answer is None or turn.turn_type == "function_calls"
