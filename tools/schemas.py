@@ -34,7 +34,7 @@ from reports.analysis.trends.trend import TrendDocument
 from reports.metrics.stored import Baseline
 from reports.pages.comparisons.document import CompareDocument
 from reports.pages.evidence.document import EvidenceDocument
-from rtbench.capacity.search import CapacityDocument
+from rtbench.capacity.document import CapacityDocument
 from rtbench_simulator.ground_truth_log import TRUTH_LINES
 from rtbench_simulator.ready import ReadyDocument
 

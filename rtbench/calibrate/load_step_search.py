@@ -1,9 +1,7 @@
 """The judgement of calibration steps. The conclusion is the load up to which a machine's values can
 be trusted. Pure.
 
-`rtbench.load_search` chooses the loads. A step that fails gives no verdict, so it is run once more:
-noise makes values worse, never better. If the second try fails too, the search tries only lower
-loads.
+`rtbench.calibrate.load_search` chooses the loads.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +22,7 @@ from bench.record.calibration import (
 )
 from bench.services.names import DialectName
 from reports.results.value import Reason
-from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
+from rtbench.calibrate.load_search import LoadGrid, LoadResult, highest_pass, lowest_fail, next_load
 from rtbench_simulator.ground_truth_log import LATE_MS
 
 LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
@@ -144,26 +142,22 @@ def is_exact(step: LoadStep) -> bool:
 
 def _trusted(steps: Sequence[LoadStep], passes: Callable[[LoadStep], bool]) -> TrustedLoad:
     """Return the highest load that passes and is lower than all loads that failed."""
-    highest = _bracket(steps, passes).highest_pass
+    highest = highest_pass(_results(steps, passes))
     rates = [step.events_per_s for step in steps if step.sessions == highest]
     return TrustedLoad(highest, round(rates[-1], 1) if rates else 0.0)
 
 
-def _bracket(steps: Sequence[LoadStep], passes: Callable[[LoadStep], bool]) -> Bracket:
-    """Return the bracket that follows from the steps. If a load was tried twice, the last try
-    counts.
-    """
+def _results(steps: Sequence[LoadStep], passes: Callable[[LoadStep], bool]) -> list[LoadResult]:
+    """Return the result of each load. If a load was tried twice, the last try counts."""
     last = {step.sessions: passes(step) for step in steps}
-    return bracket_of(
-        LevelResult(load, "pass" if passed else "fail") for load, passed in last.items()
-    )
+    return [LoadResult(load, passed) for load, passed in last.items()]
 
 
 def _cause(steps: Sequence[LoadStep]) -> str:
     """Return what ended the search for a kind of session; "" if the load generator ended it."""
     if not steps:
         return "an interruption"
-    limit = _bracket(steps, has_passed).lowest_fail
+    limit = lowest_fail(_results(steps, has_passed))
     results = [step.result for step in steps if step.sessions == limit]
     return CAUSES.get(results[-1], "") if results else MAX_SESSIONS_OPTION
 
@@ -194,8 +188,8 @@ def has_passed(step: LoadStep) -> bool:
     return step.result == "pass"
 
 
-def result_of(step: LoadStep) -> LevelResult:
-    return LevelResult(step.sessions, "pass" if has_passed(step) else "not_evaluated")
+def result_of(step: LoadStep) -> LoadResult:
+    return LoadResult(step.sessions, has_passed(step))
 
 
 def max_duration(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
@@ -215,7 +209,7 @@ def _duration(grid: LoadGrid, capacity: int, seconds: Callable[[int], float]) ->
     """Return the duration, in seconds, of a search on a machine that supports exactly `capacity`
     sessions.
     """
-    results: list[LevelResult] = []
-    while (step := next_level(grid, results)) is not None and not step.confirmation_run:
-        results.append(LevelResult(step.load, "pass" if step.load <= capacity else "not_evaluated"))
+    results: list[LoadResult] = []
+    while (load := next_load(grid, results)) is not None:
+        results.append(LoadResult(load, load <= capacity))
     return sum(seconds(result.load) for result in results)

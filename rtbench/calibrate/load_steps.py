@@ -69,6 +69,7 @@ from rtbench.calibrate.ground_truth import (
     percentiles_of_errors,
     read_log,
 )
+from rtbench.calibrate.load_search import MAX_TRIES, LoadGrid, next_load
 from rtbench.calibrate.load_step_search import (
     DIED,
     LOAD_GENERATOR,
@@ -79,7 +80,6 @@ from rtbench.calibrate.load_step_search import (
 )
 from rtbench.calibrate.text import reason_text
 from rtbench.evaluation import EVALUATION
-from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
 from rtbench.locust_run import (
     LocustRun,
     environment_without,
@@ -174,13 +174,11 @@ def run_load_steps(
     number of sessions.
     """
     steps: list[LoadStep] = []
-    while (
-        level := next_level(grid, map(result_of, steps))
-    ) is not None and not level.confirmation_run:
+    while (sessions := next_load(grid, map(result_of, steps))) is not None:
         tries = [tried.result for tried in steps[-MAX_TRIES:]]
         if tries == ["machine_busy"] * MAX_TRIES and not any(map(has_passed, steps)):
             return  # other programs affect every load
-        steps.append(step(kind, level.load))
+        steps.append(step(kind, sessions))
         yield steps[-1]
 
 

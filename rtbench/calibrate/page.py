@@ -34,7 +34,7 @@ from reports.statistics.quantiles import turns_to_publish
 from reports.text.phrases import as_sentence
 from rtbench.calibrate.load_step_search import CAUSES, LOAD_GENERATOR
 from rtbench.calibrate.text import conclusions, notes
-from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, head_row, row
+from rtbench.load_display import SYMBOLS, LoadPoint, draw_curve, head_row, row
 
 STEP = (
     ("sessions", 10),

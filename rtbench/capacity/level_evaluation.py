@@ -23,7 +23,6 @@ from bench.catalogue.causes import decoded
 from bench.catalogue.columns import CAUSE
 from bench.catalogue.outcomes import detail_text, is_throttled, remedy_of
 from bench.load.planning.run_plan import Concurrency, process_advice
-from bench.record import folder as files
 from bench.services.registry import dialect_of
 from reports.analysis.sequential.decide import leading, run_of_pairs
 from reports.analysis.summary.cost import money_of
@@ -45,6 +44,7 @@ from reports.results.value import Finding, Reason, Result, Subject, Value
 from reports.statistics.counting import Integers, count_nonzero
 from reports.statistics.group_sequential import spending
 from reports.statistics.rates import PerCluster
+from rtbench.capacity.document import CRASHED, LevelEntry, SearchPlan, allowed_by
 from rtbench.capacity.level_run import (
     NO_LIMIT_NS,
     FinishedLevel,
@@ -63,21 +63,14 @@ from rtbench.capacity.load_thresholds import (
     too_few,
     violation_share,
 )
-from rtbench.capacity.search import (
+from rtbench.capacity.verification import (
     AFTER_RAMP_S,
     ANALYSES,
-    CRASHED,
     FUTILE_FROM,
-    LevelBudget,
-    LevelEntry,
-    SearchPlan,
-    allowed_by,
+    Level,
     min_ramp_s,
 )
-from rtbench.load_search import NextLevel
 
-BLOCKED_SHARE = 0.01
-"""The share of blocked calls above which a level did not deliver its nominal load."""
 CARRIED_SHARE = 0.9
 """The share of a level's calls that must be in progress, if the service delayed starts, so that
 the level can pass."""
@@ -86,81 +79,150 @@ the level can pass."""
 class SearchConfig(NamedTuple):
     """The configuration of a search.
 
-    - `max_concurrent` is the maximum number of arriving calls in progress (the number of slots).
     - `connect_rate` is the maximum number of new connections per minute; None if there is no limit.
-    - `until_ns` is the end of the search, on CLOCK_MONOTONIC.
+    - `ramps_until_ns` is the end of its ramps, and `until_ns` that of its levels, on
+      CLOCK_MONOTONIC.
     """
 
     plan: SearchPlan
     thresholds: Sequence[Threshold]
     locust: LocustCommand
-    max_concurrent: int | None = None
     connect_rate: float | None = None
+    ramps_until_ns: int = NO_LIMIT_NS
     until_ns: int = NO_LIMIT_NS
 
 
-def evaluate_level(
-    search: SearchConfig, number: int, step: NextLevel, budget: LevelBudget
-) -> LevelEntry:
-    """Run a level and judge it. Raise UsageError if the first level of the search was refused."""
+class Analysis(NamedTuple):
+    """An analysis of a level: its turns, the thresholds, the probability of a wrong result, and the
+    number of concurrent callers.
+    """
+
+    target: ComparedTarget
+    thresholds: Sequence[Threshold]
+    error: float
+    callers: float
+
+    @property
+    def allowed(self) -> list[float]:
+        return list(map(allowed_share, self.thresholds))
+
+    def result(self, complete: Sequence[PerCluster], known: Sequence[PerCluster]) -> Result:
+        return analysis_result(complete, known, self.allowed, self.error, self.callers)
+
+    def is_conclusive(self, answer: Result) -> bool:
+        """Return whether the answer would be the same if every timestamp were wrong by its maximum
+        uncertainty.
+        """
+        if answer not in ("pass", "fail"):
+            return True
+        possible = [
+            with_errors(self.target, threshold, worse=answer == "pass")
+            for threshold in self.thresholds
+        ]
+        return self.result(possible, possible) == answer
+
+    def doubt(self) -> Reason | None:
+        """Return the reason that a level which seems to pass does not; None if it passes."""
+        return self._backed_off() or _drains(self.target)
+
+    def _backed_off(self) -> Reason | None:
+        """Return the reason if callers waited after refused calls, so that a level may only seem to
+        pass.
+
+        A caller who waits makes no calls that could be refused. So the part of the callers' time in
+        which they wait counts as turns that violated the threshold.
+        """
+        waiting = callers_backing_off(self.target.run)
+        waiting_share = waiting / self.callers
+        if not waiting_share or all(
+            share.value.high + waiting_share * (1 - share.value.high) < allowed_by(share)
+            for share in self.shares()
+        ):
+            return None
+        return Reason("callers_waited", {"waiting": waiting, "callers": self.callers})
+
+    def shares(self, complete: Sequence[PerCluster] | None = None) -> list[Finding]:
+        """Return, for each threshold, the share of turns that violated it, against the allowed
+        share.
+
+        `complete` is the violations of completed sessions, which can show that a level passes; None
+        if all are completed.
+        """
+        known = known_counts(self.target, self.thresholds)
+        worst = counts_of(self.target, self.thresholds)
+        return [
+            self._share(threshold, missed, most, ended)
+            for threshold, missed, most, ended in zip(
+                self.thresholds, known, worst, complete or worst, strict=True
+            )
+        ]
+
+    def _share(
+        self, threshold: Threshold, missed: PerCluster, most: PerCluster, ended: PerCluster
+    ) -> Finding:
+        """Return the share of turns that violated a threshold, with the counts of its violations:
+        if no unscored turn violated it, if all did, and in completed sessions.
+        """
+        target = self.target
+        number = len(self.thresholds)
+        share = violation_share(target.name, missed, self.error, number, self.callers)
+        if unscored := unscored_reason(target, threshold):
+            high = violation_share(target.name, most, self.error, number, self.callers).high
+            (of,) = unscored.numbers["metrics"]
+            share = msgspec.structs.replace(share, high=high, unscored=of["unscored"])
+        failed = share.events if threshold.metric in FAILINGS else 0
+        if threshold.statistic.is_monotone:
+            infinite = [
+                count_nonzero(np.isinf(target.sample(spec).values))
+                for spec in specs_of(target, threshold)
+            ]
+            failed = min(share.events, sum(infinite))
+        allowed = allowed_share(threshold)
+        result = threshold_result(ended, missed, allowed, self.error, number, self.callers)
+        return Finding(
+            threshold=threshold.source_text,
+            value=msgspec.structs.replace(share, failed=failed),
+            operator="<",
+            limit=allowed,
+            result=result,
+            reason=(too_few(ended) or unscored) if result == "inconclusive" else None,
+        )
+
+
+def evaluate_level(search: SearchConfig, number: int, level: Level) -> LevelEntry:
+    """Run a level and judge it. `number` is that of its run in the search."""
     start_ns = monotonic_ns()
-    paced = (
-        step.load * 60 / search.connect_rate
-        if search.connect_rate and search.plan.by == "concurrency"
-        else 0
-    )
     # the time until all users have connected
-    warm_s = max(min_ramp_s(budget.load_s), paced) + AFTER_RAMP_S
-    if warm_s > budget.load_s / 2:
-        numbers = {"load": step.load, "warm_s": warm_s, "level_s": budget.load_s}
-        return _silent(step, budget, Reason("slow_connections", numbers))
+    paced_s = level.load * 60 / search.connect_rate if search.connect_rate else 0
+    warm_s = max(min_ramp_s(level.load_s), paced_s) + AFTER_RAMP_S
+    if warm_s > level.load_s / 2:
+        numbers = {"load": level.load, "warm_s": warm_s, "level_s": level.load_s}
+        return _silent(level, Reason("slow_connections", numbers))
     try:
-        level = _run_level(search, number, step, budget, warm_s)
+        entry = _run_level(search, number, level, warm_s)
     except UsageError as error:
-        if number == 1:
-            raise
-        level = _silent(step, budget, Reason(CRASHED, {"message": str(error)}))
-    return msgspec.structs.replace(level, duration_s=(monotonic_ns() - start_ns) / NS_PER_S)
+        entry = _silent(level, Reason(CRASHED, {"message": str(error)}))
+    return msgspec.structs.replace(entry, duration_s=(monotonic_ns() - start_ns) / NS_PER_S)
 
 
-def _run_level(
-    search: SearchConfig, number: int, step: NextLevel, budget: LevelBudget, warm_s: float
-) -> LevelEntry:
-    parts = [
-        (fraction * budget.load_s - warm_s) / (budget.load_s - warm_s) for fraction in ANALYSES
-    ]
-    callers = step.load if search.plan.by == "concurrency" else math.inf
-    monitor = _LevelMonitor(
-        search.thresholds,
-        spending(ANALYSES, budget.error),
-        parts,
-        callers,
-        step.confirmation_run,
-        step.last,
-    )
-    name = f"{number:02d}-{'hold' if step.confirmation_run else 'level'}-{step.load}"
+def _run_level(search: SearchConfig, number: int, level: Level, warm_s: float) -> LevelEntry:
+    parts = [(fraction * level.load_s - warm_s) / (level.load_s - warm_s) for fraction in ANALYSES]
+    monitor = _LevelMonitor(search.thresholds, spending(ANALYSES, level.error), parts, level)
+    name = f"{number:02d}-level-{level.load}"
     ramp_s = warm_s - AFTER_RAMP_S
-    task = LevelTask(
-        name, step.load, budget.load_s, ramp_s, search.max_concurrent, budget.budget_usd
-    )
+    task = LevelTask(name, level.load, level.load_s, ramp_s, level.budget_usd)
     run = run_level(search.locust, task, monitor.is_clear, search.until_ns)
     if run.died:
         if monotonic_ns() >= search.until_ns:
-            return _silent(step, budget, Reason("time_over"), run.folder.name, "inconclusive")
-        if files.read_document(run.folder).get("refused"):
-            check_opened(target_of(run.folder).run)
-        return _silent(step, budget, Reason(CRASHED, {"message": run.died}), run.folder.name)
-    return _evaluated(search, step, budget, run, monitor)
+            return _silent(level, Reason("time_over"), run.folder.name, "inconclusive")
+        return _silent(level, Reason(CRASHED, {"message": run.died}), run.folder.name)
+    return _evaluated(search, level, run, monitor)
 
 
 def _silent(
-    step: NextLevel,
-    budget: LevelBudget,
-    why: Reason,
-    run: str = "",
-    answer: Result = "not_evaluated",
+    level: Level, why: Reason, run: str = "", answer: Result = "not_evaluated"
 ) -> LevelEntry:
-    return LevelEntry(step.load, step.confirmation_run, answer, why, run, 0.0, budget.error)
+    return LevelEntry(first=level.load, load=level.load, result=answer, why=why, run=run)
 
 
 @dataclass
@@ -170,75 +232,54 @@ class _LevelMonitor:
     - `answer` is the result of the analyses; None if only the final analysis decides.
     - `parts` is the part of the measured time that is over at each analysis. It is below 0 during
       the warm-up.
-    - `hold` is True for a confirmation run, which ends early only if it fails.
-    - `last` is True if no other level needs the time.
     """
 
     thresholds: Sequence[Threshold]
     errors: Sequence[float]
     parts: Sequence[float]
-    callers: float
-    hold: bool
-    last: bool = False
+    level: Level
     answer: Result | None = None
+
+    def analysis(self, target: ComparedTarget, number: int) -> Analysis:
+        return Analysis(target, self.thresholds, self.errors[number], self.level.load)
 
     def is_clear(self, folder: Path, number: int) -> bool:
         """Return whether the level may end: its answer is clear, or no answer can be expected at
         its end.
         """
         target = target_of(folder)
+        analysis = self.analysis(target, number)
         counts = completed_counts(target, self.thresholds), known_counts(target, self.thresholds)
-        allowed = list(map(allowed_share, self.thresholds))
-        answer = analysis_result(*counts, allowed, self.errors[number], self.callers)
-        judged = target, self.thresholds, self.errors[number], self.callers
-        if answer == "pass" and (self.hold or _drains(target) or _backed_off(*judged)):
+        answer = analysis.result(*counts)
+        if answer == "pass" and analysis.doubt():
             answer = "inconclusive"
+        elapsed = self.parts[number]
         if answer != "inconclusive":
             self.answer = answer
-        elif not self.hold and self.parts[number] >= FUTILE_FROM:
-            elapsed = self.parts[number]
-            doubt = GIVEN_UP_LAST if self.last else GIVEN_UP
-            if is_futile(*counts, allowed, elapsed, self.errors[-1], self.callers, doubt):
+        elif elapsed >= FUTILE_FROM:
+            doubt = GIVEN_UP_LAST if self.level.is_last else GIVEN_UP
+            last_error = self.errors[-1]
+            callers = self.level.load
+            if is_futile(*counts, analysis.allowed, elapsed, last_error, callers, doubt):
                 self.answer = "inconclusive"
         return self.answer is not None
 
 
 def _evaluated(
-    search: SearchConfig,
-    step: NextLevel,
-    budget: LevelBudget,
-    run: FinishedLevel,
-    monitor: _LevelMonitor,
+    search: SearchConfig, level: Level, run: FinishedLevel, monitor: _LevelMonitor
 ) -> LevelEntry:
     target = target_of(run.folder)
     check_opened(target.run)
     document = target.run.metadata
     thresholds = search.thresholds
-    error = monitor.errors[-1 if monitor.answer is None else run.analyses - 1]
-    judged = target, thresholds, error, monitor.callers
-    known = known_counts(target, thresholds)
-    worst = counts_of(target, thresholds)
-    complete = completed_counts(target, thresholds) if run.was_stopped else worst
-    answer = monitor.answer or analysis_result(
-        complete, known, list(map(allowed_share, thresholds)), error, monitor.callers
-    )
+    analysis = monitor.analysis(target, -1 if monitor.answer is None else run.analyses - 1)
+    complete = (completed_counts if run.was_stopped else counts_of)(target, thresholds)
+    answer = monitor.answer or analysis.result(complete, known_counts(target, thresholds))
     calls = in_progress(target.run)
-    blocked_calls = blocked(target.run)
-    arrived = blocked_calls + len(target.run.sessions)
-    sure = _is_conclusive(answer, *judged)
-    ours = generator_fault(
-        document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure
-    )
-    if not ours and answer != "fail" and blocked_calls > BLOCKED_SHARE * arrived:
-        ours = Reason("no_free_slot", {"blocked": blocked_calls, "arrived": arrived})
+    fault = generator_fault(document, level.load, sure=analysis.is_conclusive(answer))
     reason = None
     if answer == "pass":
-        held_back = (
-            _held_back(document, target.name, step, calls)
-            if search.plan.by == "concurrency"
-            else None
-        )
-        reason = held_back or _backed_off(*judged) or _drains(target)
+        reason = _held_back(document, target.name, level, calls) or analysis.doubt()
     if reason:
         answer = "inconclusive"
     elif answer == "inconclusive":
@@ -248,26 +289,21 @@ def _evaluated(
     main = next(iter(target.main_metrics.values()), ALWAYS)
     latency_p50, latency_p95 = latencies_of(target, search.plan.metric or main)
     return LevelEntry(
-        load=step.load,
-        confirmation_run=step.confirmation_run,
-        result="not_evaluated" if ours else answer,
-        why=ours or reason,
+        first=level.load,
+        load=level.load,
+        result="not_evaluated" if fault else answer,
+        why=fault or reason,
         run=run.folder.name,
-        duration_s=0.0,
-        error=budget.error,
         sessions=target.sessions,
         turns=count_nonzero(target.turn_mask),
-        call_s=median_call_s(target.run),
         in_progress=calls,
         throttled=throttled_turns(target),
-        violations=shares_of(target, thresholds, complete, error, monitor.callers),
+        violations=analysis.shares(complete),
         latency_p50=latency_p50,
         latency_p95=latency_p95,
         failure_rate=failures_of(target),
         rate_limits_remaining=rate_limits_remaining(target.run, target.name),
-        blocked=blocked_calls,
         simulated=target.simulated,
-        workers=worker_count(document),
         usd=usd_of(target.run, target.name),
     )
 
@@ -301,31 +337,12 @@ def commonest_end(failed: pd.DataFrame) -> tuple[str, str]:
     return outcome, cause
 
 
-def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> Reason | None:
+def _held_back(document: Any, target: str, level: Level, calls: float | None) -> Reason | None:
     """Return the reason if the service delayed starts, so that a level did not reach its load."""
     delayed_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
-    if not delayed_s or calls is None or calls >= CARRIED_SHARE * step.load:
+    if not delayed_s or calls is None or calls >= CARRIED_SHARE * level.load:
         return None
     return Reason("starts_delayed", {"delayed_s": delayed_s, "in_progress": calls})
-
-
-def _backed_off(
-    target: ComparedTarget, thresholds: Sequence[Threshold], error: float, callers: float
-) -> Reason | None:
-    """Return the reason if callers waited after refused calls, so that a level may only seem to
-    pass.
-
-    A caller who waits makes no calls that could be refused. So the part of the callers' time in
-    which they wait counts as turns that violated the threshold.
-    """
-    waiting = callers_backing_off(target.run)
-    waiting_share = waiting / callers
-    if not waiting_share or all(
-        share.value.high + waiting_share * (1 - share.value.high) < allowed_by(share)
-        for share in shares_of(target, thresholds, None, error, callers)
-    ):
-        return None
-    return Reason("callers_waited", {"waiting": waiting, "callers": callers})
 
 
 def _drains(target: ComparedTarget) -> Reason | None:
@@ -335,25 +352,6 @@ def _drains(target: ComparedTarget) -> Reason | None:
     exhausting = exhausting_limit(target.run, target.name)
     return exhausting and Reason(
         "limit_exhausted", {"limit": exhausting[0], "left_s": exhausting[1]}
-    )
-
-
-def _is_conclusive(
-    answer: Result,
-    target: ComparedTarget,
-    thresholds: Sequence[Threshold],
-    error: float,
-    callers: float,
-) -> bool:
-    """Return whether the answer would be the same if every timestamp were wrong by its maximum
-    uncertainty.
-    """
-    if answer not in ("pass", "fail"):
-        return True
-    possible = [with_errors(target, threshold, worse=answer == "pass") for threshold in thresholds]
-    return (
-        analysis_result(possible, possible, list(map(allowed_share, thresholds)), error, callers)
-        == answer
     )
 
 
@@ -510,51 +508,6 @@ def throttled_turns(target: ComparedTarget) -> int:
     return int(target.counts(THROTTLED)[0].sum()) + int(not_started_of(sessions)[limited].sum())
 
 
-def shares_of(
-    target: ComparedTarget,
-    thresholds: Sequence[Threshold],
-    complete: Sequence[PerCluster] | None,
-    error: float,
-    callers: float,
-) -> list[Finding]:
-    """Return, for each threshold, the share of turns that violated it, against the allowed share.
-
-    `complete` is the violations of completed sessions, which can show that a level passes; None if
-    all are completed.
-    """
-    known = known_counts(target, thresholds)
-    worst = counts_of(target, thresholds)
-    found = []
-    for threshold, missed, most, ended in zip(
-        thresholds, known, worst, complete or worst, strict=True
-    ):
-        allowed = allowed_share(threshold)
-        share = violation_share(target.name, missed, error, len(thresholds), callers)
-        if unscored := unscored_reason(target, threshold):
-            high = violation_share(target.name, most, error, len(thresholds), callers).high
-            (of,) = unscored.numbers["metrics"]
-            share = msgspec.structs.replace(share, high=high, unscored=of["unscored"])
-        failed = share.events if threshold.metric in FAILINGS else 0
-        if threshold.statistic.is_monotone:
-            infinite = [
-                count_nonzero(np.isinf(target.sample(spec).values))
-                for spec in specs_of(target, threshold)
-            ]
-            failed = min(share.events, sum(infinite))
-        result = threshold_result(ended, missed, allowed, error, len(thresholds), callers)
-        found.append(
-            Finding(
-                threshold=threshold.source_text,
-                value=msgspec.structs.replace(share, failed=failed),
-                operator="<",
-                limit=allowed,
-                result=result,
-                reason=(too_few(ended) or unscored) if result == "inconclusive" else None,
-            )
-        )
-    return found
-
-
 def latencies_of(target: ComparedTarget, metric: str) -> list[Value]:
     """Return p50 and p95 with 95 % intervals as a report publishes them, of the stratum with
     most turns.
@@ -648,7 +601,3 @@ def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
 def usd_of(run: RunFrames, target: str) -> float | None:  # None if a price is unknown
     money = money_of(run, [target])
     return money.usd if math.isfinite(money.usd) and not money.models_without_price else None
-
-
-def blocked(run: RunFrames) -> int:
-    return int(run.seconds["calls_blocked"].fillna(0).sum()) if len(run.seconds) else 0

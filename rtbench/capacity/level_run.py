@@ -1,5 +1,5 @@
-"""The preparation of a search, and the headless Locust run of one level, which ends early if its
-answer is clear.
+"""The preparation of a search, and the headless Locust run of a ramp or a level, which ends early
+if its answer is clear.
 """
 
 import json
@@ -24,13 +24,11 @@ from bench.record import folder as files
 from bench.target.target_settings import ServiceOptions
 from bench.transport.connect import is_refused
 from bench.transport.interface import WEB_PORTS
-from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, SearchPlan
-from rtbench.capacity.text import unit
+from rtbench.capacity.document import SearchPlan
+from rtbench.capacity.text import concurrent
+from rtbench.capacity.verification import AFTER_RAMP_S, ANALYSES, AROUND_S
 from rtbench.locust_run import environment_without, headless, locust_run
 
-CALLS_PER_SLOT_S = 300
-"""The maximum mean duration of a call, in seconds, for which the default number of slots is
-enough."""
 POLL_S = 0.2
 END_S = 300.0
 """How many seconds a run may take to end its last turns and to finalize, before it is killed."""
@@ -44,10 +42,9 @@ DRY_RUN_S = 600.0
 
 
 class LevelTask(NamedTuple):
-    """A level to run, of at most `load_s` seconds. `load` is the number of concurrent calls, or of
-    calls per minute.
+    """A ramp or a level to run, of at most `load_s` seconds. `load` is the number of concurrent
+    calls.
 
-    - `max_concurrent` is the maximum number of arriving calls in progress.
     - `stages` is the file of a load that changes, up to `load`.
     - `analyses` is the times of its analyses, as parts of `load_s`. The last one is 1.
     - `drain_s` is the time in which open turns may end after the load, and `clear_drain_s` after an
@@ -58,7 +55,6 @@ class LevelTask(NamedTuple):
     load: int
     load_s: float
     ramp_s: float
-    max_concurrent: int | None = None
     budget_usd: float | None = None
     stages: Path | None = None
     analyses: Sequence[float] = ANALYSES
@@ -72,32 +68,24 @@ class LocustCommand(NamedTuple):
     """
 
     files: Sequence[Path]
-    by: LoadUnit
     runs: Path
     options: Sequence[str] = ()
 
     def arguments(self, task: LevelTask) -> list[str]:
-        warm_s = task.ramp_s + AFTER_RAMP_S
-        load: dict[str, object] = {
-            "--run-time": f"{task.load_s + GUARD_S:.0f}s",
-            "--warmup": f"{warm_s:.0f}s",
-        }
+        load: dict[str, object] = {"--session-pause": 0, "--name": task.name}
         shown = []
         if task.stages is not None:
-            load = {"--stages": task.stages, "--session-pause": 0}
+            load["--stages"] = task.stages
             shown = ["--show-open-turns"]
-        elif self.by == "concurrency":
+        else:
             load |= {
                 "--users": task.load,
                 "--spawn-rate": f"{task.load / task.ramp_s:.4g}",
-                "--session-pause": 0,
+                "--run-time": f"{task.load_s + GUARD_S:.0f}s",
+                "--warmup": f"{task.ramp_s + AFTER_RAMP_S:.0f}s",
             }
-        else:
-            slots = task.max_concurrent or max(1, round(task.load * CALLS_PER_SLOT_S / 60))
-            load |= {"--arrival-rate": f"{task.load}/min", "--max-concurrent": slots}
         if task.budget_usd is not None:
             load["--budget"] = f"{task.budget_usd:.6f}"
-        load["--name"] = task.name
         file = locust_files(*self.files)[0]
         return [*headless(file, self.runs, load), *shown, *self.options]
 
@@ -247,7 +235,7 @@ CONNECT_S = 2.0
 def refuse_closed_port(url: str) -> None:
     """Raise UsageError if no server listens at the URL of a server on this machine.
 
-    Otherwise the first level would find it out, call by call.
+    Otherwise the first ramp would find it out, call by call.
     """
     parts = urlsplit(url)
     if parts.scheme not in WEB_PORTS:
@@ -266,7 +254,6 @@ def prepare_search(
     options: Sequence[str],
     *,
     yes: bool,
-    max_concurrent: int | None = None,
 ) -> PreparedSearch:
     """Prepare a search. Raise UsageError if it is impossible, or if the service is billed and
     `yes` is False.
@@ -275,12 +262,9 @@ def prepare_search(
     for word in options:
         name = word.partition("=")[0]
         if name in own or name in ("-u", "-r", "-t"):
-            raise UsageError(f"the search sets {name} for each level: leave it out after --")
+            raise UsageError(f"the search sets {name} for each run: leave it out after --")
     arguments = [*service_options.arguments(), *options, *(["--yes"] if yes else [])]
-    arrives = (
-        ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrival_rate" else []
-    )
-    forecast = _dry_run(script_files, [*arguments, *arrives])
+    forecast = _dry_run(script_files, arguments)
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["name"] for target in forecast["targets"])
         raise UsageError(
@@ -288,13 +272,10 @@ def prepare_search(
             " --targets"
         )
     (target,) = forecast["targets"]
-    option, calls = (
-        ("--to", plan.max) if plan.by == "concurrency" else ("--max-concurrent", max_concurrent)
-    )
-    if target["max_calls"] is not None and calls is not None and calls > target["max_calls"]:
+    if target["max_calls"] is not None and plan.max > target["max_calls"]:
         raise UsageError(
             f"the ports for RTP are for {target['max_calls']} calls at the same time, but the"
-            f" search has up to {calls}: use more ports (--rtp-ports), or lower {option}"
+            f" search has up to {plan.max}: use more ports (--rtp-ports), or lower --to"
         )
     if target["loopback"]:
         refuse_closed_port(str(target["url"]))
@@ -309,31 +290,23 @@ def prepare_search(
         costs += cost_amounts(forecast, plan)
         costs += [] if plan.budget_usd is not None else ["--budget USD limits the cost"]
     return PreparedSearch(
-        LocustCommand(script_files, plan.by, runs, arguments),
+        LocustCommand(script_files, runs, arguments),
         target["name"],
         costs,
         forecast,
     )
 
 
-def max_calls(by: LoadUnit, max_load: int, time_s: float, session_s: float) -> float | None:
-    """Return the number of calls if the largest level runs during the whole search; None if it
-    is unknown.
-    """
-    if by == "arrival_rate":
-        return max_load * time_s / 60
-    return max_load * time_s / session_s if session_s else None
-
-
 def cost_amounts(forecast: Mapping[str, Any], plan: SearchPlan) -> list[str]:
     """Return what a session costs, and what the whole search may cost at most, if that is known."""
     lines = [str(forecast["cost"])]
-    calls = max_calls(plan.by, plan.max, plan.time_s, forecast["session_s"])
-    if forecast["session_usd"] is not None and calls is not None:
+    session_s = forecast["session_s"]
+    if forecast["session_usd"] is not None and session_s:
+        calls = plan.max * plan.time_s / session_s
         usd = dollars(calls * forecast["session_usd"][1])
         lines.append(
             f"the search makes at most {calls:,.0f} calls for {usd} USD, if all of its time is"
-            f" spent at {unit(plan.by, plan.max)}"
+            f" spent at {concurrent(plan.max)}"
         )
     return lines
 

@@ -40,7 +40,7 @@ from reports.metrics.thresholds import Threshold, quoted
 from reports.results.value import RATE, Reason, Result, Value
 from reports.statistics.rates import PerCluster, RatioEstimate, ratio_of
 from reports.statistics.verdicts import SESSIONS, floor_reason
-from rtbench.capacity.search import VIOLATIONS
+from rtbench.capacity.document import VIOLATIONS
 
 EXAMPLES = '"ttfa: p(95)<800" or "failure_rate: rate<1%"'
 
@@ -86,8 +86,7 @@ def violation_share(
 
     `missed` is, for each session in order of start, the turns that violate it, and all turns.
     `callers` is the number of concurrent callers; infinite if it is unknown. The bounds are 0 and 1
-    if there are fewer than two sessions. The design effect is that of sessions or of batches,
-    whichever is larger.
+    if there are fewer than two sessions.
     """
     ratios = _ratios(missed, callers)
     return Value(
@@ -100,7 +99,6 @@ def violation_share(
         count=int(missed[0].sum()),
         n=int(ratios[0].turns),
         sessions=ratios[0].clusters,
-        deff=max(ratio.deff for ratio in ratios),
     )
 
 

@@ -1,383 +1,452 @@
-"""A capacity search: its plan and result, as in capacity.json, and the budget of each level. Pure.
+"""A search: it runs the ramps, then the levels that verify their range, and concludes."""
 
-`rtbench.load_search` chooses the levels. A level may use an equal share of the remaining time and
-error. To compute this share, the remainder is divided by the number of levels that may still come;
-the confirmation run counts as two levels. If a level uses less than its share, the later levels get
-the rest. The budget of a level depends only on earlier levels. So the errors of all levels together
-stay below `ERROR` on any path of the search (Bonferroni's inequality, applied to each level given
-the earlier levels).
-
-A level has interim analyses at fixed parts t of its time. They share the error a of the level by
-the spending function a·t² of `reports.statistics.group_sequential`: an analysis has a·(t² −
-t_before²). The errors of the analyses are added, too (Bonferroni). The usual integration assumes
-normal values, and counts of few failures are not normal.
-"""
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
-from msgspec import field
+import msgspec
+import numpy as np
+import pandas as pd
+from msgspec import Struct
 
-from reports.results.json_entries import Count, JsonEntry
-from reports.results.value import RATE, Conclusion, Finding, Reason, Result, Value
-from reports.statistics.verdicts import SESSIONS
-from rtbench.load_search import (
-    LevelResult,
-    LoadGrid,
-    NextLevel,
-    bracket_of,
-    confirmation_of,
-    levels_left,
-    next_level,
+from bench.base.clock import monotonic_ns
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
+from bench.record import folder as files
+from reports.analysis.summary.segments import breakdowns
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.data.runs import detail_of, scripts_of
+from reports.engine.evaluate import quantile_values
+from reports.metrics.statistic_types.rate import FAILURES
+from reports.metrics.thresholds import Threshold, requested_thresholds
+from reports.results.value import Finding, Reason, Subject, Value
+from reports.statistics.crossing import TurnsByLoad, is_rarer_at_low_loads, joined
+from reports.statistics.quantiles import sample
+from reports.text.breakdown import SEGMENT_TEXTS, STOPPED, segment_title
+from reports.text.verdicts import limit_in_unit
+from rtbench.capacity.conclusion import conclude
+from rtbench.capacity.document import VIOLATIONS, CapacityDocument, Ended, LevelEntry
+from rtbench.capacity.level_evaluation import (
+    VALUES_ALPHA,
+    SearchConfig,
+    check_opened,
+    commonest_end,
+    evaluate_level,
+    generator_fault,
+    median_call_s,
+    specs_of,
+    target_of,
+    usd_of,
 )
+from rtbench.capacity.level_run import LevelTask, run_level
+from rtbench.capacity.load_thresholds import allowed_share, violation_share
+from rtbench.capacity.ramp import (
+    Band,
+    Estimate,
+    Ramp,
+    answer,
+    bands,
+    estimate_of,
+    fails_at_first,
+    first_ramp,
+    is_crossed,
+    lowest,
+    ramps_s,
+    second_ramp,
+)
+from rtbench.capacity.turns import turns_by_load
+from rtbench.capacity.verification import AROUND_S, level_within, next_load
 
-SCHEMA_VERSION = 6
-CRASHED = "crashed"
-"""The code of the reason for a level whose run crashed. If a level is not evaluated for another
-reason, the load generator was its limit.
+(FAILURE_RATE,) = requested_thresholds([f"{FAILURES.metric}: rate<1%"])
+"""A threshold that each turn violates which failed or did not start."""
+START_S = 6.0
+"""The time from the start of a ramp's process to its first call."""
+DRAIN_S = 4.0
+ENOUGH_CALLS = 5
+"""The number of successful calls without any value of a threshold's metric, after which the calls
+are taken to have none."""
+CLEAR_DRAIN_S = 0.5
+"""The same after a clear answer, which open turns do not change: between two signals."""
+Show = Callable[[Sequence[TurnsByLoad], Sequence[float], float], None]
+"""A function that shows the turns by load so far, for each threshold, with its allowed share, and
+the highest load of the ramp in progress; infinite at its end.
 """
-LoadUnit = Literal["concurrency", "arrival_rate"]
-"""The unit of levels: concurrent calls, or arriving calls per minute."""
-Ended = Literal[
-    "precision_reached", "max_reached", "time", "budget", "load_generator", "crashed", "interrupted"
-]
-"""The reason why a search ended: its gaps are narrow, its largest level was tried, its time or its
-money was used up, the load generator reached its limit, the runs of a level crashed, or the user
-ended it.
-"""
 
 
-VIOLATIONS = "violations"
-"""The metric of a level whose rate is the share of turns that violated a threshold."""
+class Search(Struct):
+    """A search.
 
-
-def unknown(metric: str, statistic: str) -> Value:
-    """Return a value of no turns."""
-    return Value(target="", metric=metric, statistic=statistic, value=math.nan, n=0, sessions=0)
-
-
-class LevelEntry(JsonEntry, frozen=True):
-    """A level and its result.
-
-    - `load`: the number of concurrent calls, or of calls per minute
-    - `result`: not_evaluated if it shows nothing about the service, because the load generator was
-      its limit, or because its run crashed
-    - `run`: the folder of its run; "" if there is none; of a quick search, those of its ramps
-    - `duration_s`: the time from the start of its run until the run was finalized
-    - `call_s`: the median duration of its calls, in seconds; null if no call ended
-    - `in_progress`: the median of concurrent calls over seconds
-    - `throttled`: the planned turns that the service throttled
-    - `violations`: for each threshold, the share of turns that violated it against the allowed
-      share (`limit`). Each bound is one-sided, at the error of the level's last analysis. `result`
-      is that of this threshold alone.
-    - `latency_p50`, `latency_p95`: percentiles of the search's metric, in ms, with 95 % intervals
-    - `failure_rate`: with a 95 % interval
-    - `rate_limits_remaining`: the lowest remaining share of each limit, by the service's name for
-      the limit
-    - `usd`: the cost of its tokens; null if a price is unknown
+    - `measured` has, for each ramp, what `turns_by_load` returns for each threshold.
+    - `faults` has the reason why a ramp shows nothing about the service, None if it does. The ramps
+      without a fault are used; if there are none, all are used, but only to choose the loads of the
+      second ramp.
+    - `live` is the same as `measured`, of the ramp in progress. `folder` is its folder, once it was
+      analysed.
     """
 
-    load: int
-    confirmation_run: bool
-    result: Result
-    why: Reason | None
-    run: str
-    duration_s: float
-    error: float
-    sessions: int = 0
-    turns: int = 0
-    call_s: float | None = None
-    in_progress: float | None = None
-    throttled: Count = 0
-    violations: list[Finding] = field(default_factory=list)
-    latency_p50: Value = unknown("", "p50")
-    latency_p95: Value = unknown("", "p95")
-    failure_rate: Value = unknown("failure_rate", RATE)
-    rate_limits_remaining: dict[str, float] = field(default_factory=dict)
-    blocked: int = 0
-    simulated: bool = False
-    workers: int = 1
-    usd: float | None = None
+    config: SearchConfig
+    show: Show
+    targets: list[ComparedTarget] = []
+    measured: list[list[list[TurnsByLoad]]] = []
+    live: list[list[list[TurnsByLoad]]] = []
+    faults: list[Reason | None] = []
+    levels: list[LevelEntry] = []
+    usd: float = 0.0
+    folder: Path | None = None
+    ended: Ended = "complete"
 
-    @property
-    def is_evaluated(self) -> bool:
-        return self.result != "not_evaluated"
-
-    @property
-    def crashed(self) -> bool:
-        return self.why is not None and self.why.code == CRASHED
-
-    def causes(self, share: Finding) -> dict[str, int]:
-        """Return the turns that violated a threshold, by cause. Throttled turns are also failed
-        ones.
+    def run(self) -> Iterator[LevelEntry | None]:
+        """Run the search. Yield None after each ramp, and each level. KeyboardInterrupt propagates,
+        after the run in progress has ended.
         """
-        failed = share.value.failed
+        plan = self.config.plan
+        self._ramp(1, first_ramp(plan.first, plan.max, ramps_s(plan), plan.call_s))
+        yield None
+        if (ramp := self._second_ramp()) is not None:
+            self._ramp(2, ramp)
+            yield None
+        if plan.verify:
+            yield from self._verify()
+
+    def _second_ramp(self) -> Ramp | None:
+        estimate = self.estimate()
+        if estimate is None or estimate.fails_at_first or self._is_spent():
+            return None
+        left_s = _left_s(self.config.ramps_until_ns) - AROUND_S - START_S
+        return second_ramp(estimate.crossing, self.config.plan.max, left_s)
+
+    def _verify(self) -> Iterator[LevelEntry]:
+        """Play the levels at the ends of the range of the ramps, and yield each."""
+        plan = self.config.plan
+        reason = self._answer()
+        if not _is_worth_verifying(reason):
+            return
+        low, high = reason.numbers["low"], reason.numbers["high"] or reason.numbers["top"]
+        calls_s = [median_call_s(target.run) for target in self.targets]
+        call_s = min((each for each in calls_s if each is not None), default=plan.call_s)
+        while (load := next_load(plan, low, high, self.levels)) is not None:
+            left_s = _left_s(self.config.until_ns)
+            level = level_within(plan, load, self.levels, left_s, call_s, self._budget_usd())
+            if level is None or self._is_spent():
+                self.ended = "time" if level is None else "budget"
+                return
+            number = len(self.targets) + len(self.levels) + 1
+            self.levels.append(evaluate_level(self.config, number, level))
+            self.usd += self.levels[-1].usd or 0.0
+            yield self.levels[-1]
+        last = self.levels[-1]
+        if last.result == "not_evaluated":
+            self.ended = "crashed" if last.crashed else "load_generator"
+
+    def estimate(self) -> Estimate | None:
+        """Return the answer of the threshold that is crossed first; None if no turn ended."""
+        estimates = [
+            estimate_of(
+                threshold.source_text,
+                self._turns(index),
+                self.config.plan.first,
+                allowed_share(threshold),
+            )
+            for index, threshold in enumerate(self.config.thresholds)
+        ]
+        known = [estimate for estimate in estimates if estimate is not None]
+        is_unknown = not known or (self.targets and self._lacks_values(self.targets[0]))
+        return None if is_unknown else lowest(known)
+
+    def _lacks_values(self, target: ComparedTarget) -> bool:
+        """Return whether successful calls have no value of a threshold's metric. Then only turns
+        that failed, or that the end of the run cut, count, which show nothing about it.
+        """
+        calls = int((target.run.sessions["outcome_class"] == "success").sum())
+        return calls >= ENOUGH_CALLS and any(
+            threshold.statistic.is_monotone
+            and not any(
+                np.isfinite(target.sample(spec).values).any()
+                for spec in specs_of(target, threshold)
+            )
+            for threshold in self.config.thresholds
+        )
+
+    def _budget_usd(self) -> float | None:
+        """Return the money that is left; None if there is no limit."""
+        budget_usd = self.config.plan.budget_usd
+        return None if budget_usd is None else budget_usd - self.usd
+
+    def _is_spent(self) -> bool:
+        left_usd = self._budget_usd()
+        return left_usd is not None and left_usd <= 0
+
+    def _turns(self, index: int) -> list[TurnsByLoad]:
+        """Return the turns of all ramps for a threshold, as measured, and moved by their
+        uncertainty, which those of the ramp in progress are not.
+        """
+        measured = [ramp for _, ramp in self._used()]
+        versions = zip(*(ramp[index] for ramp in (*measured, *self.live)), strict=False)
+        return [joined(each) for each in versions] or [joined([])]
+
+    def _used(self) -> list[tuple[ComparedTarget, list[list[TurnsByLoad]]]]:
+        """Return the target of each used ramp, with what was measured."""
+        ramps = [*zip(self.targets, self.measured, strict=True)]
+        fit = [ramp for ramp, fault in zip(ramps, self.faults, strict=True) if fault is None]
+        return fit or ramps
+
+    def _so_far(self) -> list[TurnsByLoad]:
+        return [self._turns(index)[0] for index in range(len(self.config.thresholds))]
+
+    def _ramp(self, number: int, ramp: Ramp) -> None:
+        search = self.config
+        stages = search.locust.runs / f"ramp-{number}.yaml"
+        stages.write_text(ramp.yaml, encoding="utf-8")
+        task = LevelTask(
+            f"{number:02d}-ramp-{ramp.top}",
+            ramp.top,
+            ramp.duration_s,
+            0.0,
+            self._budget_usd(),
+            stages=stages,
+            analyses=ramp.analyses,
+            drain_s=DRAIN_S,
+            clear_drain_s=CLEAR_DRAIN_S,
+        )
+        try:
+            run = run_level(search.locust, task, self._may_end, search.ramps_until_ns)
+        except KeyboardInterrupt:
+            if self.live and self.folder is not None:
+                with suppress(UsageError):  # what was measured until then counts
+                    self._count(self.folder, is_late=False)
+            self.live = []
+            raise
+        is_late = bool(run.died) and monotonic_ns() >= search.ramps_until_ns
+        if run.died and not is_late:
+            if files.read_document(run.folder).get("refused"):
+                check_opened(target_of(run.folder).run)
+            raise UsageError(f"{run.folder} ended early: {run.died}")
+        self._count(run.folder, is_late=is_late)
+        self.show(self._so_far(), self._allowed, math.inf)
+
+    def _count(self, folder: Path, *, is_late: bool) -> None:
+        """Take what the ramp in a folder measured."""
+        target = target_of(folder)
+        check_opened(target.run)
+        self.targets.append(target)
+        self.usd += usd_of(target.run, target.name) or 0.0
+        calls = int(_active(target).max()) if len(target.run.seconds) else 0
+        fault = (
+            Reason("time_over")
+            if is_late
+            else generator_fault(target.run.metadata, calls, sure=True)
+        )
+        self.faults.append(fault)
+        self.measured.append(
+            [turns_by_load(target, threshold) for threshold in self.config.thresholds]
+        )
+        self.live = []
+
+    @property
+    def _allowed(self) -> list[float]:
+        return [allowed_share(threshold) for threshold in self.config.thresholds]
+
+    def _may_end(self, folder: Path, number: int) -> bool:
+        """Show the turns so far. Return whether the ramp may end: the first load violates a
+        threshold, or the first ramp has crossed one.
+        """
+        self.folder = folder
+        target = target_of(folder)
+        first = self.config.plan.first
+        live = [
+            turns_by_load(target, threshold, uncertain=False, first=first)
+            for threshold in self.config.thresholds
+        ]
+        self.live = [live]
+        so_far = self._so_far()
+        self.show(so_far, self._allowed, float(live[0][0].load.max(initial=0)))
+        return self._lacks_values(target) or any(
+            fails_at_first(turns, first, allowed)
+            or (not self.measured and is_crossed(turns, first, allowed))
+            for turns, allowed in zip(so_far, self._allowed, strict=True)
+        )
+
+    def document(self, *, interrupted: bool, **about: str) -> CapacityDocument:
+        """Return the result of the search so far. The user ended it if `interrupted`."""
+        reason = self._answer()
+        ended: Ended = "interrupted" if interrupted else self.ended
+        notes = list[Reason]()
+        if reason.code == "unknown":
+            ended = "load_generator"
+        else:
+            notes = [
+                Reason("ramp_silent", {"number": number, "reason": fault})
+                for number, fault in zip(("first", "second"), self.faults, strict=False)
+                if fault is not None
+            ]
+        if not self.config.plan.verify and _is_worth_verifying(reason):
+            notes.append(Reason("verify"))
+        plan, curve = self.config.plan, self._curve()
+        return conclude(plan, reason, curve, self.levels, ended=ended, notes=notes, **about)
+
+    def _answer(self) -> Reason:
+        """Return the answer of the ramps."""
+        estimate = self.estimate()
+        if self.faults and all(self.faults):
+            return Reason("unknown", {"reason": self.faults[-1]})
+        if estimate is None:
+            return Reason("no_turns")
+        return answer(estimate, self._about(estimate))
+
+    def _about(self, estimate: Estimate) -> dict[str, Any]:
+        """Return the title and the limit of the threshold, and why it is violated."""
+        index, threshold = next(
+            (index, threshold)
+            for index, threshold in enumerate(self.config.thresholds)
+            if threshold.source_text == estimate.threshold
+        )
+        turns = self._turns(index)[0]
+        spec = threshold.about
+        aggregate = (
+            threshold.statistic.title(threshold.metric).removeprefix(threshold.metric).strip()
+        )
+        texts = {
+            "title": (
+                f"{aggregate} of {threshold.metric}" if aggregate else f"the {threshold.metric}"
+            ),
+            "limit": limit_in_unit(spec, threshold.limit or 0.0),
+        }
+        lowest = turns.where(turns.load <= self.config.plan.first)
+        late_ms = lowest.value[(lowest.violated > 0) & np.isfinite(lowest.value)]
+        fastest_ms = float(late_ms.min()) if late_ms.size else None
+        violated = int(lowest.violated.sum())
+        counts = {"turns": lowest.n, "violated": violated, "fastest_ms": fastest_ms}
+        failed = turns.violated * np.isinf(turns.value)
+        cause: dict[str, Any] = {}
+        if 2 * failed.sum() > turns.violated.sum():
+            cause = {"failed": self._failure()}
+            if np.ptp(turns.load) and not is_rarer_at_low_loads(turns, failed):
+                p = threshold.statistic.p
+                answered = 1 - failed.sum() / turns.n
+                cause["at_all_loads"] = {
+                    "failed": int(failed.sum()),
+                    "turns": turns.n,
+                    "p": None if p is None else math.floor(100 * p * answered) / 100,
+                }
+        elif threshold.statistic.is_monotone and spec.unit == "ms":
+            cause = {"part": self._part()}
+        return {**texts, "at_first": counts, **cause}
+
+    def _failure(self) -> str:
+        """Return the most frequent outcome of sessions that failed, with the service's words."""
+        for frame in (self.targets[-1].run.sessions, self.targets[-1].run.turns):
+            failed = frame[frame["outcome_class"] == "failed"]
+            if len(failed):
+                outcome, cause = commonest_end(failed)
+                return ": ".join(filter(None, (outcome, detail_of(cause))))
+        return "for several reasons"
+
+    def _part(self) -> dict[str, Any] | None:
+        """Return the largest segment of the latency of most turns of the last ramp; None if it
+        is unknown.
+        """
+        target = self.targets[-1]
+        rows = [
+            row
+            for row in breakdowns(target.turns)
+            if row.target == target.name and len(row.segments) > 1
+        ]
+        if not rows:
+            return None
+        segments = max(rows, key=lambda row: row.turns).segments
+        segment = max(segments, key=lambda segment: segment.mean_ms)
+        silences = [
+            (script.get("session", {}).get("turn_detection") or {}).get("silence_duration_ms")
+            for script in scripts_of(target.run.metadata)
+        ]
+        is_vad = segment_title(segment) == SEGMENT_TEXTS[STOPPED]
+        silence_ms = silences[0] if is_vad and len(silences) == 1 else None
         return {
-            "slow": share.value.events - failed,
-            "failed": failed,
-            "throttled": min(self.throttled, failed),
+            "name": segment_title(segment),
+            "mean_ms": segment.mean_ms,
+            "silence_ms": silence_ms,
         }
 
-
-class SearchPlan(JsonEntry, frozen=True):
-    """The request of a search.
-
-    - `metric`: the metric for which p50 and p95 are reported; "" for each run's main metric
-    - `max_levels`: the maximum number of levels, without the confirmation run and repeated levels
-    - `time_s`: the maximum time of all levels together
-    - `call_s`: the duration of a call, in seconds, as expected before the search
-    """
-
-    by: LoadUnit
-    thresholds: list[str]
-    metric: str
-    first: int
-    max: int
-    precision: float
-    error: float
-    time_s: float
-    budget_usd: float | None
-    max_levels: int
-    required: int | None
-    call_s: float = 0.0
-
-
-class CapacityDocument(Conclusion, frozen=True, kw_only=True):
-    """The result of a search.
-
-    - `highest_pass`, `lowest_fail`: the loads that the search showed to pass and to fail; null if
-      it showed none
-    - `breaking_point`: why the lowest failing level failed: latency, failures or quota, and the
-      threshold that was violated by the largest factor
-    - `estimate`: the answer of a quick search, with its range (`low`, `high`); null for other
-      searches
-    - `confirmed`: true if the confirmation run passed; null if there was none
-    - `stable`: false if levels contradict each other by more than chance; then neither load is
-      shown
-    - `exit_status`: 0 a load passes, 1 the breaking point is lower, 3 inconclusive, 4 the load
-      generator was the limit
-    """
-
-    schema: int
-    date_utc: str
-    target: str
-    scenario: str
-    simulated: bool
-    plan: SearchPlan
-    levels: list[LevelEntry]
-    highest_pass: int | None
-    lowest_fail: int | None
-    breaking_point: Reason | None
-    estimate: Reason | None = None
-    confirmed: bool | None
-    stable: bool
-    ended: Ended
-    notes: list[Reason]
-
-
-AROUND_S = 15.0
-"""The time, in seconds, that a level takes in addition to its load, for start, last turns,
-finalizing, and reading."""
-RAMP_SHARE = 0.1
-RAMP_LEAST_S = 5.0
-"""The minimum time of the ramp, in which the users start: a share of the level's time, and seconds.
-
-The sessions that start in it, the first one of each user, do not count.
-"""
-AFTER_RAMP_S = 1.0
-"""The time between the end of the ramp and the end of the warm-up, because Locust starts users
-once per second."""
-BASE_LEVEL_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S) + AROUND_S
-"""The minimum time of a level with very short calls. Half of its time under load is measured."""
-CALLS_IN_SEQUENCE: dict[LoadUnit, float] = {"concurrency": 2.5, "arrival_rate": 1.5}
-"""The number of consecutive calls for which a level has time in addition to `BASE_LEVEL_S`.
-
-In a closed loop, the first call of each user does not count. Half a call is a reserve for a longer
-ramp. Fewer users than `SESSIONS` make more calls each, because a level is not decided with fewer
-sessions.
-"""
-ERROR = 0.05
-"""The maximum probability that any result of a search is wrong."""
-ANALYSES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-"""The times of a level's analyses, as parts of its time under load. The last is the final
-analysis."""
-FUTILE_FROM = 1 / 4
-"""The part of a level's measured time after which the level may end early, if no verdict can be
-expected."""
-CONFIRMATION_SHARES = 2
-"""The time and error of the confirmation run, as a multiple of those of an ordinary level."""
-
-
-class LevelBudget(NamedTuple):
-    """The maximum that a level may use. `time_s` is the time until its run is finalized, `error` a
-    probability.
-
-    `min_time_s` is the minimum time of a level. A confirmation run may be short, because its level
-    has already passed.
-    """
-
-    time_s: float
-    error: float
-    budget_usd: float | None
-    min_time_s: float
-
-    @property
-    def load_s(self) -> float:
-        return self.time_s - AROUND_S
-
-
-def allowed_by(share: Finding) -> float:
-    """Return the share of turns that may violate a threshold. A search has no relative
-    thresholds.
-    """
-    assert share.limit is not None, f"{share.threshold} is relative"
-    return share.limit
-
-
-def grid_of(plan: SearchPlan) -> LoadGrid:
-    return LoadGrid(plan.first, plan.max, plan.precision)
-
-
-def min_level_s(plan: SearchPlan, levels: Sequence[LevelEntry] = (), load: int = SESSIONS) -> float:
-    """Return the minimum time of a level of this load after earlier levels, in seconds.
-
-    It depends on the duration of a call, which is that of the level with the shortest calls. As
-    long as this is unknown, it is estimated: that of the plan, and at least twice the time under
-    load of the levels. With an estimate, a level never needs more than the time of the search.
-    """
-    known = [level.call_s for level in levels if level.call_s is not None]
-    unfinished = [
-        2 * (level.duration_s - AROUND_S) for level in levels if level.result == "inconclusive"
-    ]
-    call_s = min(known) if known else max([plan.call_s, *unfinished])
-    more = max(0.0, SESSIONS / load - 1) if plan.by == "concurrency" else 0.0
-    least_s = BASE_LEVEL_S + (CALLS_IN_SEQUENCE[plan.by] + more) * call_s
-    return least_s if known else min(least_s, max(plan.time_s, BASE_LEVEL_S))
-
-
-def min_time_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
-    """Return the time that a search needs for its precision. With less time, a search runs the
-    shortest levels.
-    """
-    return (levels_left(grid_of(plan), []) + CONFIRMATION_SHARES) * min_level_s(plan, levels)
-
-
-def smallest_first(plan: SearchPlan) -> int:
-    """Return the smallest load whose level has its sessions in an equal share of the time; at
-    most `SESSIONS`.
-    """
-    for load in range(1, min(SESSIONS, plan.max)):
-        level_count = levels_left(LoadGrid(load, plan.max, plan.precision), [])
-        if min_level_s(plan, (), load) <= share(plan.time_s, level_count):
-            return load
-    return min(SESSIONS, plan.max)
-
-
-def min_ramp_s(load_s: float) -> float:
-    return max(RAMP_LEAST_S, RAMP_SHARE * load_s)
-
-
-def results_of(levels: Sequence[LevelEntry]) -> list[LevelResult]:
-    return [
-        LevelResult(
-            level.load,
-            level.result,
-            level.confirmation_run,
-            bool(level.violations)
-            and all(share.value.value < allowed_by(share) for share in level.violations),
+    def _curve(self) -> list[LevelEntry]:
+        """Return an entry for each band of loads, with the turns of all ramps."""
+        if not self.measured:
+            return []
+        turns = self._so_far()
+        failures = joined(
+            [turns_by_load(target, FAILURE_RATE, uncertain=False)[0] for target, _ in self._used()]
         )
-        for level in levels
-    ]
+        return [self._part_of_ramps(band, turns, failures) for band in bands(turns[0])]
+
+    def _part_of_ramps(
+        self, band: Band, turns: Sequence[TurnsByLoad], failures: TurnsByLoad
+    ) -> LevelEntry:
+        inside = [band.turns(each) for each in turns]
+        main = inside[0].where(~np.isnan(inside[0].value))
+        metric = self.config.plan.metric
+        target = self.targets[0]
+        subject = Subject(target=target.name)
+        of_band = sample(main.value, main.session)
+        p50, p95 = quantile_values(subject, metric, of_band, [0.5, 0.95], 1 - VALUES_ALPHA)
+        seconds = [_active(target) for target in self.targets]
+        shares = [
+            _share(target.name, *each) for each in zip(inside, self.config.thresholds, strict=True)
+        ]
+        runs = [used.run.folder.name for used, ramp in self._used() if band.turns(ramp[0][0]).n]
+        return LevelEntry(
+            first=band.first,
+            load=int(inside[0].load.max()),
+            run=", ".join(runs),
+            duration_s=float(
+                sum(active.between(band.first, band.last).sum() for active in seconds)
+            ),
+            sessions=int(np.unique(inside[0].session).size),
+            turns=inside[0].n,
+            violations=shares,
+            latency_p50=p50,
+            latency_p95=p95,
+            failure_rate=_rate(target.name, band.turns(failures), FAILURES.metric),
+            simulated=target.simulated,
+        )
 
 
-def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel) -> LevelBudget:
-    """Return the budget of the next level: a part of the time and error, and all of the money,
-    that are left.
+def _is_worth_verifying(answer: Reason) -> bool:
+    """Return whether levels can add to the answer of the ramps. More calls cannot pass a threshold
+    that turns violate because they fail at all loads.
     """
-    left_s = plan.time_s - sum(level.duration_s for level in levels)
-    error = plan.error - sum(level.error for level in levels)
-    usd = (
-        None
-        if plan.budget_usd is None
-        else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
+    return answer.code in ("crossed", "not_crossed") and "at_all_loads" not in answer.numbers
+
+
+def _left_s(until_ns: int) -> float:
+    return (until_ns - monotonic_ns()) / NS_PER_S
+
+
+def _active(target: ComparedTarget) -> pd.Series[float]:
+    """Return the number of open sessions by second."""
+    return target.run.seconds.groupby("second")["sessions_active"].sum()
+
+
+def _rate(target: str, turns: TurnsByLoad, metric: str) -> Value:
+    """Return the share of turns that violated a threshold, with its 95 % interval."""
+    _, session = np.unique(turns.session, return_inverse=True)
+    missed, trials = (
+        np.bincount(session, of).astype(float) for of in (turns.violated, turns.trials)
     )
-    least_s = min_level_s(plan, levels, step.load)
-    if step.confirmation_run:
-        return LevelBudget(
-            min(left_s, _confirmation_s(levels, step.load, least_s)), error, usd, BASE_LEVEL_S
-        )
-    if step.last:
-        passed = bracket_of(results_of(levels)).highest_pass
-        return LevelBudget(
-            left_s - _confirmation_s(levels, passed, least_s), share(error, 1), usd, least_s
-        )
-    level_count = levels_left(grid_of(plan), results_of(levels))
-    return LevelBudget(
-        min(left_s, max(share(left_s, level_count), least_s)),
-        share(error, level_count),
-        usd,
-        least_s,
+    return violation_share(target, (missed, trials), VALUES_ALPHA / 2, 1, math.inf, metric)
+
+
+def _share(target: str, turns: TurnsByLoad, threshold: Threshold) -> Finding:
+    """Return the share of turns that violated a threshold, which is no verdict, against the
+    allowed share.
+    """
+    failed = int((turns.violated * np.isinf(turns.value)).sum())
+    return Finding(
+        threshold=threshold.source_text,
+        value=msgspec.structs.replace(_rate(target, turns, VIOLATIONS), failed=failed),
+        operator="<",
+        limit=allowed_share(threshold),
+        result="inconclusive",
     )
-
-
-def _confirmation_s(levels: Sequence[LevelEntry], load: int, least_s: float) -> float:
-    passed = [level.duration_s for level in levels if level.load == load and level.result == "pass"]
-    return max(CONFIRMATION_SHARES * max(passed), least_s) if passed else 0.0
-
-
-def level_within(
-    plan: SearchPlan, levels: Sequence[LevelEntry]
-) -> tuple[NextLevel, LevelBudget] | None:
-    """Return the next level and its budget, even if the budget is too small; None if no level can
-    add information.
-
-    If the time left is only enough for the confirmation run, no level is repeated before it. In a
-    short search, the first level that is repeated gets all the time left.
-    """
-    known = results_of(levels)
-    step = next_level(grid_of(plan), known)
-    if step is not None and not step.confirmation_run and plan.time_s < min_time_s(plan, levels):
-        again = any(result.load == step.load and result.is_evaluated for result in known)
-        step = step._replace(last=step.last or again)
-    if step is not None and step.last and budget_exhausted(level_budget(plan, levels, step)):
-        step = confirmation_of(bracket_of(known)) or step
-    return None if step is None else (step, level_budget(plan, levels, step))
-
-
-def stop_reason(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Ended | None:
-    following = level_within(plan, levels)
-    return None if following is None else budget_exhausted(following[1])
-
-
-def budget_exhausted(budget: LevelBudget) -> Ended | None:
-    """Return why a level cannot run, because no time or no money is left; None if the level can
-    run.
-    """
-    if budget.budget_usd is not None and budget.budget_usd <= 0:
-        return "budget"
-    return "time" if budget.time_s < budget.min_time_s else None
-
-
-def run_levels(
-    plan: SearchPlan,
-    levels: list[LevelEntry],
-    run_level: Callable[[int, NextLevel, LevelBudget], LevelEntry],
-) -> Iterator[LevelEntry]:
-    """Run the levels of a search, append each to `levels`, and yield it. `run_level` gets the
-    level's number from 1.
-    """
-    while (following := level_within(plan, levels)) is not None:
-        step, budget = following
-        if budget_exhausted(budget):
-            return
-        level = run_level(len(levels) + 1, step, budget)
-        levels.append(level)
-        yield level
-
-
-def share(left: float, levels_left: int) -> float:
-    """Return how much of the remaining budget a level may use. `levels_left` does not include
-    the confirmation run.
-    """
-    return left / (levels_left + CONFIRMATION_SHARES)

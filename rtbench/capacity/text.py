@@ -9,7 +9,6 @@ from bench.record.validity import LOAD_GENERATOR_CHECKS, over_text
 from reports.formatting import (
     NBSP,
     count,
-    format_duration,
     format_number,
     join_words,
     ms,
@@ -20,24 +19,21 @@ from reports.results.value import Reason
 from reports.text import reasons
 from reports.text.breakdown import SEGMENT_TEXTS, STOPPED
 from reports.text.invalid import Numbers, Sentence, failed_check
-from rtbench.capacity.search import CapacityDocument, Ended, LevelEntry, LoadUnit
+from rtbench.capacity.document import CapacityDocument, Ended, LevelEntry
+from rtbench.capacity.verification import MAX_LEVELS
+from rtbench.load_display import SYMBOLS
 
-UNITS: dict[LoadUnit, tuple[str, str]] = {
-    "concurrency": ("concurrent call", "concurrent calls"),
-    "arrival_rate": ("call per minute", "calls per minute"),
-}
-"""A mapping from the unit of levels to its name in the singular and in the plural."""
 EARLY_ENDS: dict[Ended, str] = {
     "time": "its time limit was reached",
     "budget": "its budget was spent",
     "interrupted": "it was interrupted",
 }
-"""The reasons why a search ended before its answer had the requested precision."""
+"""The reasons why a search ended before it was complete."""
 
 
-def unit(by: LoadUnit, load: int) -> str:
-    """Return a load with its unit, such as `300 calls per minute`."""
-    return f"{count(load)} {UNITS[by][load != 1]}"
+def concurrent(load: int) -> str:
+    """Return a load with its unit, such as `300 concurrent calls`."""
+    return plural(load, "concurrent call").replace(NBSP, " ")
 
 
 def reason_text(reason: Reason | None) -> str:
@@ -47,20 +43,29 @@ def reason_text(reason: Reason | None) -> str:
     if not isinstance(sentence, str):
         return sentence(reason.numbers)
     texts = dict(reason.numbers)
-    if "by" in texts:
-        texts["level"] = unit(texts["by"], texts["load"])
     if "reason" in texts:
         texts["reason"] = reason_text(reasons.inner(reason.numbers))
     return sentence.format(**texts)
 
 
 def result_word(level: LevelEntry) -> str:
-    """Return the result of a level as a word. If a level is not evaluated, the word is the
-    cause.
+    """Return the result of a level, or of a part of the ramps, as a word. If a level is not
+    evaluated, the word is the cause.
     """
-    if level.result != "not_evaluated":
-        return level.result
-    return "crashed" if level.crashed else "overloaded"
+    if level.result == "not_evaluated":
+        return "crashed" if level.crashed else "overloaded"
+    return level.result or "ramp"
+
+
+def result_text(level: LevelEntry) -> str:
+    """Return the result as a word, with its symbol."""
+    symbol = SYMBOLS[level.result][0] + NBSP if level.result else ""
+    return symbol + result_word(level)
+
+
+def percents(share: float) -> str:
+    """Return a share in percent, without its unit."""
+    return format_number(float(f"{100 * share:.2g}"))
 
 
 def document_data(capacity: CapacityDocument) -> dict[str, Any]:
@@ -71,30 +76,27 @@ def document_data(capacity: CapacityDocument) -> dict[str, Any]:
 
 def headline_parts(capacity: CapacityDocument) -> list[str]:
     """Return the result as texts without a full stop: the answer, then its details."""
-    if capacity.estimate is not None:
-        return [reason_text(capacity.estimate)]
-    plan = capacity.plan
-    passes = capacity.highest_pass
-    fails = capacity.lowest_fail
-    if passes is not None and fails is not None:
-        answer = f"passes at {count(passes)} and fails at {unit(plan.by, fails)}"
-    elif passes is not None:
-        answer = f"passes at {unit(plan.by, passes)}; no level failed"
-    elif fails is not None:
-        answer = f"fails at {unit(plan.by, fails)}; no level passed"
-    elif not capacity.stable:
-        answer = f"inconclusive, because levels of {UNITS[plan.by][1]} contradict each other"
-    else:
-        answer = f"no level of {UNITS[plan.by][1]} passed or failed"
-    parts = [f"{answer} ({', '.join(plan.thresholds)})"]
+    parts = [_verified(capacity)] if capacity.levels else []
     if (point := capacity.breaking_point) is not None:
         parts.append(f"the breaking point is one of {point.code} ({reason_text(point)})")
-    if passes is not None:
-        held = f"a longer run confirmed {count(passes)}"
-        parts.append(held if capacity.confirmed else "not confirmed by a longer run")
+    parts.append(reason_text(capacity.estimate))
     if capacity.ended in EARLY_ENDS:
         parts.append(f"the search ended early, because {EARLY_ENDS[capacity.ended]}")
     return parts
+
+
+def _verified(capacity: CapacityDocument) -> str:
+    """Return what the levels showed."""
+    passes = capacity.highest_pass
+    fails = capacity.lowest_fail
+    answer = "no level passed or failed"
+    if passes is not None and fails is not None:
+        answer = f"passes at {count(passes)} and fails at {concurrent(fails)}"
+    elif passes is not None:
+        answer = f"passes at {concurrent(passes)}; no level failed"
+    elif fails is not None:
+        answer = f"fails at {concurrent(fails)}; no level passed"
+    return f"{answer} ({', '.join(capacity.plan.thresholds)})"
 
 
 def _check_failed(numbers: Numbers) -> str:
@@ -123,30 +125,8 @@ def _breaking_point(numbers: Numbers) -> str:
 
 
 def _undecided(numbers: Numbers) -> str:
-    longer = f" ({format_duration(numbers['min_time_s'])} or more)" if numbers["min_time_s"] else ""
     loads = join_words([count(load) for load in numbers["loads"]])
-    more = f"a longer --max-time{longer} decides more levels, and `--quick` gives a rough answer"
-    return f"inconclusive levels: {loads}; {more}"
-
-
-def _contradiction(numbers: Numbers) -> str:
-    missed = " and ".join(
-        f"{percent(level['share'], 1)} of {plural(level['turns'], 'turn')} at"
-        f" {count(level['load'])}"
-        for level in numbers["levels"]
-    )
-    remedy = (
-        "search again with a longer --max-time, so that each level lasts longer than such a change"
-    )
-    return f"{missed} violated {numbers['threshold']}: the service changed between levels; {remedy}"
-
-
-def _longer_run_failed(numbers: Numbers) -> str:
-    passed = (
-        f"{unit(numbers['by'], numbers['load'])} passed for"
-        f" {format_duration(numbers['duration_s'])}"
-    )
-    return f"{passed} and failed in the longer run: the service slows down under load, or drifts"
+    return f"inconclusive levels: {loads}; a longer --max-time decides more levels"
 
 
 def _crossed(numbers: Numbers) -> str:
@@ -157,7 +137,7 @@ def _crossed(numbers: Numbers) -> str:
     high = numbers["high"]
     load = round(numbers["load"])
     most = count(high) if high else f"more than {count(numbers['top'])}"
-    about = f"at about {unit('concurrency', load)}" if load else "below 1 concurrent call"
+    about = f"at about {concurrent(load)}" if load else "below 1 concurrent call"
     interval = f"{percent(numbers['confidence'], 1)} interval {count(low)} to {most}"
     return f"{_limited(numbers, 'crosses')} {about} ({interval}){_cause(numbers)}"
 
@@ -169,7 +149,7 @@ def _not_crossed(numbers: Numbers) -> str:
     low, top = numbers["low"], numbers["top"]
     known = f"known to hold up to {count(low)} only" if low else "not known to hold for even 1"
     few = f"; with so few turns it is {known}: a longer --max-time shows more" if low < top else ""
-    return f"{_limited(numbers, 'did not cross')} up to {unit('concurrency', top)}{few}"
+    return f"{_limited(numbers, 'did not cross')} up to {concurrent(top)}{few}"
 
 
 def _fails_at_first(numbers: Numbers) -> str:
@@ -185,12 +165,12 @@ def _fails_at_first(numbers: Numbers) -> str:
     remedy = "choose another limit, or a script without VAD" if is_vad else "choose another limit"
     loads = "no load" if first == 1 else f"no load of {count(first)} or more"
     fewer = "" if first == 1 else "; `--from 1` tries one call alone"
-    found = f"{unit('concurrency', first)}: {missed}{_cause(numbers, 'calls fail')}"
+    found = f"{concurrent(first)}: {missed}{_cause(numbers, 'calls fail')}"
     return f"{found}; {loads} can pass: {remedy}{fewer}"
 
 
 def _unknown(numbers: Numbers) -> str:
-    """Return why a quick search shows nothing about the service."""
+    """Return why the ramps show nothing about the service."""
     reason = reasons.inner(numbers)
     ours = (
         "" if reason.code == "time_over" else "the load generator, not the service, was the limit: "
@@ -217,11 +197,6 @@ def _cause(numbers: Numbers, failing: str = "above it, calls fail") -> str:
     return f"; {ms(part['mean_ms'])} of it are {part['name']}{setting}"
 
 
-def _verify(numbers: Numbers) -> str:
-    cost = f" ({numbers['cost']})" if numbers["cost"] else ""
-    return f"a verified answer takes about {format_duration(numbers['time_s'])}{cost}:"
-
-
 SENTENCES: Mapping[str, Sentence] = {
     # why a level shows nothing about the service, or is inconclusive
     "slow_connections": (
@@ -231,8 +206,7 @@ SENTENCES: Mapping[str, Sentence] = {
     "crashed": "{message}",
     "check_failed": _check_failed,
     "above_calibration": "{message}",
-    "no_free_slot": "{blocked:,} of {arrived:,} calls found no free slot: raise --max-concurrent",
-    "time_over": "the search's time ended before this level's run was finalized",
+    "time_over": "the search's time ended before this run was finalized",
     "starts_delayed": (
         "starts were delayed for {delayed_s:.0f} s because of the service's quota: only"
         " {in_progress:.0f} calls were in progress"
@@ -249,31 +223,23 @@ SENTENCES: Mapping[str, Sentence] = {
     "futile": "ended early, because its remaining time was unlikely to decide it",
     # why the lowest failing level failed
     **dict.fromkeys(("latency", "failures", "quota"), _breaking_point),
-    # the answer of a quick search
+    # the answer of the ramps
     "crossed": _crossed,
     "not_crossed": _not_crossed,
     "fails_at_first": _fails_at_first,
     "unknown": _unknown,
     "no_turns": (
         "no turn with a value of the threshold ended, so nothing is known: use a metric that these"
-        " calls have (`rtbench report` of a level's run lists them), or a longer --max-time"
+        " calls have (`rtbench report` of a ramp's run lists them), or a longer --max-time"
     ),
-    "ramp": "a part of the ramps, from {from:,} on",
     "ramp_silent": "the {number} ramp is not used: {reason}",
-    "verify": _verify,
     # notes on the result
-    "level_silent": "the level of {level} shows nothing about the service: {reason}",
-    "generator_limit": (
-        "from {level} on, the load generator was the limit: the service's own limit is unknown"
+    "verify": (
+        f"this range is no verdict: `--verify` adds up to {MAX_LEVELS} levels at its ends, which"
+        " pass or fail"
     ),
-    "none_failed": "no level failed up to --to {max}: a higher --to finds the breaking point",
+    "level_silent": "the level of {load:,} shows nothing about the service: {reason}",
     "undecided": _undecided,
-    "contradiction": _contradiction,
-    "longer_run_failed": _longer_run_failed,
-    "p50_drifted": (
-        f"p50 of {{level}} was {{p50_ms[0]:.0f}}{NBSP}ms, and {{p50_ms[1]:.0f}}{NBSP}ms in the"
-        " longer run: the service drifts"
-    ),
 }
 """The sentence of each code, which contains the numbers of the reason, or a function that writes
 it."""

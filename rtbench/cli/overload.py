@@ -40,7 +40,9 @@ class _Estimate(msgspec.Struct, frozen=True):
 
 
 class _Plan(msgspec.Struct, frozen=True):
-    by: str
+    """`by` is the unit of the loads, which searches before version 7 of the document had."""
+
+    by: str = "concurrency"
 
 
 class _Search(msgspec.Struct, frozen=True):
@@ -49,7 +51,15 @@ class _Search(msgspec.Struct, frozen=True):
     plan: _Plan
     schema: int = 0
     highest_pass: int | None = None
+    lowest_fail: int | None = None
     estimate: _Estimate | None = None
+
+    @property
+    def passed(self) -> int:
+        """The highest load that passed; 0 if none did. A level shows more than an estimate."""
+        low = self.estimate.numbers.low if self.estimate else 0
+        is_refuted = self.lowest_fail is not None and self.lowest_fail <= low
+        return self.highest_pass or (0 if is_refuted else low)
 
 
 class WithRunOptions(Command):
@@ -157,7 +167,7 @@ def _load(text: str) -> int:
 
 def load_of_search(folder: Path) -> int:
     """Return the highest load that passed in a finished search. Raise UsageError."""
-    from rtbench.capacity.search import SCHEMA_VERSION
+    from rtbench.capacity.document import SCHEMA_VERSION
 
     where = f"--load {str(folder)!r:.80}"
     neither = UsageError(
@@ -172,7 +182,6 @@ def load_of_search(folder: Path) -> int:
         raise neither from None
     if found.schema > SCHEMA_VERSION:
         raise UsageError(f"{where}: a newer rtbench wrote its capacity.json")
-    passed = found.highest_pass or (found.estimate.numbers.low if found.estimate else 0)
-    if not passed or found.plan.by != "concurrency":
+    if not found.passed or found.plan.by != "concurrency":
         raise neither
-    return passed
+    return found.passed

@@ -1,18 +1,17 @@
 """`rtbench calibrate` and `rtbench capacity`: searches for the load up to which values are
-exact, or all pass.
+exact, or thresholds pass.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import resource
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,7 +24,6 @@ from bench.base.errors import (
     UsageError,
 )
 from bench.base.standard_streams import StatusLine
-from bench.base.units import NS_PER_S
 from bench.files.safe_io import replace_text, save_text
 from bench.load.planning.stages import A_SPAN, span_s
 from bench.record.presence import runs_folder
@@ -39,9 +37,8 @@ if TYPE_CHECKING:
     from bench.base.cpu import CpuAssignment
     from bench.record.calibration import Calibration, LoadStep
     from rtbench.calibrate.load_steps import CalibrationPlan
+    from rtbench.capacity.document import CapacityDocument, SearchPlan
     from rtbench.capacity.level_evaluation import SearchConfig
-    from rtbench.capacity.level_run import PreparedSearch
-    from rtbench.capacity.search import CapacityDocument, LevelEntry, SearchPlan
 
 SPARE_DESCRIPTORS = 100
 
@@ -172,7 +169,7 @@ def _run_steps(
 ) -> None:
     from rtbench.calibrate.load_steps import run_load_step, run_load_steps
     from rtbench.calibrate.page import step_heads, step_lines
-    from rtbench.load_search import SYMBOLS
+    from rtbench.load_display import SYMBOLS
 
     for kind in plan.kinds:
         typer.echo("\n".join(["", *step_heads(kind)]))
@@ -214,10 +211,10 @@ def _error_text(calibration: Calibration, folder: Path) -> str:
     return ""
 
 
-MAX_LEVEL = 100_000
-MIN_PRECISION = 5
-MAX_PRECISION = 100
-"""The limits of the precision that the user requests, in percent."""
+MAX_LOAD = 100_000
+DEFAULT_MAX_LOAD = 256
+MIN_TIME_S = 27.0
+"""The minimum time of the ramps."""
 
 
 @with_service_options()
@@ -226,42 +223,29 @@ def capacity(
     words: Annotated[
         list[str],
         argument(
-            "YAML scripts or Locust files; after --, further options of each level's run.",
+            "YAML scripts or Locust files; after --, further options of each run.",
             "FILE... [-- OPTIONS OF LOCUST]",
         ),
     ],
     thresholds: ThresholdTexts = None,
-    by: Annotated[
-        Literal["concurrency", "arrival-rate"],
-        option("concurrency: concurrent calls; arrival-rate: calls per minute."),
-    ] = "concurrency",
     first: Annotated[
         int | None,
-        option(
-            "The first level; it is doubled until a level fails (default: the smallest that has its"
-            " sessions in time).",
-            "--from",
-            min=1,
-        ),
+        option("The number of calls at which the ramp begins (default 2).", "--from", min=1),
     ] = None,
-    last: Annotated[int, option("The highest level.", "--to", min=1, max=MAX_LEVEL)] = 256,
-    quick: Annotated[
-        bool,
-        option("Ramp up the concurrent calls once, for a rough answer in three minutes."),
+    last: Annotated[
+        int | None,
+        option("The highest number of calls (default 256).", "--to", min=1, max=MAX_LOAD),
+    ] = None,
+    verify: Annotated[
+        bool, option("Verify the ends of the range by up to three levels, which pass or fail.")
     ] = False,
     max_time: Annotated[
         str | None,
-        option("Maximum duration of the search (default: 30m, with --quick 3m).", "SPAN"),
+        option("Maximum duration of the search (default: 3m, with --verify 30m).", "SPAN"),
     ] = None,
     budget: Annotated[float | None, option("Maximum cost of the search.", "USD")] = None,
-    precision: Annotated[
-        str, option("Maximum gap between the levels that pass and fail.", "SHARE")
-    ] = "10%",
     require: Annotated[
         int | None, option("Exit with 0 if this load passes, otherwise with 1, 3 or 4.", "N", min=1)
-    ] = None,
-    max_concurrent: Annotated[
-        int | None, option("With --by arrival-rate: maximum concurrent calls.", "N", min=1)
     ] = None,
     out: Annotated[
         Path | None,
@@ -271,9 +255,9 @@ def capacity(
         bool, option("Allow calls to a host that is not loopback, which may cost money.")
     ] = False,
 ) -> None:
-    """Find the highest load at which the thresholds pass, and what fails above it.
+    """Find the number of concurrent calls up to which the thresholds pass, and what fails above it.
 
-    `rtbench capacity mine.yaml --thresholds "ttfa: p(95)<800"` runs mine.yaml at rising load.
+    `rtbench capacity mine.yaml --thresholds "ttfa: p(95)<800"` ramps up the calls of mine.yaml.
 
     Exit status: 0 a load passes (with --require: this load), 1 the breaking point is lower, 2 bad
     thresholds or arguments, or no call opens, 3 inconclusive, 4 the load generator was the limit,
@@ -284,13 +268,13 @@ def capacity(
     from bench.record.calibration import date_of
     from reports.metrics.measurable import refuse_unmeasurable
     from reports.metrics.thresholds import quoted, requested_thresholds
+    from rtbench.capacity.document import SearchPlan
     from rtbench.capacity.level_evaluation import SearchConfig
     from rtbench.capacity.level_run import prepare_search
     from rtbench.capacity.load_thresholds import EXAMPLES, allowed_share
-    from rtbench.capacity.page import opening
-    from rtbench.capacity.quick.page import opening as quick_opening
-    from rtbench.capacity.quick.ramp import FIRST, ends_ns
-    from rtbench.capacity.search import ERROR, SearchPlan, smallest_first
+    from rtbench.capacity.ramp import FIRST, ends_ns, ramps_s
+    from rtbench.capacity.terminal import opening
+    from rtbench.capacity.verification import ERROR
 
     start_ns = monotonic_ns()
     script_files, locust_options = _files_and_options(words)
@@ -300,73 +284,44 @@ def capacity(
     for threshold in required:
         allowed_share(threshold)
     quantiles = [threshold.metric for threshold in required if threshold.statistic.is_monotone]
-    plan = _checked(
-        SearchPlan(
-            by="concurrency" if by == "concurrency" else "arrival_rate",
-            thresholds=[threshold.source_text for threshold in required],
-            metric=quantiles[0] if quantiles else "",
-            first=first or (min(FIRST, last) if quick else 1),
-            max=last,
-            precision=_precision(precision),
-            error=ERROR,
-            time_s=_span_s(max_time or ("3m" if quick else "30m")),
-            budget_usd=budget,
-            max_levels=0,
-            required=require,
-        )
+    highest = last or max(DEFAULT_MAX_LOAD, require or 0, first or 0)
+    plan = SearchPlan(
+        thresholds=[threshold.source_text for threshold in required],
+        metric=quantiles[0] if quantiles else "",
+        first=first or min(FIRST, highest),
+        max=highest,
+        verify=verify,
+        error=ERROR,
+        time_s=_span_s(max_time or ("30m" if verify else "3m")),
+        budget_usd=budget,
+        required=require,
     )
-    if max_concurrent is not None and by == "concurrency":
-        raise UsageError(
-            "--max-concurrent needs --by arrival-rate: add it, or leave --max-concurrent out"
-        )
-    if quick and by == "arrival-rate":
-        raise UsageError("--quick ramps up concurrent calls: leave out --by arrival-rate")
+    _refuse_impossible(plan)
     folder = _folder(out, script_files)
     try:
         ready = prepare_search(
-            service_options,
-            script_files,
-            plan,
-            folder / "levels",
-            locust_options,
-            yes=yes,
-            max_concurrent=max_concurrent,
+            service_options, script_files, plan, folder / "levels", locust_options, yes=yes
         )
         for threshold in required:
             named = f"--thresholds {quoted(threshold.source_text)}"
             refuse_unmeasurable(threshold, ready.forecast["lacking"], named)
-        plan = msgspec.structs.replace(plan, call_s=ready.forecast["call_s"])
-        if first is None and not quick and plan.by == "concurrency":
-            plan = _checked(msgspec.structs.replace(plan, first=smallest_first(plan)))
     except UsageError:
         # an empty folder is removed, so that the next search can use the name
         with suppress(OSError):
             (folder / "levels").rmdir()
             folder.rmdir()
         raise
-    # a quick search ends in its time, with the start of the command and the report
-    until_ns = (
-        monotonic_ns() + int(plan.time_s * NS_PER_S)
-        if not quick
-        else ends_ns(start_ns, plan.time_s)
-    )
+    plan = msgspec.structs.replace(plan, call_s=ready.forecast["call_s"])
+    ramps_until_ns, until_ns = (ends_ns(start_ns, span) for span in (ramps_s(plan), plan.time_s))
     search = SearchConfig(
-        plan, required, ready.locust, max_concurrent, ready.forecast["connect_rate"], until_ns
+        plan, required, ready.locust, ready.forecast["connect_rate"], ramps_until_ns, until_ns
     )
     about = {
         "date_utc": date_of(utc_ns()),
         "target": ready.target,
         "scenario": ready.forecast["scenario"],
     }
-    typer.echo("\n".join((quick_opening if quick else opening)(plan, str(folder), ready.costs)))
-    if quick:
-        again = [*map(str, script_files), *service_options.arguments(), *(["--yes"] if yes else [])]
-        options = [
-            word for threshold in required for word in ("--thresholds", threshold.source_text)
-        ]
-        more = ["--", *locust_options] if locust_options else []
-        command = [[*again, *options], more]
-        raise typer.Exit(_searched_quickly(search, ready, about, folder, command))
+    typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
     raise typer.Exit(_searched(search, about, folder))
 
 
@@ -384,25 +339,21 @@ def _files_and_options(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     return script_files, list(words[count:])
 
 
-def _checked(plan: SearchPlan) -> SearchPlan:
-    """Return the plan, completed with the maximum number of levels. Raise UsageError if the plan
-    is impossible.
-    """
-    import msgspec
-
-    from rtbench.capacity.search import BASE_LEVEL_S, grid_of
-    from rtbench.load_search import levels_left
+def _refuse_impossible(plan: SearchPlan) -> None:
+    """Raise UsageError if the plan is impossible."""
+    from rtbench.capacity.ramp import ramps_s
 
     if plan.first > plan.max:
         raise UsageError(f"--from {plan.first} is higher than --to {plan.max}")
+    if plan.required is not None and plan.required > plan.max:
+        raise UsageError(f"--require {plan.required} is higher than --to {plan.max}")
     if plan.budget_usd is not None and not 0 < plan.budget_usd < float("inf"):
         raise UsageError("--budget must be more than 0 USD")
-    if plan.time_s < BASE_LEVEL_S:
+    if ramps_s(plan) < MIN_TIME_S:
+        least_s = MIN_TIME_S * plan.time_s / ramps_s(plan)
         raise UsageError(
-            f"--max-time {plan.time_s:g}s is too short for a level: use at least"
-            f" {BASE_LEVEL_S:.0f} s"
+            f"--max-time {plan.time_s:g}s is too short for a search: use at least {least_s:.0f} s"
         )
-    return msgspec.structs.replace(plan, max_levels=levels_left(grid_of(plan), []))
 
 
 def _span_s(text: str) -> float:
@@ -410,17 +361,6 @@ def _span_s(text: str) -> float:
     if seconds is None:
         raise UsageError(f"--max-time must be {A_SPAN}, not {text}")
     return seconds
-
-
-def _precision(text: str) -> float:
-    """Return a percentage as a fraction of 1. Raise UsageError if it is outside of the limits."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text.strip(), re.ASCII)
-    if match is None or not MIN_PRECISION <= float(match[1]) <= MAX_PRECISION:
-        raise UsageError(
-            f"--precision must be from {MIN_PRECISION}% to {MAX_PRECISION}%, such as 10%, not"
-            f" {text}"
-        )
-    return float(match[1]) / 100
 
 
 def _folder(out: Path | None, script_files: Sequence[Path]) -> Path:
@@ -443,69 +383,40 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _searched(search: SearchConfig, about: Mapping[str, str], folder: Path) -> int:
-    """Search, save and print the result, and return the exit status. On Ctrl-C, the result has
-    the completed levels.
+def _searched(config: SearchConfig, about: Mapping[str, str], folder: Path) -> int:
+    """Search, save and print the result, and return the exit status. On Ctrl-C, the result has what
+    was measured until then.
     """
-    from rtbench.capacity.conclusion import conclude
-    from rtbench.capacity.level_evaluation import evaluate_level
-    from rtbench.capacity.page import level_heads, level_lines
-    from rtbench.capacity.search import run_levels
-    from rtbench.load_search import SYMBOLS
-
-    levels: list[LevelEntry] = []
-
-    def run() -> None:
-        for level in run_levels(search.plan, levels, partial(evaluate_level, search)):
-            with suppress(UsageError):  # a search that is killed keeps its levels
-                _save(conclude(search.plan, levels, interrupted=True, **about), folder)
-            typer.secho("\n".join(level_lines(level)), fg=SYMBOLS[level.result][1])
-
-    typer.echo("\n" + level_heads(search.plan))
-    interrupted = _is_interrupted(run)
-    outcome = conclude(search.plan, levels, interrupted=interrupted, **about)
-    return _saved(outcome, folder, interrupted=interrupted)
-
-
-def _searched_quickly(
-    search: SearchConfig,
-    ready: PreparedSearch,
-    about: Mapping[str, str],
-    folder: Path,
-    command: Sequence[Sequence[str]],
-) -> int:
-    """Search quickly, save and print the result, and return the exit status. `command` is the words
-    of a verified search, before and after its own options.
-    """
-    from rtbench.capacity.quick.page import Curve
-    from rtbench.capacity.quick.search import QuickSearch, verified
-
-    curve = Curve(search.thresholds[0], StatusLine(sys.stderr, os.environ), typer.echo)
-    quick = QuickSearch(search, curve.show)
-    try:
-        interrupted = _is_interrupted(quick.run)
-    finally:
-        curve.line.clear()
-    verify = verified(search.plan, quick.estimate(), ready.forecast, command)
-    outcome = quick.document(verify, interrupted=interrupted, **about)
-    return _saved(outcome, folder, interrupted=interrupted)
-
-
-def _is_interrupted(run: Callable[[], None]) -> bool:
-    """Run a search. Return whether the user ended it."""
+    from rtbench.capacity.search import Search
+    from rtbench.capacity.terminal import Curve, level_heads, level_lines
+    from rtbench.load_display import SYMBOLS
     from rtbench.locust_run import terminable
 
+    curve = Curve(config.thresholds[0], StatusLine(sys.stderr, os.environ), typer.echo)
+    search = Search(config, curve.show)
+    interrupted = False
     try:
         with terminable():
-            run()
+            for level in search.run():
+                with suppress(UsageError):  # a search that is killed keeps what it knows
+                    _save(search.document(interrupted=True, **about), folder)
+                if level is None:
+                    continue
+                if len(search.levels) == 1:
+                    typer.echo(level_heads())
+                typer.secho("\n".join(level_lines(level)), fg=SYMBOLS[level.result or ""][1])
     except KeyboardInterrupt:
-        return True
-    return False
+        interrupted = True
+    finally:
+        curve.line.clear()
+    return _saved(
+        search.document(interrupted=interrupted, **about), folder, interrupted=interrupted
+    )
 
 
 def _saved(outcome: CapacityDocument, folder: Path, *, interrupted: bool) -> int:
     """Save and print the result, and return the exit status."""
-    from rtbench.capacity.page import closing_lines
+    from rtbench.capacity.terminal import closing_lines
 
     try:
         page = _save(outcome, folder)

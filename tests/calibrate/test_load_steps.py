@@ -12,9 +12,9 @@ from bench.plan.script import load_script
 from bench.record.calibration import AGENTS, KINDS, Outcome, SessionKind
 from bench.services.names import DialectName
 from rtbench.calibrate import load_steps as climbing
+from rtbench.calibrate.load_search import LoadGrid
 from rtbench.calibrate.load_step_search import max_duration
 from rtbench.calibrate.load_steps import LoadStepTiming, pace_of, plan_of, run_load_steps
-from rtbench.load_search import LoadGrid
 from rtbench_simulator.profile import load_profile
 from tests.calibrate.builders import build_step
 

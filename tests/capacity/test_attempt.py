@@ -17,17 +17,12 @@ from reports.data.runs import RunFrames
 from reports.results.value import Reason, Result
 from reports.statistics.group_sequential import spending
 from rtbench.capacity import level_evaluation as playing
+from rtbench.capacity.document import LevelEntry
 from rtbench.capacity.level_evaluation import SearchConfig, evaluate_level, median_call_s
 from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
-from rtbench.capacity.search import (
-    ANALYSES,
-    AROUND_S,
-    LevelBudget,
-    LevelEntry,
-)
 from rtbench.capacity.text import reason_text
-from rtbench.load_search import NextLevel
-from tests.capacity.models import build_plan, threshold_of
+from rtbench.capacity.verification import ANALYSES, AROUND_S, Level
+from tests.capacity.built import build_plan, threshold_of
 from tests.reports.synthetic import Plan, write
 
 CALIBRATED = {
@@ -41,7 +36,7 @@ CALIBRATED = {
     "file": "calibration.json",
     "stale": [],
 }
-GIVEN = LevelBudget(time_s=75.0, error=0.01, budget_usd=None, min_time_s=27.0)
+TIME_S, ERROR = 75.0, 0.01
 GOOD, BAD = "ttfa: p(95)<60s", "ttfa: p(95)<1"
 
 
@@ -52,9 +47,8 @@ def evaluate(
     threshold: str = GOOD,
     load: int = 40,
     *,
-    hold: bool = False,
     died: str = "",
-    given: LevelBudget = GIVEN,
+    time_s: float = TIME_S,
     **changes: Any,
 ) -> LevelEntry:
     """Return the result of a level. Instead of running the level, write this synthetic run.
@@ -73,9 +67,9 @@ def evaluate(
     search = SearchConfig(
         build_plan(),
         [threshold_of(threshold)],
-        LocustCommand([Path("calls.py")], "concurrency", tmp_path),
+        LocustCommand([Path("calls.py")], tmp_path),
     )
-    return evaluate_level(search, 3, NextLevel(load, hold), given)
+    return evaluate_level(search, 3, Level(load, time_s, ERROR))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +81,7 @@ def test_a_level_has_the_result_of_its_run(
 ) -> None:
     level = evaluate(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True), threshold)
 
-    assert (level.result, level.error) == (answer, GIVEN.error)
+    assert level.result == answer
     assert level.why == (Reason("futile") if answer == "inconclusive" else None)
     assert (level.sessions, level.turns, level.run) == (300, 1200, "run")
     assert level.simulated
@@ -96,17 +90,11 @@ def test_a_level_has_the_result_of_its_run(
 def test_a_result_has_the_bounds_of_its_interim_analysis(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    plan = Plan(sessions=300, turns=4, paired=True)
-    early = evaluate(monkeypatch, tmp_path / "early", plan)
-    hold = evaluate(monkeypatch, tmp_path / "hold", plan, hold=True)
+    level = evaluate(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True))
 
-    assert (early.result, hold.result) == ("pass", "pass")
-    errors = spending(ANALYSES, GIVEN.error)
-    assert early.violations[0].value.high == pytest.approx(1 - errors[3] ** (1 / 300))
-    assert hold.violations[0].value.high == pytest.approx(
-        1 - errors[len(ANALYSES) - 1] ** (1 / 300)
-    )
-    assert (early.violations[0].result, hold.violations[0].result) == ("pass", "pass")
+    error = spending(ANALYSES, ERROR)[3]
+    assert level.violations[0].value.high == pytest.approx(1 - error ** (1 / 300))
+    assert level.violations[0].result == "pass"
 
 
 def test_an_invalid_run_is_a_limit_of_the_load_generator(
@@ -186,11 +174,11 @@ def test_more_calls_than_can_connect_in_time_are_a_limit_of_the_load_generator(
     search = SearchConfig(
         build_plan(),
         [threshold_of(GOOD)],
-        LocustCommand([Path("calls.py")], "concurrency", tmp_path),
+        LocustCommand([Path("calls.py")], tmp_path),
         connect_rate=30.0,
     )
 
-    level = evaluate_level(search, 3, NextLevel(40, confirmation_run=False), GIVEN)
+    level = evaluate_level(search, 3, Level(40, TIME_S, ERROR))
 
     assert level.result == "not_evaluated"
     assert level.why == Reason("slow_connections", {"load": 40, "warm_s": 81.0, "level_s": 60.0})
@@ -201,14 +189,12 @@ def test_the_minimum_ramp_leaves_time_to_measure_in_a_level_of_any_duration(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, load_s: float
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    level = evaluate(
-        monkeypatch, tmp_path, plan, given=LevelBudget(load_s + AROUND_S, 0.01, None, 0.0)
-    )
+    level = evaluate(monkeypatch, tmp_path, plan, time_s=load_s + AROUND_S)
 
     assert level.result == "pass"
 
 
-def test_a_refused_run_ends_the_search_only_if_it_is_the_first(
+def test_a_refused_run_is_a_crash_with_its_words(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def refuse(*_: Any) -> FinishedLevel:
@@ -216,14 +202,9 @@ def test_a_refused_run_ends_the_search_only_if_it_is_the_first(
 
     monkeypatch.setattr(playing, "run_level", refuse)
     search = SearchConfig(
-        build_plan(),
-        [threshold_of(GOOD)],
-        LocustCommand([Path("calls.py")], "concurrency", tmp_path),
+        build_plan(), [threshold_of(GOOD)], LocustCommand([Path("calls.py")], tmp_path)
     )
-
-    with pytest.raises(UsageError, match="ulimit"):
-        evaluate_level(search, 1, NextLevel(40, confirmation_run=False), GIVEN)
-    level = evaluate_level(search, 2, NextLevel(40, confirmation_run=False), GIVEN)
+    level = evaluate_level(search, 3, Level(40, TIME_S, ERROR))
 
     assert (level.crashed, reason_text(level.why)) == (True, "raise it with `ulimit -n`")
 

@@ -1,12 +1,11 @@
-"""The command `rtbench capacity`. The tests simulate the load levels."""
+"""The command `rtbench capacity`. The tests simulate the steps of the search."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jsonschema
 import pytest
@@ -14,20 +13,15 @@ from typer.testing import Result
 
 from bench.base.errors import UsageError
 from bench.target.target_settings import ServiceOptions
-from reports.results import value as results
-from rtbench.capacity import level_evaluation as leveling
 from rtbench.capacity import level_run as playing
-from rtbench.capacity.level_evaluation import SearchConfig
+from rtbench.capacity.document import LevelEntry
 from rtbench.capacity.level_run import LevelTask, LocustCommand, PreparedSearch, prepare_search
-from rtbench.capacity.search import LevelBudget, LevelEntry
+from rtbench.capacity.search import Search
 from rtbench.cli import app
-from rtbench.load_search import NextLevel
-from tests.capacity.models import build_level, build_plan, build_share
+from tests.capacity.built import build_level, build_plan, build_share
+from tests.capacity.searched import CROSSED, CURVE
 from tests.command_line import call
 from tools.schemas import schemas
-
-EDGE = 20
-Played = Callable[[SearchConfig, int, NextLevel, LevelBudget], LevelEntry]
 
 FORECAST: dict[str, Any] = {
     "scenario": "calls",
@@ -35,21 +29,16 @@ FORECAST: dict[str, Any] = {
     "call_s": 0.0,
     "lacking": (),
 }
+Step = Callable[[], LevelEntry | None]
+RAMPS: list[Step] = [lambda: None, lambda: None]
+LEVELS: list[Step] = [
+    lambda: build_level(11, "pass"),
+    lambda: build_level(16, "fail", violations=[build_share()]),
+]
 
 
-def decided_at_edge(
-    search: SearchConfig, number: int, step: NextLevel, given: LevelBudget
-) -> LevelEntry:
-    """Return a level that passes up to the load `EDGE`, and that fails above it."""
-    answer: results.Result = "pass" if step.load <= EDGE else "fail"
-    return build_level(
-        step.load,
-        answer,
-        hold=step.confirmation_run,
-        error=given.error,
-        violations=[build_share()],
-        turns=100,
-    )
+def interrupt() -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def written_file(folder: Path) -> Path:
@@ -58,14 +47,20 @@ def written_file(folder: Path) -> Path:
 
 
 def capacity(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = decided_at_edge
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, steps: list[Step] = RAMPS
 ) -> Result:
-    monkeypatch.setattr(leveling, "evaluate_level", played)
-    locust = LocustCommand([Path("calls.py")], "concurrency", folder / "levels")
+    def run(search: Search) -> Iterator[LevelEntry | None]:
+        for step in steps:
+            if (level := step()) is not None:
+                search.levels.append(level)
+            yield level
+
+    monkeypatch.setattr(Search, "run", run)
+    monkeypatch.setattr(Search, "_answer", lambda _: CROSSED)
+    monkeypatch.setattr(Search, "_curve", lambda _: CURVE)
+    locust = LocustCommand([Path("calls.py")], folder / "levels")
     monkeypatch.setattr(
-        playing,
-        "prepare_search",
-        lambda *_, **__: PreparedSearch(locust, "west", (), FORECAST),
+        playing, "prepare_search", lambda *_, **__: PreparedSearch(locust, "west", (), FORECAST)
     )
     given = [
         "capacity",
@@ -79,27 +74,42 @@ def capacity(
     return call(*given)
 
 
-def test_the_conclusion_is_printed_and_saved(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def document_in(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / "found" / "capacity.json").read_text())
+    return document
+
+
+def test_the_range_is_printed_and_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     result = capacity(monkeypatch, tmp_path)
-    document = json.loads((tmp_path / "found" / "capacity.json").read_text())
+    document = document_in(tmp_path)
 
     assert result.exit_code == 0, result.output
-    assert "Passes at 20 and fails at 21 concurrent calls" in result.output
-    assert (document["highest_pass"], document["lowest_fail"], document["confirmed"]) == (
-        20,
-        21,
-        True,
-    )
+    assert "P95 of ttfa crosses 800 ms at about 13 concurrent calls (95 % interval" in result.output
+    assert "`--verify` adds up to 3 levels at its ends" in result.output
+    assert (document["estimate"]["numbers"]["low"], document["highest_pass"]) == (11, None)
+    assert (document["plan"]["first"], document["plan"]["max"]) == (2, 256)
     jsonschema.validate(document, schemas()["capacity"])
     assert "<svg" in (tmp_path / "found" / "capacity.html").read_text()
+
+
+def test_what_levels_showed_is_printed_and_saved(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    result = capacity(monkeypatch, tmp_path, "--verify", steps=[*RAMPS, *LEVELS])
+    document = document_in(tmp_path)
+
+    assert result.exit_code == 0, result.output
+    assert "Passes at 11 and fails at 16 concurrent calls" in result.output
+    assert "50 of 100   ✕ fail: 40 to 60 %, limit 5 %" in result.output
+    assert [document[key] for key in ("highest_pass", "lowest_fail", "notes")] == [11, 16, []]
+    assert len(document["levels"]) == 2
+    jsonschema.validate(document, schemas()["capacity"])
 
 
 def test_the_result_is_saved_if_it_cannot_be_printed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("rtbench.capacity.page.closing_lines", lambda _: 1 / 0)
+    monkeypatch.setattr("rtbench.capacity.terminal.closing_lines", lambda _: 1 / 0)
 
     assert isinstance(capacity(monkeypatch, tmp_path).exception, ZeroDivisionError)
     assert {"capacity.json", "capacity.html"} <= {
@@ -107,25 +117,37 @@ def test_the_result_is_saved_if_it_cannot_be_printed(
     }
 
 
-@pytest.mark.parametrize(("at_least", "status"), [("20", 0), ("21", 1), ("300", 1)])
-def test_the_exit_status_says_whether_the_required_load_passes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_least: str, status: int
+@pytest.mark.parametrize(
+    ("options", "required", "most"),
+    [
+        (("--require", "11"), 11, 256),
+        (("--require", "300"), 300, 300),
+        (("--from", "300"), None, 300),
+        (("--to", "1"), None, 1),
+    ],
+)
+def test_the_highest_load_is_at_least_the_required_and_the_first_one(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    required: int | None,
+    most: int,
 ) -> None:
-    assert capacity(monkeypatch, tmp_path, "--require", at_least).exit_code == status
+    capacity(monkeypatch, tmp_path, *options)
+    plan = document_in(tmp_path)["plan"]
+
+    assert (plan["required"], plan["max"]) == (required, most)
 
 
-def test_the_maximum_time_and_cost_are_printed_before_the_search(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("options", "time_s"), [((), 180.0), (("--verify",), 1800.0), (("--max-time", "40m"), 2400.0)]
+)
+def test_the_time_of_a_search_depends_on_whether_levels_verify_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: tuple[str, ...], time_s: float
 ) -> None:
-    output = capacity(
-        monkeypatch, tmp_path, "--max-time", "40m", "--budget", "12"
-    ).output.splitlines()
-    plan = json.loads((tmp_path / "found" / "capacity.json").read_text())["plan"]
+    capacity(monkeypatch, tmp_path, *options)
 
-    assert (
-        output[2] == f"up to {plan['max_levels']} levels and a longer run, in 40 min and 12.00 USD"
-    )
-    assert (plan["time_s"], plan["budget_usd"], plan["error"]) == (2400.0, 12.0, 0.05)
+    assert document_in(tmp_path)["plan"]["time_s"] == time_s
 
 
 def test_a_threshold_without_data_in_the_script_is_refused_before_the_first_call(
@@ -136,9 +158,9 @@ def test_a_threshold_without_data_in_the_script_is_refused_before_the_first_call
         "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}],
         "session": {},
     }
-    locust = LocustCommand([Path("calls.py")], "concurrency", tmp_path / "levels")
+    locust = LocustCommand([Path("calls.py")], tmp_path / "levels")
     ready = PreparedSearch(locust, "west", (), FORECAST | {"lacking": [lacks]})
-    monkeypatch.setattr(leveling, "evaluate_level", lambda *_: pytest.fail("a level was played"))
+    monkeypatch.setattr(Search, "run", lambda _: pytest.fail("a ramp was played"))
     monkeypatch.setattr(playing, "prepare_search", lambda *_, **__: ready)
     thresholds = ("--thresholds", "ttfa: p(95)<800", "--thresholds", "voice_to_voice: p(95)<1500")
     result = call(
@@ -153,64 +175,35 @@ def test_a_threshold_without_data_in_the_script_is_refused_before_the_first_call
     assert not (tmp_path / "found").exists(), "the next search may have this folder"
 
 
-def test_a_short_search_states_the_time_of_an_answer_before_its_first_level(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def rough_level(
-        search: SearchConfig, number: int, step: NextLevel, given: LevelBudget
-    ) -> LevelEntry:
-        share = build_share(0.01 if step.load <= EDGE else 0.3)
-        return build_level(
-            step.load, "inconclusive", duration_s=27.0, error=given.error, violations=[share]
-        )
-
-    result = capacity(monkeypatch, tmp_path, "--from", "1", "--max-time", "3m", played=rough_level)
-    document = json.loads((tmp_path / "found" / "capacity.json").read_text())
-    output = " ".join(result.output.split())
-
-    assert re.search(
-        r"levels of 27 s until the time ends: an answer needs \d+ min or more, and `--quick` gives"
-        " a rough one",
-        output,
-    )
-    assert (document["highest_pass"], document["lowest_fail"]) == (None, None)
-    assert (result.exit_code, document["ended"], len(document["levels"])) == (3, "time", 6)
-
-
+@pytest.mark.parametrize(
+    ("steps", "levels", "status"),
+    [([], 0, 130), (RAMPS, 0, 130), ([*RAMPS, LEVELS[0]], 1, 130)],
+    ids=["in the first ramp", "after the ramps", "in the second level"],
+)
 def test_an_interrupted_search_saves_its_results(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, steps: list[Step], levels: int, status: int
 ) -> None:
-    def interrupt_at_level_3(
-        search: SearchConfig, number: int, step: NextLevel, given: LevelBudget
-    ) -> LevelEntry:
-        if number == 3:
-            raise KeyboardInterrupt
-        return decided_at_edge(search, number, step, given)
+    result = capacity(monkeypatch, tmp_path, "--verify", steps=[*steps, interrupt])
+    document = document_in(tmp_path)
 
-    result = capacity(monkeypatch, tmp_path, played=interrupt_at_level_3)
-    document = json.loads((tmp_path / "found" / "capacity.json").read_text())
-
-    assert result.exit_code == 130
-    assert (document["highest_pass"], document["lowest_fail"], document["ended"]) == (
-        2,
-        None,
-        "interrupted",
-    )
+    assert result.exit_code == status
+    assert (document["ended"], len(document["levels"])) == ("interrupted", levels)
+    assert "The search ended early" in (tmp_path / "found" / "capacity.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--max-time", "20s"), "is too short for a level: use at least 27 s"),
+        (("--max-time", "20s"), "is too short for a search: use at least 27 s"),
+        (("--max-time", "60s", "--verify"), "is too short for a search: use at least 81 s"),
         (("--max-time", "soon"), "--max-time must be a time"),
         (("--from", "20", "--to", "10"), "is higher than"),
-        (("--precision", "1%"), "--precision must be from 5% to 100%"),
+        (("--require", "20", "--to", "10"), "--require 20 is higher than --to 10"),
         (("--budget", "0"), "--budget must be more than 0"),
-        (("--max-concurrent", "10"), "needs --by arrival-rate"),
         (("--thresholds", "ttfa: p(95)<+20%"), "is relative"),
     ],
 )
-def test_invalid_options_are_refused_before_the_first_level(
+def test_invalid_options_are_refused_before_the_first_call(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: tuple[str, ...], words: str
 ) -> None:
     result = capacity(monkeypatch, tmp_path, *options)
@@ -220,21 +213,20 @@ def test_invalid_options_are_refused_before_the_first_level(
     assert not (tmp_path / "found").exists()
 
 
-def test_each_level_is_saved_when_it_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_each_ramp_and_level_is_saved_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A search that is killed cannot save anything later."""
-    saved: list[tuple[int, str, int]] = []
+    saved: list[tuple[str, int]] = []
 
-    def played(
-        search: SearchConfig, number: int, step: NextLevel, given: LevelBudget
-    ) -> LevelEntry:
-        if number > 1:
-            document = json.loads((tmp_path / "found" / "capacity.json").read_text())
-            saved.append((len(document["levels"]), document["ended"], document["highest_pass"]))
-        return decided_at_edge(search, number, step, given)
+    def look() -> None:
+        document = document_in(tmp_path)
+        saved.append((document["ended"], len(document["levels"])))
 
-    capacity(monkeypatch, tmp_path, played=played)
+    steps = [*RAMPS, look, LEVELS[0], look, LEVELS[1], look]
+    capacity(monkeypatch, tmp_path, "--verify", steps=steps)
 
-    assert saved[:3] == [(1, "interrupted", 1), (2, "interrupted", 2), (3, "interrupted", 4)]
+    assert saved == [("interrupted", 0), ("interrupted", 1), ("interrupted", 2)]
 
 
 def test_a_second_search_in_the_same_folder_is_refused(
@@ -260,10 +252,8 @@ def test_a_search_that_was_killed_before_its_first_level_leaves_its_name(
 @pytest.mark.parametrize(
     "option", ["--users", "-u", "--arrival-rate=3/s", "--run-time", "--warmup", "--budget"]
 )
-def test_options_that_the_search_sets_for_each_level_are_refused(
-    tmp_path: Path, option: str
-) -> None:
-    with pytest.raises(UsageError, match=r"the search sets .* for each level"):
+def test_options_that_the_search_sets_for_each_run_are_refused(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UsageError, match=r"the search sets .* for each run"):
         prepare_search(
             ServiceOptions(), [Path("calls.py")], build_plan(), tmp_path, [option, "3"], yes=False
         )
@@ -284,9 +274,7 @@ def test_the_service_options_of_a_search_are_passed_to_its_runs(tmp_path: Path) 
 
 def test_a_level_is_started_with_the_command_of_a_run(tmp_path: Path) -> None:
     task = LevelTask("03-level-8", 8, 60.0, 5.0, budget_usd=2.0)
-    words = LocustCommand(
-        [Path("calls.py")], "concurrency", tmp_path, ["--url", "ws://here"]
-    ).arguments(task)
+    words = LocustCommand([Path("calls.py")], tmp_path, ["--url", "ws://here"]).arguments(task)
 
     assert words[:2] == ["-f", "calls.py"]
     assert words[-2:] == ["--url", "ws://here"]
@@ -302,23 +290,7 @@ def test_a_level_is_started_with_the_command_of_a_run(tmp_path: Path) -> None:
         assert part in joined
 
 
-def test_a_level_of_arrivals_has_slots_for_long_calls(tmp_path: Path) -> None:
-    ample = " ".join(
-        LocustCommand([Path("calls.py")], "arrival_rate", tmp_path).arguments(
-            LevelTask("a", 30, 60.0, 5.0)
-        )
-    )
-    given = " ".join(
-        LocustCommand([Path("calls.py")], "arrival_rate", tmp_path).arguments(
-            LevelTask("a", 30, 60.0, 5.0, max_concurrent=12)
-        )
-    )
-
-    assert "--arrival-rate 30/min --max-concurrent 150" in ample
-    assert "--max-concurrent 12" in given
-
-
-def test_several_files_and_the_options_of_locust_are_passed_to_the_levels(
+def test_several_files_and_the_options_of_locust_are_passed_to_the_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     prepared: list[tuple[object, ...]] = []

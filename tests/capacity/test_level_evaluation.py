@@ -21,8 +21,9 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.strata import Stratum
 from reports.results.value import Reason
 from reports.statistics.quantiles import quantiles
+from rtbench.capacity.document import allowed_by
 from rtbench.capacity.level_evaluation import (
-    _backed_off,
+    Analysis,
     _LevelMonitor,
     check_opened,
     completed_counts,
@@ -33,14 +34,13 @@ from rtbench.capacity.level_evaluation import (
     in_progress,
     latencies_of,
     rate_limits_remaining,
-    shares_of,
     target_of,
     throttled_turns,
     usd_of,
     violations,
 )
-from rtbench.capacity.search import allowed_by
-from tests.capacity.models import build_level, threshold_of
+from rtbench.capacity.verification import Level
+from tests.capacity.built import build_level, threshold_of
 from tests.reports.edited import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
 
@@ -161,7 +161,7 @@ def test_turns_that_did_not_start_violate_each_latency_threshold(tmp_path: Path)
     )
 
     late, counted = violations(refusing, threshold_of("ttfa: p(95)<5000"))
-    (found,) = shares_of(refusing, [threshold_of("ttfa: p(95)<5000")], None, 0.01, 10)
+    (found,) = Analysis(refusing, [threshold_of("ttfa: p(95)<5000")], 0.01, 10).shares()
     share = found.value
 
     assert (late.sum(), counted.sum(), counted.size) == (116, 400, 100)
@@ -191,7 +191,7 @@ def test_violation_shares_are_split_by_cause(tmp_path: Path) -> None:
 
     whole = target_of(folder)
     level = build_level(4, "fail", throttled=throttled_turns(whole))
-    late, failures = shares_of(whole, [LATE, FAILED], None, 0.01, 4)
+    late, failures = Analysis(whole, [LATE, FAILED], 0.01, 4).shares()
 
     good = turns[turns["outcome_class"] == "success"]
     slow = int((good["ttfa_ms"] >= 700).sum())
@@ -206,9 +206,8 @@ def test_turns_of_open_sessions_can_fail_a_threshold_but_not_pass_it(tmp_path: P
     thresholds = [threshold_of("ttfa: p(95)<60000"), threshold_of("ttfa: p(95)<1")]
     few = np.zeros(3), np.full(3, 5.0)
 
-    complete, incomplete = (
-        shares_of(target, thresholds, ended, 0.01, 4) for ended in (None, [few, few])
-    )
+    analysis = Analysis(target, thresholds, 0.01, 4)
+    complete, incomplete = (analysis.shares(ended) for ended in (None, [few, few]))
 
     assert [found.result for found in complete] == ["pass", "fail"]
     assert [found.result for found in incomplete] == ["inconclusive", "fail"]
@@ -247,9 +246,8 @@ def test_a_passing_level_ends_early_unless_a_rate_limit_is_being_exhausted(
         "seconds",
         lambda at, row: row | left | {"requests_remaining": 200 - 2 * at * drained},
     )
-    looking = _LevelMonitor(
-        [threshold_of("ttfa: p(95)<60000")], [0.05], [0.5], math.inf, hold=False
-    )
+    level = Level(200, 60.0, 0.05)
+    looking = _LevelMonitor([threshold_of("ttfa: p(95)<60000")], [0.05], [0.5], level)
 
     assert looking.is_clear(tmp_path, 0) is not drained
     assert looking.answer == (None if drained else "pass")
@@ -262,10 +260,10 @@ def test_a_level_does_not_pass_if_callers_in_back_off_could_have_changed_the_res
     write(tmp_path, Plan(sessions=200, turns=5, paired=True))
     edit(tmp_path, "seconds", lambda _, row: row | {"callers_backing_off": waiting})
     thresholds = [threshold_of("ttfa: p(95)<60000")]
-    looking = _LevelMonitor(thresholds, [0.05], [0.5], 1000.0, hold=False)
+    looking = _LevelMonitor(thresholds, [0.05], [0.5], Level(1000, 60.0, 0.05))
 
     assert looking.is_clear(tmp_path, 0) is holds
-    why = _backed_off(target_of(tmp_path), thresholds, 0.05, 1000.0)
+    why = Analysis(target_of(tmp_path), thresholds, 0.05, 1000.0).doubt()
     assert why == (
         None if holds else Reason("callers_waited", {"waiting": 60.0, "callers": 1000.0})
     )

@@ -114,9 +114,7 @@ def test_a_wall_clock_step_does_not_move_the_interim_analyses_or_the_end_of_a_le
         return False
 
     task = LevelTask("01-level-4", 4, 160.0, 5.0)
-    played = run_level(
-        LocustCommand([Path("calls.py")], "concurrency", tmp_path / "levels"), task, is_clear
-    )
+    played = run_level(LocustCommand([Path("calls.py")], tmp_path / "levels"), task, is_clear)
 
     assert polled_s == pytest.approx([10.0, 20.0, 40.0, 80.0])
     assert clocks.now_ns / NS_PER_S - 1_000 == pytest.approx(160.0)

@@ -17,7 +17,7 @@ from rtbench.capacity.load_thresholds import (
     too_few,
     violation_share,
 )
-from tests.capacity.models import threshold_of
+from tests.capacity.built import threshold_of
 from tests.examples import some, trials
 
 

@@ -7,90 +7,82 @@ import re
 
 from msgspec.structs import replace
 
-from reports.formatting import NBSP
 from reports.render.html import render_html
 from reports.results.value import Reason, too_few_to_print
 from rtbench.capacity.page import capacity_page, failure_chart, latency_chart
-from tests.capacity.searched import LEVELS, level, searched
+from tests.capacity.searched import CROSSED, CURVE, LEVELS, level, searched
+
+EVERY = [*CURVE, *LEVELS]
 
 
-def test_the_page_has_the_conclusion_and_each_level() -> None:
+def test_the_page_has_the_conclusion_and_each_load() -> None:
     page = render_html(capacity_page(searched(LEVELS)))
 
-    assert "Passes at 8 and fails at 16 concurrent calls (ttfa: p(95)&lt;800)." in page
-    assert "A longer run confirmed 8." in page
+    assert "Passes at 7 and fails at 16 concurrent calls (ttfa: p(95)&lt;800)." in page
+    assert "P95 of ttfa crosses 800 ms" in page
     assert "SIMULATED" in page
     assert "&lt;west&gt;" in page
     assert "<west>" not in page
-    assert all(f"run-{load}" in page for load in (8, 11, 16))
+    assert all(f">{name}<" in page for name in ("4", "5–8", "9–16", "7 (level)", "16 (level)"))
 
 
-def test_levels_that_did_not_pass_have_open_marks() -> None:
-    plot = latency_chart(searched(LEVELS), LEVELS)
+def test_a_search_without_levels_has_a_page_with_its_range_and_no_verdict() -> None:
+    page = render_html(capacity_page(searched([])))
+
+    assert "P95 of ttfa crosses 800 ms" in page
+    assert "(level)" not in page
+    assert "probability of error" not in page
+
+
+def test_only_levels_that_passed_have_filled_marks() -> None:
+    plot = latency_chart(searched(LEVELS), EVERY)
     marks = re.findall(r'class="mark( open)?', "".join(plot.parts))
 
-    assert marks.count(" open") == 4  # p50 and p95 of two levels
-    assert marks.count("") == 4
+    assert marks.count("") == 2  # p50 and p95 of a level
+    assert len(marks) == 2 * len(EVERY)
     assert ">limit 800" in "".join(plot.parts), "the line of the limit has a label"
 
 
-def test_a_curve_has_one_point_for_a_load_that_was_run_twice() -> None:
-    twice = [
-        level(2, "pass", 300),
-        level(4, "inconclusive", 400),
-        level(4, "inconclusive", 500),
-        level(8, "fail", 900),
-    ]
+def test_the_curve_is_that_of_the_ramps() -> None:
     drawn = [
         part
-        for part in latency_chart(searched(twice), twice).parts
+        for part in latency_chart(searched(LEVELS), EVERY).parts
         if part.startswith("<path") and "curve" in part
     ]
 
-    assert drawn[0].count("L") == 2
-
-
-def test_the_load_axis_has_a_tick_at_each_measured_load() -> None:
-    few = [level(load, "pass", 300) for load in (2, 4, 8)]
-    ticks = re.findall(r">(\d+)</text>", "".join(failure_chart(searched(few), few).parts))
-
-    assert sorted(ticks) == ["2", "4", "8"]
+    assert drawn[0].count("L") == len(CURVE) - 1
 
 
 def test_the_labels_of_close_loads_do_not_overlap() -> None:
-    close = [level(load, "pass", 300) for load in range(100, 130)]
-    ticks = re.findall(r">(\d+)</text>", "".join(failure_chart(searched(close), close).parts))
-
-    assert 1 < len(ticks) < len(close)
-
-
-def estimated(low: int, high: int | None) -> Reason:
-    return Reason("crossed", {"low": low, "high": high})
-
-
-def test_the_range_of_a_quick_search_is_a_band_if_it_has_two_ends() -> None:
-    quick, open_below, open_above = (
-        replace(searched(LEVELS[:1]), estimate=estimated(low, high))
-        for low, high in ((4, 8), (0, 8), (4, None))
+    few = [level(load, None, 300) for load in (2, 4, 8)]
+    close = [level(load, None, 300) for load in range(100, 130)]
+    unknown = Reason("no_turns")
+    ticks, of_close = (
+        re.findall(r">(\d+)</text>", "".join(failure_chart(searched([], at, unknown), at).parts))
+        for at in (few, close)
     )
 
-    assert 'class="band' in "".join(latency_chart(quick, LEVELS).parts)
-    assert 'class="band' not in "".join(latency_chart(open_below, LEVELS).parts)
-    assert 'class="band' not in "".join(latency_chart(open_above, LEVELS).parts)
+    assert sorted(ticks) == ["2", "4", "8"]
+    assert 1 < len(of_close) < len(close)
 
 
-def test_the_breaking_point_is_a_band_between_the_highest_pass_and_the_lowest_fail() -> None:
-    known, unknown = searched(LEVELS), searched(LEVELS[:1])
+def test_the_band_is_what_levels_showed_else_the_range_of_the_ramps_if_it_has_two_ends() -> None:
+    def bands(low: int, high: int | None, levels: list) -> list[str]:  # type: ignore[type-arg]
+        estimate = Reason("crossed", CROSSED.numbers | {"low": low, "high": high})
+        parts = latency_chart(searched(levels, CURVE, estimate), EVERY).parts
+        return [part for part in parts if 'class="band' in part]
 
-    assert 'class="band' in "".join(latency_chart(known, LEVELS).parts)
-    assert 'class="band' in "".join(failure_chart(known, LEVELS).parts)
-    assert 'class="band' not in "".join(latency_chart(unknown, LEVELS[:1]).parts)
+    (verified,) = bands(11, 16, LEVELS)
+    (estimated,) = bands(11, 16, [])
+    assert verified != estimated
+    assert bands(11, 16, LEVELS[:2]) == [estimated], "no level failed"
+    assert bands(0, 8, []) == bands(4, None, []) == []
 
 
-def test_a_search_without_levels_has_a_page() -> None:
-    page = render_html(capacity_page(searched([])))
+def test_a_search_without_turns_has_a_page() -> None:
+    page = render_html(capacity_page(searched([], [], Reason("no_turns"))))
 
-    assert "No level of concurrent calls passed or failed" in page
+    assert "No turn with a value of the threshold ended" in page
     assert "<svg" not in page
 
 
@@ -101,10 +93,3 @@ def test_a_column_without_values_is_left_out_and_a_missing_percentile_has_its_re
     assert "failed, %" in page
     assert "rate limits left" not in page
     assert "n/a (needs 45" in page
-
-
-def test_a_note_with_a_command_has_the_command() -> None:
-    verify = Reason("verify", {"time_s": 1800.0, "cost": "", "command": "rtbench capacity x.py"})
-    page = render_html(capacity_page(replace(searched(LEVELS), notes=[verify])))
-
-    assert f"about 30{NBSP}min: <code>rtbench capacity x.py</code>" in page

@@ -11,9 +11,9 @@ import pytest
 from bench.base.errors import UsageError
 from bench.target.target_settings import ServiceOptions
 from rtbench.capacity import level_run as playing
-from rtbench.capacity.level_run import PreparedSearch, max_calls, prepare_search
-from rtbench.capacity.search import SearchPlan
-from tests.capacity.models import build_plan
+from rtbench.capacity.document import SearchPlan
+from rtbench.capacity.level_run import PreparedSearch, cost_amounts, prepare_search
+from tests.capacity.built import build_plan
 
 LISTENING = socket.create_server(("127.0.0.1", 0))
 URL = f"ws://127.0.0.1:{LISTENING.getsockname()[1]}/v1"
@@ -105,33 +105,19 @@ def test_several_targets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         searching(monkeypatch, HERE, AWAY)
 
 
-@pytest.mark.parametrize(
-    ("by", "max_concurrent", "option"),
-    [("concurrency", None, "--to"), ("arrival_rate", 11, "--max-concurrent")],
-)
 def test_a_search_needs_a_pair_of_ports_for_each_telephone_call(
-    monkeypatch: pytest.MonkeyPatch, by: Any, max_concurrent: int | None, option: str
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plan = build_plan(by=by, most=11)
+    plan = build_plan(most=11)
 
     with pytest.raises(
-        UsageError,
-        match=f"10 calls at the same time, but the search has up to 11: .* lower {option}$",
+        UsageError, match=r"10 calls at the same time, but the search has up to 11: .* lower --to$"
     ):
-        searching(monkeypatch, HERE | {"max_calls": 10}, plan=plan, max_concurrent=max_concurrent)
-    assert (
-        searching(
-            monkeypatch, HERE | {"max_calls": 11}, plan=plan, max_concurrent=max_concurrent
-        ).target
-        == "here"
-    )
+        searching(monkeypatch, HERE | {"max_calls": 10}, plan=plan)
+    assert searching(monkeypatch, HERE | {"max_calls": 11}, plan=plan).target == "here"
 
 
-@pytest.mark.parametrize(
-    ("by", "session_s", "calls"),
-    [("concurrency", 20.0, 9000.0), ("concurrency", 0.0, None), ("arrival_rate", 20.0, 3000.0)],
-)
-def test_the_maximum_number_of_calls_follows_from_load_and_time(
-    by: Any, session_s: float, calls: float | None
-) -> None:
-    assert max_calls(by, 100, 1800.0, session_s) == calls
+def test_the_cost_of_calls_of_unknown_duration_is_not_stated() -> None:
+    forecast = {"session_s": 0.0, "session_usd": [0.02, 0.25], "cost": COST}
+
+    assert cost_amounts(forecast, build_plan()) == [COST]

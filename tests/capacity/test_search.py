@@ -1,329 +1,348 @@
-"""Searches at services with a known breaking point."""
+"""A search: its ramps are synthetic runs, and its levels have results."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from reports.results.value import Result
-from reports.statistics.group_sequential import spending
-from reports.statistics.verdicts import SESSIONS
-from rtbench.capacity.search import (
-    ANALYSES,
-    ERROR,
-    LevelBudget,
-    LevelEntry,
-    LoadUnit,
-    level_budget,
-    level_within,
-    min_level_s,
-    min_ramp_s,
-    min_time_s,
-    results_of,
-    run_levels,
-    smallest_first,
-    stop_reason,
-)
-from rtbench.load_search import LevelResult, NextLevel, bracket_of
-from tests.capacity.models import ModelService, build_level, build_plan, build_share, searched
-from tests.examples import trials
+from bench.base.clock import monotonic_ns
+from bench.base.units import NS_PER_S
+from reports.formatting import NBSP
+from reports.results.value import Reason, Result
+from reports.statistics.crossing import Crossing
+from rtbench.capacity import search as searching
+from rtbench.capacity.document import CapacityDocument, LevelEntry
+from rtbench.capacity.level_evaluation import SearchConfig, target_of
+from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
+from rtbench.capacity.ramp import Estimate
+from rtbench.capacity.search import Search
+from rtbench.capacity.text import headline_parts, reason_text
+from rtbench.capacity.turns import turns_by_load
+from rtbench.capacity.verification import Level
+from tests.capacity.built import build_level, build_plan, build_share, threshold_of
+from tests.reports.synthetic import Plan, write
 
-SEEDS = trials(12, 25)
+VERIFY = Reason("verify")
+SLOW = "ttfa: p(95)<700"
+Analysed = Callable[[Path, int], bool]
 
 
-def knee(edge: float) -> Callable[[int], float]:
-    """Return the function that gives the probability of a violation at a load.
-
-    It grows smoothly, to about 5% at `edge`.
+def build_search(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    run: Plan,
+    threshold: str,
+    *,
+    left_s: float = 0.0,
+    verify: bool = False,
+    budget_usd: float | None = None,
+    play: Callable[[str, Path, Analysed], object] = lambda name, ramp, analyse: analyse(ramp, 0),
+) -> Search:
+    """Return a search whose ramps are this run. `left_s` is the time that is left for a second
+    ramp and for levels.
     """
-    return lambda load: min(0.9, 0.002 + 0.048 * (load / edge) ** 4)
+    ramp, runs = write(folder / "ramp", run), folder / "levels"
+    runs.mkdir()
+
+    def run_level(
+        locust: LocustCommand, task: LevelTask, is_clear: Analysed, until_ns: int
+    ) -> FinishedLevel:
+        assert "--stages" in locust.arguments(task)
+        play(task.name, ramp, is_clear)
+        return FinishedLevel(ramp, "", analyses=1)
+
+    monkeypatch.setattr(searching, "run_level", run_level)
+    end_ns = monotonic_ns() + int(left_s * NS_PER_S)
+    plan = build_plan(time_s=180, verify=verify, budget_usd=budget_usd)
+    locust = LocustCommand([Path("calls.py")], runs)
+    config = SearchConfig(plan, [threshold_of(threshold)], locust, None, end_ns, end_ns)
+    return Search(config, lambda *_: None)
 
 
-def cliff(edge: int) -> Callable[[int], float]:
-    """Return the function that gives the probability of a violation at a load.
+def found_by(search: Search, *, interrupted: bool = False) -> CapacityDocument:
+    return search.document(interrupted=interrupted, date_utc="", target="west", scenario="calls")
 
-    All calls above the limit `edge` fail.
-    """
-    return lambda load: max(0.0, (load - edge) / load)
+
+def searched(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    run: Plan,
+    threshold: str,
+    faults: tuple[Reason | None, ...] = (None,),
+) -> CapacityDocument:
+    """Return the result of a search whose ramps, one for each of `faults`, are this run."""
+    search = build_search(monkeypatch, folder, run, threshold)
+    list(search.run())
+    if len(faults) > 1:
+        search.targets, search.measured = (
+            len(faults) * search.targets,
+            len(faults) * search.measured,
+        )
+        search.faults = [*faults]
+    return found_by(search)
 
 
 @pytest.mark.parametrize(
-    "service",
-    [
-        ModelService(knee(20.5)),
-        ModelService(knee(90.5)),
-        ModelService(cliff(37)),
-        ModelService(knee(50.5), alike=0.6),
-    ],
+    ("interrupts_at", "code"), [(0, "no_turns"), (1, "crossed"), (2, "crossed")]
 )
-def test_the_interval_covers_the_breaking_point_within_the_time_limit(
-    service: ModelService,
+def test_a_search_that_is_interrupted_has_what_its_ramps_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, interrupts_at: int, code: str
 ) -> None:
-    plan, edge = build_plan(), service.edge(256)
-    searches = [searched(plan, service, seed) for seed in range(SEEDS)]
-    brackets = [bracket_of(results_of(levels)) for levels in searches]
-    covered = [
-        one.highest_pass <= edge and (one.lowest_fail is None or edge < one.lowest_fail)
-        for one in brackets
-    ]
+    """Before the first analysis of a ramp, after it, or in the second ramp."""
+    played: list[str] = []
 
-    assert sum(covered) >= 0.9 * SEEDS
-    assert sum(bool(one.highest_pass and one.lowest_fail) for one in brackets) >= 0.6 * SEEDS
-    for levels in searches:
-        assert sum(level.duration_s for level in levels) <= plan.time_s + 1e-6
-        assert len([level for level in levels if not level.confirmation_run]) <= plan.max_levels
+    def play(name: str, ramp: Path, analyse: Analysed) -> None:
+        played.append(name)
+        if interrupts_at:
+            analyse(ramp, 0)
+        if len(played) >= interrupts_at:
+            raise KeyboardInterrupt
+
+    run = Plan(sessions=60, turns=4, paired=True)
+    search = build_search(monkeypatch, tmp_path, run, "ttfa: p(95)<700", left_s=180.0, play=play)
+    with pytest.raises(KeyboardInterrupt):
+        list(search.run())
+    found = found_by(search, interrupted=True)
+
+    assert (found.ended, found.estimate.code) == ("interrupted", code)
+    assert bool(found.curve) == bool(interrupts_at)
 
 
-@given(
-    st.lists(
-        st.sampled_from(["pass", "fail", "inconclusive", "not_evaluated"]), min_size=60, max_size=60
-    ),
-    st.data(),
-)
-def test_levels_never_exceed_the_time_and_the_error_of_the_search(
-    answers: list[Result], data: st.DataObject
-) -> None:
-    plan = build_plan(most=64, time_s=3600.0)
-    levels: list = []
+@pytest.fixture
+def verifying(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Search]:
+    """Return a search of a range from 36 to 41 calls, whose levels have these results, or raise
+    them.
+    """
+    range_ = Estimate(SLOW, Crossing(39.0, 36.4, 40.6, 1.0), 60)
+    monkeypatch.setattr(Search, "estimate", lambda _: range_)
 
-    def played(number: int, step: NextLevel, given: LevelBudget):  # type: ignore[no-untyped-def]
-        assert given.time_s >= given.min_time_s
-        length_s = data.draw(st.floats(1.0, given.time_s))
-        call_s = data.draw(st.none() | st.floats(0.0, 600.0))
-        return build_level(
-            step.load,
-            answers[number],
-            hold=step.confirmation_run,
-            duration_s=length_s,
-            error=given.error,
-            call_s=call_s,
+    def build(*results: Result | type[BaseException], usd: float = 0.0, **more: Any) -> Search:
+        left = [*results]
+
+        def evaluate(config: SearchConfig, number: int, level: Level) -> LevelEntry:
+            result = left.pop(0)
+            if isinstance(result, type):
+                raise result
+            run = f"{number}-{level.load}"
+            return build_level(level.load, result, run=run, usd=usd, violations=[build_share()])
+
+        monkeypatch.setattr(searching, "evaluate_level", evaluate)
+        few = Plan(sessions=10, turns=2, paired=True)
+        return build_search(
+            monkeypatch, tmp_path, few, SLOW, verify=True, **{"left_s": 900.0} | more
         )
 
-    for _ in run_levels(plan, levels, played):
-        pass
-
-    assert sum(level.duration_s for level in levels) <= plan.time_s + 1e-6
-    assert sum(level.error for level in levels) <= ERROR + 1e-12
+    return build
 
 
-def test_interim_analyses_spend_most_of_the_error_of_a_level_at_its_end() -> None:
-    errors = spending(ANALYSES, 0.01)
+def test_levels_verify_the_ends_of_the_range(verifying: Callable[..., Search]) -> None:
+    search = verifying("pass", "fail")
+    steps = [level and level.run for level in search.run()]
+    found = found_by(search)
 
-    assert sum(errors) == pytest.approx(0.01)
-    assert list(errors) == sorted(errors)
-    assert len(errors) == len(ANALYSES)
-    assert errors[-1] == pytest.approx(0.0075)
-
-
-def test_a_level_gets_the_time_left_over_by_earlier_levels() -> None:
-    plan = build_plan(most=64)
-    first = level_budget(plan, [], NextLevel(1, confirmation_run=False))
-    quick = level_budget(
-        plan,
-        [build_level(1, "pass", duration_s=20.0, error=first.error)],
-        NextLevel(2, confirmation_run=False),
-    )
-
-    assert first.time_s == pytest.approx(plan.time_s / (plan.max_levels + 2))
-    assert quick.time_s > first.time_s
+    assert steps == [None, None, "3-36", "4-41"]
+    assert (found.highest_pass, found.lowest_fail) == (36, 41)
+    assert (found.ended, found.notes) == ("complete", [])
 
 
-def test_the_confirmation_run_lasts_twice_as_long_as_its_level() -> None:
-    plan = build_plan()
-    levels = [build_level(1, "pass", duration_s=50.0), build_level(2, "fail", duration_s=20.0)]
+@pytest.mark.parametrize("results", [[], ["pass"]])
+def test_a_search_that_is_interrupted_in_a_level_keeps_its_ramps_and_the_levels_before(
+    verifying: Callable[..., Search], results: list[Result]
+) -> None:
+    search = verifying(*results, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(search.run())
+    found = found_by(search, interrupted=True)
 
-    assert level_budget(plan, levels, NextLevel(1, confirmation_run=True)).time_s == 100.0
-
-
-def inconclusive_levels(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelEntry]:
-    """Return a function that runs levels. The levels have no violations, but stay inconclusive.
-
-    A level lasts `length_s`, or all of the remaining time if less than that is left. The last level
-    always lasts for all of the remaining time.
-    """
-    clean = build_share(0.0, slow=0)
-
-    def played(number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        took_s = given.time_s if step.last else min(given.time_s, length_s)
-        return build_level(
-            step.load, "inconclusive", duration_s=took_s, error=given.error, violations=[clean]
-        )
-
-    return played
+    assert (found.estimate.code, len(found.levels)) == ("crossed", len(results))
+    assert found.exit_status == (0 if results else 3)
+    assert headline_parts(found)[-1] == "the search ended early, because it was interrupted"
 
 
 @pytest.mark.parametrize(
-    ("first", "most", "time_s"), [(8, 8, 240.0), (8, 16, 120.0), (1, 256, 1800.0)]
+    ("left_s", "usd", "ended"),
+    [(900.0, 1.0, "complete"), (10.0, 1.0, "time"), (900.0, 9.0, "budget")],
 )
-def test_a_search_without_decided_levels_uses_all_its_time(
-    first: int, most: int, time_s: float
+def test_a_search_ends_if_its_time_or_its_money_is_too_short_for_a_level(
+    verifying: Callable[..., Search], left_s: float, usd: float, ended: str
 ) -> None:
-    plan = build_plan(first=first, most=most, time_s=time_s)
-    levels: list[LevelEntry] = []
-    list(run_levels(plan, levels, inconclusive_levels(17.0)))
+    search = verifying("pass", "fail", usd=usd, left_s=left_s, budget_usd=8.0)
+    list(search.run())
+    found = found_by(search)
 
-    assert sum(level.duration_s for level in levels) == pytest.approx(time_s)
-    assert sum(level.error for level in levels) <= ERROR
-    assert min(level.load for level in levels) == first, "lower levels have fewer calls"
+    assert found.ended == ended
+    assert (found.highest_pass is None) == (ended == "time")
+    assert ("the search ended early" in headline_parts(found)[-1]) == (ended != "complete")
 
 
-def test_a_single_level_gets_all_the_time_and_its_confirmation_run_the_rest() -> None:
-    plan = build_plan(first=8, most=8, time_s=240.0)
-    step = NextLevel(8, confirmation_run=False, last=True)
+def test_levels_that_show_nothing_end_the_search(verifying: Callable[..., Search]) -> None:
+    search = verifying("not_evaluated", "not_evaluated")
+    list(search.run())
+    found = found_by(search)
 
-    assert level_budget(plan, [], step).time_s == 240.0
-    held = [build_level(8, "pass", duration_s=70.0)]
-    assert level_within(plan, held) == (
-        NextLevel(8, confirmation_run=True),
-        LevelBudget(140.0, ERROR - 0.001, None, min_level_s(plan)),
+    assert (len(found.levels), found.ended, found.exit_status) == (2, "load_generator", 4)
+
+
+def test_each_turn_has_the_calls_in_progress_and_those_that_fail_violate(tmp_path: Path) -> None:
+    target = target_of(write(tmp_path, Plan(sessions=40, turns=4, failed=0.2)))
+    turns, *moved = turns_by_load(target, threshold_of("ttfa: p(95)<60s"))
+    (failures,) = turns_by_load(target, threshold_of("failure_rate: rate<1%"), uncertain=False)
+
+    assert (turns.n, len(moved)) == (160, 2)
+    assert turns.load.max() > turns.load.min() >= 1
+    assert 0 < turns.violated.sum() == failures.violated.sum() < 100
+
+
+def test_a_run_in_which_no_call_opened_has_no_turns(tmp_path: Path) -> None:
+    target = target_of(write(tmp_path, Plan(sessions=0, turns=4, refused=5)))
+    (turns,) = turns_by_load(target, threshold_of("ttfa: p(95)<60s"), uncertain=False)
+
+    assert turns.n == 0
+
+
+def test_a_turn_that_the_end_of_the_run_cut_has_waited_and_has_not_failed(tmp_path: Path) -> None:
+    target = target_of(write(tmp_path, Plan(sessions=40, turns=4, abandoned=6)))
+    turns, *_ = turns_by_load(target, threshold_of("ttfa: p(95)<1"))
+
+    assert (turns.violated.all(), np.isfinite(turns.value).all()) == (True, True)
+
+
+def test_a_turn_in_progress_counts_at_the_first_load_even_if_its_value_is_unknown(
+    tmp_path: Path,
+) -> None:
+    target = target_of(write(tmp_path, Plan(sessions=40, turns=4, abandoned=6, mute_cut=True)))
+    limit = threshold_of("ttfa: p(95)<60s")
+    (known,) = turns_by_load(target, limit, uncertain=False)
+    (every,) = turns_by_load(target, limit, uncertain=False, first=1000)
+
+    assert (known.n, every.n) == (154, 160)
+    assert not every.violated.any(), (
+        "a turn that has waited for less than the limit is no violation"
     )
 
 
-def test_a_quick_search_repeats_one_inconclusive_level_in_the_remaining_time() -> None:
-    plan, clean = build_plan(first=8, most=16, time_s=120.0), build_share(0.0, slow=0)
-    levels = [
-        build_level(load, "inconclusive", duration_s=18.0, violations=[clean]) for load in (8, 16)
+def test_a_wait_counts_only_for_a_latency_that_the_turn_should_have(tmp_path: Path) -> None:
+    target = target_of(write(tmp_path, Plan(sessions=40, turns=4, abandoned=6, mute_cut=True)))
+    late, never = (
+        turns_by_load(target, threshold_of(f"{name}: p(95)<1"), uncertain=False)[0].violated.sum()
+        for name in ("ttfa", "ttft")
+    )
+
+    assert (late, never) == (160, 0)
+
+
+def test_a_threshold_that_holds_is_not_crossed_up_to_the_largest_load(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = searched(
+        monkeypatch, tmp_path, Plan(sessions=60, turns=4, paired=True), "ttfa: p(95)<60s"
+    )
+
+    assert found.estimate.code == "not_crossed"
+    assert headline_parts(found)[0].startswith(
+        "p95 of ttfa did not cross 60,000\N{NO-BREAK SPACE}ms up to "
+    )
+    assert found.notes == [VERIFY]
+    assert found.curve[-1].load == found.estimate.numbers["top"], "no load is above the largest"
+    assert [(each.failure_rate.value, each.failure_rate.n) for each in found.curve] == [
+        (0, each.turns) for each in found.curve
     ]
 
-    step, given = level_within(plan, levels) or (None, None)
-    assert given is not None
-    assert (step, given.time_s) == (NextLevel(16, confirmation_run=False, last=True), 120.0 - 36.0)
-    longer, _ = level_within(build_plan(first=8, most=16), levels) or (None, None)
-    assert longer == NextLevel(16, confirmation_run=False)
-
-
-def test_an_inconclusive_level_is_repeated_in_the_time_beyond_the_confirmation_run() -> None:
-    plan = build_plan(first=8, most=64, precision=1.0, time_s=1000.0)
-    levels = [
-        build_level(8, "pass"),
-        build_level(64, "fail"),
-        *[build_level(16, "inconclusive")] * 2,
-        *[build_level(32, "inconclusive")] * 2,
-    ]
-    step, given = level_within(plan, levels) or (None, None)
-    assert given is not None
-
-    assert (step, given.time_s) == (
-        NextLevel(32, confirmation_run=False, last=True),
-        1000.0 - 6 * 60.0 - 2 * 60.0,
-    )
-    short = build_plan(first=8, most=64, precision=1.0, time_s=6 * 60.0 + 130.0)
-    assert level_within(short, levels) == (
-        NextLevel(8, confirmation_run=True),
-        LevelBudget(120.0, ERROR - 0.006, None, min_level_s(short)),
-    )
-
-
-def test_a_single_level_is_decided_in_the_default_time() -> None:
-    """The load and the session length are those of text calls to the simulator: 8 concurrent
-    calls of 10 s each.
-    """
-    plan = build_plan(first=8, most=8, time_s=240.0)
-    for seed in range(SEEDS):
-        levels = searched(plan, ModelService(lambda _: 0.0), seed)
-        assert levels[0].result == "pass", levels
-
-
-def test_a_confirmation_run_follows_even_an_early_pass() -> None:
-    levels = [build_level(1, "pass", duration_s=8.0), build_level(2, "fail", duration_s=8.0)]
-
-    assert stop_reason(build_plan(), levels) is None
-
 
 @pytest.mark.parametrize(
-    ("spent_s", "usd", "ended"), [(100.0, 0.1, None), (1790.0, 0.1, "time"), (100.0, 5.0, "budget")]
-)
-def test_a_search_ends_if_its_time_or_its_budget_is_spent(
-    spent_s: float, usd: float, ended: str | None
-) -> None:
-    plan = build_plan(budget_usd=5.0)
-
-    assert stop_reason(plan, [build_level(1, "pass", duration_s=spent_s, usd=usd)]) == ended
-
-
-def test_the_minimum_time_of_a_search_is_enough_for_each_of_its_levels() -> None:
-    plan = build_plan(most=64)
-    least_s = min_time_s(plan)
-
-    given = level_budget(
-        build_plan(most=64, time_s=least_s), [], NextLevel(1, confirmation_run=False)
-    )
-
-    assert given.time_s == pytest.approx(min_level_s(plan))
-    assert results_of([build_level(1, "pass")]) == [LevelResult(1, "pass")]
-
-
-@pytest.mark.parametrize(("by", "calls"), [("concurrency", 2.0), ("arrival_rate", 1.0)])
-def test_a_level_has_time_for_a_call_that_counts(by: LoadUnit, calls: float) -> None:
-    plan = build_plan(call_s=60.0, by=by)
-    given = level_budget(plan, [], NextLevel(1, confirmation_run=False))
-
-    assert given.time_s >= min_level_s(plan)
-    assert given.load_s >= min_ramp_s(given.load_s) + calls * 60
-
-
-@pytest.mark.parametrize(
-    ("calls_s", "expected_s"),
+    ("threshold", "text"),
     [
-        ([20.0, 14.0, 40.0], 14.0),  # an overloaded service makes calls longer
-        ([None], 2 * (27.0 - 15.0)),  # no call has ended: calls are longer than the level
-        ([None, 50.0], 50.0),
-        ([3.0], 3.0),
-        ([], 5.0),
+        ("failure_rate: rate<10%", "the failure_rate did not cross 10 % up to "),
+        ("throttle_rate: rate<2.5%", "the throttle_rate did not cross 2.5 % up to "),
+        ("ttfa: within(60000)>95%", "within 60,000 ms of ttfa did not cross 95 % up to "),
     ],
 )
-def test_the_minimum_time_of_a_level_follows_the_calls_of_earlier_levels(
-    calls_s: list[float | None], expected_s: float
+def test_a_limit_on_a_share_is_stated_as_it_was_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threshold: str, text: str
 ) -> None:
-    levels = [build_level(1, "inconclusive", duration_s=27.0, call_s=call_s) for call_s in calls_s]
+    found = searched(monkeypatch, tmp_path, Plan(sessions=20, turns=3, paired=True), threshold)
 
-    assert min_level_s(build_plan(call_s=5.0), levels) == min_level_s(build_plan(call_s=expected_s))
-
-
-def test_an_estimate_of_long_calls_leaves_the_whole_search_to_the_first_level() -> None:
-    plan = build_plan(call_s=3_000.0, time_s=600.0)
-
-    assert stop_reason(plan, []) is None
-    assert level_budget(plan, [], NextLevel(1, confirmation_run=False)).time_s == 600.0
+    assert headline_parts(found)[0].replace(NBSP, " ").startswith(text)
 
 
-def test_a_level_that_passes_early_is_confirmed_even_in_a_short_time() -> None:
-    plan = build_plan(first=8, most=8, time_s=300.0)
-    levels = [build_level(8, "pass", duration_s=157.0, call_s=60.0)]
-    step, given = level_within(plan, levels) or (None, None)
-
-    assert step == NextLevel(8, confirmation_run=True)
-    assert given is not None
-    assert given.time_s == 143.0
-    assert stop_reason(plan, levels) is None
-
-
-def test_a_search_ends_if_the_time_left_is_too_short_for_a_level_with_such_calls() -> None:
-    plan, known = build_plan(time_s=200.0), [build_level(1, "pass", duration_s=60.0, call_s=60.0)]
-
-    assert stop_reason(plan, known) == "time"
-
-
-def test_a_level_of_few_callers_has_time_for_the_sessions_that_decide_it() -> None:
-    plan = build_plan(call_s=10.0)
-
-    given = level_budget(plan, [], NextLevel(2, confirmation_run=False))
-
-    assert 2 * (given.load_s - min_ramp_s(given.load_s)) / 10.0 >= SESSIONS
-    assert min_level_s(plan, (), SESSIONS) == min_level_s(plan, (), 256)
-
-
-@pytest.mark.parametrize(
-    ("call_s", "time_s", "first"), [(1.0, 3600.0, 1), (10.0, 1800.0, 5), (60.0, 1800.0, 20)]
-)
-def test_the_first_level_is_the_smallest_that_has_its_sessions_in_its_time(
-    call_s: float, time_s: float, first: int
+def test_a_limit_that_no_turn_meets_may_be_below_any_load(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert smallest_first(build_plan(call_s=call_s, time_s=time_s)) == first
+    found = searched(
+        monkeypatch, tmp_path, Plan(sessions=60, turns=4, paired=True), "ttfa: p(95)<1"
+    )
+
+    assert (found.estimate.code, found.estimate.numbers["low"]) == ("crossed", 0)
+    assert found.estimate.numbers["high"] is None, (
+        "the timestamps of the run have no known uncertainty"
+    )
 
 
-def test_the_first_level_is_at_most_the_largest_load() -> None:
-    assert smallest_first(build_plan(most=6, call_s=60.0)) == 6
+def test_a_metric_that_no_successful_call_has_is_not_crossed_by_the_failed_turns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Plan(sessions=60, turns=4, failed=0.05, paired=True)
+    found = searched(monkeypatch, tmp_path, run, "ttft: p(95)<800")
+
+    assert found.estimate == Reason("no_turns")
+
+
+def test_a_broken_load_generator_is_the_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Plan(sessions=60, turns=4, paired=True, valid=False)
+    found = searched(monkeypatch, tmp_path, run, "ttfa: p(95)<1")
+
+    assert headline_parts(found)[0].startswith(
+        "nothing is known about the service: the load generator, not the service, was the limit:"
+        " INVALID: "
+    )
+    assert (found.exit_status, found.ended) == (4, "load_generator")
+
+
+def test_a_service_that_fails_at_all_loads_needs_no_longer_search(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        found = searched(patch, tmp_path, Plan(sessions=40, turns=4, failed=0.2), "ttfa: p(95)<60s")
+
+    assert (
+        sum(each.failure_rate.events for each in found.curve)
+        == found.estimate.numbers["at_all_loads"]["failed"]
+    )
+    always = found.estimate.numbers["at_all_loads"]
+    assert (always["turns"], always["p"]) == (
+        160,
+        math.floor(95 * (1 - always["failed"] / 160)) / 100,
+    )
+    assert not found.notes
+
+
+def test_a_ramp_that_shows_nothing_is_not_used_and_has_a_note(tmp_path: Path) -> None:
+    late = Reason("time_over")
+    with pytest.MonkeyPatch.context() as patch:
+        found = searched(
+            patch,
+            tmp_path,
+            Plan(sessions=60, turns=4, paired=True),
+            "ttfa: p(95)<60s",
+            (None, late),
+        )
+
+    assert found.notes == [Reason("ramp_silent", {"number": "second", "reason": late}), VERIFY]
+    assert reason_text(found.notes[0]).startswith("the second ramp is not used: the search's time")
+    assert sum(each.turns for each in found.curve) == 240
+    assert {each.run for each in found.curve} == {"ramp"}
+
+
+def test_a_band_of_loads_names_the_runs_of_all_ramps_that_have_turns_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = searched(
+        monkeypatch, tmp_path, Plan(sessions=60, turns=4), "ttfa: p(95)<60s", (None, None)
+    )
+
+    assert {each.run for each in found.curve} == {"ramp, ramp"}

@@ -44,8 +44,8 @@ from reports.results.value import Reason, VerdictName
 from reports.text.check_sentences import result_line
 from reports.text.decision_sentences import decision_sentence
 from reports.text.sentences import run_essentials
+from rtbench.capacity.document import LevelEntry
 from rtbench.capacity.page import capacity_page
-from rtbench.capacity.search import LevelEntry
 from tests.capacity.searched import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.check import examples

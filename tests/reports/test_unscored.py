@@ -32,7 +32,7 @@ from reports.pages.check.report import check_page
 from reports.statistics.differences import Inference
 from reports.text.check_sentences import why
 from reports.text.notices import notices
-from rtbench.capacity.level_evaluation import counts_of, known_counts, shares_of
+from rtbench.capacity.level_evaluation import Analysis, counts_of, known_counts
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit
@@ -386,7 +386,7 @@ def test_a_level_of_a_load_counts_unscored_turns_for_and_against_it(
     east = both[1]
     limit = (parse("task_success_rate", "rate>70%"),)
     (worst,), (best,) = counts_of(east, limit), known_counts(east, limit)
-    (share,) = shares_of(east, limit, None, 0.05, 4)
+    (share,) = Analysis(east, limit, 0.05, 4).shares()
 
     assert [int(of.sum()) for of in (*worst, *best)] == [60, 120, 0, 120]
     assert (share.result, share.value.unscored, share.value.low) == ("inconclusive", 60, 0)

@@ -17,7 +17,6 @@ PARTS = {
     "telephone": "telephone",
     "profiles": "simulated_profiles",
     "capacity": "capacity",
-    "capacity_quick": "capacity_quick",
     "words": "agents_words",
     "peers": "peers.benchmark",
     "cost": "cost",

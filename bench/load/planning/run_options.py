@@ -465,7 +465,7 @@ class Options:
     """The seconds without a message after which a worker is missing. Without messages, a worker
     ends before this."""
     show_open_turns: bool = switch(
-        "write the turns in progress twice a second, for `rtbench capacity --quick`"
+        "write the turns in progress twice a second, for `rtbench capacity`"
     )
     priority: bool = switch("run the load processes at a higher priority (niceness -10)")
     yes: bool = switch("allow more than 20 sessions with a host that is not loopback")

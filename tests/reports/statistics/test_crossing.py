@@ -50,7 +50,7 @@ SERVICES = {
 def test_the_interval_contains_the_crossing_of_slow_and_abrupt_services(
     name: str, passes: int
 ) -> None:
-    """`tools/benchmarks/capacity_quick.py` measures the share of intervals that do."""
+    """`tools/benchmarks/capacity.py` measures the share of intervals that do."""
     found = crossing_of(drawn(SERVICES[name](passes + 0.5), 2 * passes, 1, 250), ALLOWED)
 
     assert np.floor(found.low) <= passes <= np.ceil(found.high)

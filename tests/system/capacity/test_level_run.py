@@ -68,7 +68,7 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", deaf])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
     played = run_level(
-        LocustCommand([Path("calls.py")], "concurrency", runs),
+        LocustCommand([Path("calls.py")], runs),
         task,
         lambda *_: False,
         monotonic_ns() + NS_PER_S,

@@ -41,7 +41,7 @@ NOT_HERE = {
     "kubectl": "needs a cluster; tests/system/test_deploy.py reads the files",
     "rtbench calibrate": "takes minutes; tests/system/end_to_end/test_calibrate.py",
     f"{CAPACITY} --thresholds": "takes minutes; tests/system/end_to_end/test_capacity.py",
-    f"{CAPACITY} --from 300": "takes minutes; tests/system/end_to_end/test_capacity.py",
+    f"{CAPACITY} --require 300": "takes minutes; tests/system/end_to_end/test_capacity.py",
     "rtbench runs import": "needs recordings; tests/recorded_calls/test_command.py imports them",
     "rtbench run recorded/": "needs the scripts of an import",
     "rtbench compare runs/*-recorded": (

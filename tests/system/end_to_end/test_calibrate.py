@@ -15,8 +15,8 @@ from bench.base.cpu import allowed_cores, assign_cores
 from bench.record.calibration import LoadStep, SessionKind
 from bench.services.names import DialectName
 from rtbench.calibrate.ground_truth import METRICS, OF_CALLS
+from rtbench.calibrate.load_search import LoadGrid
 from rtbench.calibrate.load_steps import CalibrationPlan, LoadStepTiming, run_load_step
-from rtbench.load_search import LoadGrid
 from tests import forked
 from tests.examples import some
 

@@ -134,5 +134,5 @@ def _awaited(target: ComparedTarget, metric: Metric) -> Flags:
     ]
     succeeded = turns.succeeded_by_group[target.target] > 0
     applies = target.samples[metric.name].applies[target.target]
-    waits: Flags = np.where(succeeded, applies, is_main) & (metric.less == "")
+    waits: Flags = np.where(succeeded, applies, np.array(is_main, bool)) & (metric.less == "")
     return waits

@@ -1,6 +1,9 @@
-"""The display of a quick search in a terminal: a line for each band of loads, and a status line."""
+"""The display of a search in a terminal of 100 columns: a line for each part of the ramps and each
+level, and a status line.
+"""
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,11 +21,14 @@ from reports.formatting import (
 from reports.metrics.thresholds import Threshold
 from reports.statistics.counting import Floats
 from reports.statistics.crossing import CONFIDENCE, TurnsByLoad, crossing_of
-from rtbench.capacity.page import opening_lines
-from rtbench.capacity.quick.ramp import Band, bands, quantiles_of
-from rtbench.capacity.search import SearchPlan
-from rtbench.load_search import head_row, row
+from reports.text.phrases import as_sentence
+from rtbench.capacity.document import CapacityDocument, LevelEntry, SearchPlan, allowed_by
+from rtbench.capacity.ramp import Band, bands, quantiles_of, ramps_s
+from rtbench.capacity.text import headline_parts, percents, reason_text, result_text
+from rtbench.capacity.verification import MAX_LEVELS, min_level_s
+from rtbench.load_display import head_row, row
 
+WIDTH = 100
 LIMIT_AT = 24
 """The column of the limit in the row of dots of a band, which ends at 1.5 times the limit."""
 AGAIN = "    again, slowly, through the loads near this estimate; the turns of both ramps count:"
@@ -30,12 +36,70 @@ COLUMNS = (("calls", 11), ("turns", 8), ("p50", 8), ("", 8), ("violations", 15))
 
 
 def opening(plan: SearchPlan, folder: str, costs: Sequence[str]) -> list[str]:
-    purpose = (
+    """Return what is printed before a search."""
+    lines = [
         f"ramps up from {count(plan.first)} to at most {count(plan.max)} concurrent calls, in at"
-        f" most {format_duration(plan.time_s)}, for a rough estimate of the load at which"
+        f" most {format_duration(ramps_s(plan))}, for a rough estimate of the load at which"
         f" {' or '.join(plan.thresholds)} fails"
+    ]
+    if plan.verify:
+        levels = f"up to {MAX_LEVELS} levels at its ends"
+        if plan.required:
+            levels = f"a level of {count(plan.required)}"
+        least_s = min_level_s(plan.required or plan.max, plan.call_s)
+        lines.append(
+            f"then verifies it by {levels}, of {format_duration(least_s)} or more, in at most"
+            f" {format_duration(plan.time_s)} altogether; any of their results is wrong in at most"
+            f" {plan.error:.0%} of searches"
+        )
+    lines += costs
+    return [
+        *(line for text in lines for line in wrapped(text)),
+        f"the report will be {folder}/capacity.html",
+    ]
+
+
+def level_heads() -> str:
+    """Return the line above the lines of levels."""
+    heads = [*COLUMNS[:3], ("p95", COLUMNS[3][1]), COLUMNS[4]]
+    return f"\n{head_row(heads)}   result: share of violations"
+
+
+def level_lines(level: LevelEntry) -> list[str]:
+    """Return the lines of a level: its values, the share of its worst threshold, and its reason."""
+    worst = max(
+        level.violations, key=lambda share: share.value.high / allowed_by(share), default=None
     )
-    return opening_lines([purpose, *costs], folder)
+    violations = NONE
+    result = result_text(level)
+    if worst is not None and worst.value.n:
+        value = worst.value
+        violations = f"{count(value.events)} of {count(value.n)}"
+        result += f": {percents(value.low)} to {percents(value.high)} %"
+        result += f", limit {percents(allowed_by(worst))} %"
+    waits = [_value(wait.value) for wait in (level.latency_p50, level.latency_p95)]
+    cells = [count(level.load), count(level.turns), *waits, violations]
+    line = f"{row(cells, COLUMNS)}   {result}".replace(NBSP, " ")
+    return [line, *wrapped(reason_text(level.why), "    ")]
+
+
+def closing_lines(capacity: CapacityDocument) -> list[str]:
+    """Return the lines of the result: the answer, then the notes."""
+    lines = wrapped(as_sentence("; ".join(headline_parts(capacity))))
+    for note in capacity.notes:
+        lines += wrapped(reason_text(note), "  ", first="· ")
+    return lines
+
+
+def wrapped(text: str, indent: str = "", first: str = "") -> list[str]:
+    return textwrap.wrap(
+        text.replace(NBSP, " "),
+        WIDTH,
+        initial_indent=first or indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 class Curve:

@@ -1,4 +1,4 @@
-"""A quick search: the ramps of concurrent calls, when they end, and the answer. Pure.
+"""The ramps of concurrent calls, when they end, and the answer. Pure.
 
 The first ramp doubles the load in equal times, until the threshold is surely crossed. The second
 ramp spends the time that is left on the loads between the ends of the first estimate, in a straight
@@ -21,12 +21,16 @@ from reports.statistics.crossing import (
     surely_fails,
 )
 from reports.statistics.quantiles import QuantileEstimate, quantiles, sample
+from rtbench.capacity.document import SearchPlan
 
 START_S = 2.0
 REPORT_S = 10.0
 """The time before the start of the search (of Python), and after its last ramp."""
+RAMPS_S = 180.0
+MAX_RAMPS_SHARE = 1 / 3
+"""The time of the ramps if levels follow: at most `RAMPS_S`, and this share of the search."""
 FIRST_SHARE = 0.5
-"""The share of the time of a search in which the first ramp reaches the largest load."""
+"""The share of the time of the ramps in which the first one reaches the largest load."""
 MAX_DOUBLING_S = 20.0
 HOLD_CALLS = 1.5
 """The calls for which the first ramp stays at the first load. The expected duration of a call is a
@@ -84,9 +88,14 @@ class Ramp(NamedTuple):
         return (*np.concatenate([alone, later]) / self.duration_s, 1.0)
 
 
+def ramps_s(plan: SearchPlan) -> float:
+    """Return the time of a search's ramps, in seconds."""
+    return min(RAMPS_S, MAX_RAMPS_SHARE * plan.time_s) if plan.verify else plan.time_s
+
+
 def ends_ns(start_ns: int, time_s: float) -> int:
-    """Return when the last ramp of a search must be finalized. `start_ns` is the start of the
-    command.
+    """Return when a run must be finalized, so that the search ends `time_s` after the start of the
+    command, `start_ns`.
     """
     return start_ns + int((time_s - START_S - REPORT_S) * NS_PER_S)
 

@@ -1,4 +1,4 @@
-"""The texts of a quick search: its curve, its answer, and the command of a verified answer."""
+"""The texts of a search: its opening, its curve, and its answer."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import io
 import math
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
 from bench.base.standard_streams import StatusLine
 from reports.formatting import NBSP
-from reports.results.value import Reason
 from reports.statistics.crossing import Crossing, TurnsByLoad
-from rtbench.capacity.quick.page import AGAIN, Curve, opening
-from rtbench.capacity.quick.ramp import Estimate, answer
-from rtbench.capacity.quick.search import verified
+from rtbench.capacity.ramp import Estimate, answer
+from rtbench.capacity.terminal import AGAIN, Curve, opening
 from rtbench.capacity.text import reason_text
-from tests.capacity.models import build_plan, threshold_of
+from tests.capacity.built import build_plan, threshold_of
 
 THRESHOLD = "ttfa: p(95)<800"
 LIMITED = {"title": "p95 of ttfa", "limit": "800 ms"}
@@ -177,25 +174,17 @@ def test_the_opening_states_the_largest_load_and_the_time() -> None:
     assert last == "the report will be runs/found/capacity.html"
 
 
-@pytest.mark.parametrize(("loopback", "cost"), [(True, ""), (False, "at most 240.00 USD")])
-def test_a_verified_answer_has_a_command_with_its_minutes_and_its_cost(
-    loopback: bool, cost: str
+@pytest.mark.parametrize(
+    ("required", "levels"), [(None, "up to 3 levels at its ends"), (300, "a level of 300")]
+)
+def test_the_opening_states_the_levels_with_their_time_and_their_error(
+    required: int | None, levels: str
 ) -> None:
-    """24 calls at most, of a minute each, for half an hour: 720 calls of a third of a dollar."""
-    estimate = Estimate(THRESHOLD, Crossing(9.0, 7.2, 11.5, 1.0), 20)
-    forecast = {"session_s": 60.0, "session_usd": (0.1, 1 / 3), "targets": [{"loopback": loopback}]}
-    plan = msgspec.structs.replace(build_plan(), required=5, budget_usd=2.5)
-    note = verified(
-        plan,
-        estimate,
-        forecast,
-        [["my calls.yaml", "--thresholds", THRESHOLD], ["--", "--seed", "7"]],
-    )
+    plan = build_plan(verify=True, required=required)
+    lines = opening(plan, "runs/found", [])[:-1]
 
-    assert note == Reason(
-        "verify", {"time_s": 1800.0, "cost": cost, "command": note.numbers["command"]}
+    assert " ".join(" ".join(lines).split()).endswith(
+        f"then verifies it by {levels}, of 27 s or more, in at most 30 min altogether; any of their"
+        " results is wrong in at most 5% of searches"
     )
-    assert note.numbers["command"].endswith(
-        "capacity 'my calls.yaml' --thresholds 'ttfa: p(95)<800' --from 7 --to 24 --max-time 30m"
-        " --require 5 --budget 2.5 -- --seed 7"
-    )
+    assert max(map(len, lines)) <= 100

@@ -1,4 +1,4 @@
-"""The ramps of a quick search, and its answer."""
+"""The ramps of a search, and its answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from bench.load.planning.stages import load_schedule
 from reports.statistics.crossing import Crossing, TurnsByLoad
-from rtbench.capacity.quick.ramp import (
+from rtbench.capacity.ramp import (
     Estimate,
     Ramp,
     bands,
@@ -16,8 +16,10 @@ from rtbench.capacity.quick.ramp import (
     first_ramp,
     is_crossed,
     lowest,
+    ramps_s,
     second_ramp,
 )
+from tests.capacity.built import build_plan
 
 ALLOWED = 0.05
 
@@ -29,6 +31,16 @@ def build_turns(loads: list[int], first_bad: float) -> TurnsByLoad:
     return TurnsByLoad(
         load, bad, np.ones(load.size), np.arange(load.size), np.full(load.size, 100.0)
     )
+
+
+@pytest.mark.parametrize(
+    ("verify", "time_s", "of_ramps_s"),
+    [(False, 600.0, 600.0), (True, 1800.0, 180.0), (True, 300.0, 100.0)],
+)
+def test_the_ramps_have_the_time_that_the_levels_leave(
+    verify: bool, time_s: float, of_ramps_s: float
+) -> None:
+    assert ramps_s(build_plan(time_s=time_s, verify=verify)) == of_ramps_s
 
 
 def test_the_first_ramp_stays_at_the_first_load_for_a_call() -> None:
