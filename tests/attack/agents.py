@@ -148,9 +148,10 @@ ROW = re.compile(r"^(\w+) +(\S+) +(.+)\n    (text|binary) ?(.*)$", re.MULTILINE)
 
 
 def unescaped(text: str) -> bytes:
-    """Return the bytes of a message of the table."""
-    repeated = re.sub(r"(\\x..|[^\\])\{(\d+)\}", lambda found: found[1] * int(found[2]), text)
-    return repeated.encode("ascii").decode("unicode_escape").encode("latin-1")
+    """Return the bytes of a message of a table."""
+    for repeated in (r"\(([^()]*)\)\{(\d+)\}", r"(\\x..|[^\\])\{(\d+)\}"):
+        text = re.sub(repeated, lambda found: found[1] * int(found[2]), text)
+    return text.encode("ascii").decode("unicode_escape").encode("latin-1")
 
 
 for dialect, outcome, name, form, text in ROW.findall(TABLE):

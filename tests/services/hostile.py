@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.plan.compiled_script import CompiledScript
+from bench.wire.dialect import BinaryMessage
+from tests.attack.agents import unescaped
 from tests.helpers import MS, S, closing, say
 from tests.memory_transport import PeerAnswer
 from tests.services.talk import Talk, interrupted_by_speech, parcels, speak
@@ -16,30 +18,23 @@ SEEDS = [range(first, first + 20) for first in range(0, 200, 20)]
 """The seeds of the hostile servers: a test plays several."""
 LONGEST_S = 600
 """The longest time that a session may need, on its virtual clock."""
-Hostile = Callable[[random.Random], bytes]
+TABLE = Path(__file__).with_name("hostile_messages.txt").read_text(encoding="utf-8")
 
 
-def nested(head: str, depth: int) -> bytes:
-    return head.encode() * depth + b"1" + b"}" * depth
-
-
-ANY: Sequence[Hostile] = (
-    lambda r: b"",
-    lambda r: b"{",
-    lambda r: b"null",
-    lambda r: b"[]",
-    lambda r: b'{"type": 1}',
-    lambda r: b'{"type": "' + b"u" * r.randrange(1, 500) + b'"}',
-    lambda r: nested('{"type":', r.choice([5, 100, 600, 3_000])),
-    lambda r: nested('{"type":"other","value":', r.choice([5, 100, 600, 3_000])),
-    lambda r: bytes(r.randrange(256) for _ in range(r.randrange(1, 60))),
-)
-"""Messages that no service has."""
+def hostile_messages(service: str) -> list[bytes]:
+    """Return the messages of the table that no service has, and those of a service."""
+    found = list[bytes]()
+    for section in ("any", service):
+        lines = TABLE.partition(f"[{section}]\n")[2].partition("\n\n")[0].splitlines()
+        for form, _, text in (line.partition(" ") for line in lines):
+            data = unescaped(text)
+            found.append(BinaryMessage(data) if form == "binary" else data)
+    return found
 
 
 def hostile_server(
     seed: int,
-    messages: Sequence[Hostile],
+    messages: Sequence[bytes],
     reply: Sequence[PeerAnswer],
     set_up: Callable[[bytes], Iterable[PeerAnswer]],
     is_audio: Callable[[bytes], bool],
@@ -54,10 +49,8 @@ def hostile_server(
         nonlocal left
         for number in range(min(left, rng.randrange(1, 30))):
             left -= 1
-            kind = (
-                messages[(seed + number) % len(messages)] if number == 0 else rng.choice(messages)
-            )
-            yield rng.randrange(2_000) * MS, kind(rng)
+            chosen = seed % len(messages) if number == 0 else rng.randrange(len(messages))
+            yield rng.randrange(2_000) * MS, messages[chosen]
         if rng.random() < 0.5:
             yield from reply
         if rng.random() < 0.1:
@@ -82,7 +75,7 @@ class HostileService(NamedTuple):
     `is_set_up` is True for the message that sets up a session, which `ready` answers.
     """
 
-    messages: Sequence[Hostile]
+    messages: Sequence[bytes]
     reply: Sequence[PeerAnswer]
     compiled: Callable[..., CompiledScript]
     is_set_up: Callable[[bytes], bool]

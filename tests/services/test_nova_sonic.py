@@ -25,7 +25,7 @@ from bench.wire.events import EventKind, ServerEvent, TokenUsage
 from bench.wire.settings import Message
 from tests.helpers import MS, resolve_target, say
 from tests.memory_transport import PeerAnswer
-from tests.services.hostile import ANY, SEEDS, Hostile, HostileService
+from tests.services.hostile import SEEDS, HostileService, hostile_messages
 from tests.services.talk import (
     LOUD,
     Talk,
@@ -310,26 +310,11 @@ def test_a_refusal_is_the_outcome_of_the_session(
 
 # Servers that break every rule.
 
-HOSTILE: list[Hostile] = [
-    *ANY,
-    *(lambda r, message=message: message for message in (*REPLY, *CALL, *STOPPED, *HEARD, OPENED)),
-    lambda r: event("audioOutput", contentId="a", content=r.choice([None, 1, "!", "AAA"])),
-    lambda r: event("textOutput", content="x" * r.randrange(20_000), role="ASSISTANT"),
-    lambda r: event("textOutput", content=r.choice([None, 7, {}]), role=r.choice(["USER", 1])),
-    lambda r: event("contentStart", additionalModelFields=r.choice(["{", 1, "[]", "null"])),
-    lambda r: event("usageEvent", details=r.choice([None, 1, {"delta": {"input": {"x": -1}}}])),
-    lambda r: event("toolUse", toolUseId="i" * 9_999, content=r.choice(["{", 1, "x" * 99])),
-    lambda r: event("x" * r.randrange(1, 500)),
-    lambda r: msgspec.json.encode({"event": r.choice([None, {}, 1, []])}),
-    lambda r: msgspec.json.encode({"exception": r.choice([None, {}, {"type": "a b" * 99}])}),
-    lambda r: msgspec.json.encode({"opened": r.choice([None, 1, {"headers": 1}])}),
-]
-
 
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_a_session_with_a_hostile_server_ends_with_an_outcome(seeds: range, tmp_path: Path) -> None:
     HostileService(
-        HOSTILE,
+        [*hostile_messages("nova"), *REPLY, *CALL, *STOPPED, *HEARD, OPENED],
         timed(*REPLY),
         compiled,
         lambda sent: b"sessionStart" in sent,
