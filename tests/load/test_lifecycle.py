@@ -4,19 +4,18 @@ needed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS
 from bench.load.lifecycle import (
     ALL_DONE,
-    MASTER_IS_MISSING,
-    SEARCH_ENDED,
-    AskMaster,
     CloseRun,
     DrainSessions,
     MasterLost,
@@ -29,16 +28,13 @@ from bench.load.lifecycle import (
     RunStarted,
     RunState,
     Say,
-    SetExitStatus,
     SignalReceived,
     SignInStarted,
     StopRequested,
     StopTest,
     UsersStopped,
     UsersStopping,
-    not_started_text,
 )
-from bench.record.document import GIVEN_UP, INTERRUPTED
 
 STARTED: tuple[RunEvent, ...] = (SignInStarted(), RunStarted())
 HANG_UP = SignalReceived(is_hang_up=True)
@@ -51,250 +47,76 @@ They contain the events of Locust once more, because some ends of a run do not s
 """
 END: tuple[RunAction, ...] = (DrainSessions(), CloseRun())
 SPENT = "the budget of 1.00 USD is spent: 1.01 USD"
-HOPELESS = "10 sessions failed to open and none succeeded; the last: connect_failed:tcp"
-DECIDED = "decided: east is slower"
-OVERLOADED = f"{GIVEN_UP}the load generator was overloaded for 40 pairs in a row (send_delay)"
-DISK_FULL = "cannot write the run folder: No space left on device"
-LAST_IS_MISSING = "the last worker went missing"
+GROUPS: dict[str, Sequence[RunEvent]] = {
+    "Started": STARTED,
+    "LocustStops": LOCUST_STOPS,
+    "Quits": QUITS,
+}
+KINDS: dict[str, Any] = {each.__name__: each for each in get_args(RunEvent)}
 
 
-def early(reason: str) -> Say:
-    return Say(f"the run ends early: {reason}")
-
-
-def stop_requested_by_run(reason: str, *, spent: bool = False) -> End:
-    """Return an end that the run itself requests. Its reason is displayed."""
-    events = [*STARTED, StopRequested(reason, spent), *LOCUST_STOPS, *QUITS]
-    return End(events, [early(reason), DrainSessions(), StopTest(), CloseRun()], reason)
-
-
-@dataclass(frozen=True)
+@dataclass
 class End:
-    """An end of a run: the events, all actions that result from them, and the reason and state
-    after the last event.
-    """
+    """An end of a run: its lines in the table, and True if the process leads the run."""
 
-    events: Sequence[RunEvent]
-    actions: Sequence[RunAction]
-    reason: str
-    state: RunState = RunState.REPORTED
-    leads: bool = True
+    leads: bool
+    lines: list[str] = field(default_factory=list)
 
 
-ENDS = {
-    "the run time is over": End([*STARTED, *LOCUST_STOPS, *QUITS], END, ""),
-    "all sessions are done": End(
-        [*STARTED, StopRequested(ALL_DONE), StopRequested(ALL_DONE), *LOCUST_STOPS, *QUITS],
-        [DrainSessions(), StopTest(), CloseRun()],
-        ALL_DONE,
-    ),
-    "the budget is spent": stop_requested_by_run(SPENT, spent=True),
-    "sequential analysis has decided": stop_requested_by_run(DECIDED),
-    "no session can be opened": stop_requested_by_run(HOPELESS),
-    "the load generator is overloaded": stop_requested_by_run(OVERLOADED),
-    "the disk is full": stop_requested_by_run(DISK_FULL),
-    "the disk is full once the run time is over": End(
-        [
-            *STARTED,
-            UsersStopping(),
-            StopRequested(DISK_FULL),
-            StopRequested(DISK_FULL),
-            *LOCUST_STOPS,
-        ],
-        [DrainSessions(), early(DISK_FULL), CloseRun()],
-        DISK_FULL,
-    ),
-    "a user asks for what cannot be done": End(
-        [*STARTED, RunRefused("no such file"), RunRefused("no such file"), *LOCUST_STOPS],
-        [
-            SetExitStatus(USAGE_STATUS),
-            early("no such file"),
-            DrainSessions(),
-            StopTest(),
-            CloseRun(),
-        ],
-        "no such file",
-    ),
-    "a user asks for what cannot be done while the run drains": End(
-        [*STARTED, UsersStopping(), RunRefused("on_stop fails"), *LOCUST_STOPS],
-        [DrainSessions(), SetExitStatus(USAGE_STATUS), Say("on_stop fails"), CloseRun()],
-        "",
-    ),
-    "what a response costs is unknown": End(
-        [*STARTED, RunRefused("no price", spent=True), *LOCUST_STOPS],
-        [SetExitStatus(USAGE_STATUS), early("no price"), DrainSessions(), StopTest(), CloseRun()],
-        "no price",
-    ),
-    "the options are refused": End(
-        [RunRefused("no target"), *LOCUST_STOPS, *QUITS],
-        [SetExitStatus(USAGE_STATUS), Say("no target"), StopTest()],
-        "no target",
-    ),
-    "the sign-in fails": End(
-        [SignInStarted(), RunRefused("no token"), *LOCUST_STOPS, *QUITS],
-        [SetExitStatus(USAGE_STATUS), Say("no token"), StopTest()],
-        "no token",
-    ),
-    "the run time is over during the sign-in": End(
-        [SignInStarted(), *LOCUST_STOPS, RunStarted(), *QUITS],
-        [Say(not_started_text("")), SetExitStatus(USAGE_STATUS)],
-        "",
-    ),
-    "a signal during the sign-in": End(
-        [SignInStarted(), SignalReceived(), SignalReceived(), RunStarted(), *QUITS],
-        [Say(not_started_text(INTERRUPTED)), SetExitStatus(INTERRUPTED_STATUS), StopTest()],
-        INTERRUPTED,
-    ),
-    "the process quits during the sign-in, as Locust's master does without users": End(
-        [SignInStarted(), *QUITS], [Say(not_started_text("")), SetExitStatus(USAGE_STATUS)], ""
-    ),
-    "a signal before the sign-in": End(
-        [SignalReceived(), *STARTED, *QUITS], [StopTest()], INTERRUPTED
-    ),
-    "SIGINT, or SIGTERM": End(
-        [*STARTED, SignalReceived(), *LOCUST_STOPS, *QUITS],
-        [DrainSessions(), StopTest(), CloseRun()],
-        INTERRUPTED,
-    ),
-    "the search that started the run ends it, and then abandons open turns": End(
-        [*STARTED, StopRequested(SEARCH_ENDED), SignalReceived(), *LOCUST_STOPS, *QUITS],
-        [DrainSessions(), StopTest(), CloseRun()],
-        SEARCH_ENDED,
-    ),
-    "SIGINT twice": End(
-        [
-            *STARTED,
-            SignalReceived(),
-            UsersStopping(),
-            SignalReceived(),
-            UsersStopped(),
-            RunClosed(),
-        ],
-        [DrainSessions(), StopTest(), CloseRun()],
-        INTERRUPTED,
-    ),
-    "SIGHUP": End(
-        [*STARTED, HANG_UP, *LOCUST_STOPS, *QUITS],
-        [DrainSessions(), StopTest(), CloseRun()],
-        INTERRUPTED,
-    ),
-    "SIGINT, and then all sessions are done": End(
-        [*STARTED, SignalReceived(), StopRequested(ALL_DONE), *LOCUST_STOPS],
-        [DrainSessions(), StopTest(), CloseRun()],
-        INTERRUPTED,
-    ),
-    "SIGINT with a web UI, where Locust quits": End([*STARTED, *QUITS], END, INTERRUPTED),
-    "a stop in the web UI": End([*STARTED, *LOCUST_STOPS], END, ""),
-    "a stop in the web UI of a run that is to be decided": End(
-        [*STARTED, UsersStopping(INTERRUPTED), *LOCUST_STOPS], END, INTERRUPTED
-    ),
-    "a stop in the web UI, and a start after that, which is another life": End(
-        [*STARTED, *LOCUST_STOPS, *STARTED], END, ""
-    ),
-    "a worker is lost, and then its master sees that no other plays": End(
-        [*STARTED, StopRequested(ALL_DONE), *LOCUST_STOPS],
-        [DrainSessions(), StopTest(), CloseRun()],
-        ALL_DONE,
-    ),
-    "Locust finds the last worker lost": End(
-        [*STARTED, UsersStopping(LAST_IS_MISSING), StopRequested(LAST_IS_MISSING), *LOCUST_STOPS],
-        [early(LAST_IS_MISSING), *END],
-        LAST_IS_MISSING,
-    ),
-    "a crash while the run is closed": End(
-        [*STARTED, UsersStopping(), UsersStopped(), RunClosed(failed=True), *QUITS],
-        [*END, SetExitStatus(USAGE_STATUS)],
-        "",
-    ),
-    "users are stopped without a word before": End(
-        [*STARTED, UsersStopped(), RunClosed()], END, ""
-    ),
-    "a message of a worker of an earlier run": End(
-        [StopRequested(ALL_DONE)], [], "", RunState.IDLE
-    ),
-}
-"""The ends of a run, in a process that leads the run."""
+def ends() -> dict[str, End]:
+    """Return the ends of the table by name."""
+    found, section, name = dict[str, End](), "", ""
+    for line in Path(__file__).with_name("ends.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line.startswith("  "):
+            found[name].lines.append(line)
+        elif line and not line.startswith("#"):
+            name = f"{section}: {line}"
+            found[name] = End(section == "leader")
+    return found
 
-WORKERS_ENDS = {
-    "its master tells it to drain": End(
-        [*STARTED, *LOCUST_STOPS, *LOCUST_STOPS, *QUITS], END, "", leads=False
-    ),
-    "its share of the sessions is done": End(
-        [*STARTED, StopRequested(ALL_DONE)],
-        [AskMaster(StopRequested(ALL_DONE))],
-        "",
-        RunState.RUNNING,
-        leads=False,
-    ),
-    "it has spent the budget": End(
-        [*STARTED, StopRequested(SPENT, spent=True), UsersStopping(spent=True), *LOCUST_STOPS],
-        [AskMaster(StopRequested(SPENT, spent=True)), *END],
-        "",
-        leads=False,
-    ),
-    "its disk is full": End(
-        [*STARTED, StopRequested(ALL_DONE), StopRequested(DISK_FULL), *LOCUST_STOPS],
-        [AskMaster(StopRequested(ALL_DONE)), AskMaster(StopRequested(DISK_FULL)), *END],
-        "",
-        leads=False,
-    ),
-    "a user asks for what cannot be done": End(
-        [*STARTED, RunRefused("no such file"), RunRefused("no such file"), *LOCUST_STOPS],
-        [AskMaster(RunRefused("no such file")), *END],
-        "",
-        leads=False,
-    ),
-    "it cannot take part": End(
-        [RunRefused("other scripts"), *LOCUST_STOPS, *QUITS],
-        [AskMaster(RunRefused("other scripts"))],
-        "other scripts",
-        leads=False,
-    ),
-    "it takes no part": End([*LOCUST_STOPS, *QUITS], [], "", RunState.IDLE, leads=False),
-    "a signal": End(
-        [*STARTED, SignalReceived(), *LOCUST_STOPS, *QUITS],
-        [DrainSessions(), StopTest(), CloseRun()],
-        INTERRUPTED,
-        leads=False,
-    ),
-    "its master is lost": End(
-        [*STARTED, MasterLost(), *LOCUST_STOPS, *QUITS],
-        [SetExitStatus(USAGE_STATUS), *END],
-        MASTER_IS_MISSING,
-        leads=False,
-    ),
-    "its master is lost while it drains": End(
-        [*STARTED, UsersStopping(), MasterLost(), *LOCUST_STOPS],
-        [DrainSessions(), SetExitStatus(USAGE_STATUS), CloseRun()],
-        "",
-        leads=False,
-    ),
-    "its master is lost when its run is over, or before": End(
-        [MasterLost(), *STARTED, *LOCUST_STOPS, MasterLost()], END, "", leads=False
-    ),
-}
-"""The ends of a run, in a worker.
 
-The state machine of a worker does not stop the process; the worker's adapter does.
-"""
+def events_of(line: str) -> Sequence[RunEvent]:
+    """Return the events that a line names. A word in quotes is a text, any other is a flag."""
+    kind, *words = re.findall(r'"[^"]*"|\S+', line)
+    texts = [word.strip('"') for word in words if word.startswith('"')]
+    flags = {word: True for word in words if not word.startswith('"')}
+    return GROUPS.get(kind) or [KINDS[kind](*texts, **flags)]
+
+
+def described(value: Any) -> str:
+    """Return an action as the table has it."""
+    if not is_dataclass(value):
+        return f'"{value}"' if isinstance(value, str) else str(value)
+    words = [type(value).__name__]
+    for each in fields(value):
+        found = getattr(value, each.name)
+        if found is True:
+            words.append(each.name)
+        elif found not in (False, ""):
+            words.append(described(found))
+    return " ".join(words)
 
 
 def feed_events(lifecycle: RunLifecycle, events: Sequence[RunEvent]) -> list[RunAction]:
     return [action for event in events for action in lifecycle.apply(event)]
 
 
-@pytest.mark.parametrize(
-    "end", [*ENDS.values(), *WORKERS_ENDS.values()], ids=[*ENDS, *WORKERS_ENDS]
-)
-def test_each_end_of_a_run_has_its_actions_reason_and_state(end: End) -> None:
-    lifecycle = RunLifecycle(leads=end.leads)
-    actions = feed_events(lifecycle, end.events)
+ENDS = ends()
 
-    assert (actions, lifecycle.reason, lifecycle.state) == (
-        list(end.actions),
-        end.reason,
-        end.state,
-    )
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_each_end_of_a_run_has_its_actions_reason_and_state(end: End) -> None:
+    lifecycle, found = RunLifecycle(leads=end.leads), list[str]()
+    for line in end.lines:
+        if line.startswith("    = "):
+            found.append(f'    = {lifecycle.state.name} "{lifecycle.reason}"')
+        elif not line.startswith("     "):
+            actions = feed_events(lifecycle, events_of(line))
+            found += [line, *(f"        {described(action)}" for action in actions)]
+
+    assert found == end.lines
 
 
 def test_a_worker_without_its_master_hurries_its_end() -> None:
