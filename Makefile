@@ -118,16 +118,17 @@ dist: .venv/dev ### build the wheel and the sdist, with the JSON Schemas, in dis
 
 sbom: .venv/dev ### write a bill of materials of the package and its dependencies to dist/sbom.cdx.json (CycloneDX)
 	rm -rf build/sbom && $(PYTHON) -m venv build/sbom && mkdir -p dist
-	build/sbom/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	build/sbom/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-calls.lock
 	build/sbom/bin/python -m pip install -q --disable-pip-version-check --no-deps .
 	build/sbom/bin/python -m pip uninstall -q --yes pip
 	$(BIN)/cyclonedx-py environment --output-reproducible -o dist/sbom.cdx.json build/sbom/bin/python
 
 lock: .venv/dev ### pin the newest versions that pyproject.toml allows, for each Python of its classifiers
 	echo '$(ONE)' | $(BIN)/uv pip compile $(LOCK) --upgrade -c - -o requirements.lock pyproject.toml
-	$(BIN)/uv pip compile $(LOCK) --upgrade --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --upgrade --extra calls -c requirements.lock -o requirements-calls.lock pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --upgrade --extra dev -c requirements-calls.lock -o requirements-dev.lock pyproject.toml
 
-ONE := python-dateutil<3# of botocore, so that both files have one version
+ONE := python-dateutil<3# of botocore, so that all files have one version
 LOCK := -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header --no-annotate
 
 clean: ## remove all generated files except runs

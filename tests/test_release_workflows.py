@@ -82,7 +82,7 @@ def test_the_action_installs_the_locked_dependencies_and_options_are_no_patterns
     ]
 
     assert install == [
-        'python -m pip install --require-hashes -r "$GITHUB_ACTION_PATH/requirements.lock"',
+        'python -m pip install --require-hashes -r "$GITHUB_ACTION_PATH/requirements-calls.lock"',
         'python -m pip install --no-deps "$GITHUB_ACTION_PATH"',
     ]
     assert len(unquoted) == 3

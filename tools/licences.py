@@ -16,8 +16,8 @@ from packaging.utils import canonicalize_name
 PAGE = Path(__file__).parents[1] / "LICENCES.md"
 HEAD = """# Licences
 
-Realtime Bench is under the [MIT licence](LICENSE). This page lists what pip installs with it, the extras `aws` and
-`otel` included, each with the licence that its own metadata, or its licence file, name. Some wheels bundle libraries that have further licences
+Realtime Bench is under the [MIT licence](LICENSE). This page lists what pip installs with it, the extras `aws`,
+`calls` and `otel` included, each with the licence that its own metadata, or its licence file, name. Some wheels bundle libraries that have further licences
 (numpy, scipy, pyarrow, soundfile, gevent, opuslib-next-bundled, pylibsrtp, resvg-py); their texts are in the wheels. `make sbom`
 writes a bill of materials with versions (CycloneDX), and `make schema` writes this page.
 
@@ -35,7 +35,7 @@ def page() -> str:
     rows = sorted(
         {
             name: _licence(distribution(name).metadata) or _licence_of_file(distribution(name))
-            for name in _needed("rtbench", ("aws", "otel"), set())
+            for name in _needed("rtbench", ("aws", "calls", "otel"), set())
         }.items()
     )
     return HEAD + "".join(

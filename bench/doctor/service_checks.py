@@ -59,9 +59,8 @@ from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.connect import start_first_thread
 from bench.transport.interface import Transport
-from bench.transport.links import CALL_KEYS
+from bench.transport.links import CALL_KEYS, call_of
 from bench.transport.rtp_checks import rtcp_round_trip
-from bench.transport.rtp_track import TrackTransport
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import MatchedDelta, NetworkMeasured, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import Dialect, Feature, Peer
@@ -330,8 +329,8 @@ class ServiceProbe:
             yield self._refused(first, timeline)
         else:
             yield check_upgrade(observed, self._target)
-            if isinstance(transport, TrackTransport):
-                yield from transport.check_answer()
+            if call := call_of(transport):
+                yield from call.check_answer()
         if link.is_http:
             yield service_clock(observed.headers.get("date"), answered_ns)
         if transport is None:
@@ -374,8 +373,8 @@ class ServiceProbe:
         transport = connect(self._dialer, script, timeline, lambda headers, call_id: None)
         if transport is not None:
             transport.keeps_texts = True
-        if transport is not None and isinstance(transport, TrackTransport):
-            transport.watch_packets()
+            if call := call_of(transport):
+                call.watch_packets()
         return timeline, transport
 
     @property
@@ -508,8 +507,8 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
 
 def media_findings(transport: Transport) -> Iterator[CheckFinding]:
     """Yield the findings about the packets of a call that has ended."""
-    if isinstance(transport, TrackTransport):
-        yield from transport.check_media()
+    if call := call_of(transport):
+        yield from call.check_media()
 
 
 def round_trip(network: NetworkMeasured | RtpMeasured | None) -> CheckFinding:

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 from bench.files.validation import either
 from bench.protocols.rtp.rtp import OPUS
-from bench.protocols.sip.messages import parse_host_port
+from bench.protocols.sip.header_values import parse_host_port
 from bench.protocols.turn.servers import TurnLogin, TurnServer, parse_turn_uri
 from bench.target.address import fill_variables, is_host, is_variable, percent_encoded, url_parts
 from bench.target.sip_uri import sip_uri

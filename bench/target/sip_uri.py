@@ -5,8 +5,8 @@
 import re
 from typing import NamedTuple
 
+from bench.protocols.sip.header_values import DEFAULT_PORTS, quoted_string, unquoted_string
 from bench.protocols.sip.hops import SipUri, escaped_user, parse_uri
-from bench.protocols.sip.messages import DEFAULT_PORTS, quoted_string, unquoted_string
 from bench.target.target import sip_url
 from bench.target.target_settings import KeyNames, SettingError
 from bench.wire.addresses import bracketed, is_address, is_host_name

@@ -35,8 +35,8 @@ from bench.transport.interface import (
     Transport,
     WrappedTransport,
 )
+from bench.transport.links import call_of
 from bench.transport.parser import MASK_BYTES, frame_bytes
-from bench.transport.rtp_track import TrackTransport, send_now
 from bench.wire.connection import SendReceipt, SocketAddress, Transmitted
 
 OnSent = Callable[[int, int, Sequence[int | None]], None]
@@ -53,10 +53,8 @@ def impaired(
     later than planned.
     """
     random = Random(seed).random
-    if isinstance(transport, TrackTransport):
-        transport.track.send_packet = ImpairedPackets(
-            PacketLine(network, random, counts), on_sent
-        ).send
+    if (call := call_of(transport)) is not None:
+        call.track.send_packet = ImpairedPackets(PacketLine(network, random, counts), on_sent).send
         return transport
     return ImpairedMessages(
         transport, StreamLine(network, random, counts, transport.now_ns()), on_sent
@@ -67,13 +65,16 @@ class ImpairedPackets:
     """The sending of a track's packets of audio. The event loop sends the delayed ones."""
 
     def __init__(self, line: PacketLine, on_sent: OnSent) -> None:
+        from bench.transport.rtp_track import send_now
+
         self._line = line
         self._on_sent = on_sent
+        self._send_now = send_now
 
     def send(self, sock: DatagramSender, packet: bytes, destination: SocketAddress) -> SendReceipt:
         delay_ns = self._line.delay_ns()
         if delay_ns == 0:
-            return send_now(sock, packet, destination)._replace(delay_ns=0)
+            return self._send_now(sock, packet, destination)._replace(delay_ns=0)
         now_ns = monotonic_ns()
         if delay_ns is not None:
             due_ns = now_ns + delay_ns
@@ -86,7 +87,7 @@ class ImpairedPackets:
         self, sock: DatagramSender, packet: bytes, destination: SocketAddress, due_ns: int
     ) -> None:
         if sock.fileno() >= 0:
-            left = send_now(sock, packet, destination)
+            left = self._send_now(sock, packet, destination)
             self._on_sent(0, 0, (left.handed.at_ns - due_ns,))
 
 

@@ -2,14 +2,19 @@
 calls.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from bench.base.errors import UsageError
-from bench.transport.interface import CallKeyKind, OpenTransport
+from bench.transport.interface import CallKeyKind, OpenTransport, Transport
 from bench.transport.webrtc.signalling import EPHEMERAL_KEYS
 from bench.wire.service import WEBRTC, Link
+
+if TYPE_CHECKING:
+    from bench.transport.rtp_track import TrackTransport
 
 CALL_KEYS: Mapping[Link, CallKeyKind] = {WEBRTC: EPHEMERAL_KEYS}
 """The keys that services issue for calls, by the kind of connection that may need one
@@ -38,3 +43,10 @@ def opener_of(link: Link) -> OpenTransport:
 
         own_identity()
     return cast("OpenTransport", opener)
+
+
+def call_of(transport: Transport) -> TrackTransport | None:
+    """Return a transport whose audio is a track, None for another one. The module of its class
+    needs the packages of calls, so it is not imported here.
+    """
+    return cast("TrackTransport", transport) if hasattr(transport, "track") else None

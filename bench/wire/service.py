@@ -76,6 +76,8 @@ class Link:
         return f"transport: {self.transport}" if self.transport else f"{self.schemes[0]}: addresses"
 
 
+CALLS_EXTRA = "calls"
+"""The extra with the packages of calls: SIP, SRTP, DTLS, SCTP and Opus."""
 # The links. Steps are what the doctor prints and skips, in this order. `settings` decides which
 # keys of a target are refused for a link, and `has_media` whether a call needs ports.
 WEBSOCKET = Link(
@@ -98,6 +100,7 @@ SIP = Link(
     settings=("rtp_ports", "codec", "from_", "srtp", "call_hosts"),
     title="telephone calls",
     opener="bench.transport.sip.telephone:open_call",
+    extra=CALLS_EXTRA,
     address_form="SIP URI",
     credential="digest",
     is_http=False,
@@ -124,6 +127,7 @@ WEBRTC = Link(
     ),
     title="calls over WebRTC",
     opener="bench.transport.webrtc.call:open_webrtc",
+    extra=CALLS_EXTRA,
     transport="webrtc",
     codecs=("OPUS",),
     has_media=True,

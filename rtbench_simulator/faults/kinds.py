@@ -43,7 +43,7 @@ from bench.files.validation import (
     either,
 )
 from bench.files.yaml_file import LocatedValue, PythonValue
-from bench.protocols.sip.messages import PHRASES
+from bench.protocols.sip.header_values import PHRASES
 from rtbench_simulator.refusals import (
     AFTER_UPGRADE,
     BEFORE_UPGRADE,

@@ -15,7 +15,7 @@ from rtbench_simulator.services import (
 from rtbench_simulator.services.gemini import behaviour as gemini
 from rtbench_simulator.services.gpt_live import behaviour as gpt_live
 from rtbench_simulator.services.nova_sonic import line as nova_sonic
-from rtbench_simulator.services.telephone import line as telephone
+from rtbench_simulator.services.telephone import service as telephone
 from rtbench_simulator.services.translation import behaviour as translation
 from rtbench_simulator.services.webrtc import line as webrtc
 from rtbench_simulator.serving.service import SimulatedService

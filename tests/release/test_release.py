@@ -201,7 +201,7 @@ def test_the_lock_files_install_wheels_alone_on_the_lowest_and_the_highest_pytho
     ]
     locks = [
         word
-        for name in ("requirements.lock", "requirements-dev.lock")
+        for name in ("requirements-calls.lock", "requirements-dev.lock")
         for word in ("-r", str(ROOT / name))
     ]
     done = subprocess.run(

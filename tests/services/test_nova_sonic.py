@@ -22,6 +22,7 @@ from bench.services.registry import service_at
 from bench.target.tokens import Keyring
 from bench.transport import links
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
+from bench.wire.service import MEDIA_LINKS, Link
 from bench.wire.settings import Message
 from tests.helpers import MS, resolve_target, say
 from tests.memory_transport import PeerAnswer
@@ -195,10 +196,12 @@ def test_region_and_model_are_keys_of_a_target(tmp_path: Path) -> None:
     assert found.name == "nova-sonic"
 
 
-def test_a_missing_extra_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "bench.transport.event_stream", None)
-    with pytest.raises(UsageError, match=r"pip install 'rtbench\[aws\]'"):
-        links.opener_of(EVENT_STREAM)
+@pytest.mark.parametrize("link", [EVENT_STREAM, *MEDIA_LINKS], ids=lambda link: link.title)
+def test_a_missing_extra_is_named_in_one_line(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, link.opener.partition(":")[0], None)
+    with pytest.raises(UsageError, match=rf"pip install 'rtbench\[{link.extra}\]'$"):
+        links.opener_of(link)
+    assert link.extra == ("aws" if link is EVENT_STREAM else "calls")
 
 
 # Replies.

@@ -69,6 +69,23 @@ def test_windows_is_refused_in_one_line_with_wsl_as_remedy(started: str, tmp_pat
     assert "WSL" in line
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        "rtbench.locust_user",
+        "rtbench_simulator.ready",
+        "bench.recorded_calls.import_calls",
+        "bench.doctor.service_checks",
+    ],
+)
+def test_only_calls_need_the_packages_of_the_extra_for_calls(module: str, tmp_path: Path) -> None:
+    packages = ("google_crc32c", "opuslib_next", "pylibsrtp", "OpenSSL", "sipmessage")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({packages})); import rtbench.cli, {module}"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
 def test_the_product_uses_no_name_of_the_standard_library_that_macos_lacks() -> None:
     """The stubs of the standard library in mypy have conditions on `sys.platform`.
 

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bench.protocols.sdp.sdp import SessionDescription, parse_description
-from bench.protocols.sip.messages import SipMessage, parameters_of, split_outside_quotes
+from bench.protocols.sip.header_values import parameters_of, split_outside_quotes
+from bench.protocols.sip.messages import SipMessage
 
 SDP = "application/sdp"
 MAX_PARTS = 32

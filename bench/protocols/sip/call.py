@@ -51,16 +51,11 @@ from bench.protocols.sip.dialog import (
     timer_headers,
 )
 from bench.protocols.sip.digest import DigestClient
+from bench.protocols.sip.header_values import parse_address
 from bench.protocols.sip.hops import ForeignHostError, Reach, Redirection, hop_of
 from bench.protocols.sip.leg import CallLeg, LegContext
 from bench.protocols.sip.leg_requests import answer_outside, answer_within, respond
-from bench.protocols.sip.messages import (
-    SipMessage,
-    SipRequest,
-    SipResponse,
-    accept_message,
-    parse_address,
-)
+from bench.protocols.sip.messages import SipMessage, SipRequest, SipResponse, accept_message
 from bench.protocols.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
 from bench.wire.addresses import HostPort
 

@@ -16,15 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.base.units import NEVER_NS, NS_PER_S
+from bench.protocols.sip.header_values import parameters_of, parse_address, split_outside_quotes
 from bench.protocols.sip.hops import ANYWHERE, Reach, hop_of, parse_uri, without_uri_headers
-from bench.protocols.sip.messages import (
-    ALLOWED,
-    SipMessage,
-    SipRequest,
-    parameters_of,
-    parse_address,
-    split_outside_quotes,
-)
+from bench.protocols.sip.messages import ALLOWED, SipMessage, SipRequest
 from bench.protocols.sip.transactions import MAGIC_COOKIE, OutgoingRequest
 from bench.wire.addresses import HostPort, whole_number
 

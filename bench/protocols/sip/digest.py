@@ -18,12 +18,8 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from bench.catalogue.causes import Cause, Code
-from bench.protocols.sip.messages import (
-    SipResponse,
-    parameters_of,
-    quoted_string,
-    split_outside_quotes,
-)
+from bench.protocols.sip.header_values import parameters_of, quoted_string, split_outside_quotes
+from bench.protocols.sip.messages import SipResponse
 
 ALGORITHMS: dict[str, Callable[[bytes], str]] = {
     "SHA-256": lambda text: hashlib.sha256(text).hexdigest(),

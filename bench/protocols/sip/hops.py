@@ -10,23 +10,27 @@ The headers and credentials of a target go only to the hop that the user names, 
 with the hop that a message really has.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 from bench.catalogue.causes import Cause, Code
-from bench.protocols.sip.messages import (
+from bench.protocols.sip.header_values import (
     DEFAULT_PORTS,
-    SipResponse,
     check_uri_length,
     parse_address,
     parse_host_port,
 )
 from bench.wire.addresses import UNSPECIFIED, HostPort, bracketed
+
+if TYPE_CHECKING:
+    from bench.protocols.sip.messages import SipResponse
 
 MAX_REDIRECTS = 5
 MAX_CONTACTS = 16

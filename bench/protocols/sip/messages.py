@@ -26,66 +26,36 @@ from sipmessage import Headers
 from sipmessage.message import COMPACT_FORMS
 
 from bench.files.sanitize import CONTROL
+from bench.protocols.sip.header_values import (
+    _TOKEN,
+    DEFAULT_PORTS,
+    MAX_TOKEN_CHARACTERS,
+    PHRASES,
+    NameAddress,
+    _is_token,
+    check_uri_length,
+    parameters_of,
+    parse_address,
+    parse_host_port,
+    split_outside_quotes,
+)
 from bench.wire.addresses import HostPort, whole_number
 
 MAX_MESSAGE_BYTES = 16_384
 MAX_HEADERS = 128
 MAX_HEADER_CHARACTERS = 4_096
 MAX_LIST_ENTRIES = 64
-MAX_URI_CHARACTERS = 512
-"""The maximum length of a URI. A regular expression needs quadratic time for some URIs."""
 # RFC 3261 §8.1.1.5.
 MAX_CSEQ = 2**31 - 1
-MAX_TOKEN_CHARACTERS = 256
-"""The maximum length of a Call-ID, a tag, a branch and a method."""
 
-DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 _FOLD = re.compile(r"\r\n[ \t]+")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?")
 """A status line. Some programs leave out the space before an empty phrase."""
-_TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
 # The Request-URI has no space (RFC 3261 §7.1).
 _REQUEST_LINE = re.compile(
     rf"({_TOKEN.pattern}) ((?:sips?|tel):[^\s\x00-\x1f\x7f]+) SIP/2\.0", re.IGNORECASE
 )
-_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)(?:%[^\s\]]+)?\]|([\w.-]{1,253}))(?::([0-9]{1,5}))?")
-PHRASES = {
-    100: "Trying",
-    180: "Ringing",
-    181: "Call Is Being Forwarded",
-    183: "Session Progress",
-    200: "OK",
-    300: "Multiple Choices",
-    301: "Moved Permanently",
-    302: "Moved Temporarily",
-    305: "Use Proxy",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    407: "Proxy Authentication Required",
-    408: "Request Timeout",
-    415: "Unsupported Media Type",
-    420: "Bad Extension",
-    421: "Extension Required",
-    422: "Session Interval Too Small",
-    469: "Bad Info Package",
-    480: "Temporarily Unavailable",
-    481: "Call/Transaction Does Not Exist",
-    482: "Loop Detected",
-    484: "Address Incomplete",
-    486: "Busy Here",
-    487: "Request Terminated",
-    488: "Not Acceptable Here",
-    491: "Request Pending",
-    500: "Server Internal Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-    600: "Busy Everywhere",
-    603: "Decline",
-}
 ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE")
 KNOWN_METHODS = {
     *ALLOWED,
@@ -143,20 +113,6 @@ class Outgoing(NamedTuple):
     def __repr__(self) -> str:
         """Return a text without the data, which may contain SRTP keys."""
         return f"Outgoing({len(self.data)} bytes to {self.to} over {self.transport})"
-
-
-@dataclass(frozen=True, slots=True)
-class NameAddress:
-    """A value of From, To, Contact, Route or Record-Route. Names of parameters are in lower
-    case.
-    """
-
-    uri: str
-    parameters: Mapping[str, str]
-
-    @property
-    def tag(self) -> str:
-        return self.parameters.get("tag", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,21 +246,12 @@ def _start_line(line: str) -> tuple[str, str, int, str]:
     return match[1], match[2], 0, ""
 
 
-def check_uri_length(uri: str) -> None:
-    if len(uri) > MAX_URI_CHARACTERS:
-        raise ValueError("is too long")
-
-
 def _cseq(text: str) -> tuple[int, str]:
     digits, _, method = " ".join(text.split()).partition(" ")
     number = whole_number(digits, 10)
     if number is None or number > MAX_CSEQ or not _is_token(method):
         raise ValueError("CSeq is not valid")
     return number, method
-
-
-def _is_token(text: str) -> bool:
-    return len(text) <= MAX_TOKEN_CHARACTERS and _TOKEN.fullmatch(text) is not None
 
 
 def _body_of(headers: Headers, body: bytes) -> bytes:
@@ -338,84 +285,9 @@ def _entries(headers: Headers, name: str) -> Iterator[str]:
             yield entry
 
 
-def split_outside_quotes(text: str, separator: str) -> list[str]:
-    """Split a text at the separators that are outside of quoted strings and of <>. Leave out
-    empty parts.
-    """
-    parts = []
-    start = 0
-    quoted = False
-    angle = False
-    escaped = False
-    for position, character in enumerate(text):
-        if escaped:
-            escaped = False
-        elif quoted:
-            escaped = character == "\\"
-            quoted = character != '"'
-        elif character == '"':
-            quoted = True
-        elif character in "<>":
-            angle = character == "<"
-        elif character == separator and not angle:
-            parts.append(text[start:position].strip())
-            start = position + 1
-    if quoted:
-        raise ValueError("a quoted string has no end")
-    parts.append(text[start:].strip())
-    return [part for part in parts if part]
-
-
-def parameters_of(parts: Iterable[str]) -> dict[str, str]:
-    """Return parameters `name=value` as a mapping. The names are in lower case, and values are
-    unquoted.
-    """
-    found = {}
-    for part in parts:
-        name, _, value = part.partition("=")
-        if (name := name.strip().lower()) in found:
-            raise ValueError("a parameter occurs twice")
-        found[name] = unquoted_string(value.strip())
-    return found
-
-
-def unquoted_string(text: str) -> str:
-    if len(text) >= 2 and text[0] == text[-1] == '"':
-        return re.sub(r"\\(.)", r"\1", text[1:-1])
-    return text
-
-
 def readable(text: str) -> str:
     """Return a text of a header as it is shown. Bytes that are not UTF-8 are taken for Latin-1."""
     return _NOT_UTF8.sub(lambda match: chr(ord(match[0]) - 0xDC00), text)
-
-
-def quoted_string(text: str) -> str:
-    return '"' + re.sub(r'([\\"])', r"\\\1", text) + '"'
-
-
-def parse_address(text: str) -> NameAddress:
-    """Return an address. Without <>, the parameters belong to the header, not to the URI (RFC
-    3261 §20.10).
-    """
-    parts = split_outside_quotes(text, ";")
-    if not parts:
-        raise ValueError("an address is missing")
-    head = parts[0]
-    if "<" in head:
-        # A display name may contain a `<` in quotes, so the last one begins the URI.
-        start = head.rindex("<")
-        uri, closed, rest = head[start + 1 :].partition(">")
-        if not closed or rest.strip():
-            raise ValueError("an address is not valid")
-    else:
-        uri = head
-    if not uri or any(character.isspace() or character in '<>"' for character in uri):
-        raise ValueError("an address is not valid")
-    address = NameAddress(uri, parameters_of(parts[1:]))
-    if "tag" in address.parameters and not _is_token(address.tag):
-        raise ValueError("a tag is not valid")
-    return address
 
 
 def parse_via(text: str) -> Via:
@@ -433,28 +305,6 @@ def parse_via(text: str) -> Via:
     ):
         raise ValueError("Via is not valid")
     return via
-
-
-def parse_host_port(text: str) -> HostPort:
-    """Return a host and a port. An international name gets its ASCII form, and an address loses its
-    zone.
-
-    The zone of an address (`%eth0`) has a meaning only at the peer that wrote it (RFC 4007 §11.2).
-    """
-    match = _HOST_PORT.fullmatch(text)
-    if match is None:
-        raise ValueError("has a host that is not valid")
-    address, name = match.group(1, 2)
-    port = int(match[3]) if match[3] else None
-    if port is not None and not 0 < port < 65_536:
-        raise ValueError("has a port that is not from 1 to 65535")
-    try:
-        host = (
-            f"[{address}]" if address else name if name.isascii() else name.encode("idna").decode()
-        )
-    except UnicodeError:
-        raise ValueError("has a host that is not valid") from None
-    return HostPort(host, port)
 
 
 def write_message(start_line: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> bytes:

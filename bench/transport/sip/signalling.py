@@ -38,8 +38,9 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import is_own_limit
 from bench.protocols.sip.call import SipCall
 from bench.protocols.sip.framing import StreamFramer
+from bench.protocols.sip.header_values import DEFAULT_PORTS
 from bench.protocols.sip.hops import CallAddress
-from bench.protocols.sip.messages import DEFAULT_PORTS, Outgoing
+from bench.protocols.sip.messages import Outgoing
 from bench.protocols.sip.transactions import TIMEOUT_NS
 from bench.transport.connect import connect, look_up
 from bench.transport.datagrams import DatagramSocket, family_of, host_of, own_host, udp_socket

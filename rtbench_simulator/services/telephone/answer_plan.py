@@ -14,7 +14,8 @@ from bench.protocols.sdp.offer_answer import LocalMedia
 from bench.protocols.sdp.sdp import Direction
 from bench.protocols.sip.dialog import RandomTokens
 from bench.protocols.sip.digest import DigestLogin, digest_response
-from bench.protocols.sip.messages import SipRequest, parameters_of, split_outside_quotes
+from bench.protocols.sip.header_values import parameters_of, split_outside_quotes
+from bench.protocols.sip.messages import SipRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import errno
 import re
 import secrets
 from collections import Counter, deque
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -30,7 +29,6 @@ from bench.wire.addresses import HostPort, bracketed
 from bench.wire.dialect import SIMULATOR_HEADER
 from rtbench_simulator.faults.injection import FaultInjector
 from rtbench_simulator.refusals import TOO_MANY_CALLS, RefusedUpgrade
-from rtbench_simulator.services.agents import TITLE
 from rtbench_simulator.services.telephone.agent import (
     RTP_PORTS,
     EarlyAudio,
@@ -43,9 +41,7 @@ from rtbench_simulator.services.telephone.called_party import CalledParty
 from rtbench_simulator.services.telephone.exchange import TelephoneExchange
 from rtbench_simulator.serving.datagram_socket import DatagramSocket
 from rtbench_simulator.serving.service import (
-    ServerAddress,
     ServerState,
-    SimulatedService,
     local_host,
 )
 from rtbench_simulator.serving.stream import ServerStream
@@ -330,16 +326,3 @@ class CallerConnection:
     def ended(self) -> None:
         self._messages.clear()
         self._line.disconnected(self._caller)
-
-
-def _urls(address: ServerAddress) -> Mapping[str, str]:
-    if address.workers > 1:
-        return {}
-    schemes = SCHEMES if address.has_tls else SCHEMES[:1]
-    return {f"agent_{scheme}": f"{scheme}:agent@{address.authority}" for scheme in schemes}
-
-
-SCHEMES = ("sip", "sips")
-SERVICE = SimulatedService(
-    urls=_urls, listen=TelephoneLine, titles={f"agent_{scheme}": TITLE for scheme in SCHEMES}
-)

@@ -144,6 +144,11 @@ class WebRtcLine:
             return self._refused(
                 RefusedUpgrade(400, "invalid_offer", f"The offer was not accepted: {error}."), at_ns
             )
+        except ImportError:
+            refusal = RefusedUpgrade(
+                501, "not_installed", "Install rtbench[calls], and restart the simulator."
+            )
+            return self._refused(refusal, at_ns)
         except OSError as error:
             refusal = RefusedUpgrade(
                 503, "no_socket", f"The simulator has no socket for the call: {error.strerror}."
@@ -168,7 +173,7 @@ class WebRtcLine:
         key: IssuedKey | None,
         token: int | None,
     ) -> SimulatedCall:
-        """Return the call of an offer. The package of its module is optional."""
+        """Return the call of an offer. Its modules need the extra `calls`."""
         from rtbench_simulator.services.webrtc.call import CallRequest
 
         called = CallRequest(self._shared, self._host, body, kinds, self._dropped, injector, token)

@@ -407,7 +407,7 @@ def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workpla
     # the run is invalid if the machine of the tests is too busy
     assert output.status in (1, INVALID_STATUS), output.steps
     assert [call[-1] for call in recorded_calls(python)] == [
-        f"{PUBLISHED}/requirements.lock",
+        f"{PUBLISHED}/requirements-calls.lock",
         PUBLISHED,
     ]
     polled, posted = recorded_calls(gh)

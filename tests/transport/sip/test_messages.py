@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.protocols.sip.header_values import split_outside_quotes
 from bench.protocols.sip.hops import escaped_user, hop_of
 from bench.protocols.sip.messages import (
     MAX_HEADERS,
@@ -13,7 +14,6 @@ from bench.protocols.sip.messages import (
     SipMessage,
     SipRequest,
     parse_message,
-    split_outside_quotes,
     write_response,
 )
 
