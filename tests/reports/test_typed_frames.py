@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import rtbench
+from tests.examples import some
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import write_summary
@@ -96,7 +97,7 @@ def dtypes(frame: pd.DataFrame) -> dict[str, str]:
     return {str(name): dtype.name.removesuffix("[pyarrow]") for name, dtype in frame.dtypes.items()}
 
 
-@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("name", some([*FRAMES], 9))
 def test_the_dtypes_of_a_frame_do_not_depend_on_the_run(made: Made, name: str) -> None:
     found = [dtypes(made(plan, name)) for plan in PLANS]
 
