@@ -292,7 +292,9 @@ class Search(Struct):
         """Return the answer of the ramps."""
         estimate = self.estimate()
         if self.faults and all(self.faults):
-            return Reason("unknown", {"reason": self.faults[-1]})
+            # a run that ends too late may do so because the load generator is at its limit
+            known = [fault for fault in self.faults if fault and fault.code != "time_over"]
+            return Reason("unknown", {"reason": (known or self.faults)[-1]})
         if estimate is None:
             return Reason("no_turns")
         return answer(estimate, self._about(estimate))

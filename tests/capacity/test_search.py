@@ -305,6 +305,17 @@ def test_a_broken_load_generator_is_the_answer(
     assert (found.exit_status, found.ended) == (4, "load_generator")
 
 
+def test_the_limit_of_the_load_generator_explains_more_than_a_late_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours = Reason("above_calibration", {"message": "spread it over more --processes"})
+    late = Reason("time_over")
+    run = Plan(sessions=10, turns=2, paired=True)
+    found = searched(monkeypatch, tmp_path, run, SLOW, (ours, late))
+
+    assert found.estimate == Reason("unknown", {"reason": ours})
+
+
 def test_a_service_that_fails_at_all_loads_needs_no_longer_search(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         found = searched(patch, tmp_path, Plan(sessions=40, turns=4, failed=0.2), "ttfa: p(95)<60s")
