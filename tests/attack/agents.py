@@ -147,11 +147,16 @@ TABLE = Path(__file__).with_name("messages.txt").read_text(encoding="utf-8")
 ROW = re.compile(r"^(\w+) +(\S+) +(.+)\n    (text|binary) ?(.*)$", re.MULTILINE)
 
 
-def unescaped(text: str) -> bytes:
-    """Return the bytes of a message of a table."""
+def unescaped_text(text: str) -> str:
+    """Return a text of a table, whose characters are at most those of Latin-1 or escaped."""
     for repeated in (r"\(([^()]*)\)\{(\d+)\}", r"(\\x..|[^\\])\{(\d+)\}"):
         text = re.sub(repeated, lambda found: found[1] * int(found[2]), text)
-    return text.encode("ascii").decode("unicode_escape").encode("latin-1")
+    return text.encode("ascii").decode("unicode_escape")
+
+
+def unescaped(text: str) -> bytes:
+    """Return the bytes of a message of a table."""
+    return unescaped_text(text).encode("latin-1")
 
 
 for dialect, outcome, name, form, text in ROW.findall(TABLE):

@@ -4,7 +4,11 @@ that are safe.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from bench.base.clock import monotonic_ns
@@ -21,6 +25,7 @@ from bench.transport.sip.signalling import MAX_HOPS
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
+from tests.attack.agents import unescaped_text
 from tests.simulator_process import LONGER_S
 from tests.transport.sip.hostile_line import GUARD_S, MARKER, Behaviour, HostileLine, hostile_line
 
@@ -56,6 +61,40 @@ class Goes:
 
 
 Expected = Refused | Ends | Goes
+BUSY = Refused("connect_failed:486", "SIP 486")
+Cases = dict[str, tuple[Behaviour, Expected]]
+TABLE = Path(__file__).with_name("hostile_calls.txt").read_text(encoding="utf-8")
+ROW = re.compile(r"^(\w.*)\n    (\w+)(.*)\n    (\S+) ?(.*)$", re.MULTILINE)
+WORD = re.compile(r"(?:(\w+)=)?(?:'([^']*)'|(\S+))")
+
+
+def cases(section: str, verbs: Mapping[str, Callable[..., Behaviour]]) -> Cases:
+    """Return the cases of a section of the table. `verbs` are its functions of a behaviour."""
+    found = Cases()
+    text = TABLE.partition(f"[{section}]\n")[2].partition("\n[")[0]
+    for name, verb, words, outcome, detail in ROW.findall(text):
+        texts, named = list[Any](), dict[str, Any]()
+        for key, quoted, bare in WORD.findall(words):
+            value = int(bare) if bare.isdigit() else bare or unescaped_text(quoted)
+            if key:
+                named[key] = value
+            elif bare and not bare.isdigit() and bare.islower():
+                named[bare] = True
+            else:
+                texts.append(value)
+        expected: Expected = Refused(outcome, detail)
+        if outcome == "busy":
+            expected = BUSY
+        elif outcome == "goes":
+            expected = Goes()
+        found[name] = verbs[verb](*texts, **named), expected
+    return found
+
+
+def header(line: str) -> tuple[str, str]:
+    """Return the name and the value of a header."""
+    name, _, value = line.partition(": ")
+    return name, value
 
 
 def check(
