@@ -39,9 +39,9 @@ from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Decode, MessageKind, decoder_of
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 OLDEST_READ = 7
-"""The oldest version that is read. In it, a plan repeats two properties of the dialect."""
+"""The oldest version that is read. Until version 8, a plan repeats properties of the dialect."""
 
 
 class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):

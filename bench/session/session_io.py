@@ -143,7 +143,7 @@ class SessionIO:
         self._listener = listener
         self._decode = decoder_of(script.dialect)
         self._keeps_words = script.dialect.session_decoder is not None
-        """True if the decoder collects the words of a reply from its deltas."""
+        """True if the decoder may collect the words of a reply from its deltas."""
         codec = script.dialect.codec
         self._codec = None if codec is None else codec(transport.handshake.call_id)
         self.microphone = Microphone(script.silence_chunks)
