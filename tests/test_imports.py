@@ -216,7 +216,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "sequential",
         "comparisons",
         "check",
-        "evidence",
         "trends",
     ),
     "reports.pages": (
@@ -224,7 +223,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "run_report",
         "comparisons",
         "check",
-        "evidence",
         "trends",
         "sample_size",
     ),
@@ -1024,7 +1022,7 @@ RESULTS = ("reports", "rtbench")
 OWN_INTERVALS = 8
 """The number of classes with an interval of their own, outside of `results` and `statistics`. It
 may only fall."""
-JSON_TYPES = 83
+JSON_TYPES = 78
 """The number of types of JSON documents. It may only fall."""
 
 

@@ -33,7 +33,6 @@ from reports.analysis.summary.summary import RunResults
 from reports.analysis.trends.trend import TrendDocument
 from reports.metrics.stored import Baseline
 from reports.pages.comparisons.document import CompareDocument
-from reports.pages.evidence.document import EvidenceDocument
 from rtbench.capacity.document import CapacityDocument
 from rtbench_simulator.ground_truth_log import TRUTH_LINES
 from rtbench_simulator.ready import ReadyDocument
@@ -62,7 +61,6 @@ def schemas() -> dict[str, Schema]:
         "decision": ("decision.json of a run folder of Realtime Bench", DecisionDocument),
         "sample-size": ("What rtbench sample-size --json prints", SampleSize),
         "check": ("check.json of Realtime Bench", CheckDocument),
-        "evidence": ("evidence.json of a run folder of Realtime Bench", EvidenceDocument),
         "trend": ("What rtbench trend --json prints", TrendDocument),
         "baseline": ("A stored baseline of Realtime Bench", Baseline),
     }

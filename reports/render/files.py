@@ -19,8 +19,9 @@ class PagePaths(NamedTuple):
 
 
 def write_page(page: Page, json: str, html: Path, what: str, data_file: str = "") -> PagePaths:
-    """Write the three files, each atomically. Raise UsageError, which names `what`, if their
-    folder is not writable. The file of the data has the name of the page, or `data_file`.
+    """Write the files, each atomically. Raise UsageError, which names `what`, if their folder is
+    not writable. The file of the data has the name of the page, or `data_file`. If `json` is "",
+    it is not written.
     """
     data = html.with_name(data_file) if data_file else html.with_suffix(".json")
     paths = PagePaths(html, html.with_suffix(".md"), data)
@@ -28,7 +29,8 @@ def write_page(page: Page, json: str, html: Path, what: str, data_file: str = ""
     try:
         html.parent.mkdir(parents=True, exist_ok=True)
         for path, content in zip(paths, texts, strict=True):
-            replace_text(path, content)
+            if content:
+                replace_text(path, content)
     except OSError as error:
         raise UsageError(f"{what} cannot be written to {html.parent}: {error.strerror}") from None
     return paths

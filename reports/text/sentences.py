@@ -376,7 +376,7 @@ def next_step(summary: Summary, *, checked: bool = False) -> str:
     folder = summary.run.folder.resolve()
     run = escape_control(f"{folder.parent.name}/{folder.name}")
     reported = (
-        f"{SUPPORT} `rtbench report {run} --evidence` writes a page for it. "
+        f"{SUPPORT} `rtbench report {run} --only failed` writes a page for it. "
         if summary.context_failures
         else ""
     )

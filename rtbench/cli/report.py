@@ -92,10 +92,10 @@ def report(
     names: Annotated[
         list[str] | None, argument("Folder or name of a run (default: the newest).", "[RUN]")
     ] = None,
-    evidence: Annotated[
-        bool,
-        option("Write evidence.html, .md and .json for the service's support instead."),
-    ] = False,
+    only: Annotated[
+        Literal["failed", "slow"] | None,
+        option("Write only the failed, or the slow turns, for the service's support.", "--only"),
+    ] = None,
     explain: Explain = False,
     is_open: Annotated[
         bool,
@@ -114,18 +114,18 @@ def report(
     before it has the verdict. `rtbench compare A B` shows how runs differ, and `rtbench trend`
     values over time.
 
-    With --evidence, the page for a support case is written instead: failures with their shares,
-    instants, IDs and errors as received, and what was excluded as our fault. It contains no
-    transcripts and no credentials.
+    With --only, a page for a support case is written instead (report-failed.html and .md):
+    these turns with their instants, IDs and errors as received. It contains no transcripts, no
+    settings of sessions, and no credentials.
 
     `rtbench report --open RUN/compare.html` opens this page, and `rtbench report --open FOLDER` the
     page of a search, a comparison or a trend. A run without a report gets it first.
     """
-    if is_open and not evidence and len(names or ()) < 2:
+    if is_open and not only and len(names or ()) < 2:
         _open(names[0] if names else "", runs_dir)
         return
     if is_open:
-        raise UsageError("--open opens one page: name one run or page, and omit --evidence")
+        raise UsageError("--open opens one page: name one run or page, and omit --only")
     runs = [run_with_name(name, runs_dir) for name in without_other_folders(names or [""])]
     if len(runs) > 1:
         named = " ".join(quote(str(run)) for run in runs[:2])
@@ -133,8 +133,8 @@ def report(
             f"a report is about one run, but {len(runs)} are named: `rtbench compare {named}` shows"
             " how they differ, and `rtbench trend` values over time"
         )
-    if evidence:
-        _evidence(runs[0])
+    if only:
+        _report_part(runs[0], only)
         return
     from reports.formatting import NBSP
     from reports.pages.run_report.document import write_report
@@ -182,17 +182,16 @@ def _open(name: str, runs_dir: Path) -> None:
     print_path(page)
 
 
-def _evidence(run: Path) -> None:
-    from reports.pages.evidence.document import evidence_of, write_evidence
-    from reports.pages.evidence.page import evidence_page
+def _report_part(run: Path, part: Literal["failed", "slow"]) -> None:
+    from reports.pages.run_report.support import support_page, write_support_page
 
-    made = evidence_of(summarise(run))
-    page = evidence_page(made)
+    summary = summarise(run)
+    page = support_page(summary, part)
     try:
-        paths = write_evidence(made, page)
+        paths = write_support_page(summary, page, part)
     finally:
         print_page(page)
-    for path in (paths.json, paths.markdown, paths.html):
+    for path in (paths.markdown, paths.html):
         print_path(path)
 
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("no_ci")
 PLAN = Plan(sessions=20, turns=1, targets=("east", "west"), paired=True)
 COMMANDS = {
     "report": "report.html",
-    "report --evidence": "evidence.html",
+    "report --only failed": "report-failed.html",
     "compare": "compare.json",
     "check --thresholds {folder}/ci.yaml": "check.json",
     "trend {folder}": "../trend.html",

@@ -9,14 +9,13 @@ import pytest
 import rtbench
 from bench.services.telephone import OF_SIP, ROWS
 from reports.analysis.summary.summary import Summary
-from reports.pages.evidence.document import evidence_of
 from reports.pages.run_report import report
 from reports.pages.run_report.report import SECTION_MISSING, run_page
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
 from tests.reports.edited import Row
-from tests.reports.evidence.examples import built, outputs
+from tests.reports.support.examples import built, outputs
 from tests.reports.synthetic import Plan
 
 HUNG_UP = "the peer hung up"
@@ -71,7 +70,7 @@ def test_no_text_of_a_peer_prevents_a_report(tmp_path: Path) -> None:
 
     for text in (render_html(page), render_markdown(page), render_page(page)):
         assert SECTION_MISSING not in text
-    assert all(outputs(evidence_of(summary)).values())
+    assert all(outputs(summary).values())
 
 
 def test_only_the_telephones_of_a_run_have_remedies_of_telephones(tmp_path: Path) -> None:

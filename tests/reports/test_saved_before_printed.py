@@ -15,14 +15,14 @@ from tests.reports.synthetic import Plan, write
 
 COMMANDS = {
     "report": ("{run}",),
-    "report --evidence": ("--evidence", "{run}"),
+    "report --only": ("--only", "failed", "{run}"),
     "compare": ("{run}",),
     "check": ("{run}", "--thresholds", "ttfa: p(50)<9000", "--write", "junit={folder}/junit.xml"),
     "trend": ("{folder}",),
 }
 DOCUMENTS = {
     "report": ("run/report.html", "run/report.md", "run/summary.json"),
-    "report --evidence": ("run/evidence.html", "run/evidence.json"),
+    "report --only": ("run/report-failed.html", "run/report-failed.md"),
     "compare": ("run/compare.html", "run/compare.json"),
     "check": ("run/check.json", "run/check.md", "junit.xml"),
     "trend": ("trend.html",),

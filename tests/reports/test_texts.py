@@ -25,7 +25,6 @@ WITHOUT_TEXTS = (
     "analysis/comparisons",
     "analysis/sequential",
     "analysis/check",
-    "analysis/evidence",
     "analysis/trends",
     "analysis/reference",
 )

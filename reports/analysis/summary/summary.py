@@ -21,6 +21,7 @@ from reports.analysis.summary.drift import Drift, drifts
 from reports.analysis.summary.example_turns import SlowTurnEntry, slowest_turns
 from reports.analysis.summary.failures import FailureEntry, failures_by_context
 from reports.analysis.summary.groups import GroupDifference, GroupedLatency, latency_by
+from reports.analysis.summary.listed_failures import ListedFailures, listed_failures
 from reports.analysis.summary.load import (
     ArrivalSummary,
     RateLimits,
@@ -135,8 +136,10 @@ class MainVariability(Variability, kw_only=True):
     target: str
 
 
-class SharedResults(JsonEntry, kw_only=True):
-    """The results of one run that evidence.json has, too."""
+class RunResults(JsonEntry, kw_only=True):
+    """The results of one run: the content of summary.json. Its texts for people are empty until
+    it is written.
+    """
 
     simulated: bool
     turn_metrics: tuple[MetricSummary, ...]
@@ -162,13 +165,6 @@ class SharedResults(JsonEntry, kw_only=True):
     outcomes: dict[str, OutcomesEntry]
     slowest: tuple[SlowTurnEntry, ...]
     """by voice_to_voice, or else by the main metric"""
-
-
-class RunResults(SharedResults, kw_only=True):
-    """The results of one run: the content of summary.json. Its texts for people are empty until
-    it is written.
-    """
-
     scenario: str
     labels: dict[str, str]
     """the labels of the run (--label)"""
@@ -181,6 +177,7 @@ class RunResults(SharedResults, kw_only=True):
     differences: tuple[TargetsQuantile, ...]
     drift: tuple[Drift, ...]
     """the later half of the turns of each pool, relative to the earlier half"""
+    failures: ListedFailures
     context_failures: tuple[FailureEntry, ...]
     """failed turns with the shortest contexts from which a target fails more often; empty if none
     does"""
@@ -394,6 +391,7 @@ def summarise(run: RunFrames) -> Summary:
         groups=tuple(value for latency in grouped_latency for value in latency.values),
         grouped_latency=grouped_latency,
         group_differences=group_differences,
+        failures=listed_failures(run, turns, sessions),
         context_failures=failures_by_context(run, turns, group_differences),
         segments=breakdowns(turns),
         segments_around=percentile_bands(turns),

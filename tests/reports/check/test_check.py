@@ -19,9 +19,8 @@ from reports.data.runs import load_for_report
 from reports.engine.judge import Judged
 from reports.pages.check.junit import junit_xml
 from reports.pages.check.report import check_page
-from reports.pages.evidence.document import evidence_of
-from reports.pages.evidence.page import evidence_page
 from reports.pages.run_report.report import run_page
+from reports.pages.run_report.support import support_page
 from reports.render.terminal import render_page
 from reports.results.value import Reason
 from reports.statistics.differences import Margin, StandardError
@@ -510,7 +509,6 @@ def test_recorded_thresholds_of_another_version_are_ignored_with_a_warning(tmp_p
     folder = run(tmp_path / "run", thresholds=OTHER_VERSION)
     found = check_of(folder)
     summary = summarise(load_for_report(folder))
-    evidence = evidence_of(summary)
 
     assert [result.threshold for result in found.thresholds] == [
         "ttfa: p(50)<5s",
@@ -520,7 +518,7 @@ def test_recorded_thresholds_of_another_version_are_ignored_with_a_warning(tmp_p
     for text in (
         render_page(check_page(found)),
         render_page(run_page(summary)),
-        render_page(evidence_page(evidence)),
+        render_page(support_page(summary, "failed")),
     ):
         assert " ".join(text.split()).count(unread) == 1
     assert not any(

@@ -74,7 +74,7 @@ def check_commands(run: Path, scratch: Path) -> None:
         ("runs", "upload", run, "http://127.0.0.1:1/c"),
         *(("runs", "replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]),
     ]
-    for words in (("report", run), ("report", run, "--evidence"), *some(others, 7, this)):
+    for words in (("report", run), ("report", run, "--only", "failed"), *some(others, 7, this)):
         harm = unsafe_text_in(output_of(*words))
         assert not harm, f"rtbench {' '.join(map(str, words))}: {harm}"
     for page in (*run.glob("*.md"), *scratch.glob("*.md")):

@@ -25,6 +25,7 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.strata import Stratum
 from reports.pages.comparisons.forest import panels
 from reports.pages.run_report.document import write_report
+from reports.pages.run_report.support import support_page, write_support_page
 from reports.statistics.differences import Margin
 from reports.text.cells import quantile_cell
 from tests.reports import synthetic
@@ -128,6 +129,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
             folder / "4.html", invented.comparison(checks=unfair), "INVALID COMPARISON"
         ),
         "agent": _agent(folder / "agent"),
+        "failed": _failed(folder / "failed"),
         "run-mixed": Shown(_run(mixed, "").file, ("VALID RUN",)),
         "compare-mixed": Shown(
             _compare(folder / "2.html", compare_targets(parse_targets([mixed])), "").file,
@@ -166,6 +168,14 @@ def _agent(folder: Path) -> Shown:
     return Shown(write_report(edited(folder, lambda _, row: row | untold)).html, ("SIMULATED",))
 
 
+def _failed(folder: Path) -> Shown:
+    """Write the failed turns of a run, whose errors have a long word."""
+    synthetic.write(folder, replace(ARMS, sessions=40, failed=0.2, refused=3))
+    run = edited(folder, lambda _, row: row | {"cause": f"unavailable_error: x{'y' * 200}"})
+    page = support_page(run, "failed")
+    return Shown(write_support_page(run, page, "failed").html, ("SIMULATED", "failed"))
+
+
 def _run(folder: Path, valid: str) -> Shown:
     summary = summarise(rtbench.load(folder, all_columns=False))
     p95 = str(quantile_cell(summary.results[0], 0.95, "").text)
@@ -186,6 +196,7 @@ NAMES = (
     "compare-decided",
     "compare-invalid",
     "agent",
+    "failed",
     "run-mixed",
     "compare-mixed",
 )
@@ -225,7 +236,7 @@ def test_a_chart_fits_a_desktop_window_and_scrolls_on_a_phone(
         " [e.getBoundingClientRect().width, e.viewBox.baseVal.width, e.parentElement.scrollWidth])"
     )
 
-    assert sizes
+    assert sizes or case[0] == "failed"
     for width, drawn, scrolled in sizes:
         if case[2] < 700:
             assert width == drawn <= scrolled

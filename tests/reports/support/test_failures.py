@@ -1,5 +1,5 @@
-"""The failures that the evidence lists: an example of each kind, with the instants and IDs of
-its row.
+"""The failures that a report lists: an example of each kind, with the instants and IDs of its
+row.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 import rtbench
 from bench.catalogue.columns import DETAIL_CHARACTERS
-from reports.analysis.evidence.failures import MAX_LISTED, allocated, failures_of
-from reports.pages.evidence.document import evidence_json, evidence_of
+from reports.analysis.summary.listed_failures import MAX_LISTED, allocated
+from reports.pages.run_report.document import summary_data
 from tests.reports.edited import Row
-from tests.reports.evidence.examples import HEADERS, PLAN, built, outputs
 from tests.reports.shared import summary_of
+from tests.reports.support.examples import HEADERS, PLAN, built, outputs
 from tests.reports.synthetic import FAILURES, Plan
 
 
 def test_every_kind_of_failure_has_an_example() -> None:
     summary = summary_of(PLAN)
-    failures = failures_of(summary)
+    failures = summary.failures
     failed = Counter[tuple[str, str, str]]()
     for ending in summary.endings.turns:
         for target, n in zip(summary.targets, ending.counts, strict=True):
@@ -47,8 +47,7 @@ def test_an_entry_has_the_instants_and_ids_of_its_row(tmp_path: Path) -> None:
             row | {"response_headers": json.dumps({**HEADERS, "server": "x"}), "close_code": 1011}
         ),
     )
-    entries = failures_of(summary).examples
-    assert not any(entry.event_log for entry in entries)
+    entries = summary.failures.examples
     loaded = rtbench.load(tmp_path)
 
     for entry in (entry for entry in entries if entry.scope == "turn"):
@@ -87,11 +86,10 @@ def test_places_in_the_list_are_shared_equally(sizes: list[int], most: int) -> N
 
 def test_failures_beyond_the_list_are_counted(tmp_path: Path) -> None:
     summary = built(tmp_path, Plan(sessions=30, turns=8, failed=1.0))
-    made = evidence_of(summary)
 
-    assert len(made.document.failures.listed) == MAX_LISTED
-    assert made.document.failures.total == 240
-    assert "140 more failures of 240 are not listed" in outputs(made)["markdown"].replace(
+    assert len(summary.failures.listed) == MAX_LISTED
+    assert summary.failures.total == 240
+    assert "140 more failures of 240 are not listed" in outputs(summary)["markdown"].replace(
         "\xa0", " "
     )
 
@@ -106,7 +104,7 @@ def test_a_session_that_ended_like_its_turn_is_no_second_failure(tmp_path: Path)
         ended = {"s00003": "closed:1011", "s00004": "closed:1011"}
         return row | {"outcome": ended.get(row["session_id"], "ok")}
 
-    entries = failures_of(built(tmp_path, Plan(), turns, sessions)).examples
+    entries = built(tmp_path, Plan(), turns, sessions).failures.examples
 
     assert [(entry.scope, entry.session) for entry in entries] == [
         ("turn", "s00003"),
@@ -124,15 +122,15 @@ def test_an_id_that_was_not_recorded_is_unknown(tmp_path: Path) -> None:
             | ({"response_id": None} if "response_id" in row else {})
         )
 
-    made = evidence_of(built(tmp_path, turns=without, sessions=without))
-    text = outputs(made)["markdown"].replace("\xa0", " ")
+    summary = built(tmp_path, turns=without, sessions=without)
+    text = outputs(summary)["markdown"].replace("\xa0", " ")
 
     assert all(
         entry.request == entry.service_session == "" and not entry.headers
-        for entry in made.document.failures.listed
+        for entry in summary.failures.listed
     )
     assert "service’s session unknown, response unknown, request unknown, region unknown" in text
-    assert '"request": null' in evidence_json(made)
+    assert summary_data(summary)["failures"]["examples"][0]["request"] is None
 
 
 def test_a_message_that_was_cut_is_marked(tmp_path: Path) -> None:
@@ -142,7 +140,7 @@ def test_a_message_that_was_cut_is_marked(tmp_path: Path) -> None:
             "cause": "y" * (DETAIL_CHARACTERS if row["turn"] == 1 else 9),
         }
 
-    made = evidence_of(built(tmp_path, Plan(sessions=1, turns=2), long))
+    summary = built(tmp_path, Plan(sessions=1, turns=2), long)
 
-    assert [entry.message_is_cut for entry in made.document.failures.listed] == [True, False]
-    assert outputs(made)["markdown"].count("(cut: only its first characters were stored)") == 1
+    assert [entry.message_is_cut for entry in summary.failures.listed] == [True, False]
+    assert outputs(summary)["markdown"].count("(cut: only its first characters were stored)") == 1

@@ -2,7 +2,7 @@
 
 The keys and tokens of a run are hidden when a text enters the tool. This module also hides
 credentials that the tool does not know, such as a signed URL or another client's token in an error
-body, because the page leaves the company.
+body, because these texts leave the company.
 """
 
 import re

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.analysis.evidence.secrets import HIDDEN, without_credentials
+from reports.analysis.summary.secrets import HIDDEN, without_credentials
 
 SECRET = "aB3dE5fG7hI9jK1lM3nO5"
 HIDES = (

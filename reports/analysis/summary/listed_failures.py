@@ -1,19 +1,19 @@
-"""The failed turns and sessions of a run that are listed for a service's support.
+"""The failed turns and sessions of a run that a report lists, also for the service's support.
 
-Every kind of failure has an example, and the examples are distributed over the run.
+Every kind of failure has an example, and the examples are distributed over the run. Credentials in
+their texts are hidden.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from msgspec import structs
 
 from bench.catalogue.outcomes import OWN_FAULT
-from reports.analysis.evidence.secrets import hidden
 from reports.analysis.summary.failures import FailureEntry, failed_sessions, failed_turns
-from reports.analysis.summary.summary import Summary
-from reports.data.turns import FAILED
+from reports.analysis.summary.secrets import hidden
+from reports.data.runs import RunFrames
+from reports.data.turns import FAILED, TurnArrays
 from reports.results.json_entries import Count, JsonEntry
 from reports.statistics.counting import Integers
 
@@ -40,14 +40,16 @@ class ListedFailures(JsonEntry):
         return (*self.examples, *self.others)
 
 
-def failures_of(summary: Summary, most: int = MAX_LISTED) -> ListedFailures:
-    """Return the failures of a run with hidden credentials. An example of each kind is first, then
-    others by time.
+def listed_failures(
+    run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame, most: int = MAX_LISTED
+) -> ListedFailures:
+    """Return the failures of a run. An example of each kind is first, then others by time.
+    `sessions` are the measured sessions.
 
     A failed session is listed only if none of its turns failed with the same outcome, because it is
     the same failure.
     """
-    found = pd.concat([_failed_turns(summary), _failed_sessions(summary)], ignore_index=True)
+    found = pd.concat([_failed_turns(turns), _failed_sessions(turns, sessions)], ignore_index=True)
     groups = [rows for _, rows in found.groupby(KIND, sort=False)["position"]]
     groups.sort(key=len, reverse=True)
     slots = allocated([len(rows) for rows in groups], most)
@@ -58,24 +60,13 @@ def failures_of(summary: Summary, most: int = MAX_LISTED) -> ListedFailures:
     of_turns, of_sessions = (
         listed[listed["scope"] == scope]["position"] for scope in ("turn", "session")
     )
-    entries = dict(
-        zip(
-            of_turns.index, failed_turns(summary.run, summary.turns, of_turns.tolist()), strict=True
-        )
-    )
+    entries = dict(zip(of_turns.index, failed_turns(run, turns, of_turns.tolist()), strict=True))
     entries |= zip(
-        of_sessions.index, failed_sessions(summary.sessions.iloc[of_sessions.tolist()]), strict=True
+        of_sessions.index, failed_sessions(sessions.iloc[of_sessions.tolist()]), strict=True
     )
-    examples = [shareable(entries.pop(rows[0])) for rows in chosen]
-    others = sorted(map(shareable, entries.values()), key=lambda entry: entry.started_utc_ns)
+    examples = [hidden(entries.pop(rows[0])) for rows in chosen]
+    others = sorted(map(hidden, entries.values()), key=lambda entry: entry.started_utc_ns)
     return ListedFailures(tuple(examples), tuple(others), len(found), len(groups))
-
-
-def shareable(entry: FailureEntry) -> FailureEntry:
-    """Return a failure with hidden credentials and without its event log, which stays in the
-    run's folder.
-    """
-    return hidden(structs.replace(entry, event_log=""))
 
 
 def allocated(sizes: Sequence[int], most: int) -> list[int]:
@@ -99,23 +90,20 @@ def distributed(size: int, number: int) -> Integers:
     return np.arange(number) * size // max(1, number)
 
 
-def _failed_turns(summary: Summary) -> pd.DataFrame:
+def _failed_turns(turns: TurnArrays) -> pd.DataFrame:
     """Return the kind and the index of each failed turn by time, without the faults of the load
     generator.
     """
-    turns = summary.turns
     rows = turns.frame[["outcome", "start_utc_ns"]].iloc[turns.rows]
     failed = np.flatnonzero((turns.kind == FAILED) & (rows["outcome"] != OWN_FAULT).to_numpy())
     targets = np.array(turns.targets, object)[turns.target[failed]]
     return _by_time("turn", failed, targets, rows.iloc[failed])
 
 
-def _failed_sessions(summary: Summary) -> pd.DataFrame:
+def _failed_sessions(turns: TurnArrays, sessions: pd.DataFrame) -> pd.DataFrame:
     """Return the kind and the index of each failed session by time, if none of its turns has the
     same outcome.
     """
-    turns = summary.turns
-    sessions = summary.sessions
     of_turns = turns.frame[["session_id", "outcome"]].iloc[turns.rows[turns.failed]]
     named, known = (
         pd.MultiIndex.from_frame(rows[["session_id", "outcome"]].astype(str))

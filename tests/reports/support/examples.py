@@ -1,4 +1,4 @@
-"""Synthetic runs with failures, and all outputs of their evidence."""
+"""Synthetic runs with failures, and all outputs of their failed and slow turns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
-from reports.pages.evidence.document import Evidence, evidence_json
-from reports.pages.evidence.page import evidence_page
+from reports.pages.run_report.support import support_page
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
@@ -44,12 +43,11 @@ def built(
     return summarise(load_for_report(folder))
 
 
-def outputs(evidence: Evidence) -> dict[str, str]:
-    """Return all outputs of the evidence as texts."""
-    page = evidence_page(evidence)
+def outputs(summary: Summary) -> dict[str, str]:
+    """Return all outputs of the pages for the service's support as texts."""
+    pages = support_page(summary, "failed"), support_page(summary, "slow")
     return {
-        "html": render_html(page),
-        "markdown": render_markdown(page),
-        "terminal": render_page(page),
-        "json": evidence_json(evidence),
+        "html": "".join(map(render_html, pages)),
+        "markdown": "".join(map(render_markdown, pages)),
+        "terminal": "".join(map(render_page, pages)),
     }
