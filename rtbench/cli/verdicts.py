@@ -320,7 +320,6 @@ def check(
     from bench.files.safe_io import save_text
     from reports.analysis.check.check import check_of
     from reports.metrics.thresholds import requested_thresholds
-    from reports.pages.check.ci import refusal_lines, result_lines
     from reports.pages.check.document import (
         append_summary,
         files_of,
@@ -342,7 +341,10 @@ def check(
         close_if_left(run, by_writer=may_close(run))
         result = check_of(run, limits, baseline, on_inconclusive=on_inconclusive, allow=may_differ)
     except RtbenchError as error:
-        sys.stdout.writelines(f"{line}\n" for line in refusal_lines(str(error), os.environ))
+        if _in_ci():
+            from reports.pages.check.ci import refusal_lines
+
+            sys.stdout.writelines(f"{line}\n" for line in refusal_lines(str(error), os.environ))
         for file in (*files_of(run), *files):
             with _optional():
                 write_refusal(*file, str(error))
@@ -362,11 +364,20 @@ def check(
     finally:
         if not quiet:
             print_page(page, explain=explain)
-        sys.stdout.writelines(f"{line}\n" for line in result_lines(result, comment, os.environ))
+        if _in_ci():
+            from reports.pages.check.ci import result_lines
+
+            lines = result_lines(result, comment, os.environ)
+            sys.stdout.writelines(f"{line}\n" for line in lines)
     if comment and not quiet:
         print_path(comment)
     if result.exit_status:
         raise typer.Exit(result.exit_status)
+
+
+def _in_ci() -> bool:
+    """Return whether a CI system runs the command that reads lines of a check."""
+    return not {"GITHUB_ACTIONS", "TF_BUILD"}.isdisjoint(os.environ)
 
 
 def _allowed(names: str) -> tuple[str, ...]:
