@@ -189,7 +189,8 @@ def test_a_short_high_vowel_whose_pitch_changes_is_no_tone(
 def test_a_buzz_with_a_pitch_is_no_tone(
     pitch_hz: int, weights: list[float], glide: float, length_ms: int
 ) -> None:
-    """Such as a hum, a vowel, and a monotonous synthesized voice."""
+    """Such as a hum, a vowel, and a monotonous synthesized voice, but not a hum of the mains."""
+    assume(abs(glide) > 0.05 or min(abs(pitch_hz - 100), abs(pitch_hz - 120)) > 2)
     at_s = np.arange(RATE_HZ * length_ms // 1_000) / RATE_HZ
     phase = 2 * np.pi * pitch_hz * (at_s + glide * at_s**2 / 2)
     waves = [weight * np.sin(number * phase + number) for number, weight in enumerate(weights, 1)]
