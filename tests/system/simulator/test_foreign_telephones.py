@@ -112,11 +112,16 @@ def call(folder: Path, url: str, encryption: str) -> str:
     )
     media = f";mediaenc={encryption}" if encryption else ""
     (folder / "accounts").write_text(f"<sip:caller@127.0.0.1>;regint=0{media}\n")
-    return subprocess.run(
-        ["baresip", "-4", "-f", folder, "-e", f"/dial {url}", "-t", "5"],
+    lines = []
+    with subprocess.Popen(
+        ["stdbuf", "-oL", "baresip", "-4", "-f", folder, "-e", f"/dial {url}", "-t", f"{GUARD_S}"],
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=GUARD_S,
-        check=False,
-    ).stdout
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "terminated (duration" in line:
+                process.terminate()
+    return "".join(lines)
