@@ -21,6 +21,7 @@ from reports.statistics.cut_off_pause import cut_off_pause
 from rtbench_simulator.profile import quiet_profile
 from rtbench_simulator.services.agents import SILENCE_MS as AGENT_SILENCE_MS
 from tests.agent_transport import Transport, build_profile
+from tests.examples import some
 from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO
 from tests.talking import Simulator, talked
@@ -81,7 +82,7 @@ Ladder = tuple[int, list[tuple[TurnObservation, bool]]]
 """The silence that ends a turn of a simulated service, and a turn with each pause of the ladder."""
 
 
-@pytest.fixture(scope="module", params=SILENCE_MS)
+@pytest.fixture(scope="module", params=some([*SILENCE_MS], 2))
 def ladder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ladder:
     folder = tmp_path_factory.mktemp(request.param)
     return SILENCE_MS[request.param], [

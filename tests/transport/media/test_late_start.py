@@ -27,7 +27,6 @@ from bench.wire.audio import Samples
 from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio
-from tests.examples import thorough
 from tests.transport.media.path import FRAME_NS, PEER, START_NS, new_media
 
 SAMPLES = AUDIO.rate_hz * FRAME_NS // NS_PER_S
@@ -105,7 +104,6 @@ def start_of(event: ServerEvent, arrival: Arrival) -> Start:
     return Start(at_ns, uncertainty_ns, sound.place.delay_ns)
 
 
-@thorough
 @example(late_ms=[50], before=0, standstill_ms=0)
 @example(late_ms=[], before=12, standstill_ms=240)
 @given(

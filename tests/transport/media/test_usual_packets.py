@@ -137,7 +137,7 @@ def as_frame(delta: MatchedDelta, media: CallMedia) -> Frame:
 @thorough
 @given(
     st.integers(0, 1 << 32),
-    st.integers(1, 600),
+    st.integers(1, 400),
     st.sampled_from((0.0, 0.02, 0.3)),
     st.sampled_from((None, KEY)),
     st.booleans(),
