@@ -1,7 +1,7 @@
 """The commands of the README and of the first page run unchanged, on a machine that is too busy for
 them.
 
-Three readers run the blocks beside four busy programs. A run may be INVALID there. An error, a
+Three readers run the blocks while four busy programs run. A run may be INVALID there. An error, a
 missing document, a run without sessions, or a sentence that contradicts its document is a failure.
 """
 
