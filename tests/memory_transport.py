@@ -268,7 +268,7 @@ class Matching(MemoryTransport):
             assert isinstance(came, list), "a text frame is read at once"
             self.matched += not came
             if self.reader.count >= self.most:
-                self.reader.hand_on()
+                self.reader.pass_on_consumed()
             return any([on_message(one) for one in came]) or self.reader.wakes
 
         self.reader.begin(reply)
@@ -288,7 +288,7 @@ class Matching(MemoryTransport):
         self.reader.add_template(message.data, event, is_sound=is_sound, keeps_text=keeps_text)
 
     def take_deltas(self) -> list[MatchedDelta]:
-        return self.reader.hand_out()
+        return self.reader.pop_deltas()
 
 
 class MatchingTransport(Matching, MemoryTransport):

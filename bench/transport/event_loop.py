@@ -200,7 +200,7 @@ class Poller(HubLocal):
         """The number of sockets that are polled."""
         self.due_ns = NEVER_NS
         """The latest instant of the next poll; `NEVER_NS` without sockets."""
-        self.deliver: Callable[[], None] | None = None
+        self.pass_on_polled: Callable[[], None] | None = None
         """A function that passes on what others have read for sockets that are polled."""
         self._scheduler = CallbackScheduler.of_hub()
         self._scheduler.poller = self
@@ -239,8 +239,8 @@ class Poller(HubLocal):
         before_ns = self._polled_ns
         self._polled_ns = monotonic_ns()
         self.due_ns = self._polled_ns + POLL_PERIOD_NS
-        if self.deliver is not None:
-            self.deliver()
+        if self.pass_on_polled is not None:
+            self.pass_on_polled()
         if not self._on_readable:
             return
         # all of them: a socket that is not reported was empty

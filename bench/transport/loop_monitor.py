@@ -92,14 +92,14 @@ class ReceivingRing(Protocol):
     """A ring that receives for sockets which the loop does not watch (`ring/_ring.pyx`)."""
 
     armed: int
-    dry: int
+    buffer_shortages: int
     overflowed: int
 
     def fileno(self) -> int: ...
 
     def sync(self) -> int: ...
 
-    def rest(self) -> bool: ...
+    def arm_wakeup(self) -> bool: ...
 
     def note_empty(self, at_ns: int) -> None: ...
 

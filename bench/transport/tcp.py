@@ -298,14 +298,14 @@ class TcpStream:
         self._sender = sender
         while self._held:
             stored_read = self._held_by(until_ns)
-            if stored_read is None or pass_on(self.sieve.sift(stored_read), self.sieve, on_read):
+            if stored_read is None or pass_on(self.sieve.consume(stored_read), self.sieve, on_read):
                 return stored_read is not None
         # Otherwise the session does not sleep: everything that arrived by then is read now, however
         # late that is.
         if self._reader.stamped_ns <= until_ns and monotonic_ns() < until_ns:
             return self._receive_until(until_ns, on_read, polled)
         while (read := self.read(until_ns)) is not None:
-            if pass_on(self.sieve.sift(read), self.sieve, on_read):
+            if pass_on(self.sieve.consume(read), self.sieve, on_read):
                 return True
         return False
 
@@ -668,5 +668,5 @@ def pass_on(remainder: SocketRead | None, sieve: Sieve, on_read: TakeRead) -> bo
     if remainder is not None and on_read(remainder):
         return True
     if sieve.due:
-        sieve.hand_on()
+        sieve.pass_on_consumed()
     return sieve.wakes

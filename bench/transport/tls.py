@@ -158,7 +158,7 @@ class TlsStream:
             read = self._tcp.read(until_ns)
             if read is None:
                 return None
-            decrypted = self._decrypter.sift(read)
+            decrypted = self._decrypter.consume(read)
             self._check_end()
             if decrypted is not None and not self._refused:
                 return decrypted
@@ -174,7 +174,7 @@ class TlsStream:
             read = self._tcp.try_read()
             if read is None:
                 return None
-            decrypted = self._decrypter.sift(read)
+            decrypted = self._decrypter.consume(read)
             self._note_end()
             if decrypted is not None:
                 return decrypted

@@ -437,7 +437,7 @@ class WebSocket(MessageConnection):
         self._reader.add_template(message.data, event, is_sound=is_sound, keeps_text=keeps_text)
 
     def take_deltas(self) -> list[MatchedDelta]:
-        return self._reader.hand_out()
+        return self._reader.pop_deltas()
 
     @property
     def keeps_texts(self) -> bool:

@@ -149,7 +149,7 @@ def wait_until_there(stream: Any) -> int:
     has_arrived = False
     if received is not None:  # the ring takes the bytes from the socket
         ring = LoopMonitor.of_hub().ring
-        has_arrived = not received.drained or not ring.rest()
+        has_arrived = not received.drained or not ring.arm_wakeup()
         files.append(ring.fileno())
     if not has_arrived:
         assert select.select(files, [], [], GUARD_S)[0]

@@ -193,11 +193,11 @@ def test_the_c_and_python_parsers_of_text_frames_are_equal(
     assert reader.leading_messages(part) == (messages, taken)
     is_whole = bool(messages) and taken == len(part.data)
     for matcher in (reader.TemplateMatcher(), _interpreted.TemplateMatcher()):
-        assert matcher.sift(part) == part
-        matcher.takes_messages = True
-        assert matcher.sift(part) == (None if is_whole else part)
+        assert matcher.consume(part) == part
+        matcher.consumes_messages = True
+        assert matcher.consume(part) == (None if is_whole else part)
         assert matcher.due is is_whole
-        assert matcher.take_messages() == (messages if is_whole else [])
+        assert matcher.pop_messages() == (messages if is_whole else [])
         assert not matcher.due
 
 

@@ -186,7 +186,7 @@ def test_a_matched_delta_equals_the_decoded_event(
     made.keeps_texts = keeps_texts
     matched = made.match(wire, AT_NS, EMPTY_NS, complete)
     assert made.due == (matched and keeps_texts)
-    deltas = made.hand_out()
+    deltas = made.pop_deltas()
     assert matched_events(deltas) == (
         understood(dialect, wire, complete=complete) if matched else []
     )
@@ -206,7 +206,7 @@ def test_a_delta_like_the_template_is_matched(dialect: Dialect, form: str) -> No
         wire, made = text(second) + text(first), reader_of(dialect, first)
 
         assert made.match(wire, AT_NS, EMPTY_NS, True)
-        assert matched_events(made.hand_out()) == understood(dialect, wire, complete=True)
+        assert matched_events(made.pop_deltas()) == understood(dialect, wire, complete=True)
 
 
 @needs_compiler
@@ -224,7 +224,7 @@ def test_in_binary_frames_audio_and_words_like_the_template_are_matched() -> Non
 
     wire = b"".join(map(binary, (second, words, first)))
     assert made.match(wire, AT_NS, EMPTY_NS, True)
-    assert matched_events(made.hand_out()) == understood(GEMINI, wire, complete=True)
+    assert matched_events(made.pop_deltas()) == understood(GEMINI, wire, complete=True)
     assert not made.match(binary(words.replace(b"output", b"input")), AT_NS, EMPTY_NS, True)
     assert not made.match(text(second), AT_NS, EMPTY_NS, True)
 
@@ -317,7 +317,7 @@ def test_the_audio_of_matched_sound_equals_the_decoded_audio(
         decoded = [(one.kind, one.session_id, one.payload_bytes, audio_of(one)) for one in events]
         found = [
             (one.event.kind, one.event.session_id, one.payload_bytes, one.data)
-            for one in made.hand_out()
+            for one in made.pop_deltas()
         ]
         assert found == decoded
 
@@ -352,7 +352,7 @@ def test_a_read_with_other_messages_is_not_matched(dialect: Dialect) -> None:
         assert made.count == 0
     assert not made.match(b"", AT_NS, EMPTY_NS, True)
     assert made.match(text(known), AT_NS, EMPTY_NS, True)
-    assert [one.data for one in made.hand_out()] == [known]
+    assert [one.data for one in made.pop_deltas()] == [known]
 
 
 @needs_compiler
@@ -376,7 +376,7 @@ def test_templates_are_dropped_when_a_listener_without_a_reply_begins() -> None:
     made.begin(Reply())
     made.end()
     assert made.match(text(known), AT_NS, EMPTY_NS, True)
-    made.hand_out()
+    made.pop_deltas()
     made.begin(None)
 
     assert not made.match(text(known), AT_NS, EMPTY_NS, True)
@@ -397,7 +397,7 @@ def test_deltas_are_due_after_32_and_are_matched_up_to_64() -> None:
     assert [one for one in counts if one[0] >= 32] == [(count, True) for count in range(32, 65)]
     assert [count for count, _ in counts] == [*range(1, 65)]
     assert not counts[0][1]
-    assert len(made.hand_out()) == 64
+    assert len(made.pop_deltas()) == 64
     assert (made.count, made.due) == (0, False)
 
 
@@ -493,7 +493,7 @@ def test_a_read_has_its_timestamp_and_its_deltas_are_matched() -> None:
         before_ns = monotonic_ns()
         theirs.sendall(text(known))
         assert soon(made, 0, matcher) is None
-        (delta,) = matcher.hand_out()
+        (delta,) = matcher.pop_deltas()
         assert before_ns <= delta.at_ns <= monotonic_ns()
         assert (delta.at_ns, delta.uncertainty_ns, delta.payload_bytes) == (
             made.stamped_ns,
@@ -680,7 +680,7 @@ class FlowingStream(FakeStream):
         polled: bool = False,
     ) -> bool:
         while (came := self.read(until_ns)) is not None:
-            if pass_on(self.sieve.sift(came), self.sieve, on_read):
+            if pass_on(self.sieve.consume(came), self.sieve, on_read):
                 return True
         return False
 

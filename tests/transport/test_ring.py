@@ -72,7 +72,7 @@ def reader_of(ring: Ring, sock: socket.socket) -> RingReader:
 
 def wait_for_arrival(ring: Ring) -> None:
     """Wait until the ring has something to receive."""
-    if ring.rest():
+    if ring.arm_wakeup():
         assert select.select([ring.fileno()], [], [], GUARD_S)[0]
         ring.wake_up()
 
@@ -146,10 +146,10 @@ def test_a_ring_that_rests_tells_the_next_arrival_and_none_before() -> None:
         read(ring, reader)
         theirs.sendall(b"b")
 
-        assert not ring.rest()
+        assert not ring.arm_wakeup()
         assert not select.select([ring.fileno()], [], [], 0)[0]
         assert read(ring, reader).data == b"b"
-        assert ring.rest()
+        assert ring.arm_wakeup()
         assert not select.select([ring.fileno()], [], [], 0)[0]
         theirs.sendall(b"c")
         assert select.select([ring.fileno()], [], [], GUARD_S)[0]
@@ -202,7 +202,7 @@ def test_a_ring_that_runs_dry_is_armed_again_and_counts_it() -> None:
             (got,) = read_bytes(ring, reader, 10)
             assert got.empty_ns <= sent_ns
             assert not got.is_kernel or before_ns <= got.timestamp_ns <= monotonic_ns()
-        assert ring.dry > 0
+        assert ring.buffer_shortages > 0
         assert ring.armed == len(readers)
         for reader in readers:
             reader.close()
@@ -272,7 +272,7 @@ def test_a_delivery_is_limited_and_the_rest_is_announced() -> None:
         while sum(len(each.data) for each in came) < 400_000:
             before = sum(len(each.data) for each in came)
             ring.sync()
-            ring.deliver(False)
+            ring.pass_on(False)
             assert sum(len(each.data) for each in came) - before <= 2 * READ_BYTES
             rounds += 1
         assert rounds > 3
@@ -352,13 +352,13 @@ def test_the_loop_sleeps_until_a_pass_if_arrivals_are_frequent_and_else_until_th
 ) -> None:
     passes: list[int] = []
     hub_ring = HubRing.of_hub()
-    looked = SimpleNamespace(synced_ns=0, rest=lambda: True)
+    looked = SimpleNamespace(synced_ns=0, arm_wakeup=lambda: True)
     monkeypatch.setattr(hub_ring, "ring", looked)
     monkeypatch.setattr(hub_ring._scheduler, "pass_by", passes.append)
     monkeypatch.setattr(hub_ring, "_found_ns", 0)
 
     def rests(found: bool, at_ns: int) -> bool:
-        looked.took = lambda: found
+        looked.has_received_since_asked = lambda: found
         looked.synced_ns = at_ns
         return hub_ring._before_poll()
 
@@ -369,7 +369,7 @@ def test_the_loop_sleeps_until_a_pass_if_arrivals_are_frequent_and_else_until_th
     assert passes == [2 * far_ns + 2 * LOOK_NS]
     assert rests(False, 2 * far_ns + 2 * LOOK_NS)
     assert rests(True, 3 * far_ns)
-    looked.rest = lambda: False  # something has arrived since the look
+    looked.arm_wakeup = lambda: False  # something has arrived since the look
     assert not rests(False, 3 * far_ns + 1)
     assert passes[1:] == [0]
 
@@ -471,7 +471,7 @@ def test_a_trial_leaves_no_descriptor(
 
 def test_shortages_are_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     class Counted:
-        dry, overflowed = 2, 0
+        buffer_shortages, overflowed = 2, 0
 
     class Monitor:
         ring: Counted | None = Counted()
@@ -482,7 +482,7 @@ def test_shortages_are_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert shortages.new() == "io_uring: no buffer was free 2 times: arrivals were merged"
     assert shortages.new() == ""
-    Counted.dry, Counted.overflowed = 3, 1
+    Counted.buffer_shortages, Counted.overflowed = 3, 1
     assert "1 times, and the queue of completions was full 1 times" in shortages.new()
     Monitor.ring, Monitor.without_ring, Monitor.ring_error = None, 2, "No space"
     assert (

@@ -68,7 +68,7 @@ class Noting:
         return self.wire.read()
 
     def take(self, came: SocketRead) -> None:
-        left, made = self.decrypter.sift(came), self.decrypter
+        left, made = self.decrypter.consume(came), self.decrypter
         reason = None if made.error is None else made.error.reason
         self.heard.append(
             (left, made.heard, made.ended, reason, made.wakes and made.end(), self.outgoing.pending)

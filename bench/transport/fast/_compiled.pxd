@@ -7,7 +7,7 @@ ctypedef const unsigned char *Text
 cdef class Sieve:
     cdef readonly bint due
     cdef public bint wakes
-    cdef object sift_wire(
+    cdef object consume_wire(
         self,
         Text wire,
         Py_ssize_t size,

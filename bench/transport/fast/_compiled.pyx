@@ -131,23 +131,23 @@ cdef class Sieve:
     """A filter between a socket and the handler of its reads. This base class passes each read on
     unchanged.
 
-    `due` is True if `hand_on` has data to pass on. `wakes` is True if the listener must act, even
-    if the read was completely consumed.
+    `due` is True if `pass_on_consumed` has data to pass on. `wakes` is True if the listener must
+    act, even if the read was completely consumed.
     """
 
-    def sift(self, read):
-        """Return the rest of a read, which is for the handler; None if the read was completely
-        consumed.
+    def consume(self, read):
+        """Consume what can be consumed of a read. Return the rest, which is for the handler; None
+        if there is none.
         """
         cdef bytes data
         cdef long long at_ns, empty_ns
         cdef bint kernel, complete
         data, at_ns, empty_ns, kernel, complete = read
-        return self.sift_wire(
+        return self.consume_wire(
             <Text><const char *>data, len(data), at_ns, empty_ns, kernel, complete
         )
 
-    cdef object sift_wire(
+    cdef object consume_wire(
         self,
         Text wire,
         Py_ssize_t size,
@@ -159,7 +159,7 @@ cdef class Sieve:
         data = PyBytes_FromStringAndSize(<const char *>wire, size)
         return new_tuple(SocketRead, (data, at_ns, empty_ns, kernel, complete))
 
-    def hand_on(self):
+    def pass_on_consumed(self):
         """Pass on the data of the reads that were consumed."""
 
 
@@ -229,22 +229,22 @@ cdef class TemplateMatcher(Sieve):
     """A matcher of reads that contain only deltas like the templates. It stores the facts of each
     delta.
 
-    `hand_out` returns the facts. `ready` is True if a read may be matched: the next byte starts a
+    `pop_deltas` returns the facts. `ready` is True if a read may be matched: the next byte starts a
     message, and there is a listener. `keeps_texts` is True if each delta contains its message and
     is due at once, so that a log gets it when it arrives. Deltas of sound contain their audio
-    instead. `takes_messages` is True if a read of complete messages may be consumed: the next byte
-    starts a message, and there is a listener. `take_messages` returns them.
+    instead. `consumes_messages` is True if a read of complete messages may be consumed: the next
+    byte starts a message, and there is a listener. `pop_messages` returns them.
     """
 
     cdef list templates, texts
     cdef readonly list consumed
-    """The messages that `take_messages` has not returned yet."""
+    """The messages that `pop_messages` has not returned yet."""
     cdef Entry entries[ROOM]
     cdef readonly int count
-    """The number of matched deltas that `hand_out` has not returned yet."""
+    """The number of matched deltas that `pop_deltas` has not returned yet."""
     cdef long long first_ns
     cdef bint has_sound
-    cdef public bint ready, keeps_texts, takes_messages
+    cdef public bint ready, keeps_texts, consumes_messages
 
     def __init__(self):
         self.templates, self.texts, self.consumed = [], [], []
@@ -263,9 +263,9 @@ cdef class TemplateMatcher(Sieve):
         """Add a template: match deltas with these bytes from now on. `event` is their event,
         without a payload.
 
-        `binary` is True if they are in binary frames. If `is_sound` is True, `hand_out` returns
+        `binary` is True if they are in binary frames. If `is_sound` is True, `pop_deltas` returns
         their audio. If it is not in base64, a message is nothing but audio. If `keeps_text` is
-        True, `hand_out` returns their messages.
+        True, `pop_deltas` returns their messages.
         """
         self.templates.append(
             Template(event, head, middle, tail, base64, binary, is_sound, keeps_text)
@@ -273,7 +273,8 @@ cdef class TemplateMatcher(Sieve):
         self.has_sound = is_sound
 
     def forget(self):
-        """Delete the templates. Call `hand_out` before, because matched deltas refer to templates.
+        """Delete the templates. Call `pop_deltas` before, because matched deltas refer to
+        templates.
         """
         self.templates.clear()
 
@@ -285,7 +286,7 @@ cdef class TemplateMatcher(Sieve):
         """
         return self.match_wire(<Text><const char *>data, len(data), at_ns, empty_ns, complete)
 
-    cdef object sift_wire(
+    cdef object consume_wire(
         self,
         Text wire,
         Py_ssize_t size,
@@ -296,11 +297,13 @@ cdef class TemplateMatcher(Sieve):
     ):
         if self.ready and kernel and self.match_wire(wire, size, at_ns, empty_ns, complete):
             return None
-        if self.takes_messages and self.take_whole(wire, size, at_ns, empty_ns, kernel, complete):
+        if self.consumes_messages and self.store_messages(
+            wire, size, at_ns, empty_ns, kernel, complete
+        ):
             return None
-        return Sieve.sift_wire(self, wire, size, at_ns, empty_ns, kernel, complete)
+        return Sieve.consume_wire(self, wire, size, at_ns, empty_ns, kernel, complete)
 
-    cdef bint take_whole(
+    cdef bint store_messages(
         self,
         Text wire,
         Py_ssize_t size,
@@ -322,10 +325,10 @@ cdef class TemplateMatcher(Sieve):
         self.due = True
         return True
 
-    def take_messages(self):
+    def pop_messages(self):
         """Return the messages of consumed reads in the order of their arrival, and forget them.
 
-        Call `hand_out` before, because the matched deltas came earlier.
+        Call `pop_deltas` before, because the matched deltas came earlier.
         """
         messages, self.consumed = self.consumed, []
         self.due = False
@@ -386,7 +389,7 @@ cdef class TemplateMatcher(Sieve):
         self.due = self.due or now_ns - self.first_ns > (SOUND_NS if self.has_sound else LONG_NS)
         return True
 
-    def hand_out(self):
+    def pop_deltas(self):
         """Return the matched deltas in the order of their arrival, and forget them."""
         cdef int place, texts = 0
         cdef Entry *entry
@@ -446,7 +449,7 @@ cdef class Decrypter(Sieve):
         finally:
             self.early = self.incoming.read()
 
-    cdef object sift_wire(
+    cdef object consume_wire(
         self,
         Text wire,
         Py_ssize_t size,
@@ -461,7 +464,7 @@ cdef class Decrypter(Sieve):
         complete = complete and not self.header_bytes
         if opened:
             self.heard = True
-            left = self.matcher.sift_wire(PLAIN, opened, at_ns, empty_ns, kernel, complete)
+            left = self.matcher.consume_wire(PLAIN, opened, at_ns, empty_ns, kernel, complete)
             self.due = self.matcher.due
         self.wakes = self.ended or self.outgoing.pending
         if self.wakes:
@@ -518,9 +521,9 @@ cdef class Decrypter(Sieve):
             if not self.missing:
                 self.header_bytes = 0
 
-    def hand_on(self):
+    def pass_on_consumed(self):
         """Pass on the matched deltas."""
-        self.matcher.hand_on()
+        self.matcher.pass_on_consumed()
         self.due = self.matcher.due
         self.wakes = self.wakes or self.matcher.wakes
 
@@ -603,7 +606,7 @@ cdef class SocketReader:
             self.drained_ns = before_ns
         if sieve is None:
             sieve = ALL
-        return sieve.sift_wire(BUFFER, size, at_ns, empty_ns, kernel, self.drained)
+        return sieve.consume_wire(BUFFER, size, at_ns, empty_ns, kernel, self.drained)
 
 
 cdef Sieve ALL = Sieve()

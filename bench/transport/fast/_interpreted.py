@@ -22,10 +22,10 @@ RECORD_BYTES = 16_384
 class Sieve:
     due = wakes = False
 
-    def sift(self, read: SocketRead) -> SocketRead | None:
+    def consume(self, read: SocketRead) -> SocketRead | None:
         return read
 
-    def hand_on(self) -> None:
+    def pass_on_consumed(self) -> None:
         """Do nothing, because this sieve stores no deltas."""
 
 
@@ -33,13 +33,13 @@ class TemplateMatcher(Sieve):
     """A matcher that matches nothing. Without C, each delta is decoded like any other message."""
 
     count = 0
-    ready = keeps_texts = takes_messages = False
+    ready = keeps_texts = consumes_messages = False
 
     def __init__(self) -> None:
         self.consumed: list[ReceivedMessage] = []
 
-    def sift(self, read: SocketRead) -> SocketRead | None:
-        if self.takes_messages:
+    def consume(self, read: SocketRead) -> SocketRead | None:
+        if self.consumes_messages:
             messages, size = leading_messages(read)
             if messages and size == len(read.data):
                 self.consumed += messages
@@ -47,7 +47,7 @@ class TemplateMatcher(Sieve):
                 return None
         return read
 
-    def take_messages(self) -> list[ReceivedMessage]:
+    def pop_messages(self) -> list[ReceivedMessage]:
         messages = self.consumed
         self.consumed = []
         self.due = False
@@ -73,7 +73,7 @@ class TemplateMatcher(Sieve):
         """Return False: the general path handles the read."""
         return False
 
-    def hand_out(self) -> list[MatchedDelta]:
+    def pop_deltas(self) -> list[MatchedDelta]:
         return []
 
 
@@ -98,21 +98,21 @@ class Decrypter(Sieve):
         finally:
             self._early = self._incoming.read()
 
-    def sift(self, read: SocketRead) -> SocketRead | None:
+    def consume(self, read: SocketRead) -> SocketRead | None:
         data = b"" if self.ended else self._opened(read.data)
         remainder = None
         complete = read.is_complete and not self._header
         if data:
             self.heard = True
-            remainder = self.matcher.sift(read._replace(data=data, is_complete=complete))
+            remainder = self.matcher.consume(read._replace(data=data, is_complete=complete))
             self.due = self.matcher.due
         self.wakes = self.ended or bool(self._outgoing.pending)
         if self.wakes:
             self._last = read._replace(data=b"", is_complete=complete)
         return remainder
 
-    def hand_on(self) -> None:
-        self.matcher.hand_on()
+    def pass_on_consumed(self) -> None:
+        self.matcher.pass_on_consumed()
         self.due = self.matcher.due
         self.wakes = self.wakes or self.matcher.wakes
 
@@ -204,4 +204,4 @@ class SocketReader:
             self.drained_ns = before_ns
         kernel = stamp_ns is not None
         socket_read = SocketRead(data, at_ns, empty_ns, kernel, self.drained)
-        return socket_read if sieve is None else sieve.sift(socket_read)
+        return socket_read if sieve is None else sieve.consume(socket_read)

@@ -117,10 +117,10 @@ class MessageReader(TemplateMatcher):
         reference to this connection.
         """
         try:
-            self.hand_on()
+            self.pass_on_consumed()
         finally:
             self._reply = self._on_messages = None
-            self.ready = self.takes_messages = False
+            self.ready = self.consumes_messages = False
 
     def add_template(
         self,
@@ -153,14 +153,14 @@ class MessageReader(TemplateMatcher):
             is_base64 = event.kind is EventKind.AUDIO_DELTA and not is_only_audio
             self.add(template, *template_parts, is_base64, is_binary, is_sound, keeps_text)
 
-    def hand_on(self) -> None:
+    def pass_on_consumed(self) -> None:
         """Pass the matched deltas, then the messages of consumed reads, to their listeners. This
         must happen before a later message is passed on.
         """
         if self.count and self._reply is not None:
-            self.wakes = self._reply.on_deltas(self.hand_out())
+            self.wakes = self._reply.on_deltas(self.pop_deltas())
         if self.consumed and self._on_messages is not None:
-            self.wakes = self._on_messages(self.take_messages()) or self.wakes
+            self.wakes = self._on_messages(self.pop_messages()) or self.wakes
 
     def read(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
         """Return the messages that a read completes, without matched deltas.
@@ -180,11 +180,11 @@ class MessageReader(TemplateMatcher):
             and self.match(data, timestamp_ns, empty_ns, complete)
         ):
             if self.due:
-                self.hand_on()
+                self.pass_on_consumed()
             messages: list[ReceivedMessage] | SocketRead = []
         else:
             # matched deltas came before this read, and the timeline needs the order of arrival
-            self.hand_on()
+            self.pass_on_consumed()
             messages = self._whole(complete_read)
         self._note_ready()
         return messages
@@ -208,7 +208,7 @@ class MessageReader(TemplateMatcher):
     def _note_ready(self) -> None:
         starts_message = self._plain and not self._missing
         self.ready = starts_message and self._reply is not None
-        self.takes_messages = starts_message and self._on_messages is not None
+        self.consumes_messages = starts_message and self._on_messages is not None
 
     def _joined(self, read: SocketRead) -> SocketRead | None:
         """Put the bytes that earlier reads left over before the bytes of this read.

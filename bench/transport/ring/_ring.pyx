@@ -106,18 +106,20 @@ cdef long long stamp_in(uring_message *message, long long gap_ns) noexcept nogil
 cdef class Ring:
     """A ring of one thread. `wake` is called when a socket is readable whose listener waits.
 
-    `dry` counts the completions without a free buffer, and `overflowed` the times at which the
-    queue of completions was full.
+    `buffer_shortages` counts the completions without a free buffer, and `overflowed` the times at
+    which the queue of completions was full. Of the readers, `unarmed` have no request in the
+    kernel and need one. `polled` and `unpolled` have something to pass on, to listeners that are
+    polled and to all others.
     """
 
     cdef uring ring
-    cdef list readers, free_places, lapsed, prompt, polled
+    cdef list readers, free_places, unarmed, unpolled, polled
     cdef object wake, tick
     cdef readonly long long synced_ns
     """The clock before the last `sync`. All bytes that had arrived by then are in the queues."""
-    cdef readonly long long dry, overflowed
-    cdef bint has_taken
-    """True if data was received since the last `took`."""
+    cdef readonly long long buffer_shortages, overflowed
+    cdef bint has_received
+    """True if data was received since the last `has_received_since_asked`."""
     cdef long long number
     """The number of this `sync`."""
     cdef Py_ssize_t room
@@ -140,14 +142,15 @@ cdef class Ring:
         if error:
             raise OSError(error, "io_uring")
         self.wake, self.tick, self.room = wake, tick, buffer_bytes - sizeof(uring_message)
-        self.readers, self.free_places, self.lapsed = [], [], []
-        self.prompt, self.polled = [], []
+        self.readers, self.free_places, self.unarmed = [], [], []
+        self.unpolled, self.polled = [], []
 
     def __dealloc__(self):
         uring_close(&self.ring)
 
     def fileno(self):
-        """Return the file that becomes readable if `rest` has returned True, and bytes arrive."""
+        """Return the file that becomes readable when bytes arrive after `arm_wakeup` returned True.
+        """
         return self.ring.event_fd
 
     def close(self):
@@ -162,8 +165,8 @@ cdef class Ring:
 
     cdef void release(self):
         self.armed = 0
-        self.readers, self.free_places, self.lapsed = [], [], []
-        self.prompt, self.polled = [], []
+        self.readers, self.free_places, self.unarmed = [], [], []
+        self.unpolled, self.polled = [], []
         self.wake = self.tick = None
 
     def receive(self, int fd, long long empty_ns, long long stamped_ns):
@@ -179,7 +182,7 @@ cdef class Ring:
         else:
             reader.place = len(self.readers)
             self.readers.append(reader)
-        self.lapsed.append(reader)
+        self.unarmed.append(reader)
         self.sync()
         return reader
 
@@ -189,7 +192,7 @@ cdef class Ring:
             raise OSError(error, "io_uring_enter")
         return 0
 
-    def rest(self):
+    def arm_wakeup(self):
         """Let an arrival make `fileno` readable. Return False if something has arrived before.
 
         All sockets were empty, and nothing that was received was left, if the result is True.
@@ -200,30 +203,30 @@ cdef class Ring:
         uring_notify(&self.ring, True)
         before_ns = read_clock(CLOCK_MONOTONIC)
         self.enter()  # executes the task work that waits
-        if uring_peek(&self.ring) != NULL or uring_pending(&self.ring) or self.lapsed:
+        if uring_peek(&self.ring) != NULL or uring_pending(&self.ring) or self.unarmed:
             uring_notify(&self.ring, False)
             return False
         self.synced_ns = before_ns
         return True
 
-    def took(self):
+    def has_received_since_asked(self):
         """Return whether data was received since the last call."""
-        cdef bint has_taken = self.has_taken
-        self.has_taken = False
-        return has_taken
+        cdef bint has_received = self.has_received
+        self.has_received = False
+        return has_received
 
     def wake_up(self):
         """Make `fileno` not readable."""
         uring_notified(&self.ring)
 
     def note_empty(self, long long at_ns):
-        """Note that all sockets were still empty at an instant after the last `rest`."""
+        """Note that all sockets were still empty at an instant after the last `arm_wakeup`."""
         self.synced_ns = max(self.synced_ns, at_ns)
 
     cpdef int sync(self) except -1:
         """Move all completions into the queues of their sockets. Arm again what has ended."""
         cdef long long before_ns, gap_ns = NEVER
-        cdef bint was_idle = not self.prompt
+        cdef bint was_idle = not self.unpolled
         cdef int attempt
         if self.ring.fd < 0:
             return 0
@@ -236,15 +239,15 @@ cdef class Ring:
                 if gap_ns == NEVER:
                     gap_ns = clock_gap()
                 self.reap(gap_ns)
-            elif self.lapsed:
-                self.arm_lapsed()
+            elif self.unarmed:
+                self.arm_readers()
             elif uring_pending(&self.ring):
                 self.overflowed += uring_overflown(&self.ring)
                 self.enter()
             else:
                 self.synced_ns = before_ns
                 break
-        if was_idle and self.prompt:
+        if was_idle and self.unpolled:
             self.wake()
         return 0
 
@@ -266,25 +269,25 @@ cdef class Ring:
             reader = <RingReader>self.readers[<Py_ssize_t>cqe.user_data]
             message = uring_message_of(&self.ring, cqe) if flags & URING_CQE_BUFFER else NULL
             if message != NULL:
-                self.has_taken = True
+                self.has_received = True
                 size = uring_payload(message, cqe)
                 reader.take(
                     <Text>(message + 1), size, flags & URING_CQE_NONEMPTY and size >= self.room,
                     stamp_in(message, gap_ns), 0,
                 )
             elif result == -ENOBUFS:
-                self.dry += 1
+                self.buffer_shortages += 1
             elif result != -ECANCELED and result != -EAGAIN and result != -EINTR:
                 reader.take(NULL, 0, False, NO_STAMP, max(-result, 0))
             if flags & URING_CQE_BUFFER:
                 uring_give_back(&self.ring, flags >> URING_CQE_SHIFT)
             uring_seen(&self.ring)
             if not flags & URING_CQE_MORE:
-                self.lapse(reader)
+                self.note_request_ended(reader)
         uring_publish(&self.ring)
         return 0
 
-    cdef int lapse(self, RingReader reader) except -1:
+    cdef int note_request_ended(self, RingReader reader) except -1:
         """Note that the kernel has ended the request of a reader."""
         reader.note_empty()
         reader.armed = False
@@ -292,7 +295,7 @@ cdef class Ring:
         if reader.closed:
             self.free_place(reader)
         elif not reader.ended and not reader.paused:
-            self.lapsed.append(reader)
+            self.unarmed.append(reader)
         return 0
 
     cdef int free_place(self, RingReader reader) except -1:
@@ -300,11 +303,11 @@ cdef class Ring:
         self.free_places.append(reader.place)
         return 0
 
-    cdef int arm_lapsed(self) except -1:
-        cdef list readers = self.lapsed
+    cdef int arm_readers(self) except -1:
+        cdef list readers = self.unarmed
         cdef RingReader reader
         cdef long long armed_ns
-        self.lapsed = []
+        self.unarmed = []
         for each in readers:
             reader = <RingReader>each
             if reader.closed or reader.armed:
@@ -313,7 +316,7 @@ cdef class Ring:
                 reader.armed, reader.armed_ns = True, NEVER
                 self.armed += 1
             else:
-                self.lapsed.append(reader)
+                self.unarmed.append(reader)
         self.enter()
         armed_ns = read_clock(CLOCK_MONOTONIC)
         for each in readers:
@@ -322,17 +325,17 @@ cdef class Ring:
                 reader.armed_ns = armed_ns
         return 0
 
-    def deliver(self, bint polled):
+    def pass_on(self, bint polled):
         """Pass on what was received, to the listeners that are polled, or to all others."""
         cdef list readers
         cdef RingReader reader
         if polled:
             readers, self.polled = self.polled, []
         else:
-            readers, self.prompt = self.prompt, []
+            readers, self.unpolled = self.unpolled, []
         for each in readers:
             reader = <RingReader>each
-            reader.deliver()
+            reader.pass_on_pieces()
             if read_clock(CLOCK_MONOTONIC) - self.synced_ns > CHECK_NS and self.ring.fd >= 0:
                 self.tick()
                 self.sync()
@@ -455,8 +458,8 @@ cdef class RingReader:
         return 0
 
     cdef int note_ready(self) except -1:
-        """Have the pieces passed on. `Ring.deliver` does it."""
-        cdef list readers = self.ring.polled if self.is_polled else self.ring.prompt
+        """Have the pieces passed on. `Ring.pass_on` does it."""
+        cdef list readers = self.ring.polled if self.is_polled else self.ring.unpolled
         if not self.is_ready or self.ready_polled != self.is_polled:
             self.is_ready, self.ready_polled = True, self.is_polled
             readers.append(self)
@@ -489,7 +492,7 @@ cdef class RingReader:
         """Leave what is received in the queue."""
         self.mode = STORE
 
-    cdef int deliver(self) except -1:
+    cdef int pass_on_pieces(self) except -1:
         """Pass on pieces, at most as many bytes as one read has.
 
         A peer that never pauses must not stop the loop.
@@ -505,20 +508,20 @@ cdef class RingReader:
                 break
             room -= self.first.size + PIECE_COST
             try:
-                if self.pass_on():
+                if self.pass_on_piece():
                     self.wake(None)
             except BaseException as error:  # the hub would only print it, and wake no session
                 self.wake(error)
         return 0
 
-    cdef bint pass_on(self) except -1:
+    cdef bint pass_on_piece(self) except -1:
         """Do the same as `bench.transport.tcp.pass_on`, with the next piece."""
         cdef Sieve sieve = self.sieve
         left = self.pop(sieve)
         if left is not None and self.take_read(left):
             return True
         if sieve.due:
-            sieve.hand_on()
+            sieve.pass_on_consumed()
         return sieve.wakes
 
     def read(self, polled_ns, polls, Sieve sieve):
@@ -534,7 +537,7 @@ cdef class RingReader:
         self.stamped_ns = piece.at_ns
         if not piece.size:  # the end remains
             self.failure = piece.error
-            return sieve.sift_wire(
+            return sieve.consume_wire(
                 bytes_of(piece), 0, piece.at_ns, piece.empty_ns, False, piece.complete
             )
         self.first = piece.after
@@ -546,10 +549,10 @@ cdef class RingReader:
         if self.paused and self.queued_bytes < MAX_QUEUED // 2:
             self.paused = False
             if not self.armed:
-                self.ring.lapsed.append(self)
+                self.ring.unarmed.append(self)
                 self.ring.sync()
         try:
-            return sieve.sift_wire(
+            return sieve.consume_wire(
                 bytes_of(piece),
                 piece.size,
                 piece.at_ns,

@@ -116,7 +116,7 @@ def _stamped_reads(ring: Any, reader: Any, peer: socket.socket) -> int:
     until_ns = monotonic_ns() + TRIAL_NS
     stamped = 0
     while stamped < 2 and monotonic_ns() < until_ns:
-        if not ring.rest():
+        if not ring.arm_wakeup():
             ring.sync()
             continue
         peer.send(b"x")

@@ -75,12 +75,12 @@ class HubRing(HubLocal):
     def _before_poll(self) -> bool:
         """Let the next arrival end the poll. If arrivals are frequent, let the next pass end it."""
         look_ns = 0  # at once
-        if self.ring.took():
+        if self.ring.has_received_since_asked():
             before_ns = self._found_ns
             self._found_ns = self.ring.synced_ns
             if self._found_ns - before_ns < 2 * LOOK_NS:
                 look_ns = self._found_ns + LOOK_NS
-        if not look_ns and self.ring.rest():
+        if not look_ns and self.ring.arm_wakeup():
             return True
         self._scheduler.pass_by(look_ns)
         return False
@@ -88,25 +88,25 @@ class HubRing(HubLocal):
     def _on_polled(self) -> None:
         """Call the listeners that wait before the loop runs timers, which may end their waits."""
         self.ring.sync()
-        self.ring.deliver(False)
+        self.ring.pass_on(False)
 
     @property
     def poller(self) -> Poller:
         """The poller of the hub, which also passes on what the ring has received."""
         poller = Poller.of_hub()
-        poller.deliver = self._deliver_polled
+        poller.pass_on_polled = self._pass_on_polled
         return poller
 
     def _wake(self) -> None:
         """Call the listeners that wait before the loop polls again."""
         if not self._is_woken:
             self._is_woken = True
-            self._loop.run_callback(self._deliver)
+            self._loop.run_callback(self._pass_on)
 
-    def _deliver(self) -> None:
+    def _pass_on(self) -> None:
         self._is_woken = False
-        self.ring.deliver(False)
+        self.ring.pass_on(False)
 
-    def _deliver_polled(self) -> None:
+    def _pass_on_polled(self) -> None:
         self.ring.sync()
-        self.ring.deliver(True)
+        self.ring.pass_on(True)

@@ -9,7 +9,7 @@ class Shortages:
     """The shortages of this hub's ring since they were last reported."""
 
     def __init__(self) -> None:
-        self._dry = self._overflowed = self._without_ring = 0
+        self._shortages = self._overflowed = self._without_ring = 0
 
     def new(self) -> str:
         """Return a text about the new shortages; "" if there are none, or if no ring is needed."""
@@ -18,14 +18,14 @@ class Shortages:
         self._without_ring = monitor.without_ring
         parts = []
         if monitor.ring is not None:
-            dry = monitor.ring.dry - self._dry
+            shortages = monitor.ring.buffer_shortages - self._shortages
             overflowed = monitor.ring.overflowed - self._overflowed
-            self._dry = monitor.ring.dry
+            self._shortages = monitor.ring.buffer_shortages
             self._overflowed = monitor.ring.overflowed
             # A merged arrival has the timestamp of the last byte, so it is uncertain and not wrong.
             # The user learns of it, since more buffers or fewer sessions in a process prevent it.
             merged = [
-                *([f"no buffer was free {dry} times"] if dry else []),
+                *([f"no buffer was free {shortages} times"] if shortages else []),
                 *([f"the queue of completions was full {overflowed} times"] if overflowed else []),
             ]
             if merged:

@@ -36,7 +36,7 @@ PROGRAM = """
             try:
                 reads.append(reader.read(0, None, None))
             except BlockingIOError:
-                if ring.rest():
+                if ring.arm_wakeup():
                     select.select([ring.fileno()], [], [])
                     ring.wake_up()
         return reads
