@@ -29,7 +29,7 @@ from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.sound.blocks import continue_sounds
 from bench.sound.early_sound import Change, EarlySound
-from bench.sound.onset_limits import BLOCK_MS, WINDOW
+from bench.sound.onset_limits import BLOCK_MS, RISE
 from bench.sound.onsets import HELD_NS, PAUSE_NS, OnsetDetector, SoundChange
 from bench.wire.audio import AudioFormat, Samples, SampleStream, expansion
 from bench.wire.connection import MatchedDelta
@@ -167,7 +167,7 @@ CAUGHT = "turn_detected"
 MAX_GAP_S = 3
 """The maximum silence that is passed to the onset detector. A longer silence would have the same
 effect."""
-KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
+KNOWN_NS = RISE.window_blocks * BLOCK_MS * NS_PER_MS
 """The audio that the detector needs to detect a voiced sound. Until an unvoiced one is detected,
 it is pending."""
 

@@ -34,7 +34,7 @@ from bench.recorded_calls.echoes_and_tones import (
     without_tones,
 )
 from bench.sound.direct_current import constant_offset
-from bench.sound.onset_limits import FAINT
+from bench.sound.onset_limits import FAINT_ENERGY
 from bench.sound.onsets import PAUSE_NS
 from bench.wire.audio import ALL_FORMATS, AudioFormat
 from bench.wire.codec_errors import CODECS, LOSSLESS
@@ -398,16 +398,16 @@ def _copied(
     voice: NDArray[np.float64], other: NDArray[np.float64], correlated: NDArray[np.bool_]
 ) -> _Copies:
     loudest = float(np.sort(voice)[-max(1, len(voice) // 20) :].mean())
-    spoken = (voice >= max(VOICED * loudest, FAINT)) & (other < EQUAL * voice)
-    copied = spoken & correlated & (other >= FAINT)
+    spoken = (voice >= max(VOICED * loudest, FAINT_ENERGY)) & (other < EQUAL * voice)
+    copied = spoken & correlated & (other >= FAINT_ENERGY)
     levels_db = 10 * np.log10(other[copied] / voice[copied])
     is_followed = _is_followed(voice, other, loudest)
     return _Copies(float(copied.sum()) / max(1, int(spoken.sum())), levels_db, is_followed)
 
 
 def _is_followed(voice: NDArray[np.float64], other: NDArray[np.float64], loudest: float) -> bool:
-    spoken = (voice >= max(AUDIBLE_RANGE * loudest, FAINT)) & (other < FAR_BELOW * voice)
-    audible = spoken & (other >= FAINT)
+    spoken = (voice >= max(AUDIBLE_RANGE * loudest, FAINT_ENERGY)) & (other < FAR_BELOW * voice)
+    audible = spoken & (other >= FAINT_ENERGY)
     if not audible.any() or audible.sum() < FOLLOWING_SHARE * spoken.sum():
         return False
     levels = np.log(voice[audible])

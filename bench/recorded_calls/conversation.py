@@ -39,7 +39,7 @@ from bench.plan.recordings import (
 )
 from bench.sound.direct_current import without_direct_current
 from bench.sound.onset_bounds import HUM_DEPTH
-from bench.sound.onset_limits import HUSHED, error_in_noise
+from bench.sound.onset_limits import SILENCE_ENERGY, error_in_noise
 from bench.sound.onsets import PAUSE_NS, OnsetDetector
 from bench.sound.tones import RATE_HZ, Tone, is_clearly_voiced
 from bench.wire.audio import Samples
@@ -187,7 +187,7 @@ def speech(
     error_ns = 0
     if noise * ABOVE_NOISE > level / DEPTH:
         error_ns = changed_ns + error_in_noise(TAILS_NS, level, noise)
-    elif noise >= HUSHED:  # a window with the last word also has noise
+    elif noise >= SILENCE_ENERGY:  # a window with the last word also has noise
         error_ns = changed_ns + WINDOW_MS * NS_PER_MS
     end = found.begin + span.end
     tail_ns = _tail_ns(segment[: span.end], rate_hz, level)

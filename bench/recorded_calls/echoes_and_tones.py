@@ -32,7 +32,7 @@ from scipy.ndimage import maximum_filter1d
 from bench.catalogue.metrics import AUDIBLE
 from bench.plan.audio_files import BLOCK_SAMPLES
 from bench.plan.recordings import SampleSequence, mean_squares
-from bench.sound.onset_limits import BLOCK_MS, HUSHED
+from bench.sound.onset_limits import BLOCK_MS, SILENCE_ENERGY
 from bench.sound.tones import Tone
 from bench.wire.audio import Samples
 
@@ -507,7 +507,9 @@ def _unexplained(energies: _Energies) -> float:
     if not expected.any():  # the echo of the last sound would be after the end
         return np.inf
     loud = expected >= LOUD * expected.max()
-    return float(np.median(energies.cleaned[loud] / np.maximum(energies.near[loud], HUSHED)))
+    return float(
+        np.median(energies.cleaned[loud] / np.maximum(energies.near[loud], SILENCE_ENERGY))
+    )
 
 
 def _expected(far: SampleSequence, path: EchoPath, start: int, stop: int) -> NDArray[np.float64]:
@@ -542,7 +544,7 @@ def without_echo(
     # the largest energy around
     expected = maximum_filter1d(energies.expected, 2 * AROUND_BLOCKS + 1, mode="constant")
     is_echo = energies.cleaned < REMAINS * expected
-    quietest = _quietest(energies.left, ~is_echo | (energies.left <= HUSHED))
+    quietest = _quietest(energies.left, ~is_echo | (energies.left <= SILENCE_ENERGY))
     background = np.zeros(QUIET_BLOCKS * size, np.int16)
     levels = np.zeros(QUIET_BLOCKS)
     if quietest is not None:

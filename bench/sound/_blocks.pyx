@@ -12,7 +12,7 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import AUDIBLE
 from bench.sound import onset_limits as limits
 from bench.sound import tones
-from bench.sound._blocks_interpreted import CONTINUED, LEFT, NO_BLOCK, TAKEN
+from bench.sound.block_rules import CONTINUED, LEFT, NO_BLOCK, TAKEN
 from bench.sound import deep_noise, direct_current
 from bench.wire.connection import MatchedDelta
 from bench.wire.events import StrippedAudio
@@ -22,44 +22,62 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.string cimport memcpy, memmove, memset
 
-cdef int LOUD = AUDIBLE, BLOCK_MS = limits.BLOCK_MS, IS_LEFT = LEFT, IS_CONTINUED = CONTINUED
-cdef int IS_TAKEN = TAKEN
-cdef long long FALL_OVER = limits.FALL[0], FALL_UNDER = limits.FALL[1], RISE_OVER = limits.RISE[0]
-cdef long long RISE_UNDER = limits.RISE[1], GROUP = limits.GROUP, FAINT = limits.FAINT
-cdef long long FIFTH = limits.FIFTH
-cdef long long SAME_OVER = limits.NEARLY_SAME[0], SAME_UNDER = limits.NEARLY_SAME[1]
-cdef long long HELD = limits.HELD
-cdef long long EVEN_OVER = limits.EVEN[0], EVEN_UNDER = limits.EVEN[1], RECHECKED = limits.RECHECKED
-cdef long long TONE_GROUPS = limits.TONE_GROUPS, STREAMED = limits.STREAMED
-cdef long long PLATEAU = limits.PLATEAU
-cdef long long QUIETER = limits.QUIETER, HUSHED = limits.HUSHED, SETTLED = limits.SETTLED
+cdef int MIN_AUDIBLE = AUDIBLE, BLOCK_MS = limits.BLOCK_MS
+cdef int IS_LEFT = LEFT, IS_CONTINUED = CONTINUED, IS_TAKEN = TAKEN
+cdef long long GROUP_BLOCKS = limits.GROUP_BLOCKS, FAINT_ENERGY = limits.FAINT_ENERGY
+cdef long long SILENCE_ENERGY = limits.SILENCE_ENERGY
+cdef long long BACKGROUND_QUANTILE_PART = limits.BACKGROUND.quantile_part
+cdef long long BACKGROUND_AVERAGED_GROUPS = limits.BACKGROUND.averaged_groups
+cdef long long BACKGROUND_MAX_GAIN = limits.BACKGROUND.max_gain
+cdef long long BACKGROUND_SETTLED_BLOCKS = limits.BACKGROUND.settled_blocks
+cdef long long BACKGROUND_UNBROKEN_GROUPS = limits.BACKGROUND.unbroken_groups
+cdef long long BACKGROUND_STREAMED_GROUPS = limits.BACKGROUND.streamed_groups
+cdef long long BACKGROUND_EVEN_RATIO_OVER = limits.BACKGROUND.even_ratio[0]
+cdef long long BACKGROUND_EVEN_RATIO_UNDER = limits.BACKGROUND.even_ratio[1]
+cdef long long BACKGROUND_PLATEAU_BLOCKS = limits.BACKGROUND.plateau_blocks
+cdef long long BACKGROUND_PLATEAU_RATIO = limits.BACKGROUND.plateau_ratio
+cdef long long BACKGROUND_STEADY_RATIO = limits.BACKGROUND.steady_ratio
+cdef long long BACKGROUND_ROOM_BLOCKS = limits.BACKGROUND.room_blocks
+cdef long long RISE_RATIO_OVER = limits.RISE.ratio[0]
+cdef long long RISE_RATIO_UNDER = limits.RISE.ratio[1]
+cdef long long RISE_WINDOW_BLOCKS = limits.RISE.window_blocks
+cdef long long RISE_LOUD_BLOCKS = limits.RISE.loud_blocks
+cdef long long RISE_CHECK_BLOCKS = limits.RISE.check_blocks
+cdef long long RISE_CERTAIN_RATIO = limits.RISE.certain_ratio
+cdef long long RISE_ATTACK_BLOCKS = limits.RISE.attack_blocks
+cdef long long RISE_LASTING_BLOCKS = limits.RISE.lasting_blocks
+cdef long long END_RATIO_OVER = limits.END.ratio[0]
+cdef long long END_RATIO_UNDER = limits.END.ratio[1]
+cdef long long END_FADING_PART = limits.END.fading_part
+cdef long long END_NEAR_RATIO = limits.END.near_ratio
+cdef long long END_LASTING_BLOCKS = limits.END.lasting_blocks
+cdef long long TONE_HELD_GROUPS = limits.TONE.held_groups
+cdef long long TONE_SAME_RATIO_OVER = limits.TONE.same_ratio[0]
+cdef long long TONE_SAME_RATIO_UNDER = limits.TONE.same_ratio[1]
+cdef long long TONE_RECHECK_GROUPS = limits.TONE.recheck_groups
+cdef long long TONE_FOLLOWING_GROUPS = limits.TONE.following_groups
 cdef int MIN_OFFSET = direct_current.MIN_OFFSET
 cdef long long SAME_OFFSET = direct_current.SAME_OFFSET
 cdef long long SHARE_OVER = direct_current.MIN_SHARE[0]
 cdef long long SHARE_UNDER = direct_current.MIN_SHARE[1]
 cdef int SIMILAR = direct_current.SIMILAR
-cdef long long LOUDEST = limits.LOUDEST
-cdef long long FOLLOWED = limits.FOLLOWED, FADING = limits.FADING, UNBROKEN = limits.UNBROKEN
-cdef long long NEAR = limits.NEAR
-
-cdef long long WITHIN = limits.WITHIN, ABRUPT = limits.ABRUPT
-cdef long long LASTS = limits.LASTS, LASTED = limits.LASTED
-cdef long long STEADY = limits.STEADY, ROOM = limits.ROOM
-cdef long long WINDOW = limits.WINDOW, ENOUGH = limits.LOUD, CHECKED = limits.CHECKED
 cdef Py_ssize_t FIRST_LAG = tones.LAGS.start, AFTER_LAGS = tones.LAGS.stop, PART = tones.PART
 cdef double FALLEN = tones.FALLEN ** 2
 cdef double VOICED = tones.CORRELATION ** 2, CLEARLY_VOICED = tones.CLEARLY ** 2
 
 cdef enum:
-    SMOOTHED = 4  # as in onset_limits.py
-    GROUPS = 60
-    AMONG = 6
+    SMOOTHED_BLOCKS = 4  # as in onset_limits.py
+    BACKGROUND_STORED_GROUPS = 60
+    RISE_AMONG_BLOCKS = 6
     ERRORS = 7
     DEEP_ORDER = 3  # as in deep_noise.py
     DEEP_SHIFT = 32
 assert (DEEP_ORDER, DEEP_SHIFT) == (deep_noise.ORDER, deep_noise.SHIFT)
-assert (SMOOTHED, GROUPS) == (limits.SMOOTHED, limits.GROUPS), "both implementations store the same"
-assert AMONG == limits.AMONG
+assert (SMOOTHED_BLOCKS, BACKGROUND_STORED_GROUPS, RISE_AMONG_BLOCKS) == (
+    limits.SMOOTHED_BLOCKS,
+    limits.BACKGROUND.stored_groups,
+    limits.RISE.among_blocks,
+), "both implementations store the same"
 assert len(limits.ERRORS_NS) == ERRORS
 
 cdef long long errors_ns[ERRORS][2]
@@ -84,11 +102,11 @@ cdef class Blocks:
     cdef short *samples
     """The last `length` samples of the stream. Those before its start are 0."""
     cdef Py_ssize_t length, room
-    cdef long long earlier[SMOOTHED - 1]
-    cdef long long earlier_power[SMOOTHED - 1]
+    cdef long long earlier[SMOOTHED_BLOCKS - 1]
+    cdef long long earlier_power[SMOOTHED_BLOCKS - 1]
     """The energies and the powers of the last blocks, for the level of the next one."""
-    cdef long long groups[GROUPS]
-    cdef long long ranked[GROUPS]
+    cdef long long groups[BACKGROUND_STORED_GROUPS]
+    cdef long long ranked[BACKGROUND_STORED_GROUPS]
     cdef Py_ssize_t group_count, next_group
     cdef int mean, offset
     cdef int *stages[DEEP_ORDER]
@@ -211,7 +229,7 @@ cdef class Blocks:
             highest = samples[at] if samples[at] > highest else highest
         block.offset = self.offset
         block.mean = total // size
-        if highest - lowest < LOUD and -SAME_OFFSET <= block.mean - self.mean <= SAME_OFFSET:
+        if highest - lowest < MIN_AUDIBLE and -SAME_OFFSET <= block.mean - self.mean <= SAME_OFFSET:
             block.offset = (
                 block.mean if total >= MIN_OFFSET * size or total <= -MIN_OFFSET * size else 0
             )
@@ -233,9 +251,9 @@ cdef class Blocks:
         power += offset * (offset * size - 2 * <long long>total)
         block.energy //= 16 * size
         block.power = min(block.power, power) // size
-        above, below = offset + LOUD, offset - LOUD
+        above, below = offset + MIN_AUDIBLE, offset - MIN_AUDIBLE
         if highest >= above or lowest <= below:
-            first, last = self.audible(samples, below, above, 3 * LOUD // 4)
+            first, last = self.audible(samples, below, above, 3 * MIN_AUDIBLE // 4)
             at = -size
             while at < 0 and below < samples[at] < above:
                 at += 1
@@ -291,12 +309,15 @@ cdef class Blocks:
 
     cdef long long level_of(self, long long energy, long long power) noexcept:
         cdef long long level, loudness
-        level = (energy + self.earlier[0] + self.earlier[1] + self.earlier[2]) // SMOOTHED
-        if not FAINT < self._noise_power < self._noise_energy < self._noise_power * LOUDEST:
+        level = (energy + self.earlier[0] + self.earlier[1] + self.earlier[2]) // SMOOTHED_BLOCKS
+        if not (
+            FAINT_ENERGY < self._noise_power < self._noise_energy
+            and self._noise_energy < self._noise_power * BACKGROUND_MAX_GAIN
+        ):
             return level
         loudness = (
             power + self.earlier_power[0] + self.earlier_power[1] + self.earlier_power[2]
-        ) // SMOOTHED
+        ) // SMOOTHED_BLOCKS
         return max(level, loudness * self._noise_energy // self._noise_power)
 
     cdef long long end_in_rest(self) noexcept:
@@ -307,10 +328,13 @@ cdef class Blocks:
             return self._last
         self.sum_squares(rest, count, &energy, &power)
         for at in range(count):
-            if abs(rest[at] - self.offset) >= LOUD and abs(self.high[at]) >= 3 * LOUD // 4:
+            if (
+                abs(rest[at] - self.offset) >= MIN_AUDIBLE
+                and abs(self.high[at]) >= 3 * MIN_AUDIBLE // 4
+            ):
                 last = at + 1
         energy = self.level_of(energy // (16 * self._size), power // self._size)
-        if last and energy * FALL_UNDER > FALL_OVER * self._behind_sound:
+        if last and energy * END_RATIO_UNDER > END_RATIO_OVER * self._behind_sound:
             return start + last
         return self._last
 
@@ -357,12 +381,15 @@ cdef class Blocks:
         while self.is_left() and (self._sounding or self._onset is None or begins):
             self.measure(&block)
             taken, number = 0, self._number
-            if not (number + 1) % GROUP:
+            if not (number + 1) % GROUP_BLOCKS:
                 if not is_known or not self.ends_group(&block, continued):
                     break
                 behind, taken = self._behind, IS_TAKEN
             if self._sounding:
-                if block.last >= 0 and block.level * FALL_UNDER > FALL_OVER * self._behind_sound:
+                if (
+                    block.last >= 0
+                    and block.level * END_RATIO_UNDER > END_RATIO_OVER * self._behind_sound
+                ):
                     continued = IS_CONTINUED
                     self.sound_until(number * self._size + block.last)
                 elif self._moved or self._quiet + 1 >= self._pause:
@@ -371,7 +398,9 @@ cdef class Blocks:
                     self._quiet += 1
             else:
                 is_loud = (
-                    is_known and block.first >= 0 and block.level * RISE_UNDER > RISE_OVER * behind
+                    is_known
+                    and block.first >= 0
+                    and block.level * RISE_RATIO_UNDER > RISE_RATIO_OVER * behind
                 )
                 if (is_loud or self._onset is not None) and not (
                     begins and self.awaits_more(number, is_loud)
@@ -388,15 +417,18 @@ cdef class Blocks:
         return continued | (IS_LEFT if self.is_left() else 0)
 
     cdef bint awaits_more(self, long long number, bint is_loud) except -1:
-        """Return whether nothing is decided about a possible sound or tone with the block `number`."""
+        """Return whether nothing is decided about a possible sound or tone with the block
+        `number`.
+        """
         cdef long long count
         if self._onset is None:
             return True
         if self._suspect is not None:
-            return is_loud and number - self._tone_checked < GROUP
+            return is_loud and number - self._tone_checked < GROUP_BLOCKS
         count = number + 1 - <long long>self._onset
-        return count < WINDOW or (
-            self._loud + is_loud >= ENOUGH and (count - WINDOW) % CHECKED != 0
+        return count < RISE_WINDOW_BLOCKS or (
+            self._loud + is_loud >= RISE_LOUD_BLOCKS
+            and (count - RISE_WINDOW_BLOCKS) % RISE_CHECK_BLOCKS != 0
         )
 
     def _skim(self):
@@ -407,7 +439,7 @@ cdef class Blocks:
         cdef long long number
         if block.power > self._unheard:
             return True
-        for number in range(self._number + 1 - GROUP, self._number):
+        for number in range(self._number + 1 - GROUP_BLOCKS, self._number):
             if self.place(number).power > self._unheard:
                 return True
         return False
@@ -419,29 +451,39 @@ cdef class Blocks:
         Return False, without an effect, if that needs a decision: about a tone, about noise after a
         voice, about the start of the stream, or about silence that was not sent.
         """
-        cdef long long mean = (self._group + block.energy) // GROUP, same, peak = self._peak
+        cdef long long mean = (self._group + block.energy) // GROUP_BLOCKS, same, peak = self._peak
         cdef bint holds = False
-        if not self._sent or self._number + 1 == SETTLED or self._number + 1 == SETTLED + GROUP:
+        if (
+            not self._sent
+            or self._number + 1 == BACKGROUND_SETTLED_BLOCKS
+            or self._number + 1 == BACKGROUND_SETTLED_BLOCKS + GROUP_BLOCKS
+        ):
             return False
         if self._sounding:
             peak = max(peak, mean)
             # in noise, the uncertainty of the sound depends on the peak
             if self._number < self._revised and self.is_louder(block):
                 return False
-            if is_continued and peak != self._peak and self._behind_start >= HUSHED:
+            if is_continued and peak != self._peak and self._behind_start >= SILENCE_ENERGY:
                 return False
             same = 1
-            if max(mean, self._level) * SAME_UNDER <= min(mean, self._level) * SAME_OVER:
+            if (
+                max(mean, self._level) * TONE_SAME_RATIO_UNDER
+                <= min(mean, self._level) * TONE_SAME_RATIO_OVER
+            ):
                 same = self._same + 1
-                if same >= HELD and (same - HELD) % RECHECKED == 0:
+                if (
+                    same >= TONE_HELD_GROUPS
+                    and (same - TONE_HELD_GROUPS) % TONE_RECHECK_GROUPS == 0
+                ):
                     return False
                 holds = self._tone
-            if same % TONE_GROUPS == 0:
+            if same % TONE_FOLLOWING_GROUPS == 0:
                 return False
             if (
                 not holds
-                and self._quiet < 2 * GROUP
-                and mean * QUIETER < peak
+                and self._quiet < 2 * GROUP_BLOCKS
+                and mean * BACKGROUND_PLATEAU_RATIO < peak
                 and self.are_even(block.level)
             ):
                 return False
@@ -450,11 +492,11 @@ cdef class Blocks:
             self._same, self._peak, self._noise = same, peak, 0
         elif self._suspect is not None:
             self._noise, holds = 0, True
-        elif mean < HUSHED:
+        elif mean < SILENCE_ENERGY:
             self._noise, self._streams = 0, False
         else:
             self._noise += 1
-            self._streams = self._streams or self._noise >= STREAMED
+            self._streams = self._streams or self._noise >= BACKGROUND_STREAMED_GROUPS
         self.store(block)
         self._group = 0
         self._follow_loudness(mean)
@@ -463,16 +505,16 @@ cdef class Blocks:
         return True
 
     cdef bint are_even(self, long long level) noexcept:
-        """Return whether the last `PLATEAU` blocks, of which the next one has this level, are
-        steady.
+        """Return whether the last `BACKGROUND_PLATEAU_BLOCKS`, of which the next one has this
+        level, are steady.
         """
         cdef long long highest = level, lowest = level, number
         cdef const Measured *block
-        for number in range(self._number - PLATEAU + 1, self._number):
+        for number in range(self._number - BACKGROUND_PLATEAU_BLOCKS + 1, self._number):
             block = self.place(number)
             level = 0 if block == NULL else block.level
             highest, lowest = max(highest, level), min(lowest, level)
-        return highest * EVEN_UNDER <= lowest * EVEN_OVER
+        return highest * BACKGROUND_EVEN_RATIO_UNDER <= lowest * BACKGROUND_EVEN_RATIO_OVER
 
     def _take(self):
         """Take the next block, and return it as `_at` does."""
@@ -488,17 +530,21 @@ cdef class Blocks:
         If its mean energy is above that of noise, the group is also the last part that is certainly
         no noise. Between sounds, note how loud noise is with the filter and without it.
         """
-        cdef long long power = self._group_power // GROUP
+        cdef long long power = self._group_power // GROUP_BLOCKS
         self._group_power = 0
-        self._recent = max(power, self._recent - self._recent // FADING)
-        if power * NEAR >= self._recent:
+        self._recent = max(power, self._recent - self._recent // END_FADING_PART)
+        if power * END_NEAR_RATIO >= self._recent:
             self._near = self._number
         if mean > self._loudest_noise:
             self._certain = self._number
         if self._sounding or self._onset is not None:
             return
-        self._noise_energy = (self._noise_energy * (FOLLOWED - 1) + mean) // FOLLOWED
-        self._noise_power = (self._noise_power * (FOLLOWED - 1) + power) // FOLLOWED
+        self._noise_energy = (
+            self._noise_energy * (BACKGROUND_AVERAGED_GROUPS - 1) + mean
+        ) // BACKGROUND_AVERAGED_GROUPS
+        self._noise_power = (
+            self._noise_power * (BACKGROUND_AVERAGED_GROUPS - 1) + power
+        ) // BACKGROUND_AVERAGED_GROUPS
 
     def _sound_until(self, long long last):
         """Note the end of the sound so far, and how far its loudest recent part is before it.
@@ -510,7 +556,7 @@ cdef class Blocks:
 
     cdef void sound_until(self, long long last) noexcept:
         self._quiet, self._last, self._near_last = 0, last, self._near
-        if self._behind_sound >= HUSHED:
+        if self._behind_sound >= SILENCE_ENERGY:
             self._near_last = min(self._near, self._certain)
 
     @property
@@ -522,30 +568,34 @@ cdef class Blocks:
 
     cdef long long fading(self) noexcept:
         cdef long long fading = (self._last + self._size - 1) // self._size - self._near_last
-        return (fading + GROUP) * BLOCK_MS * (SECOND_NS // 1000) if fading > GROUP else 0
+        if fading <= GROUP_BLOCKS:
+            return 0
+        return (fading + GROUP_BLOCKS) * BLOCK_MS * (SECOND_NS // 1000)
 
     def _add_group(self, long long mean):
         """Store the mean energy of a group. A fifth of the stored groups are quieter than the
         background.
 
         A voice is no background: while a sound lasts without a quiet group, groups are stored only
-        after `UNBROKEN` of them. The background has then become louder.
+        after `BACKGROUND_UNBROKEN_GROUPS` of them. The background has then become louder.
         """
         cdef long long behind
         cdef Py_ssize_t at, place
-        if self._sounding and mean > max(self._behind_sound * FALL_OVER // FALL_UNDER, FAINT):
+        if self._sounding and mean > max(
+            self._behind_sound * END_RATIO_OVER // END_RATIO_UNDER, FAINT_ENERGY
+        ):
             self._unbroken += 1
-            if self._unbroken <= UNBROKEN:
+            if self._unbroken <= BACKGROUND_UNBROKEN_GROUPS:
                 return
         else:
             self._unbroken = 0
-        if self.group_count == GROUPS:
-            for at in range(GROUPS):
+        if self.group_count == BACKGROUND_STORED_GROUPS:
+            for at in range(BACKGROUND_STORED_GROUPS):
                 if self.ranked[at] == self.groups[self.next_group]:
                     memmove(
                         &self.ranked[at],
                         &self.ranked[at + 1],
-                        (GROUPS - 1 - at) * sizeof(long long),
+                        (BACKGROUND_STORED_GROUPS - 1 - at) * sizeof(long long),
                     )
                     break
             self.group_count -= 1
@@ -555,24 +605,30 @@ cdef class Blocks:
             place -= 1
         self.ranked[place] = mean
         self.groups[self.next_group] = mean
-        self.next_group, self.group_count = (self.next_group + 1) % GROUPS, self.group_count + 1
+        self.next_group = (self.next_group + 1) % BACKGROUND_STORED_GROUPS
+        self.group_count += 1
         if self._behind is None:
             return
-        behind = self.ranked[self.group_count // FIFTH]
+        behind = self.ranked[self.group_count // BACKGROUND_QUANTILE_PART]
         self._behind = behind
-        if self.ranked[0] > max(self._behind_sound * FALL_OVER // FALL_UNDER, FAINT):
+        if self.ranked[0] > max(
+            self._behind_sound * END_RATIO_OVER // END_RATIO_UNDER, FAINT_ENERGY
+        ):
             self._behind_sound = behind
 
     def _fill_groups(self, long long level):
         """Store this mean energy for all groups."""
-        for place in range(GROUPS):
+        for place in range(BACKGROUND_STORED_GROUPS):
             self.groups[place] = self.ranked[place] = level
-        self.group_count, self.next_group = GROUPS, 0
+        self.group_count, self.next_group = BACKGROUND_STORED_GROUPS, 0
 
     def _group_levels(self):
         """Return the mean energies of the stored groups, in their order."""
-        first = self.next_group if self.group_count == GROUPS else 0
-        return [self.groups[(first + place) % GROUPS] for place in range(self.group_count)]
+        first = self.next_group if self.group_count == BACKGROUND_STORED_GROUPS else 0
+        return [
+            self.groups[(first + place) % BACKGROUND_STORED_GROUPS]
+            for place in range(self.group_count)
+        ]
 
     def _forget_levels(self):
         """Let the level of the next block be independent of the blocks before it."""
@@ -618,7 +674,7 @@ cdef class Blocks:
     cdef long long uncertainty(self) noexcept:
         cdef long long error_ns = 0
         cdef Py_ssize_t at = 0
-        if self._behind_start >= HUSHED:
+        if self._behind_start >= SILENCE_ENERGY:
             while self._peak < errors_ns[at][0] * self._behind_start:
                 at += 1
             error_ns = min(errors_ns[at][1], self._start * BLOCK_MS * (SECOND_NS // 1000))
@@ -643,7 +699,7 @@ cdef class Blocks:
         """
         cdef long long first = self._followed, after = self._number, number, power, last
         cdef long long loudest = 0, found = -1
-        cdef long long known = max(first, after - AMONG + 1)
+        cdef long long known = max(first, after - RISE_AMONG_BLOCKS + 1)
         for _, rise in self._rises:
             last = rise
         for number in range(first, after):
@@ -660,7 +716,7 @@ cdef class Blocks:
         self._followed = known
         for at, rise in self._rises:
             power = rise
-            if power * WITHIN >= self._loudest:
+            if power * RISE_CERTAIN_RATIO >= self._loudest:
                 found = at
                 break
         self._unheard = min(last, self._loudest)
@@ -670,29 +726,31 @@ cdef class Blocks:
         return known - self._start if found < 0 else found
 
     cdef long long lasting(self, long long number) noexcept:
-        """Return the power that `LASTS` of `AMONG` blocks from this one on have."""
-        cdef long long powers[AMONG]
+        """Return the power that `RISE_LASTING_BLOCKS` of `RISE_AMONG_BLOCKS` blocks from this one
+        on have.
+        """
+        cdef long long powers[RISE_AMONG_BLOCKS]
         cdef Py_ssize_t at, place
         cdef long long power
-        for at in range(AMONG):
+        for at in range(RISE_AMONG_BLOCKS):
             power, place = self.power_of(number + at), at
             while place and powers[place - 1] < power:
                 powers[place] = powers[place - 1]
                 place -= 1
             powers[place] = power
-        return powers[LASTS - 1]
+        return powers[RISE_LASTING_BLOCKS - 1]
 
     cdef long long loudest_group(self, long long first, long long after) noexcept:
         cdef long long number, total = 0, loudest = 0
         for number in range(first, after):
             total += self.power_of(number)
-            if number - first >= GROUP:
-                total -= self.power_of(number - GROUP)
+            if number - first >= GROUP_BLOCKS:
+                total -= self.power_of(number - GROUP_BLOCKS)
             loudest = max(loudest, total)
-        return loudest // GROUP
+        return loudest // GROUP_BLOCKS
 
     def _loudest_group(self, long long first, long long after):
-        """Return the power of the loudest `GROUP` blocks in sequence, of those from `first` to the
+        """Return the power of the loudest `GROUP_BLOCKS` in sequence, of those from `first` to the
         one before `after`."""
         return self.loudest_group(first, after)
 
@@ -703,18 +761,18 @@ cdef class Blocks:
         of a deep voice that ends hard may be quieter.
         """
         cdef long long number, total, at, count
-        for number in range(after - 1, after - 2 - ABRUPT, -1):
+        for number in range(after - 1, after - 2 - RISE_ATTACK_BLOCKS, -1):
             total = 0
-            for at in range(max(first, number - SMOOTHED + 1), number + 1):
+            for at in range(max(first, number - SMOOTHED_BLOCKS + 1), number + 1):
                 total += self.power_of(at)
-            if total * NEAR >= loudest * SMOOTHED:
+            if total * END_NEAR_RATIO >= loudest * SMOOTHED_BLOCKS:
                 return 0
         for number in range(after - 1, first - 1, -1):
-            if self.power_of(number) * NEAR >= loudest:
+            if self.power_of(number) * END_NEAR_RATIO >= loudest:
                 count = 0
-                for at in range(max(first, number - AMONG + 1), number + 1):
-                    count += self.power_of(at) * NEAR >= loudest
-                if count >= LASTED:
+                for at in range(max(first, number - RISE_AMONG_BLOCKS + 1), number + 1):
+                    count += self.power_of(at) * END_NEAR_RATIO >= loudest
+                if count >= END_LASTING_BLOCKS:
                     return after - 1 - number
         return after - first
 
@@ -728,10 +786,10 @@ cdef class Blocks:
             level = 0 if block == NULL else block.level
             low = level if low < 0 else min(low, level)
             high = max(high, level)
-            if high > low * STEADY:
+            if high > low * BACKGROUND_STEADY_RATIO:
                 break
             count += 1
-        return count if count >= ROOM else 0
+        return count if count >= BACKGROUND_ROOM_BLOCKS else 0
 
     def _are_voiced(self, long long block, long long count=10):
         """Return whether `count` blocks from this block on are voiced (`bench.sound.tones`)."""

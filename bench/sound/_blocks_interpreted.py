@@ -3,7 +3,7 @@
 # `bench.sound.onsets` has the rules, and inherits from `Blocks` what runs for each block. Samples
 # are cut into blocks of `BLOCK_MS`, which `_receive` measures all at once. `_skim` then takes
 # blocks for as long as nothing can begin or end with them. At any other block, the detector decides
-# in Python, and skims again. `GROUP` blocks are a group, whose mean energy is a level of the
+# in Python, and skims again. `GROUP_BLOCKS` blocks are a group, whose mean energy is a level of the
 # background.
 #
 # All numbers are integers. Sums of floats depend on their order, so the compiled twin, another CPU,
@@ -20,44 +20,30 @@ import numpy as np
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
+from bench.sound.block_rules import (
+    CONTINUED,
+    LEFT,
+    NO_BLOCK,
+    Block,
+    is_continued,
+    is_loud,
+)
 from bench.sound.deep_noise import ORDER, taps, without_deep_noise
 from bench.sound.direct_current import DirectCurrent, offsets_of
 from bench.sound.onset_limits import (
-    ABRUPT,
-    AMONG,
+    BACKGROUND,
     BLOCK_MS,
+    END,
     ERRORS_NS,
-    FADING,
-    FAINT,
-    FALL,
-    FIFTH,
-    FOLLOWED,
-    GROUP,
-    GROUPS,
-    HUSHED,
-    LASTED,
-    LASTS,
-    LOUDEST,
-    NEAR,
+    FAINT_ENERGY,
+    GROUP_BLOCKS,
     RISE,
-    ROOM,
-    SMOOTHED,
-    STEADY,
-    UNBROKEN,
-    WITHIN,
+    SILENCE_ENERGY,
+    SMOOTHED_BLOCKS,
     error_in_noise,
 )
 from bench.sound.tones import is_clearly_voiced, is_voiced
 from bench.wire.audio import Samples
-
-Block = tuple[int, int, int, int, int]
-"""Energy, level, position of the first audible sample, position after the last one (both -1 if
-silent), and power."""
-NO_BLOCK = (0, 0, -1, -1, 0)
-LEFT = 1
-CONTINUED = 2
-TAKEN = 4
-"""The parts of the result of `Blocks._skim`."""
 
 
 class Blocks:
@@ -132,7 +118,7 @@ class Blocks:
         """The result of `measured_blocks` for the blocks that were received and not taken yet."""
         self._energies = self._powers_before = (0, 0, 0)
         self._blocks: deque[Block] = deque(maxlen=count)
-        self._groups: deque[int] = deque(maxlen=GROUPS)
+        self._groups: deque[int] = deque(maxlen=BACKGROUND.stored_groups)
         self._behind: int | None = None
         """The energy of the background; None while it is unknown."""
         self._behind_start = self._behind_sound = 0
@@ -204,7 +190,7 @@ class Blocks:
     def _skim(self) -> int:
         continued = 0
         # the last block of a group is not skimmed: the detector updates the background with it
-        while self._measured and (self._number + 1) % GROUP:
+        while self._measured and (self._number + 1) % GROUP_BLOCKS:
             energy, first, last, power = self._measured[0]
             level = self._level_of(energy, power)
             if self._sounding:
@@ -226,10 +212,15 @@ class Blocks:
         """Return the level of the next block. In noise that the filter makes louder, a voice is
         found without it.
         """
-        level = (energy + sum(self._energies)) // SMOOTHED
-        if not FAINT < self._noise_power < self._noise_energy < self._noise_power * LOUDEST:
+        level = (energy + sum(self._energies)) // SMOOTHED_BLOCKS
+        if (
+            not FAINT_ENERGY
+            < self._noise_power
+            < self._noise_energy
+            < self._noise_power * BACKGROUND.max_gain
+        ):
             return level
-        loudness = (power + sum(self._powers_before)) // SMOOTHED
+        loudness = (power + sum(self._powers_before)) // SMOOTHED_BLOCKS
         return max(level, loudness * self._noise_energy // self._noise_power)
 
     def _end_in_rest(self) -> int:
@@ -263,35 +254,42 @@ class Blocks:
         return block
 
     def _follow_loudness(self, mean: int) -> None:
-        power = self._group_power // GROUP
+        power = self._group_power // GROUP_BLOCKS
         self._group_power = 0
-        self._recent = max(power, self._recent - self._recent // FADING)
-        if power * NEAR >= self._recent:
+        self._recent = max(power, self._recent - self._recent // END.fading_part)
+        if power * END.near_ratio >= self._recent:
             self._near = self._number
         if mean > self._loudest_noise:
             self._certain = self._number
         if self._sounding or self._onset is not None:
             return
-        self._noise_energy = (self._noise_energy * (FOLLOWED - 1) + mean) // FOLLOWED
-        self._noise_power = (self._noise_power * (FOLLOWED - 1) + power) // FOLLOWED
+        self._noise_energy = (
+            self._noise_energy * (BACKGROUND.averaged_groups - 1) + mean
+        ) // BACKGROUND.averaged_groups
+        self._noise_power = (
+            self._noise_power * (BACKGROUND.averaged_groups - 1) + power
+        ) // BACKGROUND.averaged_groups
 
     def _sound_until(self, last: int) -> None:
         self._quiet = 0
         self._last = last
         self._near_last = (
-            min(self._near, self._certain) if self._behind_sound >= HUSHED else self._near
+            min(self._near, self._certain) if self._behind_sound >= SILENCE_ENERGY else self._near
         )
 
     @property
     def fading_ns(self) -> int:
         fading = -(-self._last // self._size) - self._near_last
-        return (fading + GROUP) * BLOCK_MS * NS_PER_MS if fading > GROUP else 0
+        return (fading + GROUP_BLOCKS) * BLOCK_MS * NS_PER_MS if fading > GROUP_BLOCKS else 0
 
     def _add_group(self, mean: int) -> None:
-        if self._sounding and mean > max(self._behind_sound * FALL[0] // FALL[1], FAINT):
-            # a voice is no background: its groups count only after `UNBROKEN` without a quiet one
+        if self._sounding and mean > max(
+            self._behind_sound * END.ratio[0] // END.ratio[1], FAINT_ENERGY
+        ):
+            # a voice is no background: its groups count only after `BACKGROUND.unbroken_groups`
+            # without a quiet one
             self._unbroken += 1
-            if self._unbroken <= UNBROKEN:
+            if self._unbroken <= BACKGROUND.unbroken_groups:
                 return
         else:
             self._unbroken = 0
@@ -299,13 +297,13 @@ class Blocks:
         if self._behind is None:
             return
         ranked = sorted(self._groups)
-        self._behind = ranked[len(ranked) // FIFTH]
+        self._behind = ranked[len(ranked) // BACKGROUND.quantile_part]
         # If nothing was as quiet as before the sound for 3 s, the background has become louder.
-        if ranked[0] > max(self._behind_sound * FALL[0] // FALL[1], FAINT):
+        if ranked[0] > max(self._behind_sound * END.ratio[0] // END.ratio[1], FAINT_ENERGY):
             self._behind_sound = self._behind
 
     def _fill_groups(self, level: int) -> None:
-        self._groups.extend([level] * GROUPS)
+        self._groups.extend([level] * BACKGROUND.stored_groups)
 
     def _group_levels(self) -> list[int]:
         return list(self._groups)
@@ -327,7 +325,7 @@ class Blocks:
     def _uncertainty_ns(self) -> int:
         """The uncertainty of the sound's start."""
         error_ns = 0
-        if self._behind_start >= HUSHED:
+        if self._behind_start >= SILENCE_ENERGY:
             error_ns = error_in_noise(ERRORS_NS, self._peak, self._behind_start)
             error_ns = min(error_ns, self._start * BLOCK_MS * NS_PER_MS)  # not before the stream
         return max(error_ns + self._lead_ns, self._early_ns, self._error_ns, self._faint_ns)
@@ -343,19 +341,23 @@ class Blocks:
         loudness causes, and that of its inaudible start."""
 
     # `_rises` has the blocks that are louder than all before them. A block counts with the power
-    # that `LASTS` of `AMONG` blocks from it have, so that a single click is no attack. The sound
-    # has certainly begun with the first rise within 9 dB of its loudest group (`WITHIN`).
+    # that `RISE.lasting_blocks` of `RISE.among_blocks` from it have, so that a single click is no
+    # attack. The sound has certainly begun with the first rise within 9 dB of its loudest group
+    # (`RISE.certain_ratio`).
     def _follow_attack(self) -> int:
         powers = self._powers(self._followed, self._number - 1)
-        known = max(0, len(powers) - AMONG + 1)
+        known = max(0, len(powers) - RISE.among_blocks + 1)
         for place, power in enumerate(powers[:known]):
             if power > self._rises[-1][1]:
-                lasting = min(power, sorted(powers[place : place + AMONG])[-LASTS])
+                lasting = min(
+                    power,
+                    sorted(powers[place : place + RISE.among_blocks])[-RISE.lasting_blocks],
+                )
                 if lasting > self._rises[-1][1]:
                     self._rises.append((self._followed + place - self._start, lasting))
         self._loudest = max(self._loudest, self._loudest_group(self._followed, self._number))
         self._followed += known
-        attacks = (at for at, power in self._rises if power * WITHIN >= self._loudest)
+        attacks = (at for at, power in self._rises if power * RISE.certain_ratio >= self._loudest)
         found = next(attacks, None)
         is_open = found is None or max(powers[known:], default=0) > self._rises[-1][1]
         self._unheard = 0 if is_open else min(self._rises[-1][1], self._loudest)
@@ -363,19 +365,20 @@ class Blocks:
 
     def _loudest_group(self, first: int, after: int) -> int:
         sums = list(accumulate(self._powers(first, after - 1), initial=0))
-        return max(map(sub, sums[GROUP:], sums), default=sums[-1]) // GROUP
+        return max(map(sub, sums[GROUP_BLOCKS:], sums), default=sums[-1]) // GROUP_BLOCKS
 
     def _decay(self, first: int, after: int, loudest: int) -> int:
         powers = self._powers(first, after - 1)[::-1]
         if any(
-            sum(powers[at : at + SMOOTHED]) * NEAR >= loudest * SMOOTHED for at in range(ABRUPT + 1)
+            sum(powers[at : at + SMOOTHED_BLOCKS]) * END.near_ratio >= loudest * SMOOTHED_BLOCKS
+            for at in range(RISE.attack_blocks + 1)
         ):
             return 0
-        near = [power * NEAR >= loudest for power in powers]
+        near = [power * END.near_ratio >= loudest for power in powers]
         lasting = (
             at
             for at, is_near in enumerate(near)
-            if is_near and sum(near[at : at + AMONG]) >= LASTED
+            if is_near and sum(near[at : at + RISE.among_blocks]) >= END.lasting_blocks
         )
         return next(lasting, len(powers))
 
@@ -386,37 +389,23 @@ class Blocks:
         for level in reversed(levels):
             low = min(low, level)
             high = max(high, level)
-            if high > low * STEADY:
+            if high > low * BACKGROUND.steady_ratio:
                 break
             count += 1
-        return count if count >= ROOM else 0
+        return count if count >= BACKGROUND.room_blocks else 0
 
-    def _are_voiced(self, block: int, count: int = GROUP) -> bool:
+    def _are_voiced(self, block: int, count: int = GROUP_BLOCKS) -> bool:
         return is_voiced(self._samples(block, count))
 
     def _are_clearly_voiced(self, block: int, count: int) -> bool:
         return is_clearly_voiced(self._samples(block, count))
 
-    def _samples(self, block: int, count: int = GROUP) -> Samples:
+    def _samples(self, block: int, count: int = GROUP_BLOCKS) -> Samples:
         next_block = len(self._received) + self._number * self._size - self._received_end
         start = next_block + (block - self._number) * self._size
         end = min(start + count * self._size, next_block)
         first = max(next_block - self._retained, start)
         return self._received[first : max(first, end) : self._lag]
-
-
-def is_continued(level: int, last: int, behind: int) -> bool:
-    """Return whether a block belongs to a sound. `last` is the position after its last audible
-    sample.
-    """
-    return last >= 0 and level * FALL[1] > FALL[0] * behind
-
-
-def is_loud(level: int, first: int, behind: int) -> bool:
-    """Return whether a sound may start with a block. `first` is the position of its first
-    audible sample.
-    """
-    return first >= 0 and level * RISE[1] > RISE[0] * behind
 
 
 def measured_blocks(

@@ -4,12 +4,12 @@ Pure.
 
 # Room tone, a breath, or a weak consonant before a voice is a part of the sound, and its duration
 # is the uncertainty of the start: the time until the sound is at most 9 dB below its loudest part
-# (`WITHIN`), and remains so. A click in the tone does not. A voice begins at once if it rises
-# steadily, or if this part is clearly voiced, at most 20 dB below, and becomes louder, but not from
-# nothing: many rooms have a hum. What is after the last such part, at 5 dB (`NEAR`), is the
-# uncertainty of the end, and so is a steady end, which may be the room. Levels are compared without
-# the filter, because noise and consonants are louder in it. If new noise has ended the sound, its
-# last word may be in that noise.
+# (`RISE.certain_ratio`), and remains so. A click in the tone does not. A voice begins at once if it
+# rises steadily, or if this part is clearly voiced, at most 20 dB below, and becomes louder, but
+# not from nothing: many rooms have a hum. What is after the last such part, at 5 dB
+# (`END.near_ratio`), is the uncertainty of the end, and so is a steady end, which may be the room.
+# Levels are compared without the filter, because noise and consonants are louder in it. If new
+# noise has ended the sound, its last word may be in that noise.
 #
 # In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`,
 # `ENDS_NS`; `make benchmark PARTS=voices` measures them with recorded voices, docs/accuracy.md).
@@ -21,14 +21,13 @@ from bench.catalogue.metrics import AUDIBLE
 from bench.sound import deep_noise
 from bench.sound.blocks import Blocks
 from bench.sound.onset_limits import (
-    ABRUPT,
-    AMONG,
     BLOCK_MS,
-    CERTAIN,
-    FAINT,
-    GROUP,
-    HUSHED,
-    LASTED,
+    END,
+    FAINT_ENERGY,
+    GROUP_BLOCKS,
+    RISE,
+    SILENCE_ENERGY,
+    TONE,
     error_in_noise,
 )
 from bench.sound.tones import HUM_PART, RATE_HZ, is_mains_hum
@@ -72,7 +71,7 @@ the last word.
 They are more than 1.5 times as large as 499 of 500 errors of the speakers with whom they were
 measured: other people end with weaker and longer words.
 
-Around a quiet voice, what is inaudible (`FAINT`) hides it in the same way.
+Around a quiet voice, what is inaudible (`FAINT_ENERGY`) hides it in the same way.
 """
 LOUDEST_NOISE = 2, 10
 """A group of a sound is certainly no noise at (this multiple of, the largest level but one of
@@ -87,9 +86,9 @@ REMEMBERED = 150
 stored."""
 STORED = 155
 """The number of blocks before the end of a silence in which the end of the sound is judged."""
-RETAINED = CERTAIN + GROUP
-"""The last blocks whose samples are stored; at a stream's start also `SETTLED`, which are judged
-again."""
+RETAINED = TONE.certain_blocks + GROUP_BLOCKS
+"""The last blocks whose samples are stored; at a stream's start also `BACKGROUND.settled_blocks`,
+which are judged again."""
 
 
 class BoundedSound(Blocks):
@@ -125,7 +124,7 @@ class BoundedSound(Blocks):
         self._attack = 0
         self._before = self._at(start - 1)[4]
         self._loudest_before = (
-            max(self._powers(start - PRECEDING, start - 1)) if behind < HUSHED else 0
+            max(self._powers(start - PRECEDING, start - 1)) if behind < SILENCE_ENERGY else 0
         )
         self._behind_start = self._behind_sound = behind
         self._revised = start + REVISED
@@ -146,7 +145,7 @@ class BoundedSound(Blocks):
         self._error_ns = self._fade_ns() if self._at_once else (attack + 1) * BLOCK_MS * NS_PER_MS
         # all that precedes the start
         is_stored = self._number - self._start < REMEMBERED - PRECEDING
-        if self._behind_start < HUSHED and (is_stored or not self._faint_ns):
+        if self._behind_start < SILENCE_ENERGY and (is_stored or not self._faint_ns):
             self._faint_ns = self._inaudible_ns()
 
     def _fade_ns(self) -> int:
@@ -189,7 +188,7 @@ class BoundedSound(Blocks):
         or is voiced.
         """
         rises = sum([at < attack for at, _ in self._rises])
-        if attack <= ABRUPT or (attack <= RISING and rises > attack):
+        if attack <= RISE.attack_blocks or (attack <= RISING and rises > attack):
             return True
         if self._number - self._start > RETAINED:  # its samples are no longer stored
             return False
@@ -227,10 +226,10 @@ class BoundedSound(Blocks):
         if decay == spoken:  # longer than what is stored
             decay = max(decay, end - self._near)
         decay = max(decay, self._steady(first, end))
-        error = decay + AMONG - LASTED if decay > ABRUPT else 0
-        if self._behind_sound >= HUSHED:
+        error = decay + RISE.among_blocks - END.lasting_blocks if decay > RISE.attack_blocks else 0
+        if self._behind_sound >= SILENCE_ENERGY:
             # noise that rises and falls seems to continue the sound
-            error = max(error, end - self._certain + GROUP)
+            error = max(error, end - self._certain + GROUP_BLOCKS)
             # new noise, which is known from its steadiness
             if self._behind_sound > self._behind_start:
                 error = max(error, number - end)
@@ -238,7 +237,7 @@ class BoundedSound(Blocks):
                 error * BLOCK_MS * NS_PER_MS,
                 error_in_noise(ENDS_NS, self._peak, self._behind_sound),
             )
-        after = self._samples(end + DEEP_BLOCKS, GROUP).astype(int)
+        after = self._samples(end + DEEP_BLOCKS, GROUP_BLOCKS).astype(int)
         if len(after) and np.ptp(after) >= AUDIBLE:  # deep noise, and the wave of its filter
             error = max(error, DEEP_BLOCKS)
         silence = self._powers(first + spoken, number)
@@ -248,5 +247,5 @@ class BoundedSound(Blocks):
         )
         error_ns = max(error, len(silence) - faint) * BLOCK_MS * NS_PER_MS
         if loudest < (DEPTH if error else HUM_DEPTH) * AUDIBLE * AUDIBLE:
-            error_ns = max(error_ns, error_in_noise(ENDS_NS, loudest, FAINT))
+            error_ns = max(error_ns, error_in_noise(ENDS_NS, loudest, FAINT_ENERGY))
         return error_ns

@@ -1,98 +1,130 @@
 """The limits of onset detection that the compiled code shares with the rest
-(`bench.sound.onsets`).
+(`bench.sound.onsets`). A ratio is one of energies, as (numerator, denominator) if it is no whole
+number.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
 
 BLOCK_MS = 5
-SMOOTHED = 4
+SMOOTHED_BLOCKS = 4
 """The number of blocks in a moving average. A block's level is the mean energy of the last
-`SMOOTHED` blocks."""
-GROUP = 10
+`SMOOTHED_BLOCKS` blocks."""
+GROUP_BLOCKS = 10
 """The number of blocks in a group."""
-GROUPS = 60
-"""The number of stored groups (3 s). The detector stores the mean energy of each group."""
-FADING = 14
-"""The part by which the power of the loudest recent part falls with each group: 6 dB a second."""
-LOUDEST = 4
-"""The filter makes no noise louder than this ratio of energies. White noise becomes 1.6 times as
-loud."""
-FOLLOWED = 8
-"""The number of groups of noise between sounds over which its energy and its power are averaged."""
-NEAR = 3
-"""A sound has not ended while it is at most 5 dB below its loudest recent part. This is the
-ratio of energies."""
-UNBROKEN = 240
-"""The number of groups without a quiet one after which a sound is background: 12 s. No voice has
-so long no pause."""
-FIFTH = 5
-FAINT = AUDIBLE * AUDIBLE // 32
+FAINT_ENERGY = AUDIBLE * AUDIBLE // 32
 """The energy below which a background is inaudible, even if it has peaks."""
-RISE = (16, 4)
-FALL = (12, 4)
-"""The minimum ratios of energy to the background, as (numerator, denominator), for the start of a
-sound and for its continuation."""
-WINDOW = 16
-LOUD = 8
-"""A sound has at least `LOUD` loud blocks among its first `WINDOW` blocks."""
-CHECKED = 5
-"""The number of blocks between two checks of whether a sound is voiced."""
-UNKNOWN = 40
-"""The number of blocks that the detector needs at the start of a stream to know the background."""
-SETTLED = 120
-"""The number of blocks after which the start of a stream is judged again: a sound there may have
-stopped."""
-HELD = 7
-"""The number of groups with the same level after which a sound is checked for a held tone."""
-CERTAIN = 36
-CHANGING = 80
-"""The blocks after which a sound with the same spectral lines, and with changing lines, is
-certainly a tone."""
-SAME = (103, 100)
-NEARLY_SAME = (5, 4)
-"""The maximum ratios of energies at which the level of a tone counts as constant, as (numerator,
-denominator).
-
-`SAME` is for the first groups of a stream. It is small because the level of music also changes
-little in its first groups. `NEARLY_SAME` is for later checks.
-"""
-RECHECKED = 20
-"""The number of groups between two checks of whether a sound is still a held tone."""
-TONE_GROUPS = 5
-"""The number of groups with the same level after which the detector checks whether a tone has
-followed a sound."""
-STREAMED = 16
-"""The number of groups of noise that proves a continuously sent background. No reply ends with
-so much."""
-EVEN = 5, 2
-"""The maximum ratio of the highest to the lowest level of noise, as (numerator, denominator)."""
-PLATEAU = 36
-QUIETER = 8
-"""Noise ends a sound if it is steady for `PLATEAU` blocks, and the sound's energy `QUIETER`
-times as high."""
-HUSHED = 16
+SILENCE_ENERGY = 16
 """The maximum energy of digital silence, dither and rounding. Up to it, a sound's first audible
 sample is exact."""
-WITHIN = 8
-"""A sound has certainly begun when it is at most 9 dB below its loudest part. This is the ratio
-of energies."""
-ABRUPT = 3
-"""The maximum number of blocks up to that level that are the attack of a voice. More may be a
-breath or noise."""
-LASTS = 3
-LASTED = 5
-AMONG = 6
-"""The sound remains at a level if `LASTS` of `AMONG` blocks from there on have it; before its
-end, `LASTED` of them."""
-STEADY = 4
-"""The ratio of levels from which on they are not steady: a background does not exceed it, and a
-voice may."""
-ROOM = 40
-"""The minimum number of steady blocks at the end of a sound that may be the room: few vowels are
-so steady."""
+
+
+@dataclass(frozen=True)
+class BackgroundLimits:
+    """The limits of the background, which is noise between and behind sounds."""
+
+    stored_groups: int = 60
+    """The number of stored groups (3 s). The detector stores the mean energy of each group."""
+    quantile_part: int = 5
+    """The background is the level that one of this number of stored groups does not exceed."""
+    averaged_groups: int = 8
+    """The number of groups of noise between sounds over which its energy and its power are
+    averaged."""
+    max_gain: int = 4
+    """The filter makes no noise louder than this ratio. White noise becomes 1.6 times as loud."""
+    first_blocks: int = 40
+    """The number of blocks that the detector needs at the start of a stream to know the
+    background."""
+    settled_blocks: int = 120
+    """The number of blocks after which the start of a stream is judged again: a sound there may
+    have stopped."""
+    unbroken_groups: int = 240
+    """The number of groups without a quiet one after which a sound is background: 12 s. No voice
+    has so long no pause."""
+    streamed_groups: int = 16
+    """The number of groups of noise that proves a continuously sent background. No reply ends with
+    so much."""
+    even_ratio: tuple[int, int] = (5, 2)
+    """The maximum ratio of the highest to the lowest level of noise."""
+    plateau_blocks: int = 36
+    plateau_ratio: int = 8
+    """Noise ends a sound if it is steady for `plateau_blocks`, and the sound's energy
+    `plateau_ratio` times as high."""
+    steady_ratio: int = 4
+    """The ratio of levels from which on they are not steady: a background does not exceed it, and a
+    voice may."""
+    room_blocks: int = 40
+    """The minimum number of steady blocks at the end of a sound that may be the room: few vowels
+    are so steady."""
+
+
+@dataclass(frozen=True)
+class RiseLimits:
+    """The limits of the start of a sound."""
+
+    ratio: tuple[int, int] = (16, 4)
+    """The minimum ratio of a loud block to the background."""
+    window_blocks: int = 16
+    loud_blocks: int = 8
+    """A sound has at least `loud_blocks` loud blocks among its first `window_blocks`."""
+    check_blocks: int = 5
+    """The number of blocks between two checks of whether a sound is voiced."""
+    certain_ratio: int = 8
+    """A sound has certainly begun when it is at most 9 dB below its loudest part."""
+    attack_blocks: int = 3
+    """The maximum number of blocks up to that level that are the attack of a voice. More may be a
+    breath or noise."""
+    lasting_blocks: int = 3
+    among_blocks: int = 6
+    """The sound remains at a level if `lasting_blocks` of `among_blocks` from there on have it."""
+
+
+@dataclass(frozen=True)
+class EndLimits:
+    """The limits of the end of a sound."""
+
+    ratio: tuple[int, int] = (12, 4)
+    """The ratio to the background that a block of a sound exceeds."""
+    fading_part: int = 14
+    """The part by which the power of the loudest recent part falls with each group: 6 dB a
+    second."""
+    near_ratio: int = 3
+    """A sound has not ended while it is at most 5 dB below its loudest recent part."""
+    lasting_blocks: int = 5
+    """The sound was at a level if this number of `RISE.among_blocks` before its end have it."""
+
+
+@dataclass(frozen=True)
+class ToneLimits:
+    """The limits of tones, which are no voices."""
+
+    held_groups: int = 7
+    """The number of groups with the same level after which a sound is checked for a held tone."""
+    recheck_groups: int = 20
+    """The number of groups between two checks of whether a sound is still a held tone."""
+    following_groups: int = 5
+    """The number of groups with the same level after which the detector checks whether a tone has
+    followed a sound."""
+    certain_blocks: int = 36
+    changing_blocks: int = 80
+    """The blocks after which a sound with the same spectral lines, and with changing lines, is
+    certainly a tone."""
+    first_same_ratio: tuple[int, int] = (103, 100)
+    same_ratio: tuple[int, int] = (5, 4)
+    """The maximum ratios at which the level of a tone counts as constant.
+
+    `first_same_ratio` is for the first groups of a stream. It is small because the level of music
+    also changes little in its first groups. `same_ratio` is for later checks.
+    """
+
+
+BACKGROUND = BackgroundLimits()
+RISE = RiseLimits()
+END = EndLimits()
+TONE = ToneLimits()
 ERRORS_NS = (
     (4_000, 50 * NS_PER_MS),
     (1_000, 100 * NS_PER_MS),

@@ -15,21 +15,20 @@ the background. Pure.
 # filter counts, too, after a gain that makes the noise equally loud (`Blocks._level_of`).
 #
 # A loud and steady start of a stream may be a sound or background. It is no background if it is a
-# tone (`is_tone`), or if it stops within `SETTLED` blocks.
+# tone (`is_tone`), or if it stops within `BACKGROUND.settled_blocks`.
 #
 # Noise may begin or change before a sound, as that of a line or of a noise gate does. A sound that
 # is not voiced (`bench.sound.tones`) is therefore not reported until it is. A quiet hum of the
 # mains is not voiced. If `LEAD` steady blocks precede its voiced part, they are background. A sound
-# without any voiced part for `SETTLED`
-# blocks is background if it is steady, and otherwise a sound. A quiet one that is over before is a
-# breath: it is a sound only if a voice follows within `PAUSE_NS`. Steady noise after a voice ends
-# the sound. A voice is no background: while a sound lasts, the background becomes louder only after
-# 12 s without a quiet group.
+# without any voiced part for `BACKGROUND.settled_blocks` is background if it is steady, and
+# otherwise a sound. A quiet one that is over before is a breath: it is a sound only if a voice
+# follows within `PAUSE_NS`. Steady noise after a voice ends the sound. A voice is no background:
+# while a sound lasts, the background becomes louder only after 12 s without a quiet group.
 #
 # A telephone tone (`bench.sound.tones`) is neither a sound nor background. If the start of a
-# sound may be a tone, the detector waits until the tone ends, or until it has lasted for `CERTAIN`
-# blocks. If the sound then turns out to be a voice, its start is still the instant at which the
-# energy rose. In a tone, a voice starts with the first block that is no tone.
+# sound may be a tone, the detector waits until the tone ends, or until it has lasted for
+# `TONE.certain_blocks`. If the sound then turns out to be a voice, its start is still the instant
+# at which the energy rose. In a tone, a voice starts with the first block that is no tone.
 #
 # `bench.sound.onset_bounds` has the uncertainties. No voice starts before its stream. If a loud
 # start of a stream is voiced and its level changes, the sound began with the stream. If the start
@@ -41,33 +40,18 @@ from typing import Literal, NamedTuple
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
-from bench.sound._blocks_interpreted import CONTINUED, LEFT, TAKEN, is_continued, is_loud
+from bench.sound.block_rules import CONTINUED, LEFT, TAKEN, is_continued, is_loud
 from bench.sound.blocks import end_of_even, is_even
 from bench.sound.onset_bounds import CLEAR, REMEMBERED, RETAINED, BoundedSound
 from bench.sound.onset_limits import (
+    BACKGROUND,
     BLOCK_MS,
-    CERTAIN,
-    CHANGING,
-    CHECKED,
-    EVEN,
-    FAINT,
-    GROUP,
-    HELD,
-    HUSHED,
-    LOUD,
-    NEARLY_SAME,
-    PLATEAU,
-    QUIETER,
-    RECHECKED,
+    FAINT_ENERGY,
+    GROUP_BLOCKS,
     RISE,
-    SAME,
-    SETTLED,
-    SMOOTHED,
-    STEADY,
-    STREAMED,
-    TONE_GROUPS,
-    UNKNOWN,
-    WINDOW,
+    SILENCE_ENERGY,
+    SMOOTHED_BLOCKS,
+    TONE,
 )
 from bench.sound.tones import Tone, is_pure, is_tone, noise_energy
 from bench.wire.audio import Samples
@@ -80,8 +64,8 @@ of a sound, before its first loud block."""
 REACH = 24
 """The maximum number of blocks by which a sound may start before its first loud block."""
 VARIED = 12
-"""The ratio of the highest to the lowest level in `UNKNOWN` blocks that a voice may exceed, and
-noise does not."""
+"""The ratio of the highest to the lowest level in `BACKGROUND.first_blocks` that a voice may
+exceed, and noise does not."""
 EARLY = 200
 """A sound that starts in these first blocks may be the second word of a voice from the stream's
 start."""
@@ -89,7 +73,7 @@ RECENT = 16
 """The number of blocks that are checked while a tone lasts."""
 SILENT = 8
 """The number of quiet blocks that end a tone."""
-VOICE_AT_TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
+VOICE_AT_TONE_ERROR_NS = (RECENT + GROUP_BLOCKS) * BLOCK_MS * NS_PER_MS
 """The maximum error of the start of a voice in a tone, and of the end of a voice before one."""
 LEAD = 50
 """The minimum number of even blocks before a voice that are noise, and no unvoiced consonant of
@@ -151,8 +135,8 @@ class OnsetDetector(BoundedSound):
     ) -> None:
         super().__init__(
             rate_hz,
-            SETTLED + REACH + WINDOW,
-            SETTLED + RETAINED,
+            BACKGROUND.settled_blocks + REACH + RISE.window_blocks,
+            BACKGROUND.settled_blocks + RETAINED,
             PAUSE_NS // (BLOCK_MS * NS_PER_MS),
         )
         self.tones = list[Tone]()
@@ -244,17 +228,22 @@ class OnsetDetector(BoundedSound):
         """Take the next block. Return the changes that become known with it."""
         number = self._number
         self._take()
-        if self._number % GROUP == 0:
+        if self._number % GROUP_BLOCKS == 0:
             self._end_group()
-            if self._number == SETTLED + GROUP:
+            if self._number == BACKGROUND.settled_blocks + GROUP_BLOCKS:
                 self._retained = RETAINED * self._size
-            is_due = self._sounding and self._same > 0 == self._same % TONE_GROUPS
-            if is_due and self._is_pure(number - CERTAIN, number):
+            is_due = self._sounding and self._same > 0 == self._same % TONE.following_groups
+            if is_due and self._is_pure(number - TONE.certain_blocks, number):
                 return self._end_before_tone(number)
-        if self._number == SETTLED and self._first_level and not self._last and not self._sounding:
+        if (
+            self._number == BACKGROUND.settled_blocks
+            and self._first_level
+            and not self._last
+            and not self._sounding
+        ):
             return self._search_again()
         if self._behind is None:
-            return self._search_back() if self._number == UNKNOWN else NOTHING
+            return self._search_back() if self._number == BACKGROUND.first_blocks else NOTHING
         return self._decide(number)
 
     def _decide(self, number: int) -> Known:
@@ -269,45 +258,58 @@ class OnsetDetector(BoundedSound):
         return NOTHING
 
     def _search_back(self) -> Known:
-        """Determine the background from the first `UNKNOWN` blocks, and yield the changes in
+        """Determine the background from the `BACKGROUND.first_blocks`, and yield the changes in
         these blocks.
         """
-        levels = self._levels(SMOOTHED - 1, UNKNOWN - 1)
+        levels = self._levels(SMOOTHED_BLOCKS - 1, BACKGROUND.first_blocks - 1)
         min_level = min(levels)
         max_level = max(levels)
-        if min_level < HUSHED:
+        if min_level < SILENCE_ENERGY:
             self._behind = min_level
-        elif self._is_pure(0, UNKNOWN - 1):
-            self._began_from(noise_energy(self._samples(1, UNKNOWN - 2)))
-        elif max_level > CLEAR and not is_even(levels, EVEN) and self._begins_voiced():
+        elif self._is_pure(0, BACKGROUND.first_blocks - 1):
+            self._began_from(noise_energy(self._samples(1, BACKGROUND.first_blocks - 2)))
+        elif (
+            max_level > CLEAR
+            and not is_even(levels, BACKGROUND.even_ratio)
+            and self._begins_voiced()
+        ):
             self._began_from(0)
         else:
             # A voice may be among these blocks and is then detected late. Its uncertainty in the
             # first second reaches back to the start.
-            self._unsteady = max_level > STEADY * min_level or self._begins_voiced()
+            self._unsteady = (
+                max_level > BACKGROUND.steady_ratio * min_level or self._begins_voiced()
+            )
             is_varied = max_level > VARIED * min_level
             groups = self._group_levels()
             self._behind = min(groups) if is_varied else sum(groups) // len(groups)
-            self._first_level = 0 if is_varied or self._behind < FAINT else self._behind
-            if self._first_level and self._is_tone(UNKNOWN // GROUP, SAME):
+            self._first_level = 0 if is_varied or self._behind < FAINT_ENERGY else self._behind
+            if self._first_level and self._is_tone(
+                BACKGROUND.first_blocks // GROUP_BLOCKS, TONE.first_same_ratio
+            ):
                 self._began_from(0)
         for number in range(self._number):
             yield from self._classify(number)
 
     def _begins_voiced(self) -> bool:
         """Return whether a part of the first blocks of the stream is voiced, and no hum."""
-        return not self._is_hum(0, UNKNOWN - 1) and any(
-            self._are_voiced(first) for first in range(0, UNKNOWN - GROUP + 1, CHECKED)
+        return not self._is_hum(0, BACKGROUND.first_blocks - 1) and any(
+            self._are_voiced(first)
+            for first in range(
+                0,
+                BACKGROUND.first_blocks - GROUP_BLOCKS + 1,
+                RISE.check_blocks,
+            )
         )
 
     def _search_again(self) -> Known:
         """Yield the changes since a start of the stream that is a sound: it has stopped by now,
         or is a tone.
         """
-        quietest = min(self._levels(UNKNOWN, SETTLED - 1))
+        quietest = min(self._levels(BACKGROUND.first_blocks, BACKGROUND.settled_blocks - 1))
         if self._first_level > VARIED * quietest:
             self._began_from(quietest)
-        elif self._is_tone(SETTLED // GROUP - 1, NEARLY_SAME):
+        elif self._is_tone(BACKGROUND.settled_blocks // GROUP_BLOCKS - 1, TONE.same_ratio):
             self._began_from(0)
         else:
             return
@@ -334,10 +336,10 @@ class OnsetDetector(BoundedSound):
         levels = self._group_levels()[1:groups]
         if len(levels) < groups - 1:  # a tone began later
             return False
-        last = groups * GROUP - 1
+        last = groups * GROUP_BLOCKS - 1
         return (
             is_even(levels, ratio)
-            and is_tone(self._samples(last + 1 - GROUP))
+            and is_tone(self._samples(last + 1 - GROUP_BLOCKS))
             and not self._is_hum(0, last)
         )
 
@@ -353,7 +355,7 @@ class OnsetDetector(BoundedSound):
         return is_pure(self._samples(start + 1, end - start - 1), keys_count=self._keys_count)
 
     def _end_group(self) -> None:
-        mean = self._group // GROUP
+        mean = self._group // GROUP_BLOCKS
         self._group = 0
         self._follow_loudness(mean)
         if self._suspect is not None:
@@ -367,7 +369,7 @@ class OnsetDetector(BoundedSound):
                 self._update_error()
             if self._holds_tone(mean):
                 return
-            if self._quiet < 2 * GROUP and mean * QUIETER < self._peak:
+            if self._quiet < 2 * GROUP_BLOCKS and mean * BACKGROUND.plateau_ratio < self._peak:
                 self._end_in_noise()
         self._add_group(mean)
 
@@ -375,18 +377,21 @@ class OnsetDetector(BoundedSound):
         """Return whether the last group contains a block that may change the uncertainty of the
         sound's start.
         """
-        return max(self._powers(self._number - GROUP, self._number - 1)) > self._unheard
+        return max(self._powers(self._number - GROUP_BLOCKS, self._number - 1)) > self._unheard
 
     def _holds_tone(self, mean: int) -> bool:
         low, high = sorted((mean, self._level))
-        if high * NEARLY_SAME[1] > low * NEARLY_SAME[0]:
+        if high * TONE.same_ratio[1] > low * TONE.same_ratio[0]:
             self._level = mean
             self._same = 1
             self._tone = False
             return False
         self._same += 1
-        if self._same >= HELD and (self._same - HELD) % RECHECKED == 0:
-            self._tone = is_tone(self._samples(self._number - GROUP))
+        if (
+            self._same >= TONE.held_groups
+            and (self._same - TONE.held_groups) % TONE.recheck_groups == 0
+        ):
+            self._tone = is_tone(self._samples(self._number - GROUP_BLOCKS))
         return self._tone
 
     def _settle(self, first: int, last: int) -> int:
@@ -403,14 +408,20 @@ class OnsetDetector(BoundedSound):
         the noise.
         """
         last = self._number - 1
-        levels = self._levels(last - PLATEAU + 1, last)
-        if not is_even(levels, EVEN) or (
-            self._are_voiced(last - GROUP + 1) and not self._is_hum(last - PLATEAU + 1, last)
+        levels = self._levels(last - BACKGROUND.plateau_blocks + 1, last)
+        if not is_even(levels, BACKGROUND.even_ratio) or (
+            self._are_voiced(last - GROUP_BLOCKS + 1)
+            and not self._is_hum(last - BACKGROUND.plateau_blocks + 1, last)
         ):
             return
-        level = self._behind_sound = self._settle(last - PLATEAU + 1, last)
-        first = last - PLATEAU
-        while first >= 0 and level < STEADY * self._at(first)[1] < STEADY * STEADY * level:
+        level = self._behind_sound = self._settle(last - BACKGROUND.plateau_blocks + 1, last)
+        first = last - BACKGROUND.plateau_blocks
+        while (
+            first >= 0
+            and level
+            < BACKGROUND.steady_ratio * self._at(first)[1]
+            < BACKGROUND.steady_ratio * BACKGROUND.steady_ratio * level
+        ):
             first -= 1
         self._last = (first + 1) * self._size
         self._quiet = last - first
@@ -422,12 +433,12 @@ class OnsetDetector(BoundedSound):
         """
         if not self._sent:
             return not self._streams
-        if self._sounding or mean < HUSHED:
+        if self._sounding or mean < SILENCE_ENERGY:
             self._noise = 0
             self._streams = self._streams and self._sounding
         else:
             self._noise += 1
-            self._streams = self._streams or self._noise >= STREAMED
+            self._streams = self._streams or self._noise >= BACKGROUND.streamed_groups
         return True
 
     def _classify(self, number: int) -> Known:
@@ -455,10 +466,10 @@ class OnsetDetector(BoundedSound):
             yield from self._follow_tone(self._suspect, number, is_loud=loud)
             return
         self._loud += loud
-        if number - self._onset + 1 < WINDOW:
+        if number - self._onset + 1 < RISE.window_blocks:
             return
-        if self._loud >= LOUD:
-            if (number - self._onset + 1 - WINDOW) % CHECKED:
+        if self._loud >= RISE.loud_blocks:
+            if (number - self._onset + 1 - RISE.window_blocks) % RISE.check_blocks:
                 return
             if self._is_pure(self._onset, number):
                 last = next(
@@ -483,18 +494,18 @@ class OnsetDetector(BoundedSound):
         """Start a sound if it is voiced or over. Noise before its voiced part becomes the
         background.
         """
-        voiced = number + 1 - GROUP
-        waits = number - start + 1 > WINDOW
+        voiced = number + 1 - GROUP_BLOCKS
+        waits = number - start + 1 > RISE.window_blocks
         if max(self._levels(voiced, number)) > CLEAR or self._is_voiced(start, number):
             noise = self._last_noise(start, voiced) if waits else None
         elif max(self._levels(number - SILENT + 1, number)) * EDGE[1] <= EDGE[0] * (
             self._behind or 0
         ):
-            if self._loud >= WINDOW:  # more than a click
+            if self._loud >= RISE.window_blocks:  # more than a click
                 self._faint = start, number - SILENT
             self._onset = None
             return
-        elif number - start + 1 < SETTLED:
+        elif number - start + 1 < BACKGROUND.settled_blocks:
             return
         else:
             noise = self._last_noise(start, number)
@@ -508,17 +519,17 @@ class OnsetDetector(BoundedSound):
         """Return whether the last blocks of a quiet sound are voiced, and no hum. Noise is voiced,
         by chance, for shorter than a voice.
         """
-        if not self._are_voiced(number + 1 - GROUP):
+        if not self._are_voiced(number + 1 - GROUP_BLOCKS):
             return False
-        is_voiced = self._are_voiced(max(start, number + 1 - 2 * GROUP), 2 * GROUP)
+        is_voiced = self._are_voiced(max(start, number + 1 - 2 * GROUP_BLOCKS), 2 * GROUP_BLOCKS)
         return is_voiced and not self._is_hum(start, number)
 
     def _last_noise(self, start: int, end: int) -> int | None:
         """Return the end of the last `LEAD` steady blocks from `start` to `end`; None if there
         are none.
         """
-        first = start + SMOOTHED - 1
-        end_of_noise = end_of_even(self._levels(first, end), LEAD, EVEN)
+        first = start + SMOOTHED_BLOCKS - 1
+        end_of_noise = end_of_even(self._levels(first, end), LEAD, BACKGROUND.even_ratio)
         return None if end_of_noise is None else first - 1 + end_of_noise
 
     def _suspect_tone(self, start: int, last: int) -> SuspectedTone:
@@ -531,7 +542,7 @@ class OnsetDetector(BoundedSound):
         if is_loud:
             self._tone_last = number
         elif number - self._tone_last >= SILENT:
-            first = max(tone.start, self._tone_last - CERTAIN)
+            first = max(tone.start, self._tone_last - TONE.certain_blocks)
             if tone.is_certain or (not tone.is_melody and self._is_pure(first, self._tone_last)):
                 self._note_tone(tone)
                 self._suspect = self._onset = None
@@ -539,7 +550,7 @@ class OnsetDetector(BoundedSound):
                 error_ns = (number - tone.start) * BLOCK_MS * NS_PER_MS if tone.is_melody else 0
                 yield from self._start_sound(tone.start, number, error_ns)
             return
-        if number - self._tone_checked < GROUP:
+        if number - self._tone_checked < GROUP_BLOCKS:
             return
         self._tone_checked = number
         first = number - RECENT + 1 if tone.changed is None else tone.changed
@@ -547,8 +558,10 @@ class OnsetDetector(BoundedSound):
             tone.is_melody |= tone.changed is not None
             tone.changed = None
             length = number - tone.start + 1
-            if not tone.is_certain and length >= CERTAIN:
-                tone.is_certain = length >= CHANGING or self._is_pure(number - CERTAIN + 1, number)
+            if not tone.is_certain and length >= TONE.certain_blocks:
+                tone.is_certain = length >= TONE.changing_blocks or self._is_pure(
+                    number - TONE.certain_blocks + 1, number
+                )
             if tone.is_certain:
                 self._note_tone(tone)
         elif tone.changed is None:
@@ -577,26 +590,31 @@ class OnsetDetector(BoundedSound):
         """Return the first block of a voice in a tone: after the first quiet block, if there is
         one.
         """
-        first = changed - GROUP
+        first = changed - GROUP_BLOCKS
         loud = [self._at(block)[0] > self._loud_energy for block in range(first, number + 1)]
         quiet = loud.index(False) if False in loud else 0
         return first + (loud.index(True, quiet) if True in loud[quiet:] else 0)
 
     @property
     def _loud_energy(self) -> int:
-        return RISE[0] * (self._behind or 0) // RISE[1]
+        return RISE.ratio[0] * (self._behind or 0) // RISE.ratio[1]
 
     def _end_before_tone(self, number: int) -> Known:
         """End the sound, because a tone has followed it without a pause. Yield its end."""
-        start = number - CERTAIN
+        start = number - TONE.certain_blocks
         level = self._at(start + 1)[1]
         while (
-            start > number - CERTAIN - 3 * GROUP and level < 2 * self._at(start - 1)[1] < 4 * level
+            start > number - TONE.certain_blocks - 3 * GROUP_BLOCKS
+            and level < 2 * self._at(start - 1)[1] < 4 * level
         ):
             start -= 1
-        start -= SMOOTHED - 1  # the level rises slowly
+        start -= SMOOTHED_BLOCKS - 1  # the level rises slowly
         last = next(
-            (block for block in range(start - 1, start - SETTLED, -1) if self._continues(block)),
+            (
+                block
+                for block in range(start - 1, start - BACKGROUND.settled_blocks, -1)
+                if self._continues(block)
+            ),
             start,
         )
         self._last = min(self._last, last * self._size + max(0, self._at(last)[3]))
@@ -632,7 +650,7 @@ class OnsetDetector(BoundedSound):
         self._sounding = True
         self._onset = None
         self._suspect = None
-        start, offset = self._first_audible(start) if behind < FAINT else (start, 0)
+        start, offset = self._first_audible(start) if behind < FAINT_ENERGY else (start, 0)
         begin = start * self._size + offset
         self._level = self._same = 0
         self._tone = False
@@ -660,9 +678,9 @@ class OnsetDetector(BoundedSound):
         noise.
         """
         loud = start, max(0, self._at(start)[2])
-        before = self._samples(start - GROUP - 1, GROUP + 1).astype(int)
+        before = self._samples(start - GROUP_BLOCKS - 1, GROUP_BLOCKS + 1).astype(int)
         count = self._size // self._lag
-        if len(before) < (GROUP + 1) * count:
+        if len(before) < (GROUP_BLOCKS + 1) * count:
             return loud
         is_audible = abs(before - int(before[:-count].mean())) >= AUDIBLE
         if is_audible[:-count].any() or not is_audible[-count:].any():
