@@ -78,22 +78,6 @@ def test_samples_beyond_full_scale_are_clipped() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "is empty"),
-        (b"hello, world" * 99, "is not readable audio: it is a text"),
-        (b"RIFF\0\0\0\0WAVE", "is not readable audio, or is damaged"),
-    ],
-)
-def test_a_file_without_audio_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
-    path = tmp_path / "a.wav"
-    path.write_bytes(content)
-
-    with pytest.raises(UsageError, match=reason):
-        load_pcm(path)
-
-
 @pytest.mark.parametrize("kind", ["XI", "SDS", "VOC"])
 def test_an_exotic_audio_format_is_refused_with_a_command_to_convert_it(
     tmp_path: Path, kind: str
