@@ -56,23 +56,68 @@ def test_a_pause_of_up_to_three_seconds_is_within_a_turn(pause_s: float, turns: 
     assert [utterance.answered for utterance in found.utterances[:-1]] == [False] * (turns - 1)
 
 
-def test_a_short_sound_of_the_agent_during_a_sentence_does_not_end_the_turn() -> None:
-    assert said(talk("1-4 5-6", "2-2.4 7-8")) == [("turn", 1, 6)]
+SPOKEN: dict[str, tuple[str, str, str]] = {
+    # (sounds of the caller, of the agent; what the caller said)
+    "a short sound of the agent does not end a turn": ("1-4 5-6", "2-2.4 7-8", "turn 1-6"),
+    "speech over the agent interrupts": ("1-2 5-7", "3-5.5 8-9", "turn 1-2, interruption 5-7"),
+    "speech in a pause of the agent interrupts if the agent speaks over it": (
+        "1-2 5-7",
+        "3-4.8 5.2-5.8 8-9",
+        "turn 1-2, interruption 5-7",
+    ),
+    "speech after the agent has ended is a turn": (
+        "1-2 6.5-7.5",
+        "3-4.8 8-9",
+        "turn 1-2, turn 6.5-7.5",
+    ),
+    "two backchannels in one reply": (
+        "1-2 4-4.4 6-6.4 12-13",
+        "3-10 14-15",
+        "turn 1-2, backchannel 4-4.4, backchannel 6-6.4, turn 12-13",
+    ),
+    "the agent continues after a pause within its sentence": (
+        "1-2 4-4.4 12-13",
+        "3-4.1 4.5-9 14-15",
+        "turn 1-2, backchannel 4-4.4, turn 12-13",
+    ),
+    "an agent that stops and answers was interrupted": (
+        "1-2 4-4.4 12-13",
+        "3-4.3 5-9 14-15",
+        "turn 1-2, interruption 4-4.4, turn 12-13",
+    ),
+    # an agent needs some time to stop, so it speaks in the first pause of the caller
+    "a short pause does not divide an interruption": (
+        "1-2 4-4.3 4.6-6",
+        "3-5.2 7-8",
+        "turn 1-2, interruption 4-6",
+    ),
+}
 
 
-def test_speech_over_the_agent_is_an_interruption() -> None:
-    found = talk("1-2 5-7", "3-5.5 8-9")
+@pytest.mark.parametrize(("caller", "agent", "spoken"), SPOKEN.values(), ids=SPOKEN)
+def test_an_utterance_is_a_turn_an_interruption_or_a_backchannel(
+    caller: str, agent: str, spoken: str
+) -> None:
+    found = said(talk(caller, agent))
 
-    assert said(found) == [("turn", 1, 2), ("interruption", 5, 7)]
-    assert found.utterances[1].reply_start == 3_000
-
-
-def test_speech_in_a_pause_of_the_agent_is_an_interruption_if_the_agent_speaks_over_it() -> None:
-    assert said(talk("1-2 5-7", "3-4.8 5.2-5.8 8-9")) == [("turn", 1, 2), ("interruption", 5, 7)]
+    assert ", ".join(f"{kind} {start:g}-{end:g}" for kind, start, end in found) == spoken
 
 
-def test_speech_after_the_agent_has_ended_is_a_turn() -> None:
-    assert said(talk("1-2 6.5-7.5", "3-4.8 8-9")) == [("turn", 1, 2), ("turn", 6.5, 7.5)]
+@pytest.mark.parametrize(
+    ("caller", "agent", "reply"),
+    [
+        ("1-2 5-7", "3-5.5 8-9", (3_000, 5_500)),
+        ("1-2 4-4.4 10-11", "3-8 12-13", (3_000, 8_000)),
+        ("1-4 7-8", "3-6 9-10", (3_000, 6_000)),
+    ],
+    ids=["an interruption", "a turn after a backchannel", "a reply before the caller has ended"],
+)
+def test_an_utterance_follows_the_whole_reply_before_it(
+    caller: str, agent: str, reply: tuple[int, int]
+) -> None:
+    last = talk(caller, agent).utterances[-1]
+
+    assert (last.reply_start, last.reply_end) == reply
 
 
 @pytest.mark.parametrize(
@@ -89,54 +134,6 @@ def test_short_speech_is_a_backchannel_if_the_agent_continues(span: str, kind: s
     found = talk(f"1-2 {span} 12-13", "3-8 9.5-10 14-15")
 
     assert [utterance.kind for utterance in found.utterances] == ["turn", kind, "turn"]
-
-
-def test_two_backchannels_in_one_reply_are_two_utterances() -> None:
-    found = talk("1-2 4-4.4 6-6.4 12-13", "3-10 14-15")
-
-    assert said(found) == [
-        ("turn", 1, 2),
-        ("backchannel", 4, 4.4),
-        ("backchannel", 6, 6.4),
-        ("turn", 12, 13),
-    ]
-
-
-def test_the_agent_continues_after_a_pause_within_its_sentence() -> None:
-    assert said(talk("1-2 4-4.4 12-13", "3-4.1 4.5-9 14-15")) == [
-        ("turn", 1, 2),
-        ("backchannel", 4, 4.4),
-        ("turn", 12, 13),
-    ]
-
-
-def test_an_agent_that_stops_and_answers_was_interrupted() -> None:
-    assert said(talk("1-2 4-4.4 12-13", "3-4.3 5-9 14-15")) == [
-        ("turn", 1, 2),
-        ("interruption", 4, 4.4),
-        ("turn", 12, 13),
-    ]
-
-
-def test_a_short_pause_within_an_interruption_does_not_divide_it() -> None:
-    """An agent needs some time to stop, so it speaks in the first pause of a caller who
-    interrupts it.
-    """
-    assert said(talk("1-2 4-4.3 4.6-6", "3-5.2 7-8")) == [("turn", 1, 2), ("interruption", 4, 6)]
-
-
-def test_a_turn_after_a_backchannel_follows_the_whole_reply() -> None:
-    last = talk("1-2 4-4.4 10-11", "3-8 12-13").utterances[-1]
-
-    assert (last.reply_start, last.reply_end) == (3_000, 8_000)
-
-
-def test_a_reply_that_starts_before_the_caller_has_ended_is_the_reply_before_the_next_turn() -> (
-    None
-):
-    last = talk("1-4 7-8", "3-6 9-10").utterances[-1]
-
-    assert (last.reply_start, last.reply_end) == (3_000, 6_000)
 
 
 def test_the_agent_greets_if_it_speaks_first() -> None:
@@ -171,38 +168,36 @@ def test_a_call_in_which_no_one_answers_has_no_utterance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("agent", "silence_s"),
+    ("caller", "agent", "silence_s"),
     [
-        ("3-4", 1.5),
-        ("3-4 4.9-6", 1.5),
-        ("3-4 5.4-6", 1.7),
-        ("3-4 6.05-7 9-10", 2.4),
-        ("3-4 14-15", 10.3),
+        ("1-2", "3-4", 1.5),
+        ("1-2", "3-4 4.9-6", 1.5),
+        ("1-2", "3-4 5.4-6", 1.7),
+        ("1-2", "3-4 6.05-7 9-10", 2.4),
+        ("1-2", "3-4 14-15", 10.3),
+        ("1-2 5-6", "3-4 8-9", 1.5),
+        ("1-2 6-9", "3-4 8-8.3", 1.5),
     ],
-    ids=["one sound", "a short pause", "a longer pause", "two pauses", "ten seconds"],
+    ids=[
+        "one sound",
+        "a short pause",
+        "a longer pause",
+        "two pauses",
+        "ten seconds",
+        "the caller speaks in the pause",
+        "the caller says the last words in the pause",
+    ],
 )
 def test_the_silence_that_ends_a_reply_is_longer_than_each_pause_within_a_reply(
-    agent: str, silence_s: float
+    caller: str, agent: str, silence_s: float
 ) -> None:
-    assert talk("1-2", agent).reply_silence_s == pytest.approx(silence_s)
+    assert talk(caller, agent).reply_silence_s == pytest.approx(silence_s)
 
 
 def test_speech_after_ten_seconds_of_silence_is_counted_and_does_not_lengthen_the_silence() -> None:
     found = talk("1-2", "3-4 14.5-15 30-31")
 
     assert found.late_speeches == 2
-    assert found.reply_silence_s == 1.5
-
-
-def test_a_pause_in_which_the_caller_speaks_is_not_within_a_reply() -> None:
-    assert talk("1-2 5-6", "3-4 8-9").reply_silence_s == 1.5
-
-
-def test_a_pause_in_which_the_caller_speaks_the_last_words_is_not_within_a_reply() -> None:
-    """The agent says "mm" during the caller's goodbye."""
-    found = talk("1-2 6-9", "3-4 8-8.3")
-
-    assert found.unanswered
     assert found.reply_silence_s == 1.5
 
 
