@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,32 +143,33 @@ def test_channels_of_different_rates_get_the_higher_one(tmp_path: Path) -> None:
     assert spans(channels, 1) == [(500, 600, LEVEL)]
 
 
-def test_a_log_without_audio_is_refused_with_the_option(tmp_path: Path) -> None:
-    session = Session(tmp_path / "s.jsonl", GA, "pcm16", record_audio=False)
+REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
+    # (changes of a session, its end in ms, error)
+    "no audio": (
+        {"record_audio": False},
+        1_000,
+        "contains no audio: record it with --record-audio",
+    ),
+    "no format": (
+        {"input_format": "mp3"},
+        1_000,
+        r"s\.jsonl:1: this line does not state the input_format",
+    ),
+    "many hours": ({}, 5 * 3_600_000, r"lasts 5\.0 hours, the maximum of --wav is 4"),
+}
+
+
+@pytest.mark.parametrize(("changes", "end_ms", "error"), REFUSED.values(), ids=REFUSED)
+def test_a_log_without_the_audio_of_a_call_is_refused(
+    tmp_path: Path, changes: dict[str, Any], end_ms: int, error: str
+) -> None:
+    session = Session(tmp_path / "s.jsonl", GA, "pcm16", **changes)
     session.begin(0)
     session.say(100, 100)
     session.hear(500, openai_delta("i1")(session.encoded(100)))
 
-    with pytest.raises(UsageError, match="contains no audio: record it with --record-audio"):
-        session.finish(1_000)
-
-
-def test_a_log_that_does_not_state_its_formats_is_refused(tmp_path: Path) -> None:
-    session = Session(tmp_path / "s.jsonl", GA, "pcm16", input_format="mp3")
-    session.begin(0)
-
-    with pytest.raises(UsageError, match=r"s\.jsonl:1: this line does not state the input_format"):
-        session.finish(1_000)
-
-
-def test_a_log_of_many_hours_is_refused(tmp_path: Path) -> None:
-    session = Session(tmp_path / "s.jsonl", GA, "pcm16")
-    session.begin(0)
-    session.say(100, 100)
-    session.hear(500, openai_delta("i1")(session.encoded(100)))
-
-    with pytest.raises(UsageError, match=r"lasts 5\.0 hours, the maximum of --wav is 4"):
-        session.finish(5 * 3_600_000)
+    with pytest.raises(UsageError, match=error):
+        session.finish(end_ms)
 
 
 def test_messages_whose_audio_is_unreadable_or_was_too_long_are_left_out(tmp_path: Path) -> None:

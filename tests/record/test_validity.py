@@ -349,57 +349,83 @@ def test_an_unknown_send_delay_of_a_host_gives_no_verdict() -> None:
 
 
 MERGE = "merge the missing data when it is available, or repeat the run"
-MISSING: dict[str, tuple[dict[str, float], float | None, bool, str]] = {
-    # (shares of turns; the value of the check, whether the run is valid, and the remedy)
-    "one percent may be starved": ({"starved_share": 0.01}, 1.0, True, MORE_PROCESSES),
-    "more than one percent starved": ({"starved_share": 0.0101}, 1.01, False, MORE_PROCESSES),
-    "one percent may be missing": ({"missing_share": 0.01}, 1.0, True, MERGE),
-    "more than one percent missing": ({"missing_share": 0.0101}, 1.01, False, MERGE),
-    "an unknown share missing": ({"missing_share": float("nan")}, None, False, MERGE),
+REMEDY = "raise the limit"
+PREVENTED: dict[str, Any] = {"prevented_remedy": REMEDY, "send_delay_p99": 0.0}
+SHARES: dict[str, tuple[dict[str, Any], str, float | None, bool, str]] = {
+    # (shares of turns; the check, its value, whether the run is valid, and the remedy)
+    "one percent may be starved": (
+        {"starved_share": 0.01},
+        "missing_data",
+        1.0,
+        True,
+        MORE_PROCESSES,
+    ),
+    "more starved": ({"starved_share": 0.0101}, "missing_data", 1.01, False, MORE_PROCESSES),
+    "one percent may be missing": ({"missing_share": 0.01}, "missing_data", 1.0, True, MERGE),
+    "more missing": ({"missing_share": 0.0101}, "missing_data", 1.01, False, MERGE),
+    "an unknown share missing": (
+        {"missing_share": float("nan")},
+        "missing_data",
+        None,
+        False,
+        MERGE,
+    ),
     "starved and missing shares are added": (
         {"starved_share": 0.006, "missing_share": 0.006},
+        "missing_data",
         1.2,
         False,
         f"{MERGE}; {MORE_PROCESSES}",
     ),
+    "one percent may be prevented by a limit of this machine": (
+        {"prevented_share": 0.01} | PREVENTED,
+        "own_limits",
+        1.0,
+        True,
+        REMEDY,
+    ),
+    "more prevented": (
+        {"prevented_share": 0.0101} | PREVENTED,
+        "own_limits",
+        1.01,
+        False,
+        REMEDY,
+    ),
+    "one percent may have dropped packets": (
+        {"dropped_share": 0.01},
+        "dropped_packets",
+        1.0,
+        True,
+        MORE_PROCESSES,
+    ),
+    "more with dropped packets": (
+        {"dropped_share": 0.0101},
+        "dropped_packets",
+        1.01,
+        False,
+        MORE_PROCESSES,
+    ),
 }
 
 
-@pytest.mark.parametrize(("shares", "value", "valid", "remedy"), MISSING.values(), ids=MISSING)
-def test_turns_with_an_unknown_outcome_are_missing_data(
-    shares: dict[str, float], value: float | None, valid: bool, remedy: str
+@pytest.mark.parametrize(
+    ("shares", "name", "value", "valid", "remedy"), SHARES.values(), ids=SHARES
+)
+def test_a_run_is_invalid_if_this_machine_is_the_cause_of_more_than_one_percent(
+    shares: dict[str, Any], name: str, value: float | None, valid: bool, remedy: str
 ) -> None:
     verdict = evaluate_checks(of_host("", **shares))
-    (check,) = (check for check in verdict.checks if check.name == "missing_data")
+    (check,) = (check for check in verdict.checks if check.name == name)
+
     assert (check.value, check.result, check.remedy) == (value, RESULT[valid], remedy)
     assert verdict.status == STATUS[valid]
 
 
-REMEDY = "raise the limit"
+def test_a_limit_of_this_machine_that_prevented_no_call_is_not_checked() -> None:
+    verdict = evaluate_checks(of_host("", prevented_share=0.0, **PREVENTED))
 
-
-@pytest.mark.parametrize(("share", "valid"), [(0.0, True), (0.01, True), (0.0101, False)])
-def test_a_run_whose_calls_a_limit_of_this_machine_prevented_is_invalid(
-    share: float, valid: bool
-) -> None:
-    verdict = evaluate_checks(
-        of_host("", prevented_share=share, prevented_remedy=REMEDY, send_delay_p99=0.0)
-    )
-    found = [(check.result, check.remedy) for check in verdict.checks if check.name == "own_limits"]
-
-    assert found == ([(RESULT[valid], REMEDY)] if share else [])
-    assert verdict.status == STATUS[valid]
-
-
-@pytest.mark.parametrize(("share", "valid"), [(0.01, True), (0.0101, False)])
-def test_a_run_of_whose_calls_this_machine_dropped_packets_is_invalid(
-    share: float, valid: bool
-) -> None:
-    verdict = evaluate_checks(of_host("", dropped_share=share))
-    (check,) = (check for check in verdict.checks if check.name == "dropped_packets")
-
-    assert (check.value, check.result, check.remedy) == (100 * share, RESULT[valid], MORE_PROCESSES)
-    assert verdict.status == STATUS[valid]
+    assert "own_limits" not in {check.name for check in verdict.checks}
+    assert verdict.status == "valid"
 
 
 def test_the_limit_of_this_machine_is_the_first_reason_of_a_run_without_a_turn() -> None:
