@@ -27,7 +27,7 @@ START_S = 2.0
 REPORT_S = 10.0
 """The time before the start of the search (of Python), and after its last ramp."""
 RAMPS_S = 180.0
-MAX_RAMPS_SHARE = 1 / 3
+MAX_RAMPS_SHARE = 1 / 2
 """The time of the ramps if levels follow: at most `RAMPS_S`, and this share of the search."""
 FIRST_SHARE = 0.5
 """The share of the time of the ramps in which the first one reaches the largest load."""

@@ -195,7 +195,7 @@ def test_an_interrupted_search_saves_its_results(
     ("options", "words"),
     [
         (("--max-time", "20s"), "is too short for a search: use at least 27 s"),
-        (("--max-time", "60s", "--verify"), "is too short for a search: use at least 81 s"),
+        (("--max-time", "40s", "--verify"), "is too short for a search: use at least 54 s"),
         (("--max-time", "soon"), "--max-time must be a time"),
         (("--from", "20", "--to", "10"), "is higher than"),
         (("--require", "20", "--to", "10"), "--require 20 is higher than --to 10"),

@@ -35,7 +35,7 @@ def build_turns(loads: list[int], first_bad: float) -> TurnsByLoad:
 
 @pytest.mark.parametrize(
     ("verify", "time_s", "of_ramps_s"),
-    [(False, 600.0, 600.0), (True, 1800.0, 180.0), (True, 300.0, 100.0)],
+    [(False, 600.0, 600.0), (True, 1800.0, 180.0), (True, 300.0, 150.0)],
 )
 def test_the_ramps_have_the_time_that_the_levels_leave(
     verify: bool, time_s: float, of_ramps_s: float
