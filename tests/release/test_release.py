@@ -263,7 +263,7 @@ def run(folder: Path, python: Path, *words: str) -> subprocess.CompletedProcess[
 
 def test_the_wheel_holds_the_packages_with_their_data_and_no_tests(built: Path) -> None:
     names = zipfile.ZipFile(built).namelist()
-    packages = {"rtbench", "bench", "reports", "scenarios"}
+    packages = {"rtbench", "rtbench_simulator", "bench", "reports", "scenarios"}
     assert {
         name.split("/")[0] for name in names if ".dist-info/" not in name and ".data/" not in name
     } == packages
