@@ -18,15 +18,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
+
+import msgspec
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import UsageError
 from bench.base.installation import child_environment, last_line, terminate
 from bench.base.units import NS_PER_S
+from bench.files.safe_io import JsonError, read_json
 from bench.plan.script import Script
 from bench.services.names import DialectName
 from bench.target.target import Target
@@ -82,26 +85,43 @@ def simulator_to_call(profile: str | None, command: ToolCommand) -> Iterator[Cal
             )
 
 
-def urls_at(address: str) -> dict[str, str] | None:
-    """Ask the simulator at this address for the URLs of its services, by name. Return None if none
+class Served(msgspec.Struct):
+    """The answer of a simulator to a request without a path: the URLs of its services, by name."""
+
+    urls: dict[str, str]
+
+
+def _answer_at(address: str) -> bytes | None:
+    """Return what the simulator at an address answers to a request without a path; None if none
     answers without TLS.
     """
-    connection = http.client.HTTPConnection(address, timeout=ANSWER_S)
-    with suppress(OSError, http.client.HTTPException, ValueError):
-        try:
-            connection.request("GET", "/")
-            answer = connection.getresponse()
-            if answer.getheader(SIMULATOR_HEADER) is not None:
-                urls: dict[str, str] = json.loads(answer.read())["urls"]
-                return urls
-        finally:
-            connection.close()
+    with (
+        suppress(OSError, http.client.HTTPException),
+        closing(http.client.HTTPConnection(address, timeout=ANSWER_S)) as connection,
+    ):
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        if answer.getheader(SIMULATOR_HEADER) is not None:
+            return answer.read()
     return None
 
 
 def serves(port: int) -> bool:
     """Return whether a simulator without TLS serves this port of this machine."""
-    return urls_at(f"{LOOPBACK}:{port}") is not None
+    return _answer_at(f"{LOOPBACK}:{port}") is not None
+
+
+def urls_at(address: str) -> dict[str, str]:
+    """Return the URLs of the services of the simulator at an address. Raise UsageError if none
+    answers, or one of an earlier version, which does not name them.
+    """
+    with suppress(JsonError):
+        if answer := _answer_at(address):
+            served: Served = read_json(answer, Served)
+            return served.urls
+    raise UsageError(
+        f"no simulator of this version answers at {address}: start it with `rtbench simulate`"
+    )
 
 
 def is_simulator(target: Target) -> bool:
@@ -122,8 +142,7 @@ def with_simulator(
         raise UsageError(
             f"--simulator and {OPTIONS[other].flag} both set the target: omit one of them"
         )
-    if (named := urls_at(address)) is None:
-        raise UsageError(f"no simulator answers at {address}: start it with `rtbench simulate`")
+    named = urls_at(address)
     urls = simulated_dialects(named)
     simulated = [name for name in get_args(DialectName) if name in urls]
     agent = next(name.removeprefix(AGENT) for name in named if name.startswith(AGENT))

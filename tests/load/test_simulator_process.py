@@ -43,8 +43,10 @@ SIMULATED = (  # the dialects of addresses of the simulator
 
 
 @contextmanager
-def http_server(*, is_simulator: bool) -> Iterator[int]:
-    """Yield the port of an HTTP server, which may answer as the simulator does."""
+def http_server(*, is_simulator: bool, answer: bytes | None = None) -> Iterator[int]:
+    """Yield the port of an HTTP server, which may answer as the simulator does, or as another
+    version of it does.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -52,7 +54,8 @@ def http_server(*, is_simulator: bool) -> Iterator[int]:
             if is_simulator:
                 self.send_header(SIMULATOR_HEADER, "1")
             self.end_headers()
-            self.wfile.write(json.dumps({"urls": urls_at(self.headers["Host"])}).encode())
+            urls = json.dumps({"urls": urls_at(self.headers["Host"])}).encode()
+            self.wfile.write(urls if answer is None else answer)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -117,8 +120,19 @@ def test_calls_to_the_simulator_use_no_proxy(here: str) -> None:
 
 
 def test_an_address_without_a_simulator_is_named() -> None:
-    with pytest.raises(UsageError, match=f"no simulator answers at {NOWHERE}: start it with"):
+    problem = f"no simulator of this version answers at {NOWHERE}: start it with"
+    with pytest.raises(UsageError, match=problem):
         with_simulator(ServiceOptions(simulator=True), NOWHERE)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"Resource not found", b'{"error": {"code": "404"}}', b'{"urls": []}'], ids=str
+)
+def test_a_simulator_of_another_version_is_named(answer: bytes) -> None:
+    with http_server(is_simulator=True, answer=answer) as port:
+        assert serves(port)
+        with pytest.raises(UsageError, match=f"no simulator of this version answers at .*:{port}"):
+            with_simulator(ServiceOptions(simulator=True), f"127.0.0.1:{port}")
 
 
 @pytest.fixture(params=[True, False], ids=["simulator", "other server"])
