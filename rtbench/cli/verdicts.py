@@ -40,6 +40,7 @@ from rtbench.cli.report import (
 
 if TYPE_CHECKING:
     from reports.analysis.check import baselines
+    from reports.analysis.check.results import CheckResult
 
 baseline = typer.Typer(
     cls=Group,
@@ -341,10 +342,7 @@ def check(
         close_if_left(run, by_writer=may_close(run))
         result = check_of(run, limits, baseline, on_inconclusive=on_inconclusive, allow=may_differ)
     except RtbenchError as error:
-        if _in_ci():
-            from reports.pages.check.ci import refusal_lines
-
-            sys.stdout.writelines(f"{line}\n" for line in refusal_lines(str(error), os.environ))
+        _report_to_ci(error)
         for file in (*files_of(run), *files):
             with _optional():
                 write_refusal(*file, str(error))
@@ -364,20 +362,30 @@ def check(
     finally:
         if not quiet:
             print_page(page, explain=explain)
-        if _in_ci():
-            from reports.pages.check.ci import result_lines
-
-            lines = result_lines(result, comment, os.environ)
-            sys.stdout.writelines(f"{line}\n" for line in lines)
+        _report_to_ci(result, comment)
     if comment and not quiet:
         print_path(comment)
     if result.exit_status:
         raise typer.Exit(result.exit_status)
 
 
-def _in_ci() -> bool:
-    """Return whether a CI system runs the command that reads lines of a check."""
-    return not {"GITHUB_ACTIONS", "TF_BUILD"}.isdisjoint(os.environ)
+def _report_to_ci(ended: CheckResult | RtbenchError, comment: Path | None = None) -> None:
+    """Print the lines about a check, or about what prevented it, for the CI systems of this
+    process. `comment` is as in `reports.pages.check.ci.azure_commands`.
+    """
+    from reports.pages.check.ci_systems import ci_systems
+
+    systems = ci_systems(os.environ)
+    if not systems:
+        return
+    from reports.pages.check.ci import refusal_lines, result_lines
+
+    lines = (
+        refusal_lines(str(ended), systems)
+        if isinstance(ended, RtbenchError)
+        else result_lines(ended, comment, systems)
+    )
+    sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
 def _allowed(names: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ actions/toolkit, `command.ts`). In a logging command of Azure Pipelines, a messa
 commands"; azure-pipelines-task-lib, `taskcommand.ts`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.base.errors import INCONCLUSIVE_STATUS, INVALID_STATUS
@@ -15,6 +15,7 @@ from bench.files.sanitize import escape_control
 from reports.analysis.check.results import CheckResult
 from reports.engine.judge import Judged
 from reports.formatting import breakable
+from reports.pages.check.ci_systems import CiSystem
 from reports.text.check_sentences import (
     check_headline,
     displayed_result,
@@ -26,25 +27,21 @@ MAX_ANNOTATIONS = 10
 """The maximum number of annotations of one type that GitHub shows for a step."""
 
 
-def refusal_lines(error: str, environment: Mapping[str, str]) -> Iterable[str]:
-    """Yield the line that reports a user error, which prevented the check, to the CI system of
-    this process.
-    """
-    if environment.get("GITHUB_ACTIONS") == "true":
+def refusal_lines(error: str, systems: Collection[CiSystem]) -> Iterable[str]:
+    """Yield the line that reports a user error, which prevented the check, to CI systems."""
+    if "github" in systems:
         yield github_command("error", error)
-    if environment.get("TF_BUILD") == "True":
+    if "azure" in systems:
         yield azure_command("task.logissue", {"type": "error"}, error)
 
 
 def result_lines(
-    checked: CheckResult, comment: Path | None, environment: Mapping[str, str]
+    checked: CheckResult, comment: Path | None, systems: Collection[CiSystem]
 ) -> Iterable[str]:
-    """Yield the lines that report a check to the CI system of this process. `comment` is as in
-    `azure_commands`.
-    """
-    if environment.get("GITHUB_ACTIONS") == "true":
+    """Yield the lines that report a check to CI systems. `comment` is as in `azure_commands`."""
+    if "github" in systems:
         yield from github_commands(checked)
-    if environment.get("TF_BUILD") == "True":
+    if "azure" in systems:
         yield from azure_commands(checked, comment)
 
 
