@@ -210,11 +210,6 @@ class SessionIO:
         if self.plain is not None:
             self.plain.paused = chunk is not None
 
-    @property
-    def is_turn_started(self) -> bool:
-        """True if the last turn that was started has begun."""
-        return self._opening is None
-
     def until_sound_sent(self, timeline: Timeline, _: int) -> int | None:
         """Return the next deadline while the microphone has speech to record, else None. This is
         a WaitCondition.

@@ -177,14 +177,16 @@ class Connection:
         if self._protocol.eof_sent:
             return
         if request.path == "/":
-            self._protocol.send_response(self._urls(request))
+            # another program asks for the URLs, at the address that it used
+            urls = self._state.urls(request.headers.get("Host", ""))
+            body = json.dumps({"urls": urls})
+            self._protocol.send_response(self._json_response(HTTPStatus.OK, body))
             return
         verdict = self._verdict(request, at_ns)
         if isinstance(verdict, RefusedUpgrade):
             self._state.refused(verdict, at_ns)
-            response = self._protocol.reject(verdict.status, verdict.body)
-            del response.headers["Content-Type"]
-            response.headers.update({"Content-Type": "application/json", **verdict.headers})
+            response = self._json_response(verdict.status, verdict.body)
+            response.headers.update(verdict.headers)
         else:
             response = self._protocol.accept(request)
             response.headers.update(self._state.quota.headers(at_ns))
@@ -194,10 +196,9 @@ class Connection:
         if isinstance(verdict, AcceptedUpgrade) and self._protocol.state is State.OPEN:
             self._open(verdict, at_ns)
 
-    def _urls(self, request: Request) -> Response:
-        """Return the answer to a program that asks for the URLs, at the address that it used."""
-        urls = self._state.urls(request.headers.get("Host", ""))
-        response = self._protocol.reject(HTTPStatus.OK, json.dumps({"urls": urls}))
+    def _json_response(self, status: int, body: str) -> Response:
+        """Return a response that is no upgrade. That of websockets is plain text."""
+        response = self._protocol.reject(status, body)
         del response.headers["Content-Type"]
         response.headers["Content-Type"] = "application/json"
         return response

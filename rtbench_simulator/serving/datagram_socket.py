@@ -53,19 +53,16 @@ class DatagramSocket:
         no pair is free.
         """
         first = secrets.randbelow(len(ports))
-        problem = OSError("no ports")
         for port in (*ports[first:], *ports[:first]):
             try:
                 rtp = cls(host, port)
-            except OSError as error:
-                problem = error
+            except OSError:
                 continue
             try:
                 return rtp, cls(host, port + 1)
-            except OSError as error:
-                problem = error
+            except OSError:
                 rtp.close()
-        raise problem
+        raise OSError(f"no pair of ports is free from {ports.start} to {ports.stop - 1}")
 
     def fileno(self) -> int:
         return self._raw.fileno()

@@ -8,21 +8,11 @@ from bench.wire.addresses import HostPort
 
 MAX_URI_CHARACTERS = 512
 """The maximum length of a URI. A regular expression needs quadratic time for some URIs."""
-
-
 MAX_TOKEN_CHARACTERS = 256
 """The maximum length of a Call-ID, a tag, a branch and a method."""
-
-
 DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
-
-
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
-
-
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)(?:%[^\s\]]+)?\]|([\w.-]{1,253}))(?::([0-9]{1,5}))?")
-
-
 PHRASES = {
     100: "Trying",
     180: "Ringing",
