@@ -47,9 +47,8 @@ class Counts(NamedTuple):
     lost: int
     late: int
     nearly_late: int = 0
-    """The late packets that may be in time: if the buffer plays later by the drift of clocks or by
-    the change of the agent's clock, and because it is not known exactly when the relay sent
-    them."""
+    """The late packets that may be in time: if the buffer plays later by the drift of clocks, and
+    because it is not known exactly when the relay sent them."""
     agent_shift_ns: int = 0
     """How late all of `SHIFTED_PACKETS` successive packets of the agent came to the relay, at
     most."""
@@ -115,10 +114,6 @@ def true_counts(path: CallPath, expected: int) -> Counts:
     received = sorted((each.received_ns, media_ns(each)) for _, each in counted)
     of_agent_ns = [at_ns - played_ns for at_ns, played_ns in received]
     agent_late_ns = _lateness_ns(of_agent_ns, of_agent_ns)
-    agent_shift_ns = max(
-        min(agent_late_ns[index : index + SHIFTED_PACKETS])
-        for index in range(len(agent_late_ns) - SHIFTED_PACKETS + 1)
-    )
     # A packet arrives between the start and the end of the call that sends it.
     late, certainly_late = (
         sum(
@@ -127,10 +122,14 @@ def true_counts(path: CallPath, expected: int) -> Counts:
         )
         for lateness_ns, limit_ns in (
             (_lateness_ns(ends_ns, starts_ns), LATE_NS),
-            (_lateness_ns(starts_ns, ends_ns), LATE_NS + DRIFT_NS + agent_shift_ns),
+            (_lateness_ns(starts_ns, ends_ns), LATE_NS + DRIFT_NS),
         )
     )
     lost = sum(each.sent_ns is None for _, each in counted)
+    agent_shift_ns = max(
+        min(agent_late_ns[index : index + SHIFTED_PACKETS])
+        for index in range(len(agent_late_ns) - SHIFTED_PACKETS + 1)
+    )
     return Counts(len(counted), lost, late, late - certainly_late, agent_shift_ns)
 
 
