@@ -15,7 +15,7 @@ help: ## list the targets
 bench: .venv/run ## one small run: simulated, or with your deployment if AZURE_OPENAI_ENDPOINT is set (SIMULATOR=1, TARGETS=a,b, SESSIONS=45, YES=1)
 	@$(BIN)/rtbench quickstart $(if $(SIMULATOR),--simulator) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SESSIONS),--sessions $(SESSIONS)) $(if $(YES),--yes)
 
-test test-compiled test-system test-release coverage: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import modules that one of them has compiled
+bench test test-compiled test-system test-release coverage: export PYTHONDONTWRITEBYTECODE = # many processes import modules that one of them has compiled
 test: .venv/dev ## tests without a process of their own, and one real run of each part: about three minutes on two cores (EXAMPLES=all: 300 examples of each property)
 	$(BIN)/python -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) --ignore tests/system --durations=25 --durations-min=1
 
@@ -146,9 +146,16 @@ clean: ## remove all generated files except runs
 # A lock file names all packages, and Python compiles a module when it first imports it: most are never imported.
 LOCKED := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps --no-compile
 
-.venv/run: requirements.lock pyproject.toml | .venv/pip
-	@echo "Installing $$(grep -c == requirements.lock) packages into .venv: one to two minutes ..."
-	$(LOCKED) -r requirements.lock
+.venv/run: requirements.lock pyproject.toml setup.py | .venv/pip
+	@echo "Installing $$(grep -c == requirements.lock) packages into .venv: about a minute ..."
+	@$(MAKE) --no-print-directory -j 2 .venv/locked .venv/itself # one core unpacks, the other compiles
+	@touch $@
+
+.venv/locked: requirements.lock
+	$(LOCKED) -r $<
+	@touch $@
+
+.venv/itself: pyproject.toml setup.py
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 

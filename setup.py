@@ -1,0 +1,60 @@
+"""The modules that are compiled: the code that runs for each message, packet or sample.
+
+Without a compiler and Python's headers they are left out, and their interpreted twins run
+(`bench/base/compiled.py`). `pyproject.toml` has everything else about the package.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+STAMPS = "bench/transport/fast/stamps.pxi"
+BASE64 = "bench/wire/base64.pxi"
+OPTIONS = ["-O3", "-g0", "-ffp-contract=off"]  # the same rounding as in Python
+MODULES = {
+    # the files that a source includes; the longest source first, so that no core waits at the end
+    "bench/sound/_blocks.pyx": [],
+    "bench/transport/fast/_compiled.pyx": [STAMPS, BASE64],
+    "bench/protocols/rtp/_packets.pyx": [],
+    "bench/transport/fast/_sending.pyx": [],
+    "bench/transport/ring/_ring.pyx": [STAMPS, "bench/transport/ring/uring.h"],
+    "bench/transport/_datagrams.pyx": [],
+    "bench/wire/_audible.pyx": [BASE64],
+    "bench/transport/_loop.pyx": [],
+}
+
+
+class BuildAtOnce(build_ext):
+    """A build that uses all cores."""
+
+    def build_extensions(self) -> None:
+        compiler = self.compiler.compiler_so[0]
+        if not shutil.which(compiler) or not any(
+            Path(folder, "Python.h").exists() for folder in self.include_dirs
+        ):
+            return
+        # all C files, in processes: no thread of `build_extensions` has to write one
+        cythonize(self.extensions, nthreads=self.parallel)
+        super().build_extensions()
+
+
+setup(
+    ext_modules=[
+        Extension(
+            path.partition(".")[0].replace("/", "."),
+            [path],
+            depends=included,
+            extra_compile_args=OPTIONS,
+            optional=True,
+        )
+        for path, included in MODULES.items()
+    ],
+    cmdclass={"build_ext": BuildAtOnce},
+    options={"build_ext": {"parallel": os.cpu_count()}},
+)
