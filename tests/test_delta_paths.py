@@ -4,6 +4,7 @@ read from its log.
 
 from __future__ import annotations
 
+import base64
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -34,6 +36,7 @@ from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport, ab
 from bench.record.recorder import RowContext
 from bench.record.replay import replay_log
 from bench.session.session_io import SessionIO
+from bench.wire.audio import PCM16
 from bench.wire.connection import ConnectionClosed
 from bench.wire.dialect import Dialect
 from bench.wire.settings import FunctionTool, TurnDetection
@@ -72,6 +75,14 @@ The timeout of the next delta is 10 s, and the timeout of the next item is 30 s.
 """
 ITEMS = st.sampled_from([*["i1"] * 5, "i2"])
 SELDOM = st.sampled_from([*[False] * 9, True])
+TONE = base64.b64encode(
+    PCM16.encode(
+        sum(
+            3_000 * np.sin(2 * np.pi * hz / 24_000 * np.arange(24 * 300)) for hz in (800, 1_000)
+        ).astype(np.int16)
+    )
+).decode()
+"""300 ms of a tone that goes on in the next delta."""
 AUDIO = st.sampled_from(
     [LOUD, LOUD, base64_of(4_800), base64_of(4_801), base64_of(1), "", "no base64!"]
 )
@@ -250,6 +261,8 @@ class DeltaPaths(RuleBasedStateMachine):
         """True if the script waits for the end of the turn, and takes no further step within the
         turn."""
         self.last, self.reply = session_updated(), "r1"
+        self.sound = LOUD
+        """The audio of the current turn's deltas."""
 
     @initialize(
         dialect=st.sampled_from(list(REALTIME.values())),
@@ -257,8 +270,11 @@ class DeltaPaths(RuleBasedStateMachine):
         delay_s=st.sampled_from([0, 0.5]),
         within=SELDOM,
         waits=SELDOM,
+        is_tone=st.booleans(),
     )
-    def open(self, dialect: Dialect, vad: bool, delay_s: float, within: bool, waits: bool) -> None:
+    def open(
+        self, dialect: Dialect, vad: bool, delay_s: float, within: bool, waits: bool, is_tone: bool
+    ) -> None:
         steps = [
             AudioTurn((RECORDING,), chunk_ms=100, paced=True) if vad else say()
             for _ in range(TURNS)
@@ -280,7 +296,7 @@ class DeltaPaths(RuleBasedStateMachine):
             greeting = [(MS, session_created()), (2 * MS, session_updated())]
             self.copies.append(Copy(transport(lambda _: (), greeting, VirtualClock()), script, log))
         self._wait(1_000 * MS)
-        self.start_turn(within=within, waits=waits)
+        self.start_turn(within=within, waits=waits, is_tone=is_tone)
 
     @property
     def timeline(self) -> Timeline:
@@ -309,12 +325,13 @@ class DeltaPaths(RuleBasedStateMachine):
         return self.timeline.turns.are_all_over and not self.timeline.is_over and self.turns < TURNS
 
     @precondition(lambda self: self.may_start)
-    @rule(within=SELDOM, waits=SELDOM)
-    def start_turn(self, within: bool, waits: bool) -> None:
+    @rule(within=SELDOM, waits=SELDOM, is_tone=st.booleans())
+    def start_turn(self, within: bool, waits: bool, is_tone: bool) -> None:
         """Start a turn in all sessions. If `within`, the script may take a step within the turn.
 
         If `waits`, the reply does not begin yet.
         """
+        self.sound = TONE if is_tone else LOUD
         self.ends, spoken = not within, self.copies[0].script.turns[self.turns].plan.vad
         self.turns += 1
         for copy in self.copies:
@@ -332,13 +349,13 @@ class DeltaPaths(RuleBasedStateMachine):
         return SAYS[name](self.dialect, self.reply, f"{self.reply}-{item}")
 
     def _delta(self, kind: str, payload: str | None = None, item: str = "i1") -> bytes:
-        payload = (LOUD if kind == "audio" else "word ") if payload is None else payload
+        payload = (self.sound if kind == "audio" else "word ") if payload is None else payload
         return delta(self.dialect, kind, self.reply, f"{self.reply}-{item}", payload)
 
     @rule(run=DELTAS, item=ITEMS, error_ns=st.sampled_from([0, 0, 300_000, 2 * MS]))
     def deltas(self, run: list[tuple[str, int]], item: str, error_ns: int) -> None:
         if self.may_start:
-            self.start_turn(within=False, waits=False)
+            self.start_turn(within=False, waits=False, is_tone=self.sound is TONE)
         for copy in self.copies:
             copy.transport.error_ns = error_ns
         at_ns, came = 0, []

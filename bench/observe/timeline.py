@@ -215,7 +215,9 @@ class Timeline:
             if not messages:
                 self._apply_sound(batch, chunks, deltas)
             return not messages
-        if (messages and not self._are_silent(messages)) or (deltas and not self._is_more(deltas)):
+        if messages and not self._are_silent(messages):
+            return False
+        if deltas and (self._items.are_searched or not self._is_more(deltas)):
             return False
         if chunks:
             self._count_sent(chunks)
@@ -467,6 +469,8 @@ class Timeline:
         deltas = (delta,)
         if self._detector is not None:
             self._apply_sound(deltas, (), deltas)
+        elif delta.has_audio and (event := self._items.continued(delta)) is not None:
+            self._received(_as_received(event, delta))
         elif self._is_more(deltas):
             self._continue_reply(deltas)
         else:
@@ -525,12 +529,16 @@ class Timeline:
         # an empty delta begins no item, so later deltas may be of an unknown item
         if event.payload_bytes <= 0:
             return False
-        if event.kind is AUDIO_DELTA and not turn.reply.is_audible:
+        if event.kind is AUDIO_DELTA and not (turn.reply.is_audible or self.needs_audio(event)):
             return False
         # the words of a matched delta are not kept, and may have to be scored
         if event.kind is not AUDIO_DELTA and turn.plan.reference.is_of_reply:
             return False
         return self.owners.attribute(event, turn).turn is turn
+
+    def needs_audio(self, event: ServerEvent) -> bool:
+        """Return whether `may_match` allows later deltas like `event` only with their audio."""
+        return self._items.is_in_tone(event)
 
     def _session_event(self, event: ServerEvent, arrival: Arrival) -> None:
         if event.kind is EventKind.MALFORMED:

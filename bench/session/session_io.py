@@ -519,8 +519,13 @@ class SessionIO:
         for event in events:
             if event.kind in DELTAS:
                 if self._matches and timeline.may_match(event):
-                    keeps_text = self._keeps_words and event.kind is not EventKind.AUDIO_DELTA
-                    self._transport.add_template(message, event, keeps_text=keeps_text)
+                    is_text = event.kind is not EventKind.AUDIO_DELTA
+                    self._transport.add_template(
+                        message,
+                        event,
+                        is_sound=not is_text and timeline.needs_audio(event),
+                        keeps_text=is_text and self._keeps_words,
+                    )
             elif event.kind in DECISIVE:
                 is_decisive = True
         return is_decisive or self._is_wake_due()

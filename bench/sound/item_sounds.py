@@ -22,7 +22,9 @@ import numpy as np
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.sound.onset_limits import BLOCK_MS
 from bench.sound.onsets import HELD_NS, OnsetDetector, SoundChange
-from bench.wire.audio import AudioFormat, SampleStream, end_of_audible
+from bench.sound.steady_tone import SteadyTone
+from bench.wire.audio import AudioFormat, Samples, SampleStream, end_of_audible
+from bench.wire.connection import MatchedDelta
 from bench.wire.events import (
     AUDIO_DELTA,
     AUDIO_DONE,
@@ -39,6 +41,10 @@ MAX_ITEMS = 16
 other."""
 TONE_START_ERROR_NS = BLOCK_MS * NS_PER_MS
 """The maximum error of the start of a tone, which is that of its first loud block."""
+SEARCHED_NS = 400 * NS_PER_MS
+FOLLOWED_NS = HELD_NS
+"""The duration of a part of an item in which the detector searches, and of a part of a tone that
+goes on."""
 CONSONANT_NS = 100 * NS_PER_MS
 """The duration below which a quiet start of an item is a consonant. No line and no room precedes
 the voice of a model, so only a longer start may be a breath."""
@@ -50,13 +56,45 @@ Key = tuple[str, str]
 
 
 class ItemSound:
-    """The search for the start of sound in one item. Before its first delta is silence."""
+    """The search for the start of sound in one item. Before its first delta is silence.
+
+    In a tone that goes on, only the tone is followed. If it changes, its last part is searched
+    again, with what follows. The parts are at fixed positions of the item, so that the result does
+    not depend on the deltas.
+    """
 
     def __init__(self, audio: AudioFormat) -> None:
         self._stream = SampleStream(audio)
-        self._onsets = OnsetDetector(audio.rate_hz, after_silence=True)
-        self.samples = self._received = 0
-        """The number of samples in the last delta, and in the item."""
+        self.samples = 0
+        """The number of samples in the last delta."""
+        self._restart()
+
+    def _restart(self) -> None:
+        self._received = 0
+        """The number of samples in the item."""
+        self._onsets = self._detector()
+        self._tone: SteadyTone | None = None
+        """The tone that goes on; None if the detector searches."""
+        self._tone_start: int | None = None
+        """The first sample of the first tone that went on."""
+        self._known = self._last_part = np.zeros(0, np.int16)
+        """The samples in which the tone was found, and the last part."""
+        self._begin_part()
+
+    def _detector(self) -> OnsetDetector:
+        return OnsetDetector(self._stream.audio.rate_hz, after_silence=True)
+
+    def _begin_part(self) -> None:
+        self._part: list[Samples] = []
+        """The samples of the part that is not complete."""
+        duration_ns = SEARCHED_NS if self._tone is None else FOLLOWED_NS
+        self._missing = duration_ns * self._stream.audio.rate_hz // NS_PER_S
+        """The number of samples that this part lacks."""
+
+    @property
+    def is_in_tone(self) -> bool:
+        """True if a tone goes on."""
+        return self._tone is not None
 
     def add(self, data: bytes, *, with_end: bool) -> StrippedAudio:
         """Return the start of the sound, if it becomes known with this delta. `with_end`: also the
@@ -68,7 +106,7 @@ class ItemSound:
         self.samples = len(samples)
         self._received += self.samples
         until = end_of_audible(samples) if with_end else None
-        if (begins := self._onsets.start_in(samples)) is None:
+        if (begins := self._search(samples)) is None:
             return StrippedAudio(until=until)
         return StrippedAudio(self.samples - begins.back, until, _start_error_ns(begins))
 
@@ -78,19 +116,64 @@ class ItemSound:
         """
         if not self._received:
             return StrippedAudio()
-        rate_hz = self._stream.audio.rate_hz
-        onsets = self._onsets
+        begins = self._search_rest()
+        tones = self._onsets.tones
+        start = tones[0].start if tones and self._tone_start is None else self._tone_start
         received = self._received
-        self._onsets = OnsetDetector(rate_hz, after_silence=True)
-        self._received = 0
-        # the detector decides after at most this audio; silence in place of it decides now
-        silence = np.zeros(HELD_NS * rate_hz // NS_PER_S, np.int16)
-        end = len(silence)
-        if (begins := onsets.start_in(silence)) is not None:
-            return StrippedAudio(end - begins.back, error_ns=_start_error_ns(begins))
-        if onsets.tones:
-            return StrippedAudio(onsets.tones[0].start - received, error_ns=TONE_START_ERROR_NS)
+        self._restart()
+        if begins is not None:
+            return StrippedAudio(-begins.back, error_ns=_start_error_ns(begins))
+        if start is not None:
+            return StrippedAudio(start - received, error_ns=TONE_START_ERROR_NS)
         return StrippedAudio()
+
+    def _search(self, samples: Samples) -> SoundChange | None:
+        while len(samples):
+            part, samples = samples[: self._missing], samples[self._missing :]
+            self._part.append(part)
+            self._missing -= len(part)
+            begins = self._onsets.start_in(part) if self._tone is None else None
+            if begins is None and not self._missing:
+                begins = self._end_part()
+            if begins is not None:
+                return begins._replace(back=begins.back + len(samples))
+        return None
+
+    def _end_part(self) -> SoundChange | None:
+        """Follow the tone in a complete part; search in the part if the tone has changed."""
+        begins = None
+        part = np.concatenate(self._part)
+        if self._tone is not None:
+            begins = self._follow(part)
+        elif self._onsets.is_in_tone:
+            self._tone = SteadyTone.found_in(part, self._stream.audio.rate_hz)
+            self._known = part
+            if self._tone is not None and self._tone_start is None:
+                self._tone_start = self._onsets.tones[0].start
+        self._last_part = part
+        self._begin_part()
+        return begins
+
+    def _follow(self, samples: Samples) -> SoundChange | None:
+        """Search in the last part and in the samples after it if these change the tone."""
+        assert self._tone is not None, "a tone is followed"
+        if self._tone.goes_on(samples):
+            return None
+        self._tone = None
+        self._onsets = self._detector()
+        # what was found is a tone without a change, so the detector takes the rest for a tone, too
+        return self._onsets.start_in(np.concatenate((self._known, self._last_part, samples)))
+
+    def _search_rest(self) -> SoundChange | None:
+        """Search in the end of the item."""
+        if self._tone is not None:
+            rest = np.concatenate((self._last_part[:0], *self._part))
+            if (begins := self._follow(rest)) is not None or self._tone is not None:
+                return begins
+        # the detector decides after at most this audio; silence in place of it decides now
+        silence = np.zeros(HELD_NS * self._stream.audio.rate_hz // NS_PER_S, np.int16)
+        begins = self._onsets.start_in(silence)
+        return None if begins is None else begins._replace(back=begins.back - len(silence))
 
 
 def _start_error_ns(change: SoundChange) -> int:
@@ -143,6 +226,32 @@ class ItemSounds:
             elif event.kind is RESPONSE_CREATED:  # late audio of a response without an id is over
                 self._forget([key for key in self._items if not key[0]])
         return found
+
+    @property
+    def are_searched(self) -> bool:
+        """True if there is an item whose sound has not begun."""
+        return any([item is not None for item in self._items.values()])
+
+    def is_in_tone(self, event: ServerEvent) -> bool:
+        """Return whether the item of a delta is a tone so far, and no end of its sound is searched.
+        The search in its later deltas need not be at once.
+        """
+        item = self._items.get((event.response_id, event.item_id))
+        return item is not None and item.is_in_tone and not self._with_ends
+
+    def continued(self, delta: MatchedDelta) -> ServerEvent | None:
+        """Return the event of a matched delta with its audio, if the sound of its item begins;
+        None if it does not.
+        """
+        event = delta.event
+        key = (event.response_id, event.item_id)
+        if (item := self._items.get(key)) is None:
+            return None
+        sound = item.add(delta.data, with_end=False)
+        if sound.audible is None:
+            return None
+        self._items[key] = None
+        return msgspec.structs.replace(event, payload_bytes=delta.payload_bytes, payload=sound)
 
     def _searched(self, event: ServerEvent, audio: AudioFormat) -> ServerEvent:
         key = (event.response_id, event.item_id)

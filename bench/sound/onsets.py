@@ -217,6 +217,12 @@ class OnsetDetector(BoundedSound):
             return None
         return self._total - self._onset * self._size
 
+    @property
+    def is_in_tone(self) -> bool:
+        """True if the last received sound is certainly a tone."""
+        suspect = self._suspect
+        return suspect is not None and suspect.is_certain and suspect.changed is None
+
     def drop(self) -> None:
         """Forget the current sound, whose rest will not be played. Its end is not reported."""
         self._sounding = False

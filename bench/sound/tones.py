@@ -56,7 +56,7 @@ def is_pure(samples: Samples, *, keys_count: bool = False) -> bool:
     """Return whether 30 to 200 ms of audio at 8 kHz are a tone. With `keys_count`, a phone key
     is not a tone.
     """
-    lines = _lines_hz(samples) if len(samples) >= MIN_SAMPLES else ()
+    lines = lines_hz(samples) if len(samples) >= MIN_SAMPLES else ()
     lowest = min(lines, default=0)
     if not lines or (lowest < PITCH_HZ and any(_is_multiple(line, lowest) for line in lines)):
         return False
@@ -102,8 +102,10 @@ def _bins(samples: int) -> Bins:
     )
 
 
-def _lines_hz(samples: Samples) -> Sequence[float]:
-    """Return the spectral lines in Hz, the strongest first; none without a tone."""
+def lines_hz(samples: Samples) -> Sequence[float]:
+    """Return the spectral lines of 30 to 200 ms of audio at 8 kHz, in Hz, the strongest first; none
+    without a tone.
+    """
     count = len(samples)
     bins = _bins(count)
     lines = None

@@ -76,6 +76,11 @@ class MatchedDelta(NamedTuple):
     wire_bytes: int
     data: bytes = b""
 
+    @property
+    def has_audio(self) -> bool:
+        """True if `data` is the audio. A message is longer."""
+        return 0 < self.payload_bytes == len(self.data)
+
 
 class SentChunk(NamedTuple):
     """A sent chunk of audio that contains no instant.

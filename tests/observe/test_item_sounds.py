@@ -11,6 +11,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,7 +29,7 @@ from bench.record.replay import replay_log
 from bench.services.openai.dialect import GA
 from bench.sound.item_sounds import MAX_ITEMS, ItemSound, ItemSounds
 from bench.wire.audio import ALL_FORMATS, PCM16, AudioFormat, AudioFormatName, Samples
-from bench.wire.connection import ReceivedMessage
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio
 from tests.helpers import (
     AT_NS,
@@ -189,9 +190,11 @@ CASES: dict[str, tuple[Callable[[AudioFormat], bytes], float | None]] = {
 }
 
 
-def tone(audio: AudioFormat, hz: float, silent_ms: int, loud_ms: int) -> bytes:
+def tone(
+    audio: AudioFormat, hz: float, silent_ms: int, loud_ms: int, level: float = 8_000
+) -> bytes:
     at_s = np.arange(audio.rate_hz * loud_ms // 1_000) / audio.rate_hz
-    sines = (8_000 * np.cos(2 * np.pi * hz * at_s)).astype(np.int16)
+    sines = (level * np.cos(2 * np.pi * hz * at_s)).astype(np.int16)
     return audio.encode(
         np.concatenate([np.zeros(audio.rate_hz * silent_ms // 1_000, np.int16), sines])
     )
@@ -232,14 +235,15 @@ def test_the_header_of_a_file_in_each_delta_is_no_sound(delta_ms: int, tmp_path:
 
 @given(
     seed=st.integers(0, 99),
+    tone_ms=st.sampled_from([0, 0, 900, 2_300]),
     noise_ms=st.integers(0, 400),
     shares=st.lists(st.floats(0, 1), max_size=20).map(sorted),
 )
 def test_any_deltas_of_an_item_give_the_same_start_and_uncertainty(
-    seed: int, noise_ms: int, shares: list[float]
+    seed: int, tone_ms: int, noise_ms: int, shares: list[float]
 ) -> None:
     noise = np.random.default_rng(seed).normal(0, 200, 24 * noise_ms).astype(np.int16)
-    data = PCM16.encode(noise) + buzz(0, 900)
+    data = tone(PCM16, 1_000, 0, tone_ms) + PCM16.encode(noise) + buzz(0, 900)
     found = list[tuple[int, int]]()
     for cuts in ([], [int(share * len(data)) for share in shares]):
         item = ItemSound(PCM16)
@@ -253,6 +257,52 @@ def test_any_deltas_of_an_item_give_the_same_start_and_uncertainty(
 
     assert len(found) == 2
     assert found[0] == found[1]
+
+
+SECOND = {
+    "nothing": b"",
+    "a pause": bytes(48 * 700),
+    "the same tone at another phase": tone(PCM16, 1_000, 0, 1_490)[500:],
+    "the same tone after a pause": tone(PCM16, 1_000, 600, 1_500),
+    "another tone": tone(PCM16, 800, 0, 1_500),
+    "a fainter tone": tone(PCM16, 1_000, 0, 1_500, level=1_500),
+}
+
+
+@pytest.mark.parametrize("second", SECOND)
+def test_a_voice_after_a_long_tone_starts_within_its_uncertainty(second: str) -> None:
+    for tone_ms, level in product((300, 1_210, 1_630, 4_170), (600, 6_000)):
+        before = tone(PCM16, 1_000, 0, tone_ms) + SECOND[second]
+        pieces = cut(before + buzz(0, 900, level=level), 48 * 250)
+        item = ItemSound(PCM16)
+        sounds = [item.add(piece, with_end=False) for piece in pieces]
+        found = [
+            (250 * number + sound.audible / 24, sound.error_ns / MS)
+            for number, sound in enumerate(sounds)
+            if sound.audible is not None
+        ]
+
+        start_ms, error_ms = found[0]
+        assert start_ms == pytest.approx(len(before) / 48, abs=error_ms + 1)
+
+
+def test_a_tone_that_goes_on_is_not_searched_and_is_the_sound_of_its_item() -> None:
+    items = ItemSounds(with_ends=False)
+    template = ServerEvent(EventKind.AUDIO_DELTA, "", "r", "i")
+    pieces = cut(tone(PCM16, 1_000, 50, 5_000), 48 * 250)
+    for piece in pieces[:4]:
+        delta = msgspec.structs.replace(
+            template, payload_bytes=len(piece), payload=payload_of(piece)
+        )
+        items.detect_replies([delta], PCM16)
+    assert items.is_in_tone(template)
+    for piece in pieces[4:]:
+        matched = MatchedDelta(template, AT_NS, 0, 0, len(piece), len(piece), piece)
+        assert items.continued(matched) is None
+
+    (end,) = items.detect_replies([ServerEvent(EventKind.AUDIO_DONE, "", "r", "i")], PCM16)
+    assert isinstance(end.payload, StrippedAudio)
+    assert end.payload.audible == -24 * 5_000
 
 
 def test_the_uncertainty_of_a_start_in_noise_is_a_part_of_that_of_the_instant(

@@ -332,9 +332,9 @@ def test_the_lines_of_a_tone_are_the_same_with_and_without_compiled_code(
     samples = to_pcm16(noisy.astype(np.float32))
 
     with patch("bench.sound.tones._AUDIBLE", None):
-        expected = tones._lines_hz(samples)
+        expected = tones.lines_hz(samples)
 
-    assert tones._lines_hz(samples) == expected
+    assert tones.lines_hz(samples) == expected
 
 
 @needs_compiler
@@ -344,4 +344,4 @@ def test_compiled_code_leaves_it_to_numpy_which_of_two_equally_strong_lines_is_t
     window, bins = tones._window(len(samples)), tones._bins(len(samples))
 
     assert tones._AUDIBLE.certain_lines(samples, window, *bins, 3, 1 / 80) is None
-    assert sorted(tones._lines_hz(samples)) == [1_000, 3_000]
+    assert sorted(tones.lines_hz(samples)) == [1_000, 3_000]
