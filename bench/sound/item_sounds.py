@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.sound.onset_limits import BLOCK_MS
+from bench.sound.onset_limits import BLOCK_MS, TONE
 from bench.sound.onsets import HELD_NS, OnsetDetector, SoundChange
 from bench.sound.steady_tone import SteadyTone
 from bench.wire.audio import AudioFormat, Samples, SampleStream, end_of_audible
@@ -41,10 +41,10 @@ MAX_ITEMS = 16
 other."""
 TONE_START_ERROR_NS = BLOCK_MS * NS_PER_MS
 """The maximum error of the start of a tone, which is that of its first loud block."""
-SEARCHED_NS = 400 * NS_PER_MS
+SEARCHED_NS = TONE.changing_blocks * BLOCK_MS * NS_PER_MS
 FOLLOWED_NS = HELD_NS
 """The duration of a part of an item in which the detector searches, and of a part of a tone that
-goes on."""
+goes on. The former is long enough for the detector to be certain of any tone."""
 CONSONANT_NS = 100 * NS_PER_MS
 """The duration below which a quiet start of an item is a consonant. No line and no room precedes
 the voice of a model, so only a longer start may be a breath."""

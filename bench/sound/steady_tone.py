@@ -57,11 +57,9 @@ class SteadyTone:
         if not len(rests):
             return True
         _, mean, _ = self._energies
-        ratios = _extremes(energies) / self._energies
-        return bool(
-            rests.max() <= (1 - MIN_SHARE) * mean
-            and LEVELS[0] <= ratios.min()
-            and ratios.max() <= LEVELS[1]
+        return float(rests.max()) <= (1 - MIN_SHARE) * mean and all(
+            LEVELS[0] * known <= energy <= LEVELS[1] * known
+            for known, energy in zip(self._energies, _extremes(energies), strict=True)
         )
 
     def _rests_and_energies(self, samples: Samples) -> tuple[NDArray[np.float32], ...]:
@@ -83,6 +81,9 @@ def _functions(lines: Sequence[float]) -> NDArray[np.float32]:
     return np.linalg.qr(functions)[0].astype(np.float32)
 
 
-def _extremes(energies: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the lowest, the mean and the highest energy."""
-    return np.array([energies.min(), energies.mean(), energies.max()], np.float32) + 1
+def _extremes(energies: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Return the lowest, the mean and the highest energy. 1 is added to each of them, because a
+    part of a tone may be silent.
+    """
+    mean = float(energies.sum()) / len(energies)
+    return 1 + float(energies.min()), 1 + mean, 1 + float(energies.max())
