@@ -80,8 +80,8 @@ class SearchConfig(NamedTuple):
     """The configuration of a search.
 
     - `connect_rate` is the maximum number of new connections per minute; None if there is no limit.
-    - `ramps_until_ns` is the end of its ramps, and `until_ns` that of its levels, on
-      CLOCK_MONOTONIC.
+    - `ramps_until_ns` is the planned end of its ramps, and `until_ns` the end of the search, at
+      which a run is killed, on CLOCK_MONOTONIC.
     """
 
     plan: SearchPlan
@@ -211,7 +211,7 @@ def _run_level(search: SearchConfig, number: int, level: Level, warm_s: float) -
     name = f"{number:02d}-level-{level.load}"
     ramp_s = warm_s - AFTER_RAMP_S
     task = LevelTask(name, level.load, level.load_s, ramp_s, level.budget_usd)
-    run = run_level(search.locust, task, monitor.is_clear, search.until_ns)
+    run = run_level(search.locust, task, monitor.is_clear, search.until_ns, search.until_ns)
     if run.died:
         if monotonic_ns() >= search.until_ns:
             return _silent(level, Reason("time_over"), run.folder.name, "inconclusive")

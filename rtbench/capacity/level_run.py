@@ -108,13 +108,14 @@ def run_level(
     task: LevelTask,
     is_clear: Callable[[Path, int], bool],
     until_ns: int = NO_LIMIT_NS,
+    killed_ns: int = NO_LIMIT_NS,
 ) -> FinishedLevel:
     """Run a level.
 
     - `is_clear` returns, for the folder and the number (from 0) of an interim analysis, whether the
       answer is clear.
-    - `until_ns` is the latest end of the run, on CLOCK_MONOTONIC: the load ends `AROUND_S` before,
-      open turns are abandoned `CLOSE_S` before, and then the run is killed.
+    - `until_ns` is the planned end of the run, on CLOCK_MONOTONIC: the load ends `AROUND_S` before,
+      and open turns are abandoned `CLOSE_S` before. The run is killed at `killed_ns`.
 
     Raise UsageError if the run was refused. KeyboardInterrupt propagates, after the run has ended
     normally.
@@ -136,7 +137,7 @@ def run_level(
         finally:
             drain_s = min(drain_s, _left_s(until_ns) - CLOSE_S)
             was_stopped = _stopped(run.process, folder, drain_s, number)
-            died = run.wait_for_end(folder, min(END_S, _left_s(until_ns)))
+            died = run.wait_for_end(folder, min(END_S, _left_s(killed_ns)))
     return FinishedLevel(folder, died, analyses, was_stopped)
 
 

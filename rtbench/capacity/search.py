@@ -213,14 +213,16 @@ class Search(Struct):
             clear_drain_s=CLEAR_DRAIN_S,
         )
         try:
-            run = run_level(search.locust, task, self._may_end, search.ramps_until_ns)
+            run = run_level(
+                search.locust, task, self._may_end, search.ramps_until_ns, search.until_ns
+            )
         except KeyboardInterrupt:
             if self.live and self.folder is not None:
                 with suppress(UsageError):  # what was measured until then counts
                     self._count(self.folder, is_late=False)
             self.live = []
             raise
-        is_late = bool(run.died) and monotonic_ns() >= search.ramps_until_ns
+        is_late = bool(run.died) and monotonic_ns() >= search.until_ns
         if run.died and not is_late:
             if files.read_document(run.folder).get("refused"):
                 check_opened(target_of(run.folder).run)

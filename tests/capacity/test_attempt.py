@@ -58,7 +58,11 @@ def evaluate(
     folder = write(tmp_path / "levels" / "run", plan, **changes)
 
     def play(
-        locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int
+        locust: LocustCommand,
+        task: LevelTask,
+        is_clear: Callable[[Path, int], bool],
+        until_ns: int,
+        killed_ns: int,
     ) -> FinishedLevel:
         is_clear(folder, 3)
         return FinishedLevel(folder, died, analyses=4)

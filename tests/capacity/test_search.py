@@ -41,26 +41,34 @@ def build_search(
     left_s: float = 0.0,
     verify: bool = False,
     budget_usd: float | None = None,
+    levels_s: float = 0.0,
+    late_s: float = -math.inf,
     play: Callable[[str, Path, Analysed], object] = lambda name, ramp, analyse: analyse(ramp, 0),
 ) -> Search:
     """Return a search whose ramps are this run. `left_s` is the time that is left for a second
-    ramp and for levels.
+    ramp and for levels, `levels_s` more time for levels, and `late_s` when a ramp has ended.
     """
     ramp, runs = write(folder / "ramp", run), folder / "levels"
     runs.mkdir()
 
     def run_level(
-        locust: LocustCommand, task: LevelTask, is_clear: Analysed, until_ns: int
+        locust: LocustCommand,
+        task: LevelTask,
+        is_clear: Analysed,
+        until_ns: int,
+        killed_ns: int,
     ) -> FinishedLevel:
         assert "--stages" in locust.arguments(task)
         play(task.name, ramp, is_clear)
-        return FinishedLevel(ramp, "", analyses=1)
+        died = "killed" if killed_ns < monotonic_ns() + late_s * NS_PER_S else ""
+        return FinishedLevel(ramp, died, analyses=1)
 
     monkeypatch.setattr(searching, "run_level", run_level)
     end_ns = monotonic_ns() + int(left_s * NS_PER_S)
+    until_ns = end_ns + int(levels_s * NS_PER_S)
     plan = build_plan(time_s=180, verify=verify, budget_usd=budget_usd)
     locust = LocustCommand([Path("calls.py")], runs)
-    config = SearchConfig(plan, [threshold_of(threshold)], locust, None, end_ns, end_ns)
+    config = SearchConfig(plan, [threshold_of(threshold)], locust, None, end_ns, until_ns)
     return Search(config, lambda *_: None)
 
 
@@ -178,6 +186,16 @@ def test_a_search_ends_if_its_time_or_its_money_is_too_short_for_a_level(
     assert found.ended == ended
     assert (found.highest_pass is None) == (ended == "time")
     assert ("the search ended early" in headline_parts(found)[-1]) == (ended != "complete")
+
+
+def test_a_ramp_that_ends_late_is_not_killed_while_the_search_has_time(
+    verifying: Callable[..., Search],
+) -> None:
+    search = verifying("pass", "fail", left_s=60.0, levels_s=900.0, late_s=100.0)
+    list(search.run())
+    found = found_by(search)
+
+    assert (search.faults, found.highest_pass) == ([None, None], 36)
 
 
 def test_levels_that_show_nothing_end_the_search(verifying: Callable[..., Search]) -> None:
