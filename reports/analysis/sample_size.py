@@ -31,7 +31,7 @@ from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.thresholds import metric_option, quoted
-from reports.results.json_entries import ClosedJsonEntry, Number, entry_from
+from reports.results.json_entries import ClosedJsonEntry, Number
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.differences import LEVEL, Margin
 from reports.statistics.power import (
@@ -260,11 +260,18 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
     }
     # with only one target, twice the cost of its session
     session_usd = sum(costs.get(of.name, math.nan) for of in targets) * (2 / len(targets))
-    return entry_from(
-        SampleSize,
-        spec,
-        metric_spec,
-        variability,
+    return SampleSize(
+        title=metric_spec.title,
+        metric=metric_spec.metric,
+        kind=metric_spec.kind,
+        p=metric_spec.p,
+        better=metric_spec.better,
+        detect=spec.detect,
+        margin=spec.margin,
+        power=spec.power,
+        primary_metrics=spec.primary_metrics,
+        sigma=variability.sigma,
+        icc=variability.icc,
         schema=3,
         pilot=run_id_of(run),
         validity=validity_of(run.metadata).status,

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from reports.data.samples import Events, rate_unit
 from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
-from reports.results.json_entries import entry_from
 from reports.results.value import COUNT, LEVEL_NAMES, MEAN, MEDIAN, RATE, Group, Subject, Value
 from reports.statistics.counting import Flags, Floats, Integers, dense_codes, distinct
 from reports.statistics.quantiles import CONFIDENCE, Sample, quantiles
@@ -144,9 +143,8 @@ def rate_of_clusters(
     if unscored:
         worst = (totals.scored_as(event) for event in (0.0, 1.0))
         estimates += (ratio_of((of.events, of.trials)) for of in worst)
-    return entry_from(
-        Value,
-        subject,
+    return Value(
+        **asdict(subject),
         metric=metric,
         statistic=RATE,
         value=known.value,
@@ -170,8 +168,14 @@ def counted(subject: Subject, metric: str, number: int, sessions: int = 0) -> Va
     """Return a number of turns as a value. `sessions` is the number of their sessions, if it is
     known.
     """
-    named = {"metric": metric, "statistic": COUNT, "value": number, "n": number}
-    return entry_from(Value, subject, **named, sessions=sessions)
+    return Value(
+        **asdict(subject),
+        metric=metric,
+        statistic=COUNT,
+        value=number,
+        n=number,
+        sessions=sessions,
+    )
 
 
 class PlannedTurns(NamedTuple):
@@ -216,15 +220,26 @@ def quantile_values(
     """Yield quantiles of a metric, in its unit. One that may not be printed has no numbers, but
     a reason.
     """
-    counts = {
-        "n": of.n,
-        "failed": of.failed,
-        "not_started": of.not_started,
-        "unscored": of.unscored,
-    }
     for level, estimate in zip(levels, quantiles(of, levels, confidence), strict=True):
-        named = {"metric": metric, "statistic": LEVEL_NAMES[level]}
-        yield entry_from(Value, subject, estimate.published(), **named, **counts)
+        shown = estimate.published()
+        yield Value(
+            **asdict(subject),
+            metric=metric,
+            statistic=LEVEL_NAMES[level],
+            value=shown.value,
+            low=shown.low,
+            high=shown.high,
+            n=of.n,
+            failed=of.failed,
+            not_started=of.not_started,
+            unscored=of.unscored,
+            sessions=shown.sessions,
+            effective_sessions=shown.effective_sessions,
+            deff=shown.deff,
+            by_length=shown.by_length,
+            successes=shown.successes,
+            reason=shown.reason,
+        )
 
 
 def average(
@@ -234,9 +249,8 @@ def average(
     interval.
     """
     rows = np.flatnonzero(of.turns & ~np.isnan(values))
-    return entry_from(
-        Value,
-        of.subject,
+    return Value(
+        **asdict(of.subject),
         metric=metric,
         statistic=statistic,
         value=float(AVERAGES[statistic](values[rows])) if rows.size else math.nan,

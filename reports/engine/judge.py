@@ -11,25 +11,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from msgspec.structs import asdict
+
 from bench.catalogue.metrics import CATALOGUE
 from reports.metrics.metric_spec import MetricSpec, better_direction
 from reports.metrics.strata import NO_STRATUM
-from reports.results.json_entries import entry_from
 from reports.results.value import (
-    ENDS,
     IN_FAILURES,
     RESULTS,
+    AnyFinding,
+    BaselineFinding,
     Finding,
     FindingTexts,
+    LimitFinding,
     Reason,
     Reasons,
     Result,
     Sign,
+    StoredFinding,
     Value,
     as_share,
     too_few_to_print,
 )
-from reports.statistics.differences import Difference
+from reports.statistics.differences import Difference, OneSidedBounds
 from reports.statistics.threshold_estimate import TargetCounts, ThresholdEstimate
 from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Verdict, floor_reason, verdicts
 
@@ -37,6 +41,9 @@ NO_VERDICT = Verdict("inconclusive")
 NO_VALUE = Reason("no_value_here")
 """The reason of a relative threshold that is not evaluated, because a target has no value of the
 metric."""
+STORED_RUNS = "the stored runs"
+"""The name of the baseline if a target is compared with stored runs."""
+UNTESTED = OneSidedBounds(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,68 +280,110 @@ def add_verdicts(differences: Sequence[Judged], baseline: str, *, level: float) 
     return found
 
 
+def _value_of(
+    spec: MetricSpec, target: str, counts: TargetCounts, measured: tuple[float, float, float]
+) -> Value:
+    """Return a value of a target, and its interval."""
+    stratum = spec.stratum or NO_STRATUM
+    statistic = f"p{100 * spec.p:g}" if spec.p else spec.kind
+    value, low, high = measured
+    return Value(
+        target=target,
+        measured_from=stratum.measured_from,
+        turn_type=stratum.turn_type,
+        step=spec.step,
+        metric=spec.metric,
+        statistic=spec.statistic.aggregate if spec.statistic.deadline_ms else statistic,
+        value=value,
+        low=low,
+        high=high,
+        n=counts.turns,
+        failed=counts.failed,
+        unscored=counts.unscored,
+        sessions=counts.sessions,
+        effective_sessions=counts.effective_sessions,
+        reason=IN_FAILURES if value == math.inf else None,
+    )
+
+
 def finding_of(
     judged: Judged, sentence: str = "", note: str = "", texts: FindingTexts | None = None
-) -> Finding:
+) -> AnyFinding:
     """Return a judged metric as an entry of a document, with its texts."""
+    if judged.limit is None:
+        return baseline_finding(judged, sentence, note, texts)
+    finding = _finding(judged, judged.measured, sentence, note, texts)
+    return LimitFinding(
+        **asdict(finding), operator=judged.operator, limit=judged.limit, bound=judged.bound
+    )
+
+
+def _finding(
+    judged: Judged,
+    measured: tuple[float, float, float],
+    sentence: str,
+    note: str,
+    texts: FindingTexts | None,
+) -> Finding:
+    """Return what a finding against a limit has in common with one against a baseline. `measured`
+    is the value of the target, and its interval.
+    """
     spec = judged.spec
-    verdict = judged.verdict
-    difference = judged.published
-    where = (spec.stratum or NO_STRATUM)._asdict() | {"step": spec.step, "metric": spec.metric}
-    where["statistic"] = f"p{100 * spec.p:g}" if spec.p else spec.kind
-    if spec.statistic.deadline_ms:
-        where["statistic"] = spec.statistic.aggregate
-    names = [judged.target]
-    numbers = [dict(zip(ENDS, judged.measured, strict=True))]
-    if judged.relative:
-        names = [judged.baseline, judged.target]
-        numbers = [
-            {"value": getattr(difference, name, math.nan)} for name in ("baseline", "candidate")
-        ]
-    values = [
-        entry_from(
-            Value,
-            counts,
-            target=name,
-            n=counts.turns,
-            **where,
-            **of,
-            reason=IN_FAILURES if of["value"] == math.inf else None,
-        )
-        for name, counts, of in zip(names, judged.targets, numbers, strict=True)
-    ]
-    measured = {"difference": math.nan}
-    if difference:
-        shares = (math.nan if end is None else end for end in difference.shares)
-        measured = dict(zip(("difference", "low", "high"), shares, strict=True))
-    # the bounds of an interim analysis are those of its critical value
-    if difference and judged.analysis is None:
-        measured |= {
-            "confidence": round(1 - difference.level, 12),
-            "se": difference.se,
-            "df": difference.df,
-            "worse_low": difference.worse.low,
-            "worse_high": difference.worse.high,
-            "p_worse": difference.worse.p,
-            "better_low": difference.better.low,
-            "p_better": difference.better.p,
-        }
-    corrected = as_share(judged.corrected, spec.scale)
-    return entry_from(
-        Finding,
-        judged,
-        spec,
-        value=values[-1],
-        against=values[0] if judged.relative else None,
-        operator=None if judged.relative else judged.operator,
-        margin=vars(spec.margin) if judged.relative else {},
-        verdict=verdict.name,
-        direction=judged.direction or None,
-        more_sessions=verdict.more_sessions,
+    return Finding(
+        threshold=judged.threshold,
+        title=judged.title,
+        value=_value_of(spec, judged.target, judged.counts, measured),
+        unit=spec.unit,
+        primary=spec.primary,
+        result=judged.result,
+        verdict=judged.verdict.name,
+        reason=judged.reason,
+        provisional=judged.provisional,
+        shortfall=judged.shortfall,
+        more_sessions=judged.verdict.more_sessions,
         completed_shares=judged.each("completed_share"),
-        corrected=math.nan if corrected is None else corrected,
         sentence=sentence,
         note=note,
         texts=texts,
-        **measured,
+    )
+
+
+def baseline_finding(
+    judged: Judged, sentence: str = "", note: str = "", texts: FindingTexts | None = None
+) -> BaselineFinding:
+    """Return a metric that is judged against a baseline, as an entry of a document."""
+    spec = judged.spec
+    difference = judged.published
+    of_baseline = difference.baseline if difference else math.nan, math.nan, math.nan
+    of_target = difference.candidate if difference else math.nan, math.nan, math.nan
+    finding = _finding(judged, of_target, sentence, note, texts)
+    d, low, high = (
+        math.nan if end is None else end
+        for end in (difference.shares if difference else (None,) * 3)
+    )
+    corrected = as_share(judged.corrected, spec.scale)
+    # the bounds of an interim analysis are those of its critical value
+    tested = difference if judged.analysis is None else None
+    worse = tested.worse if tested else UNTESTED
+    better = tested.better if tested else UNTESTED
+    kind = StoredFinding if judged.baseline == STORED_RUNS else BaselineFinding
+    return kind(
+        **asdict(finding),
+        against=_value_of(spec, judged.baseline, judged.targets[0], of_baseline),
+        scale=spec.scale,
+        difference=d,
+        low=low,
+        high=high,
+        confidence=round(1 - tested.level, 12) if tested else math.nan,
+        margin=vars(spec.margin),
+        direction=judged.direction or None,
+        se=tested.se if tested else math.nan,
+        df=tested.df if tested else math.nan,
+        worse_low=worse.low,
+        worse_high=worse.high,
+        p_worse=worse.p,
+        better_low=better.low,
+        p_better=better.p,
+        analysis=judged.analysis,
+        corrected=math.nan if corrected is None else corrected,
     )

@@ -2,18 +2,20 @@
 run.
 """
 
+import json
 from functools import partial
+from typing import Any
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from bench.base.errors import UsageError
-from bench.files.safe_io import read_file
-from reports.analysis.check.results import SCHEMA, CheckDocument, by_threshold
+from bench.files.safe_io import read_file, read_json
+from reports.analysis.check.results import SCHEMA, WITHOUT_KINDS, CheckDocument, by_threshold
 from reports.data.runs import RunFrames
 from reports.formatting import NBSP
 from reports.render import blocks as b
 from reports.results.json_entries import read_document
-from reports.results.value import Finding, FindingTexts
+from reports.results.value import Finding, FindingTexts, LimitFinding
 from reports.text.comparison_rows import NO_VERDICT, NOT_JUDGED
 
 CHECK_FILE = "check.json"
@@ -28,11 +30,31 @@ def stored_check(run: RunFrames) -> CheckDocument | None:
     A run that was checked while it was in progress has more rows at its end.
     """
     try:
-        document = read_document(read_file(run.folder / CHECK_FILE), CheckDocument)
+        content = read_file(run.folder / CHECK_FILE)
+        document = read_document(with_kinds(content), CheckDocument)
     except (OSError, ValueError, UsageError):
         return None
-    is_current = document.schema == SCHEMA and document.rows == len(run.turns) + len(run.sessions)
-    return document if is_current else None
+    has_all_rows = document.rows == len(run.turns) + len(run.sessions)
+    return document if has_all_rows and document.schema in (WITHOUT_KINDS, SCHEMA) else None
+
+
+class Findings(Struct):
+    """The part of a check.json that depends on its schema."""
+
+    schema: int
+    findings: list[dict[str, Any]]
+
+
+def with_kinds(check: bytes) -> bytes:
+    """Return a check.json with the `kind` of each finding, which files of schema WITHOUT_KINDS
+    lack.
+    """
+    known = read_json(check, Findings)
+    if known.schema != WITHOUT_KINDS:
+        return check
+    for finding in known.findings:
+        finding["kind"] = "limit" if "limit" in finding else "baseline"
+    return json.dumps(read_json(check) | {"findings": known.findings}).encode()
 
 
 def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
@@ -42,7 +64,7 @@ def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
     """
     results = checked.findings
     several = len({finding.value.target for finding in results}) > 1
-    relative = any(finding.limit is None for finding in results)
+    relative = any(not isinstance(finding, LimitFinding) for finding in results)
     judged = any(map(_is_judged, results))
     heads = [
         b.TextColumn("metric"),

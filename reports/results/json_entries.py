@@ -77,6 +77,12 @@ class ClosedJsonEntry(JsonEntry, forbid_unknown_fields=True):
     """An object with a key for each field and no other keys."""
 
 
+def narrowed(kind: type[Read], entry: Read, **values: Any) -> Read:
+    """Return the part of an entry that its base type has, with other `values` of some fields."""
+    names = kind.__struct_fields__
+    return kind(**{name: getattr(entry, name) for name in names} | values)
+
+
 def entry_from(kind: type[Read], /, *sources: object, **values: Any) -> Read:
     """Return an entry with these values. Each other field is the attribute of this name that a
     source has.

@@ -7,9 +7,9 @@ not be used. An `Estimate` tells what the reason of a quantile states: whether i
 and what it lacks. A `Conclusion` is the verdict of a document. Whether a run is valid is a
 `ValidityStatus` (`bench.record.document`).
 
-The keys of summary.json, its schema, the columns of tables, the plots, and the frames of the Python
-API are made from LEVELS, the only list of the levels of the quantiles of a run. To add a level, add
-it there.
+The columns of tables, the plots, and the frames of the Python API are made from LEVELS, the levels
+of the quantiles of a run. To add a level, add it there, and a field of this name to the types of
+`reports.analysis.summary.metrics`.
 """
 
 import math
@@ -26,7 +26,7 @@ from reports.results.json_entries import (
     JsonEntry,
     Known,
     Rounded,
-    entry_from,
+    narrowed,
 )
 
 LEVELS = (0.5, 0.9, 0.95, 0.99)
@@ -39,11 +39,6 @@ LEVEL_NAMES = {p: f"p{p * 100:g}" for p in LEVELS}
 """The name of each level for people, such as `p95` or `p99.9`."""
 LEVEL_KEYS = {p: name.replace(".", "") for p, name in LEVEL_NAMES.items()}
 """The key of each level in a JSON document, such as `p95`, or `p999` for 0.999."""
-
-
-def level_fields(kind: Any) -> dict[str, Any]:
-    """Return the annotations of a struct that has a field of this type for each level."""
-    return dict.fromkeys(LEVEL_KEYS.values(), kind)
 
 
 def by_level(values: Iterable[Any]) -> dict[str, Any]:
@@ -323,7 +318,7 @@ class Value(Estimate, Subject, kw_only=True):
 
     @property
     def subject(self) -> Subject:
-        return entry_from(Subject, self)
+        return narrowed(Subject, self)
 
 
 ValuesOfSubject = dict[str, Value]
@@ -368,19 +363,50 @@ class FindingTexts(ClosedJsonEntry):
 
 
 class Finding(JsonEntry, kw_only=True):
-    """A value against a limit, or against the same value of a baseline. What is unknown is left
-    out.
+    """A value against a limit, or against the same value of a baseline or of stored runs. What is
+    unknown is left out.
     """
 
     threshold: Known = ""
     title: Known = ""
     value: Value
-    against: Value | None = None
-    """the value of the baseline; null if there is a limit"""
-    operator: Sign | None = None
-    limit: float | None = None
     unit: Known = ""
-    """the unit of both values, and of the limit"""
+    """the unit of both values, or of the value and its limit"""
+    primary: bool = False
+    result: Result = "not_evaluated"
+    """not_evaluated also for a rate without a margin"""
+    verdict: VerdictName | None = None
+    reason: Reason | None = None
+    """why it is inconclusive or not evaluated"""
+    provisional: bool = False
+    """variation was assumed, or the latency of one target drifted"""
+    shortfall: Reason | None = None
+    """the samples that the value lacks to be printed"""
+    more_sessions: int | None = None
+    """further sessions per target, or pairs, for a verdict"""
+    completed_shares: list[Rounded] = field(default_factory=list)
+    """of the planned turns, those with a value: the baseline's, then the target's"""
+    sentence: Known = ""
+    note: Known = ""
+    """what the values do not show"""
+    texts: FindingTexts | None = None
+    """the finding as pages show it"""
+
+
+class LimitFinding(Finding, kw_only=True, tag_field="kind", tag="limit"):
+    """A value against a limit."""
+
+    operator: Sign
+    limit: float
+    bound: Rounded = math.nan
+    """the one-sided bound that decided, type I error 5 %"""
+
+
+class BaselineFinding(Finding, kw_only=True, tag_field="kind", tag="baseline"):
+    """A value against the same value of a baseline."""
+
+    against: Value
+    """the value of the baseline"""
     scale: Scale | None = None
     """ratio: value / against − 1; points: value − against, of shares"""
     difference: Rounded = math.nan
@@ -392,24 +418,8 @@ class Finding(JsonEntry, kw_only=True):
     """of each one-sided bound"""
     margin: dict[str, float] = field(default_factory=dict)
     """the largest accepted difference"""
-    primary: bool = False
-    result: Result = "not_evaluated"
-    """not_evaluated also for a rate without a margin"""
-    verdict: VerdictName | None = None
-    reason: Reason | None = None
-    """why it is inconclusive or not evaluated"""
-    provisional: bool = False
-    """variation was assumed, or the latency of one target drifted"""
     direction: Literal["worse", "better"] | None = None
     """of the difference; null if its interval contains 0"""
-    bound: Rounded = math.nan
-    """the one-sided bound that decided a limit, type I error 5 %"""
-    shortfall: Reason | None = None
-    """the samples that the value lacks to be printed"""
-    more_sessions: int | None = None
-    """further sessions per target, or pairs, for a verdict"""
-    completed_shares: list[Rounded] = field(default_factory=list)
-    """of the planned turns, those with a value: the baseline's, then the target's"""
     se: Rounded = math.nan
     """standard error; of a ratio, that of its logarithm"""
     df: Rounded = math.nan
@@ -423,8 +433,10 @@ class Finding(JsonEntry, kw_only=True):
     """the interim analysis that decided, from 1"""
     corrected: Rounded = math.nan
     """the difference, corrected for the early stop"""
-    sentence: Known = ""
-    note: Known = ""
-    """what the values do not show"""
-    texts: FindingTexts | None = None
-    """the finding as pages show it"""
+
+
+class StoredFinding(BaselineFinding, kw_only=True, tag_field="kind", tag="stored"):
+    """A value against those of stored runs."""
+
+
+AnyFinding = LimitFinding | BaselineFinding | StoredFinding

@@ -479,7 +479,7 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
         reached_by = f", completed by {completed_share(row).text}" if is_partial else ""
         lines.append(
             f"{row.metric} p50{where} {value}, max"
-            f" {format_number(row.high)}{NBSP}{row.unit}{reached_by}"
+            f" {format_number(row.largest)}{NBSP}{row.unit}{reached_by}"
         )
     return lines
 

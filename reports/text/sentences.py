@@ -173,7 +173,7 @@ def _no_median(results: Sequence[MainResult], which: str = " turns") -> str:
         return f"All{which} failed: {count(failed)} of {count(turns)}."
     if any(a.at(0.5).status == "in_failures" for a in results):
         return f"At least half of the{which} failed: {count(failed)} of {count(turns)}."
-    values = [end for a in results for end in (a.low, a.high) if math.isfinite(end)]
+    values = [end for a in results for end in (a.smallest, a.largest) if math.isfinite(end)]
     if not values and any(
         result.turns_planned > result.failed_or_not_started for result in results
     ):

@@ -13,7 +13,6 @@ from rtbench.capacity.document import (
     Ended,
     LevelEntry,
     SearchPlan,
-    allowed_by,
 )
 
 
@@ -97,8 +96,8 @@ def breaking_point(level: LevelEntry) -> Reason:
     threshold.
     """
     # the list is empty if the level failed only at an early analysis
-    exceeded = [share for share in level.violations if share.value.low > allowed_by(share)]
-    worst = max(exceeded or level.violations, key=lambda share: share.value.low / allowed_by(share))
+    exceeded = [share for share in level.violations if share.value.low > share.limit]
+    worst = max(exceeded or level.violations, key=lambda share: share.value.low / share.limit)
     causes = level.causes(worst)
     numbers = {"threshold": worst.threshold, "turns": worst.value.n} | causes
     if causes["slow"] > causes["failed"]:

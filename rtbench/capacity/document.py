@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec import field
 
 from reports.results.json_entries import Count, JsonEntry
-from reports.results.value import RATE, Conclusion, Finding, Reason, Result, Value
+from reports.results.value import RATE, Conclusion, LimitFinding, Reason, Result, Value
 
 SCHEMA_VERSION = 7
 CRASHED = "crashed"
@@ -59,7 +59,7 @@ class LevelEntry(JsonEntry, frozen=True, kw_only=True):
     turns: int = 0
     in_progress: float | None = None
     throttled: Count = 0
-    violations: list[Finding] = field(default_factory=list)
+    violations: list[LimitFinding] = field(default_factory=list)
     latency_p50: Value = unknown("", "p50")
     latency_p95: Value = unknown("", "p95")
     failure_rate: Value = unknown("failure_rate", RATE)
@@ -71,7 +71,7 @@ class LevelEntry(JsonEntry, frozen=True, kw_only=True):
     def crashed(self) -> bool:
         return self.why is not None and self.why.code == CRASHED
 
-    def causes(self, share: Finding) -> dict[str, int]:
+    def causes(self, share: LimitFinding) -> dict[str, int]:
         """Return the turns that violated a threshold, by cause. Throttled turns are also failed
         ones.
         """
@@ -134,11 +134,3 @@ class CapacityDocument(Conclusion, frozen=True, kw_only=True):
     breaking_point: Reason | None
     ended: Ended
     notes: list[Reason]
-
-
-def allowed_by(share: Finding) -> float:
-    """Return the share of turns that may violate a threshold. A search has no relative
-    thresholds.
-    """
-    assert share.limit is not None, f"{share.threshold} is relative"
-    return share.limit

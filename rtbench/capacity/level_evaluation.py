@@ -40,11 +40,11 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import FAILINGS, FAILURES, Rate
 from reports.metrics.strata import NO_STRATUM
 from reports.metrics.thresholds import Threshold
-from reports.results.value import Finding, Reason, Result, Subject, Value
+from reports.results.value import LimitFinding, Reason, Result, Subject, Value
 from reports.statistics.counting import Integers, count_nonzero
 from reports.statistics.group_sequential import spending
 from reports.statistics.rates import PerCluster
-from rtbench.capacity.document import CRASHED, LevelEntry, SearchPlan, allowed_by
+from rtbench.capacity.document import CRASHED, LevelEntry, SearchPlan
 from rtbench.capacity.level_run import (
     NO_LIMIT_NS,
     FinishedLevel,
@@ -135,13 +135,13 @@ class Analysis(NamedTuple):
         waiting = callers_backing_off(self.target.run)
         waiting_share = waiting / self.callers
         if not waiting_share or all(
-            share.value.high + waiting_share * (1 - share.value.high) < allowed_by(share)
+            share.value.high + waiting_share * (1 - share.value.high) < share.limit
             for share in self.shares()
         ):
             return None
         return Reason("callers_waited", {"waiting": waiting, "callers": self.callers})
 
-    def shares(self, complete: Sequence[PerCluster] | None = None) -> list[Finding]:
+    def shares(self, complete: Sequence[PerCluster] | None = None) -> list[LimitFinding]:
         """Return, for each threshold, the share of turns that violated it, against the allowed
         share.
 
@@ -159,7 +159,7 @@ class Analysis(NamedTuple):
 
     def _share(
         self, threshold: Threshold, missed: PerCluster, most: PerCluster, ended: PerCluster
-    ) -> Finding:
+    ) -> LimitFinding:
         """Return the share of turns that violated a threshold, with the counts of its violations:
         if no unscored turn violated it, if all did, and in completed sessions.
         """
@@ -179,7 +179,7 @@ class Analysis(NamedTuple):
             failed = min(share.events, sum(infinite))
         allowed = allowed_share(threshold)
         result = threshold_result(ended, missed, allowed, self.error, number, self.callers)
-        return Finding(
+        return LimitFinding(
             threshold=threshold.source_text,
             value=msgspec.structs.replace(share, failed=failed),
             operator="<",

@@ -28,10 +28,10 @@ from reports.render.svg import (
     log_ticks,
     plot_figure,
 )
-from reports.results.value import Finding, Value
+from reports.results.value import LimitFinding, Value
 from reports.text.phrases import as_sentence
 from reports.text.verdicts import NOT_SHOWN
-from rtbench.capacity.document import CapacityDocument, LevelEntry, allowed_by
+from rtbench.capacity.document import CapacityDocument, LevelEntry
 from rtbench.capacity.text import (
     concurrent,
     headline_parts,
@@ -154,14 +154,14 @@ def _shares(levels: Sequence[LevelEntry]) -> list[Line]:
             share.threshold,
             _named(level),
             share_text(share),
-            percent(allowed_by(share), 1),
+            percent(share.limit, 1),
             *map(count, (share.value.n, *level.causes(share).values())),
         ]
         for share, level in sorted(shares, key=lambda pair: thresholds.index(pair[0].threshold))
     ]
 
 
-def share_text(share: Finding) -> str:
+def share_text(share: LimitFinding) -> str:
     if not share.value.n:
         return NONE
     value, low, high = map(percents, (share.value.value, share.value.low, share.value.high))

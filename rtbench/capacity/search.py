@@ -23,7 +23,7 @@ from reports.data.runs import detail_of, scripts_of
 from reports.engine.evaluate import quantile_values
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.thresholds import Threshold, requested_thresholds
-from reports.results.value import Finding, Reason, Subject, Value
+from reports.results.value import LimitFinding, Reason, Subject, Value
 from reports.statistics.crossing import TurnsByLoad, is_rarer_at_low_loads, joined
 from reports.statistics.quantiles import sample
 from reports.text.breakdown import SEGMENT_TEXTS, STOPPED, segment_title
@@ -442,12 +442,12 @@ def _rate(target: str, turns: TurnsByLoad, metric: str) -> Value:
     return violation_share(target, (missed, trials), VALUES_ALPHA / 2, 1, math.inf, metric)
 
 
-def _share(target: str, turns: TurnsByLoad, threshold: Threshold) -> Finding:
+def _share(target: str, turns: TurnsByLoad, threshold: Threshold) -> LimitFinding:
     """Return the share of turns that violated a threshold, which is no verdict, against the
     allowed share.
     """
     failed = int((turns.violated * np.isinf(turns.value)).sum())
-    return Finding(
+    return LimitFinding(
         threshold=threshold.source_text,
         value=msgspec.structs.replace(_rate(target, turns, VIOLATIONS), failed=failed),
         operator="<",

@@ -22,7 +22,7 @@ from reports.metrics.thresholds import Threshold
 from reports.statistics.counting import Floats
 from reports.statistics.crossing import CONFIDENCE, TurnsByLoad, crossing_of
 from reports.text.phrases import as_sentence
-from rtbench.capacity.document import CapacityDocument, LevelEntry, SearchPlan, allowed_by
+from rtbench.capacity.document import CapacityDocument, LevelEntry, SearchPlan
 from rtbench.capacity.ramp import Band, bands, quantiles_of, ramps_s
 from rtbench.capacity.text import headline_parts, percents, reason_text, result_text
 from rtbench.capacity.verification import MAX_LEVELS, min_level_s
@@ -67,16 +67,14 @@ def level_heads() -> str:
 
 def level_lines(level: LevelEntry) -> list[str]:
     """Return the lines of a level: its values, the share of its worst threshold, and its reason."""
-    worst = max(
-        level.violations, key=lambda share: share.value.high / allowed_by(share), default=None
-    )
+    worst = max(level.violations, key=lambda share: share.value.high / share.limit, default=None)
     violations = NONE
     result = result_text(level)
     if worst is not None and worst.value.n:
         value = worst.value
         violations = f"{count(value.events)} of {count(value.n)}"
         result += f": {percents(value.low)} to {percents(value.high)} %"
-        result += f", limit {percents(allowed_by(worst))} %"
+        result += f", limit {percents(worst.limit)} %"
     waits = [_value(wait.value) for wait in (level.latency_p50, level.latency_p95)]
     cells = [count(level.load), count(level.turns), *waits, violations]
     line = f"{row(cells, COLUMNS)}   {result}".replace(NBSP, " ")

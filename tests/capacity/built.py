@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reports.metrics.thresholds import Threshold, requested_thresholds
-from reports.results.value import Finding, Result, Value
+from reports.results.value import LimitFinding, Result, Value
 from rtbench.capacity.document import VIOLATIONS, LevelEntry, SearchPlan, unknown
 from rtbench.capacity.verification import ERROR
 
@@ -32,7 +32,7 @@ def build_share(
     slow: int = 50,
     failed: int = 0,
     turns: int = 100,
-) -> Finding:
+) -> LimitFinding:
     share = msgspec.structs.replace(
         unknown(VIOLATIONS, "rate"),
         value=value,
@@ -43,7 +43,7 @@ def build_share(
         count=slow + failed,
         failed=failed,
     )
-    return Finding(threshold=threshold, value=share, operator="<", limit=ALLOWED)
+    return LimitFinding(threshold=threshold, value=share, operator="<", limit=ALLOWED)
 
 
 def build_latency(value: float, low: float, high: float) -> Value:

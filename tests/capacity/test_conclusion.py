@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reports.formatting import NBSP
-from reports.results.value import Finding, Reason
+from reports.results.value import LimitFinding, Reason
 from rtbench.capacity.conclusion import breaking_point, conclude
 from rtbench.capacity.document import CapacityDocument, Ended, LevelEntry
 from rtbench.capacity.terminal import closing_lines, level_heads, level_lines
@@ -56,7 +56,7 @@ def concluded(
     ],
 )
 def test_a_breaking_point_has_the_cause_of_most_violations(
-    share: Finding, throttled: int, kind: str
+    share: LimitFinding, throttled: int, kind: str
 ) -> None:
     level = build_level(40, "fail", violations=[share], throttled=throttled)
 

@@ -21,7 +21,6 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.strata import Stratum
 from reports.results.value import Reason
 from reports.statistics.quantiles import quantiles
-from rtbench.capacity.document import allowed_by
 from rtbench.capacity.level_evaluation import (
     Analysis,
     _LevelMonitor,
@@ -167,7 +166,7 @@ def test_turns_that_did_not_start_violate_each_latency_threshold(tmp_path: Path)
     assert (late.sum(), counted.sum(), counted.size) == (116, 400, 100)
     assert sorted(late[late > 0]) == [4] * 29
     assert (share.value, share.count, share.failed) == (0.29, 116, 116)
-    assert allowed_by(found) == pytest.approx(0.05)
+    assert found.limit == pytest.approx(0.05)
     assert share.high > 0.05, "it does not hold"
 
 

@@ -1,5 +1,5 @@
 """Every place that has the quantiles of a run reads the list of their levels. A new level is one
-entry of this list.
+entry of this list, and a field of both types that have a field for each level.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def test_values_equal_those_of_the_rows(tmp_path: Path) -> None:
     assert found.failed == int((mine["outcome"] != "ok").sum()) > 0
     published = [estimate for estimate in found.quantiles if not estimate.has_too_few]
     assert {e.p: e.value for e in published} == {0.5: quantile(np.sort(endless), 0.5)}
-    assert found.high == mine.loc[mine["outcome"] == "ok", "ttfa_ms"].max()
+    assert found.largest == mine.loc[mine["outcome"] == "ok", "ttfa_ms"].max()
     assert (
         sum(
             f.n
@@ -124,7 +124,7 @@ def test_event_metrics_and_throughput_come_from_histograms() -> None:
 
     gaps = [d for d in summary.event_metrics if d.metric == "delta_gap"]
     assert [(d.target, d.n, d.negative) for d in gaps] == [("a", 300, 2), ("b", 300, 2)]
-    assert all(20 < d.at(0.5) < d.at(0.9) < d.at(0.99) <= d.high < 400 for d in gaps)
+    assert all(20 < d.at(0.5) < d.at(0.9) < d.at(0.99) <= d.largest < 400 for d in gaps)
     assert {d.metric for d in summary.load_generator} == {
         "timestamp_uncertainty",
         "receive_delay",

@@ -18,7 +18,7 @@ from reports.metrics.metric_spec import POINTS, MetricSpec
 from reports.metrics.statistic_types.rate import Rate
 from reports.pages.comparisons.document import comparison_data
 from reports.pages.run_report.document import summary_data
-from reports.results.value import RATE, Finding, Value
+from reports.results.value import RATE, BaselineFinding, Value
 from reports.statistics.differences import Inference, Margin
 from tests.helpers import MS
 from tests.reports import synthetic
@@ -141,8 +141,8 @@ def test_the_cut_off_pause_is_unknown_if_each_pause_or_none_is_cut_off(
 
 
 def difference(
-    rows: tuple[Finding, ...], step: str, event: str, candidate: str = "east"
-) -> Finding:
+    rows: tuple[BaselineFinding, ...], step: str, event: str, candidate: str = "east"
+) -> BaselineFinding:
     return next(
         row
         for row in rows

@@ -321,7 +321,7 @@ def test_more_cached_than_input_tokens_are_a_fault_of_the_service(tmp_path: Path
         row for row in summary.turn_metrics if (row.metric, row.step) == ("cached_share", "all")
     )
 
-    assert (row.n, row.unscored, row.high) == (90, 30, 50)
+    assert (row.n, row.unscored, row.largest) == (90, 30, 50)
     assert (
         f"The service reported more cached tokens than input tokens in 30 of 120{NBSP}turns. This"
         " is a fault of the service: cached_share of these turns is unknown."

@@ -60,9 +60,6 @@ from reports.results.value import Reason, unique
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import Verdict
 
-STORED_RUNS = "the stored runs"
-"""The name of stored runs as a baseline."""
-
 
 def specs_of(
     thresholds: Sequence[Threshold], targets: Targets, candidates: Sequence[str]

@@ -26,6 +26,7 @@ from reports.engine.judge import Judged
 from reports.results.json_entries import Count, Known
 from reports.results.value import (
     RESULT_OF_STATUS,
+    AnyFinding,
     Conclusion,
     Finding,
     Reason,
@@ -39,7 +40,9 @@ from reports.results.value import (
 if TYPE_CHECKING:
     from reports.analysis.sequential.decide import Decision
 
-SCHEMA = 6
+SCHEMA = 7
+WITHOUT_KINDS = 6
+"""The schema whose findings do not state their kind, and which is still read."""
 BY_SEVERITY: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
 
 
@@ -59,7 +62,7 @@ class CheckDocument(Conclusion):
     rows: Count
     """the number of checked rows of turns and sessions"""
     result_counts: dict[Result, int]
-    findings: tuple[Finding, ...]
+    findings: tuple[AnyFinding, ...]
     differs: Reasons
     """how the run differs from the stored baseline, if it may not"""
     notices: tuple[str, ...]

@@ -18,7 +18,6 @@ from reports.analysis.check.baselines import (
 )
 from reports.analysis.check.named_baseline import Against, BaselineResults
 from reports.analysis.check.relative import (
-    STORED_RUNS,
     mark_provisional,
     specs_of,
 )
@@ -29,7 +28,7 @@ from reports.analysis.targets.conditions import conditions_of, differing_conditi
 from reports.analysis.targets.fairness import throttled_cause, throttled_share
 from reports.analysis.targets.named import identity_of_run
 from reports.data.runs import run_id_of
-from reports.engine.judge import Judged
+from reports.engine.judge import STORED_RUNS, Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.stored import BY_PARTS
 from reports.metrics.thresholds import Threshold, near

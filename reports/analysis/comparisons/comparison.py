@@ -46,7 +46,7 @@ from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.results.json_entries import ClosedJsonEntry, Count
-from reports.results.value import Finding, Reason, Reasons, Subject, Value, VerdictStatus
+from reports.results.value import BaselineFinding, Reason, Reasons, Subject, Value, VerdictStatus
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import RESAMPLES, seed_of
 from reports.statistics.differences import LEVEL, Inference, is_large, tick_at
@@ -180,7 +180,7 @@ class Comparison:
         return tuple(chain.from_iterable(found))
 
     @cached_property
-    def turn_taking(self) -> tuple[Finding, ...]:
+    def turn_taking(self) -> tuple[BaselineFinding, ...]:
         """The differences of the rates of turn-taking; none without pauses in the caller's
         speech.
         """

@@ -32,7 +32,7 @@ from reports.metrics.metric_spec import POINTS, MetricSpec, by_sample
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.typical_change import by_change, step_latencies, step_sample
-from reports.results.value import Finding, Reason, Subject, Value
+from reports.results.value import BaselineFinding, Reason, Subject, Value
 from reports.statistics.autocorrelation import rate_by_order
 from reports.statistics.differences import (
     Better,
@@ -131,7 +131,7 @@ def measured(
 
 def compared_rates(
     targets: Targets, rates_of: Callable[[TurnArrays], RatesByPart], how: Inference
-) -> Iterator[Finding]:
+) -> Iterator[BaselineFinding]:
     """Yield the difference of each rate that a feature has in each part of a run, for each
     candidate.
 
@@ -167,7 +167,7 @@ def _sums(target: ComparedTarget, parts: RatesByPart, subject: Subject, name: st
 
 def _rate_finding(
     value: Value, against: Value, sums: tuple[Events, Events], how: Inference, *, paired: bool
-) -> Finding:
+) -> BaselineFinding:
     """Return the difference of two rates. `sums` are those of the baseline, then those of the
     candidate. The interval includes the worst cases of unscored turns.
     """
@@ -187,7 +187,7 @@ def _rate_finding(
             known = known.wider_of(each)
         difference = known.shares
     d, low, high = (math.nan if end is None else end for end in difference)
-    return Finding(value=value, against=against, difference=d, low=low, high=high)
+    return BaselineFinding(value=value, against=against, difference=d, low=low, high=high)
 
 
 def _possible_totals(base: Events, cand: Events) -> Iterator[tuple[PerCluster, PerCluster]]:

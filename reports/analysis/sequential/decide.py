@@ -62,8 +62,8 @@ from reports.metrics.thresholds import Threshold
 from reports.results.json_entries import Known
 from reports.results.value import (
     RESULT_OF_STATUS,
+    BaselineFinding,
     Conclusion,
-    Finding,
     Reason,
     Reasons,
     VerdictName,
@@ -118,7 +118,7 @@ class DecisionDocument(Conclusion, forbid_unknown_fields=True, kw_only=True):
     plan: SequentialPlanEntry
     seed: int
     analyses: tuple[AnalysisEntry, ...]
-    primary_metrics: tuple[Finding, ...]
+    primary_metrics: tuple[BaselineFinding, ...]
 
     @property
     def is_decided_by_analysis(self) -> bool:

@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+from msgspec.structs import asdict
 
 from reports.analysis.summary.run_validity import simulator_late_ms, validity_of
 from reports.data.runs import RunFrames
@@ -26,7 +27,6 @@ from reports.data.samples import MetricSamples
 from reports.data.turns import Pool
 from reports.data.uncertainty import uncertain_reason
 from reports.engine.evaluate import subject_of
-from reports.results.json_entries import entry_from
 from reports.results.value import Value
 from reports.statistics.arms import TwoSamples
 from reports.statistics.bootstrap import seed_of
@@ -91,15 +91,16 @@ def drifts(run: RunFrames, samples: MetricSamples) -> Iterable[Drift]:
                 sample.part(pool.target, pool.steps)[0], 0.5
             )
             suspected = exact and is_suspected(*ratio, min_difference)
-            named = {"metric": sample.metric.name, "statistic": "drift"}
-            counts = {"n": halves.base.n + halves.cand.n, "sessions": halves.clusters[0]}
-            ends = dict(zip(("value", "low", "high"), ratio, strict=True))
-            yield entry_from(
-                Drift,
-                subject_of(samples.turns, pool),
-                **named,
-                **counts,
-                **ends,
+            value, low, high = ratio
+            yield Drift(
+                **asdict(subject_of(samples.turns, pool)),
+                metric=sample.metric.name,
+                statistic="drift",
+                value=value,
+                low=low,
+                high=high,
+                n=halves.base.n + halves.cand.n,
+                sessions=halves.clusters[0],
                 suspected=suspected,
             )
 

@@ -33,7 +33,7 @@ from reports.engine.evaluate import by_target, counted, events_of, published, ra
 from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded
-from reports.results.value import LEVEL_KEYS, LEVELS, Reason, Value, by_level, level_fields
+from reports.results.value import LEVEL_KEYS, LEVELS, Reason, Value, by_level
 from reports.statistics.counting import Flags, count_nonzero
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 
@@ -60,10 +60,13 @@ class MetricSummary(MainMetric, kw_only=True):
     """values, plus all failed and unscored turns"""
     completed_share: Rounded
     """share of the planned turns that have a value; null if none was planned"""
-    __annotations__.update(level_fields(QuantileEstimate))
-    low: Rounded = field(name="min")
+    p50: QuantileEstimate
+    p90: QuantileEstimate
+    p95: QuantileEstimate
+    p99: QuantileEstimate
+    smallest: Rounded = field(name="min")
     """smallest successful value"""
-    high: Rounded = field(name="max")
+    largest: Rounded = field(name="max")
     """largest successful value"""
     uncertain: Reason | None = None
     """why the values are uncertain in this run; null if they are not"""
@@ -106,8 +109,8 @@ def metric_summaries(
         planned=sample.planned,
         completed_share=sample.completed_share,
         **by_level(estimates),
-        low=float(succeeded[0]) if succeeded.size else math.nan,
-        high=float(succeeded[-1]) if succeeded.size else math.nan,
+        smallest=float(succeeded[0]) if succeeded.size else math.nan,
+        largest=float(succeeded[-1]) if succeeded.size else math.nan,
         uncertain=uncertain_reason(uncertain, target, metric),
     )
 
@@ -269,8 +272,11 @@ class HistogramSummary(JsonEntry, kw_only=True):
     target: str
     step: str
     n: Count
-    __annotations__.update(level_fields(Rounded))
-    high: Rounded = field(name="max")
+    p50: Rounded
+    p90: Rounded
+    p95: Rounded
+    p99: Rounded
+    largest: Rounded = field(name="max")
     out_of_range: Count = 0
     negative: Count = 0
 
@@ -321,7 +327,7 @@ def distribution(
         step=step,
         n=n,
         **by_level(values),
-        high=high,
+        largest=high,
         out_of_range=run.histograms.out_of_range[metric],
         negative=run.histograms.negative[metric],
     )

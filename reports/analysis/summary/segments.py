@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 from msgspec import field
+from msgspec.structs import asdict
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from reports.analysis.summary.metrics import ALL
 from reports.data.turns import TurnArrays
 from reports.metrics.strata import Traits
-from reports.results.json_entries import Count, JsonEntry, Rounded, entry_from
+from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantile
 
@@ -150,7 +151,7 @@ def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
                 )
     near.sort(key=lambda band: (band[0], band[1].target))
     return tuple(
-        entry_from(PercentileBand, breakdown, step=ALL, p=p)
+        PercentileBand(**asdict(breakdown) | {"step": ALL}, p=p)
         for (p, _), breakdown in zip(
             near, _summed(turns, [piece for _, piece in near]), strict=True
         )

@@ -13,13 +13,13 @@ from reports.pages.check.report import with_sentences
 from reports.pages.thresholds import CHECK_FILE
 from reports.render.blocks import Page
 from reports.render.markdown import render_markdown
-from reports.results.json_entries import entry_from, text_of
+from reports.results.json_entries import narrowed, text_of
 from reports.text.reasons import document_data
 
 
 def check_data(checked: CheckResult) -> dict[str, Any]:
     """Return the document check.json as lists, dictionaries, strings and numbers."""
-    return document_data(entry_from(CheckDocument, with_sentences(checked)), findings=("findings",))
+    return document_data(narrowed(CheckDocument, with_sentences(checked)), findings=("findings",))
 
 
 class CheckFormat(NamedTuple):

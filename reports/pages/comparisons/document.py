@@ -8,7 +8,7 @@ from msgspec import Meta
 from reports.analysis.comparisons.comparison import Comparison, Method
 from reports.analysis.targets.fairness import FairnessCheck, definitions_version
 from reports.data.runs import run_id_of
-from reports.engine.judge import finding_of
+from reports.engine.judge import baseline_finding
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.results.json_entries import (
@@ -16,13 +16,12 @@ from reports.results.json_entries import (
     Count,
     Known,
     Version,
-    entry_from,
     text_of,
 )
 from reports.results.value import (
     RESULT_OF_STATUS,
+    BaselineFinding,
     Conclusion,
-    Finding,
     Reason,
     ValidityEntry,
     Value,
@@ -78,13 +77,13 @@ class CompareDocument(Conclusion, forbid_unknown_fields=True):
     compared: Annotated[list[ComparedTargetEntry], Meta(min_length=2)]
     verdicts: dict[str, VerdictName | None]
     """verdict on all primary metrics per candidate, the worst first; null if it has none"""
-    comparisons: list[Finding]
-    steps: list[Finding]
+    comparisons: list[BaselineFinding]
+    steps: list[BaselineFinding]
     """p50 of each step, without effect on the verdict, with Holm's correction; per candidate, the
     worst first"""
     turn_taking: tuple[Value, ...]
     """of each target by the pause in the caller's speech; empty without pauses of a set length"""
-    turn_taking_findings: tuple[Finding, ...]
+    turn_taking_findings: tuple[BaselineFinding, ...]
     """rates of each step, and of all turns with a pause; without verdicts"""
     sequential: SequentialEntry | None
     """the result of interim analyses, which is then the overall verdict; `comparisons` has one test
@@ -98,30 +97,33 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     """Return the document compare.json as lists, dictionaries, strings and numbers."""
     planned = None
     if (decision := comparison.decision) is not None:
-        planned = entry_from(
-            SequentialEntry,
-            decision,
+        planned = SequentialEntry(
+            result=decision.result,
+            exit_status=decision.exit_status,
             headline=decision_sentence(decision),
             analysis=decision.analyses_made,
             analyses=len(decision.plan["analyses"]),
+            pairs=decision.pairs,
         )
     return document_data(
-        entry_from(
-            CompareDocument,
-            comparison,
+        CompareDocument(
             schema=COMPARE_VERSION,
             result=RESULT_OF_STATUS[comparison.exit_status],
+            exit_status=comparison.exit_status,
+            simulated=comparison.simulated,
+            recorded=comparison.recorded,
+            method=comparison.method,
             validity=with_messages(validity_entry("valid", comparison.invalid_reasons)),
             headline=sentences.comparison_headline(comparison),
             definitions_version=definitions_version(comparison.targets[0]),
             compared=[
-                entry_from(
-                    ComparedTargetEntry,
-                    target,
+                ComparedTargetEntry(
                     title=target.label,
                     target=target.name,
                     run_id=run_id_of(target.run),
                     folder=target.run.folder_name,
+                    sessions=target.sessions,
+                    simulated=target.simulated,
                     turns=int(target.turn_mask.sum()),
                     pairs_incomplete=target.clusters.cut,
                     recorded=target.run.recorded,
@@ -129,8 +131,8 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
                 for target in comparison.targets
             ],
             verdicts=dict(sentences.candidates(comparison)),
-            comparisons=[finding_of(one, sentence(one)) for one in comparison.comparisons],
-            steps=[finding_of(one, sentence(one)) for one in comparison.steps],
+            comparisons=[baseline_finding(one, sentence(one)) for one in comparison.comparisons],
+            steps=[baseline_finding(one, sentence(one)) for one in comparison.steps],
             turn_taking=comparison.pauses,
             turn_taking_findings=comparison.turn_taking,
             sequential=planned,

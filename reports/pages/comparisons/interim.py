@@ -15,11 +15,11 @@ from bench.files.safe_io import replace_text
 from reports.analysis.sequential.analysis import AnalysisEntry, AnalyzedMetricEntry
 from reports.analysis.sequential.decide import STATUSES, Decision, DecisionDocument, decision_of
 from reports.data import runs
-from reports.engine.judge import finding_of
+from reports.engine.judge import baseline_finding
 from reports.formatting import NBSP, NONE, count, format_duration
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.blocks import MARKS, Block, Cell, Column, Paragraph, Table, make_row, table
-from reports.results.json_entries import entry_from, text_of
+from reports.results.json_entries import narrowed, text_of
 from reports.results.value import as_share
 from reports.statistics.group_sequential import bound_distance
 from reports.text.decision_sentences import (
@@ -63,8 +63,8 @@ def decision_data(decision: Decision) -> dict[str, Any]:
     """Return the document decision.json as lists, dictionaries, strings, and numbers."""
     headline = outcome(decision)
     sentence = decision_sentence(decision)
-    findings = tuple(map(finding_of, decision.comparisons))
-    document = entry_from(
+    findings = tuple(map(baseline_finding, decision.comparisons))
+    document = narrowed(
         DecisionDocument, decision, headline=headline, sentence=sentence, primary_metrics=findings
     )
     return document_data(document, findings=("primary_metrics",))

@@ -32,7 +32,7 @@ from reports.pages.run_report.sections.turn_taking import (
 )
 from reports.render import blocks as b
 from reports.render.svg import drawing, plot_figure
-from reports.results.value import Finding
+from reports.results.value import BaselineFinding
 from reports.statistics.verdicts import BEYOND
 from reports.text import cells, comparison_rows
 from reports.text.comparison_rows import (
@@ -554,7 +554,7 @@ def turn_taking(comparison: Comparison) -> b.Section | None:
     return b.Section("turn-taking", HEADING, QUESTION, blocks, brief=brief)
 
 
-def _rate_row(row: Finding, comparison: Comparison, *, several: bool) -> b.Row:
+def _rate_row(row: BaselineFinding, comparison: Comparison, *, several: bool) -> b.Row:
     style = "fig nowrap struck" if comparison.failed_checks else "fig nowrap"
     is_shown = not math.isnan(row.difference)
     texts = [

@@ -54,7 +54,7 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
     interval_ends = [
         end for e in estimates for end in (e.reported_value, e.low, e.high) if math.isfinite(end)
     ]
-    low, high = log_range(interval_ends or [row.high for _, group in rows for _, row in group])
+    low, high = log_range(interval_ends or [row.largest for _, group in rows for _, row in group])
     x = log_scale(low, high, plot.x0, plot.x1)
     plot.x_axis(x, log_ticks(low, high, 5), ms, metric, grid=True)
     for line, (step, group) in enumerate(rows):

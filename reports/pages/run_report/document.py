@@ -14,7 +14,7 @@ from reports.pages.run_report.report import run_page
 from reports.pages.thresholds import stored_check
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
-from reports.results.json_entries import entry_from, text_of
+from reports.results.json_entries import narrowed, text_of
 from reports.text.notices import notices
 from reports.text.reasons import document_data
 from reports.text.settings import packetisation
@@ -42,7 +42,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
         ),
         "notices": tuple(notices(summary)),
     }
-    return document_data(entry_from(RunResults, summary, **texts))
+    return document_data(narrowed(RunResults, summary, **texts))
 
 
 def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:

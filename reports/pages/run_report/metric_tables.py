@@ -63,7 +63,7 @@ def metrics(
 
 def quantiles(row: HistogramSummary) -> list[Inline]:
     """Return the quantiles and the maximum as texts."""
-    return [*map(format_number, (*row.quantiles, row.high))]
+    return [*map(format_number, (*row.quantiles, row.largest))]
 
 
 def quantile_cells(row: MetricSummary) -> Line:
@@ -72,7 +72,7 @@ def quantile_cells(row: MetricSummary) -> Line:
     """
     return [
         *(cells.quantile_cell(row, p, "") for p in LEVELS),
-        format_number(row.high),
+        format_number(row.largest),
         count(row.planned),
         cells.completed_share(row),
     ]

@@ -291,7 +291,7 @@ def _result_row(
         ),
         b.Cell(count(result.turns), plural(result.sessions, "session")),
         *(replace(cell, style=PLACEHOLDER_STYLES.get(str(cell.text), "")) for cell in parts),
-        format_number(result.high),
+        format_number(result.largest),
         cells.failures(result),
         (
             b.Cell(Markup(bar_charts.interval_plot(result, target, ends)), style="hide")

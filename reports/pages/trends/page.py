@@ -24,7 +24,7 @@ from reports.pages.trends.plot import plot_over_time
 from reports.render import blocks as b
 from reports.render.html import render_html
 from reports.render.svg import plot_figure
-from reports.results.json_entries import entry_from
+from reports.results.json_entries import narrowed
 from reports.statistics.change_points import ENOUGH, LEVEL, MIN_SIDE_RUNS, YEAR
 from reports.text import trend_sentences as sentences
 from reports.text.definitions import definitions
@@ -66,8 +66,8 @@ def trend_data(trend: Trend) -> dict[str, Any]:
             of.target,
             sentences.series_name(of),
             of.simulated,
-            [entry_from(TrendRun, point) for point in of.points],
-            [entry_from(TrendMetric, metric) for metric in metrics],
+            [narrowed(TrendRun, point) for point in of.points],
+            [narrowed(TrendMetric, metric) for metric in metrics],
         )
         for of, metrics in trend.by_series
     ]

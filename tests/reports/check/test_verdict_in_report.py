@@ -9,8 +9,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from msgspec import structs
 
 from reports.analysis.check.check import check_of
+from reports.analysis.check.results import WITHOUT_KINDS
 from reports.data.runs import load_for_report
 from reports.formatting import NBSP
 from reports.pages.check.junit import junit_xml
@@ -112,6 +114,24 @@ def test_the_stored_check_is_the_written_one(tmp_path: Path) -> None:
     assert stored is not None
     assert (stored.result, stored.exit_status) == ("fail", 1)
     assert [result.result for result in stored.findings] == ["fail", "pass", "pass"]
+
+
+def test_a_check_of_the_schema_before_is_shown_too(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", ENOUGH)
+    checked(folder, tmp_path, "{ttfa: [med<5ms, p(95)<5s], failure_rate: rate<0.5}")
+    frames, path = load_for_report(folder), folder / "check.json"
+    stored = stored_check(frames)
+    written = json.loads(path.read_bytes())
+    kinds = [finding.pop("kind") for finding in written["findings"]]
+    path.write_text(json.dumps(written | {"schema": WITHOUT_KINDS}), encoding="utf-8")
+
+    assert kinds == ["limit"] * 3
+    assert stored is not None
+    assert repr(stored_check(frames)) == repr(structs.replace(stored, schema=WITHOUT_KINDS))
+    for findings in ("none", [3], [{"limit": "none"}]):
+        damaged = written | {"schema": WITHOUT_KINDS, "findings": findings}
+        path.write_text(json.dumps(damaged), encoding="utf-8")
+        assert stored_check(frames) is None, findings
 
 
 @pytest.mark.parametrize(

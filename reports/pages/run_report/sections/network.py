@@ -127,7 +127,7 @@ def connect(summary: Summary) -> b.Section | None:
         row
         for row in summary.connect_phases
         if row.metric not in OF_CALLS
-        and (row.metric != "auth_wait" or row.high)
+        and (row.metric != "auth_wait" or row.largest)
         and not (row.metric in shown_there and is_of_calls(summary, row))
     ]
     if not rows:
@@ -196,11 +196,11 @@ def _carried(summary: Summary) -> b.Blocks:
             f"{open_end_sign(median)}{format_number(median.reported_value / size)}", ends
         )
         cell = interval_cell if median.has_interval else quantile_cell(row, 0.5, "")
-        of_sessions[row.metric, row.target] = [cell, format_number(row.high / size)]
+        of_sessions[row.metric, row.target] = [cell, format_number(row.largest / size)]
     rows: list[b.Row | b.Line] = []
     for rate in rates:
         target = target_cell(summary, rate.target)
-        over_run = (rate.mean_bytes_per_s, rate.per_second.at(0.5), rate.per_second.high)
+        over_run = (rate.mean_bytes_per_s, rate.per_second.at(0.5), rate.per_second.largest)
         of_run = [quantity(rate.total_bytes), *(format_number(value / size) for value in over_run)]
         rows.append(
             [

@@ -238,7 +238,7 @@ def _row(summary: Summary, calls: TelephoneCalls, metric: str) -> MetricSummary 
     rows = (
         row for row in summary.connect_phases if (row.target, row.metric) == (calls.target, metric)
     )
-    return next((row for row in rows if math.isfinite(row.low)), None)
+    return next((row for row in rows if math.isfinite(row.smallest)), None)
 
 
 def _typical(rows: Sequence[MetricSummary]) -> tuple[list[str], str]:
@@ -250,7 +250,9 @@ def _typical(rows: Sequence[MetricSummary]) -> tuple[list[str], str]:
         return [
             f"{cells.open_end_sign(median)}{ms(median.reported_value)}" for median in medians
         ], " (p50)"
-    return [" to ".join(dict.fromkeys(format_ms_list(row.low, row.high))) for row in rows], ""
+    return [
+        " to ".join(dict.fromkeys(format_ms_list(row.smallest, row.largest))) for row in rows
+    ], ""
 
 
 def _packet_text(summary: Summary, calls: TelephoneCalls) -> str:
