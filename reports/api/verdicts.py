@@ -268,7 +268,7 @@ class TrendResult(Trend):
             spec = metric.spec
             series = metric.series
             for point, run in zip(series.points, metric.values, strict=True):
-                change = next(iter(metric.changes_at(point)), None)
+                changes = [(of.difference, of.low, of.high) for of in metric.changes_at(point)]
                 published = not math.isnan(run.value)
                 values = (
                     series.scenario,
@@ -287,7 +287,7 @@ class TrendResult(Trend):
                     run.high,
                     run.n,
                     *use(run.missing, published=published, invalid=point.excluded).values(),
-                    *((change.change, change.low, change.high) if change else (None, None, None)),
+                    *(changes[0] if changes else (None, None, None)),
                 )
                 rows.append(dict(zip(OF_RUNS, values, strict=True)))
         return frame_of(rows, OF_RUNS)

@@ -285,7 +285,6 @@ def _value_of(
 ) -> Value:
     """Return a value of a target, and its interval."""
     stratum = spec.stratum or NO_STRATUM
-    statistic = f"p{100 * spec.p:g}" if spec.p else spec.kind
     value, low, high = measured
     return Value(
         target=target,
@@ -293,7 +292,7 @@ def _value_of(
         turn_type=stratum.turn_type,
         step=spec.step,
         metric=spec.metric,
-        statistic=spec.statistic.aggregate if spec.statistic.deadline_ms else statistic,
+        statistic=spec.statistic_name,
         value=value,
         low=low,
         high=high,

@@ -408,6 +408,13 @@ class MetricSpec:
         return " and ".join(f"{'+' if sign else ''}{text}" for text in parts)
 
     @property
+    def statistic_name(self) -> str:
+        """The name of the statistic in a `Value`, such as `p95`, `rate`, or `within(2000)`."""
+        if self.statistic.deadline_ms:
+            return self.statistic.aggregate
+        return f"p{100 * self.p:g}" if self.p else self.kind
+
+    @property
     def entry_fields(self) -> dict[str, Any]:
         own = {
             "metric": self.metric,

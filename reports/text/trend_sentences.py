@@ -13,8 +13,6 @@ from reports.analysis.trends.metric_trend import (
     NS_PER_HOUR,
     MetricTrend,
     RunSeries,
-    SizedChange,
-    SlowTrendChange,
     TrendChange,
 )
 from reports.analysis.trends.trend import Trend
@@ -84,23 +82,23 @@ def value_text(run: RunValue, spec: MetricSpec) -> str:
     return f"{number_text(run.value, spec)} ({below})" if below else number_text(run.value, spec)
 
 
-def change_size(change: SizedChange, spec: MetricSpec) -> str:
+def change_size(change: TrendChange, spec: MetricSpec) -> str:
     """Return the size of a change, such as `+12 %` or `+1.5 points`."""
-    return signed(change.change, spec.scale)
+    return signed(change.difference, spec.scale)
 
 
-def change_interval(change: SizedChange, spec: MetricSpec) -> str:
+def change_interval(change: TrendChange, spec: MetricSpec) -> str:
     """Return the interval of a change, such as `+4 to +21 %`."""
     return difference_interval(change.low, change.high, spec.scale)
 
 
-def change_text(change: SizedChange, spec: MetricSpec) -> str:
+def change_text(change: TrendChange, spec: MetricSpec) -> str:
     """Return the size of a change with its interval, such as `+12 % (+4 to +21 %)`.
 
     A slow change has its duration, too: `+40 % (+22 to +61 %) in 32 days`.
     """
     text = f"{change_size(change, spec)} ({change_interval(change, spec)})"
-    if not isinstance(change, SlowTrendChange):
+    if not change.is_slow:
         return text
     duration_ns = change.last_started_utc_ns - change.first_started_utc_ns
     return f"{text} in {plural(max(1, round(duration_ns / (DAY.size * NS_PER_HOUR))), 'day')}"
@@ -117,13 +115,13 @@ def also_changed(change: TrendChange) -> str:
     return "; ".join(texts) or "no recorded condition"
 
 
-def change_sentence(metric: MetricTrend, change: TrendChange | SlowTrendChange) -> str:
+def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
     """Return a change as a text such as `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026,
     02:00 UTC`.
 
     A slow change begins with `ttfa p50 of sim changes slowly: `.
     """
-    slowly = " changes slowly" if isinstance(change, SlowTrendChange) else ""
+    slowly = " changes slowly" if change.is_slow else ""
     since = format_utc(change.first_started_utc_ns)
     return f"{metric_name(metric)}{slowly}: {change_text(change, metric.spec)} since {since}"
 

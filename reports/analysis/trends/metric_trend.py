@@ -4,10 +4,11 @@ level changed.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import field
 
 from bench.base.units import NS_PER_S
 from reports.analysis.summary import drift
@@ -16,7 +17,7 @@ from reports.analysis.trends.trend_point import RunValue, TrendPoint
 from reports.formatting import NONE
 from reports.metrics.metric_spec import POINTS, MetricSpec, MetricSpecEntry
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded
-from reports.results.value import Reason, as_share
+from reports.results.value import BaselineFinding, Reason, Value, as_share
 from reports.statistics import change_points
 from reports.statistics.change_points import DAY, ENOUGH, WEEK, ChangePoint, without_cycle
 from reports.statistics.counting import Integers, count_nonzero
@@ -91,39 +92,26 @@ def _distinguishing(workloads: Sequence[Mapping[str, str]]) -> list[dict[str, st
     ]
 
 
-class SizedChange(JsonEntry, kw_only=True):
-    """A change of a metric with its interval: a share of the value before it; for rates, the
-    difference.
+class TrendChange(BaselineFinding, kw_only=True):
+    """A change of a metric: its level after the change, against that before, without a verdict.
+    Their `n` is the number of compared runs.
 
     `first_run` and `last_run` of a change between two runs are the first run after it, and the last
-    run before it. Those of a slow change are its first run and its last run.
+    run before it. Those of a slow change are its first run and its last run. Its values are the
+    levels at its ends, and both have the same runs.
     """
 
     first_run: str
     first_started_utc_ns: int
     last_run: str
     last_started_utc_ns: int
-    change: Rounded
-    low: Rounded
-    high: Rounded
-    worse: bool | None
-    """null if neither more nor less is better"""
-
-
-class TrendChange(SizedChange, kw_only=True):
-    """A change between two runs."""
-
-    runs_before: Count
-    """that were compared"""
-    runs_after: Count
-    also_changed: dict[str, tuple[Known, Known]]
+    also_changed: dict[str, tuple[Known, Known]] = field(default_factory=dict)
     """conditions that changed at the same time, before and after"""
 
-
-class SlowTrendChange(SizedChange, kw_only=True):
-    """A steady rise or fall over several runs."""
-
-    runs: Count
+    @property
+    def is_slow(self) -> bool:
+        """True for a steady rise or fall over several runs."""
+        return self.first_started_utc_ns < self.last_started_utc_ns
 
 
 class TrendSegment(JsonEntry):
@@ -162,7 +150,7 @@ class TrendMetric(MetricSpecEntry, kw_only=True):
     """Monday to Sunday relative to their mean, which is subtracted; empty if they do not differ"""
     hours: tuple[Rounded, ...] = ()
     """the same for the 24 hours of a day, UTC"""
-    slow_change: SlowTrendChange | None = None
+    slow_change: TrendChange | None = None
     """a steady rise or fall; null if none was found"""
     levels: tuple[TrendSegment, ...] = ()
     unmarked_changes: tuple[TrendChange, ...] = ()
@@ -175,22 +163,6 @@ class MetricTrend(TrendMetric, kw_only=True):
 
     spec: MetricSpec
     series: RunSeries
-
-    def levels_at(self, change: TrendChange) -> tuple[float, float]:
-        """Return the levels before and after a change."""
-        starts = [(level.first_run, level.first_started_utc_ns) for level in self.levels]
-        at = starts.index((change.first_run, change.first_started_utc_ns))
-        return self.levels[at - 1].last_value, self.levels[at].value
-
-    def ends_of(self, slow: SlowTrendChange) -> tuple[float, float]:
-        """Return the levels at the first and at the last run of the slow change."""
-        first = next(
-            s.value for s in self.levels if s.first_started_utc_ns == slow.first_started_utc_ns
-        )
-        last = next(
-            s.last_value for s in self.levels if s.last_started_utc_ns == slow.last_started_utc_ns
-        )
-        return first, last
 
     def changes_at(self, point: TrendPoint) -> list[TrendChange]:
         """Return the change that begins with the run of a point, as a list; [] if there is none."""
@@ -258,30 +230,37 @@ def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
         - course
     )
     level = np.exp if logs else np.asarray
+    levels = tuple(
+        TrendSegment(
+            float(level(rest[start:end].mean() + course[start])),
+            float(level(rest[start:end].mean() + course[end - 1])),
+            *_run(points[start]),
+            *_run(points[end - 1]),
+        )
+        for start, end in zip(starts, ends, strict=True)
+        if start < end
+    )
+    slow_change = None
+    if slow:
+        levels_at_ends = (
+            levels[starts.index(slow.first)].value,
+            levels[ends.index(slow.end)].last_value,
+        )
+        both = (slow.end - slow.first,) * 2
+        slow_change = _sized(
+            trend, slow, levels_at_ends, both, points[slow.first], points[slow.end - 1]
+        )
     return msgspec.structs.replace(
         trend,
-        changes=tuple(_change(trend.spec, change, points) for change in result.changes),
-        unmarked_changes=tuple(_change(trend.spec, change, points) for change in result.unmarked),
-        levels=tuple(
-            TrendSegment(
-                float(level(rest[start:end].mean() + course[start])),
-                float(level(rest[start:end].mean() + course[end - 1])),
-                *_run(points[start]),
-                *_run(points[end - 1]),
-            )
-            for start, end in zip(starts, ends, strict=True)
-            if start < end
+        changes=tuple(
+            _change(trend, change, points, levels[starts.index(change.at) - 1 :])
+            for change in result.changes
         ),
+        unmarked_changes=tuple(_change(trend, change, points) for change in result.unmarked),
+        levels=levels,
         autocorrelation=result.autocorrelation,
         effective_runs=result.effective_runs(len(points)),
-        slow_change=(
-            SlowTrendChange(
-                **_sized(trend.spec, slow, points[slow.first], points[slow.end - 1]),
-                runs=slow.end - slow.first,
-            )
-            if slow
-            else None
-        ),
+        slow_change=slow_change,
         weekdays=tuple(_share(effect, trend.spec) for effect in result.weekdays),
         hours=tuple(_share(effect, trend.spec) for effect in result.hours),
     )
@@ -295,36 +274,66 @@ def _run(point: TrendPoint) -> tuple[str, int]:
     return point.run_id, point.started_utc_ns
 
 
+UNKNOWN_LEVELS = math.nan, math.nan
+
+
 def _sized(
-    spec: MetricSpec, found: ChangePoint | SlowChange, first: TrendPoint, last: TrendPoint
-) -> dict[str, Any]:
-    """Return the fields of a `SizedChange`."""
-    return {
-        "first_run": first.run_id,
-        "first_started_utc_ns": first.started_utc_ns,
-        "last_run": last.run_id,
-        "last_started_utc_ns": last.started_utc_ns,
-        "change": _share(found.d, spec),
-        "low": _share(found.low, spec),
-        "high": _share(found.high, spec),
-        "worse": None if spec.better == "neither" else (found.d > 0) == (spec.better == "lower"),
-    }
+    trend: MetricTrend,
+    found: ChangePoint | SlowChange,
+    levels: tuple[float, float],
+    runs: tuple[int, int],
+    first: TrendPoint,
+    last: TrendPoint,
+    also_changed: Mapping[str, tuple[str, str]] = {},
+) -> TrendChange:
+    """Return a change. `levels` and `runs` are those before it, then those after it."""
+    spec = trend.spec
+    against, value = (
+        Value(
+            target=trend.series.target,
+            metric=spec.metric,
+            statistic=spec.statistic_name,
+            value=level,
+            n=number,
+            unit="runs",
+            sessions=0,
+        )
+        for level, number in zip(levels, runs, strict=True)
+    )
+    is_worse = (found.d > 0) == (spec.better == "lower")
+    return TrendChange(
+        title=spec.title,
+        value=value,
+        against=against,
+        unit=spec.unit,
+        scale=spec.scale,
+        difference=_share(found.d, spec),
+        low=_share(found.low, spec),
+        high=_share(found.high, spec),
+        direction=None if spec.better == "neither" else "worse" if is_worse else "better",
+        first_run=first.run_id,
+        first_started_utc_ns=first.started_utc_ns,
+        last_run=last.run_id,
+        last_started_utc_ns=last.started_utc_ns,
+        also_changed=dict(also_changed),
+    )
 
 
 def _change(
-    spec: MetricSpec, change_point: ChangePoint, points: Sequence[TrendPoint]
+    trend: MetricTrend,
+    change: ChangePoint,
+    points: Sequence[TrendPoint],
+    levels: Sequence[TrendSegment] = (),
 ) -> TrendChange:
-    last = points[change_point.at - 1]
-    first = points[change_point.at]
+    """Return a change between two runs. `levels` begins with those before and after it."""
+    last = points[change.at - 1]
+    first = points[change.at]
     both = {
         code: (last.conditions.get(code, ""), first.conditions.get(code, "")) for code in OF_TARGET
     }
-    return TrendChange(
-        **_sized(spec, change_point, first, last),
-        runs_before=change_point.before,
-        runs_after=change_point.after,
-        also_changed={code: (was, now) for code, (was, now) in both.items() if was != now},
-    )
+    changed = {code: (was, now) for code, (was, now) in both.items() if was != now}
+    around = (levels[0].last_value, levels[1].value) if levels else UNKNOWN_LEVELS
+    return _sized(trend, change, around, (change.before, change.after), first, last, changed)
 
 
 NS_PER_HOUR = 3_600 * NS_PER_S

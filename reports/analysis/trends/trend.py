@@ -16,7 +16,6 @@ from bench.record.presence import is_run, run_folders
 from reports.analysis.trends.metric_trend import (
     MetricTrend,
     RunSeries,
-    SlowTrendChange,
     TrendChange,
     TrendMetric,
     find_changes,
@@ -34,7 +33,7 @@ from reports.metrics.thresholds import metric_option, quoted
 from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.results.value import LEVELS, Reason, Reasons
 
-TREND_VERSION: Literal[5] = 5
+TREND_VERSION: Literal[6] = 6
 MAIN_METRICS = WAITS
 HEADLINE = (0.5, 0.95)
 
@@ -124,7 +123,7 @@ class Trend:
         return sorted(changes, key=lambda item: -item[1].first_started_utc_ns)
 
     @property
-    def slow_changes(self) -> list[tuple[MetricTrend, SlowTrendChange]]:
+    def slow_changes(self) -> list[tuple[MetricTrend, TrendChange]]:
         """All steady rises and falls with their metrics, the newest first."""
         changes = [(metric, metric.slow_change) for metric in self.metrics if metric.slow_change]
         return sorted(changes, key=lambda item: -item[1].last_started_utc_ns)
@@ -153,7 +152,7 @@ class TrendSeries(JsonEntry):
 class TrendDocument(JsonEntry):
     """The output of `rtbench trend --json`."""
 
-    schema: Literal[5]
+    schema: Literal[6]
     alpha: Rounded
     """the maximum share of unchanged histories in which a change is ever marked"""
     comparisons: Count

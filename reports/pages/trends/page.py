@@ -12,8 +12,6 @@ from bench.files.safe_io import save_text
 from reports.analysis.trends.metric_trend import (
     MetricTrend,
     RunSeries,
-    SlowTrendChange,
-    TrendChange,
     TrendMetric,
 )
 from reports.analysis.trends.trend import TREND_VERSION, Trend, TrendDocument, TrendSeries
@@ -137,11 +135,9 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
 
 
 def _badges(trend: Trend) -> Iterable[b.Badge]:
-    changes = [change.worse for _, change in trend.changes] + [
-        slow.worse for _, slow in trend.slow_changes
-    ]
+    changes = [change.direction for _, change in (*trend.changes, *trend.slow_changes)]
     if changes:
-        worse = sum(is_worse is True for is_worse in changes)
+        worse = changes.count("worse")
         counts = f"{worse} of {plural(len(changes), 'metric')} worse"
         found = len(trend.changes_by_run) + len(trend.slow_changes)
         yield b.Badge("no" if worse else "in", "↕", plural(found, "CHANGE", "CHANGES"), counts)
@@ -156,7 +152,7 @@ def _badges(trend: Trend) -> Iterable[b.Badge]:
         yield b.Badge("sim", "◇", "SIMULATED", f"{len(simulated)} of {plural(trend.runs, 'run')}")
 
 
-INKS = {True: "bad-ink", False: "good-ink", None: ""}
+INKS = {"worse": "bad-ink", "better": "good-ink", None: ""}
 
 
 def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
@@ -172,32 +168,25 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
         b.TextColumn("conditions that changed with it", leave_out=2),
     ]
     several = len({series.scenario for series in trend.series}) > 1
-    found: list[tuple[MetricTrend, TrendChange | SlowTrendChange]] = [
-        *trend.slow_changes,
-        *trend.changes,
-    ]
     rows = []
-    for metric, change in found:
+    for metric, change in (*trend.slow_changes, *trend.changes):
         spec = metric.spec
         series = metric.series
         name = sentences.series_name(series)
-        if isinstance(change, SlowTrendChange):
-            levels = metric.ends_of(change)
-            runs = f"slowly, over {plural(change.runs, 'run')}"
+        runs = f"{change.against.n} runs before, {change.value.n} after"
+        conditions = sentences.also_changed(change)
+        if change.is_slow:
+            runs = f"slowly, over {plural(change.value.n, 'run')}"
             conditions = NONE
-        else:
-            levels = metric.levels_at(change)
-            runs = f"{change.runs_before} runs before, {change.runs_after} after"
-            conditions = sentences.also_changed(change)
         size = sentences.change_size(change, spec)
         ends = sentences.change_interval(change, spec)
         cells: b.Line = [
             b.Cell(_title(metric), f"{series.scenario} · {name}" if several else name),
             *(
-                b.Cell(sentences.number_text(level, spec), sentences.unit_text(spec))
-                for level in levels
+                b.Cell(sentences.number_text(level.value, spec), sentences.unit_text(spec))
+                for level in (change.against, change.value)
             ),
-            b.Cell(size, ends, style=INKS[change.worse]),
+            b.Cell(size, ends, style=INKS[change.direction]),
             b.Cell(sentences.day(change.first_started_utc_ns), runs),
             conditions,
         ]

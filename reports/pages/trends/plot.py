@@ -168,7 +168,7 @@ def _changes(
         ) / 2
         row = next((row for row, end in enumerate(free) if end < at), LABEL_ROWS - 1)
         free[row] = at + LABEL_WIDTH
-        colour = {True: "w-regressed", False: "w-improved", None: ""}[change.worse]
+        colour = {"worse": "w-regressed", "better": "w-improved", None: ""}[change.direction]
         top = plot.y1 - LABEL_HEIGHT * row
         anchor = "end" if at > plot.x1 - 60 else "start"
         with plot.of(numbers[series_name(metric.series)]):

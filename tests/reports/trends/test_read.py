@@ -260,9 +260,9 @@ def test_the_document_of_a_trend_matches_its_schema(
     (figure,) = found["series"][0]["metrics"]
 
     Draft202012Validator(schemas()["trend"]).validate(found)
-    assert [(one["last_run"], one["first_run"], one["change"]) for one in figure["changes"]] == [
-        ("run-006", "run-007", pytest.approx(1.0))
-    ]
+    assert [
+        (one["last_run"], one["first_run"], one["difference"]) for one in figure["changes"]
+    ] == [("run-006", "run-007", pytest.approx(1.0))]
 
 
 def test_a_trend_of_invalid_runs_is_shown_with_exit_status_4(

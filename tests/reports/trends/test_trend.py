@@ -50,9 +50,9 @@ def test_a_change_point_is_between_two_runs_and_lists_changed_conditions() -> No
     ((metric, change),) = trend_of_points(runs, [trend_spec("ttfa:p50")]).changes
 
     assert (change.last_run, change.first_run) == ("run-014", "run-015")
-    assert 0 < change.low < change.change < change.high
-    assert change.change == pytest.approx(0.4, abs=0.06)
-    assert (change.runs_before, change.runs_after, change.worse) == (15, 14, True)
+    assert 0 < change.low < change.difference < change.high
+    assert change.difference == pytest.approx(0.4, abs=0.06)
+    assert (change.against.n, change.value.n, change.direction) == (15, 14, "worse")
     assert change.also_changed == {"model": ("gpt-realtime", "gpt-realtime-2")}
     assert also_changed(change) == "model: gpt-realtime → gpt-realtime-2"
     assert [level.value for level in metric.levels] == pytest.approx([600, 840], rel=0.05)
@@ -95,11 +95,12 @@ def test_a_slow_rise_is_stated_with_its_slope_and_drawn_as_a_sloping_level() -> 
     (metric,) = trend.metrics
     text = render_page(trend_page(trend, Path()), 100).replace("\u00a0", " ")
 
-    assert metric.slow_change is not None
+    slow = metric.slow_change
+    assert slow is not None
     assert not metric.changes
-    assert 0 < metric.slow_change.low < metric.slow_change.change < metric.slow_change.high
-    assert metric.slow_change.worse is True
-    assert metric.ends_of(metric.slow_change) == pytest.approx((600, 885), rel=0.05)
+    assert 0 < slow.low < slow.difference < slow.high
+    assert slow.direction == "worse"
+    assert (slow.against.value, slow.value.value) == pytest.approx((600, 885), rel=0.05)
     assert headline(trend).startswith("ttfa p50 of gateway changes slowly: +")
     assert "1 CHANGE" in text
     assert "↕ changes slowly from here: ttfa p50 +" in text
