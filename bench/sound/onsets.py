@@ -28,7 +28,8 @@ the background. Pure.
 # A telephone tone (`bench.sound.tones`) is neither a sound nor background. If the start of a
 # sound may be a tone, the detector waits until the tone ends, or until it has lasted for
 # `TONE.certain_blocks`. If the sound then turns out to be a voice, its start is still the instant
-# at which the energy rose. In a tone, a voice starts with the first block that is no tone.
+# at which the energy rose. In a tone, a voice starts with the first block that is no
+# tone; the noise of a line after it is judged like noise at any time.
 #
 # `bench.sound.onset_bounds` has the uncertainties. No voice starts before its stream. If a loud
 # start of a stream is voiced and its level changes, the sound began with the stream. If the start
@@ -122,6 +123,7 @@ class OnsetDetector(BoundedSound):
     """
 
     __slots__ = (  # an object with more than 30 attributes is slow without it
+        "_after_tone",
         "_end_error_ns",
         "_faint",
         "_first_level",
@@ -154,6 +156,8 @@ class OnsetDetector(BoundedSound):
         """True if the stream may have started with a voice."""
         self._end_error_ns = 0
         """The uncertainty of the last end."""
+        self._after_tone: int | None = None
+        """The first loud block after a tone that ended without a pause."""
         self._faint: tuple[int, int] | None = None
         """The first and the last block of the last quiet and unvoiced sound, which may be the
         start of the next one."""
@@ -572,10 +576,10 @@ class OnsetDetector(BoundedSound):
                 self._note_tone(tone)
         elif tone.changed is None:
             tone.changed = number
-        elif tone.is_certain:
-            yield from self._start_sound(
-                self._voice_in(tone.changed, number), number, VOICE_AT_TONE_ERROR_NS
-            )
+        elif tone.is_certain:  # a voice follows, or the noise of a line
+            self._suspect = None
+            self._search_from(self._voice_in(tone.changed, number), number)
+            self._after_tone = self._onset
         else:
             yield from self._start_sound(
                 tone.start, number, (number - tone.start) * BLOCK_MS * NS_PER_MS
@@ -639,6 +643,8 @@ class OnsetDetector(BoundedSound):
         The sound begins before the block `start` if the energy rose slowly. `tone_error_ns` is the
         uncertainty that a tone before the sound causes.
         """
+        if start == self._after_tone:
+            tone_error_ns = VOICE_AT_TONE_ERROR_NS
         loud = start
         behind = self._behind or 0
         self._peak = max(self._levels(start, number))

@@ -4,6 +4,7 @@ tones.
 
 from __future__ import annotations
 
+from itertools import product
 from unittest.mock import patch
 
 import numpy as np
@@ -144,6 +145,19 @@ def test_a_voice_directly_after_a_tone_begins_within_its_uncertainty(
     )
     if max(lines) < 600 or len(lines) == 1 or max(lines) - min(lines) < 300:
         assert abs(found[0] - ahead_ms - length_ms) <= VOICE_AT_TONE_ERROR_NS / MS + 5
+
+
+@pytest.mark.parametrize("noise_ms", [150, 400, 1_200, 3_000])
+def test_the_noise_of_a_line_after_a_tone_is_no_sound(noise_ms: int) -> None:
+    rng = np.random.default_rng(1)
+    for ahead_ms, level, voice in product((0, 300, 2_000), (0.001, 0.003), VOICES[:4]):
+        answered = np.concatenate([rest(noise_ms), voice[:8_000]])
+        line = rng.normal(0, level, len(answered))
+        found = begins_ms(
+            OnsetDetector(RATE_HZ),
+            joined(rest(ahead_ms), sines(1_000, 440, 480), answered + line),
+        )
+        assert abs(found[0] - ahead_ms - 1_000 - noise_ms) <= 300
 
 
 @pytest.mark.parametrize("format", [G711_ULAW, PCM16_16K])
