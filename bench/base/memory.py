@@ -15,7 +15,6 @@ import mmap
 import os
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -28,7 +27,7 @@ RUN_BYTES = 384 << 20
 """The address space that must be left before the modules of a run are imported."""
 
 
-class RoomCheck(MetaPathFinder):
+class RoomCheck:
     """A finder that finds no module. It raises MemoryError if a library of `ROOM_BYTES` would
     have too little room.
     """

@@ -8,9 +8,9 @@ try:
     if problem := next(filter(None, map(name_problem, PACKAGES)), ""):
         print(f"rtbench: {problem}", file=sys.stderr)
         sys.exit(UNUSABLE_STATUS)
-    from bench.base import memory
+    from bench.base import memory, standard_streams
     from bench.base.errors import INTERRUPTED_STATUS
-    from bench.base.installation import refuse_windows
+    from bench.base.installation import refuse_windows, tool_version
 
     refuse_windows()
     memory.prepare()
@@ -18,9 +18,18 @@ except KeyboardInterrupt:
     sys.exit(130)
 
 
+def print_version() -> None:
+    """Print the name and the version of this tool."""
+    print(f"rtbench {tool_version()}")
+
+
 def main() -> None:
     """Run a command. Exit without a traceback on Ctrl-C, also during the import."""
     try:
+        if sys.argv[1:] == ["--version"]:  # needs none of the commands, which take most of the time
+            standard_streams.prepare()
+            print_version()
+            return
         from rtbench.cli import app
 
         app.main()

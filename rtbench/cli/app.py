@@ -22,6 +22,7 @@ from bench.base.errors import (
 )
 from bench.base.suggestions import did_you_mean, near_options
 from bench.files.sanitize import one_line
+from rtbench.cli import print_version
 from rtbench.cli.options import Command, Group, help_of, option
 
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
@@ -70,9 +71,7 @@ app = typer.Typer(
 
 def _print_version(requested: bool) -> None:
     if requested:
-        from bench.base.installation import tool_version
-
-        print(f"rtbench {tool_version()}")
+        print_version()
         raise typer.Exit
 
 

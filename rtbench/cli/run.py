@@ -20,7 +20,6 @@ from bench.base.errors import UsageError
 from bench.base.installation import child_environment, python_command
 from bench.base.standard_streams import text_width
 from bench.base.stop_signals import stop_signals
-from bench.target.target_settings import OPTIONS
 from rtbench.cli.options import Command, plain_switches
 from rtbench.cli.report import wants_colour
 
@@ -71,6 +70,7 @@ options."""
 def displayed_parameters() -> list[Any]:
     """Return the parameters that the help shows, and that Typer does not parse."""
     from bench.load.planning.run_options import OF_CHECK, RUN_OPTIONS
+    from bench.target.target_settings import OPTIONS
 
     flags = {
         option.flag[2:].replace("-", "_"): option

@@ -90,17 +90,13 @@ def _checked(path: Path, kind: FileKind | None) -> tuple[FileKind, Script | None
     """Check a file. Return its kind, and the script, if it is one. Raise UsageError with all
     mistakes in the file.
     """
-    from bench.files.yaml_file import parsed_yaml, read_text
-    from bench.plan.script import load_script
-    from bench.target.targets import check_targets
-    from reports.metrics.measurable import refuse_unknown_step
-    from reports.metrics.thresholds import placed_thresholds, read_thresholds
-
     if path.suffix == ".py":
         raise UsageError(
             f"{path}: a Python file, but `rtbench validate` checks only YAML; `rtbench run {path}`"
             " runs it"
         )
+    from bench.files.yaml_file import parsed_yaml, read_text
+
     text = read_text(path)
     root = parsed_yaml(path, text, "the file")
     kind = kind or _recognized(root, text)
@@ -108,12 +104,21 @@ def _checked(path: Path, kind: FileKind | None) -> tuple[FileKind, Script | None
     script = None
     with mistakes.gather():
         if kind == "script":
+            from bench.plan.script import load_script
+
             script = load_script(path)
         elif kind == "targets":
+            from bench.target.targets import check_targets
+
             check_targets(path)
         else:
+            from reports.metrics.thresholds import read_thresholds
+
             read_thresholds(path)
     if kind == "script" and (judged := root.within("thresholds")):
+        from reports.metrics.measurable import refuse_unknown_step
+        from reports.metrics.thresholds import placed_thresholds
+
         with mistakes.gather():
             for value, threshold in placed_thresholds(judged):
                 if script is None:  # its mistakes are known, its steps are not
