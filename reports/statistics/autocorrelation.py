@@ -48,7 +48,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats, Integers, without_warnings
 from reports.statistics.differences import (
@@ -64,6 +63,7 @@ from reports.statistics.differences import (
     quantile_differences,
     welch,
 )
+from reports.statistics.distributions import fdtrc, ndtr
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import (
     ClusterTotals,

@@ -40,7 +40,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import chdtrc  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.autocorrelation import (
     BURST_ALPHA_FACTOR,
@@ -61,6 +60,7 @@ from reports.statistics.differences import (
     log_variance,
     welch,
 )
+from reports.statistics.distributions import chdtrc
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import (
     RatioEstimate,

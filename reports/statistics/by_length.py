@@ -26,7 +26,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.special import ndtr, ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import (
     Floats,
@@ -36,6 +35,7 @@ from reports.statistics.counting import (
     rank_correlation,
     without_warnings,
 )
+from reports.statistics.distributions import ndtr, ndtri
 from reports.statistics.quantiles import Sample, lower_with_unseen, quantiles, upper_with_unseen
 from reports.statistics.unseen import DEPENDENCE_ALPHA, MAX_LENGTH_RATIO, MIN_SESSIONS
 

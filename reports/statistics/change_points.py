@@ -42,11 +42,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics import slow_changes
 from reports.statistics.baselines import MIN_STORED_RUNS
 from reports.statistics.counting import Floats, Integers, without_warnings
+from reports.statistics.distributions import ndtri, stdtrit
 from reports.statistics.slow_changes import DF_MIN, SlowChange, window_sums
 
 LEVEL = 0.05

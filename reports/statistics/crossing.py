@@ -25,9 +25,9 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import bdtrc, expit, logit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Flags, Floats, Integers
+from reports.statistics.distributions import bdtrc, expit, logit
 
 SLOPES = np.geomspace(1.5, 1500, 11)
 BACKGROUNDS = np.array([0.0, 0.25, 0.6, 0.9])

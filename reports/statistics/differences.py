@@ -27,11 +27,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.results.value import Scale, as_share
 from reports.statistics.bootstrap import RESAMPLES
 from reports.statistics.counting import Floats, count_nonzero, without_warnings
+from reports.statistics.distributions import ndtr, ndtri, stdtr, stdtrit
 from reports.statistics.quantiles import Sample, quantile
 
 if TYPE_CHECKING:

@@ -35,12 +35,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.results.json_entries import ClosedJsonEntry, Number
 from reports.results.value import Reason
 from reports.statistics.counting import Floats, count_nonzero
 from reports.statistics.differences import Order
+from reports.statistics.distributions import ndtr, ndtri, stdtr, stdtrit
 from reports.statistics.quantiles import effective_size
 from reports.statistics.verdicts import NOT_AFTER_HOLM, SESSIONS, floor_reason, turns_to_decide
 

@@ -38,18 +38,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import (  # type: ignore[import-untyped, unused-ignore]
-    nctdtr,
-    ndtr,
-    ndtri,
-    stdtrit,
-)
 
 from reports.results.json_entries import JsonEntry, Rounded
 from reports.statistics.autocorrelation import BATCHES, QUARTERS
 from reports.statistics.bootstrap import resample_weights, variance
 from reports.statistics.counting import Floats, Integers, dense_codes, without_warnings
 from reports.statistics.differences import LEVEL
+from reports.statistics.distributions import nctdtr, ndtr, ndtri, stdtrit
 from reports.statistics.rates import ratio_of
 from reports.statistics.verdicts import SESSIONS
 

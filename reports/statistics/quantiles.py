@@ -44,13 +44,13 @@ from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
-from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import MIN_TURNS_BEYOND, sessions_to_publish
 from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.results.value import IN_FAILURES, Estimate, Reason, too_few_to_print
 from reports.statistics.counting import Floats, Integers, count_nonzero
+from reports.statistics.distributions import betaincinv, ndtri, stdtrit
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share
 
 CONFIDENCE = 0.95

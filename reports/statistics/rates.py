@@ -38,7 +38,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats, count_nonzero, without_warnings
 from reports.statistics.differences import (
@@ -59,6 +58,7 @@ from reports.statistics.differences import (
     two_digits,
     welch,
 )
+from reports.statistics.distributions import ndtri, stdtrit
 from reports.statistics.quantiles import Sample, effective_size
 from reports.statistics.unseen import lower_share, upper_share
 

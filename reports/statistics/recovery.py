@@ -31,10 +31,10 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.change_points import autocorrelation
 from reports.statistics.counting import Floats, Integers
+from reports.statistics.distributions import ndtri, stdtrit
 
 CAP = math.log(4)
 MIN_SLOTS = 4

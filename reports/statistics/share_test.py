@@ -27,7 +27,6 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import betaincinv, ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import without_warnings
 from reports.statistics.differences import (
@@ -39,6 +38,7 @@ from reports.statistics.differences import (
     excess_over_margin,
     student,
 )
+from reports.statistics.distributions import betaincinv, ndtri
 from reports.statistics.rates import ClusterTotals, RatioEstimate, beyond, se_of_rates
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats, Integers, without_warnings
+from reports.statistics.distributions import stdtrit
 
 MIN_RUNS = 10
 """The minimum number of runs of a line."""

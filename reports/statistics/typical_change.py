@@ -35,13 +35,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.bootstrap import variance
 from reports.statistics.counting import Floats, Integers, distinct, without_warnings
 from reports.statistics.differences import Better, Difference, Inference, Margin
+from reports.statistics.distributions import stdtr
 from reports.statistics.quantiles import Sample, quantile, sample
 
 TRIM = 0.1

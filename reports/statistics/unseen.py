@@ -39,9 +39,9 @@ level of this test is more than 5 %, because a missed correlation makes an inter
 import math
 
 import numpy as np
-from scipy.special import betaincinv, stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats, Integers, rank_correlation
+from reports.statistics.distributions import betaincinv, stdtr
 
 SHARE_STEPS = 33
 """The number of values of S at which the bound is computed to find the largest. As many are then

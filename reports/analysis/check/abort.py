@@ -15,8 +15,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
-
 from bench.record.document import AbortAnalysisEntry, AbortEntry
 from reports.analysis.check.absolute import limit_results
 from reports.analysis.sequential.decide import leading, run_of_pairs
@@ -27,6 +25,7 @@ from reports.engine.judge import Judged
 from reports.metrics.thresholds import Threshold, by_metric, parse_all
 from reports.results.value import Reason
 from reports.statistics.counting import Integers
+from reports.statistics.distributions import ndtr
 from reports.statistics.group_sequential import SPENDING, critical_values_so_far
 from reports.statistics.verdicts import SESSIONS
 

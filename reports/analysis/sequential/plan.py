@@ -19,8 +19,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
-
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import SLOPE
 from bench.record.document import SequentialPlanEntry
@@ -39,6 +37,7 @@ from reports.metrics.thresholds import (
 )
 from reports.results.value import Reason
 from reports.statistics.differences import LEVEL
+from reports.statistics.distributions import ndtr
 from reports.statistics.group_sequential import (
     SPENDING,
     analysis_sizes,

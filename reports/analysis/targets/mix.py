@@ -20,7 +20,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.catalogue.metrics import CATALOGUE, SLOPE
 from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, Targets, TurnWeights
@@ -28,6 +27,7 @@ from reports.data.samples import is_latency
 from reports.metrics.metric_spec import POINTS, MetricSpec
 from reports.statistics.arms import TwoSamples, weights_of
 from reports.statistics.counting import Flags, Floats, Integers, count_nonzero
+from reports.statistics.distributions import stdtr
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals, PerCluster, se_of_rates
 

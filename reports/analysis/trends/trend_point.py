@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import msgspec
-from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE
@@ -41,6 +40,7 @@ from reports.results.json_entries import (
 )
 from reports.results.value import LEVELS, Counted, Reason, Reasons, some_unscored, too_few_to_print
 from reports.statistics.change_points import variance_of
+from reports.statistics.distributions import stdtrit
 from reports.statistics.quantiles import QuantileEstimate, shortfall
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from msgspec import structs
-from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE, SLOPE
@@ -53,6 +52,7 @@ from reports.statistics.differences import (
     excess_over_margin,
     log_ratio,
 )
+from reports.statistics.distributions import ndtr
 from reports.statistics.quantiles import (
     CONFIDENCE,
     Sample,

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import structs
-from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE
@@ -44,6 +43,7 @@ from reports.statistics.autocorrelation import (
     with_sixths,
 )
 from reports.statistics.differences import Better, Difference, Inference, Margin, Order
+from reports.statistics.distributions import ndtr
 from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import (
     ClusterTotals,
