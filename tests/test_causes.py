@@ -15,8 +15,10 @@ from bench.catalogue.causes import (
     NO_CAUSE,
     Cause,
     Code,
+    ConnectError,
     Limit,
     changed,
+    cleaned,
     codes_in,
     decoded,
     encoded,
@@ -29,9 +31,8 @@ from bench.catalogue.causes import (
 )
 
 WORDS = st.text("abc xyz-.123", min_size=1, max_size=12)
-WITH_CODES = [
-    code for code in Code if code not in (Code.TEXT, Code.SERVICE_REPORTED, Code.WITH_REMEDY)
-]
+WITHOUT_WORDS = (Code.TEXT, Code.SERVICE_REPORTED, Code.WITH_REMEDY, Code.LATE)
+WITH_CODES = [code for code in Code if code not in WITHOUT_WORDS]
 
 
 def number_for(spec: str) -> st.SearchStrategy[Any]:
@@ -147,3 +148,15 @@ def test_what_is_not_causes_in_a_row_is_read_as_words(stored: str) -> None:
 def test_the_status_of_a_call_is_at_the_begin_of_its_text() -> None:
     assert status_of(sip_status(486, "Busy Here")) == "486"
     assert status_of("the peer hung up (SIP 486)") == status_of(sip_status(200, "")) == ""
+
+
+def test_the_causes_of_a_refusal_reach_its_row_as_codes_without_secrets() -> None:
+    cause = Cause(Code.TURN_SERVER, {"server": "turn.test", "problem": in_words("key s3cret")})
+    without = Cause(Code.WITHOUT_RELAY, {"problem": in_words("none answered")})
+    refused = ConnectError("connect_failed:relay", [cause, without])
+
+    hidden = cleaned(refused.causes, lambda text: text.replace("s3cret", "***"))
+
+    assert refused.detail == "the TURN server turn.test key s3cret; without it, none answered"
+    assert decoded(encoded(hidden)) == hidden
+    assert text_of(hidden) == refused.detail.replace("s3cret", "***")

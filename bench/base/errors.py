@@ -9,7 +9,7 @@ end with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -110,18 +110,6 @@ def each_error(error: RtbenchError) -> list[RtbenchError]:
             (each.line or 0, each.column or 0) if isinstance(each, ScriptError) else (0, 0)
         ),
     )
-
-
-class ConnectError(RtbenchError):
-    """A failure to open a session: its outcome, such as `connect_failed:401`, and the response's
-    headers.
-    """
-
-    def __init__(self, outcome: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(f"{outcome}: {detail}")
-        self.outcome = outcome
-        self.detail = detail
-        self.headers = headers or {}
 
 
 def see(page: str, section: str = "") -> str:

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bench.base.errors import RtbenchError
+
 NO_NUMBERS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -112,9 +114,9 @@ class Code(Enum):
     # The opening of a connection.
     WITH_REMEDY = "{problem}; {remedy}"
     """A problem of a connection with its own remedy, such as a certificate that is not trusted."""
-    CHALLENGE = "; WWW-Authenticate: {challenge}"
-    REDIRECTS = "; it redirects to {location}"
-    SIGN_IN_PAGE = "; it sends callers to the sign-in page {location}"
+    CHALLENGE = "WWW-Authenticate: {challenge}"
+    REDIRECTS = "it redirects to {location}"
+    SIGN_IN_PAGE = "it sends callers to the sign-in page {location}"
     NOT_OFFERED = "the server chose the {kind} {name}, which was not offered"
     NO_ACCEPT_HEADER = "the answer has no Sec-WebSocket-Accept"
     OTHER_ACCEPT_HEADER = "the answer's Sec-WebSocket-Accept does not match this request's key"
@@ -191,6 +193,10 @@ class Code(Enum):
     TURN_OTHER_NAME = "has a certificate for other names"
     TURN_NOT_VALID = "has a certificate that is not valid today"
 
+    WITHOUT_RELAY = "without it, {problem}"
+    """The failure of a connection whose relay failed, too."""
+    LATE = "{problem} within {limit_s:g} s"
+
     # Words of the system and of services.
     STREAM_FAILED = "RST_STREAM INTERNAL_ERROR"
     NO_RESOLVER = "emporary failure"
@@ -251,6 +257,37 @@ class Ending(NamedTuple):
 
     outcome: str
     cause: Cause = NO_CAUSE
+
+
+class ConnectError(RtbenchError):
+    """A failure to open a session: its outcome, such as `connect_failed:401`, its causes, and the
+    response's headers. A cause that has no code is a text.
+    """
+
+    def __init__(
+        self,
+        outcome: str,
+        causes: str | Cause | Sequence[Cause],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(outcome, causes)
+        self.outcome = outcome
+        self.causes: tuple[Cause, ...]
+        match causes:
+            case str():
+                self.causes = (in_words(causes),)
+            case Cause():
+                self.causes = (causes,)
+            case _:
+                self.causes = tuple(causes)
+        self.headers = headers or {}
+
+    @property
+    def detail(self) -> str:
+        return text_of(self.causes)
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {self.detail}"
 
 
 def in_words(text: str) -> Cause:
@@ -368,6 +405,11 @@ def as_data(causes: Sequence[Cause], cleaned: Callable[[str], str] = str) -> lis
     return [_data(cause, cleaned) for cause in causes if cause != NO_CAUSE]
 
 
+def cleaned(causes: Sequence[Cause], clean: Callable[[str], str]) -> tuple[Cause, ...]:
+    """Return causes whose texts a function has cleaned."""
+    return tuple(_read(_data(cause, clean)) for cause in causes)
+
+
 def from_data(stored: Sequence[Any]) -> tuple[Cause, ...]:
     """Return the causes in JSON objects. Raise LookupError, TypeError, ValueError or AttributeError
     for others.
@@ -406,7 +448,7 @@ def _read(value: Any, depth: int = 0) -> Any:
 
 _SIP_STATUS = re.compile(r"SIP ([3-6]\d\d)\b")
 _REPORTED = Code.SERVICE_REPORTED.value.format(text="")
-_WITHOUT_WORDS = frozenset({Code.TEXT, Code.SERVICE_REPORTED})
+_WITHOUT_WORDS = frozenset({Code.TEXT, Code.SERVICE_REPORTED, Code.LATE})
 
 
 class _Formatter(Formatter):

@@ -21,10 +21,10 @@ from cryptography.x509.oid import NameOID
 
 from bench.base.clock import monotonic_ns, now_with_realtime, utc_ns
 from bench.base.cpu import BUSY, OTHERS, Priority, available_priority, core_count
-from bench.base.errors import ConnectError, UsageError
+from bench.base.errors import UsageError
 from bench.base.installation import tool_version
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.causes import Code, in_words, numbers_of
+from bench.catalogue.causes import Code, ConnectError, numbers_of
 from bench.catalogue.outcomes import NO_PROXY
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import Refusal, explain
@@ -327,7 +327,7 @@ def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> CheckFinding:
 
 def _failed(name: str, message: str, error: ConnectError, target: Target) -> CheckFinding:
     return CheckFinding(
-        name, "fail", message, explain(Refusal(error.outcome, [in_words(error.detail)]), target)
+        name, "fail", message, explain(Refusal(error.outcome, error.causes), target)
     )
 
 
@@ -386,9 +386,8 @@ def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> CheckFin
 
     If the certificate is not trusted, the finding describes the certificate.
     """
-    causes = [in_words(error.detail)]
-    stated = numbers_of(Code.WITH_REMEDY, causes) or {"problem": error.detail, "remedy": ""}
-    remedy = stated["remedy"] or explain(Refusal(error.outcome, causes), target)
+    stated = numbers_of(Code.WITH_REMEDY, error.causes) or {"problem": error.detail, "remedy": ""}
+    remedy = stated["remedy"] or explain(Refusal(error.outcome, error.causes), target)
     certificate_text = ""
     if error.outcome == "connect_failed:tls":
         # This context sends only the handshake, so it is safe to accept a certificate that is not

@@ -245,12 +245,12 @@ class StoppedWaiting(Input, frozen=True, tag="give_up"):
 
 class SessionFailed(Input, frozen=True, tag="fail"):
     """A failure of the session. It ends the session and every open turn, unless they have
-    already ended.
+    already ended. `cause` is as in rows, or a text.
     """
 
     outcome: str
     at_ns: int
-    detail: str = ""
+    cause: str = ""
 
 
 class ScriptFinished(Input, frozen=True, tag="finish"):

@@ -21,7 +21,7 @@ import msgspec
 
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import Cause, Code, changed, in_words
+from bench.catalogue.causes import Cause, Code, changed, decoded, in_words
 from bench.catalogue.outcomes import (
     NO_MEDIA,
     NO_REPLY,
@@ -951,7 +951,7 @@ _HANDLERS: Mapping[type, Callable[[Timeline, Any], None]] = {
     inputs.TurnEnded: Timeline._end_turn,
     inputs.StoppedWaiting: lambda timeline, _: timeline.owners.give_up(),
     inputs.SessionFailed: lambda timeline, failed: timeline._endings.fail(
-        failed.outcome, failed.at_ns, in_words(failed.detail)
+        failed.outcome, failed.at_ns, *decoded(failed.cause)
     ),
     inputs.ConnectionClosed: Timeline._close,
     inputs.ScriptFinished: lambda timeline, finished: timeline.facts.end("ok", finished.at_ns),

@@ -24,9 +24,8 @@ from greenlet import GreenletExit
 from msgspec.structs import replace
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
-from bench.catalogue.causes import Cause, Code
+from bench.catalogue.causes import Cause, Code, ConnectError, cleaned, encoded
 from bench.catalogue.outcomes import OWN_FAULT, refusal_status
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
@@ -116,18 +115,16 @@ class Dialer:
                 )
             )
         except ConnectError as error:
-            detail = self._keyring.redact(error.detail)
+            causes = [*cleaned(error.causes, self._keyring.redact)]
             received = with_arrival(self._hidden(error.headers), utc_ns() / NS_PER_S)
             if (
                 challenge := received.get("www-authenticate")
             ) and self.target.link.credential == "header":
-                detail += Cause(
-                    Code.CHALLENGE, {"challenge": excerpt(challenge, MAX_CHALLENGE_CHARACTERS)}
-                ).text
-            detail += redirection(
-                refusal_status(error.outcome), received.get("location", ""), self.target.url
-            )
-            raise ConnectError(error.outcome, detail, received) from None
+                quoted = excerpt(challenge, MAX_CHALLENGE_CHARACTERS)
+                causes.append(Cause(Code.CHALLENGE, {"challenge": quoted}))
+            status = refusal_status(error.outcome)
+            causes += redirection(status, received.get("location", ""), self.target.url)
+            raise ConnectError(error.outcome, causes, received) from None
         redacted_headers = self._hidden(transport.handshake.headers)
         agent_call_id = call_id if self.target.dialect.peer is Peer.AGENT else ""
         transport.handshake = replace(
@@ -181,32 +178,27 @@ def connect(
         transport = dialer.open(script.limits, phases, script.offer_members)
     except ConnectError as error:
         on_handshake(error.headers, "")
-        _failed(timeline, phases, error.outcome, error.detail, error.headers)
+        _failed(timeline, phases, error)
         return None
     except GreenletExit as error:
         run_ended = error if isinstance(error, RunEnded) else RunEnded()
-        _failed(timeline, phases, run_ended.outcome, run_ended.detail)
+        _failed(timeline, phases, ConnectError(run_ended.outcome, run_ended.detail))
         raise
     except Exception as error:
         if (limit := own_limit(error)) is not None:
-            _failed(timeline, phases, limit.outcome, limit.detail)
+            _failed(timeline, phases, limit)
             return None
         # Any error may occur during connecting, and a session without an end would be a missing
         # sample. Therefore it ends as `failed:load_generator`, and the caller gets the error and
         # shows it.
-        _failed(timeline, phases, OWN_FAULT, f"{type(error).__name__}: {error}")
+        fault = ConnectError(OWN_FAULT, f"{type(error).__name__}: {error}")
+        _failed(timeline, phases, fault)
         raise
     on_handshake(transport.handshake.headers, transport.handshake.call_id)
     timeline.apply(transport.handshake)
     return transport
 
 
-def _failed(
-    timeline: Timeline,
-    phases: ConnectTimings,
-    outcome: str,
-    detail: str,
-    headers: Mapping[str, str] | None = None,
-) -> None:
-    timeline.apply(phases.connected(headers or {}))
-    timeline.apply(SessionFailed(outcome, monotonic_ns(), detail))
+def _failed(timeline: Timeline, phases: ConnectTimings, error: ConnectError) -> None:
+    timeline.apply(phases.connected(error.headers))
+    timeline.apply(SessionFailed(error.outcome, monotonic_ns(), encoded(error.causes)))

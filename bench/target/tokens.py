@@ -20,8 +20,9 @@ from itertools import chain
 from typing import Final
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import ConnectError, UsageError, closed_on_failure
+from bench.base.errors import UsageError, closed_on_failure
 from bench.base.units import NS_PER_S
+from bench.catalogue.causes import ConnectError, cleaned
 from bench.catalogue.timeouts import Timeouts
 from bench.files.values import stated_end_s
 from bench.target.identity import (
@@ -195,7 +196,7 @@ class Keyring:
                 ConnectRequest(target.url, headers, context, limits, ConnectTimings(), path)
             )
         except ConnectError as error:
-            refusal = ConnectError(error.outcome, self.redact(error.detail))
+            refusal = ConnectError(error.outcome, cleaned(error.causes, self.redact))
             raise call_key_error(target, refusal) from None
         now_s = utc_ns() / NS_PER_S
         stated_s = stated_end_s(key.expires_s, now_s)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import base64
 import errno
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -33,10 +34,10 @@ from python_socks import ProxyError, ProxyType
 from python_socks.sync import Proxy as Negotiator
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import ConnectError, closed_on_failure
+from bench.base.errors import closed_on_failure
 from bench.base.installation import tool_version
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import Cause, Code
+from bench.catalogue.causes import Cause, Code, ConnectError, in_words
 from bench.catalogue.outcomes import OWN_FAULT
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
@@ -152,7 +153,7 @@ class Resolver(HubLocal):
         `limit_s` applies to the wait for a thread, and then again to the lookup.
         """
         limit_error = ConnectError(
-            OWN_FAULT, Cause(Code.LOOKUPS_FULL, {"lookups": MAX_LOOKUPS, "limit_s": limit_s}).text
+            OWN_FAULT, Cause(Code.LOOKUPS_FULL, {"lookups": MAX_LOOKUPS, "limit_s": limit_s})
         )
         try:
             with gevent.Timeout(limit_s, limit_error):
@@ -382,7 +383,7 @@ def _connect_by_http(proxy_socket: ProxySocket, proxy: Proxy, service: str) -> N
     until_ns = min(proxy_socket.until_ns, monotonic_ns() + BODY_NS)
     response = receive_body(proxy_socket.stream, response, until_ns)
     page = service_message(response.content, MAX_REFUSAL_BYTES)
-    text = _shown(
+    answer = _shown(
         proxy, ": ".join(filter(None, (f"{response.status} {response.reason}".strip(), page)))
     )
     schemes = [
@@ -393,12 +394,12 @@ def _connect_by_http(proxy_socket: ProxySocket, proxy: Proxy, service: str) -> N
         and schemes
         and not any(scheme.lower() == "basic" for scheme in schemes)
     ):
-        text += (
-            f"; {Cause(Code.OTHER_LOGIN, {'schemes': excerpt(', '.join(schemes), QUOTED)}).text}"
-        )
+        more = [Cause(Code.OTHER_LOGIN, {"schemes": excerpt(", ".join(schemes), QUOTED)})]
     elif response.status == UNAUTHORIZED:
-        text += f"; {_login_text(proxy)}"
-    raise _refusal(proxy, text)
+        more = [in_words(_login_text(proxy))]
+    else:
+        more = []
+    raise _refusal(proxy, answer, more)
 
 
 # python-socks wants a blocking socket. Its methods here block a greenlet only, with one limit for
@@ -478,8 +479,9 @@ def receive_body(stream: ByteStream, response: HttpResponse, until_ns: int) -> H
     return response._replace(body=response.body[:MAX_REFUSAL_BYTES])
 
 
-def _refusal(proxy: Proxy, reason: str) -> ConnectError:
-    return ConnectError("connect_failed:proxy", f"the proxy {proxy.public}: {reason}")
+def _refusal(proxy: Proxy, reason: str, more: Sequence[Cause] = ()) -> ConnectError:
+    answered = in_words(f"the proxy {proxy.public}: {reason}")
+    return ConnectError("connect_failed:proxy", [answered, *more])
 
 
 def _shown(proxy: Proxy, text: str) -> str:

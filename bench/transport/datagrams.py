@@ -21,9 +21,10 @@ import psutil
 
 from bench.base.clock import SendTime, enable_timestamps, monotonic_ns
 from bench.base.compiled import twin
-from bench.catalogue.causes import Cause, Code
+from bench.catalogue.causes import Cause, Code, ConnectError
+from bench.catalogue.outcomes import Family
 from bench.transport._datagrams_interpreted import HANDFUL
-from bench.transport.own_limits import exhausted, own_limit
+from bench.transport.own_limits import own_limit
 from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
 from bench.wire.addresses import DISCARD_PORT, UNSPECIFIED, is_address, is_loopback
 from bench.wire.connection import Datagram, SocketAddress
@@ -257,6 +258,5 @@ def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket
             continue
         rtp, rtcp = opened
         return rtp, rtcp
-    raise exhausted(
-        "ports", "", Cause(Code.NO_PAIR, {"first": ports.start, "last": ports.stop - 1}).text
-    )
+    pair = {"first": ports.start, "last": ports.stop - 1}
+    raise ConnectError(f"{Family.EXHAUSTED}:ports", Cause(Code.NO_PAIR, pair))

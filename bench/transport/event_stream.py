@@ -56,9 +56,9 @@ from h2.settings import SettingCodes, Settings
 from msgspec.structs import replace
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
-from bench.base.errors import ConnectError, closed_on_failure
+from bench.base.errors import closed_on_failure
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import Cause, Code
+from bench.catalogue.causes import Cause, Code, ConnectError, in_words, text_of
 from bench.catalogue.outcomes import parsed
 from bench.protocols.event_stream.messages import MEDIA_TYPE, events_of
 from bench.protocols.event_stream.signing import SessionSigner, Signing, signing_for
@@ -528,9 +528,9 @@ class EventStream(MessageConnection):
         kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]
         detail = f"{error.detail} ({kind})" if kind else error.detail
         location = response.headers.get("location", "")
-        detail += redirection(response.status, location, self._url)
+        causes = in_words(detail), *redirection(response.status, location, self._url)
         family, code, _ = parsed(error.outcome)
-        fields = {"type": family, "code": code, "message": detail}
+        fields = {"type": family, "code": code, "message": text_of(causes)}
         return msgspec.json.encode({"type": CALL_FAILED, "error": fields})
 
     def _take_overhead(self) -> int:

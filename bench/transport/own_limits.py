@@ -9,8 +9,7 @@ import os
 import socket
 from typing import Any
 
-from bench.base.errors import ConnectError
-from bench.catalogue.causes import in_words
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.outcomes import Family, remedy_of
 
 NO_MEMORY_LEFT = f"{Family.EXHAUSTED}:memory"
@@ -72,7 +71,7 @@ def _limit_text(limit: ConnectError | None, more_memory: str = "") -> str | None
     if limit is None:
         return None
     remedy = more_memory if limit.outcome == NO_MEMORY_LEFT else ""
-    return f"{limit.detail}; {remedy or remedy_of(limit.outcome, [in_words(limit.detail)])}"
+    return f"{limit.detail}; {remedy or remedy_of(limit.outcome, limit.causes)}"
 
 
 def own_limit_of_port(

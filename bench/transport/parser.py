@@ -32,8 +32,7 @@ from websockets.protocol import State
 from websockets.typing import ExtensionParameter
 
 from bench.base.clock import Arrival
-from bench.base.errors import ConnectError
-from bench.catalogue.causes import Cause, Code
+from bench.catalogue.causes import Cause, Code, ConnectError
 from bench.catalogue.outcomes import PERMANENT, error_code, service_code
 from bench.catalogue.refusals import HANDSHAKE, limit_outcome
 from bench.files.safe_io import JsonError, read_json
@@ -211,23 +210,23 @@ def refusal(response: HttpResponse) -> ConnectError:
     )
 
 
-def redirection(status: int | None, location: str, url: str) -> str:
-    """Return the text of the address to which an answer redirects the request of `url`; "" if it
+def redirection(status: int | None, location: str, url: str) -> list[Cause]:
+    """Return the address to which an answer redirects the request of `url`; no cause if it
     redirects to none. It has neither a user nor values of its query that may be secret.
 
     `location` is the header of the answer; "" if it has none.
     """
     if status not in REDIRECTS or not location:
-        return ""
+        return []
     try:
         scheme, authority, path, query, _ = urlsplit(urljoin(url, location))
     except ValueError:
-        return ""
+        return []
     code = Code.SIGN_IN_PAGE if _SIGN_IN.search(f"{authority}{path}") else Code.REDIRECTS
     if code is Code.REDIRECTS and url.startswith("ws"):
         scheme = WEBSOCKET_SCHEMES.get(scheme, scheme)
     address = urlunsplit((scheme, authority.rpartition("@")[2], path, query, ""))
-    return Cause(code, {"location": excerpt(masked_query(address), QUOTED)}).text
+    return [Cause(code, {"location": excerpt(masked_query(address), QUOTED)})]
 
 
 def unchunked(body: bytes) -> bytes:

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bench.base.clock import SendTime, monotonic_ns
-from bench.base.errors import ConnectError, UsageError
+from bench.base.errors import UsageError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import Cause, Code
+from bench.catalogue.causes import Cause, Code, ConnectError
 from bench.transport.fast.reader import Decrypter, Sieve
 from bench.transport.interface import PacedSender
 from bench.transport.parser import SocketRead
@@ -79,9 +79,9 @@ class HandshakeError(ConnectError):
     """
 
     def __init__(
-        self, detail: str, reason: str, certificate: CertificateProblem | None = None
+        self, cause: str | Cause, reason: str, certificate: CertificateProblem | None = None
     ) -> None:
-        super().__init__("connect_failed:tls", detail)
+        super().__init__("connect_failed:tls", cause)
         self.reason = reason
         self.certificate = certificate
 
@@ -298,7 +298,7 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
         distrust = DISTRUST.get(error.verify_code, UNTRUSTED)
         reason = error.verify_message
         cause = Cause(Code.WITH_REMEDY, {"problem": f"{host}: {reason}", "remedy": distrust.remedy})
-        raise HandshakeError(cause.text, reason, distrust.problem) from None
+        raise HandshakeError(cause, reason, distrust.problem) from None
     except (ssl.SSLError, OSError) as error:
         text = _error_text(error)
         reason = _openssl_text(error)

@@ -23,9 +23,9 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
 from bench.base.clock import SendTime, monotonic_ns
-from bench.base.errors import ConnectError, closed_on_failure
+from bench.base.errors import closed_on_failure
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import Cause, Code, in_words
+from bench.catalogue.causes import Cause, Code, ConnectError, in_words
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body
@@ -531,8 +531,8 @@ class WebSocket(MessageConnection):
         self._parser.close()
 
 
-def _no_upgrade(problem: Exception, headers: Mapping[str, str]) -> str:
-    """Return a text for an answer that is not an upgrade, although its status is 101, or that is
+def _no_upgrade(problem: Exception, headers: Mapping[str, str]) -> Cause:
+    """Return the cause of an answer that is not an upgrade, although its status is 101, or that is
     not HTTP.
 
     `headers` are those of the answer.
@@ -543,12 +543,12 @@ def _no_upgrade(problem: Exception, headers: Mapping[str, str]) -> str:
             and kind in str(problem)
             and (name := TOKEN.match(headers[header]))
         ):
-            return Cause(Code.NOT_OFFERED, {"kind": kind.rstrip("s"), "name": name[0]}).text
+            return Cause(Code.NOT_OFFERED, {"kind": kind.rstrip("s"), "name": name[0]})
     if isinstance(problem, InvalidHeader) and problem.name == "Sec-WebSocket-Accept":
         if problem.value is None:
-            return Cause(Code.NO_ACCEPT_HEADER).text
-        return Cause(Code.OTHER_ACCEPT_HEADER).text
+            return Cause(Code.NO_ACCEPT_HEADER)
+        return Cause(Code.OTHER_ACCEPT_HEADER)
     cause = problem if problem.__cause__ is None else problem.__cause__
     if isinstance(cause, EOFError):  # with or without a part of the head
-        return Cause(Code.CLOSED_WITHOUT_ANSWER).text
-    return Cause(Code.NO_UPGRADE).because(in_words(str(cause))).text
+        return Cause(Code.CLOSED_WITHOUT_ANSWER)
+    return Cause(Code.NO_UPGRADE).because(in_words(str(cause)))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.catalogue.causes import in_words
+from bench.catalogue.causes import Cause, Code, in_words
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
     NO_KEY,
@@ -46,7 +46,6 @@ from rtbench_simulator.session.effective import NewSession
 from tests.doctor.targets import HOST, KEY, build_target
 from tests.helpers import AT_NS, at, message
 
-CHALLENGE = "; WWW-Authenticate: "
 NOT_OFFERED = ", which was not offered"
 OTHER_LOGIN = "it accepts only "
 SERVICE_REPORTED = "the service reported: "
@@ -250,9 +249,7 @@ def test_a_challenge_that_names_another_sign_in_has_its_remedy(
             build_target(auth, resource), host="contoso.azure-api.net", service=service
         )
         output = explain(
-            Refusal(
-                "connect_failed:401", [in_words(f"HTTP 401: Access denied{CHALLENGE}{challenge}")]
-            ),
+            Refusal("connect_failed:401", [Cause(Code.CHALLENGE, {"challenge": challenge})]),
             target,
         )
         assert expected in output

@@ -16,7 +16,7 @@ import pyarrow as pa
 from gevent.event import Event
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import ConnectError
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.pricing import Prices
 from bench.catalogue.timeouts import Timeouts
 from bench.load.execution.live_run import LiveRun

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.load.execution import live_run, session_registry, start_scheduler, target_state
 from bench.load.execution.target_state import (

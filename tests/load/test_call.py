@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.base.errors import ConnectError
+from bench.catalogue.causes import ConnectError
 from bench.load.execution.call import Call
 from bench.load.execution.session_registry import RunListener
 from bench.observe.inputs import SessionStart

@@ -16,9 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
-from bench.catalogue.causes import decoded, text_of
+from bench.catalogue.causes import ConnectError, decoded, text_of
 from bench.load.execution.live_run import raise_all
 from bench.load.execution.target_state import MAX_INITIAL_FAILURES
 from bench.load.lifecycle import ALL_DONE, SignalReceived

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.base.errors import ConnectError
-from bench.catalogue.causes import in_words
+from bench.catalogue.causes import ConnectError, in_words
 from bench.catalogue.outcomes import detail_text
 from bench.load.execution.session_registry import show_session, show_turn
 from bench.observe.observation import SessionObservation, TurnObservation

@@ -18,8 +18,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import ConnectError, UsageError
+from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
+from bench.catalogue.causes import ConnectError
 from bench.services.openai.dialect import GA
 from bench.target import tokens
 from bench.target.identity import SignInError, Token

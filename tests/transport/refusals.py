@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.base.errors import ConnectError
+from bench.catalogue.causes import ConnectError
 
 
 def refusal(call: Callable[[], object]) -> ConnectError:

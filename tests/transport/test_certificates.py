@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.base.errors import ConnectError, UsageError
+from bench.base.errors import UsageError
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings
 from bench.transport.tls import tls_context

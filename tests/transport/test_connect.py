@@ -18,9 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import SendTime, monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
-from bench.catalogue.causes import in_words
+from bench.catalogue.causes import ConnectError, in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.target.target import redacted

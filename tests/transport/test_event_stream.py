@@ -24,8 +24,8 @@ from botocore.credentials import ReadOnlyCredentials
 from hpack import Encoder
 
 from bench.base.clock import Arrival, monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.event_stream.messages import encoded_headers, encoded_message
 from bench.protocols.event_stream.signing import Signing

@@ -17,7 +17,7 @@ import gevent.threadpool
 import pytest
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import ConnectError
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import Lookup, look_up, open_tcp
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy

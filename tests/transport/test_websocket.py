@@ -21,9 +21,8 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from bench.base.clock import SendTime
-from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
-from bench.catalogue.causes import in_words
+from bench.catalogue.causes import ConnectError, in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.observe.inputs import SessionStart

@@ -18,8 +18,8 @@ from botocore.credentials import ReadOnlyCredentials
 from hpack import Encoder
 
 from bench.base.clock import SendTime
-from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.event_stream.messages import CHUNK, encoded_headers, encoded_message
 from bench.protocols.event_stream.signing import Signing

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import gevent
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S, duration_text
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.metrics import CATALOGUE, awaited
 from bench.catalogue.outcomes import (
     detail_text,

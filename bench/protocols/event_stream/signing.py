@@ -21,8 +21,8 @@ from botocore.exceptions import BotoCoreError
 from botocore.session import Session
 
 from bench.base.clock import utc_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.causes import ConnectError
 from bench.protocols.event_stream.messages import (
     MEDIA_TYPE,
     chunk,

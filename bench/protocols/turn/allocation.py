@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.causes import Cause, Code
+from bench.catalogue.causes import Cause, Code, in_words
 from bench.files.sanitize import excerpt
 from bench.protocols.ice.stun import (
     TRANSACTION_BYTES,
@@ -129,7 +129,7 @@ class Allocation:
     is_stream: bool = False
     is_ipv6: bool = False
     relayed: HostPort | None = None
-    problem: str = ""
+    problem: Cause | None = None
     is_silent: bool = False
     """True if the problem is that the server does not answer."""
     is_unsigned: bool = False
@@ -192,7 +192,7 @@ class Allocation:
         for transaction, request in [*self._requests.items()]:
             if request.until_ns <= now_ns:
                 del self._requests[transaction]
-                self._fail(request, self.silence.text)
+                self._fail(request, self.silence)
             elif request.due_ns <= now_ns:
                 request.due_ns = now_ns + (FIRST_WAIT_NS << request.sends)
                 request.sends = request.sends + 1
@@ -251,7 +251,7 @@ class Allocation:
         """
         if self.relayed is not None and not self.problem:
             self._request(StunMethod.REFRESH, _lifetime(0), None, 0)
-        self.problem = self.problem or CLOSED
+        self.problem = self.problem or in_words(CLOSED)
 
     def received(self, data: bytes, at_ns: int) -> RelayedData | None:
         """Accept a message of the server. Return the data of a peer in it; None if it has none,
@@ -288,7 +288,7 @@ class Allocation:
                 value = message.attributes.get(StunAttribute.XOR_RELAYED_ADDRESS, b"")
                 self.relayed = mapped_address(value, message.transaction)
                 if self.relayed is None:
-                    self.problem = Cause(Code.TURN_WITHOUT_ADDRESS).text
+                    self.problem = Cause(Code.TURN_WITHOUT_ADDRESS)
                 self._plan_refresh(message, at_ns)
             case StunMethod.REFRESH:
                 if request.sent_ns is not None:
@@ -330,14 +330,14 @@ class Allocation:
                 self.alternate = plain_address(attributes.get(StunAttribute.ALTERNATE_SERVER, b""))
             self._fail(request, _refusal(code, message.error_reason, self.alternate), code)
 
-    def _fail(self, request: _Request, reason: str, code: int = 0) -> None:
+    def _fail(self, request: _Request, reason: Cause, code: int = 0) -> None:
         """Note the failure of a request. Without a permission or a channel, the allocation may
         still be of use.
         """
         if request.method in (StunMethod.ALLOCATE, StunMethod.REFRESH):
             self.is_silent = not code and not self.is_unsigned
             is_ended = request.method is StunMethod.REFRESH and code == MISMATCH
-            self.problem = Cause(Code.TURN_ENDED, {"status": MISMATCH}).text if is_ended else reason
+            self.problem = Cause(Code.TURN_ENDED, {"status": MISMATCH}) if is_ended else reason
         elif request.peer is not None and code:
             self.refused[request.peer.host] = code
 
@@ -385,18 +385,14 @@ def _data_of(message: StunMessage) -> RelayedData | None:
     )
 
 
-def _refusal(code: int, reason: str, alternate: HostPort | None) -> str:
+def _refusal(code: int, reason: str, alternate: HostPort | None) -> Cause:
     """Return why a server refuses an allocation."""
     if alternate is not None:
-        return Cause(
-            Code.TURN_REDIRECTS, {"other": authority(alternate.host, alternate.port or 0)}
-        ).text
+        return Cause(Code.TURN_REDIRECTS, {"other": authority(alternate.host, alternate.port or 0)})
     if code == UNAUTHORIZED:
-        return Cause(Code.TURN_LOGIN, {"status": code}).text
+        return Cause(Code.TURN_LOGIN, {"status": code})
     if code == QUOTA:
-        return Cause(Code.TURN_FULL, {"status": code}).text
+        return Cause(Code.TURN_FULL, {"status": code})
     if code == CAPACITY:
-        return Cause(Code.TURN_EXHAUSTED, {"status": code}).text
-    return Cause(
-        Code.TURN_REFUSED, {"reason": f"{code} {excerpt(reason, MAX_REASON_CHARACTERS)}"}
-    ).text
+        return Cause(Code.TURN_EXHAUSTED, {"status": code})
+    return Cause(Code.TURN_REFUSED, {"reason": f"{code} {excerpt(reason, MAX_REASON_CHARACTERS)}"})

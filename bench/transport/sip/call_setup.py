@@ -5,9 +5,8 @@ received, the ids.
 import base64
 from collections.abc import Iterable
 
-from bench.base.errors import ConnectError
 from bench.base.installation import tool_version
-from bench.catalogue.causes import Cause, Code, in_words, sip_status
+from bench.catalogue.causes import Cause, Code, ConnectError, in_words, sip_status
 from bench.catalogue.refusals import HANDSHAKE
 from bench.protocols.rtp.srtp import without_keys
 from bench.protocols.sdp.offer_answer import LocalMedia

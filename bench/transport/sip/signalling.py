@@ -33,8 +33,8 @@ from typing import Protocol
 import gevent
 
 from bench.base.clock import Arrival, monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.outcomes import is_own_limit
 from bench.protocols.sip.call import SipCall
 from bench.protocols.sip.framing import StreamFramer

@@ -20,9 +20,9 @@ import secrets
 from collections.abc import Iterator, Sequence
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
-from bench.base.errors import ConnectError, closed_on_failure
+from bench.base.errors import closed_on_failure
 from bench.base.units import NS_PER_S
-from bench.catalogue.causes import Cause, Code
+from bench.catalogue.causes import Cause, Code, ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.call_media import CallMedia
 from bench.protocols.rtp.srtp import new_keys, without_keys

@@ -34,9 +34,9 @@ from functools import partial
 import msgspec
 
 from bench.base.clock import SendTime, monotonic_ns
-from bench.base.errors import ConnectError, closed_on_failure
+from bench.base.errors import closed_on_failure
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import Cause, Code, in_words, text_of
+from bench.catalogue.causes import Cause, Code, ConnectError, in_words
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.ice.ice import Candidate, ControllingAgent, IceLogin, RelayedAddress
 from bench.protocols.sctp.data_channel import DataChannel
@@ -152,17 +152,17 @@ class PermittedHosts:
             else self.permits(host) or not self._is_local
         )
 
-    def refusal(self, candidates: Sequence[Candidate]) -> str:
-        """Return why none of the candidates is permitted; "" if there is none in the family of
+    def refusal(self, candidates: Sequence[Candidate]) -> Cause | None:
+        """Return why none of the candidates is permitted; None if there is none in the family of
         the service.
         """
         named = dict.fromkeys(each.address.host for each in self._of_family(candidates))
         if not named:
-            return ""
+            return None
         hosts = ", ".join([*named][:MAX_NAMED])
         if self._is_local:
-            return Cause(Code.FOREIGN_HOST, {"host": hosts, "purpose": "audio"}).text
-        return (
+            return Cause(Code.FOREIGN_HOST, {"host": hosts, "purpose": "audio"})
+        return in_words(
             f"the peer names {hosts} for audio, which are private addresses, and not that of the"
             " service"
         )
@@ -223,7 +223,7 @@ class WebRtcCall(TrackTransport):
         self._relay_ns = NEVER_NS
         """The instant at which the relay is due. It changes when packets of the relay are
         received, or are due."""
-        self._relay_problem = ""
+        self._relay_problem: tuple[Cause, ...] = ()
         """Why a TURN server that the service names relays nothing."""
         self._peer: WebRtcPeer | None = None
         self._other_hosts = ""
@@ -312,14 +312,14 @@ class WebRtcCall(TrackTransport):
         for server in servers if self._relay is None else ():
             if not self._hosts.permits_server(server.host):
                 is_private = in_words("of the service has a private address")
-                self._relay_problem = Cause(
-                    Code.TURN_SERVER, {"server": server, "problem": is_private}
-                ).text
+                self._relay_problem = (
+                    Cause(Code.TURN_SERVER, {"server": str(server), "problem": is_private}),
+                )
                 continue
             try:
                 self._relay = self._allocated(server, limits)
             except ConnectError as error:
-                self._relay_problem = error.detail
+                self._relay_problem = error.causes
                 continue
             break
 
@@ -336,7 +336,7 @@ class WebRtcCall(TrackTransport):
                 "connect_failed:media", f"the call was answered, but {error}"
             ) from None
         candidates = self._hosts.candidates(remote.candidates)
-        refusal = ""
+        refusal = None
         if not candidates:
             refusal = self._hosts.refusal(remote.candidates)
         # through a relay, a NAT of the peer may be found
@@ -406,12 +406,16 @@ class WebRtcCall(TrackTransport):
     def _with_relay(self, failure: ConnectError) -> ConnectError:
         """Return the failure of ICE, with the fault of the TURN server if there is one."""
         relay = self._relay
-        problem = self._relay_problem if relay is None else relay.problem or relay.refusal()
-        if not problem:
+        problems = self._relay_problem
+        if relay is not None:
+            problem = relay.problem or relay.refusal()
+            problems = () if problem is None else (problem,)
+        if not problems:
             return failure
-        return ConnectError(
-            "connect_failed:relay", f"{problem}; without it, {failure.detail}", failure.headers
-        )
+        first, *others = failure.causes
+        without = Cause(Code.WITHOUT_RELAY, {"problem": first})
+        causes = [*problems, without, *others]
+        return ConnectError("connect_failed:relay", causes, failure.headers)
 
     def _wait_for_channel(self, channel: DataChannel, limits: Timeouts) -> None:
         peer = self._connected_peer
@@ -641,7 +645,7 @@ class WebRtcCall(TrackTransport):
             )
         has_relay = self._relay is not None and self._closed is None
         if has_relay and (relay := self._used_relay) is not None and relay.problem:
-            self._closed = ConnectionClosed(ABNORMAL, at_ns or monotonic_ns(), relay.problem)
+            self._closed = ConnectionClosed(ABNORMAL, at_ns or monotonic_ns(), relay.problem.text)
         return self._closed is not None
 
     def network(self) -> RtpMeasured | None:
@@ -685,19 +689,15 @@ def _address_of(source: SocketAddress) -> HostPort:
     return source if isinstance(source, RelayedAddress) else HostPort(*source[:2])
 
 
-def _ice_failure(peer: WebRtcPeer, refusal: str, limits: Timeouts) -> ConnectError:
+def _ice_failure(peer: WebRtcPeer, refusal: Cause | None, limits: Timeouts) -> ConnectError:
     """Return why no address of the peer was selected. `refusal` states why its candidates were
-    refused; "" if not.
+    refused; None if not.
     """
     kind = "connect_failed" if peer.problem else "timeout"
     problem = peer.problem or f"no candidate of the peer answered within {limits.upgrade:g} s"
+    causes = [in_words(problem)]
     if peer.refused is not None:
+        causes = [refusal or in_words(problem)]
         source = authority(peer.refused.host, peer.refused.port or 0)
-        problem = text_of(
-            (in_words(refusal or problem), Cause(Code.CHECKS_FROM, {"source": source}))
-        )
-    return (
-        ConnectError("connect_failed:host", problem)
-        if refusal
-        else ConnectError(f"{kind}:ice", problem)
-    )
+        causes.append(Cause(Code.CHECKS_FROM, {"source": source}))
+    return ConnectError("connect_failed:host" if refusal else f"{kind}:ice", causes)

@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
-from bench.base.errors import ConnectError
-from bench.catalogue.causes import Cause, Code, in_words
+from bench.catalogue.causes import Cause, Code, ConnectError, in_words
 from bench.catalogue.outcomes import Family, parsed
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.ice.ice import RelayedAddress
@@ -176,11 +175,11 @@ class Relay:
         return self._allocation.relayed
 
     @property
-    def problem(self) -> str:
-        reason = self._allocation.problem or (
-            self.stream.problem if self.stream is not None else ""
-        )
-        return _of_server(self.server, in_words(reason)) if reason else ""
+    def problem(self) -> Cause | None:
+        reason = self._allocation.problem
+        if reason is None and self.stream is not None and self.stream.problem:
+            reason = in_words(self.stream.problem)
+        return _of_server(self.server, reason) if reason else None
 
     @property
     def alternate(self) -> HostPort | None:
@@ -202,17 +201,18 @@ class Relay:
     def next_ns(self) -> int:
         return self._allocation.next_ns
 
-    def refusal(self) -> str:
-        """Return which hosts the server refuses; "" if there are none."""
+    def refusal(self) -> Cause | None:
+        """Return which hosts the server refuses; None if there are none."""
         refused = self._allocation.refused
         named = ", ".join(f"{host} ({code})" for host, code in refused.items())
         return (
-            _of_server(self.server, Cause(Code.TURN_FORBIDDEN, {"hosts": named})) if named else ""
+            _of_server(self.server, Cause(Code.TURN_FORBIDDEN, {"hosts": named})) if named else None
         )
 
-    def silent(self, limit_s: float) -> str:
-        """Return the text about a server that has not answered within a limit."""
-        return f"{_of_server(self.server, self._allocation.silence)} within {limit_s:g} s"
+    def silent(self, limit_s: float) -> Cause:
+        """Return the cause of a server that has not answered within a limit."""
+        late = Cause(Code.LATE, {"problem": self._allocation.silence, "limit_s": limit_s})
+        return _of_server(self.server, late)
 
     def fileno(self) -> int:
         return self._link.fileno()
@@ -343,8 +343,8 @@ def open_relay(
     return Relay(server, link, str(address[0]), is_ipv6=family is socket.AF_INET6)
 
 
-def _of_server(server: TurnServer, problem: Cause) -> str:
-    return Cause(Code.TURN_SERVER, {"server": server, "problem": problem}).text
+def _of_server(server: TurnServer, problem: Cause) -> Cause:
+    return Cause(Code.TURN_SERVER, {"server": str(server), "problem": problem})
 
 
 def _unreached(error: ConnectError, limits: Timeouts) -> Cause:
@@ -357,5 +357,5 @@ def _unreached(error: ConnectError, limits: Timeouts) -> Cause:
         )
         return Cause(code).because(in_words(error.reason))
     if error.outcome == "timeout:tls":
-        return in_words(f"{Cause(Code.TURN_NO_TLS).text} within {limits.tls:g} s")
+        return Cause(Code.LATE, {"problem": Cause(Code.TURN_NO_TLS), "limit_s": limits.tls})
     return Cause(Code.TURN_UNREACHED, {"reason": error.detail})

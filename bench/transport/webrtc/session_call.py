@@ -16,7 +16,8 @@ from collections.abc import Iterator
 import msgspec
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
-from bench.base.errors import ConnectError, closed_on_failure
+from bench.base.errors import closed_on_failure
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.outcomes import parsed
 from bench.transport.interface import (
     ConnectRequest,

@@ -29,9 +29,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 
 from bench.base.clock import SendTime, monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
-from bench.catalogue.causes import Cause, Code, in_words
+from bench.catalogue.causes import Cause, Code, ConnectError, in_words
 from bench.catalogue.outcomes import PERMANENT, service_code
 from bench.catalogue.refusals import HANDSHAKE
 from bench.catalogue.timeouts import Timeouts
@@ -392,15 +391,15 @@ def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) 
 
 def _unanswered(what: str, cause: Cause) -> ConnectError:
     unanswered = Cause(Code.REQUEST_UNANSWERED, {"request": what})
-    return ConnectError("connect_failed:upgrade", unanswered.because(cause).text)
+    return ConnectError("connect_failed:upgrade", unanswered.because(cause))
 
 
 def _broken(text: str) -> Cause:
     return Cause(Code.CONNECTION_BROKE).because(in_words(text))
 
 
-def _cut(what: str, arrived: str) -> str:
-    return Cause(Code.CUT_ANSWER, {"request": what, "arrived": arrived}).text
+def _cut(what: str, arrived: str) -> Cause:
+    return Cause(Code.CUT_ANSWER, {"request": what, "arrived": arrived})
 
 
 def _with_whole_body(
@@ -440,8 +439,8 @@ def _with_whole_body(
             body += came.data
         elif stream.error_text or response.is_chunked or length is not None:
             broken = f": {stream.error_text}" if stream.error_text else ""
-            problem = _cut(what, f"{arrived}{broken}")
-            raise ConnectError("connect_failed:upgrade", problem, response.headers)
+            cut = _cut(what, f"{arrived}{broken}")
+            raise ConnectError("connect_failed:upgrade", cut, response.headers)
         else:  # only the end of the stream ends the body (RFC 9112 §6.3)
             break
     return response._replace(body=bytes(body[:length])), read

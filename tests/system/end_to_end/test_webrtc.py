@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.record.folder import read_table
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath

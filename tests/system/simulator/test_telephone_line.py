@@ -18,8 +18,8 @@ from typing import TypeVar
 import pytest
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.sip.messages import SipRequest, SipResponse, parse_message, write_message
 from bench.transport.datagrams import media_sockets, udp_socket

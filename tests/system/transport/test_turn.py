@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.causes import in_words
+from bench.catalogue.causes import ConnectError, in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.rtp.rtp import CODECS

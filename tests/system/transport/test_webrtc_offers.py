@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.base.errors import ConnectError, UsageError
+from bench.base.errors import UsageError
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.services.names import OfferForm
 from bench.session.dial import Dialer

@@ -12,8 +12,8 @@ from typing import Any
 from unittest.mock import patch
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import escape_control
 from bench.protocols.rtp.jitter import MAX_STANDSTILL_PACKETS

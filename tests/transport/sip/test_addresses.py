@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from bench.base.errors import ConnectError
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.sip.messages import Outgoing
 from bench.transport.connect import Lookup

@@ -12,8 +12,8 @@ import gevent
 import pytest
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
+from bench.catalogue.causes import ConnectError
 from bench.protocols.sip.messages import SipRequest
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip import signalling, telephone

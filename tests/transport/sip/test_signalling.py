@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.sdp.offer_answer import LocalMedia
 from bench.protocols.sip.dialog import LocalParty

@@ -14,9 +14,8 @@ import gevent
 import pytest
 
 from bench.base.clock import Arrival, monotonic_ns
-from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.causes import in_words
+from bench.catalogue.causes import ConnectError, in_words
 from bench.catalogue.outcomes import HANG_UP, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.call_media import parse_event

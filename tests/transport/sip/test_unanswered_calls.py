@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.base.errors import ConnectError
-from bench.catalogue.causes import in_words
+from bench.catalogue.causes import ConnectError, in_words
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.services.telephone import REMEDIES

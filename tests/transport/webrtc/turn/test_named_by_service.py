@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 
 from bench.base.clock import SendTime
-from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.turn.servers import TurnLogin, TurnServer
 from bench.transport.interface import ConnectRequest, ConnectTimings
