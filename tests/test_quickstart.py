@@ -90,7 +90,7 @@ def test_sessions_sets_the_number_of_sessions(
     )
 
     quickstart.quick_run(ServiceOptions(), yes=False, runs=tmp_path, sessions=111)
-    assert (played[0].users, played[0].sessions) == (30, 111)
+    assert (played[0].users, played[0].sessions) == (60, 111)
 
     (tmp_path / "targets.yaml").write_text(TARGETS)
     with pytest.raises(UsageError, match="add --yes"):

@@ -63,6 +63,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
     Such a task has the settings of a script's file (`session`, `timeouts`, `tools`, …: see
     `bench.plan.script.Script`). They are class attributes with the same names.
+    `timeouts` replaces those of YAML scripts, too.
 
     `arrival_rate`, `arrival_pattern`, `max_concurrent` and `stages` have the same effect as the
     options with these names. If an option is given, it has priority; see docs/load.md.

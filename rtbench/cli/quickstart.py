@@ -72,15 +72,15 @@ class DemoLoad:
 SIMULATED = DemoLoad(
     ("quickstart",),
     users=100,
-    spawn_rate=10,
+    spawn_rate=20,
     sessions=135,
     played_failures=frozenset({CANCELLED_SPLIT, NO_REPLY}),
 )
 """The load with at least two free cores: a third each of calls with an interruption, spoken calls,
 and typed calls, of four turns. A p95 needs 45 calls of each kind."""
 CALLS_PER_CORE = 50
-MIN_USERS = 30
-RAMP_S = 10
+MIN_USERS = 60
+RAMP_S = 5
 OBSERVED_S = 0.5
 BILLED = DemoLoad(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 """The load on a billed service: as many sessions as a median needs."""
@@ -121,7 +121,7 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
     return (
         f"{spare:.1f} of {plural(core_count(), 'core')} {'is' if core_count() == 1 else 'are'}"
         f" free{reserved}, so {load.users} calls run at a time instead of {SIMULATED.users}. The"
-        " run lasts up to three minutes.\nIf other programs delay the run, it is INVALID."
+        " run lasts up to two minutes.\nIf other programs delay the run, it is INVALID."
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 from bench.base.errors import ScriptError, UsageError
 from bench.catalogue.metrics import TURN_TYPES
 from bench.catalogue.pricing import Prices
+from bench.catalogue.timeouts import Timeouts
 from bench.load.planning.cost_estimate import SessionCost
 from bench.load.planning.lacking import MISSING_FEATURES, _of_session, _of_turn, missing_features
 from bench.load.planning.run_plan import Concurrency, check_cost, check_descriptors, check_shares
@@ -247,13 +248,18 @@ def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_class_settings_are_refused_if_all_scripts_are_yaml(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError,
-        match="One sets session, timeouts, which belongs in its YAML scripts: move it there",
+        match="One sets session, which belongs in its YAML scripts: move it there",
     ):
-        plays_of(
-            actor(
-                "One", script(talk(tmp_path)), session={"voice": "alloy"}, timeouts={"response": 3}
-            )
-        )
+        plays_of(actor("One", script(talk(tmp_path)), session={"voice": "alloy"}))
+
+
+def test_the_timeouts_of_a_class_replace_those_of_its_yaml_scripts(tmp_path: Path) -> None:
+    path = talk(tmp_path, "timeouts: {turn: 7}\nsteps:\n  - text: Hello\n")
+    (play,) = plays_of(actor("One", script(path), timeouts={"first_delta": 3}))
+
+    assert play.script.timeouts == Timeouts(first_delta=3)
+    with pytest.raises(UsageError, match="One: first_delta must be a number"):
+        plays_of(actor("One", script(path), timeouts={"first_delta": 0}))
 
 
 def test_an_unknown_class_setting_is_refused_with_its_class() -> None:

@@ -22,7 +22,14 @@ from bench.load.planning.tasks import SessionTask, of_class, recorded_steps, scr
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import History
 from bench.plan.prepared import CHUNK_MS, PreparedEvent, PreparedScript, PreparedTurn
-from bench.plan.script import Script, Task, load_script, unfilled_names, with_target_settings
+from bench.plan.script import (
+    Script,
+    Task,
+    load_script,
+    script_settings,
+    unfilled_names,
+    with_target_settings,
+)
 from bench.record.document import PlannedTurnEntry
 from bench.target.target import Auth, Credential, EntraSignIn, Target, variable_secret
 from bench.wire.dialect import SOUND, ClientMessage, Dialect, MessageKind
@@ -84,7 +91,9 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
         if not hasattr(user, "run_session"):
             continue  # a plain Locust user in the same file
         tasks = tasks_of(user)
-        setting_names = ", ".join(user.settings())
+        settings = dict(user.settings())
+        timeouts = settings.pop("timeouts", None)
+        setting_names = ", ".join(settings)
         if setting_names and all(isinstance(task.does, Path) for task in tasks):
             raise UsageError(
                 f"{user.__name__} sets {setting_names}, which belongs in its YAML scripts: move it"
@@ -93,9 +102,10 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
         for task in tasks:
             if isinstance(task.does, Path):
                 path = script_path(user, task, task.does)
-                if path not in loaded:
-                    loaded[path] = load_script(path)
-                scripts[user, task] = loaded[path]
+                key = path, repr(timeouts)
+                if key not in loaded:
+                    loaded[key] = _with_timeouts(load_script(path), user, timeouts)
+                scripts[user, task] = loaded[key]
             else:
                 name = user.__name__ if len(tasks) == 1 else f"{user.__name__}.{task.does.__name__}"
                 scripts[user, task] = _recorded_script(user, name, task.does, environment)
@@ -106,6 +116,16 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
             both = f"{other.path} and {script.path} have the same name, {script.name}"
             raise UsageError(f"{both}. Reports cannot distinguish them: rename one")
     return scripts
+
+
+def _with_timeouts(script: Script, user: Any, timeouts: Mapping[str, float] | None) -> Script:
+    if timeouts is None:
+        return script
+    try:
+        settings = script_settings({"timeouts": timeouts}, script.path.parent)
+        return replace(script, timeouts=settings["timeouts"])
+    except UsageError as error:
+        raise of_class(user, str(error)) from error
 
 
 def _recorded_script(user: Any, name: str, method: Task, environment: object) -> Script:
