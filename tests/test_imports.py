@@ -207,7 +207,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "step_names",
         "measurable",
     ),
-    "reports.data": ("uncertainty", "runs", "planned_turns", "turns", "samples", "export"),
+    "reports.data": ("uncertainty", "runs", "planned_turns", "turns", "parts", "samples", "export"),
     "reports.analysis": (
         "overload",
         "summary",

@@ -1,19 +1,14 @@
-"""A load with a peak: its parts, and what happened to callers before, in, and after the peak, as
-values.
+"""A load with a peak: what happened to callers before, in, and after the peak, as values.
 
-The entry `overload` of run.json states when the parts began. A part that has not begun, because the
-run ended before, begins at infinity.
-
-A part is usable if the load generator made and measured it, by the rules of the validity of runs.
-What is wrong in one part does not void the others. A value that depends on a part that cannot be
-used has a reason instead of numbers.
+The entry `overload` of run.json states when these parts of the run began. A value that depends on a
+part that cannot be used has a reason instead of numbers.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,17 +18,13 @@ from msgspec.structs import replace as replace_fields
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import Family, is_own_limit, parsed
-from bench.record import folder as files
-from bench.record.document import RowCheck, TimestampCheck
 from bench.record.metric_values import floats
-from bench.record.validity import ValidityData, evaluate_checks
-from bench.record.validity_data import metric_uncertainties
-from reports.data.runs import RunFrames, stated_validity
+from reports.data.parts import START, Parts, unusable
+from reports.data.runs import RunFrames
 from reports.data.samples import ALWAYS, MetricSamples
 from reports.data.turns import FAILED, UNFINISHED, TurnArrays, rows_of
-from reports.engine.evaluate import counted, share
+from reports.engine.evaluate import ChosenTurns, average, by_part, counted, of_part, share
 from reports.formatting import time_step
-from reports.results.json_entries import entry_from
 from reports.results.value import (
     ENDS,
     MEDIAN,
@@ -45,14 +36,7 @@ from reports.results.value import (
     some_unscored,
 )
 from reports.statistics.arms import TwoSamples
-from reports.statistics.counting import (
-    Flags,
-    Floats,
-    Integers,
-    count_nonzero,
-    dense_codes,
-    distinct,
-)
+from reports.statistics.counting import Flags, Floats, Integers, count_nonzero, dense_codes
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
 from reports.statistics.recovery import TAIL, ProbeTurns, changes_of, recovery_of
@@ -67,18 +51,15 @@ from reports.statistics.threshold_estimate import (
 
 PROBE = "probe"
 """The name of the step that probe callers ask."""
-BEFORE, PEAK, AFTER = range(3)
-PARTS = ("before", "peak", "after")
-MAX_CPU = 0.9
-"""The share of a core above which a process of the load generator is its own limit."""
+PARTS = BEFORE, PEAK, AFTER = ("before", "peak", "after")
+CALLS = {"offered": "part", "opened": "part", "refused": "part"} | dict.fromkeys(
+    ("dropped", "failed"), "end_part"
+)
+"""The counts of calls, and whether they count in the part in which they began, or ended."""
 REACHED_S = 3.0
 REACHED_SHARE = 0.1
 """The time within which all callers of the peak must have started: in seconds, and as a share of
 the peak. The larger one applies."""
-MAX_PART_NS = 60 * NS_PER_S
-"""The longest time of which the load generator may stand still for REACHED_SHARE."""
-NOT_RUN = "not_run"
-START = "start_utc_ns"
 STATUS = r"^((?:HTTP|SIP) \d+)"
 """The status with which the service refused a call, in the detail of its outcome."""
 MIN_SPACING_S = 0.01
@@ -111,27 +92,23 @@ class Peak(Struct, frozen=True, rename=lambda name: name.replace("_ns", "_utc_ns
         return (self.after_ns - self.peak_ns) / NS_PER_S
 
     @property
-    def edges(self) -> tuple[float, ...]:
-        """The instants between which the parts are."""
-        return self.begun_ns, self.peak_ns, self.after_ns, math.inf
-
-    def part(self, at_ns: Floats) -> Integers:
-        """Return the index in PARTS of the part in which each instant lies."""
-        return np.searchsorted([self.peak_ns, self.after_ns], at_ns, "right")
+    def parts(self) -> Parts:
+        allowed_ns = max(REACHED_S, REACHED_SHARE * self.peak_s) * NS_PER_S
+        is_late = math.isfinite(self.after_ns) and self.reached_ns > self.peak_ns + allowed_ns
+        edges_ns = self.begun_ns, self.peak_ns, self.after_ns, math.inf
+        return Parts(PARTS, edges_ns, late=(PEAK,) if is_late else ())
 
 
 @dataclass(frozen=True)
 class CallsOfPeak:
     """The calls and the ended turns of one target.
 
-    - `calls` has a row for each call: the parts in which it began and ended; how it ended: refused
-      (the service did not open it), dropped (the service closed it), failed (otherwise, after it
-      opened) or ""; and whether it opened, was prevented by a limit of this machine, or is of a
-      probe caller
+    - `calls` has a row for each call: the indexes of the parts in which it began and ended; whether
+      it opened, was refused (the service did not open it), dropped (the service closed it), failed
+      (otherwise, after it opened), and is of a probe caller
     - `latency` is the main latency of each turn of the run, in ms: inf if the turn failed, NaN if
-      it has none. `part` is the index in PARTS in which it began; -1: not of the target, or
-      unfinished. `is_probe` is a mask of turns. `metric` is that of probe callers, "" without any
-      of their turns.
+      it has none. `metric` is that of probe callers, "" without any of their turns.
+    - `parts` has the ended turns of the target in each of PARTS, `is_probe` those of probe callers
     - `unscored` is why latencies are known only within bounds; None if all successful turns that
       should have one do
     """
@@ -142,9 +119,8 @@ class CallsOfPeak:
     calls: pd.DataFrame
     turns: TurnArrays
     metric: str
-    began_ns: Floats
     latency: Floats
-    part: Integers
+    parts: dict[str, ChosenTurns]
     is_probe: Flags
     unscored: Reason | None
 
@@ -152,9 +128,8 @@ class CallsOfPeak:
         """Return the turns of probe callers, relative to the end of the peak. A probe call that did
         not open is a failed turn.
         """
-        is_lost = (self.calls["ending"] == "refused") & self.calls["is_probe"]
-        lost_ns = self.calls["began_ns"][is_lost].to_numpy()
-        at_ns = np.append(self.began_ns[self.is_probe], lost_ns)
+        lost_ns = self.calls["began_ns"][self.calls["refused"] & self.calls["is_probe"]].to_numpy()
+        at_ns = np.append(self.turns.column(START)[self.is_probe], lost_ns)
         return ProbeTurns(
             (at_ns - self.peak.after_ns) / NS_PER_S,
             np.append(self.latency[self.is_probe], np.full(lost_ns.size, np.inf)),
@@ -162,58 +137,13 @@ class CallsOfPeak:
         )
 
     @cached_property
-    def problems(self) -> tuple[str, ...]:
+    def problems(self) -> dict[str, str]:
         """Why each of PARTS cannot be used; "" if it can."""
-        checks = stated_validity(self.run.metadata).checks
-        failed = [check.name for check in checks if check.result == "fail"]
-        of_all = next((name for name in failed if name not in get_args(RowCheck)), "")
-        return tuple(of_all or self._problem(part) for part in range(len(PARTS)))
+        return self.peak.parts.problems(self.run, self.name)
 
-    def reason(self, *parts: int, is_count: bool = False) -> Reason | None:
-        """Return why a value of these parts cannot be used; None if it can. A count needs no
-        timestamps.
-        """
-        for part in parts:
-            cause = self.problems[part]
-            if cause and not (is_count and cause in get_args(TimestampCheck)):
-                of_part = {"part": PARTS[part], "cause": cause}
-                return Reason("part_not_run" if cause == NOT_RUN else "part_invalid", of_part)
-        return None if is_count else self.unscored
-
-    def _problem(self, part: int) -> str:
-        """Return why the load generator did not make a part, or not measure it; "" without."""
-        begin_ns, end_ns = self.peak.edges[part : part + 2]
-        if math.isinf(begin_ns):
-            return NOT_RUN
-        allowed_ns = max(REACHED_S, REACHED_SHARE * self.peak.peak_s) * NS_PER_S
-        if part == PEAK and math.isfinite(end_ns) and self.peak.reached_ns > begin_ns + allowed_ns:
-            return "late"
-        seconds = self.run.seconds
-        ended_ns = (floats(seconds, "second") + 1) * NS_PER_S
-        stood_ns = seconds["event_loop_delay_max_ns"].to_numpy(float, na_value=0.0)
-        longest_ns = min(end_ns - begin_ns, MAX_PART_NS)
-        in_part = (ended_ns > begin_ns) & (ended_ns - np.maximum(stood_ns, NS_PER_S) < end_ns)
-        if stood_ns[in_part].max(initial=0.0) > REACHED_SHARE * longest_ns:
-            return "blocked"
-        if (seconds[in_part].groupby("worker")["cpu"].mean() > MAX_CPU).any():
-            return "cpu"
-        return next(iter(self._failed_checks(part)), "")
-
-    def _failed_checks(self, part: int) -> list[str]:
-        """Return the failed ones of `RowCheck`, made with the rows of a part only."""
-        whole = files.row_reader(self.run.folder)
-
-        def read(table: files.TableName, columns: list[str]) -> Any:
-            rows = whole(table, [*columns, START])
-            began_ns = rows[START].to_numpy().astype(float)
-            return rows.filter(self.peak.part(began_ns) == part).select(columns)
-
-        mine = [each for each in metric_uncertainties(read) if each.target == self.name]
-        prevented = self.calls["is_prevented"][self.calls["part"] == part]
-        evidence = ValidityData(tuple(mine), None, None, None, None, paced_audio=False)
-        share = float(prevented.mean()) if len(prevented) else 0.0
-        validity = evaluate_checks(replace(evidence, prevented_share=share))
-        return validity.reasons if validity.status == "invalid" else []
+    def reason(self, *parts: str) -> Reason | None:
+        """Return why a latency of these parts decides nothing; None if it does."""
+        return unusable(self.problems, parts) or self.unscored
 
 
 def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsOfPeak | None:
@@ -230,27 +160,22 @@ def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsO
     turns = samples.turns
     name = turns.targets[target]
     latency = np.full(turns.rows.size, np.nan)
-    for index, stratum in enumerate(turns.strata):
-        of_stratum = turns.stratum[turns.step] == index
-        latency[of_stratum] = turns.value(samples.mains[stratum])[of_stratum]
+    lacking = 0
+    for stratum, main in samples.mains.items():
+        of_stratum = turns.stratum[turns.step] == turns.strata.index(stratum)
+        latency[of_stratum] = turns.value(main)[of_stratum]
+        lacking += samples[main].unscored_of(target, turns.steps_in(stratum)).size
     latency[turns.kind == FAILED] = np.inf
-    mine = (turns.target == target) & (turns.kind != UNFINISHED)
-    of_probes = turns.frame["script"].isin(peak.probes).to_numpy(bool)[turns.rows]
-    is_probe = mine & of_probes & turns.steps_named(PROBE)[turns.step] & ~np.isnan(latency)
+    mine = ChosenTurns(Subject(target=name), (turns.target == target) & (turns.kind != UNFINISHED))
+    is_probe = mine.turns & turns.labelled("script", *peak.probes)
+    is_probe &= turns.steps_named(PROBE)[turns.step] & ~np.isnan(latency)
     strata = turns.stratum[turns.step[is_probe]]
     metric = samples.mains[turns.strata[strata[0]]] if strata.size else ""
-    calls = _calls(rows_of(run.sessions, name), peak)
-    began_ns = turns.column(START)
-    part = np.where(mine, peak.part(began_ns), -1)
-    lacking = sum(
-        samples[main].unscored_of(target, turns.steps_in(stratum)).size
-        for stratum, main in samples.mains.items()
-    )
-    ended = count_nonzero(mine)
+    ended = count_nonzero(mine.turns)
     unscored = some_unscored(metric or ALWAYS, lacking, ended, "turns") if lacking else None
-    return CallsOfPeak(
-        run, peak, name, calls, turns, metric, began_ns, latency, part, is_probe, unscored
-    )
+    parts = dict(zip(PARTS, by_part(mine, peak.parts, turns.column(START)), strict=True))
+    calls = _calls(rows_of(run.sessions, name), peak)
+    return CallsOfPeak(run, peak, name, calls, turns, metric, latency, parts, is_probe, unscored)
 
 
 def _calls(rows: pd.DataFrame, peak: Peak) -> pd.DataFrame:
@@ -259,26 +184,21 @@ def _calls(rows: pd.DataFrame, peak: Peak) -> pd.DataFrame:
     ended_ns = began_ns + rows["ended_at_ns"].to_numpy(float, na_value=np.inf)
     outcomes = rows["outcome"].astype(str)
     is_open = rows["session_updated_at_ns"].notna()
-    families = outcomes.map(lambda outcome: parsed(outcome).family)
-    is_prevented = outcomes.map(is_own_limit).astype(bool)
-    endings = {
-        "refused": ~is_open & ~is_prevented,
-        "dropped": is_open & (families == Family.CLOSED),
-        "failed": is_open,
-    }
     has_failed = rows["outcome_class"] == "failed"
-    ended_so = [has_failed & is_so for is_so in endings.values()]
+    is_closed = outcomes.map(lambda outcome: parsed(outcome).family) == Family.CLOSED
     return pd.DataFrame(
         {
             "began_ns": began_ns,
             "ended_ns": ended_ns,
-            "part": peak.part(began_ns),
-            "end_part": peak.part(ended_ns),
-            "ending": np.select(ended_so, list(endings), ""),
+            "part": peak.parts.part_at(began_ns),
+            "end_part": peak.parts.part_at(ended_ns),
+            "offered": True,
+            "opened": is_open,
+            "refused": has_failed & ~is_open & ~outcomes.map(is_own_limit).astype(bool),
+            "dropped": has_failed & is_open & is_closed,
+            "failed": has_failed & is_open & ~is_closed,
             "status": rows["detail"].astype(str).str.extract(STATUS, expand=False).fillna(outcomes),
             "retry_after_ms": rows["retry_after_ns"].astype(float) / NS_PER_MS,
-            "is_open": is_open,
-            "is_prevented": is_prevented,
             "is_probe": rows["script"].isin(peak.probes),
         }
     )
@@ -296,44 +216,32 @@ def overload_values(run: RunFrames, samples: MetricSamples) -> Iterator[Value]:
 def _counts(of: CallsOfPeak) -> Iterator[Value]:
     calls = of.calls
     for part, name in enumerate(PARTS):
-        subject = Subject(target=of.name, group=Group(by="part", name=name))
-        began = calls[calls["part"] == part]
-        ended = calls[calls["end_part"] == part]
-        counts = {
-            "calls_offered": len(began),
-            "calls_opened": began["is_open"].sum(),
-            REFUSED: (began["ending"] == "refused").sum(),
-            "calls_dropped": (ended["ending"] == "dropped").sum(),
-            "calls_failed": (ended["ending"] == "failed").sum(),
-        }
-        for metric, number in counts.items():
-            yield counted(subject, metric, int(number), int(number))
-    for status, refused in calls[calls["ending"] == "refused"].groupby("status"):
+        for call, place in CALLS.items():
+            number = count_nonzero(calls[call] & (calls[place] == part))
+            yield counted(of_part(Subject(target=of.name), name), f"calls_{call}", number, number)
+    for status, refused in calls[calls["refused"]].groupby("status"):
         subject = Subject(target=of.name, group=Group(by="outcome", name=str(status)))
         yield counted(subject, REFUSED, len(refused), len(refused))
         known = refused["retry_after_ms"].dropna()
-        named = {"metric": RETRY_AFTER, "statistic": MEDIAN, "n": len(known)}
-        yield entry_from(Value, subject, **named, value=known.median(), sessions=len(known))
+        value = counted(subject, RETRY_AFTER, len(known), len(known))
+        yield replace_fields(value, statistic=MEDIAN, value=known.median())
 
 
 def _latencies(of: CallsOfPeak) -> Iterator[Value]:
     """Yield the median latency of probe callers in each part, and its change since the part before
     the peak.
     """
-    is_whole = of.reason(*range(len(PARTS))) is None
     peak = of.peak
+    is_whole = of.reason(*PARTS) is None
     changes = changes_of(of.probe_turns(), peak.peak_s, peak.spacing_s) if is_whole else None
-    for part, name in enumerate(PARTS):
-        subject = Subject(target=of.name, step=PROBE, group=Group(by="part", name=name))
-        chosen = (of.part == part) & of.is_probe
-        latency = pd.Series(of.latency[chosen])
-        sessions = distinct(of.turns.session[chosen]).size
-        named = {"metric": of.metric, "n": latency.size, "sessions": sessions}
-        usual = {"value": latency.median(), "failed": count_nonzero(np.isinf(latency))}
-        yield entry_from(Value, subject, **named, **usual, statistic=MEDIAN, reason=of.reason(part))
+    for part, (name, (subject, turns)) in enumerate(of.parts.items()):
+        probes = ChosenTurns(replace_fields(subject, step=PROBE), turns & of.is_probe)
+        value = average(of.turns, probes, of.metric, of.latency)
+        failed = count_nonzero(np.isinf(of.latency[probes.turns]))
+        yield replace_fields(value, failed=failed, reason=of.reason(name))
         if changes is not None and part:
             ends = dict(zip(ENDS, changes[part - 1], strict=True))
-            yield entry_from(Value, subject, **named, **ends, statistic=CHANGE)
+            yield replace_fields(value, **ends, statistic=CHANGE)
 
 
 def _reported(of: CallsOfPeak, name: str) -> Value:
@@ -343,11 +251,21 @@ def _reported(of: CallsOfPeak, name: str) -> Value:
     is_shown = reason is None or name == REFUSED_SHARE
     if name == RECOVERY_TIME and reason is None and found.high in (0, math.inf):
         reason = Reason("not_recovered" if found.high else "never_left")
-    numbers = zip(ENDS, (found.value, found.low, found.high), strict=True)
-    ends = {end: at if is_shown and math.isfinite(at) else math.nan for end, at in numbers}
-    counts = {"n": found.counts.turns, "sessions": found.counts.sessions}
-    named = {"metric": name, "statistic": REPORTED[name].statistic, "reason": reason}
-    return entry_from(Value, Subject(target=of.name), **named, **ends, **counts)
+    value, low, high = (
+        end if is_shown and math.isfinite(end) else math.nan
+        for end in (found.value, found.low, found.high)
+    )
+    return Value(
+        target=of.name,
+        metric=name,
+        statistic=REPORTED[name].statistic,
+        value=value,
+        low=low,
+        high=high,
+        n=found.counts.turns,
+        sessions=found.counts.sessions,
+        reason=reason,
+    )
 
 
 def overload_estimate(of: CallsOfPeak | None, name: str, tail: float) -> ThresholdEstimate:
@@ -357,11 +275,16 @@ def overload_estimate(of: CallsOfPeak | None, name: str, tail: float) -> Thresho
     """
     if of is None:
         return no_estimate()
-    if reason := of.reason(*REPORTED[name].parts, is_count=name == REFUSED_SHARE):
-        counts = of_turns(np.bincount(of.turns.session[of.part >= 0]), 0)
+    _, parts, interval = REPORTED[name]
+    is_count = name == REFUSED_SHARE
+    if reason := unusable(of.problems, parts, is_count=is_count) or (
+        None if is_count else of.unscored
+    ):
+        ended = np.any([part.turns for part in of.parts.values()], axis=0)
+        counts = of_turns(np.bincount(of.turns.session[ended]), 0)
         return replace(no_estimate(), counts=counts, reason=reason)
-    (value, low, high), counts, reason = REPORTED[name].interval(of, TAIL)
-    lower, upper = REPORTED[name].interval(of, tail)[0][1:]
+    (value, low, high), counts, reason = interval(of, TAIL)
+    lower, upper = interval(of, tail)[0][1:]
     return ThresholdEstimate(value, low, high, lower, upper, counts, reason)
 
 
@@ -374,15 +297,14 @@ def _recovery(of: CallsOfPeak, tail: float) -> Interval:
     turns = of.probe_turns()
     peak = of.peak
     outcome, *times_s = recovery_of(turns, peak.peak_s, peak.spacing_s, peak.margin, tail)
-    counts = of_turns(
-        np.bincount(turns.callers - NO_CALLER), count_nonzero(np.isinf(turns.latency))
-    )
+    failed = count_nonzero(np.isinf(turns.latency))
+    counts = of_turns(np.bincount(turns.callers - NO_CALLER), failed)
     reason = Reason("few_probe_turns") if outcome == "too_few" else None
     return [1000 * time_s for time_s in times_s], counts, reason
 
 
 def _refused(of: CallsOfPeak, tail: float) -> Interval:
-    refused = (of.calls["ending"][of.calls["part"] == PEAK] == "refused").to_numpy()
+    refused = of.calls["refused"][of.calls["part"] == PARTS.index(PEAK)].to_numpy()
     if not refused.size:
         return NOTHING
     calls = np.arange(refused.size)
@@ -397,19 +319,20 @@ def _harm(of: CallsOfPeak, tail: float) -> Interval:
     """
     peak_ns = of.peak.peak_ns
     in_progress = (of.calls["began_ns"] < peak_ns) & (of.calls["ended_ns"] > peak_ns)
-    is_usual = (of.part == BEFORE) & np.isfinite(of.latency)
+    before, during = (of.parts[name].turns for name in (BEFORE, PEAK))
+    is_usual = before & np.isfinite(of.latency)
     usual = pd.Series(of.latency[is_usual]).groupby(of.turns.step[is_usual]).median()
     relative = of.latency / usual.reindex(of.turns.step).to_numpy()
-    mine = np.isin(of.part, (BEFORE, PEAK)) & ~np.isnan(relative)
+    mine = (before | during) & ~np.isnan(relative)
     mine &= np.isin(of.turns.session, of.turns.session_of_row[of.calls.index[in_progress]])
     clusters, size = dense_codes(of.turns.session[mine])
     values = relative[mine]
-    during = of.part[mine] == PEAK
-    if not during.any() or during.all():
+    is_later = during[mine]
+    if not is_later.any() or is_later.all():
         return NOTHING
     samples = [
         sample(values[each], clusters[each], failed=count_nonzero(np.isinf(values[each])))
-        for each in (~during, during)
+        for each in (~is_later, is_later)
     ]
     pair = TwoSamples(samples[0], samples[1], (size, size), paired=True)
     inference = Inference(tail, resamples=DRAWS)
@@ -425,12 +348,12 @@ class Reported(NamedTuple):
     """
 
     statistic: str
-    parts: tuple[int, ...]
+    parts: tuple[str, ...]
     interval: Callable[[CallsOfPeak, float], Interval]
 
 
 REPORTED = {
-    RECOVERY_TIME: Reported("value", (BEFORE, PEAK, AFTER), _recovery),
+    RECOVERY_TIME: Reported("value", PARTS, _recovery),
     REFUSED_SHARE: Reported(RATE, (PEAK,), _refused),
     "harm": Reported("p95", (BEFORE, PEAK), _harm),
 }
@@ -454,18 +377,21 @@ def peak_series(of: CallsOfPeak) -> PeakSeries:
     """Return the series of a target. A call counts in the bin in which it began."""
     peak = of.peak
     latency = pd.Series(of.latency[of.is_probe])
-    instants = (of.calls["began_ns"].to_numpy(), of.began_ns[of.is_probe], np.array(peak.edges))
-    calls_s, turns_s, edges_s = ((ns - peak.begun_ns) / NS_PER_S for ns in instants)
+    instants = (
+        of.calls["began_ns"].to_numpy(),
+        of.turns.column(START)[of.is_probe],
+        np.array(peak.parts.edges_ns),
+    )
+    calls_s, turns_s, (_, begin_s, end_s, _) = ((ns - peak.begun_ns) / NS_PER_S for ns in instants)
     length_s = float(max(calls_s.max(initial=1.0), turns_s.max(initial=1.0)))
     bin_s = max(time_step(length_s, BINS), peak.spacing_s)
     bins = np.arange(length_s // bin_s + 1)
     offered, opened = (
         np.histogram(chosen_s.clip(0), np.append(bins, bins.size) * bin_s)[0]
-        for chosen_s in (calls_s, calls_s[of.calls["is_open"]])
+        for chosen_s in (calls_s, calls_s[of.calls["opened"]])
     )
     medians = np.array(latency.groupby(turns_s // bin_s).median().reindex(bins), float)
-    _, begin_s, end_s, _ = edges_s.tolist()
     usual = float(latency[turns_s < begin_s].median())
     band = usual, usual * (1 + peak.margin)
     at_s = (bins + 0.5) * bin_s
-    return PeakSeries(at_s, offered, opened, medians, band, (begin_s, end_s))
+    return PeakSeries(at_s, offered, opened, medians, band, (float(begin_s), float(end_s)))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec.structs import asdict, replace
 
+from reports.data.parts import Parts
 from reports.data.samples import Events, rate_unit
 from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
@@ -92,6 +93,20 @@ def by_value(of: ChosenTurns, key: str, values: Floats, parts: int) -> Iterator[
         )
         mine = of.turns & (values >= start) & (values <= end)
         yield ChosenTurns(Subject(target=of.subject.target, group=group), mine)
+
+
+def of_part(subject: Subject, part: str) -> Subject:
+    """Return a subject in one part of a run."""
+    return replace(subject, group=Group(by="part", name=part))
+
+
+def by_part(of: ChosenTurns, parts: Parts, at_ns: Floats) -> Iterator[ChosenTurns]:
+    """Divide turns by the part of the run in which the instant of each lies. A part without turns
+    is also a part.
+    """
+    index = parts.part_at(at_ns)
+    for part, name in enumerate(parts.names):
+        yield ChosenTurns(of_part(of.subject, name), of.turns & (index == part))
 
 
 def rates(

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 
 from reports.analysis.overload import (
+    CALLS,
     CHANGE,
-    NOT_RUN,
     PARTS,
     REFUSED,
     RETRY_AFTER,
@@ -15,6 +15,7 @@ from reports.analysis.overload import (
     peak_series,
 )
 from reports.analysis.summary.summary import Summary
+from reports.data.parts import NOT_RUN
 from reports.formatting import NONE, count, join_words, log_range, ms
 from reports.render import blocks as b
 from reports.render.svg import (
@@ -79,7 +80,6 @@ def overload_plot(series: PeakSeries, recovered_s: float) -> Plot:
     return plot
 
 
-CALLS = ("offered", "opened", "refused", "dropped", "failed")
 QUESTION = "What happens to callers when there are too many, and when is it over?"
 MEANING = (
     "Refused: did not open. Dropped: closed by the service in progress. Harm: change of p95 of the"
@@ -109,9 +109,8 @@ def _section(of: CallsOfPeak, values: list[Value], anchor: str, heading: str) ->
         *peak_results({name: value for (group, name), value in table.items() if not group}),
         f"refused in all: {'; '.join(refused) or 'no call'}",
     ]
-    problems = dict(zip(PARTS, of.problems, strict=True))
-    if set(problems.values()) - {"", NOT_RUN}:
-        usable = [part for part, problem in problems.items() if not problem]
+    if set(of.problems.values()) - {"", NOT_RUN}:
+        usable = [part for part, problem in of.problems.items() if not problem]
         lines.append(f"usable parts of the run: {join_words(usable) or 'none'}")
     heads = ["part", "validity", *CALLS, f"{of.metric} of probes", "change by caller"]
     rows = [
@@ -122,7 +121,7 @@ def _section(of: CallsOfPeak, values: list[Value], anchor: str, heading: str) ->
             ms(table[part, of.metric].value) if of.metric else NONE,
             value_text(table.get((part, f"{of.metric} {CHANGE}")), "×{:.2f}".format),
         ]
-        for part, problem in problems.items()
+        for part, problem in of.problems.items()
     ]
     calls = b.table(heads, rows)
     series = peak_series(of)
