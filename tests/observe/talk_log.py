@@ -79,6 +79,8 @@ def cases(path: Path) -> dict[str, Case]:
                 at_ms = END_MS if line["at"] == "end" else float(line["at"])
             error_ns = int(line["error"] or 0) * NS[line["unit"] or "ns"]
             case.lines.append(Line(at_ms, error_ns, not line["user"], line["kind"], line["text"]))
+        elif word and word != "#" and not case.lines:
+            case.settings = f"{case.settings} {text.strip()}"
         elif word and word != "#":
             last = case.lines.pop()
             case.lines.append(last._replace(text=f"{last.text} {text.strip()}"))

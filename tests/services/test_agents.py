@@ -20,7 +20,7 @@ from bench.files.validation import either
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.record.rows import clean
-from bench.services.agents import ACS, AGENTS, OFFERED, PCM, TWILIO, AgentDialect
+from bench.services.agents import ACS, AGENTS, PCM, TWILIO, AgentDialect
 from bench.services.registry import DIALECTS
 from bench.wire.audio import G711_ULAW, AudioFormatName
 from bench.wire.dialect import SOUND, BinaryMessage, ClientMessage, Dialect, MessageKind
@@ -264,16 +264,6 @@ def test_acs_audio_is_found_with_camel_and_pascal_case_keys(keys: tuple[str, str
     assert audio_payload(event.payload) == b"\x01\x02" * 320
 
 
-def test_acs_audio_has_one_sample_rate_in_both_directions() -> None:
-    settings = SessionSettings(
-        turn_detection=DUPLEX, input_format="pcm16", output_format="pcm16@16000"
-    )
-    refused = ACS.unsupported_setting(settings)
-
-    assert refused is not None
-    assert refused.reason.startswith("output_format must equal input_format")
-
-
 def test_pcm_audio_is_sent_and_received_unchanged() -> None:
     sent = PCM.append(b"\x01\x02\x03\x04", "e")
     came = event_of(BinaryMessage(b"\x05\x06\x07\x08"), PCM)
@@ -300,33 +290,6 @@ def test_pcm_audio_that_contains_a_placeholder_is_unchanged() -> None:
     assert PCM.codec("c0ffee").encode(sent.kind, sent.data) is sent.data
 
 
-@pytest.mark.parametrize("name", ["input_format", "output_format"])
-def test_each_direction_of_pcm_has_its_own_format(name: str) -> None:
-    settings: Any = {name: "g711_ulaw"}
-
-    assert PCM.unsupported_setting(SessionSettings(turn_detection=DUPLEX, **settings)) is None
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({}, "turn_detection must be full_duplex: an agent always receives its caller's audio"),
-        (
-            {"turn_detection": DUPLEX, "instructions": "Be brief."},
-            "instructions is not a setting of an agent on a plain",
-        ),
-        ({"turn_detection": DUPLEX, "output": "text"}, "output must be audio"),
-    ],
-)
-def test_settings_that_agents_do_not_receive_are_refused(
-    settings: dict[str, Any], words: str
-) -> None:
-    refused = PCM.unsupported_setting(SessionSettings(**settings))
-
-    assert refused is not None
-    assert refused.reason.startswith(words)
-
-
 @given(message=st.binary(max_size=400) | st.binary(max_size=400).map(BinaryMessage))
 def test_any_pcm_message_is_decoded_and_its_log_gives_the_same_event(message: bytes) -> None:
     event = event_of(message, PCM)
@@ -347,82 +310,6 @@ def test_a_log_contains_binary_audio_as_base64() -> None:
 
 
 # The events that each dialect decodes from messages.
-
-HEARD: dict[Dialect, list[tuple[Any, EventKind]]] = {
-    TWILIO: [
-        (
-            {"event": "media", "streamSid": STREAM, "media": {"payload": LOUD}},
-            EventKind.AUDIO_DELTA,
-        ),
-        ({"event": "mark", "streamSid": STREAM, "mark": {"name": "said-1"}}, EventKind.MARKED),
-        ({"event": "clear", "streamSid": STREAM}, EventKind.CLEARED),
-        ({"event": "media"}, EventKind.AUDIO_DELTA),
-        ({"event": "media", "media": None}, EventKind.AUDIO_DELTA),
-        ({"event": "mark"}, EventKind.MARKED),
-        ({"event": "restart"}, EventKind.UNKNOWN),
-        ({}, EventKind.UNKNOWN),
-        ({"event": 1}, EventKind.MALFORMED),
-        ({"event": "media", "media": LOUD}, EventKind.MALFORMED),
-        (BinaryMessage(bytes(160)), EventKind.MALFORMED),
-    ],
-    ACS: [
-        ({"kind": "AudioData", "audioData": {"data": SAID}}, EventKind.AUDIO_DELTA),
-        (
-            {"Kind": "AudioData", "AudioData": {"Data": SAID}, "StopAudio": None},
-            EventKind.AUDIO_DELTA,
-        ),
-        ({"kind": "StopAudio", "audioData": None, "stopAudio": {}}, EventKind.CLEARED),
-        ({"Kind": "StopAudio", "AudioData": None, "StopAudio": {}}, EventKind.CLEARED),
-        (
-            {"kind": "audioData", "audioData": {"data": SAID, "isSilent": False}, "stopAudio": {}},
-            EventKind.AUDIO_DELTA,
-        ),
-        ({"kind": "stopAudio", "stopAudio": {}}, EventKind.CLEARED),
-        ({"kind": "AudioData"}, EventKind.AUDIO_DELTA),
-        ({"kind": "Mark"}, EventKind.UNKNOWN),
-        ({}, EventKind.UNKNOWN),
-        ({"kind": 1}, EventKind.MALFORMED),
-        ({"kind": "AudioData", "audioData": SAID}, EventKind.MALFORMED),
-        (BinaryMessage(bytes(640)), EventKind.MALFORMED),
-    ],
-    PCM: [
-        (b'{"type": "transcript", "text": "Hello"}', EventKind.NOTED),
-        (b"{}", EventKind.NOTED),
-        (b'{"action": "clear"}', EventKind.CLEARED),
-        (b'{"event": "clear", "stream_id": "s"}', EventKind.CLEARED),
-        (b'{"type": "clear"}', EventKind.CLEARED),
-        (b'{"type": "clear_cache", "event": {"clear": 1}, "action": ["clear"]}', EventKind.NOTED),
-        (BinaryMessage(b""), EventKind.AUDIO_DELTA),
-        (BinaryMessage(b"\x00"), EventKind.AUDIO_DELTA),
-        (b"ready", EventKind.MALFORMED),
-        (b"[1, 2]", EventKind.MALFORMED),
-        (b"", EventKind.MALFORMED),
-        (b"\xff\xfe", EventKind.MALFORMED),
-        (b"[" * 100_000, EventKind.MALFORMED),
-    ],
-    OFFERED: [
-        (b'{"type": "clear"}', EventKind.NOTED),
-        (b"ping", EventKind.UNKNOWN),
-        (b"", EventKind.UNKNOWN),
-        (b"\xff\xfe", EventKind.UNKNOWN),
-    ],
-}
-
-
-@pytest.mark.parametrize(
-    ("dialect", "message", "kind"),
-    [(dialect, *row) for dialect, rows in HEARD.items() for row in rows],
-)
-def test_each_message_of_an_agent_is_one_event(
-    dialect: Dialect, message: Any, kind: EventKind
-) -> None:
-    event = event_of(
-        message if isinstance(message, bytes) else msgspec.json.encode(message), dialect
-    )
-
-    assert event.kind is kind
-    if isinstance(message, BinaryMessage) and kind is EventKind.MALFORMED:
-        assert event.reason == "a binary message was received, but only text is expected"
 
 
 def test_a_text_may_arrive_in_a_binary_frame_if_the_dialect_states_so(

@@ -13,14 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.base.errors import ScriptError
 from bench.probe import script_of
-from bench.services.deepgram.dialect import DEEPGRAM
 from bench.services.deepgram.replies import DeepgramReader
 from bench.services.registry import service_at
-from bench.wire.dialect import AwaitedEvent, BinaryMessage
-from bench.wire.events import EventKind
-from bench.wire.settings import Message
+from bench.wire.dialect import BinaryMessage
 from tests.helpers import MS, closing, resolve_target, say
 from tests.services.deepgram_talk import (
     CALL,
@@ -31,88 +27,15 @@ from tests.services.deepgram_talk import (
     STARTED,
     VAD,
     compiled,
-    decoded,
     message,
     said,
     sent_types,
     service,
     talk,
 )
-from tests.services.talk import body, interrupted_by_speech, parcels, settings_of, speak
+from tests.services.talk import interrupted_by_speech, parcels, speak
 
 # Sent messages.
-
-
-def test_the_first_message_has_all_settings_of_the_session() -> None:
-    settings = settings_of(
-        model="gpt-4.1-mini",
-        voice="flux-alexis-en",
-        instructions="Be brief.",
-        temperature=0.8,
-        input_format="g711_ulaw",
-        output_format="pcm16@16000",
-        input_transcription={"model": "nova-3", "language": "en", "keywords": ["parcel"]},
-        extra={"tags": ["load"], "agent": {"listen": {"provider": {"smart_format": True}}}},
-        **VAD,
-    )
-    history = [Message(role="user", text="Hello"), Message(role="assistant", text="Yes?")]
-    settings, messages = DEEPGRAM.with_history(settings, history)
-    welcomed, set_up, applied = DEEPGRAM.setup_messages(settings, "e1")
-
-    assert not messages
-    assert welcomed == AwaitedEvent(EventKind.SESSION_CREATED, "Welcome")
-    assert applied == AwaitedEvent(EventKind.SESSION_UPDATED, "SettingsApplied")
-    listen = {
-        "type": "deepgram",
-        "model": "nova-3",
-        "language": "en",
-        "keyterms": ["parcel"],
-        "smart_format": True,
-    }
-    assert body(set_up) == {
-        "type": "Settings",
-        "audio": {
-            "input": {"encoding": "mulaw", "sample_rate": 8_000},
-            "output": {"encoding": "linear16", "sample_rate": 16_000, "container": "none"},
-        },
-        "tags": ["load"],
-        "agent": {
-            "listen": {"provider": listen},
-            "think": {
-                "provider": {"type": "open_ai", "model": "gpt-4.1-mini", "temperature": 0.8},
-                "prompt": "Be brief.",
-            },
-            "speak": {"provider": {"type": "deepgram", "model": "flux-alexis-en", "version": "v2"}},
-            "context": {
-                "messages": [
-                    {"type": "History", "role": "user", "content": "Hello"},
-                    {"type": "History", "role": "assistant", "content": "Yes?"},
-                ]
-            },
-        },
-    }
-
-
-@pytest.mark.parametrize(
-    ("session", "setting"),
-    [
-        ({}, "turn_detection must be server_vad"),
-        (
-            {"turn_detection": {"type": "server_vad", "silence_duration_ms": 300}},
-            "turn_detection must be server_vad",
-        ),
-        ({"tool_choice": "required", **VAD}, "tool_choice"),
-        ({"output": "text", **VAD}, "output must be audio"),
-        ({"input_transcription": {"model": "nova-3", "prompt": "x"}, **VAD}, "prompt"),
-        ({"extra": {"agent": {"greeting": "Hi"}}, **VAD}, "no turn requests it"),
-        ({"extra": {"agent": {"think": {"prompt": "x"}}}, **VAD}, "use `instructions`"),
-    ],
-)
-def test_settings_that_the_service_does_not_have_are_refused(
-    session: dict[str, Any], setting: str
-) -> None:
-    with pytest.raises(ScriptError, match=setting):
-        compiled(say(), **session)
 
 
 def test_the_address_is_known_by_host_and_by_path() -> None:
@@ -283,24 +206,6 @@ def test_a_refused_text_fails_only_its_turn(tmp_path: Path) -> None:
 
 
 # Received messages.
-
-
-def test_audio_is_removed_from_messages_of_both_directions() -> None:
-    appended = DEEPGRAM.append(b"\1\2" * 10, "e1").data
-    assert isinstance(appended, BinaryMessage)
-    for data in (appended, SOUND):
-        stripped = DEEPGRAM.without_audio(data)
-        assert stripped == b'{"binary":""}'
-        assert [event.kind for event in DEEPGRAM.decode(stripped)] == [EventKind.AUDIO_DELTA]
-    assert DEEPGRAM.without_audio(DONE) is DONE
-
-
-def test_calls_that_the_service_executes_itself_are_no_calls() -> None:
-    (event,) = decoded(
-        message("FunctionCallRequest", functions=[{"id": "1", "name": "f", "client_side": False}])
-    )
-
-    assert event.kind is EventKind.NOTED
 
 
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

@@ -15,20 +15,14 @@ from pydantic import BaseModel
 
 from bench.record.document import TargetEntry
 from bench.services.glm import GLM
-from bench.services.inworld import INWORLD
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.qwen import QWEN
 from bench.services.registry import DIALECTS, SERVICES, TRACKS
-from bench.services.stepfun import STEPFUN
 from bench.services.vllm_omni import VLLM_OMNI
-from bench.services.xai import XAI
-from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import AwaitedEvent, BinaryMessage, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EMPTY, EventKind, FunctionCall, ServerEvent
 from bench.wire.settings import (
     FunctionOutput,
-    FunctionTool,
     Image,
     InputTranscription,
     Message,
@@ -49,14 +43,6 @@ from tests.helpers import (
     message,
     request_name,
     transcribed,
-)
-
-FULL = SessionSettings(
-    output="audio",
-    instructions="Be brief.",
-    voice="alloy",
-    max_output_tokens=400,
-    input_transcription=InputTranscription(model="whisper-1"),
 )
 
 
@@ -81,49 +67,6 @@ def session_of(dialect: Dialect, **settings: Any) -> dict[str, Any]:
     """Return the session object of the message that sets up a session."""
     session: dict[str, Any] = set_up(dialect, SessionSettings(**settings), "e")["session"]
     return session
-
-
-def test_preview_writes_a_flat_session() -> None:
-    settings = msgspec.structs.replace(FULL, temperature=0.7)
-
-    assert set_up(PREVIEW, settings, "session-update") == {
-        "type": "session.update",
-        "event_id": "session-update",
-        "session": {
-            "modalities": ["audio", "text"],
-            "instructions": "Be brief.",
-            "voice": "alloy",
-            "input_audio_format": "pcm16",
-            "output_audio_format": "pcm16",
-            "input_audio_transcription": {"model": "whisper-1"},
-            "turn_detection": None,
-            "temperature": 0.7,
-            "max_response_output_tokens": 400,
-        },
-    }
-
-
-def test_ga_writes_a_nested_session_with_its_type() -> None:
-    pcm = {"type": "audio/pcm", "rate": 24_000}
-
-    assert set_up(GA, FULL, "session-update") == {
-        "type": "session.update",
-        "event_id": "session-update",
-        "session": {
-            "type": "realtime",
-            "output_modalities": ["audio"],
-            "instructions": "Be brief.",
-            "audio": {
-                "input": {
-                    "format": pcm,
-                    "turn_detection": None,
-                    "transcription": {"model": "whisper-1"},
-                },
-                "output": {"format": pcm, "voice": "alloy"},
-            },
-            "max_output_tokens": 400,
-        },
-    }
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
@@ -188,56 +131,6 @@ def test_turn_detection_is_written_with_only_the_given_settings(
         input_settings_of(dialect, SessionSettings(turn_detection=wanted))["turn_detection"]
         == written
     )
-
-
-@pytest.mark.parametrize(
-    ("format", "ga"),
-    [
-        ("pcm16", {"type": "audio/pcm", "rate": 24_000}),
-        ("g711_ulaw", {"type": "audio/pcmu"}),
-        ("g711_alaw", {"type": "audio/pcma"}),
-    ],
-)
-def test_each_dialect_has_its_name_for_an_audio_format(
-    format: AudioFormatName, ga: dict[str, Any]
-) -> None:
-    settings = SessionSettings(
-        input_format=format, output_format="pcm16" if format != "pcm16" else "g711_ulaw"
-    )
-    back = SessionSettings(output_format=format)
-
-    assert input_settings_of(PREVIEW, settings)["format"] == format
-    assert input_settings_of(GA, settings)["format"] == ga
-    assert set_up(PREVIEW, back, "e")["session"]["output_audio_format"] == format
-    assert set_up(GA, back, "e")["session"]["audio"]["output"]["format"] == ga
-
-
-@pytest.mark.parametrize(
-    ("format", "rate_hz"), [("pcm16@8000", 8_000), ("pcm16@16000", 16_000), ("pcm16@48000", 48_000)]
-)
-def test_each_dialect_writes_a_pcm_sample_rate_in_its_own_place(
-    format: AudioFormatName, rate_hz: int
-) -> None:
-    settings = SessionSettings(input_format=format)
-
-    assert (
-        set_up(PREVIEW, settings, "e")["session"].items()
-        >= {
-            "input_audio_format": "pcm16",
-            "input_audio_sampling_rate": rate_hz,
-        }.items()
-    )
-    assert input_settings_of(GA, settings)["format"] == {"type": "audio/pcm", "rate": rate_hz}
-    assert "input_audio_sampling_rate" not in session_of(PREVIEW)
-
-
-def test_an_output_sample_rate_that_preview_does_not_support_is_refused() -> None:
-    refused = PREVIEW.unsupported_setting(SessionSettings(output_format="pcm16@16000"))
-
-    assert refused is not None
-    assert refused.setting == ("output_format",)
-    assert "not pcm16@16000" in refused.reason
-    assert GA.unsupported_setting(SessionSettings(output_format="pcm16@16000")) is None
 
 
 @pytest.mark.parametrize(
@@ -422,22 +315,6 @@ def test_ga_merges_extra_into_the_session() -> None:
     assert more["audio"]["input"]["format"] == plain["audio"]["input"]["format"]
 
 
-def test_preview_supports_voice_objects_and_custom_detectors_through_extra() -> None:
-    voice = {"type": "azure-standard", "name": "en-US-Ava:DragonHDLatestNeural"}
-    extra = {
-        "voice": voice,
-        "turn_detection": {"type": "azure_semantic_vad", "remove_filler_words": True},
-    }
-    session = session_of(PREVIEW, voice="alloy", turn_detection=VAD, extra=extra)
-
-    assert session["voice"] == voice
-    assert session["turn_detection"] == {
-        "type": "azure_semantic_vad",
-        "silence_duration_ms": 400,
-        "remove_filler_words": True,
-    }
-
-
 @pytest.mark.parametrize(
     ("dialect", "path", "remedy"),
     [(GA, *kept) for kept in GA.stored.items()]
@@ -483,109 +360,6 @@ def test_a_disabled_feature_cannot_be_refined_with_extra() -> None:
 
 def test_extra_keys_of_another_dialect_are_passed_to_the_service() -> None:
     assert conflict(GA, SessionSettings(extra={"modalities": ["text"]})) is None
-
-
-LOUD_VAD = TurnDetection(threshold=0.5, silence_duration_ms=800)
-SAID_VAD = {"type": "server_vad", "threshold": 0.5, "silence_duration_ms": 800}
-FIND = FunctionTool(name="find", description="Finds.", parameters={"type": "object"})
-SHELLED = {
-    "type": "function",
-    "function": {"name": "find", "description": "Finds.", "parameters": {"type": "object"}},
-}
-
-
-def refusal(dialect: Dialect, **settings: Any) -> str:
-    refused = dialect.unsupported_setting(SessionSettings(**settings))
-    return "" if refused is None else refused.reason
-
-
-def test_xai_receives_voice_and_turn_detection_at_the_top_level() -> None:
-    session = session_of(XAI, voice="ara", turn_detection=LOUD_VAD, input_format="pcm16@16000")
-
-    assert (session["voice"], session["turn_detection"]) == ("ara", SAID_VAD)
-    assert session["audio"]["input"] == {"format": {"type": "audio/pcm", "rate": 16_000}}
-    assert session["audio"]["output"] == {"format": {"type": "audio/pcm", "rate": 24_000}}
-    assert session_of(XAI)["turn_detection"] is None
-
-
-def test_extra_must_not_override_xai_s_turn_detection_settings_that_the_tool_relies_on() -> None:
-    undone = {"turn_detection": {"create_response": False}}
-
-    assert "extra must not set turn_detection.create_response" in refusal(
-        XAI, turn_detection=LOUD_VAD, extra=undone
-    )
-    assert refusal(XAI, turn_detection=LOUD_VAD, extra={"turn_detection": {"threshold": 0.9}}) == ""
-
-
-def test_inworld_is_asked_for_audio_and_text() -> None:
-    assert session_of(INWORLD)["output_modalities"] == ["audio", "text"]
-    assert session_of(INWORLD, output="text")["output_modalities"] == ["text"]
-
-
-def test_qwen_input_is_16_khz_by_default_and_other_rates_are_written_like_its_sdk() -> None:
-    assert session_of(QWEN, turn_detection=LOUD_VAD, voice="Cherry") == {
-        "modalities": ["audio", "text"],
-        "voice": "Cherry",
-        "input_audio_format": "pcm",
-        "output_audio_format": "pcm",
-        "turn_detection": SAID_VAD,
-    }
-    wide = session_of(QWEN, input_format="pcm16")
-    assert wide["audio"] == {
-        "input": {"format": {"type": "pcm", "sample_rate": 24_000}},
-        "output": {"format": {"type": "pcm", "sample_rate": 24_000}},
-    }
-    assert "input_audio_format" not in wide
-    assert "must be one of pcm16@16000, pcm16@8000, pcm16, pcm16@48000" in refusal(
-        QWEN, input_format="g711_ulaw"
-    )
-
-
-@pytest.mark.parametrize("dialect", [QWEN, STEPFUN], ids=lambda dialect: dialect.name)
-def test_functions_are_wrapped_if_the_service_requires_it(dialect: Dialect) -> None:
-    assert session_of(dialect, tools=(FIND,))["tools"] == [SHELLED]
-
-
-def test_glm_receives_the_sample_rate_in_the_format_name_and_who_ends_turns() -> None:
-    by_client, by_service = (
-        session_of(GLM),
-        session_of(GLM, turn_detection=LOUD_VAD, input_format="pcm16"),
-    )
-
-    assert (by_client["input_audio_format"], by_client["output_audio_format"]) == ("pcm16", "pcm")
-    assert by_client["turn_detection"] == {"type": "client_vad"}
-    assert by_client["beta_fields"] == {"chat_mode": "audio"}
-    assert (by_service["input_audio_format"], by_service["turn_detection"]) == ("pcm24", SAID_VAD)
-
-
-def test_stepfun_supports_only_24_khz_audio_output() -> None:
-    assert "always audio" in refusal(STEPFUN, output="text")
-    assert "must be one of pcm16" in refusal(STEPFUN, input_format="pcm16@16000")
-    assert session_of(STEPFUN)["modalities"] == ["audio", "text"]
-
-
-@pytest.mark.parametrize("dialect", [XAI, GLM, STEPFUN], ids=lambda dialect: dialect.name)
-def test_semantic_vad_is_refused_by_dialects_without_it(dialect: Dialect) -> None:
-    assert "use server_vad" in refusal(dialect, turn_detection=TurnDetection(type="semantic_vad"))
-    assert refusal(dialect, turn_detection=TurnDetection()) == ""
-
-
-@pytest.mark.parametrize(
-    ("dialect", "name", "kind"),
-    [
-        (XAI, "conversation.created", EventKind.SESSION_CREATED),
-        (XAI, "conversation.item.input_audio_transcription.updated", EventKind.NOTED),
-        (XAI, "response.text.delta", EventKind.TEXT_DELTA),
-        (XAI, "response.output_audio.delta", EventKind.AUDIO_DELTA),
-        (QWEN, "response.audio.delta", EventKind.AUDIO_DELTA),
-        (GLM, "heartbeat", EventKind.NOTED),
-        (STEPFUN, "response.audio_transcript.delta", EventKind.TRANSCRIPT_DELTA),
-    ],
-)
-def test_events_specific_to_a_service_are_known(
-    dialect: Dialect, name: str, kind: EventKind
-) -> None:
-    assert event_of(message(name), dialect).kind is kind
 
 
 @thorough
@@ -718,19 +492,3 @@ def test_reasoning_and_truncation_are_session_settings(truncation: Any) -> None:
         session.truncation == truncation
         or session.truncation.model_dump(exclude_none=True) == truncation
     )
-
-
-def test_the_request_name_in_a_response_s_metadata_is_read() -> None:
-    given: list[Any] = [
-        {"rtbench_request": "turn-1-response"},
-        {"rtbench_request": 7},
-        {},
-        [],
-        None,
-    ]
-    bodies = [
-        message("response.created", response={"id": "r1", "metadata": metadata})
-        for metadata in given
-    ]
-
-    assert [event_of(body, GA).request for body in bodies] == ["turn-1-response", "", "", "", ""]

@@ -21,12 +21,12 @@ from bench.doctor.diagnosis import Refusal, explain
 from bench.load.planning.lacking import missing_features
 from bench.plan.steps import SendStep
 from bench.services.gemini.dialect import GEMINI
-from bench.services.gemini.replies import SessionReader, usage_of
+from bench.services.gemini.replies import SessionReader
 from bench.services.registry import service_at
 from bench.target.target import Credential
-from bench.wire.dialect import AwaitedEvent, Feature
-from bench.wire.events import UNREAD, EventKind, TokenUsage
-from bench.wire.settings import FunctionOutput, Message
+from bench.wire.dialect import Feature
+from bench.wire.events import TokenUsage
+from bench.wire.settings import FunctionOutput
 from tests.compiled import needs_compiler
 from tests.helpers import MS, closing, resolve_target, say, seated
 from tests.memory_transport import MatchingTransport, PeerAnswer
@@ -47,77 +47,9 @@ from tests.services.gemini_talk import (
     said,
     sound,
 )
-from tests.services.talk import LOUD, Peer, body, interrupted_by_speech, parcels, settings_of, speak
+from tests.services.talk import Peer, body, interrupted_by_speech, parcels, settings_of, speak
 
 # Sent messages.
-
-
-def test_the_first_message_has_all_settings_of_the_session() -> None:
-    settings = settings_of(
-        model="gemini-3.8-live",
-        voice="Puck",
-        instructions="Be brief.",
-        reasoning={"effort": "low"},
-        max_output_tokens=500,
-        input_transcription={"model": "any", "language": "en", "keywords": ["parcel"]},
-        turn_detection={
-            "type": "server_vad",
-            "silence_duration_ms": 300,
-            "interrupt_response": False,
-        },
-        truncation={"retention_ratio": 0.5, "post_instructions": 8_000},
-        extra={
-            "contextWindowCompression": {"slidingWindow": {}},
-            "proactivity": {"proactiveAudio": True},
-        },
-    )
-    set_up, awaited = GEMINI.setup_messages(settings, "e1")
-
-    assert body(set_up) == {
-        "setup": {
-            "model": "models/gemini-3.8-live",
-            "generationConfig": {
-                "responseModalities": ["AUDIO"],
-                "maxOutputTokens": 500,
-                "thinkingConfig": {"thinkingLevel": "LOW"},
-                "speechConfig": {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": "Puck"}}},
-            },
-            "systemInstruction": {"parts": [{"text": "Be brief."}]},
-            "realtimeInputConfig": {
-                "automaticActivityDetection": {"silenceDurationMs": 300},
-                "activityHandling": "NO_INTERRUPTION",
-            },
-            "inputAudioTranscription": {"languageCodes": ["en"], "customVocabulary": ["parcel"]},
-            "outputAudioTranscription": {},
-            "contextWindowCompression": {
-                "triggerTokens": 8_000,
-                "slidingWindow": {"targetTokens": 4_000},
-            },
-            "proactivity": {"proactiveAudio": True},
-        }
-    }
-    assert awaited == AwaitedEvent(EventKind.SESSION_UPDATED, "setupComplete")
-
-
-def test_the_model_of_vertex_ai_keeps_its_path() -> None:
-    name = "projects/p/locations/us-central1/publishers/google/models/gemini-3.8-live"
-    set_up, _ = GEMINI.setup_messages(settings_of(extra={"model": name}), "e1")
-
-    assert body(set_up)["setup"]["model"] == name
-
-
-def test_a_history_follows_the_set_up_as_complete_content() -> None:
-    history = [Message(role="user", text="Hello"), Message(role="assistant", text="Yes?")]
-    settings, messages = GEMINI.with_history(settings_of(), history)
-    set_up, _, seeded = GEMINI.setup_messages(settings, "e1")
-
-    assert not messages
-    assert body(set_up)["setup"]["historyConfig"] == {"initialHistoryInClientContent": True}
-    turns = [
-        {"role": "user", "parts": [{"text": "Hello"}]},
-        {"role": "model", "parts": [{"text": "Yes?"}]},
-    ]
-    assert body(seeded) == {"clientContent": {"turns": turns, "turnComplete": True}}
 
 
 def test_a_function_output_is_an_object() -> None:
@@ -132,26 +64,6 @@ def test_a_function_output_is_an_object() -> None:
         assert body(message) == {
             "toolResponse": {"functionResponses": [{"id": "c1", "name": "f", "response": response}]}
         }
-
-
-@pytest.mark.parametrize(
-    ("session", "setting"),
-    [
-        ({"turn_detection": "semantic_vad"}, "turn_detection must be server_vad or none"),
-        ({"turn_detection": {"type": "server_vad", "threshold": 0.5}}, "threshold"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"truncation": {"retention_ratio": 0.8}}, "truncation needs post_instructions"),
-        ({"output": "transcript"}, "output must be audio or text"),
-        ({"input_format": "g711_ulaw"}, "input_format"),
-        ({"extra": {"systemInstruction": {}}}, "use `instructions`"),
-        ({"extra": {"generationConfig": {"responseModalities": ["TEXT"]}}}, "use `output`"),
-    ],
-)
-def test_settings_that_the_service_does_not_have_are_refused(
-    session: dict[str, Any], setting: str
-) -> None:
-    with pytest.raises(ScriptError, match=setting):
-        compiled(say(), **session)
 
 
 def test_an_event_in_the_format_of_another_service_is_refused() -> None:
@@ -515,69 +427,11 @@ def test_matched_words_are_words_of_the_reply(tmp_path: Path) -> None:
 # Received messages.
 
 
-def test_parts_of_one_message_are_one_delta() -> None:
-    blob = {"mimeType": "audio/pcm;rate=24000", "data": LOUD}
-    parts = [{"text": "hm", "thought": True}, {"inlineData": blob}, {"inlineData": blob}]
-    (event,) = decoded(content(modelTurn={"parts": parts}))
-
-    assert (event.kind, event.payload_bytes) == (EventKind.AUDIO_DELTA, 2 * 4_800)
-
-
 @pytest.mark.parametrize("mime_type", ["audio/pcm;rate=48000", "audio/opus", ""])
 def test_audio_of_another_type_ends_the_session(tmp_path: Path, mime_type: str) -> None:
     talk = Talk(tmp_path, compiled(say(), **VAD), google([(100 * MS, sound(mime_type=mime_type))]))
 
     assert talk.session.outcome == "failed:media_type"
-
-
-def test_a_finished_transcript_is_reported_when_the_service_reports_it() -> None:
-    events = decoded(sound(), said("Yes", finished=True), GENERATED)
-
-    done = [(event.kind, event.name, event.text) for event in events if event.text]
-    assert done == [(EventKind.TRANSCRIPT_DONE, "serverContent.outputTranscription", "Yes")]
-
-
-@pytest.mark.parametrize(
-    ("fields", "usage"),
-    [
-        ({"promptTokenCount": 7}, TokenUsage(text_in=7, kindless_in=7)),
-        ({"responseTokenCount": 7}, TokenUsage(text_out=7, kindless_out=7)),
-        (
-            {
-                "candidatesTokenCount": 3,
-                "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 3}],
-            },
-            TokenUsage(audio_out=3),
-        ),
-        (
-            {"promptTokenCount": 9, "cachedContentTokenCount": 4},
-            TokenUsage(text_in=9, cached_in=4, cached_text_in=4, kindless_in=9),
-        ),
-        (
-            {
-                "promptTokenCount": 9,
-                "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 4}],
-            },
-            TokenUsage(text_in=5, audio_in=4),
-        ),
-        ({"promptTokenCount": 12.0}, TokenUsage(text_in=12, kindless_in=12)),
-        ({"promptTokenCount": -1}, UNREAD),
-        ({"promptTokensDetails": {"modality": "TEXT"}}, UNREAD),
-    ],
-)
-def test_tokens_are_read_by_modality(fields: dict[str, Any], usage: TokenUsage) -> None:
-    assert usage_of(fields) == usage
-
-
-def test_audio_is_removed_from_messages_of_both_directions() -> None:
-    appended = GEMINI.append(b"\1\2" * 10, "e1").data
-    for message in (appended, sound()):
-        stripped = GEMINI.without_audio(message)
-        assert b'"data":""' in stripped
-        assert [event.kind for event in GEMINI.decode(stripped)] == [
-            event.kind for event in GEMINI.decode(message)
-        ]
-    assert GEMINI.without_audio(OVER) is OVER
 
 
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

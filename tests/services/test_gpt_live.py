@@ -31,7 +31,7 @@ from bench.services.gpt_live.track import LIVE_TRACKS
 from bench.services.registry import DIALECTS
 from bench.wire.connection import ConnectionClosed, ReceivedMessage
 from bench.wire.dialect import SOUND, AwaitedEvent, BinaryMessage, ClientMessage
-from bench.wire.events import ErrorScope, EventKind
+from bench.wire.events import EventKind
 from bench.wire.service import CALL_FAILED
 from bench.wire.settings import (
     FULL_DUPLEX,
@@ -42,7 +42,7 @@ from bench.wire.settings import (
     SessionSettings,
     TurnDetection,
 )
-from tests.helpers import AT_NS, S, at, build_message, build_script, event_of, play, respond, say
+from tests.helpers import AT_NS, at, build_message, build_script, event_of, play, respond, say
 from tests.observe.talk_log import SOUND_MS, Case, Line, Player
 
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
@@ -121,29 +121,6 @@ def test_an_offer_has_the_settings_of_the_official_sdk() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "effect", "cause"),
-    [
-        (("connect_failed", "401"), ErrorScope.UNCONNECTED, "401"),
-        (("timeout", "ice"), ErrorScope.UNCONNECTED, "ice"),
-        (("throttled", "handshake"), ErrorScope.UNCONNECTED, "handshake"),
-        (("ok", "unknown"), ErrorScope.FATAL, "unknown"),
-    ],
-)
-def test_a_call_that_was_not_connected_fails_the_session(
-    outcome: tuple[str, str], effect: ErrorScope, cause: str
-) -> None:
-    error = dict(zip(("type", "code"), outcome, strict=True)) | {"message": "why"}
-    event = event_of(msgspec.json.encode({"type": CALL_FAILED, "error": error}), LIVE_TRACKS.opus)
-
-    assert event.failure is not None
-    assert (event.failure.effect, event.failure.cause, event.failure.message) == (
-        effect,
-        cause,
-        "why",
-    )
-
-
-@pytest.mark.parametrize(
     "outcome", ["timeout:upgrade", "timeout:ice", "connect_failed:401", "throttled:handshake"]
 )
 def test_a_session_has_the_outcome_of_its_call(outcome: str) -> None:
@@ -182,102 +159,6 @@ def test_every_event_of_the_official_sdk_is_known_except_those_of_other_connecti
     ]
 
     assert unknown == [name for name in event_names() if name.startswith(OF_OTHERS)]
-
-
-@pytest.mark.parametrize(
-    ("reason", "effect"),
-    [
-        ("close_requested", None),
-        ("expired", ErrorScope.EXPIRED),
-        ("content", ErrorScope.FATAL),
-        ("connection_lost", ErrorScope.FATAL),
-    ],
-)
-def test_the_end_of_a_session_has_its_reason_and_billed_duration(
-    reason: str, effect: ErrorScope | None
-) -> None:
-    usage = {"seconds": 90, "active_seconds": 60, "paused_seconds": 30}
-    closed, *errors = GPT_LIVE.decode(
-        msgspec.json.encode({"type": "session.closed", "reason": reason, "usage": usage})
-    )
-
-    assert (closed.kind, closed.billed_ns, closed.paused_ns) == (
-        EventKind.SESSION_CLOSED,
-        90 * S,
-        30 * S,
-    )
-    assert [event.failure and event.failure.effect for event in errors] == [effect] * (
-        effect is not None
-    )
-
-
-@pytest.mark.parametrize("seconds", [None, "90", -1, True, float("1e300"), [], {}])
-def test_a_billed_duration_that_is_no_number_of_seconds_is_unknown(seconds: object) -> None:
-    event = event_of(
-        msgspec.json.encode(
-            {"type": "session.closed", "reason": "close_requested", "usage": {"seconds": seconds}}
-        ),
-        GPT_LIVE,
-    )
-
-    assert event.billed_ns is None
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({}, "turn_detection must be full_duplex: GPT-Live decides by itself when to speak"),
-        ({"turn_detection": "server_vad"}, "turn_detection must be full_duplex"),
-        ({"turn_detection": "full_duplex", "output": "text"}, "output must be audio"),
-        (
-            {"turn_detection": "full_duplex", "temperature": 0.8},
-            "temperature is not a setting of GPT-Live: remove it",
-        ),
-        (
-            {"turn_detection": "full_duplex", "voice": {"type": "openai", "name": "x"}},
-            "voice must be the name",
-        ),
-        (
-            {"turn_detection": "full_duplex", "input_format": "g711_ulaw"},
-            "output_format must equal input_format",
-        ),
-        (
-            {"turn_detection": "full_duplex", "input_format": "pcm16@48000"},
-            "input_format must be one of pcm16,",
-        ),
-        ({"turn_detection": "full_duplex", "extra": {"model": "x"}}, "extra must not set model"),
-        (
-            {"turn_detection": "full_duplex", "extra": {"delegation": {"type": "decisions"}}},
-            "extra must not set delegation, which this tool relies on: use `delegation`",
-        ),
-        ({"turn_detection": "full_duplex", "extra": {"store": True}}, "extra must not set store"),
-        (
-            {"turn_detection": "full_duplex", "extra": {"triggers": [{"type": "decisions"}]}},
-            (
-                "extra must not set triggers, which this tool relies on: the tokens of that backend"
-                " are not reported"
-            ),
-        ),
-        (
-            {"turn_detection": "full_duplex", "delegation": {"type": "responses", "responses": {}}},
-            (
-                "delegation names no model of the backend: `delegation: {type: responses,"
-                " responses: {model: NAME}}`"
-            ),
-        ),
-        (
-            {"turn_detection": "full_duplex", "tool_choice": "auto"},
-            "tool_choice needs `delegation: {type: responses}`",
-        ),
-    ],
-)
-def test_settings_that_gpt_live_does_not_support_are_refused(
-    settings: dict[str, Any], words: str
-) -> None:
-    refused = GPT_LIVE.unsupported_setting(settings_of(settings))
-
-    assert refused is not None
-    assert refused.reason.startswith(words)
 
 
 TOOL = FunctionTool(
@@ -399,19 +280,6 @@ def test_the_messages_of_a_delegation_are_those_of_the_official_sdk() -> None:
         body = msgspec.json.decode(message.data)
         assert client_event.validate_python(body, strict=True).type == message.name == body["type"]
         assert GPT_LIVE.message_kinds[message.name] is message.kind
-
-
-@pytest.mark.parametrize("target", ["decisions", "", None])
-def test_a_task_for_an_unknown_backend_ends_the_session(target: object) -> None:
-    event = event_of(
-        msgspec.json.encode(
-            {"type": "session.delegation.created", "delegation": {"id": "d1", "target": target}}
-        ),
-        GPT_LIVE,
-    )
-
-    assert event.failure is not None
-    assert (event.failure.cause, event.failure.effect) == ("delegation", ErrorScope.FATAL)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.base.errors import ScriptError, UsageError
+from bench.base.errors import UsageError
 from bench.doctor.service_checks import examine_sign_in
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.plan.steps import PauseStep
@@ -23,17 +23,14 @@ from bench.target.tokens import Keyring
 from bench.transport import links
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
 from bench.wire.service import MEDIA_LINKS, Link
-from bench.wire.settings import Message
 from tests.helpers import MS, resolve_target, say
 from tests.memory_transport import PeerAnswer
 from tests.services.hostile import SEEDS, HostileService, hostile_messages
 from tests.services.talk import (
     LOUD,
     Talk,
-    body,
     compiled_for,
     parcels,
-    settings_of,
     speak,
 )
 
@@ -124,59 +121,6 @@ def of(events: Iterable[ServerEvent], kind: EventKind) -> list[ServerEvent]:
 
 
 # Sent events.
-
-
-def test_the_set_up_is_a_prompt_with_blocks_of_content() -> None:
-    settings = settings_of(
-        voice="tiffany",
-        instructions="Be brief.",
-        max_output_tokens=500,
-        input_format="pcm16@8000",
-        extra={"sessionStart": {"turnDetectionConfiguration": {"endpointingSensitivity": "HIGH"}}},
-        **VAD,
-    )
-    history = [Message(role="user", text="Hello"), Message(role="assistant", text="Yes?")]
-    settings, messages = NOVA_SONIC.with_history(settings, history)
-    set_up, *_ = NOVA_SONIC.setup_messages(settings, "e1")
-    events = [next(iter(sent["event"].items())) for sent in body(set_up)]
-
-    assert not messages
-    assert [name for name, _ in events] == [
-        "sessionStart",
-        "promptStart",
-        *("contentStart", "textInput", "contentEnd") * 3,
-        "contentStart",
-    ]
-    assert events[0][1] == {
-        "inferenceConfiguration": {"maxTokens": 500, "topP": 0.9, "temperature": 0.7},
-        "turnDetectionConfiguration": {"endpointingSensitivity": "HIGH"},
-    }
-    assert events[1][1]["audioOutputConfiguration"]["voiceId"] == "tiffany"
-    assert [fields["role"] for name, fields in events if name == "contentStart"] == [
-        "SYSTEM",
-        "USER",
-        "ASSISTANT",
-        "USER",
-    ]
-    assert events[-1][1]["audioInputConfiguration"]["sampleRateHertz"] == 8_000
-
-
-@pytest.mark.parametrize(
-    ("session", "setting"),
-    [
-        ({}, "turn_detection must be server_vad"),
-        ({"tool_choice": "required", **VAD}, "tool_choice"),
-        ({"output": "text", **VAD}, "output must be audio"),
-        ({"input_transcription": {"model": "any", "prompt": "x"}, **VAD}, "prompt"),
-        ({"extra": {"promptStart": {"promptName": "x"}}, **VAD}, "all events name it"),
-        ({"output_format": "g711_ulaw", **VAD}, "output_format must be one of"),
-    ],
-)
-def test_settings_that_the_service_does_not_have_are_refused(
-    session: dict[str, Any], setting: str
-) -> None:
-    with pytest.raises(ScriptError, match=setting):
-        compiled(say(), **session)
 
 
 def test_region_and_model_are_keys_of_a_target(tmp_path: Path) -> None:

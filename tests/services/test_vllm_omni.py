@@ -7,7 +7,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from bench.base.errors import UsageError
@@ -15,15 +14,11 @@ from bench.doctor import service_checks
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.services.vllm_omni import VLLM_OMNI as DIALECT
-from bench.wire.dialect import AwaitedEvent, ClientMessage
-from bench.wire.settings import SessionSettings, TurnDetection
 from rtbench_simulator.profile import quiet_profile
 from rtbench_simulator.services.vllm_omni import VLLM_OMNI as WIRE
 from tests.doctor.targets import build_target
 from tests.simulator_process import AUDIO
 from tests.talking import Simulator, Talked, talked
-
-VAD = TurnDetection(type="server_vad", silence_duration_ms=500)
 
 
 def talk(folder: Path, steps: str) -> Talked:
@@ -37,41 +32,6 @@ def talk(folder: Path, steps: str) -> Talked:
     )
     script = CompiledScript(load_script(path), DIALECT).prepare_session(0, 0)
     return talked(script, Simulator(DIALECT, quiet_profile(), 1, wire=WIRE))
-
-
-def test_the_set_up_opens_the_session_with_the_voice_that_cannot_change_later() -> None:
-    settings = SessionSettings(
-        turn_detection=VAD, extra={"ref_audio": "data:audio/wav;base64,UklGRg=="}
-    )
-    first, *awaited = DIALECT.setup_messages(settings, "e")
-
-    assert isinstance(first, ClientMessage)
-    session = msgspec.json.decode(first.data)["session"]
-    assert session["ref_audio"].startswith("data:")
-    assert session["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": 16_000}
-    assert [step.name for step in awaited if isinstance(step, AwaitedEvent)] == [
-        "session.created",
-        "session.updated",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("detection", "why"),
-    [
-        (None, "turn_detection must be server_vad"),
-        (TurnDetection(type="semantic_vad"), "does not support semantic_vad"),
-        (TurnDetection(interrupt_response=False), "interrupt_response cannot be changed"),
-        (TurnDetection(create_response=False), "create_response cannot be changed"),
-        (TurnDetection(idle_timeout_ms=6_000), "idle_timeout_ms"),
-    ],
-)
-def test_a_turn_detection_that_the_server_refuses_or_ignores_is_refused(
-    detection: TurnDetection | None, why: str
-) -> None:
-    refused = DIALECT.unsupported_setting(SessionSettings(turn_detection=detection))
-
-    assert refused is not None
-    assert why in refused.reason
 
 
 def test_a_conversation_has_the_instants_of_the_simulated_server_and_an_interruption(

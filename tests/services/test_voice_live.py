@@ -114,33 +114,6 @@ def test_other_dialects_refuse_settings_specific_to_voice_live(setting: str, cal
         assert refused.reason == f"{problem}: remove it, or use --dialect voice-live"
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        (
-            {"truncation": "disabled"},
-            "truncation needs the GA dialect; Voice Live does not support it",
-        ),
-        (
-            {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 6_000}},
-            "idle_timeout_ms needs",
-        ),
-        (
-            {"input_format": "pcm16@48000"},
-            "input_format must be one of pcm16, pcm16@8000, pcm16@16000",
-        ),
-        ({"extra": {"avatar": {"character": "lisa"}}}, "extra must not set avatar"),
-    ],
-)
-def test_unsupported_and_unmeasured_settings_are_refused(
-    settings: dict[str, Any], words: str
-) -> None:
-    refused = VOICE_LIVE.unsupported_setting(settings_of(settings))
-
-    assert refused is not None
-    assert refused.reason.startswith(words)
-
-
 def test_every_event_of_the_official_voice_live_client_is_known() -> None:
     names = [str(kind.value) for kind in client().ServerEventType]
 

@@ -21,7 +21,6 @@ from bench.wire import events
 from bench.wire.dialect import Dialect
 from bench.wire.events import (
     MAX_WAIT_S,
-    UNREAD,
     EventKind,
     RateLimit,
     ServerEvent,
@@ -41,7 +40,6 @@ from tests.helpers import (
     OTHER,
     REALTIME,
     S,
-    base64_of,
     delta,
     done,
     event_of,
@@ -101,44 +99,6 @@ def test_a_delta_of_the_other_dialect_is_unknown_and_marked_as_foreign(
     assert event_of(part_done(dialect, family, "resp_1"), dialect).kind is closing
 
 
-@pytest.mark.parametrize(
-    ("content", "audio_bytes", "words"),
-    [
-        ([{"type": "audio", "audio": base64_of(960), "transcript": "No."}], 960, "No."),
-        (
-            [{"type": "audio", "audio": base64_of(7), "transcript": None}, {"text": "Yes."}],
-            7,
-            "Yes.",
-        ),
-        ([{"audio": "a"}, {"audio": base64_of(3)}], -1, ""),
-        ([{"audio": 12, "transcript": ["No."]}, "No."], -1, ""),
-        ([{"type": "input_audio"}], 0, ""),
-        ([], 0, ""),
-        ("No.", 0, ""),
-        (None, 0, ""),
-    ],
-)
-def test_a_retrieved_item_has_its_audio_bytes_and_its_words(
-    content: Any, audio_bytes: int, words: str
-) -> None:
-    shown = message(
-        "conversation.item.retrieved", item={"id": "item_1", "type": "message", "content": content}
-    )
-    for dialect in REALTIME.values():
-        event = event_of(shown, dialect)
-
-        assert (event.kind, event.item_id, event.payload_bytes, event.text) == (
-            EventKind.ITEM_RETRIEVED,
-            "item_1",
-            audio_bytes,
-            words,
-        )
-        stored = dialect.without_audio(shown)
-        assert b'"audio":' not in stored
-        again = event_of(stored, dialect)
-        assert (again.text, again.payload_bytes) == (words, 0)
-
-
 def usage_of(
     came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int
 ) -> dict[str, Any]:
@@ -154,147 +114,6 @@ def tokens(
 ) -> TokenUsage | None:
     """Return the token counts that are decoded from a `response.done` with this usage."""
     return event_of(done("r1", usage=usage_of(came, went, **totals)), GA).usage
-
-
-BOTH = {"text_tokens": 100, "audio_tokens": 50}
-
-
-@pytest.mark.parametrize(
-    ("details", "cached"),
-    [
-        (
-            {"cached_tokens": 70, "cached_tokens_details": {"text_tokens": 40, "audio_tokens": 30}},
-            (70, 40, 30),
-        ),
-        ({"cached_tokens": 70, "cached_tokens_details": {"text_tokens": 40}}, (70, 40, 0)),
-        ({"cached_tokens_details": {"text_tokens": 40, "audio_tokens": 30}}, (70, 40, 30)),
-        ({"cached_tokens": 70}, (70, 70, 0)),
-        ({"cached_tokens": 120, "cached_tokens_details": None}, (120, 100, 20)),
-        ({"cached_tokens": 120, "cached_tokens_details": {"image_tokens": 120}}, (120, 0, 0)),
-        ({"cached_tokens": 400}, (400, 100, 50)),
-        (
-            {
-                "cached_tokens": 150,
-                "cached_tokens_details": {"text_tokens": 120, "audio_tokens": 30},
-            },
-            (150, 100, 30),
-        ),
-        ({}, (0, 0, 0)),
-    ],
-)
-def test_cached_tokens_are_assigned_to_the_reported_kind_or_else_to_text(
-    details: dict[str, Any], cached: tuple[int, int, int]
-) -> None:
-    usage = tokens(BOTH | details)
-
-    assert usage is not None
-    assert (usage.cached_in, usage.cached_text_in, usage.cached_audio_in) == cached
-
-
-IMAGES = {"text_tokens": 10, "audio_tokens": 20, "image_tokens": 85, "cached_tokens": 70}
-READ: dict[str, tuple[Any, TokenUsage | None]] = {
-    "image tokens are separate, also cached ones": (
-        usage_of(IMAGES | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}}),
-        TokenUsage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64),
-    ),
-    "image tokens without kinds of cached tokens": (
-        usage_of(IMAGES),
-        TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40),
-    ),
-    "tokens without a kind are text": (
-        usage_of({}, input_tokens=30, output_tokens=7),
-        TokenUsage(text_in=30, text_out=7, kindless_in=30, kindless_out=7),
-    ),
-    "tokens that are written into the cache are reported by the Responses API": (
-        {
-            "input_tokens": 30,
-            "output_tokens": 7,
-            "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 20},
-        },
-        TokenUsage(
-            text_in=30,
-            cached_in=4,
-            cached_text_in=4,
-            cache_write_in=20,
-            text_out=7,
-            kindless_in=30,
-            kindless_out=7,
-        ),
-    ),
-    "cached tokens without a kind are text": (
-        usage_of({"cached_tokens": 20}, input_tokens=30),
-        TokenUsage(text_in=30, cached_in=20, cached_text_in=20, kindless_in=30),
-    ),
-    "tokens that no reported kind contains are not lost": (
-        usage_of({"audio_tokens": 8}, {"text_tokens": 3}, input_tokens=30, output_tokens=9),
-        TokenUsage(text_in=22, audio_in=8, text_out=9, kindless_in=22, kindless_out=6),
-    ),
-    "kinds take precedence over a smaller total": (
-        usage_of({"audio_tokens": 8, "text_tokens": 4}, input_tokens=10),
-        TokenUsage(text_in=4, audio_in=8),
-    ),
-    "kinds of zero with a total count as text": (
-        usage_of({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30),
-        TokenUsage(text_in=30, kindless_in=30),
-    ),
-    "an integer may be written as a float": (
-        {"input_tokens": 30.0, "output_tokens": 7},
-        TokenUsage(30, text_out=7, kindless_in=30, kindless_out=7),
-    ),
-    "a total of zero is zero": ({"total_tokens": 0}, TokenUsage()),
-    "a null usage is none": (None, None),
-    "an empty usage is none": ({}, None),
-    **{
-        f"{unread} cannot be read": (unread, UNREAD)
-        for unread in (
-            {"total_tokens": 50},
-            {"input_tokens": 30},
-            {"output_tokens": 30},
-            {"prompt_tokens": 30, "completion_tokens": 7},
-            {"input_tokens": "30", "output_tokens": 7},
-            {"input_tokens": 30.5, "output_tokens": 7},
-            {"input_tokens": -1, "output_tokens": 7},
-            {"input_tokens": True, "output_tokens": 7},
-            {"input_tokens": 2**40, "output_tokens": 7},
-            {"input_tokens": 30, "output_tokens": 7, "input_token_details": {"text_tokens": "30"}},
-            {"input_tokens": 30, "output_tokens": 7, "input_token_details": [30]},
-            {"input_tokens": 30, "output_tokens": 7, "output_token_details": {"audio_tokens": {}}},
-            {
-                "input_tokens": 30,
-                "output_tokens": 7,
-                "input_token_details": {"cached_tokens": "20"},
-            },
-            [30, 7],
-            "many",
-            37,
-        )
-    },
-}
-
-
-@pytest.mark.parametrize(("reported", "read"), READ.values(), ids=READ)
-def test_token_counts_are_read_as_reported_and_unreadable_ones_are_not_zero(
-    reported: Any, read: TokenUsage | None
-) -> None:
-    assert event_of(done("r1", usage=reported), GA).usage == read
-
-
-@pytest.mark.parametrize(
-    ("status", "output", "read"),
-    [
-        ("completed", [{"type": "message"}], UNREAD),
-        ("completed", [{"type": "function_call"}], UNREAD),
-        ("completed", [], TokenUsage()),
-        ("cancelled", [{"type": "message"}], TokenUsage()),
-    ],
-)
-def test_a_complete_response_with_output_is_not_free(
-    status: str, output: list[dict[str, str]], read: TokenUsage
-) -> None:
-    response = {"status": status, "output": output, "usage": {"total_tokens": 0}}
-    event = event_of(message("response.done", response=response), GA)
-
-    assert event.usage == read
 
 
 def test_tokens_without_a_kind_may_all_be_audio() -> None:
@@ -328,15 +147,6 @@ def test_cached_tokens_never_exceed_the_input_and_sums_fit_their_column(
     assert 0 <= usage.cached_audio_in <= usage.audio_in < 2**40
     assert 0 <= usage.cached_image_in <= usage.image_in < 2**40
     assert usage + usage == TokenUsage(*(2 * count for count in msgspec.structs.astuple(usage)))
-
-
-def test_a_session_event_has_the_session_and_an_item_event_the_item_id() -> None:
-    session = {"id": "sess_1", "turn_detection": None}
-
-    assert event_of(message("session.updated", session=session), GA).session == session
-    assert (
-        event_of(message("conversation.item.added", item={"id": "item_4"}), GA).item_id == "item_4"
-    )
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
@@ -520,35 +330,6 @@ NOW = "Fri, 20 Nov 2026 14:00:00 GMT"
 LATER = "Fri, 20 Nov 2026 14:00:30 GMT"
 
 
-@pytest.mark.parametrize(
-    ("headers", "wait_ns"),
-    [
-        ({"retry-after": "7"}, 7 * S),
-        ({"retry-after": " 7 "}, 7 * S),
-        ({"retry-after": "1.5"}, 1_500 * MS),
-        ({"retry-after-ms": "250"}, 250 * MS),
-        ({"retry-after": "1", "retry-after-ms": "250"}, 250 * MS),
-        ({"retry-after": "1", "retry-after-ms": "soon"}, 1 * S),
-        ({"retry-after": LATER, "date": NOW}, 30 * S),
-        ({"retry-after": NOW, "date": LATER}, 0),
-        ({"retry-after": LATER}, None),
-        ({"retry-after": LATER, "date": "yesterday"}, None),
-        ({"retry-after": "-1"}, None),
-        ({"retry-after": "1_0"}, None),
-        ({"retry-after": "6, 6"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "1e300"}, None),
-        ({"retry-after": ""}, None),
-        ({"retry-after": "soon", "date": NOW}, None),
-        ({}, None),
-    ],
-)
-def test_the_wait_is_read_from_the_headers_of_a_refusal(
-    headers: dict[str, str], wait_ns: int | None
-) -> None:
-    assert wait_of(headers) == wait_ns
-
-
 @thorough
 @given(
     headers=st.dictionaries(
@@ -563,31 +344,6 @@ def test_any_headers_give_no_wait_or_a_limited_one(headers: dict[str, str]) -> N
 
 
 # The remaining quota.
-
-
-def limits_read(entries: Any) -> tuple[RateLimit, ...]:
-    event = event_of(message("rate_limits.updated", rate_limits=entries), GA)
-    assert (event.kind, event.name) == (EventKind.RATE_LIMITS, "rate_limits.updated")
-    return event.limits
-
-
-@pytest.mark.parametrize(
-    ("entry", "limit"),
-    [
-        ({"name": "tokens"}, RateLimit("tokens")),
-        (
-            {"name": "tokens", "limit": None, "remaining": None, "reset_seconds": None},
-            RateLimit("tokens"),
-        ),
-        ({"name": "tokens", "limit": "40000", "remaining": "12.0"}, RateLimit("tokens", 40000, 12)),
-        ({"name": "tokens", "limit": 4e4, "remaining": -3.5}, RateLimit("tokens", 40000, -3)),
-        ({"name": "tokens", "limit": [1], "remaining": True}, RateLimit("tokens")),
-        ({"name": "tokens", "reset_seconds": "6m0s"}, RateLimit("tokens", reset_s=360.0)),
-        ({"name": "tokens", "limit": "many", "remaining": 10**40}, RateLimit("tokens")),
-    ],
-)
-def test_values_that_a_rate_limit_omits_are_none(entry: dict[str, Any], limit: RateLimit) -> None:
-    assert limits_read([entry]) == (limit,)
 
 
 @thorough
