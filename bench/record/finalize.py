@@ -17,7 +17,6 @@ worker is removed only when all of its data is stored elsewhere.
 
 import itertools
 import os
-import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,11 +31,10 @@ import pyarrow.parquet as pq
 from msgspec import to_builtins
 
 from bench.base.clock import utc_ns
-from bench.base.installation import is_alive
 from bench.base.units import NS_PER_S
 from bench.files.safe_io import fresh_beside, replace_text
 from bench.record import folder as files
-from bench.record import presence, spool
+from bench.record import spool
 from bench.record.document import KILLED, SCHEMA_VERSION
 from bench.record.histograms import MEASURED, WARMUP, HistogramKey, Histograms, header
 from bench.record.metric_values import CARRIED, RATED_INSTANTS, all_histograms, bytes_per_s
@@ -49,43 +47,18 @@ from bench.record.missing_workers import (
     load_of,
     missing_entries,
 )
-from bench.record.provenance import host_name, recorded_by
+from bench.record.provenance import recorded_by
 from bench.record.spool import TRANSCRIPT, PartFacts, PartLike, WorkerPart, parts
 from bench.record.validity import evaluate_checks
 from bench.record.validity_data import load_validity_data
+from bench.record.writers import CLOSED
 
-CLOSED = ("ended", "killed")
 SUMMED = ("unknown_events", "incident_counts")
 RATED = ["target", "phase", *RATED_INSTANTS, *CARRIED.values()]
 PER_SECOND = "run"
 PER_SESSION = "session"
 """The two values of `step` in the histogram of a rate, which has one value for each second, or
 for each session."""
-
-
-def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether no process can write to a run any more."""
-    if document.get("state") in CLOSED:
-        return True
-    writer = document.get("writer") or {}
-    if writer.get("host") != socket.gethostname():
-        return False
-    is_held = presence.is_held(folder)
-    if is_held is None:
-        is_held = is_alive(writer.get("pid"))
-    # a PID is of one host
-    workers = (part for part in parts(folder) if part.host in ("", host_name()))
-    return not is_held and not any(
-        part.is_alive for part in workers if part.facts.pid != writer.get("pid")
-    )
-
-
-def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether a process on this host may still write to a run; False if its writer is on
-    another host.
-    """
-    is_local = (document.get("writer") or {}).get("host") == socket.gethostname()
-    return is_local and not writer_is_gone(folder, document)
 
 
 def finalize(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,12 @@ A folder may come from another person, and a table of a few kilobytes can contai
 Tables of this tool have at least 20 bytes per row, and are 30 times as large in memory. A table
 that is much more compressed is rejected before it is read. A column whose type differs from our
 schema is also rejected.
+
+A load generator writes rows and reads none, so the libraries for Parquet are imported by the
+functions that read it.
 """
+
+from __future__ import annotations
 
 import errno
 import json
@@ -24,11 +29,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import accumulate, chain, count, groupby, repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
@@ -39,6 +42,9 @@ from bench.record import spool
 from bench.record.document import SCHEMA_VERSION
 from bench.record.presence import not_a_run
 from bench.record.spool import parts, with_added
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 # A table from another person is checked before any of its rows is in memory. What is checked is in
 # the footer of the file: the number of rows, the type of each column, and the size of each column.
@@ -68,6 +74,8 @@ def open_rows(
     the path is not a regular file. Raise pyarrow.ArrowException if it is not a Parquet file, or not
     such a table.
     """
+    import pyarrow.parquet as pq
+
     with open_file(path) as opened:
         size = os.fstat(opened.fileno()).st_size
     # Arrow rejects the surrogates of file names that are not UTF-8
@@ -156,6 +164,9 @@ def _is_of_size(
     )
     if not is_text or sum(longest) <= max_bytes:
         return True
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
     with pq.ParquetFile(file, metadata=metadata, read_dictionary=[name]) as table:
         for group in range(metadata.num_row_groups):
             for texts in table.read_row_group(group, [name]).column(0).chunks:

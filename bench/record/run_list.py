@@ -17,8 +17,8 @@ from bench.base.errors import UsageError
 from bench.files.sanitize import excerpt
 from bench.record import folder as files
 from bench.record.document import Count, StoredState, ValidityStatus, is_recorded
-from bench.record.finalize import CLOSED, is_under_way, writer_is_gone
 from bench.record.presence import WRITTEN_BY, is_folder, is_run, not_a_run, run_folders
+from bench.record.writers import CLOSED, is_under_way, writer_is_gone
 
 SCHEMA: Literal[2] = 2
 

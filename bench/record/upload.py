@@ -29,8 +29,8 @@ from bench.base.units import NS_PER_S
 from bench.files.safe_io import is_regular, open_file
 from bench.files.sanitize import escape_control, slug
 from bench.record import folder as files
-from bench.record.finalize import is_under_way
 from bench.record.presence import may_close
+from bench.record.writers import is_under_way
 from bench.target.address import split_url
 from bench.target.identity import Fetch, Token, fetch_token
 from bench.target.target import EntraSignIn

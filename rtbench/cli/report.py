@@ -158,9 +158,9 @@ def report(
 
 def _open(name: str, runs_dir: Path) -> None:
     """Open the page with this name, or the report of the run with this name, and print its path."""
-    from bench.record.finalize import is_under_way
     from bench.record.folder import read_document
     from bench.record.run_list import resolve_run
+    from bench.record.writers import is_under_way
 
     named = (Path(name), runs_dir / name) if name else ()
     pages = (path if path.suffix == ".html" and path.is_file() else page_of(path) for path in named)
@@ -218,9 +218,9 @@ def close_if_left(folder: Path, *, by_writer: bool = False) -> None:
     document = read_document(folder)
     if not spool.is_stored(folder):
         return
-    from bench.record import finalize
+    from bench.record import finalize, writers
 
-    if by_writer or finalize.writer_is_gone(folder, document):
+    if by_writer or writers.writer_is_gone(folder, document):
         finalize.finalize(folder)
 
 

@@ -20,9 +20,10 @@ import pytest
 from bench.catalogue.columns import TURN_KEYS, UNCERTAINTY_COLUMNS
 from bench.record import folder as files
 from bench.record import presence
-from bench.record.finalize import finalize, writer_is_gone
+from bench.record.finalize import finalize
 from bench.record.histograms import read
 from bench.record.recorder import RowContext
+from bench.record.writers import writer_is_gone
 from tests.helpers import AT_NS, MS, S, at, build_observation
 from tests.record.builders import build_run, contents, finished, kill, labels, leave, tables
 

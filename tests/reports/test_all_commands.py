@@ -15,7 +15,7 @@ from bench.base.errors import UsageError
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
-from bench.record import finalize
+from bench.record import finalize, writers
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import ReplayedSession, replay_log
 from bench.services.openai.dialect import GA
@@ -117,7 +117,7 @@ def test_a_run_whose_writer_is_gone_is_finalized_first(
 ) -> None:
     run = synthetic.write_killed(tmp_path / "run", replace(PLAN, sessions=2, turns=1), cut_bytes=0)
     closed: list[Path] = []
-    monkeypatch.setattr(finalize, "writer_is_gone", lambda folder, document: gone)
+    monkeypatch.setattr(writers, "writer_is_gone", lambda folder, document: gone)
     monkeypatch.setattr(finalize, "finalize", closed.append)
     # A run that did not end is no baseline, even if it is finalized now.
     with suppress(UsageError):

@@ -25,7 +25,7 @@ from typing import Any
 
 from bench.base.errors import UsageError
 from bench.base.installation import tool_version
-from bench.record.finalize import is_under_way, merge_parts
+from bench.record.finalize import merge_parts
 from bench.record.merging.merged_document import (
     Document,
     RunNumbering,
@@ -39,6 +39,7 @@ from bench.record.merging.source_run import DamagedPartError, RunKey, SourceRun
 from bench.record.presence import file_status, is_folder, is_run, run_folders
 from bench.record.spool import EVENTS
 from bench.record.whole_run import absent_parts, absent_turns
+from bench.record.writers import is_under_way
 
 
 def merge_runs(paths: Sequence[Path], out: Path) -> dict[str, Any]:

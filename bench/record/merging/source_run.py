@@ -31,13 +31,14 @@ from bench.files.sanitize import excerpt
 from bench.record import folder as files
 from bench.record import spool
 from bench.record.document import KILLED, HostEntry, IncidentEntry, RunDocument
-from bench.record.finalize import CLOSED, finalize
+from bench.record.finalize import finalize
 from bench.record.histograms import Histograms, read
 from bench.record.merging.merged_document import PairStarts, RunNumbering, first_starts, worker_of
 from bench.record.metric_values import repeated, wrong_column
 from bench.record.provenance import leader_of, recorded_by
 from bench.record.spool import TRANSCRIPT, PartFacts, WorkerPart, parts
 from bench.record.whole_run import problem_of
+from bench.record.writers import CLOSED
 
 BATCH_ROWS = 10_000
 KEYS: Mapping[files.TableName, list[str]] = {

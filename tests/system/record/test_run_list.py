@@ -14,8 +14,8 @@ from jsonschema import Draft202012Validator
 
 from bench.record import folder as files
 from bench.record import presence
-from bench.record.finalize import writer_is_gone
 from bench.record.spool import FACTS, path_of
+from bench.record.writers import writer_is_gone
 from reports.api.run import load_run
 from tests.record.builders import build_run, rtbench, run, under_way
 from tests.reports import synthetic
