@@ -30,8 +30,6 @@ from gevent import monkey
 from gevent.event import AsyncResult
 from gevent.server import StreamServer
 from gevent.threadpool import ThreadPool
-from python_socks import ProxyError, ProxyType
-from python_socks.sync import Proxy as Negotiator
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import closed_on_failure
@@ -189,7 +187,6 @@ def _wait_for_answer(async_result: AsyncResult, query: _Query, limit_ns: int) ->
 
 
 LOOPBACK = "127.0.0.1"
-TYPES = {"socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}
 BODY_NS = 1_000_000_000
 """The maximum time to wait for the body of a refusal after its head has arrived."""
 MAX_REFUSAL_BYTES = 16_384
@@ -317,6 +314,10 @@ def is_refused(host: str, port: int, limit_s: float) -> bool:
     return False
 
 
+class AnswerError(Exception):
+    """An answer of a proxy that is a refusal, or no answer."""
+
+
 def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int) -> None:
     """Request a tunnel to `host` from the proxy at the other end of `stream`.
 
@@ -328,21 +329,12 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
         if proxy.scheme == "http":
             _connect_by_http(proxy_socket, proxy, authority(host, port))
         else:
-            negotiator = Negotiator(
-                TYPES[proxy.scheme],
-                proxy.host,
-                proxy.port,
-                username=proxy.user,
-                password=proxy.password or "",
-                rdns=True,  # `host` is what the proxy receives, whether a name or an address
-                forward=proxy_socket,  # type: ignore[arg-type]  # only its `connect` is called
-            )
-            negotiator.connect(host, port)
+            _connect_by_socks(proxy_socket, proxy, host, port)
     except TimeoutError:
         raise ConnectError(
             "timeout:proxy", f"the proxy {proxy.public} did not answer in time"
         ) from None
-    except ProxyError as error:
+    except AnswerError as error:
         text = _shown(proxy, str(error))
         raise _refusal(
             proxy, f"{text}; {_login_text(proxy)}" if NO_METHOD in text else text
@@ -359,6 +351,31 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
     if proxy_socket.beyond:
         words = service_message(proxy_socket.beyond, MAX_REFUSAL_BYTES)
         raise _refusal(proxy, _shown(proxy, f"it sent data after its response: {words}"))
+
+
+def load_socks() -> None:
+    """Import the library for SOCKS, which takes 20 ms, before a connection needs it."""
+    import python_socks.sync  # noqa: F401
+
+
+def _connect_by_socks(proxy_socket: ProxySocket, proxy: Proxy, host: str, port: int) -> None:
+    """Request a tunnel to `host` by SOCKS. Raise AnswerError if the proxy refuses."""
+    from python_socks import ProxyError, ProxyType
+    from python_socks.sync import Proxy as Negotiator
+
+    negotiator = Negotiator(
+        {"socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}[proxy.scheme],
+        proxy.host,
+        proxy.port,
+        username=proxy.user,
+        password=proxy.password or "",
+        rdns=True,  # `host` is what the proxy receives, whether a name or an address
+        forward=proxy_socket,  # type: ignore[arg-type]  # only its `connect` is called
+    )
+    try:
+        negotiator.connect(host, port)
+    except ProxyError as error:
+        raise AnswerError(str(error)) from None
 
 
 def _connect_by_http(proxy_socket: ProxySocket, proxy: Proxy, service: str) -> None:
@@ -427,7 +444,7 @@ class ProxySocket:
         self.until_ns += max(0, monotonic_ns() - self._received_ns)
 
     def http_response(self) -> HttpResponse:
-        """Return the answer of an HTTP proxy, with the received part of its body. Raise ProxyError
+        """Return the answer of an HTTP proxy, with the received part of its body. Raise AnswerError
         if it is no answer.
 
         The head may arrive in parts, after interim answers.
@@ -436,7 +453,7 @@ class ProxySocket:
             self.beyond = without_interim(self.beyond)
             size = self._received_bytes
             if not may_be_response(self.beyond) or size > MAX_HEAD_BYTES or not self._more():
-                raise ProxyError(
+                raise AnswerError(
                     f"Invalid proxy response: {service_message(self.beyond, MAX_REFUSAL_BYTES)}"
                 )
         return response

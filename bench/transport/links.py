@@ -9,14 +9,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from bench.base.errors import UsageError
-from bench.transport.interface import CallKeyKind, OpenTransport, Transport
-from bench.transport.webrtc.signalling import EPHEMERAL_KEYS
+from bench.transport.interface import (
+    CallKey,
+    CallKeyKind,
+    ConnectRequest,
+    OpenTransport,
+    Transport,
+)
 from bench.wire.service import WEBRTC, Link
 
 if TYPE_CHECKING:
     from bench.transport.rtp_track import TrackTransport
 
-CALL_KEYS: Mapping[Link, CallKeyKind] = {WEBRTC: EPHEMERAL_KEYS}
+
+def _ephemeral_key(request: ConnectRequest) -> CallKey:
+    from bench.transport.webrtc.signalling import request_key
+
+    return request_key(request)
+
+
+CALL_KEYS: Mapping[Link, CallKeyKind] = {
+    WEBRTC: CallKeyKind(
+        "ephemeral key",
+        "check that the key or token may create client secrets, and that the model exists; with"
+        " another value of `offer` (--offer) no ephemeral key is needed",
+        _ephemeral_key,
+    )
+}
 """The keys that services issue for calls, by the kind of connection that may need one
 (`has_call_key` of its path)."""
 

@@ -37,7 +37,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.protocols.turn.servers import TurnServer, servers_in_json, servers_in_links
 from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
-from bench.transport.interface import CallKey, CallKeyKind, ConnectRequest, ConnectTimings, Headers
+from bench.transport.interface import CallKey, ConnectRequest, ConnectTimings, Headers
 from bench.transport.parser import (
     MAX_HEAD_BYTES,
     HttpResponse,
@@ -444,11 +444,3 @@ def _with_whole_body(
         else:  # only the end of the stream ends the body (RFC 9112 §6.3)
             break
     return response._replace(body=bytes(body[:length])), read
-
-
-EPHEMERAL_KEYS = CallKeyKind(
-    "ephemeral key",
-    "check that the key or token may create client secrets, and that the model exists; with another"
-    " value of `offer` (--offer) no ephemeral key is needed",
-    request_key,
-)
