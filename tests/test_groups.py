@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.base.errors import PASS_STATUS, USAGE_STATUS
 from reports.analysis.targets.conditions import ALLOWABLE
-from rtbench.cli.app import FORMER, GROUPS, commands, main
+from rtbench.cli.app import GROUPS, commands
 from tests.command_line import call
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -89,22 +88,6 @@ def test_the_help_of_check_names_the_conditions_that_may_differ() -> None:
     )
 
     assert [name for name in ALLOWABLE if name not in listed] == []
-
-
-@pytest.mark.parametrize(("former", "now"), FORMER.items())
-def test_a_former_name_of_a_command_prints_the_command_that_replaces_it(
-    former: str, now: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["rtbench", former, "RUN"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-
-    assert ended.value.code == USAGE_STATUS
-    assert capsys.readouterr().err == (
-        f"rtbench: rtbench {former} is now rtbench {now}; see rtbench --help\n"
-    )
-    assert former not in ORDER
-    assert call(*now.split(), "--help").exit_code == PASS_STATUS
 
 
 def test_there_are_at_most_18_commands() -> None:

@@ -5,8 +5,8 @@ Decisions and remedies read the code. `text_of` writes the text when the outcome
 may get other words at any time, but no code another name.
 
 Only words that this tool has no code for are stored as text (`in_words`): those of services, of the
-system, and of connections that failed. The codes in such words, and in the rows of versions that
-stored only texts, are found by the words of the codes.
+system, and of the ends of open connections and telephone calls. The codes in such words, and in the
+rows of versions that stored only texts, are found by the words of the codes.
 """
 
 from __future__ import annotations

@@ -51,8 +51,6 @@ class Commands(Group):
         was probably meant.
         """
         name = args[0]
-        if name in FORMER:
-            ctx.fail(f"rtbench {name} is now rtbench {FORMER[name]}")
         if name not in MODULES and not name.startswith("-"):
             from bench.load.planning.command_line import LOCUST_SUFFIX, SCRIPT_SUFFIXES
 
@@ -122,17 +120,6 @@ documents show them. Each command has the module of `rtbench.cli` that contains 
 MODULES = {name: module for members in GROUPS.values() for name, module in members.items()}
 OWN_FORM = {"run": "ReadByLocust", "overload": "WithRunOptions"}
 """The commands of which Locust reads all options, or some, with their classes."""
-FORMER = {
-    "export": "runs export",
-    "import": "runs import",
-    "merge": "runs merge",
-    "open": "report --open",
-    "options": "run --help-all",
-    "replay": "runs replay",
-    "synthesize": "validate --synthesize",
-    "upload": "runs upload",
-}
-"""The former names of commands, and the commands that replace them."""
 
 
 @cache

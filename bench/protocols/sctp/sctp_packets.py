@@ -26,9 +26,7 @@ MAX_PACKET_BYTES = 1_160
 `MAX_DATAGRAM_BYTES`."""
 BEGIN = 2
 END = 1
-UNORDERED = 4
-"""The flags of DATA: the first and the last fragment of a message, and a message without an
-order (§3.3.1)."""
+"""The flags of DATA: the first and the last fragment of a message (§3.3.1)."""
 REFLECTED = 1
 """The flag of ABORT if its tag is that of its sender (§3.3.7)."""
 _COMMON = Struct(">HHI")

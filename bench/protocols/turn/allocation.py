@@ -76,11 +76,16 @@ MAX_PERMISSIONS = 32
 names."""
 TRY_ALTERNATE = 300
 UNAUTHORIZED = 401
-FORBIDDEN = 403
 MISMATCH = 437
 STALE_NONCE = 438
 QUOTA = 486
 CAPACITY = 508
+CODES = {
+    UNAUTHORIZED: Code.TURN_LOGIN,
+    QUOTA: Code.TURN_FULL,
+    CAPACITY: Code.TURN_EXHAUSTED,
+}
+"""The causes of refused allocations that have a status of their own."""
 MAX_REASON_CHARACTERS = 80
 CLOSED = "closed by this tool"
 UDP = bytes((17, 0, 0, 0))
@@ -389,10 +394,6 @@ def _refusal(code: int, reason: str, alternate: HostPort | None) -> Cause:
     """Return why a server refuses an allocation."""
     if alternate is not None:
         return Cause(Code.TURN_REDIRECTS, {"other": authority(alternate.host, alternate.port or 0)})
-    if code == UNAUTHORIZED:
-        return Cause(Code.TURN_LOGIN, {"status": code})
-    if code == QUOTA:
-        return Cause(Code.TURN_FULL, {"status": code})
-    if code == CAPACITY:
-        return Cause(Code.TURN_EXHAUSTED, {"status": code})
+    if code in CODES:
+        return Cause(CODES[code], {"status": code})
     return Cause(Code.TURN_REFUSED, {"reason": f"{code} {excerpt(reason, MAX_REASON_CHARACTERS)}"})
