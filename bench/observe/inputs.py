@@ -245,12 +245,12 @@ class StoppedWaiting(Input, frozen=True, tag="give_up"):
 
 class SessionFailed(Input, frozen=True, tag="fail"):
     """A failure of the session. It ends the session and every open turn, unless they have
-    already ended. `cause` is as in rows, or a text.
+    already ended. `cause` is as in rows, or a text; its key in logs is that of earlier versions.
     """
 
     outcome: str
     at_ns: int
-    cause: str = ""
+    cause: str = msgspec.field(default="", name="detail")
 
 
 class ScriptFinished(Input, frozen=True, tag="finish"):

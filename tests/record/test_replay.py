@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.errors import UsageError
+from bench.catalogue.causes import Cause, Code, decoded, encoded, text_of
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
@@ -533,3 +534,23 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyLogged] = {
         inputs.TurnsDelivered(AT_NS + MS, [1], {1: True}),
     )
 }
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ("HTTP 401: no", "HTTP 401: no"),
+        (
+            encoded([Cause(Code.TURN_SILENT), Cause(Code.HELD)]),
+            "does not answer; the agent held the call",
+        ),
+    ],
+)
+def test_a_failure_in_a_log_has_its_causes_or_the_text_of_an_earlier_version(
+    stored: str, words: str
+) -> None:
+    line = {"action": "fail", "outcome": "connect_failed:401", "at_ns": 1, "detail": stored}
+    failed = msgspec.json.decode(msgspec.json.encode(line), type=inputs.SessionFailed)
+
+    assert text_of(decoded(failed.cause)) == words
+    assert msgspec.json.decode(msgspec.json.encode(failed)) == line
