@@ -41,10 +41,10 @@ MAX_ITEMS = 16
 other."""
 TONE_START_ERROR_NS = BLOCK_MS * NS_PER_MS
 """The maximum error of the start of a tone, which is that of its first loud block."""
-SEARCHED_NS = TONE.changing_blocks * BLOCK_MS * NS_PER_MS
+SEARCHED_NS = (TONE.certain_blocks + 4) * BLOCK_MS * NS_PER_MS
 FOLLOWED_NS = HELD_NS
 """The duration of a part of an item in which the detector searches, and of a part of a tone that
-goes on. The former is long enough for the detector to be certain of any tone."""
+goes on. The former is just enough for the detector to be certain of a tone."""
 CONSONANT_NS = 100 * NS_PER_MS
 """The duration below which a quiet start of an item is a consonant. No line and no room precedes
 the voice of a model, so only a longer start may be a breath."""
@@ -161,8 +161,9 @@ class ItemSound:
             return None
         self._tone = None
         self._onsets = self._detector()
-        # what was found is a tone without a change, so the detector takes the rest for a tone, too
-        return self._onsets.start_in(np.concatenate((self._known, self._last_part, samples)))
+        # What was found is a tone without a change. Twice, it is long enough for any tone.
+        known = self._known, self._known
+        return self._onsets.start_in(np.concatenate((*known, self._last_part, samples)))
 
     def _search_rest(self) -> SoundChange | None:
         """Search in the end of the item."""
