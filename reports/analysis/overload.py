@@ -5,7 +5,7 @@ part that cannot be used has a reason instead of numbers.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -41,8 +41,6 @@ from reports.statistics.differences import Inference, Margin, quantile_differenc
 from reports.statistics.quantiles import sample
 from reports.statistics.recovery import TAIL, ProbeTurns, changes_of, recovery_of
 from reports.statistics.threshold_estimate import (
-    NO_TURNS,
-    TargetCounts,
     ThresholdEstimate,
     few_sessions,
     no_estimate,
@@ -141,9 +139,10 @@ class CallsOfPeak:
         """Why each of PARTS cannot be used; "" if it can."""
         return self.peak.parts.problems(self.run, self.name)
 
-    def reason(self, *parts: str) -> Reason | None:
-        """Return why a latency of these parts decides nothing; None if it does."""
-        return unusable(self.problems, parts) or self.unscored
+    def reason(self, *parts: str, is_count: bool = False) -> Reason | None:
+        """Return why a latency, or a count, of these parts decides nothing; None if it does."""
+        unscored = None if is_count else self.unscored
+        return unusable(self.problems, parts, is_count=is_count) or unscored
 
 
 def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsOfPeak | None:
@@ -275,45 +274,41 @@ def overload_estimate(of: CallsOfPeak | None, name: str, tail: float) -> Thresho
     """
     if of is None:
         return no_estimate()
-    _, parts, interval = REPORTED[name]
-    is_count = name == REFUSED_SHARE
-    if reason := unusable(of.problems, parts, is_count=is_count) or (
-        None if is_count else of.unscored
-    ):
+    _, parts, estimate = REPORTED[name]
+    if reason := of.reason(*parts, is_count=name == REFUSED_SHARE):
         ended = np.any([part.turns for part in of.parts.values()], axis=0)
         counts = of_turns(np.bincount(of.turns.session[ended]), 0)
         return replace(no_estimate(), counts=counts, reason=reason)
-    (value, low, high), counts, reason = interval(of, TAIL)
-    lower, upper = interval(of, tail)[0][1:]
-    return ThresholdEstimate(value, low, high, lower, upper, counts, reason)
+    deciding = estimate(of, tail)
+    return replace(estimate(of, TAIL), lower=deciding.low, upper=deciding.high)
 
 
-Interval = tuple[Sequence[float], TargetCounts, Reason | None]
-"""A value with its interval, its counts, and why it decides nothing."""
-NOTHING: Interval = ((math.nan, -math.inf, math.inf), NO_TURNS, None)
+NOTHING = replace(no_estimate(), reason=None)
 
 
-def _recovery(of: CallsOfPeak, tail: float) -> Interval:
+def _recovery(of: CallsOfPeak, tail: float) -> ThresholdEstimate:
     turns = of.probe_turns()
     peak = of.peak
     outcome, *times_s = recovery_of(turns, peak.peak_s, peak.spacing_s, peak.margin, tail)
+    value, low, high = (1000 * time_s for time_s in times_s)
     failed = count_nonzero(np.isinf(turns.latency))
     counts = of_turns(np.bincount(turns.callers - NO_CALLER), failed)
     reason = Reason("few_probe_turns") if outcome == "too_few" else None
-    return [1000 * time_s for time_s in times_s], counts, reason
+    return ThresholdEstimate(value, low, high, low, high, counts, reason)
 
 
-def _refused(of: CallsOfPeak, tail: float) -> Interval:
+def _refused(of: CallsOfPeak, tail: float) -> ThresholdEstimate:
     refused = of.calls["refused"][of.calls["part"] == PARTS.index(PEAK)].to_numpy()
     if not refused.size:
         return NOTHING
     calls = np.arange(refused.size)
     found = share(Subject(target=of.name), REFUSED_SHARE, refused, calls, 1 - 2 * tail)
     counts = of_turns(np.ones(refused.size), 0)
-    return (found.value, found.low, found.high), counts, few_sessions(counts)
+    ends = found.low, found.high
+    return ThresholdEstimate(found.value, *ends, *ends, counts, few_sessions(counts))
 
 
-def _harm(of: CallsOfPeak, tail: float) -> Interval:
+def _harm(of: CallsOfPeak, tail: float) -> ThresholdEstimate:
     """Return the change of the p95 of calls that were in progress at the start of the peak, each
     turn divided by the median of its step before the peak, paired by call.
     """
@@ -338,18 +333,18 @@ def _harm(of: CallsOfPeak, tail: float) -> Interval:
     inference = Inference(tail, resamples=DRAWS)
     found = quantile_differences(pair, [(0.95, Margin())], "lower", inference)[0]
     counts = of_turns(np.bincount(clusters), samples[1].failed)
-    ends = [100 * math.expm1(end) for end in (found.d, found.low, found.high)]
-    return ends, counts, few_sessions(counts)
+    value, low, high = (100 * math.expm1(end) for end in (found.d, found.low, found.high))
+    return ThresholdEstimate(value, low, high, low, high, counts, few_sessions(counts))
 
 
 class Reported(NamedTuple):
     """A value that may have thresholds. `parts` are those of the run on which it depends. Each end
-    of its interval has the type I error that it is given.
+    of its interval has the type I error that `estimate` is given.
     """
 
     statistic: str
     parts: tuple[str, ...]
-    interval: Callable[[CallsOfPeak, float], Interval]
+    estimate: Callable[[CallsOfPeak, float], ThresholdEstimate]
 
 
 REPORTED = {
