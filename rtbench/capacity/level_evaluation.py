@@ -56,6 +56,7 @@ from rtbench.capacity.level_run import (
 from rtbench.capacity.load_thresholds import (
     GIVEN_UP,
     GIVEN_UP_LAST,
+    ShareBounds,
     allowed_share,
     analysis_result,
     is_futile,
@@ -93,21 +94,18 @@ class SearchConfig(NamedTuple):
 
 
 class Analysis(NamedTuple):
-    """An analysis of a level: its turns, the thresholds, the probability of a wrong result, and the
-    number of concurrent callers.
-    """
+    """An analysis of a level: its turns, the thresholds, and the bounds of their shares."""
 
     target: ComparedTarget
     thresholds: Sequence[Threshold]
-    error: float
-    callers: float
+    bounds: ShareBounds
 
     @property
     def allowed(self) -> list[float]:
         return list(map(allowed_share, self.thresholds))
 
     def result(self, complete: Sequence[PerCluster], known: Sequence[PerCluster]) -> Result:
-        return analysis_result(complete, known, self.allowed, self.error, self.callers)
+        return analysis_result(complete, known, self.allowed, self.bounds)
 
     def is_conclusive(self, answer: Result) -> bool:
         """Return whether the answer would be the same if every timestamp were wrong by its maximum
@@ -133,13 +131,14 @@ class Analysis(NamedTuple):
         which they wait counts as turns that violated the threshold.
         """
         waiting = callers_backing_off(self.target.run)
-        waiting_share = waiting / self.callers
+        callers = self.bounds.callers
+        waiting_share = waiting / callers
         if not waiting_share or all(
             share.value.high + waiting_share * (1 - share.value.high) < share.limit
             for share in self.shares()
         ):
             return None
-        return Reason("callers_waited", {"waiting": waiting, "callers": self.callers})
+        return Reason("callers_waited", {"waiting": waiting, "callers": callers})
 
     def shares(self, complete: Sequence[PerCluster] | None = None) -> list[LimitFinding]:
         """Return, for each threshold, the share of turns that violated it, against the allowed
@@ -164,10 +163,9 @@ class Analysis(NamedTuple):
         if no unscored turn violated it, if all did, and in completed sessions.
         """
         target = self.target
-        number = len(self.thresholds)
-        share = violation_share(target.name, missed, self.error, number, self.callers)
+        share = violation_share(target.name, missed, self.bounds)
         if unscored := unscored_reason(target, threshold):
-            high = violation_share(target.name, most, self.error, number, self.callers).high
+            high = violation_share(target.name, most, self.bounds).high
             (of,) = unscored.numbers["metrics"]
             share = msgspec.structs.replace(share, high=high, unscored=of["unscored"])
         failed = share.events if threshold.metric in FAILINGS else 0
@@ -178,7 +176,7 @@ class Analysis(NamedTuple):
             ]
             failed = min(share.events, sum(infinite))
         allowed = allowed_share(threshold)
-        result = threshold_result(ended, missed, allowed, self.error, number, self.callers)
+        result = threshold_result(ended, missed, allowed, self.bounds)
         return LimitFinding(
             threshold=threshold.source_text,
             value=msgspec.structs.replace(share, failed=failed),
@@ -240,8 +238,11 @@ class _LevelMonitor:
     level: Level
     answer: Result | None = None
 
+    def bounds(self, number: int) -> ShareBounds:
+        return ShareBounds(self.errors[number], self.level.load, len(self.thresholds))
+
     def analysis(self, target: ComparedTarget, number: int) -> Analysis:
-        return Analysis(target, self.thresholds, self.errors[number], self.level.load)
+        return Analysis(target, self.thresholds, self.bounds(number))
 
     def is_clear(self, folder: Path, number: int) -> bool:
         """Return whether the level may end: its answer is clear, or no answer can be expected at
@@ -258,9 +259,7 @@ class _LevelMonitor:
             self.answer = answer
         elif elapsed >= FUTILE_FROM:
             doubt = GIVEN_UP_LAST if self.level.is_last else GIVEN_UP
-            last_error = self.errors[-1]
-            callers = self.level.load
-            if is_futile(*counts, analysis.allowed, elapsed, last_error, callers, doubt):
+            if is_futile(*counts, analysis.allowed, elapsed, self.bounds(-1), doubt):
                 self.answer = "inconclusive"
         return self.answer is not None
 
@@ -523,9 +522,8 @@ def latencies_of(target: ComparedTarget, metric: str) -> list[Value]:
 
 def failures_of(target: ComparedTarget) -> Value:
     """Return the share of turns that failed or were not started, with its 95 % interval."""
-    return violation_share(
-        target.name, target.counts(FAILURES), VALUES_ALPHA / 2, 1, math.inf, FAILURES.metric
-    )
+    bounds = ShareBounds(VALUES_ALPHA / 2, math.inf)
+    return violation_share(target.name, target.counts(FAILURES), bounds, FAILURES.metric)
 
 
 def in_progress(run: RunFrames) -> float | None:

@@ -32,6 +32,7 @@ bound is the smallest:
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,28 +75,37 @@ ROUNDS = 5
 """The number of calls that each caller makes in a batch."""
 
 
+class ShareBounds(NamedTuple):
+    """What the one-sided bounds of shares depend on: the error of the analysis, the number of
+    concurrent callers (infinite if it is unknown), and the number of thresholds.
+    """
+
+    error: float
+    callers: float
+    thresholds: int = 1
+
+    @property
+    def lower_error(self) -> float:
+        """The error of each lower bound."""
+        return self.error / self.thresholds
+
+
 def violation_share(
-    target: str,
-    missed: PerCluster,
-    error: float,
-    thresholds: int,
-    callers: float,
-    metric: str = VIOLATIONS,
+    target: str, missed: PerCluster, bounds: ShareBounds, metric: str = VIOLATIONS
 ) -> Value:
     """Return the share of turns that violate a threshold, with a one-sided lower and upper bound.
 
-    `missed` is, for each session in order of start, the turns that violate it, and all turns.
-    `callers` is the number of concurrent callers; infinite if it is unknown. The bounds are 0 and 1
-    if there are fewer than two sessions.
+    `missed` is, for each session in order of start, the turns that violate it, and all turns. The
+    bounds are 0 and 1 if there are fewer than two sessions.
     """
-    ratios = _ratios(missed, callers)
+    ratios = _ratios(missed, bounds.callers)
     return Value(
         target=target,
         metric=metric,
         statistic=RATE,
         value=ratios[0].value,
-        low=_low(ratios, error / thresholds),
-        high=_high(ratios, error),
+        low=_low(ratios, bounds.lower_error),
+        high=_high(ratios, bounds.error),
         count=int(missed[0].sum()),
         n=int(ratios[0].turns),
         sessions=ratios[0].clusters,
@@ -140,8 +150,7 @@ def analysis_result(
     complete: Sequence[PerCluster],
     known: Sequence[PerCluster],
     allowed: Sequence[float],
-    error: float,
-    callers: float,
+    bounds: ShareBounds,
 ) -> Result:
     """Return the answer of one analysis. `allowed` is the allowed share of each threshold.
 
@@ -152,32 +161,28 @@ def analysis_result(
     be. Therefore `known` can show that a level fails, but not that it passes.
     """
     found = {
-        threshold_result(ended, missed, limit, error, len(allowed), callers)
+        threshold_result(ended, missed, limit, bounds)
         for ended, missed, limit in zip(complete, known, allowed, strict=True)
     }
     return "fail" if "fail" in found else "pass" if found == {"pass"} else "inconclusive"
 
 
 def threshold_result(
-    complete: PerCluster,
-    known: PerCluster,
-    allowed: float,
-    error: float,
-    thresholds: int,
-    callers: float,
+    complete: PerCluster, known: PerCluster, allowed: float, bounds: ShareBounds
 ) -> Result:
     """Return the answer of one analysis for one of several thresholds, as in `analysis_result`."""
-    if _is_above(_ratios(known, callers), allowed, error / thresholds):
+    if _is_above(_ratios(known, bounds.callers), allowed, bounds):
         return "fail"
-    return "pass" if _is_below(_ratios(complete, callers), allowed, error) else "inconclusive"
+    passes = _is_below(_ratios(complete, bounds.callers), allowed, bounds)
+    return "pass" if passes else "inconclusive"
 
 
-def _is_above(ratios: Sequence[RatioEstimate], allowed: float, error: float) -> bool:
-    return _floor(ratios[0]) is None and _low(ratios, error, allowed) > allowed
+def _is_above(ratios: Sequence[RatioEstimate], allowed: float, bounds: ShareBounds) -> bool:
+    return _floor(ratios[0]) is None and _low(ratios, bounds.lower_error, allowed) > allowed
 
 
-def _is_below(ratios: Sequence[RatioEstimate], allowed: float, error: float) -> bool:
-    return _floor(ratios[0]) is None and _high(ratios, error, allowed) < allowed
+def _is_below(ratios: Sequence[RatioEstimate], allowed: float, bounds: ShareBounds) -> bool:
+    return _floor(ratios[0]) is None and _high(ratios, bounds.error, allowed) < allowed
 
 
 def too_few(missed: PerCluster) -> Reason | None:
@@ -203,29 +208,28 @@ def is_futile(
     known: Sequence[PerCluster],
     allowed: Sequence[float],
     elapsed: float,
-    error: float,
-    callers: float,
+    bounds: ShareBounds,
     doubt: float = GIVEN_UP,
 ) -> bool:
     """Return whether no answer can be expected at the end of a level.
 
     - `elapsed` is the share of the level's measured time that is over.
-    - `error` is the error of the level's final analysis. `doubt` is `GIVEN_UP`, or `GIVEN_UP_LAST`.
+    - `bounds` are those of the level's final analysis. `doubt` is `GIVEN_UP`, or `GIVEN_UP_LAST`.
 
     The number of sessions at the end is unknown until every caller has ended a session, or
     `SESSIONS` sessions are complete. Until then, the result is False.
     """
-    if complete[0][0].size < min(callers, SESSIONS):
+    if complete[0][0].size < min(bounds.callers, SESSIONS):
         return False
     ratios = [ratio_of(missed) for missed in known]
     if not all(ratio.turns for ratio in ratios):
         return False
     can_pass = all(
-        _is_below([_at_end(ratio, elapsed, -doubt)], limit, error)
+        _is_below([_at_end(ratio, elapsed, -doubt)], limit, bounds)
         for ratio, limit in zip(ratios, allowed, strict=True)
     )
     can_fail = any(
-        _is_above([_at_end(ratio, elapsed, doubt)], limit, error / len(allowed))
+        _is_above([_at_end(ratio, elapsed, doubt)], limit, bounds)
         for ratio, limit in zip(ratios, allowed, strict=True)
     )
     return not can_pass and not can_fail

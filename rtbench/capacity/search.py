@@ -43,7 +43,7 @@ from rtbench.capacity.level_evaluation import (
     usd_of,
 )
 from rtbench.capacity.level_run import LevelTask, run_level
-from rtbench.capacity.load_thresholds import allowed_share, violation_share
+from rtbench.capacity.load_thresholds import ShareBounds, allowed_share, violation_share
 from rtbench.capacity.ramp import (
     Band,
     Estimate,
@@ -439,7 +439,9 @@ def _rate(target: str, turns: TurnsByLoad, metric: str) -> Value:
     missed, trials = (
         np.bincount(session, of).astype(float) for of in (turns.violated, turns.trials)
     )
-    return violation_share(target, (missed, trials), VALUES_ALPHA / 2, 1, math.inf, metric)
+    return violation_share(
+        target, (missed, trials), ShareBounds(VALUES_ALPHA / 2, math.inf), metric
+    )
 
 
 def _share(target: str, turns: TurnsByLoad, threshold: Threshold) -> LimitFinding:

@@ -38,6 +38,7 @@ from rtbench.capacity.level_evaluation import (
     usd_of,
     violations,
 )
+from rtbench.capacity.load_thresholds import ShareBounds
 from rtbench.capacity.verification import Level
 from tests.capacity.built import build_level, threshold_of
 from tests.reports.edited import edit
@@ -160,7 +161,9 @@ def test_turns_that_did_not_start_violate_each_latency_threshold(tmp_path: Path)
     )
 
     late, counted = violations(refusing, threshold_of("ttfa: p(95)<5000"))
-    (found,) = Analysis(refusing, [threshold_of("ttfa: p(95)<5000")], 0.01, 10).shares()
+    (found,) = Analysis(
+        refusing, [threshold_of("ttfa: p(95)<5000")], ShareBounds(0.01, 10)
+    ).shares()
     share = found.value
 
     assert (late.sum(), counted.sum(), counted.size) == (116, 400, 100)
@@ -190,7 +193,7 @@ def test_violation_shares_are_split_by_cause(tmp_path: Path) -> None:
 
     whole = target_of(folder)
     level = build_level(4, "fail", throttled=throttled_turns(whole))
-    late, failures = Analysis(whole, [LATE, FAILED], 0.01, 4).shares()
+    late, failures = Analysis(whole, [LATE, FAILED], ShareBounds(0.01, 4, 2)).shares()
 
     good = turns[turns["outcome_class"] == "success"]
     slow = int((good["ttfa_ms"] >= 700).sum())
@@ -205,7 +208,7 @@ def test_turns_of_open_sessions_can_fail_a_threshold_but_not_pass_it(tmp_path: P
     thresholds = [threshold_of("ttfa: p(95)<60000"), threshold_of("ttfa: p(95)<1")]
     few = np.zeros(3), np.full(3, 5.0)
 
-    analysis = Analysis(target, thresholds, 0.01, 4)
+    analysis = Analysis(target, thresholds, ShareBounds(0.01, 4, len(thresholds)))
     complete, incomplete = (analysis.shares(ended) for ended in (None, [few, few]))
 
     assert [found.result for found in complete] == ["pass", "fail"]
@@ -262,7 +265,7 @@ def test_a_level_does_not_pass_if_callers_in_back_off_could_have_changed_the_res
     looking = _LevelMonitor(thresholds, [0.05], [0.5], Level(1000, 60.0, 0.05))
 
     assert looking.is_clear(tmp_path, 0) is holds
-    why = Analysis(target_of(tmp_path), thresholds, 0.05, 1000.0).doubt()
+    why = Analysis(target_of(tmp_path), thresholds, ShareBounds(0.05, 1000.0)).doubt()
     assert why == (
         None if holds else Reason("callers_waited", {"waiting": 60.0, "callers": 1000.0})
     )

@@ -11,6 +11,7 @@ from bench.base.errors import UsageError
 from reports.results.value import Reason
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.load_thresholds import (
+    ShareBounds,
     allowed_share,
     analysis_result,
     is_futile,
@@ -69,6 +70,7 @@ def test_a_threshold_that_one_run_cannot_evaluate_is_refused_in_one_line(
 
 
 ERROR = 0.02
+BOUNDS = ShareBounds(ERROR, callers=10)
 SEARCHES = trials(500, 1500)
 
 
@@ -99,15 +101,15 @@ def random_sessions(
 def test_the_result_of_a_level_follows_from_its_sessions(missed: list[int], answer: str) -> None:
     seen = sessions(missed)
 
-    assert analysis_result([seen], [seen], [0.05], ERROR, 10) == answer
+    assert analysis_result([seen], [seen], [0.05], BOUNDS) == answer
 
 
 def test_the_upper_bound_is_1_if_all_sessions_violate_the_threshold() -> None:
     seen = sessions([5] * 30)
-    share = violation_share("west", seen, ERROR, 1, 10)
+    share = violation_share("west", seen, BOUNDS)
 
     assert (share.low, share.high) == (pytest.approx(ERROR ** (1 / 30)), 1.0)
-    assert analysis_result([seen], [seen], [0.9], ERROR, 10) == "inconclusive"
+    assert analysis_result([seen], [seen], [0.9], BOUNDS) == "inconclusive"
 
 
 @pytest.mark.parametrize("count", [2, 7, 21])
@@ -115,15 +117,15 @@ def test_a_share_of_few_sessions_has_bounds_and_is_inconclusive(count: int) -> N
     lengths = np.array([1.0] * (count // 2) + [5.0] * (count - count // 2))
     none, all_ = (np.zeros(count), lengths), (lengths, lengths)
     clean, missed = (
-        violation_share("west", none, ERROR, 1, 10),
-        violation_share("west", all_, ERROR, 1, 10),
+        violation_share("west", none, BOUNDS),
+        violation_share("west", all_, BOUNDS),
     )
 
     assert 0 == clean.low < clean.high < 1
     assert clean.high == pytest.approx(1 - ERROR ** (lengths.max() / lengths.sum()))
     assert 0 < missed.low < missed.high == 1
-    assert analysis_result([none], [none], [0.999], ERROR, 10) == "inconclusive"
-    assert analysis_result([all_], [all_], [1e-9], ERROR, 10) == "inconclusive"
+    assert analysis_result([none], [none], [0.999], BOUNDS) == "inconclusive"
+    assert analysis_result([all_], [all_], [1e-9], BOUNDS) == "inconclusive"
 
 
 def test_a_level_of_too_few_calls_has_a_reason_with_their_effective_number() -> None:
@@ -144,17 +146,18 @@ def test_a_level_of_too_few_calls_has_a_reason_with_their_effective_number() -> 
 
 def test_a_level_passes_only_if_all_thresholds_pass_and_fails_if_one_fails() -> None:
     good, bad, few = sessions([0] * 300), sessions([5] * 300), sessions([0] * 10)
+    both = BOUNDS._replace(thresholds=2)
+    cases = {"pass": [good, good], "inconclusive": [good, few], "fail": [few, bad]}
 
-    assert analysis_result([good, good], [good, good], [0.05, 0.05], ERROR, 10) == "pass"
-    assert analysis_result([good, few], [good, few], [0.05, 0.05], ERROR, 10) == "inconclusive"
-    assert analysis_result([few, bad], [few, bad], [0.05, 0.05], ERROR, 10) == "fail"
+    for answer, seen in cases.items():
+        assert analysis_result(seen, seen, [0.05, 0.05], both) == answer
 
 
 def test_turns_of_incomplete_sessions_can_fail_a_level_but_not_pass_it() -> None:
     good, few, bad = sessions([0] * 300), sessions([0] * 3), sessions([5] * 30)
 
-    assert analysis_result([few], [good], [0.05], ERROR, 10) == "inconclusive"
-    assert analysis_result([few], [bad], [0.05], ERROR, 10) == "fail"
+    assert analysis_result([few], [good], [0.05], BOUNDS) == "inconclusive"
+    assert analysis_result([few], [bad], [0.05], BOUNDS) == "fail"
 
 
 @pytest.mark.parametrize(
@@ -165,8 +168,7 @@ def test_the_error_rate_of_either_bound_at_the_true_share_is_at_most_the_error(
 ) -> None:
     rng = np.random.default_rng(7)
     shares = [
-        violation_share("west", random_sessions(rng, p, count), ERROR, 1, 10)
-        for _ in range(SEARCHES)
+        violation_share("west", random_sessions(rng, p, count), BOUNDS) for _ in range(SEARCHES)
     ]
     tolerated = ERROR + 3 * np.sqrt(ERROR * (1 - ERROR) / SEARCHES)
 
@@ -193,7 +195,7 @@ def test_a_level_is_futile_if_more_time_cannot_decide_it(
     """All sessions in this test are complete."""
     seen = sessions(missed)
 
-    assert is_futile([seen], [seen], [0.05], 0.25, ERROR, callers) is given_up
+    assert is_futile([seen], [seen], [0.05], 0.25, ShareBounds(ERROR, callers)) is given_up
 
 
 def test_the_interval_covers_the_true_share_if_violations_come_in_bursts() -> None:
@@ -206,7 +208,7 @@ def test_the_interval_covers_the_true_share_if_violations_come_in_bursts() -> No
     for _ in range(SEARCHES // 5):
         bad = np.repeat(rng.random(bursts) < 0.3, callers)
         seen = sessions(list(rng.binomial(5, np.where(bad, 0.6, 0.02))))
-        share = violation_share("west", seen, ERROR, 1, callers)
+        share = violation_share("west", seen, ShareBounds(ERROR, callers))
         wrong += not share.low <= 0.3 * 0.6 + 0.7 * 0.02 <= share.high
 
     assert wrong / (SEARCHES // 5) <= 4 * ERROR

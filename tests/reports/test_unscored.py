@@ -33,6 +33,7 @@ from reports.statistics.differences import Inference
 from reports.text.check_sentences import why
 from reports.text.notices import notices
 from rtbench.capacity.level_evaluation import Analysis, counts_of, known_counts
+from rtbench.capacity.load_thresholds import ShareBounds
 from tests.examples import some
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
@@ -387,7 +388,7 @@ def test_a_level_of_a_load_counts_unscored_turns_for_and_against_it(
     east = both[1]
     limit = (parse("task_success_rate", "rate>70%"),)
     (worst,), (best,) = counts_of(east, limit), known_counts(east, limit)
-    (share,) = Analysis(east, limit, 0.05, 4).shares()
+    (share,) = Analysis(east, limit, ShareBounds(0.05, 4)).shares()
 
     assert [int(of.sum()) for of in (*worst, *best)] == [60, 120, 0, 120]
     assert (share.result, share.value.unscored, share.value.low) == ("inconclusive", 60, 0)
