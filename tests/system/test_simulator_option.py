@@ -41,6 +41,18 @@ def test_the_first_call_of_a_new_user_is_answered(tmp_path: Path) -> None:
     assert "4 turns, 0 failed" in ended.stdout, ended.stdout
 
 
+@pytest.mark.parametrize("option", ["--sessions=-5", "--users=0", "--run-time=-1s"])
+def test_wrong_options_are_refused_before_a_simulator_starts(option: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rtbench.cli.app", "run", str(EXAMPLES / "text_turns.py")]
+    ended = forked.run(
+        [*command, "--simulator", option], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 2
+    assert not PORT.search(ended.stderr), ended.stderr
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "profile"), [("run", ""), ("locust", "quiet"), ("probe", ""), ("doctor", "")]
 )

@@ -17,7 +17,7 @@ import math
 import os
 import resource
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -375,9 +375,17 @@ def check_two(targets: Sequence[Target]) -> None:
         )
 
 
-def plan_run(environment: Environment) -> RunPlan:
+def named_simulator(parsed: Any) -> str:
+    """Return the address of the simulator that the run's leader, or a parent command, found."""
+    return getattr(parsed, SIMULATOR, None) or os.environ[ADDRESS]
+
+
+def plan_run(
+    environment: Environment, find_simulator: Callable[[Any], str] = named_simulator
+) -> RunPlan:
     """Read the scripts, resolve the targets, prepare all messages, and return the plan of the run.
 
+    The simulator of `--simulator` is found, or started, after the options and the scripts are read.
     Raise RtbenchError if there is a problem that the user must fix.
     """
     parsed = with_scenario_defaults(environment.parsed_options, environment.user_classes)
@@ -388,7 +396,7 @@ def plan_run(environment: Environment) -> RunPlan:
         scripts = with_history(scripts, load_history(options.history))
     service_options = options.service_options
     if service_options.simulator:
-        address = getattr(parsed, SIMULATOR, None) or os.environ[ADDRESS]
+        address = find_simulator(environment.parsed_options)
         service_options = with_simulator(service_options, address, scripts.values())
     targets = tuple(resolve_targets(os.environ, service_options))
     if options.until_decided:

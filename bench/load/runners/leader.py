@@ -49,7 +49,7 @@ from bench.load.planning.run_options import (
     Options,
     is_command,
 )
-from bench.load.planning.run_plan import SIMULATOR, RunPlan, check_two
+from bench.load.planning.run_plan import SIMULATOR, RunPlan, check_two, named_simulator
 from bench.load.planning.stages import LoadSchedule
 from bench.load.runners import finalized_run
 from bench.load.runners.abort_analyses import AbortAnalyses, abort_text
@@ -148,8 +148,6 @@ class Leader(ProcessRole):
             parsed.spawn_rate = min(parsed.num_users or 1, MAX_SPAWNED_PER_S)
         self._refuse_host()
         self._take_share()
-        if parsed.simulator:
-            self._find_simulator()
         self.prepare()
         plan = self.planned
         ends = (
@@ -219,15 +217,18 @@ class Leader(ProcessRole):
                 " targets.yaml, or --simulator"
             )
 
-    def _find_simulator(self) -> None:
-        """Find or start the simulator of `--simulator`. A started one ends with this process."""
-        called = ExitStack()
-        atexit.register(called.close)
-        profile = self.parsed.simulator_profile
-        simulator = called.enter_context(simulator_to_call(profile, self._evaluation.command))
-        setattr(self.parsed, SIMULATOR, simulator.address)
-        if simulator.notice:
-            self.say(simulator.notice)
+    def _find_simulator(self, parsed: Any) -> str:
+        """Find or start the simulator of this process's runs. It ends with this process."""
+        if getattr(parsed, SIMULATOR, None) is None:
+            called = ExitStack()
+            atexit.register(called.close)
+            simulator = called.enter_context(
+                simulator_to_call(parsed.simulator_profile, self._evaluation.command)
+            )
+            setattr(parsed, SIMULATOR, simulator.address)
+            if simulator.notice:
+                self.say(simulator.notice)
+        return named_simulator(parsed)
 
     @cached_property
     def _simulators(self) -> frozenset[str]:

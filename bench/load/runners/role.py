@@ -45,6 +45,7 @@ from bench.load.planning.run_plan import (
     check_meetings,
     check_ports,
     check_shares,
+    named_simulator,
     plan_run,
 )
 from bench.load.planning.workload import drop_classes_without_tasks
@@ -279,7 +280,11 @@ class ProcessRole(ABC):
             self._environment.stop_timeout = plan.longest_turn_s
 
     def _plan(self) -> RunPlan:
-        return plan_run(self._environment)
+        return plan_run(self._environment, self._find_simulator)
+
+    def _find_simulator(self, parsed: Any) -> str:
+        """Return the address of the simulator of `--simulator`."""
+        return named_simulator(parsed)
 
     @property
     def screen(self) -> TerminalView | None:
