@@ -8,6 +8,8 @@ The only uncertainty is that of the detection of sounds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,7 @@ from tests.simulator_process import AUDIO
 
 WAYS = ("pcm", "twilio", "acs")
 JITTER_NS, FRAME_NS = 50 * MS, 20 * MS
+PAUSE_S = 3
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
 timeouts: {{first_delta: 60, next_delta: 60, response: 120, turn: 120}}
@@ -152,6 +155,28 @@ def test_sound_that_is_deferred_gives_the_same_turns_as_sound_that_a_log_gets_at
     assert matched.greeted_ns == deferred.greeted_ns == logged.greeted_ns
     received = [sent for sent in transport.agent.said if sent.audio_bytes]
     assert 0.8 * len(received) < transport.matched < len(received) or not COMPILED
+
+
+class CountingTransport(MatchingTransport):
+    waits = 0
+
+    def receive_until(self, *args: Any) -> None:
+        self.waits += 1
+        super().receive_until(*args)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_script_that_pauses_is_not_woken_by_every_frame(tmp_path: Path, way: str) -> None:
+    waits = []
+    for pause in ("", f"  - pause: {PAUSE_S}\n"):
+        path = tmp_path / "call.yaml"
+        path.write_text(SCRIPT + pause)
+        script = CompiledScript(load_script(path), DIALECTS[way]).prepare_session(0, 0)
+        transport = CountingTransport(way, build_profile(MANNERS["noise"]))
+        play(transport, script)
+        waits.append(transport.waits)
+    frames = PAUSE_S * NS_PER_S // FRAME_NS
+    assert waits[1] - waits[0] < frames / 2
 
 
 @pytest.mark.parametrize("way", WAYS)

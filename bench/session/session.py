@@ -439,7 +439,8 @@ class Session:
     def _wait_in_time(
         self, wait: WaitCondition, ending: Callable[[], bool] = lambda: False
     ) -> bool:
-        """Receive until the wait is over. Return False if its limit passes first.
+        """Receive until the wait is over, which no sound ends. Return False if its limit passes
+        first.
 
         A limit has passed when all messages that arrived until then were handled. If the run is
         `ending`, return True at once, because between turns that loses no data.
@@ -447,7 +448,8 @@ class Session:
         while (until_ns := wait(self._timeline, self.now_ns)) is not None and not ending():
             if self._transport.watermark_ns >= until_ns:
                 return False
-            self._io.receive_until(min(until_ns, self.now_ns + ENDING_POLL_NS))
+            poll_ns = min(until_ns, self.now_ns + ENDING_POLL_NS)
+            self._io.receive_until(poll_ns, for_sound=False)
         return True
 
     def _wait_unless_ending(self, wait: WaitCondition) -> bool:

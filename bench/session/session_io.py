@@ -7,12 +7,12 @@ actions, and the session determines what is sent next.
 """
 
 # All inputs reach the timeline by `Timeline.apply`, but not all of them at once. Frequent inputs
-# wait in `_waiting`: chunks that were sent, and while the end of a turn is awaited, sound of a
-# stream, and frames of a track. `_settle` applies those that wait, sorted by their instants. It
-# runs before any other input is applied, before a turn begins, before the session wakes, and as
-# soon as `MANY` wait or the first has waited for `DEFERRED_NS`. `Timeline.apply` gives the same
-# result for several inputs as for each in turn, so no row depends on what waited. An event log
-# needs the content of each input, so a session with a log lets none wait.
+# wait in `_waiting`: chunks that were sent, and unless the session awaits a moment of a reply,
+# sound of a stream, and frames of a track. `_settle` applies those that wait, sorted by their
+# instants. It runs before any other input is applied, before a turn begins, before the session
+# wakes, and as soon as `MANY` wait or the first has waited for `DEFERRED_NS`. `Timeline.apply`
+# gives the same result for several inputs as for each in turn, so no row depends on what waited.
+# An event log needs the content of each input, so a session with a log lets none wait.
 #
 # A call sends up to fifty frames of sound per second, and most of them decide nothing. Applied
 # together, they take a third of the time. Only a message whose only event is sound may wait. Its
@@ -58,8 +58,7 @@ is slow."""
 AT_NS = attrgetter("at_ns")
 DEFERRED_NS = 80_000_000
 MANY = 16
-"""The time for which received sound waits while the session awaits the end of a turn, and the
-number of inputs that wait."""
+"""The time for which received sound waits, and the number of inputs that wait."""
 DECISIVE = frozenset(
     (
         EventKind.INPUT_TRANSCRIBED,
@@ -129,6 +128,8 @@ class SessionIO:
 
     on_streaming: Callable[[bool], object] = bool
     """A function of the transport that is called when `streaming` changes during a wait."""
+    _defers = False
+    """True if sound and frames may wait."""
 
     def __init__(
         self,
@@ -379,9 +380,11 @@ class SessionIO:
             self._waiting.append(SentChunk(at_ns, wire_bytes, audio_bytes, lag_ns, duration_ns))
             self._settle_if_many()
 
-    def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
+    def receive_until(
+        self, until_ns: int, *, for_turn: bool = False, for_sound: bool = True
+    ) -> None:
         """Sleep until an instant, or a message that needs a decision. `for_turn`: only the
-        turn's end is awaited.
+        turn's end is awaited. `for_sound`: the wait may end at a moment of a reply.
         """
         timeline = self._timeline
         # The first delta makes the deadline earlier: `next_delta` counts from it. A session that
@@ -391,13 +394,14 @@ class SessionIO:
         self._wake_ns = until_ns
         self._is_woken = False
         self._for_turn = for_turn and not self._asks_late
+        self._defers = self._for_turn or not (for_sound or self._asks_late)
         # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a
         # length of it
         self._matches = for_turn and not self.microphone.speaking
         self.streaming = self._matches and timeline.turns.is_streaming
         # a chunk that is due now may have results, to which the session must react before it sleeps
         if not self.send_due():
-            reply = self if self._matches or (self._may_defer and self._for_turn) else None
+            reply = self if self._matches or (self._may_defer and self._defers) else None
             try:
                 self._transport.receive_until(until_ns, self._on_message, reply, self)
             finally:
@@ -434,7 +438,7 @@ class SessionIO:
         # message is measured
         if self._ticket:
             self._record_transmitted()
-        defers = self._may_defer and self._for_turn and message.arrival.is_kernel
+        defers = self._may_defer and self._defers and message.arrival.is_kernel
         if defers and self._binary_sound is not None and type(message.data) is BinaryMessage:
             events: Sequence[ServerEvent] = (self._binary_sound,)
         else:
@@ -449,7 +453,7 @@ class SessionIO:
         received = Received(events, message, handled_ns)
         if (
             self._defers_frames
-            and self._for_turn
+            and self._defers
             and message.arrival.is_kernel
             and type(message.data) is BinaryMessage
         ):
