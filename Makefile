@@ -106,7 +106,7 @@ fuzz: .venv/dev ### send a million damaged inputs to the simulator and the load 
 mutants: .venv/dev ### change 200 lines of the product, one at a time, and list the changes that no test finds (15 minutes; COUNT=2000)
 	$(BIN)/python -m tools.mutants $(if $(COUNT),--count $(COUNT))
 
-benchmark: .venv/dev ### measure the numbers that the documents quote (not a test; an hour; PARTS="peers cost")
+benchmark: .venv/dev ### measure the numbers that the documents quote (not a test; several hours; PARTS="peers cost")
 	$(BIN)/python -m tools.benchmarks $(PARTS)
 
 benchmark-statistics: .venv/dev ### measure how often verdicts are wrong, on simulated data (tens of minutes)

@@ -1,8 +1,8 @@
 """The measurements that the documents quote (`make benchmark`): accuracy, cost, error rates, and
 other clients.
 
-All parts take an hour on a machine that does nothing else. `make benchmark PARTS="peers cost"` runs
-some of them.
+All parts take several hours on a machine that does nothing else. `make benchmark PARTS="peers
+cost"` runs some of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A run of every client at every load, one after the other, and the table of results."""
+"""A run of every client at every load, one after the other, and the table of results; then
+calls by telephone, and those of SIPp.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from itertools import product
 from pathlib import Path
 
 from tools import made_page
-from tools.benchmarks.peers import table
+from tools.benchmarks.peers import sipp, table
 from tools.benchmarks.peers.figures import Cannot, Figures, figures, late_ms, typical, unequal
 from tools.benchmarks.peers.play import PEERS, Load, Peer, Played, play
 from tools.benchmarks.watch import cores
@@ -23,6 +25,7 @@ TURNS, RAMP_S = 8, 4.0
 """The turns of a session, and the ramp-up in s. A client that cannot sustain a load is ended
 after half a minute."""
 
+OURS, LOWER_BOUND = "rtbench", "picows + uvloop"
 Runs = dict[tuple[int, str], list[table.Outcome]]
 """The outcomes of all runs, by load and client."""
 
@@ -39,8 +42,27 @@ def main(arguments: Sequence[str] = ()) -> None:
             runs[sessions, peer.name].append(once(peer, Load(sessions, TURNS, RAMP_S)))
     rows = [table.cells(*key, middle(outcomes)) for key, outcomes in runs.items()]
     print(made_page.table(table.HEADER, rows))
+    print("\n".join(ratios(runs)))
+    if options.peers is None:
+        sipp.main(options.calls, options.repeat)
     if messages := differences(runs):
         sys.exit("\n".join(messages))
+
+
+def ratios(runs: Runs) -> list[str]:
+    """Return a line per load: the CPU time of an event of this tool, in times of picows'."""
+    lines = []
+    for sessions in sorted({sessions for sessions, _ in runs}):
+        ours, theirs = (
+            middle(outcomes) if (outcomes := runs.get((sessions, name))) else None
+            for name in (OURS, LOWER_BOUND)
+        )
+        if isinstance(ours, Figures) and isinstance(theirs, Figures):
+            ratio = ours.cpu_us_per_event / theirs.cpu_us_per_event
+            lines.append(
+                f"{sessions} sessions: an event costs {ratio:.2f} times as much as picows'"
+            )
+    return lines
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,6 +81,9 @@ def parser() -> argparse.ArgumentParser:
         type=names,
         metavar="NAME,NAME",
         help=f"clients, of: {', '.join(peer.name for peer in PEERS)}",
+    )
+    argument_parser.add_argument(
+        "--calls", type=int, default=sipp.CALLS, metavar="N", help="calls by telephone, with SIPp"
     )
     return argument_parser
 
