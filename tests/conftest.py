@@ -122,6 +122,7 @@ OVER = {
         test_main_job system/end_to_end/test_engines system/end_to_end/test_calibrate
         system/end_to_end/test_run_command system/end_to_end/test_shipped
         system/end_to_end/test_webrtc system/end_to_end/test_capacity
+        system/end_to_end/test_capacity_ends
     """,
     "every command of every page": """
         system/docs/test_first_pages system/docs/test_agent_pages system/docs/test_other_pages
@@ -173,7 +174,8 @@ SLOWEST = """
     system/docs/test_other_pages system/transport/test_agents_of_others
     system/end_to_end/test_workflows system/end_to_end/test_engines system/docs/test_first_pages
     system/end_to_end/test_calibrate system/faults/test_cells system/end_to_end/test_webrtc
-    system/end_to_end/test_capacity system/attack/test_hostile_texts
+    system/end_to_end/test_capacity system/end_to_end/test_capacity_ends
+    system/attack/test_hostile_texts
     system/end_to_end/test_overload system/simulator/test_voice_agent_clients
     system/end_to_end/test_run_command system/docs/test_agent_pages system/end_to_end/test_turn
     system/end_to_end/test_interrupts_and_failures system/test_simulator_option

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench.base.cpu import CpuReading
 from tools.benchmarks.peers import table
-from tools.benchmarks.peers.benchmark import differences, middle, ratios
+from tools.benchmarks.peers.benchmark import Runs, differences, middle, ratios
 from tools.benchmarks.peers.figures import (
     Cannot,
     ClientReport,
@@ -349,7 +349,7 @@ def test_clients_that_received_different_amounts_of_data_are_reported() -> None:
 def test_the_cost_of_an_event_is_compared_with_picows_where_both_have_one() -> None:
     ours = replace(FIGURES, cpu_us_per_event=34.0)
     theirs = replace(FIGURES, cpu_us_per_event=20.0)
-    runs = {
+    runs: Runs = {
         (50, "rtbench"): [ours],
         (50, "picows + uvloop"): [theirs],
         (400, "rtbench"): [ours],

@@ -356,14 +356,14 @@ def test_a_ramp_that_shows_nothing_is_not_used_and_has_a_note(tmp_path: Path) ->
         found = searched(
             patch,
             tmp_path,
-            Plan(sessions=60, turns=4, paired=True),
+            Plan(sessions=20, turns=4, paired=True),
             "ttfa: p(95)<60s",
             (None, late),
         )
 
     assert found.notes == [Reason("ramp_silent", {"number": "second", "reason": late}), VERIFY]
     assert reason_text(found.notes[0]).startswith("the second ramp is not used: the search's time")
-    assert sum(each.turns for each in found.curve) == 240
+    assert sum(each.turns for each in found.curve) == 80
     assert {each.run for each in found.curve} == {"ramp"}
 
 
@@ -371,7 +371,7 @@ def test_a_band_of_loads_names_the_runs_of_all_ramps_that_have_turns_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     found = searched(
-        monkeypatch, tmp_path, Plan(sessions=60, turns=4), "ttfa: p(95)<60s", (None, None)
+        monkeypatch, tmp_path, Plan(sessions=20, turns=4), "ttfa: p(95)<60s", (None, None)
     )
 
     assert {each.run for each in found.curve} == {"ramp, ramp"}

@@ -117,7 +117,7 @@ def test_a_figure_s_size_does_not_grow_with_the_number_of_turns() -> None:
     """If a run has more than a certain number of turns and sessions, a figure does not plot them
     individually.
     """
-    sizes = [len(page_of(Plan(sessions=n, turns=3, seconds=600))) for n in (2100, 4200)]
+    sizes = [len(page_of(Plan(sessions=n, turns=3, seconds=600))) for n in (2100, 2800)]
 
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
 
