@@ -88,4 +88,5 @@ def test_a_run_whose_report_has_no_memory_keeps_its_data_and_states_where_to_rep
         f"on another machine with a copy of the folder, run `rtbench report runs/{run.name}`"
         in remedy
     )
-    assert (run / "spool").is_dir()
+    limited(8_192 * MIB, "report", f"runs/{run.name}", cwd=tmp_path)
+    assert (run / "report.html").exists(), "the remedy does not report what the run has kept"
