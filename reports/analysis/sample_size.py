@@ -250,7 +250,8 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
             base.main_metrics[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum
         )
     sample = base.sample(latency)
-    variability = variability_of(sample, *quantiles(sample, (0.5, 0.95)))
+    variability = variability_of(sample)
+    p50, p95 = quantiles(sample, (0.5, 0.95))
     minimum = metric_spec.statistic.min_sessions(base, metric_spec)
     needed = max(minimum, pilot.needed(spec.distance, spec.power, spec.level))
     measured_s = period_of(run, base.turns, measured_sessions(run)).measured_s
@@ -290,8 +291,8 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
         turns_per_session=float(base.counts(FAILURES)[1].sum()) / sessions,
         sessions_per_min=per_min,
         usd_per_session=session_usd,
-        deff_p50=variability.deff50,
-        deff_p95=variability.deff95,
+        deff_p50=p50.deff,
+        deff_p95=p95.deff,
     )
 
 

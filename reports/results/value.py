@@ -260,6 +260,11 @@ class Subject(JsonEntry, kw_only=True):
     """null for all steps"""
     group: Group | None = None
 
+    @property
+    def part(self) -> str:
+        """The name of the group; "" for all turns."""
+        return self.group.name if self.group else ""
+
 
 RATE = "rate"
 COUNT = "count"

@@ -39,7 +39,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from reports.results.json_entries import JsonEntry, Rounded
 from reports.statistics.autocorrelation import BATCHES, QUARTERS
 from reports.statistics.bootstrap import resample_weights, variance
 from reports.statistics.counting import Floats, Integers, dense_codes, without_warnings
@@ -49,7 +48,7 @@ from reports.statistics.rates import ratio_of
 from reports.statistics.verdicts import SESSIONS
 
 if TYPE_CHECKING:
-    from reports.statistics.quantiles import QuantileEstimate, Sample
+    from reports.statistics.quantiles import Sample
 
 PRIMARY_METRICS = 3
 """The default number of primary metrics of a check: p50, p95 and the failure rate."""
@@ -203,20 +202,15 @@ def _rate_deff(events: Floats, turns: Floats) -> float:
     )
 
 
-class Variability(JsonEntry):
+class Variability(NamedTuple):
     """The variability of a run, which determines the sample size. A value is NaN if it is unknown.
 
     - `sigma` is the sd of the log of successful latencies.
     - `icc` is the share of the variance that is between sessions.
-    - `deff50` and `deff95` are the design effects of p50 and p95.
-    - `effective_sessions` is Kish's effective number of sessions.
     """
 
-    sigma: Rounded
-    icc: Rounded
-    deff50: Rounded
-    deff95: Rounded
-    effective_sessions: Rounded
+    sigma: float
+    icc: float
 
 
 def icc(values: Floats, clusters: Integers) -> float:
@@ -239,14 +233,12 @@ def icc(values: Floats, clusters: Integers) -> float:
     return of_sessions / total if total > 0 else math.nan
 
 
-def variability_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Variability:
-    """Return the variability of a sample, given its p50 and p95.
+def variability_of(sample: Sample) -> Variability:
+    """Return the variability of a sample.
 
     Latencies of 0 and failures are left out, because they have no log.
     """
     positive = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[positive])
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan
-    return Variability(
-        sigma, icc(logs, sample.sessions[positive]), p50.deff, p95.deff, p50.effective_sessions
-    )
+    return Variability(sigma, icc(logs, sample.sessions[positive]))

@@ -12,7 +12,7 @@ from bench.record.document import Check
 from bench.record.validity import LOAD_GENERATOR_CHECKS
 from reports.analysis.summary.example_turns import ExampleTurn, Role
 from reports.analysis.summary.metrics import ALL, MetricSummary
-from reports.analysis.summary.segments import Breakdown, PercentileBand
+from reports.analysis.summary.segments import Breakdown
 from reports.analysis.summary.summary import GREETING, TRANSCRIPT_RESULTS, MainResult, Summary
 from reports.data.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE
 from reports.formatting import (
@@ -573,7 +573,7 @@ def breakdown_title(row: Breakdown) -> str:
     turns (incomplete)`; `typical (p50), VAD turns, …`.
     """
     of = "all steps" if row.step == ALL else row.step
-    if isinstance(row, PercentileBand):
+    if not math.isnan(row.p):
         of = f"{'typical' if row.p == 0.5 else 'slow'} (p{row.p * 100:g})"
     kind = (
         f"{of}, {'VAD' if row.has_end_detection else 'manual'}"

@@ -18,10 +18,10 @@ from bench.catalogue.outcomes import HANG_UP, NO_MEDIA, NO_SOUND
 from bench.services.telephone import TELEPHONE
 from reports.analysis.check.check import check_of
 from reports.analysis.comparisons.comparison import compare_targets
-from reports.analysis.summary.calls import ReasonCount
 from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import load_for_report
+from reports.results.value import Value
 from reports.text.check_sentences import why
 from tests.reports.check.examples import thresholds
 from tests.reports.edited import Row, edit
@@ -73,7 +73,7 @@ def test_calls_that_were_tried_answered_refused_and_not_answered_are_counted(
     assert calls.answered.value == pytest.approx(CALLS / (CALLS + REFUSED))
     assert calls.answered.low < calls.answered.value < calls.answered.high
     assert (calls.refused, calls.unanswered, calls.failed) == (REFUSED - 2, 1, 1)
-    assert [(reason.text, reason.calls) for reason in calls.not_set_up[:2]] == [
+    assert [(reason.part, reason.n) for reason in calls.not_set_up[:2]] == [
         (BUSY, 4),
         (FULL, 2),
     ]
@@ -88,6 +88,10 @@ def test_calls_without_a_sound_are_counted_by_what_arrived(tmp_path: Path) -> No
     assert (calls.without_packets, calls.without_sound) == (2, 1)
 
 
+def named(reason: Value) -> tuple[str, str, int]:
+    return reason.metric, reason.part, reason.n
+
+
 def test_the_reasons_with_which_the_agent_ended_calls_are_grouped(tmp_path: Path) -> None:
     normal = hung_up("Q.850;cause=16")
     (calls,) = summary_of_calls(
@@ -95,8 +99,8 @@ def test_the_reasons_with_which_the_agent_ended_calls_are_grouped(tmp_path: Path
     ).calls
 
     assert calls.ended_by_agent == 4
-    assert calls.endings[0] == ReasonCount("closed:1000", f"{HUNG_UP} (Q.850;cause=16)", 2)
-    assert {reason.text: reason.calls for reason in calls.endings[1:]} == {
+    assert named(calls.endings[0]) == ("closed:1000", f"{HUNG_UP} (Q.850;cause=16)", 2)
+    assert {reason.part: reason.n for reason in calls.endings[1:]} == {
         HUNG_UP: 1,
         f"{HUNG_UP} (Q.850;cause=41)": 1,
     }
@@ -109,7 +113,7 @@ def test_calls_that_this_tool_hung_up_are_not_said_to_be_ended_by_the_agent(tmp_
     text = plain(run_text(summary))
 
     assert (calls.ended_by_agent, calls.hung_up) == (0, 3)
-    assert calls.hang_ups[0] == ReasonCount(HANG_UP, f"{OWN_HANG_UP}: {NOT_REFRESHED}", 2)
+    assert named(calls.hang_ups[0]) == (HANG_UP, f"{OWN_HANG_UP}: {NOT_REFRESHED}", 2)
     assert f"2 × {OWN_HANG_UP}: {NOT_REFRESHED}, 1 × {OWN_HANG_UP}: {OTHER_CODEC}" in text
     for form in run_forms(summary):
         assert "ended by the agent" not in form
@@ -129,9 +133,9 @@ def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unkn
     (calls,) = summary.calls
     text = run_text(summary)
 
-    assert (calls.packets.missing, calls.packets.expected) == (CALLS + 2, 100 * CALLS)
-    assert (calls.late_packets.missing, calls.late_packets.expected) == (CALLS, 100 * CALLS)
-    assert calls.peer_packets.expected == 0
+    assert (calls.packets.count, calls.packets.n) == (CALLS + 2, 100 * CALLS)
+    assert (calls.late_packets.count, calls.late_packets.n) == (CALLS, 100 * CALLS)
+    assert calls.peer_packets.n == 0
     assert "peer_rtp_loss unknown" in text
     assert "this machine could not send 14 packets" in plain(text)
     assert "the timestamps of the agent's RTP do not count 4 pauses" in plain(text)

@@ -4,6 +4,7 @@ and their packets.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,9 +15,9 @@ import pandas as pd
 from bench.catalogue.outcomes import HANG_UP, NO_MEDIA, NO_SOUND, refusal_status
 from reports.analysis.summary.targets import called_by_telephone
 from reports.data.turns import FAILED, rows_of
-from reports.engine.evaluate import share
+from reports.engine.evaluate import counted, share
 from reports.results.json_entries import Count, JsonEntry
-from reports.results.value import Subject, Value
+from reports.results.value import RATE, Group, Subject, Value
 from reports.statistics.counting import count_nonzero
 
 RINGS_OUT = "timeout:upgrade"
@@ -45,30 +46,6 @@ OF_CALLS = [
 ]
 
 
-class ReasonCount(JsonEntry):
-    """A reason why calls were not set up, or why the agent or this tool ended them."""
-
-    outcome: str
-    text: str
-    calls: Count
-
-
-class PacketCount(JsonEntry):
-    """The packets of one direction in all calls: how many are lost or late, of those that were
-    expected.
-    """
-
-    missing: Count
-    expected: Count
-
-
-class OtherHosts(JsonEntry):
-    """The hosts that only the agent named and to which calls sent audio or SIP, as text."""
-
-    hosts: str
-    calls: Count
-
-
 class TelephoneCalls(JsonEntry, kw_only=True):
     """The telephone calls of one target."""
 
@@ -81,25 +58,25 @@ class TelephoneCalls(JsonEntry, kw_only=True):
     """calls that no one answered in time"""
     failed: Count
     """other calls that were not set up"""
-    not_set_up: tuple[ReasonCount, ...]
-    """why calls were not set up: the most frequent reasons"""
+    not_set_up: tuple[Value, ...]
+    """why calls were not set up, by outcome (`metric`) and text (`group`): the most frequent"""
     without_packets: Count
     """answered calls that ended as timeout:media"""
     without_sound: Count
     """answered calls that ended as timeout:sound"""
     ended_by_agent: Count
     """answered calls that the agent ended before the end of the script"""
-    endings: tuple[ReasonCount, ...]
+    endings: tuple[Value, ...]
     """why the agent ended calls: the most frequent reasons"""
     hung_up: Count
     """answered calls that this tool ended before the end of the script"""
-    hang_ups: tuple[ReasonCount, ...]
+    hang_ups: tuple[Value, ...]
     """why this tool ended calls: the most frequent reasons"""
-    packets: PacketCount
+    packets: Value
     """the agent's RTP packets that never arrived"""
-    late_packets: PacketCount
+    late_packets: Value
     """the agent's RTP packets that were too late for the jitter buffer"""
-    peer_packets: PacketCount
+    peer_packets: Value
     """the caller's RTP packets that did not reach the agent, by RTCP"""
     unsent_packets: Count | None
     """the caller's RTP packets that the kernel of this machine refused to send; null: not
@@ -111,17 +88,13 @@ class TelephoneCalls(JsonEntry, kw_only=True):
     counted"""
     restarts: Count | None
     """how often the agent's RTP stream began again; null: not counted"""
-    other_hosts: tuple[OtherHosts, ...]
+    other_hosts: tuple[Value, ...]
     """hosts that only the agent named and that received something: the most frequent"""
 
     @property
-    def by_loss(self) -> dict[str, PacketCount]:
-        """The packets that are missing, by the name of the metric of their share."""
-        return {
-            "rtp_loss": self.packets,
-            "rtp_late_share": self.late_packets,
-            "peer_rtp_loss": self.peer_packets,
-        }
+    def by_loss(self) -> dict[str, Value]:
+        """The shares of packets that are missing, by the name of their metric."""
+        return {of.metric: of for of in (self.packets, self.late_packets, self.peer_packets)}
 
 
 def telephone_calls(
@@ -154,41 +127,47 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
         refused=count_nonzero(refused),
         unanswered=count_nonzero(unanswered),
         failed=count_nonzero(not_set_up & ~refused & ~unanswered),
-        not_set_up=_reasons(calls[not_set_up], "detail"),
+        not_set_up=_reasons(target, calls[not_set_up], "detail"),
         without_packets=count_nonzero(outcome == NO_MEDIA),
         without_sound=count_nonzero(outcome == NO_SOUND),
         ended_by_agent=count_nonzero(ended_by_agent),
-        endings=_reasons(calls[ended_by_agent], "close_reason"),
+        endings=_reasons(target, calls[ended_by_agent], "close_reason"),
         hung_up=count_nonzero(hung_up),
-        hang_ups=_reasons(calls[hung_up], "detail"),
-        packets=_packets(calls, "rtp_lost", "rtp_expected"),
-        late_packets=_packets(calls, "rtp_late", "rtp_expected"),
-        peer_packets=_packets(calls, "peer_rtp_lost", "peer_rtp_expected"),
+        hang_ups=_reasons(target, calls[hung_up], "detail"),
+        packets=_packets(target, calls, "rtp_loss", "rtp_lost", "rtp_expected"),
+        late_packets=_packets(target, calls, "rtp_late_share", "rtp_late", "rtp_expected"),
+        peer_packets=_packets(target, calls, "peer_rtp_loss", "peer_rtp_lost", "peer_rtp_expected"),
         unsent_packets=_counted(calls["rtp_unsent"]),
         dropped_packets=_counted(calls["rtp_dropped"]),
         uncounted_pauses=_counted(calls["rtp_uncounted_pauses"]),
         restarts=_counted(calls["rtp_restarts"]),
-        other_hosts=_other_hosts(calls),
+        other_hosts=_other_hosts(target, calls),
     )
 
 
-def _reasons(calls: pd.DataFrame, column: str) -> tuple[ReasonCount, ...]:
-    """Return the most frequent texts of a column, with their outcomes, by decreasing number of
-    calls.
+def _reasons(target: str, calls: pd.DataFrame, column: str) -> tuple[Value, ...]:
+    """Return the number of calls with each text of a column and each outcome, the most frequent
+    first.
     """
     texts = calls[column].astype(object)
     texts = texts.where(texts.notna(), "")
-    counted = Counter(zip(map(str, calls["outcome"]), map(str, texts), strict=True))
-    ordered = sorted(counted.items(), key=lambda entry: (-entry[1], entry[0]))
-    return tuple(ReasonCount(outcome, text, n) for (outcome, text), n in ordered[:MAX_REASONS])
+    return _most_frequent(target, "reason", zip(map(str, calls["outcome"]), texts, strict=True))
 
 
-def _other_hosts(calls: pd.DataFrame) -> tuple[OtherHosts, ...]:
-    ordered = sorted(
-        Counter(map(str, calls["other_hosts"].dropna())).items(),
-        key=lambda entry: (-entry[1], entry[0]),
+def _other_hosts(target: str, calls: pd.DataFrame) -> tuple[Value, ...]:
+    return _most_frequent(
+        target, "hosts", (("other_hosts", hosts) for hosts in calls["other_hosts"].dropna())
     )
-    return tuple(OtherHosts(hosts, n) for hosts, n in ordered[:MAX_REASONS])
+
+
+def _most_frequent(target: str, by: str, found: Iterable[tuple[str, object]]) -> tuple[Value, ...]:
+    """Return the number of calls of each metric and text."""
+    numbers = Counter((metric, str(text)) for metric, text in found)
+    ordered = sorted(numbers.items(), key=lambda entry: (-entry[1], entry[0]))
+    return tuple(
+        counted(Subject(target=target, group=Group(by=by, name=text)), metric, n, n)
+        for (metric, text), n in ordered[:MAX_REASONS]
+    )
 
 
 def _counted(counts: pd.Series[Any]) -> int | None:
@@ -196,5 +175,17 @@ def _counted(counts: pd.Series[Any]) -> int | None:
     return int(counts.sum()) if counts.notna().any() else None
 
 
-def _packets(calls: pd.DataFrame, missing: str, expected: str) -> PacketCount:
-    return PacketCount(int(calls[missing].sum()), int(calls[expected].sum()))
+def _packets(target: str, calls: pd.DataFrame, metric: str, missing: str, expected: str) -> Value:
+    """Return the share of expected packets that are missing, in all calls, without an interval."""
+    count = int(calls[missing].sum())
+    n = int(calls[expected].sum())
+    return Value(
+        target=target,
+        metric=metric,
+        statistic=RATE,
+        value=count / n if n else math.nan,
+        count=count,
+        n=n,
+        unit="packets",
+        sessions=len(calls),
+    )

@@ -342,13 +342,6 @@ class TargetCost(JsonEntry, kw_only=True):
         return sum(charge.tokens[kind] for charge in self.models for kind in kinds)
 
 
-class PricesUsed(JsonEntry):
-    """The prices that the run used."""
-
-    name: Known
-    as_of: Known
-
-
 class RunCost(JsonEntry, kw_only=True):
     """The cost of the run, its budget and its estimate; null if nothing has a price."""
 
@@ -363,7 +356,9 @@ class RunCost(JsonEntry, kw_only=True):
     unplayed_audio: UnplayedAudio | None
     """null if no reply was interrupted"""
     models_without_price: tuple[str, ...]
-    prices: PricesUsed
+    price_table: Known
+    """the name of the prices that the run used, and their date"""
+    prices_as_of: Known
     budget_usd: float | None
     estimate_usd: tuple[float, float] | None
     input_transcription_extra: bool
@@ -450,7 +445,8 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
         models_without_price=tuple(
             dict.fromkeys(c.model for cost in costs for c in cost.models if c.prices is None)
         ),
-        prices=PricesUsed(str(prices.get("name") or ""), str(prices.get("as_of") or "")),
+        price_table=str(prices.get("name") or ""),
+        prices_as_of=str(prices.get("as_of") or ""),
         budget_usd=document.get("budget_usd"),
         estimate_usd=(estimate[0], estimate[1]) if estimate else None,
         input_transcription_extra=are_answered(scripts_of(document))

@@ -5,6 +5,7 @@ up. Turns that have the same instants are in one breakdown. If an instant is mis
 before and after it are one segment.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from msgspec import field
-from msgspec.structs import asdict
+from msgspec.structs import replace
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
@@ -59,6 +60,8 @@ class Breakdown(JsonEntry):
     """voice_to_voice, summed over the turns"""
     mean_ms: Rounded
     segments: tuple[Segment, ...]
+    p: Rounded = math.nan
+    """of the turns around this percentile of voice_to_voice; null for all turns"""
 
     @property
     def has_end_detection(self) -> bool:
@@ -68,12 +71,6 @@ class Breakdown(JsonEntry):
     @property
     def is_complete(self) -> bool:
         return all((segment.begin, segment.end) in COMPLETE for segment in self.segments)
-
-
-class PercentileBand(Breakdown, kw_only=True):
-    """A breakdown of the turns around a percentile of voice_to_voice."""
-
-    p: float
 
 
 def _whole(
@@ -128,7 +125,7 @@ def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
     return tuple(result)
 
 
-def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
+def percentile_bands(turns: TurnArrays) -> tuple[Breakdown, ...]:
     """Return breakdowns of the turns around the percentiles in BANDS. There is one for each
     percentile and each group of turns with the same target, turn type, and instants.
     """
@@ -151,7 +148,7 @@ def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
                 )
     near.sort(key=lambda band: (band[0], band[1].target))
     return tuple(
-        PercentileBand(**asdict(breakdown) | {"step": ALL}, p=p)
+        replace(breakdown, step=ALL, p=p)
         for (p, _), breakdown in zip(
             near, _summed(turns, [piece for _, piece in near]), strict=True
         )

@@ -39,7 +39,6 @@ from reports.analysis.summary.metrics import (
 from reports.analysis.summary.outcomes import Outcomes, OutcomesEntry, outcomes_of
 from reports.analysis.summary.segments import (
     Breakdown,
-    PercentileBand,
     breakdowns,
     percentile_bands,
 )
@@ -75,14 +74,15 @@ from reports.data.samples import (
     samples_of,
 )
 from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
-from reports.metrics.strata import MainMetric, Stratum
-from reports.results.json_entries import Count, JsonEntry, Known, Number, Version
+from reports.engine.evaluate import subject_of
+from reports.metrics.strata import Stratum
+from reports.results.json_entries import Count, JsonEntry, Number, Version
 from reports.results.value import Value
 from reports.statistics.counting import distinct
-from reports.statistics.power import Variability, variability_of
+from reports.statistics.power import variability_of
 from reports.statistics.quantiles import NO_VALUES
 
-SUMMARY_VERSION: Literal[8] = 8
+SUMMARY_VERSION: Literal[9] = 9
 READ = "transcript_first"
 """The metric for callers who read captions."""
 GREETING = "greeting"
@@ -127,23 +127,29 @@ class RunPeriod(NamedTuple):
         return max(0.0, self.duration_s - self.warmup_s)
 
 
-class MainVariability(Variability, kw_only=True):
-    """The variability of a main metric of a target."""
+class ValuesOfTargets(JsonEntry, kw_only=True):
+    """The part of a summary.json that a trend reads, also that of version 8."""
 
-    metric: str
-    measured_from: Known
-    turn_type: Known
-    target: str
+    schema: Literal[8, 9]
+    turn_metrics: tuple[MetricSummary, ...]
+    """all metrics of turns, for each pool, and for each step of a pool"""
+    rates: tuple[Value, ...]
+    """rates of turns, by column; empty if no turn counts"""
+    outcomes: dict[str, OutcomesEntry]
+    scenario: str
+    counts: tuple[Value, ...]
+    """stalls, turn detection and TCP retransmissions of each target"""
+    target_settings: tuple[TargetFacts, ...]
+    targets: tuple[str, ...]
+    session_metrics: tuple[MetricSummary, ...]
 
 
-class RunResults(JsonEntry, kw_only=True):
+class RunResults(ValuesOfTargets, kw_only=True):
     """The results of one run: the content of summary.json. Its texts for people are empty until
     it is written.
     """
 
     simulated: bool
-    turn_metrics: tuple[MetricSummary, ...]
-    """all metrics of turns, for each pool, and for each step of a pool"""
     results: tuple[MainResult, ...]
     """the main metrics, one for each target and stratum"""
     voice_to_voice: tuple[MainResult, ...]
@@ -152,8 +158,6 @@ class RunResults(JsonEntry, kw_only=True):
     """for each target and stratum whose replies have a transcript"""
     transcripts: tuple[MainResult, ...]
     """first text and lag of transcripts, if sessions only transcribe; otherwise empty"""
-    rates: tuple[Value, ...]
-    """rates of turns, by column; empty if no turn counts"""
     definitions_version: Version
     run_id: str | None
     state: str | None
@@ -162,10 +166,8 @@ class RunResults(JsonEntry, kw_only=True):
     validity: run_validity.RunValidity
     groups: tuple[Value, ...]
     """latencies of groups of turns; keys with the same value for all turns are excluded"""
-    outcomes: dict[str, OutcomesEntry]
     slowest: tuple[SlowTurnEntry, ...]
     """by voice_to_voice, or else by the main metric"""
-    scenario: str
     labels: dict[str, str]
     """the labels of the run (--label)"""
     recorded: bool
@@ -182,7 +184,7 @@ class RunResults(JsonEntry, kw_only=True):
     """failed turns with the shortest contexts from which a target fails more often; empty if none
     does"""
     segments: tuple[Breakdown, ...]
-    segments_around: tuple[PercentileBand, ...]
+    segments_around: tuple[Breakdown, ...]
     """of the turns around this percentile of voice_to_voice"""
     calls: tuple[TelephoneCalls, ...]
     """calls of the targets that are called by telephone; empty if none is"""
@@ -195,8 +197,6 @@ class RunResults(JsonEntry, kw_only=True):
     by pause; otherwise empty"""
     overload: tuple[Value, ...]
     """of a load with a peak: calls, latency, harm and recovery; otherwise empty"""
-    counts: tuple[Value, ...]
-    """stalls, turn detection and TCP retransmissions of each target"""
     event_metrics: tuple[HistogramSummary, ...]
     load_generator: tuple[HistogramSummary, ...]
     throughput: tuple[Throughput, ...]
@@ -204,23 +204,21 @@ class RunResults(JsonEntry, kw_only=True):
     """hosts that recorded the run; empty if there was only one"""
     machines: tuple[run_validity.HostCpu, ...]
     """which programs used the CPU of each host"""
-    target_settings: tuple[TargetFacts, ...]
     interleaving: Interleaving | None
     cost: RunCost
     arrivals: ArrivalSummary | None
     """null in a closed loop"""
-    schema: Literal[8]
     duration_s: Number
-    targets: tuple[str, ...]
     main_metric: str
     """the latency that callers experience"""
     main_metrics: dict[str, str]
     """the same by start instant and turn type: request_sent+function_calls"""
     playback: run_validity.PlaybackSetup
-    variability: tuple[MainVariability, ...]
+    variability: tuple[Value, ...]
+    """of the main metrics: `sigma`, the sd of the log of successful latencies; `icc`, the share of
+    the variance that is between sessions"""
     planned_events: tuple[run_validity.PlannedEvents, ...]
     """interruptions, sounds and expectations of scripts; empty if none was planned"""
-    session_metrics: tuple[MetricSummary, ...]
     rate_limits: tuple[RateLimits, ...]
     incidents: tuple[run_validity.Incident, ...]
     incident_counts: dict[str, Count]
@@ -386,7 +384,7 @@ def summarise(run: RunFrames) -> Summary:
             if calls.metric == GREETING
         ),
         differences=tuple(quantiles_of_targets((*results, *voice_to_voice))),
-        variability=tuple(_variability(samples, results)),
+        variability=tuple(_variability(samples)),
         drift=tuple(drifts(run, samples)),
         groups=tuple(value for latency in grouped_latency for value in latency.values),
         grouped_latency=grouped_latency,
@@ -431,18 +429,21 @@ def summarise(run: RunFrames) -> Summary:
     )
 
 
-def _variability(
-    samples: MetricSamples, results: Iterable[MainResult]
-) -> Iterable[MainVariability]:
+def _variability(samples: MetricSamples) -> Iterable[Value]:
     """Yield the variability of each main metric with more than one value. The size of a
     comparison depends on it.
     """
-    for pool, row in zip(samples.turns.pools, results, strict=True):
-        sample = samples[row.metric].of(pool.target, pool.steps)
-        if sample.n > 1:
-            keys = {name: getattr(row, name) for name in MainMetric.__struct_fields__}
-            yield MainVariability(
-                **asdict(variability_of(sample, row.at(0.5), row.at(0.95))), **keys
+    for pool in samples.turns.pools:
+        metric = samples.mains[pool.stratum]
+        sample = samples[metric].of(pool.target, pool.steps)
+        for statistic, value in variability_of(sample)._asdict().items() if sample.n > 1 else ():
+            yield Value(
+                **asdict(subject_of(samples.turns, pool)),
+                metric=metric,
+                statistic=statistic,
+                value=value,
+                n=sample.n,
+                sessions=distinct(sample.sessions).size,
             )
 
 

@@ -22,7 +22,7 @@ from reports.analysis.check.stored_runs import without_duplicates
 from reports.analysis.summary.metrics import ALL, MetricSummary
 from reports.analysis.summary.outcomes import limited
 from reports.analysis.summary.run_validity import TITLES, invalid_reasons, validity_of
-from reports.analysis.summary.summary import SUMMARY_VERSION, RunResults, summarise
+from reports.analysis.summary.summary import SUMMARY_VERSION, ValuesOfTargets, summarise
 from reports.analysis.summary.targets import FAIR, TargetFacts
 from reports.analysis.targets.conditions import conditions_in
 from reports.data.runs import RunFrames, document_of, labels_of
@@ -183,11 +183,13 @@ If a run has no other sessions, whether it was simulated is unknown.
 """
 
 
-def _points(folder: Path, document: dict[str, Any], summary: RunResults) -> list[TrendPoint]:
+def _points(folder: Path, document: dict[str, Any], summary: ValuesOfTargets) -> list[TrendPoint]:
     return [_point(folder, document, summary, target) for target in summary.targets]
 
 
-def _point(folder: Path, document: dict[str, Any], summary: RunResults, target: str) -> TrendPoint:
+def _point(
+    folder: Path, document: dict[str, Any], summary: ValuesOfTargets, target: str
+) -> TrendPoint:
     name = escape_control(target)
     verdict = validity_of(document)
     report = folder / "report.html"
@@ -222,7 +224,7 @@ def _point(folder: Path, document: dict[str, Any], summary: RunResults, target: 
     )
 
 
-def read_summary(folder: Path) -> RunResults:
+def read_summary(folder: Path) -> ValuesOfTargets:
     """Return the summary in a run's folder. Raise UsageError with the command that writes it if
     it cannot be read.
     """
@@ -235,7 +237,7 @@ def read_summary(folder: Path) -> RunResults:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error}): {command} rewrite it") from None
     try:
-        return read_document(content, RunResults)
+        return read_document(content, ValuesOfTargets)
     except JsonError as error:
         raise UsageError(
             f"{path} {_unreadable_because(content, error)}: {command} rewrite it"
@@ -250,7 +252,7 @@ def _unreadable_because(content: bytes, error: JsonError) -> str:
     return f"cannot be read ({error})"
 
 
-def _quantiles(summary: RunResults, target: str) -> dict[MetricKey, dict[float, RunValue]]:
+def _quantiles(summary: ValuesOfTargets, target: str) -> dict[MetricKey, dict[float, RunValue]]:
     """Return the quantiles of a target, by metric and stratum.
 
     A key has the instant from which the metric is measured only if the metric is measured from
@@ -269,7 +271,7 @@ def _quantiles(summary: RunResults, target: str) -> dict[MetricKey, dict[float, 
     return by_key
 
 
-def _rates(summary: RunResults, target: str) -> Iterable[tuple[str, RunValue]]:
+def _rates(summary: ValuesOfTargets, target: str) -> Iterable[tuple[str, RunValue]]:
     outcomes = summary.outcomes.get(target)
     if outcomes and not math.isnan(outcomes.failure_rate):
         low = outcomes.failure_rate_low

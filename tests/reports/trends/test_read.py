@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from bench.base.errors import UsageError
 from bench.record.document import SCHEMA_VERSION
 from reports.analysis.check import baselines
-from reports.analysis.summary.summary import SUMMARY_VERSION
+from reports.analysis.summary.summary import SUMMARY_VERSION, ValuesOfTargets
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.conditions import conditions_of
 from reports.analysis.targets.named import targets_of
@@ -166,6 +166,16 @@ def test_a_summary_of_an_older_format_is_named_with_the_command_that_rewrites_it
         == f"there is no run to show in {tmp_path}: {path} has format 6, not {SUMMARY_VERSION}: "
         f"run `rtbench report {run}` to rewrite it"
     )
+
+
+def test_a_trend_reads_the_summaries_of_the_version_before(tmp_path: Path) -> None:
+    (run,) = many(tmp_path, [1])
+    points = points_of_run(run)
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    known = {key: summary[key] for key in ValuesOfTargets.__struct_fields__}
+    (run / "summary.json").write_text(json.dumps({**known, "schema": 8}), encoding="utf-8")
+
+    assert repr(points_of_run(run)) == repr(points)
 
 
 def test_if_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None:

@@ -109,9 +109,11 @@ OF_IMAGES = {"image_input": "image in", "image_cached_input": "cached"}
 
 
 def _prices(summary: Summary, target: str, charge: Charge, names: Iterable[str]) -> b.Line:
-    used = summary.cost.prices
+    used = summary.cost
     prices = [getattr(charge.prices, name, None) for name in names]
-    table_of = f"{used.name or 'table'}{f', as of {used.as_of}' if used.as_of else ''}"
+    table_of = used.price_table or "table"
+    if used.prices_as_of:
+        table_of += f", as of {used.prices_as_of}"
     source = {"own": "the target’s own", "table": table_of}.get(charge.source, "unknown")
     model = f"{charge.model} (backend)" if charge.is_backend else charge.model
     texts = [NONE if price is None else f"{price:g}" for price in prices]
@@ -221,7 +223,7 @@ def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
     """Return the cost of a run with its estimate and budget, as texts. Return [] if the run has
     neither prices nor a budget.
     """
-    if not money.prices.name and math.isnan(money.usd) and money.budget_usd is None:
+    if not money.price_table and math.isnan(money.usd) and money.budget_usd is None:
         return []
     without_usage = (
         [f"{plural(money.turns_without_usage, 'turn')} without usage"]

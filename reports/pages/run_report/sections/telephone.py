@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from bench.catalogue.metrics import JITTER_BUFFER_MS
-from reports.analysis.summary.calls import PacketCount, ReasonCount, TelephoneCalls
+from reports.analysis.summary.calls import TelephoneCalls
 from reports.analysis.summary.metrics import MetricSummary
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NONE, count, format_ms_list, ms, percent, plural
@@ -105,7 +105,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
             rows.append([name, *(NONE if n is None else count(n) for n in counts), meaning])
     blocks: b.Blocks = [b.table(heads, rows)]
     others: list[b.Line] = [
-        [hosts.hosts, of.target, count(hosts.calls)] for of in called for hosts in of.other_hosts
+        [hosts.part, of.target, count(hosts.n)] for of in called for hosts in of.other_hosts
     ]
     if others:
         named = (b.TextColumn("hosts"), TARGET, "calls")
@@ -116,7 +116,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         ("Calls that this tool hung up", [(of, reason) for of in called for reason in of.hang_ups]),
     ):
         listed: list[b.Line] = [
-            [b.Code(reason.outcome), of.target, count(reason.calls), reason.text or NO_WORDS]
+            [b.Code(reason.metric), of.target, count(reason.n), reason.part or NO_WORDS]
             for of, reason in reasons
         ]
         if listed:
@@ -168,14 +168,14 @@ def _share_cell(share: Value) -> b.Cell:
     return b.Cell(percent(share.events, share.n), f"{cells.share_interval(share)}; {counts}")
 
 
-def _packet_cell(packets: PacketCount) -> b.Cell:
-    if not packets.expected:
+def _packet_cell(packets: Value) -> b.Cell:
+    if not packets.n:
         return b.Cell(NONE)
-    return b.Cell(percent(packets.missing, packets.expected), _of_expected(packets))
+    return b.Cell(percent(packets.events, packets.n), _of_expected(packets))
 
 
-def _of_expected(packets: PacketCount) -> str:
-    return f"{count(packets.missing)} of {count(packets.expected)}"
+def _of_expected(packets: Value) -> str:
+    return f"{count(packets.events)} of {count(packets.n)}"
 
 
 def _counts_text(calls: TelephoneCalls) -> str:
@@ -210,8 +210,7 @@ def _counts_text(calls: TelephoneCalls) -> str:
     parts += [f"the agent's RTP began again {restarts:,} ×"] if restarts else []
     if calls.other_hosts:
         hosts = ", ".join(
-            f"{each.hosts} in {plural(each.calls, 'call')}"
-            for each in calls.other_hosts[:SHOWN_REASONS]
+            f"{each.part} in {plural(each.n, 'call')}" for each in calls.other_hosts[:SHOWN_REASONS]
         )
         parts.append(f"hosts that only the agent named: {hosts}")
     if calls.ended_by_agent:
@@ -263,21 +262,18 @@ def _packet_text(summary: Summary, calls: TelephoneCalls) -> str:
     for loss, jitter in PACKETS.items():
         packets = calls.by_loss[loss]
         row = _row(summary, calls, jitter)
-        if not packets.expected:
+        if not packets.n:
             texts += [f"{loss} unknown: {UNKNOWN[loss]}"] if loss in UNKNOWN else []
             continue
-        text = (
-            f"{loss} {percent(packets.missing, packets.expected)} ({_of_expected(packets)} packets)"
-        )
+        text = f"{loss} {percent(packets.events, packets.n)} ({_of_expected(packets)} packets)"
         values, kind = _typical([row] if row else [])
         texts.append(f"{text}, {jitter} {values[0]}{kind}" if values else text)
     return "; ".join(texts)
 
 
-def _reasons_text(reasons: Sequence[ReasonCount]) -> str:
+def _reasons_text(reasons: Sequence[Value]) -> str:
     texts = [
-        f"{count(reason.calls)} × {reason.text or reason.outcome}"
-        for reason in reasons[:SHOWN_REASONS]
+        f"{count(reason.n)} × {reason.part or reason.metric}" for reason in reasons[:SHOWN_REASONS]
     ]
     return ", ".join([*texts, *(["…"] if len(reasons) > SHOWN_REASONS else [])])
 
