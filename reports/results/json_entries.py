@@ -83,18 +83,6 @@ def narrowed(kind: type[Read], entry: Read, **values: Any) -> Read:
     return kind(**{name: getattr(entry, name) for name in names} | values)
 
 
-def entry_from(kind: type[Read], /, *sources: object, **values: Any) -> Read:
-    """Return an entry with these values. Each other field is the attribute of this name that a
-    source has.
-    """
-    for source in sources:
-        missing = (
-            name for name in kind.__struct_fields__ if name not in values and hasattr(source, name)
-        )
-        values |= {name: getattr(source, name) for name in [*missing]}
-    return kind(**values)
-
-
 def to_json_data(document: JsonEntry) -> dict[str, Any]:
     """Return a document as lists, dictionaries, strings, and numbers. Raise ValidationError if a
     type is wrong.

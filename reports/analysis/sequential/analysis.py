@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
-from reports.results.json_entries import ClosedJsonEntry, Number, entry_from
+from reports.results.json_entries import ClosedJsonEntry, Number
 from reports.results.value import Reason, VerdictName
 from reports.statistics.autocorrelation import EARLY, FOUND
 from reports.statistics.differences import LEVEL, Difference
@@ -87,6 +87,20 @@ class AnalyzedMetricEntry(StatisticEntry, kw_only=True):
     @property
     def is_estimated(self) -> bool:
         return math.isfinite(self.d) and not self.untested
+
+
+def analyzed(name: str, statistic: InterimStatistic) -> AnalyzedMetricEntry:
+    """Return the statistic of a metric with this name, as an entry of a document."""
+    return AnalyzedMetricEntry(
+        name=name,
+        d=statistic.d,
+        excess=statistic.excess,
+        se=statistic.se,
+        df=statistic.df,
+        untested=statistic.untested,
+        order=statistic.order,
+        z=statistic.z,
+    )
 
 
 class AnalysisEntry(ClosedJsonEntry):
@@ -280,7 +294,7 @@ def _result(
             ladder[-1][k],
             ladder[0][k],
             tuple(
-                entry_from(AnalyzedMetricEntry, statistic, name=spec.name)
+                analyzed(spec.name, statistic)
                 for spec, statistic in zip(schedule.primary, statistics, strict=True)
             ),
         )

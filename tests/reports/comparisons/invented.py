@@ -19,6 +19,7 @@ from reports.analysis.sequential.analysis import (
     AnalysisEntry,
     AnalyzedMetricEntry,
     End,
+    analyzed,
     judged_pairs,
 )
 from reports.analysis.sequential.decide import STATUSES, Decision, is_decided
@@ -30,7 +31,6 @@ from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import Rate
-from reports.results.json_entries import entry_from
 from reports.results.value import IN_FAILURES, RESULT_OF_STATUS, Reason, VerdictName, too_few
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.group_sequential import InterimStatistic, by_se
@@ -231,7 +231,7 @@ def analysis_at(
         by_se(0.001, -0.009, 0.003, 49.0),
     )
     metrics = tuple(
-        entry_from(AnalyzedMetricEntry, one, name=spec.name)
+        one if isinstance(one, AnalyzedMetricEntry) else analyzed(spec.name, one)
         for spec, one in zip(PRIMARY, both, strict=True)
     )
     return AnalysisEntry(
