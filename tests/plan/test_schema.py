@@ -82,78 +82,12 @@ def test_the_stored_schema_is_up_to_date() -> None:
 
 
 WAV = "late_parcel.wav"
-FULL: dict[str, Any] = {
-    "session": {
-        "output": "audio",
-        "instructions": "Be brief.",
-        "max_output_tokens": 400,
-        "voice": "alloy",
-        "temperature": 0.8,
-        "input_transcription": "whisper-1",
-        "turn_detection": {
-            "type": "server_vad",
-            "threshold": 0.5,
-            "prefix_padding_ms": 300,
-            "silence_duration_ms": 500,
-            "idle_timeout_ms": 6_000,
-            "create_response": True,
-            "interrupt_response": False,
-        },
-        "input_format": "pcm16",
-        "output_format": "g711_ulaw",
-        "reasoning": {"effort": "low"},
-        "truncation": {"retention_ratio": 0.8, "post_instructions": 8_000},
-        "extra": {"tools": [{"name": "x", "parameters": None}], "speed": 1.5},
-    },
-    "timeouts": {"end_of_turn": 3, "response": 60.5},
-    "background_noise": {"file": "room.wav", "snr_db": 15},
-    "jitter_buffer_ms": 50,
-    "pipelined": True,
-    "renew_after": 3_300,
-    "steps": [
-        {
-            "text": "Hello",
-            "name": "hello",
-            "output": "text",
-            "instructions": "x",
-            "max_output_tokens": 1,
-        },
-        {"expect": {"event": "text_delta", "within": 5}},
-        {"request_response": {"output": "audio"}, "name": "help"},
-        {"request_response": None},
-        {
-            "request_response": {
-                "conversation": "none",
-                "input": [{"role": "user", "text": "Hello"}, {"role": "assistant", "text": "Hi"}],
-                "metadata": {"topic": "greeting"},
-                "max_output_tokens": "inf",
-            }
-        },
-        {"message": {"role": "system", "text": "Be brief."}},
-        {"send": {"type": "response.cancel"}},
-        {"sound": {"audio": "uh_huh.wav", "kind": "talking_to_others", "during": "silence"}},
-        {"pause": 2.5},
-        {"pause": {"median": 2, "sigma": 0.5, "max": 20}},
-        {"pause": {"file": str(Path(__file__).with_name("think_times.txt"))}},
-        {"audio": WAV, "chunk_ms": 20, "paced": True, "speech": {"start": 0.35, "end": 1.1}},
-        {"audio": [WAV, "goodbye.wav"], "name": "end"},
-        {
-            "sound": {
-                "audio": "uh_huh.wav",
-                "kind": "backchannel",
-                "during": "reply",
-                "after_share": 0.5,
-                "chunk_ms": 50,
-            }
-        },
-        {
-            "interrupt": {"audio": "not_today.wav", "after": 1.5, "verify_truncation": True},
-            "name": "over",
-            "output": "audio",
-        },
-        {"interrupt": {"after_text": "parcel"}},
-    ],
-}
+HERE = Path(__file__).parent
+FULL: dict[str, Any] = json.loads(
+    (HERE / "full_script.json")
+    .read_text(encoding="utf-8")
+    .replace("think_times.txt", str(HERE / "think_times.txt"))
+)
 SEMANTIC = FULL | {"session": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}
 WORD = {"session": {"turn_detection": "none"}, "timeouts": None, "steps": [{"text": "hi"}]}
 BY_COMMAND = WORD | {"synthesizer": {"command": ["speak", "-v{voice}", "{file}"], "voice": "anna"}}

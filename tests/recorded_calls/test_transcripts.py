@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -266,48 +267,13 @@ def test_the_words_of_an_utterance_are_the_phrases_around_it(
     assert words == " ".join(expected)
 
 
-GARBAGE: dict[str, Any] = {
-    "null": None,
-    "number": 5,
-    "text": "hello",
-    "empty list": [],
-    "empty object": {},
-    "list of numbers": [1, 2],
-    "nested": [[{"start": 1}]],
-    "no words": [{"start": 1, "end": 2, "text": " ", "role": "user"}],
-    "no times": [{"text": "hello", "role": "user"}],
-    "words that are no text": [{"start": 1, "text": 5}],
-    "boolean time": [{"start": True, "text": "x"}],
-    "time in words": [{"start": "noon", "text": "x"}],
-    "clock": [{"start": "01:02", "text": "x"}],
-    "null times": twilio(lambda _: None),
-    "endless channel": {
-        "sentences": [{"start_time": 1, "end_time": 2, "media_channel": 1e999, "transcript": "x"}]
-    },
-    "sentences of another kind": {"sentences": {"a": 1}},
-    "no channel": {"phrases": [{"text": "x"}]},
-    "Deepgram without utterances": {"results": {"channels": []}},
-    "no guess": {
-        "recognizedPhrases": [{"channel": 0, "offsetInTicks": 1, "durationInTicks": 1, "nBest": []}]
-    },
-    "items of another kind": {"items": 5},
-    "time before all days": [{"start": "0001-01-01T00:00:00", "text": "x"}],
-    "one message without a time": [
-        {"start": 1, "text": "x", "role": "user"},
-        {"text": "y", "role": "user"},
-    ],
-    "one item without a time": {"items": [{"role": "user", "content": ["x"]}]},
-    "no side": [{"start": 1, "end": 2, "text": "hello"}],
-    "not a number": [{"start": "nan", "text": "x"}],
-    "endless": [{"start": "inf", "text": "x"}],
-    "a time beyond all days": [{"start": 0, "end": 1e308, "text": "x", "role": "user"}],
-}
+UNKNOWN = json.loads(Path(__file__).with_name("unknown_forms.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("kind", GARBAGE)
+@pytest.mark.parametrize("kind", UNKNOWN)
 def test_a_document_of_another_form_is_refused_with_a_short_reason(kind: str) -> None:
     with pytest.raises(UnknownFormError, match=r"^.{5,120}$"):
-        phrases(GARBAGE[kind])
+        phrases(UNKNOWN[kind])
 
 
 def test_messages_of_unknown_roles_at_the_same_time_are_no_error() -> None:

@@ -66,22 +66,6 @@ def test_an_address_identifies_its_service(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "words"),
-    [
-        (("service: grok",), "service must be openai, xai, qwen"),
-        (("service: qwen",), "the target needs `model`, the name of a model of Qwen-Omni"),
-        (
-            ("service: xai", "endpoint: https://a.openai.azure.com"),
-            "endpoint and service both set the address",
-        ),
-        (("service: xai", "deployment: d"), "deployment needs `endpoint`"),
-    ],
-)
-def test_incompatible_keys_are_refused(lines: tuple[str, ...], words: str, tmp_path: Path) -> None:
-    assert words in refusal(tmp_path, *lines)
-
-
-@pytest.mark.parametrize(
     ("service", "variable", "value", "url"),
     [
         (
