@@ -30,14 +30,9 @@ from bench.target.target_settings import TargetSettings
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.dialect import Dialect
 from tests.helpers import resolve_target
+from tests.target.azure import AZURE, KEY
 
-KEY = "k3y-of-the-resource"
 PREVIEW_VERSION = "2024-10-01-preview"
-AZURE = {
-    "AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com",
-    "AZURE_OPENAI_DEPLOYMENT_NAME": "my-deployment",
-    "AZURE_OPENAI_API_KEY": KEY,
-}
 DATED = AZURE | {"OPENAI_API_VERSION": PREVIEW_VERSION}
 GA_URL = "wss://res.openai.azure.com/openai/v1/realtime?model=my-deployment"
 PREVIEW_URL = (

@@ -12,7 +12,7 @@ import pytest
 from bench.base.errors import UsageError
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
-from tests.target.test_endpoint import AZURE, KEY
+from tests.target.azure import AZURE, KEY
 
 TABLE = Path(__file__).with_name("refused.txt").read_text(encoding="utf-8")
 ROWS = [row for row in TABLE.split("\n\n") if not row.startswith("#")]
