@@ -18,7 +18,7 @@ def test_a_search_answers_in_a_sentence_and_its_levels_are_runs_with_reports(
     tmp_path: Path,
 ) -> None:
     """The search runs a YAML script, too. The service refuses the fourth call."""
-    options = ("--verify", "--max-time", "3m", "--to", "8", "--thresholds", "ttfa: p(95)<5s")
+    options = ("--verify", "--max-time", "100s", "--to", "8", "--thresholds", "ttfa: p(95)<5s")
     script = write_scenario(tmp_path, script=SCRIPT).with_name("script.yaml")
     with quick_simulator(tmp_path, more="max_sessions: 3") as simulator:
         service = ("--url", simulator.urls["ga"])
