@@ -77,8 +77,9 @@ class ItemSound:
         """The tone that goes on; None if the detector searches."""
         self._tone_start: int | None = None
         """The first sample of the first tone that went on."""
-        self._known = self._last_part = np.zeros(0, np.int16)
-        """The samples in which the tone was found, and the last part."""
+        self._known: Samples = np.zeros(0, np.int16)
+        """The part in which the tone was found."""
+        self._last_part = self._known
         self._begin_part()
 
     def _detector(self) -> OnsetDetector:
@@ -159,11 +160,17 @@ class ItemSound:
         assert self._tone is not None, "a tone is followed"
         if self._tone.goes_on(samples):
             return None
+        # The detector is certain of any tone after so much of it, if the noise in it permits.
+        leads = (
+            np.tile(self._known, 2),
+            self._tone.pure(TONE.changing_blocks * BLOCK_MS * NS_PER_MS),
+        )
         self._tone = None
-        self._onsets = self._detector()
-        # What was found is a tone without a change. Twice, it is long enough for any tone.
-        known = self._known, self._known
-        return self._onsets.start_in(np.concatenate((*known, self._last_part, samples)))
+        for lead in leads:
+            self._onsets = self._detector()
+            if self._onsets.start_in(lead) is None:
+                break
+        return self._onsets.start_in(np.concatenate((self._last_part, samples)))
 
     def _search_rest(self) -> SoundChange | None:
         """Search in the end of the item."""

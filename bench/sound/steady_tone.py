@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.base.units import NS_PER_S
 from bench.sound.tones import MIN_SHARE, RATE_HZ, lines_hz
 from bench.wire.audio import Samples
 
@@ -23,6 +24,8 @@ POINTS = RATE_HZ * 8 // 1_000
 """The number of samples in a window, at 8 kHz."""
 WINDOWS_HZ = 20
 """The number of windows in a second."""
+KNOWN_MS = 80
+"""The duration of the audio at both ends of which the lines are found."""
 LEVELS = 1 / 2, 2
 """The lowest and the highest energy of the tone, relative to that of its start. It holds for each
 window, compared with the lowest and the highest one, and for their mean."""
@@ -33,17 +36,19 @@ class SteadyTone:
 
     def __init__(self, lines: Sequence[float], samples: Samples, rate_hz: int) -> None:
         self._rate_hz = rate_hz
+        self._lines = lines
         self._functions = _functions(tuple(lines))
         _, energies = self._rests_and_energies(samples)
         self._energies = _extremes(energies)
 
     @classmethod
     def found_in(cls, samples: Samples, rate_hz: int) -> Self | None:
-        """Return the tone of which all of these samples, 400 ms or less, are a part; None if there
-        is none.
+        """Return the tone of which all of these samples are a part; None if there is none. A
+        detector must have found no other sound in them.
         """
-        halves = np.array_split(samples[:: rate_hz // RATE_HZ], 2)
-        lines = [lines_hz(half) for half in halves]  # a spectrum shows each change
+        known = KNOWN_MS * rate_hz // 1_000
+        step = rate_hz // RATE_HZ
+        lines = [lines_hz(ends[::step]) for ends in (samples[:known], samples[-known:])]
         if not all(lines):
             return None
         tone = cls(lines[-1], samples, rate_hz)
@@ -61,6 +66,14 @@ class SteadyTone:
             LEVELS[0] * known <= energy <= LEVELS[1] * known
             for known, energy in zip(self._energies, _extremes(energies), strict=True)
         )
+
+    def pure(self, duration_ns: int) -> Samples:
+        """Return this duration of the tone without noise, as loud as its mean."""
+        at_s = np.arange(duration_ns * self._rate_hz // NS_PER_S) / self._rate_hz
+        sines = sum(np.sin(2 * np.pi * line * at_s) for line in self._lines)
+        _, mean, _ = self._energies
+        level = (2 * mean / POINTS / len(self._lines)) ** 0.5
+        return np.asarray(np.clip(level * sines, -32_768, 32_767), np.int16)
 
     def _rests_and_energies(self, samples: Samples) -> tuple[NDArray[np.float32], ...]:
         """Return the energy of each window without the tone, and its energy."""

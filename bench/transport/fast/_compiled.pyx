@@ -270,7 +270,7 @@ cdef class TemplateMatcher(Sieve):
         self.templates.append(
             Template(event, head, middle, tail, base64, binary, is_sound, keeps_text)
         )
-        self.has_sound = is_sound
+        self.has_sound = is_sound and not event.item_id  # no reply begins in an item that is known
 
     def forget(self):
         """Delete the templates. Call `pop_deltas` before, because matched deltas refer to
