@@ -98,6 +98,6 @@ def unusable(
     for part in parts:
         cause = problems[part]
         if cause and not (is_count and cause in get_args(TimestampCheck)):
-            code = "part_not_run" if cause == NOT_RUN else "part_invalid"
-            return Reason(code, {"part": part, "cause": cause})
+            of_part = {"part": part, "cause": cause}
+            return Reason("part_not_run" if cause == NOT_RUN else "part_invalid", of_part)
     return None
