@@ -11,18 +11,16 @@ import pytest
 from bench.base import memory
 
 
-def test_a_library_is_not_imported_without_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("room_bytes", "error"), [(1 << 60, MemoryError), (1 << 12, ModuleNotFoundError)]
+)
+def test_a_library_is_searched_only_if_there_is_room_for_it(
+    monkeypatch: pytest.MonkeyPatch, room_bytes: int, error: type[Exception]
+) -> None:
     memory.prepare()
-    monkeypatch.setitem(memory.ROOM_BYTES, "this_library_is_large", 1 << 60)
-    with pytest.raises(MemoryError):
-        importlib.import_module("this_library_is_large")
-
-
-def test_a_library_is_searched_if_there_is_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory.prepare()
-    monkeypatch.setitem(memory.ROOM_BYTES, "this_library_is_small", 1 << 12)
-    with pytest.raises(ModuleNotFoundError):
-        importlib.import_module("this_library_is_small")
+    monkeypatch.setitem(memory.ROOM_BYTES, "this_is_no_library", room_bytes)
+    with pytest.raises(error):
+        importlib.import_module("this_is_no_library")
 
 
 def test_openblas_gets_one_thread_however_often_a_process_is_prepared(

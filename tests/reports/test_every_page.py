@@ -189,39 +189,28 @@ def test_the_headline_is_a_sentence(plan: Plan, sentence: str) -> None:
     assert run_headline(summary_of(plan)).replace(NBSP, " ").startswith(sentence)
 
 
-def test_starved_turns_are_not_counted_as_cut_by_the_run_s_end() -> None:
+@pytest.mark.parametrize(
+    ("outcome", "sentence"),
+    [
+        (
+            STARVED,
+            "2 were excluded, because the load generator was not running when a time limit expired",
+        ),
+        ("exhausted:memory", "2 turns were prevented by a limit of this machine and excluded."),
+    ],
+)
+def test_turns_that_this_machine_prevented_are_not_counted_as_cut_by_the_run_s_end(
+    outcome: str, sentence: str
+) -> None:
     summary = summary_of(Plan(abandoned=2))
-    turns = (
-        replace(e, outcome=STARVED) if e.outcome == "unfinished" else e
+    turns = tuple(
+        replace(e, outcome=outcome) if e.outcome == "unfinished" else e
         for e in summary.endings.turns
     )
-    sentence = run_second(
-        structs.replace(summary, endings=replace(summary.endings, turns=tuple(turns)))
-    )
+    second = run_second(structs.replace(summary, endings=replace(summary.endings, turns=turns)))
 
-    assert (
-        "2 were excluded, because the load generator was not running when a time limit expired"
-        in sentence
-    )
-    assert "cut by the end" not in sentence
-
-
-def test_turns_that_a_limit_of_this_machine_prevented_are_not_counted_as_cut_by_the_run_s_end() -> (
-    None
-):
-    summary = summary_of(Plan(abandoned=2))
-    turns = (
-        replace(e, outcome="exhausted:memory") if e.outcome == "unfinished" else e
-        for e in summary.endings.turns
-    )
-    sentence = run_second(
-        structs.replace(summary, endings=replace(summary.endings, turns=tuple(turns)))
-    )
-
-    assert "2 turns were prevented by a limit of this machine and excluded." in sentence.replace(
-        NBSP, " "
-    )
-    assert "cut by the end" not in sentence
+    assert sentence in second.replace(NBSP, " ")
+    assert "cut by the end" not in second
 
 
 NASTY = (

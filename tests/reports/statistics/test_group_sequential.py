@@ -24,26 +24,29 @@ def even(number: int) -> list[float]:
     return [k / number for k in range(1, number + 1)]
 
 
-def test_paths_without_drift_cross_the_bounds_with_the_planned_probability() -> None:
-    shares, rng = [0.125, 0.25, 0.5, 1.0], np.random.default_rng(3)
-    steps = np.sqrt(np.diff([0, *shares]))
-    paths = np.cumsum(rng.normal(size=(100_000, 4)) * steps, axis=1) / np.sqrt(shares)
-
-    crossed = (paths >= critical_values(shares, 0.05)).any(axis=1).mean()
-
-    assert crossed == pytest.approx(0.05, abs=0.003)
+PLANNED = [0.125, 0.25, 0.5, 1.0]
+UNPLANNED = [20, 30, 200, 210]
 
 
-def test_analyses_of_unplanned_sizes_cross_the_bounds_with_the_error_that_may_be_used_so_far() -> (
-    None
-):
-    shares, sizes, rng = [0.1, 0.3, 0.6, 0.8], [20, 30, 200, 210], np.random.default_rng(4)
-    steps = np.sqrt(np.diff([0, *sizes]))
+@pytest.mark.parametrize(
+    ("sizes", "bounds", "error"),
+    [
+        pytest.param(PLANNED, critical_values(PLANNED, 0.05), 0.05, id="planned"),
+        pytest.param(
+            UNPLANNED,
+            critical_values_so_far([0.1, 0.3, 0.6, 0.8], UNPLANNED, 0.1),
+            0.1 * 0.8**2,
+            id="unplanned: the error that may be used so far",
+        ),
+    ],
+)
+def test_paths_without_drift_cross_the_bounds_with_the_planned_probability(
+    sizes: list[float], bounds: list[float], error: float
+) -> None:
+    rng, steps = np.random.default_rng(3), np.sqrt(np.diff([0, *sizes]))
     paths = np.cumsum(rng.normal(size=(100_000, 4)) * steps, axis=1) / np.sqrt(sizes)
 
-    crossed = (paths >= critical_values_so_far(shares, sizes, 0.1)).any(axis=1).mean()
-
-    assert crossed == pytest.approx(0.1 * 0.8**2, abs=0.003)
+    assert (paths >= bounds).any(axis=1).mean() == pytest.approx(error, abs=0.003)
 
 
 def test_analyses_at_planned_sizes_have_the_same_critical_values_before_and_after_the_last() -> (

@@ -35,19 +35,21 @@ def sessions_of_ten(
     )
 
 
-def test_the_sample_size_for_a_known_variance_follows_the_formula() -> None:
+@pytest.mark.parametrize(
+    ("error", "z"),
+    [
+        pytest.param((), 1.6449, id="one primary metric"),
+        pytest.param((0.05 / 3,), 2.1280, id="three: the quantile of 1 - 0.05 / 3"),
+    ],
+)
+def test_the_sample_size_for_a_known_variance_follows_the_formula(
+    error: tuple[float, ...], z: float
+) -> None:
     pilot = Pilot(variance=2.0, sessions=200, drifts=False)
+    needed = pilot.needed(0.2, 0.8, *error)
 
-    assert pilot.needed(0.2, 0.8) == math.ceil(2.0 * (1.6449 + 0.8416) ** 2 / 0.04)
-    assert pilot.power(pilot.needed(0.2, 0.8), 0.2) == pytest.approx(0.8, abs=0.005)
-
-
-def test_three_primary_metrics_need_more_sessions_as_by_the_formula() -> None:
-    """In the formula, z_{1 - 0.05/3} = 2.128 replaces z_{1 - 0.05} = 1.645."""
-    pilot = Pilot(variance=2.0, sessions=200, drifts=False)
-
-    assert pilot.needed(0.2, 0.8, 0.05 / 3) == math.ceil(2.0 * (2.1280 + 0.8416) ** 2 / 0.04)
-    assert pilot.power(442, 0.2, 0.05 / 3) == pytest.approx(0.8, abs=0.005)
+    assert needed == math.ceil(2.0 * (z + 0.8416) ** 2 / 0.04)
+    assert pilot.power(needed, 0.2, *error) == pytest.approx(0.8, abs=0.005)
 
 
 @pytest.mark.parametrize(("p", "density"), [(0.5, 0.3989), (0.95, 0.1031)])

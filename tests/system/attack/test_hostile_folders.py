@@ -165,39 +165,29 @@ def test_a_link_with_the_name_of_a_temporary_file_is_not_followed(
 
 
 @pytest.mark.parametrize(
-    ("table", "column"), [("sessions", "session_id"), ("turns", "turn"), ("turns", "session_id")]
-)
-def test_duplicate_rows_are_refused(run: Path, tmp_path: Path, table: str, column: str) -> None:
-    path = run / f"{table}.parquet"
-    rows = pq.read_table(path)
-    place = rows.schema.get_field_index(column)
-    same = pa.array([rows.column(place)[0].as_py()] * len(rows), rows.schema.field(place).type)
-    pq.write_table(rows.set_column(place, rows.schema.field(place), same), path)
-
-    check_refused(run, tmp_path)
-    assert "twice" in output_of("report", run)
-
-
-@pytest.mark.parametrize(
-    ("table", "column"),
+    ("table", "column", "problem"),
     [
-        ("sessions", "session_id"),
-        ("turns", "session_id"),
-        ("sessions", "start_utc_ns"),
-        ("seconds", "second"),
+        ("sessions", "session_id", "twice"),
+        ("turns", "turn", "twice"),
+        ("turns", "session_id", "twice"),
+        ("sessions", "session_id", "without session_id"),
+        ("turns", "session_id", "without session_id"),
+        ("sessions", "start_utc_ns", "without start_utc_ns"),
+        ("seconds", "second", "without second"),
     ],
 )
-def test_rows_without_a_required_value_are_refused(
-    run: Path, tmp_path: Path, table: str, column: str
+def test_duplicate_rows_and_rows_without_a_required_value_are_refused(
+    run: Path, tmp_path: Path, table: str, column: str, problem: str
 ) -> None:
     path = run / f"{table}.parquet"
     rows = pq.read_table(path)
-    place = rows.schema.get_field_index(column)
-    nothing = pa.nulls(len(rows), rows.schema.field(place).type)
-    pq.write_table(rows.set_column(place, rows.schema.field(place), nothing), path)
+    place, field = rows.schema.get_field_index(column), rows.schema.field(column)
+    value = rows[column][0].as_py() if problem == "twice" else None
+    same = pa.array([value] * len(rows), field.type)
+    pq.write_table(rows.set_column(place, field, same), path)
 
     check_refused(run, tmp_path)
-    assert f"without {column}" in output_of("report", run)
+    assert problem in output_of("report", run)
 
 
 def retype(path: Path, kind: pa.DataType) -> None:
