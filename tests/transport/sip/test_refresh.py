@@ -17,6 +17,13 @@ UNANSWERED = "the peer did not answer a request in the call"
 HOLD = ANSWER.replace(b"m=audio 50000", b"m=audio 50010") + b"a=sendonly\n"
 
 
+def check_ended(peer: ScriptedPeer, code: int, cause: str) -> None:
+    """Answer the caller's BYE, and assert that the caller ended the call for this cause."""
+    peer.respond(code, to=peer.last("BYE"))
+    assert peer.call.ending is not None
+    assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", cause)
+
+
 # Session timer (RFC 4028)
 
 
@@ -62,9 +69,7 @@ def test_a_session_that_the_peer_does_not_refresh_is_hung_up() -> None:
     peer.wait_s(1.2)
 
     assert peer.take() == ["BYE"]
-    peer.respond(200, to=peer.last("BYE"))
-    assert peer.call.ending is not None
-    assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", NOT_REFRESHED)
+    check_ended(peer, 200, NOT_REFRESHED)
 
 
 def test_a_refresh_of_the_peer_extends_the_session() -> None:
@@ -93,9 +98,7 @@ def test_a_refresh_that_the_peer_does_not_know_ends_the_call(code: int | None, c
         peer.respond(code)
 
     assert peer.take()[-1] == "BYE"
-    peer.respond(481, to=peer.last("BYE"))
-    assert peer.call.ending is not None
-    assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", cause)
+    check_ended(peer, 481, cause)
 
 
 # Glare (RFC 3261 §14.1)
@@ -135,9 +138,7 @@ def test_a_refresh_that_is_answered_without_audio_ends_the_call() -> None:
     peer.answer(body=ANSWER.replace(b"50000", b"0"))
 
     assert peer.take() == ["INVITE", "ACK", "BYE"]
-    peer.respond(200, to=peer.last("BYE"))
-    assert peer.call.ending is not None
-    assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", "the peer refuses the audio")
+    check_ended(peer, 200, "the peer refuses the audio")
 
 
 def test_a_refresh_that_is_answered_without_a_description_changes_nothing() -> None:
