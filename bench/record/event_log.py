@@ -25,6 +25,7 @@ import msgspec
 
 from bench.base.clock import Arrival
 from bench.base.installation import tool_version
+from bench.catalogue.causes import decoded, encoded
 from bench.observe import inputs
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
@@ -218,6 +219,9 @@ class LoggedTimeline(Timeline):
                     uncertainties_ns=dict(session_input.uncertainties_ns),
                     early_audio=session_input.early_audio if self._log.record_audio else b"",
                 )
+            case inputs.SessionFailed(cause=cause) if cause.startswith("["):
+                # each text is cleaned alone, because in JSON no part of a secret ends a line
+                return msgspec.structs.replace(session_input, cause=encoded(decoded(cause), hide))
             case inputs.Sent():
                 message = self._log.outgoing
                 self._log.outgoing = NO_MESSAGE

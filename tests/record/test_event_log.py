@@ -14,6 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
+from bench.catalogue.causes import encoded, in_words
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
@@ -106,7 +107,7 @@ def test_a_secret_quoted_by_the_service_is_never_written(tmp_path: Path, quoted:
     )
     logged.receive(error("odd").replace(b"No.", quoted.encode()), b"{" + plain.encode())
     logged.timeline.apply(inputs.ConnectionClosed(1008, at(2), plain))
-    logged.timeline.apply(inputs.SessionFailed("failed:x", at(3), plain))
+    logged.timeline.apply(inputs.SessionFailed("failed:x", at(3), encoded([in_words(plain)])))
 
     text = "".join(json.dumps(line, ensure_ascii=False) for line in logged.lines())
     assert SECRET[:12] not in text
