@@ -23,10 +23,11 @@ from typing import Any
 
 import gevent
 import pytest
-from websockets.sync.server import Server, ServerConnection, serve
+from websockets.sync.server import ServerConnection, serve
 
 from bench.base.clock import MAX_CLOCK_GAP_NS, Arrival, monotonic_ns
 from bench.base.units import NEVER_NS
+from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.services.openai.dialect import GA
 from bench.transport import connect as connecting
@@ -321,6 +322,17 @@ def test_a_port_without_a_listener_is_refused_by_tcp() -> None:
     assert "tcp_done" not in phases.instants
 
 
+def refusal_of(
+    listening: socket.socket,
+    context: ssl.SSLContext,
+    limits: Timeouts = ENOUGH,
+    phases: ConnectTimings | None = None,
+) -> ConnectError:
+    """Return the error of a connection with TLS to this listener."""
+    request = ConnectRequest("", (), context, limits, phases or ConnectTimings())
+    return refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], request))
+
+
 def loopback_addresses(*ports: int) -> list[Any]:
     return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
 
@@ -333,13 +345,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused_with_a_remedy(
             target=fail_to_shake_hands, args=(listening, certificate[0]), daemon=True
         )
         thread.start()
-        error = refusal(
-            lambda: connect(
-                "127.0.0.1",
-                listening.getsockname()[1],
-                ConnectRequest("", (), tls_context(None), ENOUGH, ConnectTimings()),
-            )
-        )
+        error = refusal_of(listening, tls_context(None))
         thread.join(GUARD_S)
 
     assert error.outcome == "connect_failed:tls"
@@ -389,13 +395,7 @@ def test_a_peer_that_resets_the_tls_handshake_is_reported(
         peer = Peer(listening, None)
         peer.order(_asked_and_reset)
         context = tls_context(str(certificate[1]))
-        error = refusal(
-            lambda: connect(
-                "127.0.0.1",
-                listening.getsockname()[1],
-                ConnectRequest("", (), context, ENOUGH, ConnectTimings()),
-            )
-        )
+        error = refusal_of(listening, context)
         peer.end()
 
     assert (error.outcome, error.detail) == (
@@ -428,13 +428,7 @@ def test_a_peer_that_does_not_speak_tls_is_refused(says: bytes, certificate: Cer
             lambda sock: (sock.recv(9_999), sock.sendall(says), sock.shutdown(socket.SHUT_WR))
         )
         context = tls_context(str(certificate[1]))
-        error = refusal(
-            lambda: connect(
-                "127.0.0.1",
-                listening.getsockname()[1],
-                ConnectRequest("", (), context, ENOUGH, ConnectTimings()),
-            )
-        )
+        error = refusal_of(listening, context)
         peer.end()
 
     assert error.outcome == "connect_failed:tls"
@@ -446,13 +440,7 @@ def test_a_peer_that_does_not_answer_the_tls_handshake_times_out(
     with listener() as listening:
         phases = ConnectTimings()
         context = tls_context(str(certificate[1]))
-        error = refusal(
-            lambda: connect(
-                "127.0.0.1",
-                listening.getsockname()[1],
-                ConnectRequest("", (), context, SOON, phases),
-            )
-        )
+        error = refusal_of(listening, context, SOON, phases)
 
     assert error.outcome == "timeout:tls"
     assert {"connect_start", "dns_done", "tcp_done"} == set(phases.instants)
@@ -545,11 +533,17 @@ def echo(connection: ServerConnection) -> None:
 
 
 @contextmanager
-def serving(context: ssl.SSLContext | None) -> Iterator[Server]:
-    with serve(echo, "127.0.0.1", 0, ssl=context) as server:
+def echoing(tls: bool, certificate: Certificate) -> Iterator[WebSocket]:
+    """Open a connection to a server that returns every message."""
+    context, ca = certificate
+    with serve(echo, "127.0.0.1", 0, ssl=context if tls else None) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield server
+        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
+        trusted = tls_context(str(ca)) if tls else None
+        yield open_websocket(
+            ConnectRequest(url, [("api-key", "k")], trusted, ENOUGH, ConnectTimings())
+        )
         server.shutdown()
         thread.join(GUARD_S)
 
@@ -565,16 +559,7 @@ def echo_once(transport: WebSocket, data: bytes) -> tuple[int, Any]:
 def test_messages_are_sent_and_received_over_a_real_connection(
     tls: bool, certificate: Certificate
 ) -> None:
-    server_context, ca = certificate
-    with serving(server_context if tls else None) as server:
-        port = server.socket.getsockname()[1]
-        phases = ConnectTimings()
-        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
-        transport = open_websocket(
-            ConnectRequest(
-                url, [("api-key", "k")], tls_context(str(ca)) if tls else None, ENOUGH, phases
-            )
-        )
+    with echoing(tls, certificate) as transport:
         for size in (2, 300, 70_000):
             handed_ns, came = echo_once(transport, b"x" * size)
             assert came.data == b"x" * size
@@ -611,13 +596,7 @@ class Reply:
 @LINUX
 @KINDS
 def test_a_wait_is_polled_while_its_reply_streams(tls: bool, certificate: Certificate) -> None:
-    server_context, ca = certificate
-    with serving(server_context if tls else None) as server:
-        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
-        context = tls_context(str(ca)) if tls else None
-        transport = open_websocket(
-            ConnectRequest(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
-        )
+    with echoing(tls, certificate) as transport:
         reply, polled, before = Reply(), list[int](), Poller.of_hub().count
         reply.streaming = False
 
@@ -740,18 +719,11 @@ def test_listening_until_a_past_instant_returns_all_data_that_arrived_before_it(
 def test_deltas_over_a_real_connection_are_matched_and_other_messages_are_passed_on(
     tls: bool, keeps_texts: bool, certificate: Certificate
 ) -> None:
-    """The server echoes every message."""
-    server_context, ca = certificate
     known = delta(GA, "audio", "r1")
     (event,) = GA.decode(known)
     reply = Reply()
     came: list[bytes] = []
-    with serving(server_context if tls else None) as server:
-        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
-        context = tls_context(str(ca)) if tls else None
-        transport = open_websocket(
-            ConnectRequest(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
-        )
+    with echoing(tls, certificate) as transport:
         transport.add_template(ReceivedMessage(known, Arrival(0), 0), event)
         transport.keeps_texts = keeps_texts
         sent = 0
@@ -864,17 +836,9 @@ def test_due_data_are_sent_while_a_listener_waits(linked: Linked) -> None:
 def test_a_closed_connection_leaves_no_reference_cycles(
     tls: bool, certificate: Certificate
 ) -> None:
-    server_context, ca = certificate
     gc.disable()
     try:
-        with serving(server_context if tls else None) as server:
-            url = (
-                f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
-            )
-            context = tls_context(str(ca)) if tls else None
-            transport = open_websocket(
-                ConnectRequest(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
-            )
+        with echoing(tls, certificate) as transport:
             transport.send(b"{}")
             pacing = Pacing(transport._stream, "")
             pacing.due_ns = far_ns()
