@@ -255,9 +255,15 @@ def test_class_settings_are_refused_if_all_scripts_are_yaml(tmp_path: Path) -> N
 
 def test_the_timeouts_of_a_class_replace_those_of_its_yaml_scripts(tmp_path: Path) -> None:
     path = talk(tmp_path, "timeouts: {turn: 7}\nsteps:\n  - text: Hello\n")
+    (unchanged,) = plays_of(actor("One", script(path)))
     (play,) = plays_of(actor("One", script(path), timeouts={"first_delta": 3}))
 
+    assert play.script.digest != unchanged.script.digest
+
     assert play.script.timeouts == Timeouts(first_delta=3)
+    classes = [actor(name, script(path), timeouts={"turn": n}) for n, name in ((1, "A"), (2, "B"))]
+    with pytest.raises(UsageError, match="different timeouts in two classes"):
+        plays_of(*classes)
     with pytest.raises(UsageError, match="One: first_delta must be a number"):
         plays_of(actor("One", script(path), timeouts={"first_delta": 0}))
 

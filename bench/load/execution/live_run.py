@@ -373,8 +373,10 @@ def warm_up(plan: RunPlan) -> None:
         load_socks()
     # the first array asks for the types of pandas, which no row has
     sys.meta_path.insert(0, no_pandas := NoPandas())
-    pa.array([])
-    sys.meta_path.remove(no_pandas)
+    try:
+        pa.array([])
+    finally:
+        sys.meta_path.remove(no_pandas)
     if any(script.compares_words for script in plan.scripts):
         load_scorer()
     # Locust calls it when a run stops; the first call reads every module's source and takes 30 ms

@@ -112,6 +112,11 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
     seen: dict[str, Script] = {}
     for script in scripts.values():
         other = seen.setdefault(script.name, script)
+        if other is not script and other.path == script.path:
+            raise UsageError(
+                f"{script.path} has different timeouts in two classes, and reports cannot"
+                " distinguish them: give both classes the same timeouts, or a copy of the file"
+            )
         if other is not script:
             both = f"{other.path} and {script.path} have the same name, {script.name}"
             raise UsageError(f"{both}. Reports cannot distinguish them: rename one")
@@ -123,7 +128,9 @@ def _with_timeouts(script: Script, user: Any, timeouts: Mapping[str, float] | No
         return script
     try:
         settings = script_settings({"timeouts": timeouts}, script.path.parent)
-        return replace(script, timeouts=settings["timeouts"])
+        replaced = settings["timeouts"]
+        text = f"{script.digest} {replaced}"
+        return replace(script, timeouts=replaced, digest=hashlib.sha256(text.encode()).hexdigest())
     except UsageError as error:
         raise of_class(user, str(error)) from error
 
