@@ -17,7 +17,16 @@ import pytest
 from tests.simulator_process import AUDIO, GUARD_S, patient_simulator
 
 PYTHON = os.environ.get("RTBENCH_VOICE_AGENTS_PYTHON")
+WORDS = AUDIO / "late_parcel.wav"
 PROGRAMS = Path(__file__).parents[2] / "clients" / "voice_agents"
+
+
+def check_conversation(*command: object) -> None:
+    """Run a client, and assert that it holds its conversation."""
+    ended = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=GUARD_S, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
 
 
 @pytest.mark.skipif(
@@ -26,17 +35,7 @@ PROGRAMS = Path(__file__).parents[2] / "clients" / "voice_agents"
 @pytest.mark.parametrize("program", ["by_deepgram_sdk.py", "by_vllm_omni.py"])
 def test_a_foreign_client_holds_a_conversation(program: str, tmp_path: Path) -> None:
     with patient_simulator(tmp_path) as simulator:
-        command = [
-            str(PYTHON),
-            str(PROGRAMS / program),
-            str(simulator.port),
-            str(AUDIO / "late_parcel.wav"),
-        ]
-        ended = subprocess.run(
-            command, capture_output=True, text=True, timeout=GUARD_S, check=False
-        )
-
-    assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
+        check_conversation(PYTHON, PROGRAMS / program, simulator.port, WORDS)
 
 
 AWS_PYTHON = os.environ.get("RTBENCH_AWS_PYTHON")
@@ -48,13 +47,7 @@ SECRET = "a-secret-access-key"
 def test_the_sdk_of_aws_for_python_holds_a_conversation(tmp_path: Path) -> None:
     program = PROGRAMS / "by_bedrock_sdk.py"
     with patient_simulator(tmp_path, "--tls", "--key", SECRET) as simulator:
-        arguments = [str(simulator.port), str(AUDIO / "late_parcel.wav"), str(simulator.ca), SECRET]
-        command = [str(AWS_PYTHON), str(program), *arguments]
-        ended = subprocess.run(
-            command, capture_output=True, text=True, timeout=GUARD_S, check=False
-        )
-
-    assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
+        check_conversation(AWS_PYTHON, program, simulator.port, WORDS, simulator.ca, SECRET)
 
 
 @pytest.mark.skipif(AWS_NODE is None, reason="RTBENCH_AWS_NODE names no folder with the SDK")
@@ -62,10 +55,4 @@ def test_the_sdk_of_aws_for_javascript_holds_a_conversation(tmp_path: Path) -> N
     program = Path(str(AWS_NODE)) / "by_bedrock_sdk.mjs"  # Node looks for packages next to it
     program.write_text((PROGRAMS / "by_bedrock_sdk.mjs").read_text())
     with patient_simulator(tmp_path, "--key", SECRET) as simulator:
-        arguments = [str(simulator.port), str(AUDIO / "late_parcel.wav"), SECRET]
-        command = ["node", str(program), *arguments]
-        ended = subprocess.run(
-            command, capture_output=True, text=True, timeout=GUARD_S, check=False
-        )
-
-    assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
+        check_conversation("node", program, simulator.port, WORDS, SECRET)
