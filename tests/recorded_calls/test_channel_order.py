@@ -15,7 +15,8 @@ from bench.base.errors import UsageError
 from bench.recorded_calls.conversation import ChannelSound
 from bench.recorded_calls.transcripts import Phrase, are_swapped, phrases
 from tests.recorded_calls.composed import composed, words
-from tests.recorded_calls.imports import run_import, write_call
+from tests.recorded_calls.constructed import ConstructedCall
+from tests.recorded_calls.imports import Imported, run_import, write_call
 
 RATE_HZ = 8_000
 NOON = 1_700_000_000.0
@@ -201,10 +202,17 @@ def test_an_import_refuses_swapped_channels_that_a_transcript_shows(tmp_path: Pa
     assert [row["session_id"] for row in result.rows("sessions")] == ["two"]
 
 
+def import_swapped(
+    scratch: Path, transcript: object, call: ConstructedCall, *words: str
+) -> Imported:
+    """Import a call whose agent is in the first channel."""
+    (scratch / "words.json").write_text(json.dumps(transcript))
+    path = write_call(scratch / "one.wav", call.agent, call.caller, RATE_HZ)
+    return run_import(scratch, path, "--transcript", scratch / "words.json", *words)
+
+
 def test_a_named_channel_is_imported_with_a_remark_that_is_counted(tmp_path: Path) -> None:
-    (tmp_path / "words.json").write_text(json.dumps(listed(0.5, TURNS)))
-    path = write_call(tmp_path / "one.wav", TALK.agent, TALK.caller, RATE_HZ)
-    result = run_import(tmp_path, path, "--transcript", tmp_path / "words.json", "--caller", "1")
+    result = import_swapped(tmp_path, listed(0.5, TURNS), TALK, "--caller", "1")
 
     assert result.status == 0
     assert result.out[0].endswith("words are in channel 1, the caller's): --caller 2 swaps them")
@@ -215,18 +223,14 @@ def test_a_named_channel_is_imported_with_a_remark_that_is_counted(tmp_path: Pat
 
 
 def test_the_named_channel_of_a_transcript_gives_no_remark(tmp_path: Path) -> None:
-    (tmp_path / "words.json").write_text(json.dumps(listed(0.5, TURNS)))
-    path = write_call(tmp_path / "one.wav", TALK.agent, TALK.caller, RATE_HZ)
-    result = run_import(tmp_path, path, "--transcript", tmp_path / "words.json", "--caller", "2")
+    result = import_swapped(tmp_path, listed(0.5, TURNS), TALK, "--caller", "2")
 
     assert not [line for line in result.out if "swap" in line]
 
 
 def test_swapped_channels_are_named_before_the_call_is_judged(tmp_path: Path) -> None:
     """In the wrong order, the agent may seem to answer nothing."""
-    (tmp_path / "words.json").write_text(json.dumps(listed(0, TURNS[:2])))
     call = composed({2.5: words("not_today")}, {1: words("uh_huh")}, 6)
-    path = write_call(tmp_path / "one.wav", call.agent, call.caller, RATE_HZ)
 
     with pytest.raises(UsageError, match="the transcript shows that the channels are swapped"):
-        run_import(tmp_path, path, "--transcript", tmp_path / "words.json")
+        import_swapped(tmp_path, listed(0, TURNS[:2]), call)
