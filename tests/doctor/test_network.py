@@ -5,7 +5,6 @@ ends the doctor.
 from __future__ import annotations
 
 import socket
-import ssl
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -65,9 +64,7 @@ def test_the_first_hop_of_a_telephone_call_is_tried_unless_its_transport_is_udp(
 
 def test_the_certificate_of_a_telephone_is_checked(tmp_path: Path) -> None:
     files = write_client(tmp_path / "server", host="localhost")
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(files.both)
-    with serving(server) as port:
+    with serving(files.server_context()) as port:
         (target,) = resolve_targets({}, ServiceOptions(url=f"sips:agent@localhost:{port}"))
         path = NetworkPath(ca=files.certificate)
         found = findings_by_name(replace(target, network_path=path))
@@ -91,9 +88,7 @@ def test_an_unusable_client_certificate_is_a_failed_finding(tmp_path: Path) -> N
 
 def test_an_expired_certificate_is_shown_with_its_remedy(tmp_path: Path) -> None:
     files = write_client(tmp_path / "server", begins=-3 * HOUR, ends=-HOUR, host="localhost")
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(files.both)
-    with serving(server) as port:
+    with serving(files.server_context()) as port:
         found = findings_by_name(build_target(port, NetworkPath(ca=files.certificate), tls=True))
 
     assert found["tls"].result == "fail"
@@ -106,9 +101,7 @@ def test_an_expired_certificate_is_shown_with_its_remedy(tmp_path: Path) -> None
 
 def test_a_certificate_of_an_unknown_authority_is_shown_with_its_remedy(tmp_path: Path) -> None:
     files = write_client(tmp_path / "server", host="localhost")
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(files.both)
-    with serving(server) as port:
+    with serving(files.server_context()) as port:
         found = findings_by_name(build_target(port, tls=True))
 
     assert "issued by a caller, 0 days left; for localhost" in found["tls"].message

@@ -31,6 +31,11 @@ class Files:
     both: Path
     locked: Path
 
+    def server_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.both)
+        return context
+
 
 def write_client(
     folder: Path, begins: timedelta = -HOUR, ends: timedelta = HOUR, host: str = "a.test"

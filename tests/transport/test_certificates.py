@@ -109,8 +109,7 @@ def test_an_untrusted_server_certificate_is_refused_with_the_remedy_for_its_caus
     begins: timedelta, ends: timedelta, host: str, trusted: bool, remedy: str, tmp_path: Path
 ) -> None:
     files = write_client(tmp_path / "server", begins, ends, host)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(files.both)
+    server = files.server_context()
     context = tls_context(files.certificate if trusted else None)
     with serving(server) as port, pytest.raises(ConnectError) as caught:
         open_websocket(
