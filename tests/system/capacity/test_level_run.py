@@ -67,11 +67,9 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     deaf = DEAF.replace("print(flush=True)", write)
     monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", deaf])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
+    end_ns = monotonic_ns() + NS_PER_S
     played = run_level(
-        LocustCommand([Path("calls.py")], runs),
-        task,
-        lambda *_: False,
-        monotonic_ns() + NS_PER_S,
+        LocustCommand([Path("calls.py")], runs), task, lambda *_: False, end_ns, end_ns
     )
 
     assert (played.folder, played.analyses) == (folder, 0)
