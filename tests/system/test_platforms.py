@@ -37,7 +37,7 @@ def test_make_with_an_old_python_prints_its_own_command_with_another(tmp_path: P
     old = tmp_path / "python3.10"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
-    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", "setup.py"):
         shutil.copy(ROOT / name, tmp_path)
     made = subprocess.run(
         ["make", f"PYTHON={old}", "bench"],
