@@ -22,8 +22,8 @@ packet was lost where the sequence number jumps.
 
 Packets may also come from other addresses: those of a peer behind NAT, or those of an earlier call
 on the same port. A new source from the named address takes over with its first packet. A new source
-from another address takes over only if the named one is silent, and if it did not send beside the
-named one: what is sent beside it belongs to another call.
+from another address takes over only if the named one is silent, and if the two did not send at the
+same time: then it belongs to another call.
 """
 
 from __future__ import annotations
@@ -328,7 +328,6 @@ class RtpReceiver:
     """
 
     __slots__ = (
-        "_beside",
         "_earlier_expected",
         "_earlier_received",
         "_heard_ns",
@@ -339,6 +338,7 @@ class RtpReceiver:
         "_last_ns",
         "_last_timestamp",
         "_lowest_sequence",
+        "_parallel",
         "_rate_hz",
         "_received",
         "_stray",
@@ -367,9 +367,9 @@ class RtpReceiver:
         self._is_named = False
         # what would continue it: (SSRC, sequence number)
         self._stray: tuple[int, int] | None = None
-        self._beside = (-1, -1)
+        self._parallel = (-1, -1)
         """(SSRC, `highest_sequence`) when a source was heard from another address while the named
-        one was not silent. It sends beside the named one if that number has grown since."""
+        one was not silent. The two send at the same time if that number has grown since."""
         self._lowest_sequence = 0
         """The extended lowest sequence number of the current source."""
         self._received = 0  # the bit n is set if the packet n before the highest one was received
@@ -426,7 +426,7 @@ class RtpReceiver:
 
     def rename(self) -> None:
         """Let another address be the named one from the next packet on."""
-        self._is_named, self._beside = False, (-1, -1)
+        self._is_named, self._parallel = False, (-1, -1)
 
     def receive(
         self, data: bytes, arrival: Arrival, *, is_named: bool = True
@@ -473,13 +473,13 @@ class RtpReceiver:
         is_silent = self.is_silent(arrival.at_ns)
         # a single packet from the named address may be a stray itself
         is_blocked = self._is_named and not is_named and not is_silent and self.source_received > 1
-        is_known = packet.ssrc == self._beside[0]
+        is_known = packet.ssrc == self._parallel[0]
         if is_blocked and not is_known:
-            self._beside = packet.ssrc, self.highest_sequence
+            self._parallel = packet.ssrc, self.highest_sequence
         takes_over = is_named and not self._is_named
         speaks_again = is_silent and (is_named or not self._is_named or packet.ssrc == self.ssrc)
-        is_beside = is_known and not is_named and self.highest_sequence > self._beside[1]
-        if takes_over or speaks_again or (continues and not is_blocked and not is_beside):
+        is_parallel = is_known and not is_named and self.highest_sequence > self._parallel[1]
+        if takes_over or speaks_again or (continues and not is_blocked and not is_parallel):
             return self._start(packet, arrival, is_named)
         self.counts.strays += 1
         self._stray = packet.ssrc, (packet.sequence_number + 1) % SEQUENCE_NUMBERS

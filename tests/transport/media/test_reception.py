@@ -113,9 +113,9 @@ def test_numbers_that_begin_again_after_a_pause_are_a_new_stream(
     assert (counts.duplicates, counts.strays, subject.lost) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(("sends_beside", "takes_over"), [(True, False), (False, True)])
-def test_a_source_that_sends_beside_the_named_one_does_not_replace_it_when_it_is_silent(
-    sends_beside: bool, takes_over: bool
+@pytest.mark.parametrize(("sends_in_parallel", "takes_over"), [(True, False), (False, True)])
+def test_a_source_that_sends_while_the_named_one_does_is_no_replacement_when_it_is_silent(
+    sends_in_parallel: bool, takes_over: bool
 ) -> None:
     subject = receiver()
     for number in range(200):
@@ -123,7 +123,7 @@ def test_a_source_that_sends_beside_the_named_one_does_not_replace_it_when_it_is
         is_speaking = number < 50 or number >= 150
         if is_speaking:
             subject.receive(wire(number), arrival)
-        if sends_beside or not is_speaking:
+        if sends_in_parallel or not is_speaking:
             subject.receive(wire(number, ssrc=2), arrival, is_named=False)
 
     assert (subject.source > 0) is takes_over
