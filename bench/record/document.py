@@ -72,6 +72,7 @@ class TargetEntry(TypedDict):
     address: NotRequired[str | None]
     model: NotRequired[str | None]
     variant_of: NotRequired[str | None]
+    varied: NotRequired[dict[str, Any]]
     deflate: NotRequired[bool]
     srtp: NotRequired[bool | None]
     full_duplex: NotRequired[bool]

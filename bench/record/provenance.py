@@ -36,6 +36,7 @@ STORED_SETTINGS = frozenset(
         "target_file",
         "url",
         "simulator",
+        "vary",
         "dialect",
         "api_key_env",
         "auth",

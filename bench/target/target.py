@@ -247,7 +247,8 @@ class Target(Address):
     reports.
 
     `headers` are sent with the upgrade, and never stored. `session` has the settings that replace a
-    script's settings. `variant_of` is the target from which a variant is derived.
+    script's settings. `variant_of` is the target from which a variant is derived, `varied` has the
+    values of `--vary`, by key.
     """
 
     label: str
@@ -266,6 +267,7 @@ class Target(Address):
     """The position of the `session` settings in a file, such as targets.yaml:12. Errors contain
     it."""
     variant_of: str | None = None
+    varied: Mapping[str, Any] = field(default_factory=dict)
     subprotocols: tuple[str, ...] = field(default=(), repr=False)
     """The values that are offered in `Sec-WebSocket-Protocol`. They are never stored."""
     secrets: tuple[Credential, ...] = field(default=(), repr=False)

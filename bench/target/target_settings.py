@@ -443,6 +443,11 @@ class ServiceOptions(TargetSettings):
     target_file: Path | None = only_option(
         "file that describes --targets (default: targets.yaml)", "FILE", kind=Path
     )
+    vary: str | None = only_option(
+        "compare the values of a setting, or of several with a semicolon between them, as in"
+        " session.turn_detection.silence_duration_ms=200,400,700",
+        "KEY=V,V",
+    )
     simulator: bool = only_option(
         f"call a simulator on this machine: the one on port {SIMULATOR_PORT}, or one that ends with"
         " the command",
@@ -529,13 +534,15 @@ class SettingError(UsageError):
 class SettingsContext:
     """The data that is needed to read settings, with the name of each key in errors.
 
-    Relative paths start at `folder`. `price_file` is None for the built-in price table.
+    Relative paths start at `folder`. `price_file` is None for the built-in price table. `changes`
+    replace settings of every source.
     """
 
     environ: Mapping[str, str]
     names: KeyNames
     folder: Path = Path()
     price_file: Path | None = None
+    changes: VariantSettings | None = None
 
     def refuse(self, key: str, problem: str) -> SettingError:
         """Return an error for the setting `key`. `problem` follows the name of the setting in

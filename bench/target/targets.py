@@ -71,6 +71,7 @@ from bench.target.unread_variables import (
     unread,
     unread_address,
 )
+from bench.target.vary import OPTION, Setting, settings_of
 from bench.transport.impairment.profiles import network_of
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.addresses import is_loopback
@@ -105,10 +106,39 @@ def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions)
 
     Raise UsageError. Its text is one line, which names what to change.
     """
+    if service_options.vary is None:
+        return _named(environ, service_options, None)
+    settings = settings_of(service_options.vary)
+    of_settings = [_named(environ, service_options, each.changes) for each in settings]
+    return [
+        _with_setting(target, each, is_alone=len(targets) == 1)
+        for each, targets in zip(settings, of_settings, strict=True)
+        for target in targets
+    ]
+
+
+def _with_setting(target: Target, setting: Setting, *, is_alone: bool) -> Target:
+    """Return a target with the values of `--vary`. It is named after them if it `is_alone`."""
+    return replace(
+        target,
+        label=setting.label if is_alone else f"{target.label}.{setting.label}",
+        variant_of=target.label,
+        varied=setting.values,
+        session=merged(target.session, setting.changes.session or {}),
+        session_source=f"{OPTION} {setting.label}",
+    )
+
+
+def _named(
+    environ: Mapping[str, str], service_options: ServiceOptions, changes: VariantSettings | None
+) -> list[Target]:
+    """Return the targets that a command line or the environment names, with `changes` of all."""
     options = _options(service_options)
     if service_options.targets or service_options.target_file is not None:
-        return _from_file(environ, service_options, options)
-    context = SettingsContext(environ, ON_COMMAND_LINE, price_file=service_options.price_file)
+        return _from_file(environ, service_options, options, changes)
+    context = SettingsContext(
+        environ, ON_COMMAND_LINE, price_file=service_options.price_file, changes=changes
+    )
     if service_options.url is not None:
         return [build_target(options, context)]
     return [_from_environment(options, context)]
@@ -152,7 +182,10 @@ def _options(service_options: ServiceOptions) -> TargetSettings:
 
 
 def _from_file(
-    environ: Mapping[str, str], service_options: ServiceOptions, options: TargetSettings
+    environ: Mapping[str, str],
+    service_options: ServiceOptions,
+    options: TargetSettings,
+    changes: VariantSettings | None,
 ) -> list[Target]:
     """Return the named targets of a file, or variants (`name.variant`), with `options` in place of
     settings.
@@ -176,7 +209,7 @@ def _from_file(
         for full_name in (name, *(f"{name}.{variant}" for variant in target.variants or {}))
     ]
     _refuse_names(path, names, known)
-    context = SettingsContext(environ, {}, path.parent, service_options.price_file)
+    context = SettingsContext(environ, {}, path.parent, service_options.price_file, changes)
     targets = [_with_name(file, settings, name, options, context) for name in names]
     labels = [target.label for target in targets]
     for name, label in zip(names, labels, strict=True):
@@ -373,9 +406,10 @@ def _with_name(
         return replace(target, session_source=source)
     variant_keys = (*keys, "variants", variant_name)
     variant = (settings.variants or {})[variant_name]
-    changed = replace(
-        _with_changes(file, variant_keys, settings, variant), name=f"{label}.{variant_name}"
-    )
+    try:
+        changed = replace(_with_changes(settings, variant), name=f"{label}.{variant_name}")
+    except SettingError as error:
+        raise file.nearest(*variant_keys, error.key).error(str(error)) from None
     return replace(
         _built(file, variant_keys, changed, options, context),
         variant_of=label,
@@ -395,16 +429,12 @@ def _with_variants(own: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[s
     return combined
 
 
-def _with_changes(
-    file: LocatedValue, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings
-) -> TargetSettings:
+def _with_changes(settings: TargetSettings, variant: VariantSettings) -> TargetSettings:
     """Return settings, replaced by those of a variant. The target's prices do not hold for
-    another model.
+    another model. Raise SettingError.
     """
     if variant.deployment is not None and variant.model is not None:
-        raise file.nearest(*keys, "model").error(
-            "model and deployment set the same value: omit one of them"
-        )
+        raise SettingError("model", "model and deployment set the same value: omit one of them")
     settings = replace(
         settings, from_=variant.from_ or settings.from_, network=variant.network or settings.network
     )
@@ -418,8 +448,8 @@ def _with_changes(
         return replace(settings, **named)
     url = with_model(settings.url, model)
     if url is None:
-        raise file.nearest(*keys).error(
-            "model cannot be replaced, because the target's `url` names no model"
+        raise SettingError(
+            "url", "model cannot be replaced, because the target's `url` names no model"
         )
     return replace(settings, url=url)
 
@@ -476,6 +506,8 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     """Return the target with these settings, named after its host by default. Raise SettingError
     or UsageError.
     """
+    if context.changes is not None:
+        settings = _with_changes(settings, context.changes)
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], context)
     address = _address(settings, context.names)

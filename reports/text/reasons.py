@@ -417,6 +417,7 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "no_value": "not measured on both targets",
     "part_invalid": _part_invalid,
     "part_not_run": lambda n: NOT_RUN[n["part"]],
+    "not_monotone": "the values of the settings go up and down",
     "few_probe_turns": "probe callers had too few turns before or after the peak",
     "never_left": "latency never left the margin",
     "not_recovered": "not shown within the run (a longer --after, more --probes or a larger"

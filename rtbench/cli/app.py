@@ -94,6 +94,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "run": "run",
         "capacity": "searches",
         "overload": "overload",
+        "sweep": "sweep",
         "docs": "docs",
     },
     "Judge a run": {
@@ -118,8 +119,9 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
 """The headings of groups and their commands, in the order of use, in which the help and the
 documents show them. Each command has the module of `rtbench.cli` that contains it."""
 MODULES = {name: module for members in GROUPS.values() for name, module in members.items()}
-OWN_FORM = {"run": "ReadByLocust", "overload": "WithRunOptions"}
-"""The commands of which Locust reads all options, or some, with their classes."""
+OWN_FORM = {"run": "ReadByLocust", "overload": "WithRunOptions", "sweep": "WithRunOptions"}
+"""The commands of which Locust reads all options, or some, with their classes in
+`rtbench.cli.run`."""
 
 
 @cache
@@ -132,7 +134,8 @@ def command(name: str) -> Any:
     if isinstance(member, typer.Typer):
         only.add_typer(member, name=name, rich_help_panel=group)
     else:
-        cls = getattr(module, OWN_FORM[name]) if name in OWN_FORM else Command
+        run = import_module("rtbench.cli.run")
+        cls = getattr(run, OWN_FORM[name]) if name in OWN_FORM else Command
         only.command(name, cls=cls, rich_help_panel=group, help=help_of(member))(member)
     return typer.main.get_group(only).commands[name]
 

@@ -15,7 +15,7 @@ from bench.base.standard_streams import print_notice
 from bench.files.safe_io import JsonError, read_file, read_json
 from bench.load.planning.stages import A_SPAN, span_s
 from reports.formatting import percent
-from rtbench.cli.options import Command, argument, option
+from rtbench.cli.options import argument, option
 from rtbench.cli.run import become_run
 from rtbench.overload import OVERLOAD
 
@@ -60,13 +60,6 @@ class _Search(msgspec.Struct, frozen=True):
         low = self.estimate.numbers.low if self.estimate else 0
         is_refuted = self.lowest_fail is not None and self.lowest_fail <= low
         return self.highest_pass or (0 if is_refuted else low)
-
-
-class WithRunOptions(Command):
-    """A command whose other options are those of `rtbench run`."""
-
-    ignore_unknown_options = True
-    allow_extra_args = True
 
 
 def overload(

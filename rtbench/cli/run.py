@@ -144,6 +144,13 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
 
 
+class WithRunOptions(Command):
+    """A command whose other options are those of `rtbench run`."""
+
+    ignore_unknown_options = True
+    allow_extra_args = True
+
+
 class ReadByLocust(Command):
     """A command that passes its arguments on unchanged. It handles only a request for help
     itself.

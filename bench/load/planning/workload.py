@@ -365,6 +365,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
         "prices": asdict(target.prices) if target.prices else None,
         "model": target.model,
         "variant_of": target.variant_of,
+        "varied": dict(target.varied),
         "session": (
             dict(target.session) | ({} if network is None else {"network": network.settings})
         ),

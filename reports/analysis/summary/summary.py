@@ -42,6 +42,7 @@ from reports.analysis.summary.segments import (
     breakdowns,
     percentile_bands,
 )
+from reports.analysis.summary.sweep import sweep_values
 from reports.analysis.summary.targets import (
     Interleaving,
     TargetFacts,
@@ -197,6 +198,8 @@ class RunResults(ValuesOfTargets, kw_only=True):
     by pause; otherwise empty"""
     overload: tuple[Value, ...]
     """of a load with a peak: calls, latency, harm and recovery; otherwise empty"""
+    sweep: tuple[Value, ...]
+    """of a run with --vary: latencies and cut-offs of each setting, and how they follow it"""
     event_metrics: tuple[HistogramSummary, ...]
     load_generator: tuple[HistogramSummary, ...]
     throughput: tuple[Throughput, ...]
@@ -405,6 +408,7 @@ def summarise(run: RunFrames) -> Summary:
         tools=tuple(tool_turns(run, samples)),
         turn_taking=tuple(turn_taking(turns)),
         overload=tuple(overload_values(run, samples)),
+        sweep=tuple(sweep_values(run, samples)),
         counts=tuple(metrics.turn_counts(turns)),
         session_metrics=(*connecting, *metrics.slopes(samples, run.uncertain_metrics)),
         carried=tuple(metrics.session_metrics(sessions, targets, tuple(CARRIED))),

@@ -27,6 +27,7 @@ from reports.pages.run_report.sections import (
     outcomes,
     overload,
     slowest,
+    sweep,
     telephone,
     tools,
     turn_taking,
@@ -325,6 +326,7 @@ OPEN = True
 FOLDED = False
 SECTIONS: tuple[tuple[SectionMaker, bool | Callable[[Summary], bool]], ...] = (
     (overload.overload, OPEN),
+    (sweep.sweep, OPEN),
     (latency.distributions, OPEN),
     (latency.percentile_curves, OPEN),
     (arrivals.arriving, OPEN),

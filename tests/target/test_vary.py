@@ -1,0 +1,112 @@
+"""`--vary`: each combination of values is a variant of each target, and mistakes are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.base.errors import UsageError
+from bench.target.target_settings import ServiceOptions
+from bench.target.targets import resolve_targets
+
+URL = "wss://voice.example/v1/realtime?model=one"
+DETECTION = "session.turn_detection.silence_duration_ms"
+FILE = """
+targets:
+  west:
+    url: wss://west.example/v1/realtime?model=one
+    auth: key
+    api_key_env: MY_KEY
+    session: {voice: alloy, turn_detection: {type: server_vad, threshold: 0.4}}
+  east:
+    url: wss://east.example/v1/realtime?model=one
+    auth: key
+    api_key_env: MY_KEY
+"""
+ENVIRON = {"MY_KEY": "s3cr3t-of-somebody"}
+
+
+def varied(vary: str, folder: Path | None = None) -> dict[str, tuple[object, object, object]]:
+    """Return (what it is a variant of, the session's settings, the model) of each target."""
+    if folder is None:
+        options = ServiceOptions(url=URL, api_key_env="MY_KEY", vary=vary)
+    else:
+        path = folder / "targets.yaml"
+        path.write_text(FILE, encoding="utf-8")
+        options = ServiceOptions(targets=("west", "east"), target_file=path, vary=vary)
+    return {
+        target.label: (target.variant_of, target.session, target.model)
+        for target in resolve_targets(ENVIRON, options)
+    }
+
+
+@pytest.mark.parametrize(
+    ("vary", "targets"),
+    [
+        (
+            f"{DETECTION}=200,400",
+            {
+                f"silence_duration_ms={ms}": (
+                    {"turn_detection": {"silence_duration_ms": ms}},
+                    "one",
+                )
+                for ms in (200, 400)
+            },
+        ),
+        ("model=one,two", {f"model={name}": ({}, name) for name in ("one", "two")}),
+        (
+            "session.voice=alloy,verse; session.temperature=0.6,1",
+            {
+                f"voice={voice},temperature={heat}": ({"voice": voice, "temperature": heat}, "one")
+                for voice in ("alloy", "verse")
+                for heat in (0.6, 1)
+            },
+        ),
+    ],
+)
+def test_each_combination_of_values_is_a_target_that_is_named_after_them(
+    vary: str, targets: dict[str, tuple[object, object]]
+) -> None:
+    assert {label: found[1:] for label, found in varied(vary).items()} == targets
+    assert {found[0] for found in varied(vary).values()} == {"voice.example"}
+
+
+def test_each_target_of_a_file_has_each_value_next_to_its_own_settings(tmp_path: Path) -> None:
+    found = varied(f"{DETECTION}=200,400", tmp_path)
+
+    assert list(found) == [
+        f"{name}.silence_duration_ms={ms}" for ms in (200, 400) for name in ("west", "east")
+    ]
+    assert found["west.silence_duration_ms=200"][:2] == (
+        "west",
+        {
+            "voice": "alloy",
+            "turn_detection": {"type": "server_vad", "threshold": 0.4, "silence_duration_ms": 200},
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("vary", "problem"),
+    [
+        ("", "must be KEY=VALUE,VALUE"),
+        ("session.voice", "must be KEY=VALUE,VALUE"),
+        ("session.voice=alloy", "must be KEY=VALUE,VALUE"),
+        ("session.voice=alloy,,verse", "must be KEY=VALUE,VALUE"),
+        ("session.voice=a,b;", "must be KEY=VALUE,VALUE"),
+        ("session.voice=alloy,alloy", "has the value alloy twice"),
+        ("session.voice=a,b;session.voice=c,d", "names session.voice twice"),
+        ("voice=a,b", "a key must begin with session., or be one of deployment, model"),
+        ("session.=a,b", "a key must begin with session."),
+        ("session..voice=a,b", "a key must begin with session."),
+        ("network=good,none-such", "--vary: network must be good"),
+        ("session.a=" + ",".join(map(str, range(25))), "25 combinations"),
+        ("model=a,b;deployment=c,d", "model and deployment set the same value"),
+    ],
+)
+def test_a_mistake_is_refused_in_one_line(vary: str, problem: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        varied(vary)
+    assert problem in str(refused.value)
+    assert "\n" not in str(refused.value)
