@@ -185,7 +185,8 @@ class SessionIO:
         """True if a log gets each input at once."""
         self._may_defer = script.dialect.turn_source is SOUND and not self._is_logged
         self._defers_frames = script.dialect.has_track and not (self._may_defer or self._is_logged)
-        encode = None if self._codec is None else self._codec.encode
+        # the frames of a track have nothing that differs by call
+        encode = None if self._codec is None or script.dialect.has_track else self._codec.encode
         is_plain = not (self._is_logged or self._asks_late)
         self.plain = PlainChunks(self.microphone, encode, self._waiting, MANY) if is_plain else None
         self._binary_sound = script.dialect.binary_sound

@@ -31,6 +31,7 @@ from gevent.hub import Waiter
 from bench.base.clock import monotonic_ns
 from bench.base.compiled import twin
 from bench.base.units import NEVER_NS, NS_PER_S
+from bench.transport.interface import PacedSender
 from bench.transport.loop_monitor import HubLocal, LoopMonitor
 
 if TYPE_CHECKING:
@@ -74,10 +75,12 @@ class CallbackScheduler(HubLocal):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ticks: list[tuple[int, int, ScheduledCallback]] = []
+        self._ticks: dict[int, list[ScheduledCallback]] = {}
+        """The callbacks by their instants, many of which are equal."""
+        self._instants: list[int] = []
+        """A heap of these instants."""
         self._due: list[ScheduledCallback] = []
         """The due callbacks that have sent, and must be called in this pass or in the next one."""
-        self._count = 0
         self._armed_ns = NEVER_NS
         self._earliest_ns = 1  # an alarm at 0 is no alarm
         self._monitor = LoopMonitor.of_hub()
@@ -96,6 +99,7 @@ class CallbackScheduler(HubLocal):
 
     def close(self) -> None:
         self._ticks.clear()
+        self._instants.clear()
         if self._watcher is not None:
             self._watcher.close()
         if self._alarm is not None:
@@ -115,8 +119,12 @@ class CallbackScheduler(HubLocal):
         return tick
 
     def _add(self, due_ns: int, tick: ScheduledCallback) -> None:
-        self._count += 1
-        heapq.heappush(self._ticks, (due_ns, self._count, tick))
+        ticks = self._ticks.get(due_ns)
+        if ticks is None:
+            self._ticks[due_ns] = [tick]
+            heapq.heappush(self._instants, due_ns)
+        else:
+            ticks.append(tick)
 
     def pass_by(self, due_ns: int) -> None:
         """Let the next pass be at the instant `due_ns`, or earlier."""
@@ -145,39 +153,40 @@ class CallbackScheduler(HubLocal):
         # always due does not stop the loop.
         due = self._due
         self._due = []
-        ticks = self._ticks
         for tick in due:
             if tick.call is not None and (due_ns := self._run(tick.call)) is not None:
                 self._add(due_ns, tick)
             self.send_due()
         if self.poller is not None and self.poller.due_ns < NEVER_NS:
             self._run(self.poller.poll)
-        while ticks and ticks[0][2].call is None:  # cancelled, so the loop need not wake up for it
-            heapq.heappop(ticks)
+        instants = self._instants
+        # cancelled callbacks, for which the loop need not wake up
+        while instants and all(tick.call is None for tick in self._ticks[instants[0]]):
+            del self._ticks[heapq.heappop(instants)]
         poll_ns = NEVER_NS if self.poller is None else self.poller.due_ns
-        next_ns = ticks[0][0] if ticks else now_ns + IDLE_NS
+        next_ns = instants[0] if instants else now_ns + IDLE_NS
         self._arm(min(now_ns if self._due else next_ns, poll_ns))
 
     def send_due(self) -> None:
         """Send what is due. Its callbacks, and the other due callbacks, run later."""
-        ticks = self._ticks
-        if not ticks or ticks[0][0] > (now_ns := monotonic_ns()):
+        instants = self._instants
+        if not instants or instants[0] > (now_ns := monotonic_ns()):
             return
-        while ticks and ticks[0][0] <= now_ns:
-            tick = heapq.heappop(ticks)[2]
-            if tick.call is None:
-                continue
-            try:
-                due_ns = 0 if tick.send is None else tick.send()
-            except Exception:  # `call` meets the same error, and can raise it in its session
-                due_ns = 0
-            except BaseException:  # as in `_run`
-                gevent.get_hub().handle_error(tick.send, *sys.exc_info())
-                due_ns = 0
-            if due_ns:
-                self._add(due_ns, tick)
-            else:
-                self._due.append(tick)
+        while instants and instants[0] <= now_ns:
+            for tick in self._ticks.pop(heapq.heappop(instants)):
+                if tick.call is None:
+                    continue
+                try:
+                    due_ns = 0 if tick.send is None else tick.send()
+                except Exception:  # `call` meets the same error, and can raise it in its session
+                    due_ns = 0
+                except BaseException:  # as in `_run`
+                    gevent.get_hub().handle_error(tick.send, *sys.exc_info())
+                    due_ns = 0
+                if due_ns:
+                    self._add(due_ns, tick)
+                else:
+                    self._due.append(tick)
 
     @staticmethod
     def _run(call: Callable[[], int | None]) -> int | None:
@@ -260,7 +269,6 @@ class Callbacks(NamedTuple):
     on_readable: Callable[[Any], bool]
     due_ns: Callable[[], int]
     on_due: Callable[[], bool]
-    send: Callable[[], bool] | None
 
 
 # One greenlet waits for several sockets and for instants that change. `due_ns` is asked again after
@@ -285,6 +293,8 @@ class Listener:
         """The callbacks of the greenlet that listens; None after it was woken, so that they form
         no reference cycle."""
         self._tick: ScheduledCallback | None = None
+        self._sending: ScheduledCallback | None = None
+        """The callbacks of the scheduled work, and of the sender."""
         self._tick_ns = NEVER_NS
         self._error: BaseException | None = None
 
@@ -296,21 +306,22 @@ class Listener:
         on_due: Callable[[], bool],
         unwatched: Readable | None = None,
         *,
-        send: Callable[[], bool] | None = None,
+        sender: PacedSender | None = None,
+        send: Callable[[], int] | None = None,
         polled: bool = False,
     ) -> None:
         """Wait until a callback returns True, or until `until_ns`.
 
         The loop calls `on_readable` when a socket other than `unwatched` is readable, and `on_due`
         at the instant that `due_ns` returns. This instant may become earlier when a socket is read.
-        `send` sends before that, and returns whether nothing else is due. The callbacks must not
-        block. Their exceptions, and the errors of `wake`, are raised here. `polled` is True if the
-        sockets may be polled only every few milliseconds.
+        It calls `sender` when that is due; `send` is that of `ScheduledCallback`. The callbacks
+        must not block. Their exceptions, and the errors of `wake`, are raised here. `polled` is
+        True if the sockets may be polled only every few milliseconds.
         """
         if self._error is not None:
             raise self._error
         waiter = self._waiter = Waiter(self._hub)
-        self._callbacks = Callbacks(on_readable, due_ns, on_due, send)
+        self._callbacks = Callbacks(on_readable, due_ns, on_due)
         for sock, watcher in self._watchers:
             if sock is unwatched:
                 continue
@@ -320,6 +331,9 @@ class Listener:
             else:
                 watcher.start(self._readable, sock)
         self._schedule(due_ns())
+        if sender is not None and (sender_ns := sender.due_ns) is not None:
+            run = partial(self._run_sender, sender)
+            self._sending = self._ticker.at(sender_ns, run, send)
         timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
         timer.start(waiter.switch, False, update=True)
         try:
@@ -328,8 +342,12 @@ class Listener:
             self._callbacks = self._waiter = None
             timer.close()
             self._stop_watching()
-            if self._tick is not None:
-                self._tick.cancel()
+            self._cancel()
+
+    def _cancel(self) -> None:
+        for tick in (self._tick, self._sending):
+            if tick is not None:
+                tick.cancel()
 
     def _stop_watching(self) -> None:
         for _, watcher in self._watchers:
@@ -350,14 +368,7 @@ class Listener:
             self._schedule(due_ns)
 
     def _schedule(self, due_ns: int) -> None:
-        self._tick_ns, self._tick = due_ns, self._ticker.at(due_ns, self._work, self._send)
-
-    def _send(self) -> int:
-        callbacks = self._callbacks
-        if callbacks is None or callbacks.send is None or not callbacks.send():
-            return 0
-        self._tick_ns = due_ns = callbacks.due_ns()
-        return due_ns
+        self._tick_ns, self._tick = due_ns, self._ticker.at(due_ns, self._work)
 
     def _work(self) -> int | None:
         callbacks = self._callbacks
@@ -365,6 +376,9 @@ class Listener:
             return None
         self._tick_ns = due_ns = callbacks.due_ns()
         return due_ns
+
+    def _run_sender(self, sender: PacedSender) -> int | None:
+        return None if self._call(sender.send_due) else sender.due_ns
 
     def _call(self, work: Callable[[], bool]) -> bool:
         """Call a callback. Wake the greenlet if the callback requires that, or raises. Return
@@ -386,6 +400,7 @@ class Listener:
             self._error = self._error or error
             return
         self._callbacks = None
+        self._cancel()
         if error is None:
             self._hub.loop.run_callback(self._waiter.switch, True)
         else:

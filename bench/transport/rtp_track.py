@@ -25,7 +25,7 @@ from bench.protocols.rtp.rtp import StreamNumbers, is_report
 from bench.protocols.sdp.offer_answer import AgreedMedia
 from bench.transport.datagrams import DatagramSender, DatagramSocket, media_sockets
 from bench.transport.event_loop import Listener
-from bench.transport.interface import DeltaListener, OnMessage, PacedSender
+from bench.transport.interface import ChunkSender, DeltaListener, OnMessage, PacedSender
 from bench.transport.own_limits import NO_MEMORY
 from bench.wire.addresses import UNSPECIFIED
 from bench.wire.connection import (
@@ -46,19 +46,17 @@ from bench.wire.findings import CheckFinding
 MAX_EARLY_PACKETS = 500
 """The maximum number of packets that wait for the media of a call: 10 s of audio."""
 READ_PERIOD_NS = 20 * NS_PER_MS
-STREAMING_PERIOD_NS = 100 * NS_PER_MS
-"""The maximum time between two reads of the audio of an open call, and that while a reply is
-streaming.
+MORE_NS = 80 * NS_PER_MS
+"""The maximum time between two reads of the audio of an open call, and the time by which it is
+longer while no single frame needs a decision.
 
 Each packet has the kernel's timestamp. So a late read loses no information, and the audio is read
-when the caller's next packet is due.
+when a packet of the caller is due.
 """
-READ_SLACK_NS = 20 * NS_PER_MS
-"""The time by which the audio is read earlier than necessary if the call has other work."""
 MAX_DELTAS = 32
 MAX_DELTAS_NS = 80 * NS_PER_MS
-"""The maximum number of deltas that wait for the listener of the reply, and the maximum time
-between them."""
+"""The maximum number of deltas of a watched socket that wait for the listener of the reply, and
+the maximum time between them."""
 
 
 class RtpTrack:
@@ -93,6 +91,8 @@ class RtpTrack:
         self._reply: DeltaListener | None = None
         self._template: ServerEvent | None = None
         """The event of the deltas; None until the listener of the reply has received a frame."""
+        self.is_watched = False
+        """True if packets are read when they arrive, because events may be among them."""
         self.held_ns = 0
         """How long after its instant the last frame became available."""
         self.on_packet: Callable[[bytes, SocketAddress, Arrival], None] | None = None
@@ -150,14 +150,14 @@ class RtpTrack:
         """
         self._packets = self._reports = sender
 
-    @property
-    def _is_streaming(self) -> bool:
-        return self._template is not None and self._reply is not None and self._reply.streaming
-
-    @property
-    def read_period_ns(self) -> int:
-        """The maximum time from a read to the next one."""
-        return STREAMING_PERIOD_NS if self._is_streaming else READ_PERIOD_NS
+    def next_read_ns(self, packet_ns: int | None) -> int:
+        """Return the instant of the next read, from that of the caller's next packet; None if none
+        is due.
+        """
+        now_ns = monotonic_ns()
+        latest_ns = now_ns + READ_PERIOD_NS
+        read_ns = latest_ns if packet_ns is None else min(max(packet_ns, now_ns), latest_ns)
+        return read_ns if self._reply is None else read_ns + MORE_NS
 
     def send(self, media: CallMedia, audio: bytes) -> SendReceipt:
         if not media.agreed.sends:  # the peer holds the call
@@ -300,7 +300,7 @@ class RtpTrack:
             return False
         if deltas and (
             frames
-            or self._is_streaming
+            or not self.is_watched
             or len(deltas) >= MAX_DELTAS
             or deltas[-1].at_ns - deltas[0].at_ns >= MAX_DELTAS_NS
         ):
@@ -396,8 +396,6 @@ class TrackTransport:
         self.handshake = Connected({}, {})
         self.fill: Callable[[bytes], bytes] | None = None
         self._on_message: OnMessage | None = None
-        self._is_watched = False
-        """True if packets are read when they arrive, because events may be among them."""
         self._read_ns = NEVER_NS
         """The instant at which the packets are read, if they are not watched."""
         self._due_ns = 0
@@ -436,41 +434,32 @@ class TrackTransport:
                 self._read_all()
                 self._on_due()
                 return
-            is_watched = self._is_watched
+            is_watched = track.is_watched
 
             def due_ns() -> int:
-                sender_ns = sender.due_ns if sender is not None else None
-                self._due_ns = min(
-                    sender_ns or NEVER_NS, track.next_ns, self._own_ns(), self._read_ns
-                )
+                self._due_ns = min(track.next_ns, self._own_ns(), self._read_ns)
                 return self._due_ns
 
-            def has_work(now_ns: int) -> bool:
-                return min(self._read_ns - READ_SLACK_NS, track.next_ns, self._own_ns()) <= now_ns
-
-            def send() -> bool:
-                now_ns = monotonic_ns()
-                return self._send_plain(sender, now_ns) > now_ns and not has_work(now_ns)
-
             def on_due() -> bool:
-                now_ns = monotonic_ns()
-                if not is_watched and has_work(now_ns):
+                if not is_watched:
                     self._read(self._due_ns)
-                    self._read_ns = now_ns + track.read_period_ns
-                is_woken = self._on_due()
-                return self._send_due_of(sender, monotonic_ns()) or is_woken
+                    self._read_ns = track.next_read_ns(None if sender is None else sender.due_ns)
+                return self._on_due()
 
             if self._closed is not None:
                 return
             if not is_watched:
-                self._read_ns = min(self._read_ns, monotonic_ns() + track.read_period_ns)
+                packet_ns = None if sender is None else sender.due_ns
+                self._read_ns = min(self._read_ns, track.next_read_ns(packet_ns))
+            plain = None if sender is None else sender.plain
             self._listener.listen(
                 until_ns,
                 self._on_readable,
                 due_ns,
                 on_due,
                 None if is_watched else track.rtp,
-                send=send,
+                sender=sender,
+                send=None if plain is None else self._sending(plain),
                 polled=self._is_polled,
             )
         finally:
@@ -501,27 +490,9 @@ class TrackTransport:
         """Note the end of the call. Return True if the call has ended."""
         raise NotImplementedError
 
-    def _send_due_of(self, sender: PacedSender | None, now_ns: int) -> bool:
-        """Let the sender send if it is due, or has more to do. Return True if the session must
-        act.
-        """
-        if sender is None:
-            return False
-        if sender.plain is not None:
-            return not self._send_plain(sender, now_ns) and sender.send_due()
-        return (due_ns := sender.due_ns) is not None and due_ns <= now_ns and sender.send_due()
-
-    def _send_plain(self, sender: PacedSender | None, now_ns: int) -> int:
-        """Send the plain chunks that are due. Return the instant of the next one; 0 if the
-        session must act.
-        """
-        if sender is None or sender.plain is None or sender.due_ns is None:
-            return 0
-        return sender.plain.send_by(self._frame_sender(now_ns))
-
-    def _frame_sender(self, now_ns: int) -> Callable[[bytes], SendReceipt | None]:
-        """Return the function for the frames of audio that are due."""
-        return self.try_send if self._closed is not None else self.track.frame_sender(self.try_send)
+    def _sending(self, plain: ChunkSender) -> Callable[[], int]:
+        """Return the function that sends the plain chunks that are due, until the session wakes."""
+        return partial(plain.send_by, self.track.frame_sender(self.try_send))
 
     def handled_ns(self) -> int:
         return monotonic_ns() - self.track.held_ns

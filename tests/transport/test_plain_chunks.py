@@ -8,7 +8,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
@@ -256,19 +256,16 @@ def test_a_chunk_that_cannot_be_encrypted_remains_due(kind: ModuleType) -> None:
 
 @EACH_SENDING
 def test_a_refused_packet_is_recorded_before_the_next_one_is_sent(kind: ModuleType) -> None:
-    track, actions, now_ns = Track(0, None), list[str](), monotonic_ns()
+    track = Track(0, None)
     transport: Any = TrackTransport(RtpTrack("127.0.0.1", range(1 << 14, 1 << 15)))
     transport.try_send = track.try_send
     microphone = kind.Microphone([chunk(160, duration_ns=LATER_NS)])
-    sender = SimpleNamespace(plain=kind.PlainChunks(microphone, None, [], MOST), due_ns=1)
-    sender.send_due = lambda: actions.append("recorded") or False
-    microphone.open(now_ns - LATER_NS)
+    microphone.open(monotonic_ns() - LATER_NS)
+    send = transport._sending(kind.PlainChunks(microphone, None, [], MOST))
 
-    assert transport._send_plain(sender, now_ns) == 0
-    sender.due_ns = microphone.due_ns
-    assert not transport._send_due_of(sender, now_ns)
+    assert (send(), send()) == (0, 0)
     transport.track.close()
-    assert (len(track.packets), actions) == (1, ["recorded"])
+    assert len(track.packets) == 1
 
 
 @EACH_SENDING

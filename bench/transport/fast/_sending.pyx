@@ -294,10 +294,11 @@ cdef class PlainChunks:
             if receipt is None:
                 self.offered = chunk, due_ns
                 return 0
-            if receipt.unsent:
+            handed, wire_bytes, unsent, _ = receipt
+            if unsent:
                 self.refused = chunk, receipt, due_ns
                 return 0
-            at_ns = (<tuple>receipt.handed)[0]
-            self.add(chunk, due_ns, at_ns, receipt.wire_bytes)
+            at_ns = (<tuple>handed)[0]
+            self.add(chunk, due_ns, at_ns, wire_bytes)
             wait_ns = self.wait()
         return wait_ns

@@ -2,9 +2,9 @@
 
 # One `Listener` waits for the SIP socket, the RTP socket, the RTCP socket, and the next instant of
 # the call, the track, and the sender. SIP messages are read as soon as they arrive. RTP packets are
-# not watched during a turn: they wait in the socket with the kernel's timestamps and are read once
-# per `read_period_ns`, with the work that is due anyway, because a wake-up for each packet of each
-# call would cost more CPU than all else.
+# not watched during a turn: they wait in the socket with the kernel's timestamps until
+# `next_read_ns`, and are read when a packet is sent anyway, because a wake-up for each packet of
+# each call would cost more CPU than all else.
 #
 # A call over TCP or TLS reads SIP in a greenlet of its own (`PeerConnection`). It calls
 # `on_signal`, which must wake the listener if the session has to act.
@@ -224,10 +224,13 @@ class TelephoneCall(TrackTransport):
             return True
         media = self.track.media
         agreed = self._call.media
-        if media is not None and agreed is not None and agreed is not media.agreed:
+        is_agreed_again = media is not None and agreed is not None and agreed is not media.agreed
+        if is_agreed_again:  # the session listens again, with another function for its frames
             self._start_media()
-        return self.track.pass_frames(self._on_message) or (
-            self._call.state is CallState.ANSWERED and media is None
+        return (
+            self.track.pass_frames(self._on_message)
+            or is_agreed_again
+            or (self._call.state is CallState.ANSWERED and media is None)
         )
 
     # The listener of the signalling

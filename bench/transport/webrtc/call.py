@@ -47,7 +47,7 @@ from bench.protocols.webrtc.dtls import DtlsSession, own_identity
 from bench.protocols.webrtc.peer import WebRtcPeer
 from bench.transport.datagrams import family_of, is_this_machine, own_addresses
 from bench.transport.event_loop import Listener
-from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
+from bench.transport.interface import ChunkSender, ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.rtp_checks import rtcp_round_trip
 from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.tcp import SEND_LIMIT_NS
@@ -239,7 +239,7 @@ class WebRtcCall(TrackTransport):
         """The instant of the last packet of the caller's audio."""
         # each packet has its own timestamp, and no event in a channel waits for a reaction of the
         # session
-        self._is_watched = needs_channel
+        self.track.is_watched = needs_channel
 
     def prepare(self, limits: Timeouts, phases: ConnectTimings) -> None:
         """Make the offer complete: with the address at the TURN server that the target names.
@@ -595,11 +595,17 @@ class WebRtcCall(TrackTransport):
         self._offered_bytes = self._channel.send(message, now_ns)
         return self._receipt()
 
-    def _frame_sender(self, now_ns: int) -> Callable[[bytes], SendReceipt | None]:
-        if now_ns - self._sent_ns >= PAUSE_NS:
-            return self.try_send
-        self._sent_ns = now_ns
-        return super()._frame_sender(now_ns)
+    def _sending(self, plain: ChunkSender) -> Callable[[], int]:
+        send_usual = super()._sending(plain)
+
+        def send() -> int:
+            now_ns = monotonic_ns()
+            if now_ns - self._sent_ns >= PAUSE_NS:
+                return plain.send_by(self.try_send)
+            self._sent_ns = now_ns
+            return send_usual()
+
+        return send
 
     def _receipt(self) -> SendReceipt | None:
         """Send as much as possible. Return None if a part of the message must wait."""
