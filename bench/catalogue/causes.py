@@ -46,6 +46,7 @@ class Code(Enum):
         "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
     )
     NOTHING_CAME = "nothing came"
+    IMPATIENT = "the caller heard nothing"
     NOTHING_AUDIBLE = "no audible audio was received"
     NO_MORE_ITEMS = "neither another item nor response.done came"
     NO_END = "response.done did not come"

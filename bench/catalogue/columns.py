@@ -68,6 +68,7 @@ NETWORK_COUNTS = ("network_dropped", "network_delayed", "network_stalls")
 ADDED = frozenset(
     {
         "cause",
+        "patience_ns",
         *RTP_METRICS,
         "interruption_missed",
         "start_offset_ns",
@@ -523,6 +524,11 @@ TURNS = (
     _flag(
         "false_reply",
         "of sounds during silence before this turn: whether the service replied to them",
+    ),
+    _whole(
+        "patience_ns",
+        "after how long without an audible reply the caller [hangs up](scripts.md#patience); null"
+        " for one who does not",
     ),
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
     _whole("speech_pause_ns", "of speech [in parts](scripts.md#then): the pause between two parts"),

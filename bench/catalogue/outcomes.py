@@ -22,6 +22,8 @@ CANCELLED_SPLIT = "cancelled:turn_detected"
 """The outcome of a turn whose reply the service cancelled because the caller went on speaking, or
 because of a sound. A turn that is divided ends before its second commit."""
 NO_REPLY = "timeout:first_delta"
+ABANDONED = "abandoned"
+"""The outcome of a turn whose caller heard nothing for its `patience`, and hung up."""
 
 # An outcome answers one question: what ended the turn or session. Its class answers another one:
 # how it counts. "failed" counts in the rates of errors. "unfinished" counts in none, because the
@@ -168,6 +170,7 @@ class Family(StrEnum):
     """A limit of this machine prevented the call or the turn. The code is the resource."""
     FAILED = "failed"
     TIMEOUT = "timeout"
+    ABANDONED = "abandoned"
     LIMIT_EXCEEDED = "limit_exceeded"
     CONNECT_FAILED = "connect_failed"
     """The session never opened. The code is the refused step, or the status of the refusal."""
@@ -194,7 +197,12 @@ class OutcomeParts(NamedTuple):
     @property
     def is_overdue(self) -> bool:
         """True if an event did not arrive in time."""
-        return self.family is Family.TIMEOUT or self.expected_event != ""
+        return self.is_timeout or self.expected_event != ""
+
+    @property
+    def is_timeout(self) -> bool:
+        """True if a limit ended the session: one of the service, or the patience of the caller."""
+        return self.family in (Family.TIMEOUT, Family.ABANDONED)
 
     @property
     def ends_session(self) -> bool:
@@ -830,6 +838,11 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "protocol_error:dialect": OutcomeRow(
         "the service used another dialect than the configured one",
         "the service uses the other dialect: set --dialect, or `dialect` of the target",
+    ),
+    ABANDONED: OutcomeRow(
+        "the caller heard no reply for the time of its patience, and hung up",
+        "the reply came after the `patience` of the caller: see voice_to_voice for how late"
+        " replies are; try fewer sessions",
     ),
     "cancelled": OutcomeRow(
         "the service cancelled the response without a request by the script",

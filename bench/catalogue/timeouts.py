@@ -40,7 +40,7 @@ duration."""
 @dataclass(frozen=True)
 class Timeouts:
     """The maximum duration of each stage, in seconds. If a stage lasts longer, the outcome is
-    `timeout:<stage>`.
+    `timeout:<stage>`. `patience` is no stage, but the caller's: its outcome is `abandoned`.
     """
 
     tcp: float = 5.0
@@ -56,6 +56,9 @@ class Timeouts:
     next_delta: float = 10.0
     response: float = 120.0
     """The time from response.created to the end of the response."""
+    patience: float = 0.0
+    """The time without an audible reply after which the caller hangs up; 0 for a caller who does
+    not."""
     turn: float = 0.0
     """The time from the end of the caller's input to the end of the turn with all its responses. By
     default, it is LONGEST_TURN_S, or the sum of the limits of one response if this sum is

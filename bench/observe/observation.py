@@ -322,6 +322,7 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
     false_yield: bool | None = None
     truncation_correct: bool | None = None
     false_reply: bool | None = None
+    patience_ns: int | None = None
     cut_off: bool | None = None
     speech_pause_ns: int | None = None
     interruption: str | None = None

@@ -611,6 +611,12 @@ class Reply(Instants):
         return longest_ns
 
     @property
+    def first_audible_ns(self) -> int | None:
+        """The instant of the first audible sample; None if nothing is audible yet."""
+        player = first_heard(item.player for item in self.items.values())
+        return None if player is None else player.first_audible_ns
+
+    @property
     def is_audible(self) -> bool:
         """True if the item of the last received audio is already audible."""
         return self.item is not None and self.item.player.first_audible_ns is not None

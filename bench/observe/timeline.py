@@ -28,7 +28,6 @@ from bench.catalogue.outcomes import (
     NO_SOUND,
     UNDONE_TASK,
     WHOLE,
-    Family,
     parsed,
 )
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
@@ -242,6 +241,7 @@ class Timeline:
         # A sound in silence is not a turn and has no row. The replies to it are recorded with the
         # next turn.
         turn.false_reply = self._false_replies.pop()
+        turn.patience_ns = round(self.limits.patience * NS_PER_S) or None
         turn.responses.may_have_filler = plan.fillers or self._dialect.fills_waits(
             facts.effective_settings
         )
@@ -753,7 +753,7 @@ class Timeline:
             cause = cause.because(Cause(Code.REPLY_COMPLETE, {"received": received}))
         if at_ns >= earliest_ns and parsed(outcome).is_overdue:
             turn.waits.doubted = Cause(Code.NOT_RUN, {"doubted": cause})
-        elif parsed(outcome).family is Family.TIMEOUT:
+        elif parsed(outcome).is_timeout:
             outcome, cause = turn.input_speech.unsent_ending or (outcome, cause)
             self._endings.fail(outcome, at_ns, cause)
         else:

@@ -29,7 +29,7 @@ from typing import Literal
 
 from bench.base.clock import Arrival, SendTime
 from bench.catalogue.causes import Cause, Ending
-from bench.catalogue.outcomes import CANCELLED_SPLIT, STARVED, SUCCESSFUL, Family, parsed
+from bench.catalogue.outcomes import CANCELLED_SPLIT, STARVED, SUCCESSFUL, parsed
 from bench.observe.caller import (
     SPEECH_INSTANTS,
     InputSpeech,
@@ -206,6 +206,8 @@ class PendingTurn(Instants):
     false_reply: bool | None = None
     """True if the service replied to an earlier sound that needs no reply; None if there was no
     such sound."""
+    patience_ns: int | None = None
+    """The time without an audible reply after which the caller hangs up; None if it does not."""
     is_judged: bool = False
     """True if a Python function judges the turn. The judgement is unknown if the function raises an
     exception."""
@@ -227,9 +229,7 @@ class PendingTurn(Instants):
         """
         if self.state is not OVER:
             unsent = self.input_speech.unsent_ending
-            if unsent is not None and (
-                outcome in SUCCESSFUL or parsed(outcome).family is Family.TIMEOUT
-            ):
+            if unsent is not None and (outcome in SUCCESSFUL or parsed(outcome).is_timeout):
                 outcome = unsent.outcome
                 causes = (unsent.cause,)
             if self.waits.doubted is not None and outcome in SUCCESSFUL:

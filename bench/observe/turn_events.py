@@ -9,7 +9,7 @@ from operator import itemgetter
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_S
 from bench.catalogue.causes import NO_CAUSE, Cause, Code, Ending, Limit, in_words
-from bench.catalogue.outcomes import EXPECTED, UNDONE_TASK
+from bench.catalogue.outcomes import ABANDONED, EXPECTED, UNDONE_TASK
 from bench.catalogue.timeouts import MAX_ITEMS, Timeouts
 from bench.observe.caller import SPEECH_INSTANTS
 from bench.observe.reply import REPLY_INSTANTS
@@ -449,6 +449,8 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
         # The answer to a pause can be overdue while the caller still speaks. This deadline applies
         # only when the service must act.
         deadlines.append((max(due_ns, turn.waits.awaited_ns), outcome, cause))
+    if limits.patience and turn.waits.input_complete_ns:
+        deadlines.append(_impatient(turn, limits.patience))
     soonest = deadlines[0] if deadlines else None
     if len(deadlines) > 1:
         soonest = min(deadlines, key=itemgetter(0, 1))  # causes have no order
@@ -459,6 +461,20 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
         )
         return _timed_out(turn.waits.input_complete_ns, limits.turn, "turn", missing)
     return soonest
+
+
+def _impatient(turn: PendingTurn, patience_s: float) -> Deadline:
+    """Return when the caller hangs up: if nothing is heard for so long. Text is read, not heard."""
+    patience_ns = int(patience_s * NS_PER_S)
+    quiet_ns = turn.waits.input_complete_ns
+    audible_ns = turn.reply.first_audible_ns
+    if not turn.plan.wants_audio:
+        quiet_ns = max(quiet_ns, turn.messages.progress_ns)
+    # audio that was received may become audible too late
+    elif audible_ns is not None and audible_ns <= quiet_ns + patience_ns:
+        quiet_ns = max(quiet_ns, turn.reply.playback_ends_ns)
+    cause = Cause(Code.IMPATIENT, {"limit": Limit(patience_s, "patience")})
+    return max(quiet_ns + patience_ns, turn.waits.awaited_ns), ABANDONED, cause
 
 
 def _timeout(turn: PendingTurn, limits: Timeouts) -> Deadline:

@@ -40,7 +40,7 @@ AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done":
 response that an interruption ended. The copy is made only if the copied instant came after the
 interruption."""
 
-OF_TURN = ("outcome", "causes", "start_ns", "audio_bytes_received", "false_reply")
+OF_TURN = ("outcome", "causes", "start_ns", "audio_bytes_received", "false_reply", "patience_ns")
 OF_MESSAGES = tuple(
     counted.name
     for counted in fields(TurnMessages)

@@ -73,6 +73,9 @@ class CompiledScript:
                 for (turn_number, step), prepared_step in pairs
             )
             prepared = replace(prepared, steps=tuple(steps))
+        if self.script.patience:
+            patience_s = choices.patience_s(self.script.patience)
+            prepared = replace(prepared, limits=replace(prepared.limits, patience=patience_s))
         # the delays of function calls are drawn while the session runs
         prepared = replace(prepared, choices=choices) if prepared.functions else prepared
         chunk_ns = prepared.silence_chunks[0].duration_ns if prepared.silence_chunks else None

@@ -40,6 +40,7 @@ PAUSES = 2
 DELAYS = 3
 NAMES = 4
 SPEECH_PAUSES = 5
+PATIENCE = 6
 """Numbers that are appended to the seed, so that kinds of choices are independent.
 `bench.load.execution.pairs` uses the number 1."""
 GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2
@@ -165,6 +166,12 @@ class SessionChoices:
         """
         seconds = delay if isinstance(delay, float | int) else delay.draw_s(self._generator(DELAYS))
         return round(seconds * NS_PER_S)
+
+    def patience_s(self, patience: float | ThinkTime) -> float:
+        """Return the patience of the caller in seconds, or draw it from its distribution."""
+        if isinstance(patience, float | int):
+            return patience
+        return round(patience.draw_s(self._generator(PATIENCE)), 3)
 
     def one_of(self, names: Sequence[str]) -> str:
         """Draw a name, with equal chances. Of a single name, draw nothing."""

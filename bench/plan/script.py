@@ -27,14 +27,23 @@ import msgspec
 
 from bench.base.errors import Mistakes, UsageError
 from bench.catalogue.timeouts import REPLY_SILENCE_MS, Timeouts
-from bench.files.validation import Boolean, Number, Schema, StructOf, field_key, struct_of
+from bench.files.validation import (
+    Boolean,
+    Number,
+    OrStruct,
+    Schema,
+    StructOf,
+    field_key,
+    struct_of,
+)
 from bench.files.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
 from bench.plan.conversation import History
 from bench.plan.functions import ScriptFunction
-from bench.plan.random_choices import RecordedTimes, VariableRows, names_in, unknown_name
+from bench.plan.random_choices import RecordedTimes, ThinkTime, VariableRows, names_in, unknown_name
 from bench.plan.recordings import BackgroundNoise
 from bench.plan.script_keys import (
     BACKGROUND_NOISE,
+    DRAWN,
     HISTORY,
     MCP_SERVERS,
     ROWS,
@@ -131,6 +140,12 @@ class Script:
         SECONDS,
         "The age at which the call continues in a new session, also if the service ends the old one"
         " before.",
+    )
+    patience: float | ThinkTime = field_key(
+        OrStruct(SECONDS, DRAWN),
+        "Seconds without an audible reply after which the caller hangs up, or a distribution from"
+        " which each call draws.",
+        0.0,
     )
     recorded_call: bool = field_key(
         Boolean(),

@@ -10,8 +10,10 @@ table, and `steps.py`.
 # key of another service is no spelling error: it gets an error of its own, when the script is
 # compiled for the target.
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any, get_args
 
 import msgspec
@@ -273,6 +275,7 @@ TIMEOUTS = StructOf(
     {
         name: Field(SECONDS, f"Seconds until `timeout:{name}`.", default=default)
         for name, default in vars(Timeouts()).items()
+        if name != "patience"
     },
     Timeouts,
 )
@@ -311,6 +314,12 @@ def _log_normal(median: float, sigma: float, max: float) -> LogNormalTimes:
     return LogNormalTimes(median, sigma, max)
 
 
+def _with_quantiles(p50: float, p90: float) -> LogNormalTimes:
+    if p90 < p50:
+        raise InvalidCombinationError("p90", f"must not be below p50, which is {p50:g} s")
+    return LogNormalTimes(p50, math.log(p90 / p50) / NormalDist().inv_cdf(0.9))
+
+
 LOG_NORMAL = StructOf(
     {
         "median": Field(SECONDS, "Seconds; half of the pauses are shorter.", required=True),
@@ -323,6 +332,13 @@ LOG_NORMAL = StructOf(
     },
     _log_normal,
 )
+QUANTILES = StructOf(
+    {
+        "p50": Field(SECONDS, "Seconds; half of the times are shorter.", required=True),
+        "p90": Field(SECONDS, "Seconds; nine of ten times are shorter.", required=True),
+    },
+    _with_quantiles,
+)
 RECORDED = StructOf(
     {
         "file": Field(
@@ -331,7 +347,7 @@ RECORDED = StructOf(
     },
     lambda file: file,
 )
-DRAWN_TABLES = {"median": LOG_NORMAL, "file": RECORDED}
+DRAWN_TABLES = {"median": LOG_NORMAL, "p50": QUANTILES, "file": RECORDED}
 DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
 
 

@@ -80,6 +80,7 @@ REPORTED = (
     "turn",
     "measured_from",
     "turn_type",
+    "patience_ns",
     "start_utc_ns",
     "simulated",
     "start_ns",

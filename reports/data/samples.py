@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, TRANSCRIPT_METRICS, Metric
-from bench.catalogue.outcomes import is_throttled
+from bench.catalogue.outcomes import ABANDONED, is_throttled
 from reports.data.runs import RunFrames, by_label, scripts_of
 from reports.data.turns import (
     FAILED,
@@ -475,6 +475,15 @@ def rate_counts(turns: TurnArrays, name: str) -> Events:
         throttled = by_label(turns.frame["outcome"].cat, is_throttled, False, np.bool_)
         counts = turns.kind != UNFINISHED
         events = of_rows(throttled, turns.rows)
+        units = ones
+    elif name == "abandonment_rate":
+        abandoned = by_label(turns.frame["outcome"].cat, ABANDONED.__eq__, False, np.bool_)
+        start_ns = turns.column("start_ns")
+        last_ns = np.full(turns.sessions, -np.inf)
+        np.maximum.at(last_ns, turns.session, start_ns)
+        is_last = start_ns == last_ns[turns.session]
+        counts = is_last & ~np.isnan(turns.column("patience_ns")) & (turns.kind != UNFINISHED)
+        events = of_rows(abandoned, turns.rows)
         units = ones
     else:
         counts = turns.kind != UNFINISHED

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from bench.catalogue.metrics import Better
 
-RateUnit = Literal["turns", "words", "characters", "words and characters"]
+RateUnit = Literal["turns", "calls", "words", "characters", "words and characters"]
 """The unit of a rate's denominator."""
 
 
@@ -40,11 +40,13 @@ class RateMetric(NamedTuple):
     words_column: str = ""
     characters_column: str = ""
     due: DueTurns | None = None
+    of_calls: bool = False
+    """True if each call counts once, with its last turn."""
 
     @property
-    def units(self) -> Literal["turns", "words"]:
-        """The unit of the denominator: turns, or words."""
-        return "words" if self.words_column else "turns"
+    def units(self) -> Literal["turns", "calls", "words"]:
+        """The unit of the denominator."""
+        return "words" if self.words_column else "calls" if self.of_calls else "turns"
 
     def unit(self, words: float, characters: float) -> RateUnit:
         """Return the unit of a denominator of `words` words, of which `characters` are
@@ -60,6 +62,7 @@ RATES = {
     for rate in (
         RateMetric("failure_rate"),
         RateMetric("throttle_rate"),
+        RateMetric("abandonment_rate", of_calls=True),
         RateMetric("stall_rate", due=DueTurns("received_audio_ns", kind="success")),
         # a reply that ended by itself has no yield; one of a failed turn may have had one
         RateMetric(

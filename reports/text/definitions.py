@@ -12,6 +12,10 @@ RATES = {
     "stall_rate": (
         "Share of the successful turns with audio in which the simulated player ran out of audio."
     ),
+    "abandonment_rate": (
+        "Share of the calls whose callers heard no reply for the time of their patience, and hung"
+        " up."
+    ),
     "yield_rate": (
         "Share of the interruptions of a reply after which the player was silent within 2 s."
     ),

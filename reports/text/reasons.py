@@ -45,6 +45,7 @@ EXPLAINING = (
 NOUNS = {
     "failure_rate": "failure",
     "throttle_rate": "throttled turn",
+    "abandonment_rate": "abandoned call",
     "stall_rate": "stalled reply",
     "cut_off_rate": "turn cut off",
     "false_yield_rate": "false yield",

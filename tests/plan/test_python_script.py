@@ -60,7 +60,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         "speech must start before it ends, and must not end after the WAV",
     ),
     (lambda: pause(float("nan")), "pause must be a number of seconds from 0.001 to 3600, not nan"),
-    (lambda: pause(None), "pause must have exactly one of median, file, not none"),
+    (lambda: pause(None), "pause must have exactly one of median, p50, file, not none"),
     (lambda: session_settings({1: 2}), "session has a key that is not a string"),  # type: ignore[dict-item]
     (
         lambda: build_script(Path(__file__), {"steps": []}, []),

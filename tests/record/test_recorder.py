@@ -121,6 +121,7 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
         false_yield=True,
         truncation_correct=True,
         false_reply=False,
+        patience_ns=4_000_000_000,
         cut_off=True,
         interruption="noise",
         interruption_missed=False,

@@ -64,6 +64,7 @@ REPLY = {"reply_words": 6, "reply_word_errors": 0, "reply_characters": 0}
 HALF = {
     "failure_rate": "each ended turn has an outcome",
     "throttle_rate": "each ended turn has an outcome",
+    "abandonment_rate": "each ended turn has an outcome",
     "false_reply_rate": "what came after a sound is known when the next turn starts",
     "stall_rate": Half({"stall_count": 0, "received_audio_ns": 5}, {"received_audio_ns": 5}),
     "yield_rate": Half(
