@@ -22,6 +22,7 @@ from bench.base.errors import UsageError
 from bench.catalogue.timeouts import Timeouts
 from bench.files.yaml_file import PythonValue
 from bench.plan.script import SCRIPT, load_script, script_schema
+from bench.plan.script_keys import TIMEOUTS
 from bench.plan.steps import EXPECTED_EVENTS, STEP_TABLES
 from bench.target.target_settings import targets_schema
 from tests.examples import thorough
@@ -295,8 +296,8 @@ def test_the_reference_names_every_key_and_every_expected_event() -> None:
 
     assert len(keys) > 40
     assert [key for key in sorted(keys | set(EXPECTED_EVENTS)) if f"`{key}`" not in REFERENCE] == []
-    for name, seconds in vars(Timeouts()).items():
-        assert f"| `{name}` | {seconds:g} |" in METRICS
+    for name in TIMEOUTS.fields:
+        assert f"| `{name}` | {getattr(Timeouts(), name):g} |" in METRICS
 
 
 def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
