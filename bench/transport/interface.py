@@ -200,7 +200,7 @@ class DeltaListener(Protocol):
         """
 
 
-SLOT_NS = 2_000_000
+SLOT_NS = 5_000_000
 """The instants at which microphones are opened are multiples of this time.
 
 So the chunks of many sessions are due at the same instant, and the process wakes up once for all of

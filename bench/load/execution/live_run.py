@@ -51,6 +51,8 @@ from bench.record.spool import Spool
 from bench.session.dial import RunEnded
 from bench.target.tokens import Keyring
 from bench.transport.connect import load_socks, start_first_thread
+from bench.transport.event_loop import CallbackScheduler
+from bench.transport.interface import next_slot_ns
 from bench.transport.links import opener_of
 from bench.transport.ring.shortages import Shortages
 
@@ -420,22 +422,21 @@ class Flusher:
         self._recorder = recorder
         self._apply = apply
         self.error: str | None = None
-        self._greenlets = [
-            gevent.spawn(work)
-            for work in (self._send_heartbeats, self._tick, self._store_histograms)
-        ]
+        self._greenlets = [gevent.spawn(work) for work in (self._tick, self._store_histograms)]
+        self._beat_ns = next_slot_ns(monotonic_ns()) + HEARTBEAT_NS
+        self._heartbeat = CallbackScheduler.of_hub().at(self._beat_ns, self._beat)
 
-    def _send_heartbeats(self) -> None:
-        """Run a 10 ms timer on a fixed schedule. Record the delay of each beat, also of those
-        during a stall.
+    def _beat(self) -> int:
+        """Record the delay of each beat that is due, also of those during a stall. Return the
+        instant of the next one.
+
+        Beats are due every 10 ms, together with the chunks of microphones.
         """
-        due_ns = monotonic_ns() + HEARTBEAT_NS
-        while True:
-            gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
-            now_ns = monotonic_ns()
-            while due_ns <= now_ns:
-                self._recorder.event_loop_delay(now_ns - due_ns)
-                due_ns += HEARTBEAT_NS
+        now_ns = monotonic_ns()
+        while self._beat_ns <= now_ns:
+            self._recorder.event_loop_delay(now_ns - self._beat_ns)
+            self._beat_ns += HEARTBEAT_NS
+        return self._beat_ns
 
     def _tick(self) -> None:
         """Write rows to disk twice per second. At the end of each second of UTC, make a row of
@@ -488,6 +489,7 @@ class Flusher:
         """Write the last rows and counts. If this fails, print the number of rows that were not
         written.
         """
+        self._heartbeat.cancel()
         gevent.killall(self._greenlets)
         try:
             self._recorder.close()
