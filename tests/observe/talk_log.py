@@ -90,7 +90,7 @@ def cases(path: Path) -> dict[str, Case]:
 def words_of(text: str) -> Iterator[tuple[str, str]]:
     """Yield (name, value) of each word; the name is empty if the word has none."""
     while text := text.lstrip():
-        _, name, text = re.split(r"^((?:[a-z_.]+=)?)", text, maxsplit=1)
+        _, name, text = re.split(r"^((?:[a-z_][\w.]*=)?)", text, maxsplit=1)
         if text[:1] in {"{", "[", '"'}:
             _, end = json.JSONDecoder().raw_decode(text)
         else:

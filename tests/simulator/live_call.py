@@ -44,6 +44,16 @@ def _adapter(direction: str) -> TypeAdapter[Any]:
     return TypeAdapter(kinds[direction])
 
 
+def assert_live(events: list[dict[str, Any]]) -> None:
+    """Assert that each event has the type of the SDK, and no field that the SDK does not know."""
+    for event in events:
+        of_backend = [("nested", event["event"])] if "event" in event else []
+        for direction, part in (("out", event), *of_backend):
+            typed = _adapter(direction).validate_python(part, strict=True)
+            assert typed.type == part["type"]
+            assert not typed.model_extra
+
+
 def live_profile(
     *, delegates: float = 1, functions: dict[str, Any] | None = None, **delegation: Any
 ) -> Profile:
@@ -110,15 +120,11 @@ class LiveCall:
     def receive(self, sent: OutgoingEvent) -> None:
         """Receive an event, and check its types."""
         event = msgspec.json.decode(sent.body)
-        typed = _adapter("out").validate_python(event, strict=True)
-        assert typed.type == event["type"] == sent.type
-        assert not typed.model_extra, "a field that the SDK does not know"
+        assert_live([event])
+        assert event["type"] == sent.type
+        assert event.get("event", {}).get("type") == sent.nested
         self.typed["out"] += 1
-        if sent.nested:
-            typed = _adapter("nested").validate_python(event["event"], strict=True)
-            assert typed.type == event["event"]["type"] == sent.nested
-            assert not typed.model_extra
-            self.typed["nested"] += 1
+        self.typed["nested"] += bool(sent.nested)
         self.sent.append(sent)
         self.events.append(event)
 

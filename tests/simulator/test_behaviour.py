@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from bench.services.openai.dialect import FORMATS, ga_format
 from bench.wire.audio import AudioFormatName
-from bench.wire.dialect import SIMULATOR_VALUE
 from rtbench_simulator.behaviour import WireDialect
 from rtbench_simulator.profile import FunctionCalls, PreambleSettings
 from rtbench_simulator.responses.response_plan import AUDIO_ANSWER_TEXT_TOKENS
@@ -30,64 +29,20 @@ from tests.simulator.builders import (
     all_of,
     answers,
     append,
-    begun,
     build_behaviour,
     create,
     done,
     drain,
     function,
-    one,
     output,
     types,
     user_text,
     without_deltas,
-    without_repeats,
 )
 from tests.simulator.sdk_types import assert_typed
 
 TEXT_GA, TEXT_PREVIEW = create(output_modalities=["text"]), create(modalities=["text"])
 DIALECTS = (AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW)
-
-
-def error_of(events: list[dict[str, Any]]) -> dict[str, Any]:
-    (event,) = events
-    assert event["type"] == "error"
-    error: dict[str, Any] = event["error"]
-    return error
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_session_is_marked_as_simulated_and_accepts_its_own_mark(dialect: WireDialect) -> None:
-    behaviour = build_behaviour(dialect)
-    kind = {"type": "realtime"} if dialect.names is GA else {}
-    update = {
-        "type": "session.update",
-        "session": {**kind, SIMULATOR_VALUE: True, "instructions": "Hum."},
-    }
-    created, updated = drain(behaviour) + answers(behaviour, update)
-
-    assert created["session"][SIMULATOR_VALUE] is updated["session"][SIMULATOR_VALUE] is True
-    assert updated["session"]["instructions"] == "Hum."
-
-
-def test_a_text_turn_in_ga_has_the_order_of_the_captures() -> None:
-    events = answers(build_behaviour(), user_text(), TEXT_GA)
-
-    assert without_repeats(types(events)) == [
-        "conversation.item.added",
-        "conversation.item.done",
-        "response.created",
-        "response.output_item.added",
-        "conversation.item.added",
-        "response.content_part.added",
-        "response.output_text.delta",
-        "response.output_text.done",
-        "response.content_part.done",
-        "conversation.item.done",
-        "response.output_item.done",
-        "response.done",
-        "rate_limits.updated",
-    ]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -98,150 +53,6 @@ def test_three_to_five_transcript_deltas_precede_the_first_audio(seed: int) -> N
         "response.output_audio_transcript.delta"
     )
     assert 3 <= ahead <= 5
-
-
-@pytest.mark.parametrize("audio_ms", [0, 99])
-def test_a_commit_of_less_than_100_ms_is_an_error(audio_ms: int) -> None:
-    error = error_of(answers(build_behaviour(), append(audio_ms), COMMIT))
-
-    assert error["code"] == "input_audio_buffer_commit_empty"
-    assert f"only has {audio_ms:.2f}ms" in error["message"]
-
-
-def test_a_cancel_closes_open_items_with_their_content_so_far() -> None:
-    behaviour = build_behaviour()
-    drain(behaviour)
-    response_id = behaviour.receive(CREATE, AT_NS).response
-    before, now_ns = begun(behaviour, "audio.delta")
-    received = behaviour.receive({"type": "response.cancel"}, now_ns)
-    after = drain(behaviour)
-
-    transcript = "".join(
-        event["delta"]
-        for event in before
-        if event["type"] == "response.output_audio_transcript.delta"
-    )
-    assert received.response == response_id
-    assert types(after) == [
-        "response.output_audio.done",
-        "response.output_audio_transcript.done",
-        "response.content_part.done",
-        "conversation.item.done",
-        "response.output_item.done",
-        "response.done",
-        "rate_limits.updated",
-    ]
-    assert after[1]["transcript"] == transcript
-    assert after[4]["item"]["status"] == "incomplete"
-    assert after[5]["response"]["status"] == "cancelled"
-    assert after[5]["response"]["status_details"] == {
-        "type": "cancelled",
-        "reason": "client_cancelled",
-    }
-
-
-def test_a_cancel_before_any_output_gives_one_created_and_one_done() -> None:
-    events = answers(build_behaviour(), CREATE, {"type": "response.cancel"})
-
-    assert types(events) == ["response.created", "response.done", "rate_limits.updated"]
-    assert events[1]["response"]["output"] == []
-
-
-def test_an_item_is_inserted_after_the_given_previous_item() -> None:
-    behaviour = build_behaviour()
-    first, second = (answers(behaviour, user_text())[0]["item"]["id"] for _ in range(2))
-
-    at_root = answers(behaviour, user_text() | {"previous_item_id": "root"})
-    behind = answers(behaviour, user_text() | {"previous_item_id": first})
-    last = answers(behaviour, user_text())
-
-    assert [events[0]["previous_item_id"] for events in (at_root, behind, last)] == [
-        None,
-        first,
-        second,
-    ]
-
-
-def test_azure_preview_accepts_fields_of_legacy_clients() -> None:
-    session = {
-        "model": "gpt-4o-realtime-preview",
-        "turn_detection": {"type": "none"},
-        "voice": "echo",
-    }
-    legacy = {"commit": True, "cancel_previous": True, "append_input_items": [], "input_items": []}
-
-    events = answers(
-        build_behaviour(AZURE_PREVIEW),
-        {"event_id": None, "type": "session.update", "session": session},
-        create(**legacy),
-    )
-
-    assert "error" not in types(events)
-    assert events[0]["session"]["turn_detection"] is None
-
-
-def test_the_voice_cannot_change_after_audio_output() -> None:
-    behaviour = build_behaviour(AZURE_PREVIEW)
-    answers(behaviour, CREATE)
-
-    error = error_of(answers(behaviour, {"type": "session.update", "session": {"voice": "echo"}}))
-
-    assert error["code"] == "cannot_update_voice"
-
-
-@pytest.mark.parametrize(
-    ("message", "code"),
-    [
-        (b"{", "invalid_json"),
-        (b"[]", "invalid_json"),
-        (b"\xff", "invalid_json"),
-        (b"[" * 10_000, "invalid_json"),
-    ],
-)
-def test_a_message_that_is_not_a_json_object_is_an_error(message: bytes, code: str) -> None:
-    behaviour = build_behaviour()
-    drain(behaviour)
-
-    behaviour.receive_text(message, AT_NS)
-
-    assert error_of(drain(behaviour))["code"] == code
-
-
-@pytest.mark.parametrize("audio", [None, 5, "!!!!", "AAA", "é"])
-def test_audio_that_is_not_base64_is_an_error(audio: Any) -> None:
-    event = {"type": "input_audio_buffer.append", "audio": audio}
-
-    assert error_of(answers(build_behaviour(), event))["param"] == "audio"
-
-
-def test_a_binary_frame_is_an_error() -> None:
-    behaviour = build_behaviour()
-    drain(behaviour)
-
-    behaviour.receive_binary(b"", AT_NS)
-
-    assert error_of(drain(behaviour))["code"] == "invalid_event"
-
-
-@pytest.mark.parametrize(
-    ("setting", "place"),
-    [
-        ("none", []),
-        ("after_created", ["between"]),
-        ("after_done", ["after"]),
-        ("both", ["between", "after"]),
-    ],
-)
-def test_rate_limits_are_sent_at_the_place_of_the_profile(setting: str, place: list[str]) -> None:
-    names = types(answers(build_behaviour(rate_limits_updated=setting), CREATE))
-
-    done = names.index("response.done")
-    seen = [
-        "after" if at > done else "between"
-        for at, name in enumerate(names)
-        if name == "rate_limits.updated"
-    ]
-    assert seen == place
 
 
 def test_the_same_seed_gives_the_same_events_and_instants() -> None:
@@ -376,20 +187,6 @@ def test_any_events_are_handled_and_each_response_is_done_once(
         )
 
 
-def test_parameters_that_are_not_simulated_are_accepted_and_listed() -> None:
-    behaviour = build_behaviour(AZURE_GA)
-    before = dict(behaviour.session.shown)
-    update = {
-        "type": "session.update",
-        "session": {"type": "realtime", "tracing": "auto", "prompt": {"id": "pmpt_1"}},
-    }
-    receipt = behaviour.receive(update, AT_NS)
-
-    assert receipt.not_simulated == ["session.tracing", "session.prompt"]
-    assert behaviour.session.shown == before
-    assert behaviour.receive({"type": "input_audio_buffer.clear"}, AT_NS).not_simulated is None
-
-
 # A limit on the tokens of an answer ends it early, and does not change the part before the limit.
 
 
@@ -480,34 +277,3 @@ def test_a_truncated_response_is_a_prefix_with_matching_usage(
     assert [item["status"] for item in response["output"]] == [response["status"]]
     assert without_deltas(cut) == without_deltas(whole)
     assert dues(cut) == sorted(dues(cut))
-
-
-@pytest.mark.parametrize(
-    ("dialect", "session"),
-    [
-        (AZURE_GA, {"type": "realtime", "max_output_tokens": 30}),
-        (AZURE_PREVIEW, {"max_response_output_tokens": 30}),
-    ],
-)
-def test_the_token_limit_of_a_session_applies_unless_a_response_overrides_it(
-    dialect: WireDialect, session: dict[str, Any]
-) -> None:
-    update = {"type": "session.update", "session": session}
-
-    by_session = events_of(dialect, update, {"type": "response.create"})
-    by_response = events_of(dialect, update, create_with_limit("inf", dialect=dialect))
-
-    assert done(by_session)["usage"]["output_tokens"] == 30
-    assert done(by_response)["status"] == "completed"
-
-
-@pytest.mark.parametrize(("dialect", "most"), [(AZURE_GA, 32_000), (AZURE_PREVIEW, 4096)])
-def test_a_token_limit_above_the_maximum_of_the_model_is_refused(
-    dialect: WireDialect, most: int
-) -> None:
-    largest, beyond = (
-        events_of(dialect, create_with_limit(limit, dialect=dialect)) for limit in (most, most + 1)
-    )
-
-    assert done(largest)["status"] == "completed"
-    assert one(beyond, "error")["error"]["param"] == "response.max_output_tokens"

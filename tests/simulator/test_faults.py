@@ -10,6 +10,9 @@ from bench.base.errors import UsageError
 from rtbench_simulator.faults.kinds import KINDS, OF_RESPONSES, WITH_CONTEXT, read_line
 from rtbench_simulator.profile import load_profile
 from rtbench_simulator.refusals import RefusedUpgrade, throttled
+from rtbench_simulator.services import deepgram
+from rtbench_simulator.services.nova_sonic import line as nova_sonic
+from rtbench_simulator.serving.service import SimulatedService
 
 
 @pytest.mark.parametrize(
@@ -108,3 +111,17 @@ def test_retry_after_is_rounded_up_in_seconds_and_milliseconds(wait_ns: int) -> 
 
     assert 0 <= int(headers["retry-after"]) * 10**9 - wait_ns < 10**9
     assert 0 <= int(headers["retry-after-ms"]) * 10**6 - wait_ns < 10**6
+
+
+@pytest.mark.parametrize(
+    ("service", "missing"),
+    [(deepgram.SERVICE, "incomplete"), (nova_sonic.SERVICE, "drip")],
+    ids=["deepgram", "nova-sonic"],
+)
+def test_a_fault_that_the_service_lacks_refuses_the_connection(
+    service: SimulatedService, missing: str
+) -> None:
+    lacked = ("error", "failed", "other_dialect", "close,at=speech", missing)
+
+    assert all(service.lacks(read_line(fault)) for fault in lacked)
+    assert not service.lacks(read_line("close,at=done"))

@@ -21,20 +21,15 @@ from rtbench_simulator.profile import TokenCache
 from rtbench_simulator.server_events import GA
 from rtbench_simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from tests.simulator.builders import (
-    AT_NS,
     COMMIT,
     CREATE,
     HELLO,
-    MS,
-    REPLY,
-    SECOND,
     all_of,
     answers,
     append,
     build_behaviour,
     create,
     done,
-    drain,
     one,
     session_update,
     types,
@@ -96,22 +91,6 @@ def usage(behaviour: Behaviour, *events: dict[str, Any]) -> dict[str, Any]:
 
 def kinds(details: dict[str, Any]) -> tuple[int, int, int]:
     return details["text_tokens"], details["audio_tokens"], details["image_tokens"]
-
-
-def test_a_response_with_its_own_input_reads_only_that_and_does_not_change_the_cache() -> None:
-    behaviour = build_behaviour(cache=EXACT)
-    first = usage(behaviour, text(400), written())
-    out_of_band = written(
-        conversation="none", metadata={"topic": "out_of_band"}, input=[text(40)["item"]]
-    )
-
-    own = usage(behaviour, out_of_band)
-    second = usage(behaviour, text(4), written())
-
-    assert own["input_tokens"] == 1 + 10
-    assert own["input_token_details"]["cached_tokens"] == 1
-    assert second["input_tokens"] == first["input_tokens"] + first["output_tokens"] + 1
-    assert second["input_token_details"]["cached_tokens"] == first["input_tokens"]
 
 
 # The cache.
@@ -266,46 +245,8 @@ def test_the_oldest_items_are_dropped_if_the_context_is_full(
     assert read_by_turns(truncating(truncation, limit_tokens), len(read)) == read
 
 
-def test_without_truncation_a_response_fails_while_the_context_is_full() -> None:
-    behaviour = truncating("disabled")
-    read_by_turns(behaviour, 5)
-
-    (item_id,) = [
-        event["item"]["id"] for event in all_of(answers(behaviour, text(80)), "item.added")
-    ]
-    failed = answers(behaviour, written())
-    answers(behaviour, delete(item_id))
-
-    response = done(failed)
-    assert (response["status"], response["output"], response["usage"]["input_tokens"]) == (
-        "failed",
-        [],
-        0,
-    )
-    assert response["status_details"]["error"]["code"] == "context_length_exceeded"
-    assert usage(behaviour, written())["input_tokens"] == 101
-    assert_typed(AZURE_GA, failed)
-
-
-def test_dropped_items_invalidate_the_cache_and_can_be_retrieved() -> None:
-    behaviour = truncating("auto")
-    first = answers(behaviour, text(80))[0]["item"]["id"]
-    read_by_turns(behaviour, 4)
-    whole = usage(behaviour, written(conversation="none"))
-
-    cut = usage(behaviour, text(80), written(conversation="none"))
-    (kept,) = answers(behaviour, {"type": "conversation.item.retrieve", "item_id": first})
-
-    assert whole["input_token_details"]["cached_tokens"] == whole["input_tokens"] == 101
-    assert cut["input_token_details"]["cached_tokens"] == 1
-    assert types([kept]) == ["conversation.item.retrieved"]
-
-
 # A truncation shortens an item: its audio, its transcript, its tokens, and the length that limits
 # later truncations.
-
-
-LENGTH_MS = REPLY.audio_ms
 
 
 def create_in(dialect: WireDialect, name: AudioFormatName) -> dict[str, Any]:
@@ -318,13 +259,6 @@ def spoken(behaviour: Behaviour, message: dict[str, Any] = CREATE) -> str:
     """Create a response, complete it, and return the id of its item."""
     item_id: str = one(answers(behaviour, message), "output_item.added")["item"]["id"]
     return item_id
-
-
-def input_tokens(behaviour: Behaviour) -> int:
-    """Return the input tokens of a response that adds nothing to the conversation."""
-    out_of_band = {"type": "response.create", "response": {"conversation": "none"}}
-    tokens: int = done(answers(behaviour, out_of_band))["usage"]["input_tokens"]
-    return tokens
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -345,69 +279,3 @@ def test_a_retrieved_item_ends_at_its_truncation(
     assert (before["transcript"], after["transcript"]) == (HELLO, None)
     assert truncated["item_id"] == item_id
     assert_typed(dialect, [whole, truncated, cut])
-
-
-def test_an_unfinished_item_cannot_be_truncated_beyond_the_sent_audio() -> None:
-    behaviour = build_behaviour(generation_speed=1.0)
-    drain(behaviour)
-    behaviour.receive(CREATE, AT_NS)
-    before = drain(behaviour, AT_NS + SECOND)
-    sent_ms = (
-        sum(len(base64.b64decode(event["delta"])) for event in all_of(before, "audio.delta")) // 48
-    )
-
-    assert 0 < sent_ms < LENGTH_MS
-    behaviour.receive(
-        truncate(one(before, "output_item.added")["item"]["id"], sent_ms + 1), AT_NS + SECOND
-    )
-    error = one(drain(behaviour), "error")["error"]
-    assert (
-        error["message"] == f"Audio content of {sent_ms}ms is already shorter than {sent_ms + 1}ms"
-    )
-
-
-def test_only_audio_of_the_model_can_be_truncated() -> None:
-    behaviour = build_behaviour()
-    text_item_id = answers(behaviour, user_text())[0]["item"]["id"]
-    written = spoken(
-        behaviour, {"type": "response.create", "response": {"output_modalities": ["text"]}}
-    )
-
-    errors = [
-        event["error"]
-        for event in answers(behaviour, truncate(text_item_id, 0), truncate(written, 0))
-    ]
-
-    assert [error["code"] for error in errors] == [None, None]
-    assert {error["message"] for error in errors} == {
-        "Only model output audio messages can be truncated"
-    }
-
-
-def test_the_truth_log_has_the_length_after_a_truncation() -> None:
-    behaviour = build_behaviour()
-    item_id = spoken(behaviour)
-
-    taken = behaviour.receive(truncate(item_id, 700), AT_NS)
-    refused = behaviour.receive(truncate(item_id, 701), AT_NS)
-    sent = [event.item_id for event in behaviour.due(AT_NS + 1000 * MS)]
-
-    assert (taken.item, taken.audio_end_ms) == (item_id, 700)
-    assert (refused.item, refused.audio_end_ms) == (None, None)
-    assert sent == [item_id, None]
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_an_ignored_truncation_is_acknowledged_and_changes_nothing(dialect: WireDialect) -> None:
-    behaviour = build_behaviour(dialect, ignored_truncate_share=1.0)
-    item_id = spoken(behaviour)
-    (whole,) = answers(behaviour, retrieve(item_id))
-    before = input_tokens(behaviour)
-
-    truncated, kept = answers(behaviour, truncate(item_id, 733), retrieve(item_id))
-    receipt = behaviour.receive(truncate(item_id, 500), AT_NS)
-
-    assert (truncated["type"], truncated["audio_end_ms"]) == ("conversation.item.truncated", 733)
-    assert kept["item"] == whole["item"]
-    assert input_tokens(behaviour) == before
-    assert receipt.audio_end_ms == LENGTH_MS

@@ -15,10 +15,14 @@ from rtbench_simulator.behaviour import WireDialect
 from rtbench_simulator.server_events import GA
 from rtbench_simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from rtbench_simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
+from rtbench_simulator.services.voice_live import VOICE_LIVE
+from rtbench_simulator.services.xai import XAI
 from tests.examples import some
 from tests.simulator.builders import answers, build_behaviour, session_update
+from tests.simulator.talk_log import SERVICES
 
 EVERYWHERE = AZURE_GA, OPENAI_GA, AZURE_PREVIEW, OPENAI_PREVIEW
+OTHERS = VOICE_LIVE, XAI
 TABLE = Path(__file__).with_name("verdicts.txt")
 # the code and param of the error; None if the event is accepted
 Verdict = tuple[str, str | None] | None
@@ -53,7 +57,9 @@ def event_of(dialect: WireDialect, section: str, given: Any) -> tuple[dict[str, 
 
 def cases(dialect: WireDialect) -> Iterator[tuple[dict[str, Any], Verdict]]:
     """Yield the events of the table that apply to a dialect."""
-    groups, section = {"all", "GA" if dialect.names is GA else "preview", dialect.name}, ""
+    groups, section = {dialect.name}, ""
+    if dialect in EVERYWHERE:
+        groups |= {"all", "GA" if dialect.names is GA else "preview"}
     for line in TABLE.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
             section = line.strip("[]")
@@ -65,7 +71,7 @@ def cases(dialect: WireDialect) -> Iterator[tuple[dict[str, Any], Verdict]]:
                 yield event, None if code == "-" else refused
 
 
-@pytest.mark.parametrize("dialect", EVERYWHERE, ids=lambda one: one.name)
+@pytest.mark.parametrize("dialect", EVERYWHERE + OTHERS, ids=lambda one: one.name)
 def test_the_simulator_accepts_and_refuses_events_like_the_services(dialect: WireDialect) -> None:
     for event, verdict in cases(dialect):
         check_answered(dialect, event, verdict)
@@ -94,8 +100,11 @@ def check_answered(dialect: WireDialect, event: dict[str, Any], verdict: Verdict
     behaviour = build_behaviour(dialect)
     before = behaviour.session.shown
 
-    errors = [answer["error"] for answer in answers(behaviour, event) if answer["type"] == "error"]
+    events = answers(behaviour, event)
+    errors = [answer["error"] for answer in events if answer["type"] == "error"]
 
+    assert len(events) == 1 or not errors
+    SERVICES[dialect.name].check(events if errors else [])
     assert [(error["code"], error["param"]) for error in errors] == (
         [] if verdict is None else [verdict]
     ), str(event)[:150]

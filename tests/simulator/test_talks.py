@@ -1,0 +1,19 @@
+"""The conversations of `talks`: what each simulated service sends, and when."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.observe.talk_log import Case, cases
+from tests.simulator.talk_log import FOLDER, play
+
+CASES = {
+    f"{path.stem}: {name}": case
+    for path in sorted(FOLDER.glob("*.log"))
+    for name, case in cases(path).items()
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_simulator_sends_what_the_log_has(case: Case) -> None:
+    play(case)
