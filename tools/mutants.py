@@ -36,6 +36,7 @@ import pytest
 
 FOLDER = Path("build/mutants")
 RESULT = Path("build/mutants.json")
+PACKAGES = ["bench", "reports", "rtbench", "rtbench_simulator"]
 FIRST_TESTS, FIRST_FILES = 40, 8
 """The maximum number of tests, and the maximum number of test files, in the first part of a trial.
 
@@ -168,17 +169,12 @@ def _spoilt(node: ast.AST) -> Iterable[str]:
             yield f"({ast.unparse(ast.IfExp(test, other, body))})"
 
 
-def chosen(tree: Path, seed: int, count: int) -> list[Mutant]:
+def chosen(product: Sequence[str], seed: int, count: int) -> list[Mutant]:
     """Draw `count` lines of the product, and draw one mutant for each of these lines."""
-    listed = subprocess.run(
-        ["git", "ls-files", "bench/*.py", "reports/*.py", "rtbench/*.py"],
-        cwd=tree,
-        capture_output=True,
-        text=True,
-    )
+    listed = subprocess.run(["git", "ls-files", *product], capture_output=True, text=True)
     by_line: dict[tuple[str, int], list[Mutant]] = {}
-    for path in sorted(listed.stdout.split()):
-        for mutant in mutants(path, (tree / path).read_text(encoding="utf-8")):
+    for path in sorted(path for path in listed.stdout.split() if path.endswith(".py")):
+        for mutant in mutants(path, Path(path).read_text(encoding="utf-8")):
             by_line.setdefault((path, mutant.number), []).append(mutant)
     rng = random.Random(seed)
     return [rng.choice(by_line[line]) for line in rng.sample(sorted(by_line), count)]
@@ -224,7 +220,7 @@ def function_of(nodeid: str) -> str:
 
 
 SETTINGS = """[run]
-source = bench, reports, rtbench
+source = {source}
 parallel = true
 patch = subprocess
 data_file = {folder}/covered
@@ -235,7 +231,9 @@ def measure(tests: Sequence[str]) -> None:
     """Run the tests once and record the lines that each test executes."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     settings = FOLDER / "coveragerc"
-    settings.write_text(SETTINGS.format(folder=FOLDER.resolve()), encoding="utf-8")
+    settings.write_text(
+        SETTINGS.format(source=", ".join(PACKAGES), folder=FOLDER.resolve()), encoding="utf-8"
+    )
     for old in FOLDER.glob("covered*"):
         old.unlink()
     coverage = [sys.executable, "-m", "coverage"]
@@ -455,7 +453,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--again", type=Path)
-    parser.add_argument("--product", nargs="*", default=["bench", "reports", "rtbench"])
+    parser.add_argument("--product", nargs="*", default=PACKAGES)
     parser.add_argument("--tests", nargs="*", default=["tests"])
     parser.add_argument(
         "--measured", action="store_true", help="use the lines that an earlier run noted"
@@ -467,7 +465,7 @@ def main() -> None:
     if given.again:
         every = [Mutant(**one) for one in json.loads(given.again.read_text(encoding="utf-8"))]
     else:
-        every = chosen(Path(), given.seed, given.count)
+        every = chosen(given.product, given.seed, given.count)
     every = [one for one in every if one.path.startswith(tuple(given.product))]
     tried = []
     for one in every:

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
@@ -513,13 +514,19 @@ def _unexplained(energies: _Energies) -> float:
 
 
 def _expected(far: SampleSequence, path: EchoPath, start: int, stop: int) -> NDArray[np.float64]:
-    from scipy.signal import oaconvolve  # takes a second, and few calls have an echo
+    """Return the far channel, convolved with the response of the path (overlap-save).
 
-    needed = stop - start + len(path.response) - 1
+    `scipy.signal` has this function, but its import takes a second.
+    """
+    count, length = stop - start, len(path.response)
+    needed = count + length - 1
     source = far[max(0, stop - path.delay - needed) : max(0, stop - path.delay)].astype(float)
-    expected: NDArray[np.float64] = oaconvolve(
-        np.pad(source, (needed - len(source), 0)), path.response, mode="valid"
-    )
+    size = 8 << (length - 1).bit_length()
+    padded = np.pad(source, (needed - len(source), size))
+    step = size - length + 1
+    windows = sliding_window_view(padded, size)[:count:step]
+    products = np.fft.rfft(windows) * np.fft.rfft(path.response, size)
+    expected: NDArray[np.float64] = np.fft.irfft(products, size)[:, length - 1 :].ravel()[:count]
     return expected
 
 

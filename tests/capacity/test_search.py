@@ -111,7 +111,7 @@ def test_a_search_that_is_interrupted_has_what_its_ramps_measured(
         if len(played) >= interrupts_at:
             raise KeyboardInterrupt
 
-    run = Plan(sessions=60, turns=4, paired=True)
+    run = Plan(sessions=20, turns=4, paired=True)
     search = build_search(monkeypatch, tmp_path, run, "ttfa: p(95)<700", left_s=180.0, play=play)
     with pytest.raises(KeyboardInterrupt):
         list(search.run())
@@ -258,7 +258,7 @@ def test_a_threshold_that_holds_is_not_crossed_up_to_the_largest_load(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     found = searched(
-        monkeypatch, tmp_path, Plan(sessions=60, turns=4, paired=True), "ttfa: p(95)<60s"
+        monkeypatch, tmp_path, Plan(sessions=20, turns=4, paired=True), "ttfa: p(95)<60s"
     )
 
     assert found.estimate.code == "not_crossed"
@@ -304,7 +304,7 @@ def test_a_limit_that_no_turn_meets_may_be_below_any_load(
 def test_a_metric_that_no_successful_call_has_is_not_crossed_by_the_failed_turns(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run = Plan(sessions=60, turns=4, failed=0.05, paired=True)
+    run = Plan(sessions=20, turns=4, failed=0.05, paired=True)
     found = searched(monkeypatch, tmp_path, run, "ttft: p(95)<800")
 
     assert found.estimate == Reason("no_turns")
@@ -313,7 +313,7 @@ def test_a_metric_that_no_successful_call_has_is_not_crossed_by_the_failed_turns
 def test_a_broken_load_generator_is_the_answer(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run = Plan(sessions=60, turns=4, paired=True, valid=False)
+    run = Plan(sessions=20, turns=4, paired=True, valid=False)
     found = searched(monkeypatch, tmp_path, run, "ttfa: p(95)<1")
 
     assert headline_parts(found)[0].startswith(
