@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ from bench.probe import probe_target, script_of
 from bench.record.replay import ReplayedSession, replay_log
 from bench.target.target import Target
 from bench.wire.audio import AudioFormat
-from rtbench_simulator.ground_truth_log import read_truth
-from tests.helpers import resolve_target
-from tests.simulator_process import ROOT, Ready, quick_simulator
+from tests.simulator_process import ROOT
 
 WAV = ROOT / "scenarios" / "audio" / "late_parcel.wav"
 STALLED_NS = 500 * NS_PER_MS
@@ -80,46 +77,3 @@ def play_call(target: Target, folder: Path, **session: Any) -> ReplayedSession:
     script = script_of(target, WAV, {"turn_detection": "server_vad", **session})
     probe_target(target, script, log, record_audio=False)
     return replay_log(log)
-
-
-def call_simulator(
-    folder: Path,
-    service: str,
-    key: str,
-    secrets: Mapping[str, str],
-    format: AudioFormat,
-    *options: str,
-    **session: Any,
-) -> Call:
-    """Call a simulator that requires `key`. `secrets` are the environment variables of the
-    caller, whose values must not be in the log.
-    """
-    truth = folder / "truth.jsonl"
-    with quick_simulator(folder, "--ground-truth", str(truth), "--key", key, *options) as simulator:
-        reported = play_call(
-            simulated_target(simulator, service, secrets), folder / "call", **session
-        )
-    log = (folder / "call" / "call.jsonl").read_text()
-    assert not [name for name, secret in secrets.items() if secret in log]
-    session_id = reported.session.service_session_id
-    known = [line for line in read_truth(truth) if line.get("session") == session_id]
-    return Call(format, reported, known)
-
-
-def simulated_target(simulator: Ready, service: str, secrets: Mapping[str, str]) -> Target:
-    """Return the target for a service of the simulator. A single secret is its API key."""
-    settings: dict[str, Any] = {"ca_file": simulator.ca} if simulator.ca else {}
-    if len(secrets) == 1:
-        (settings["api_key_env"],) = secrets
-    return resolve_target(dict(secrets), url=simulator.urls[service], **settings)
-
-
-def refused_call(
-    folder: Path, service: str, key: str, secrets: Mapping[str, str]
-) -> ReplayedSession:
-    """Call a simulator that requires another key, and check that no file has a secret."""
-    with quick_simulator(folder, "--key", key) as simulator:
-        replayed = play_call(simulated_target(simulator, service, secrets), folder / "call")
-    files = [path for path in (folder / "call").iterdir() if path.is_file()]
-    assert not any(secret in path.read_text() for path in files for secret in secrets.values())
-    return replayed
