@@ -96,7 +96,7 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[bytes
     with running_simulator(*options) as ready, relay(ready.port) as relayed:
         load = (
             "-u",
-            1,
+            2,
             "--sessions",
             2,
             "--yes",

@@ -45,8 +45,6 @@ Folders = Callable[[str], Path]
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Return a function that returns a folder with a run over a network path, and the simulator's
     ground truth.
-
-    A run has two calls at a time.
     """
     return cache(lambda path: played(tmp_path_factory.mktemp("telephone"), *PATHS[path]))
 
@@ -66,7 +64,7 @@ def played(folder: Path, profile: str, calls: int, script: str = SCRIPT) -> Path
         str(folder / "truth.jsonl"),
     )
     with running_simulator(*options) as ready:
-        load = ("-u", 2, "--sessions", calls)
+        load = ("-u", calls, "--sessions", calls)
         result = rtbench(
             "run",
             "call.yaml",

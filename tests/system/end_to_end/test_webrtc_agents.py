@@ -52,7 +52,7 @@ def test_the_first_audible_sample_is_that_of_the_ground_truth(tmp_path: Path) ->
         (tmp_path / "targets.yaml").write_text(
             TARGETS.format(url=ready.urls["agent_webrtc"]), encoding="utf-8"
         )
-        load = ("-u", 2, "--sessions", CALLS)
+        load = ("-u", 2 * CALLS, "--sessions", CALLS)
         result = rtbench(
             "run", "call.yaml", *load, "--targets", "opus,narrow", "--name", "calls", cwd=tmp_path
         )
