@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import gevent
@@ -110,7 +111,7 @@ def call(
 ) -> ReplayedSession:
     """Call a service with this key, and check that no file of the call has a secret."""
     one = SERVICES[name]
-    settings = {"ca_file": simulator.ca} if simulator.ca else {}
+    settings: dict[str, Any] = {"ca_file": simulator.ca} if simulator.ca else {}
     settings |= {"api_key_env": one.secret} if one.secret else {}
     target = resolve_target({one.secret: key}, url=simulator.urls[one.service], **settings)
     session = {"input_transcription": one.transcription, **one.formats} if transcribed else {}
