@@ -80,7 +80,6 @@ REPORTED = (
     "turn",
     "measured_from",
     "turn_type",
-    "patience_ns",
     "start_utc_ns",
     "simulated",
     "start_ns",

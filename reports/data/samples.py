@@ -462,7 +462,16 @@ def rate_counts(turns: TurnArrays, name: str) -> Events:
     """
     rate = RATES[name]
     ones = np.ones(turns.rows.size)
-    if rate.column:
+    if rate.of_calls:
+        abandoned = by_label(turns.frame["outcome"].cat, ABANDONED.__eq__, False, np.bool_)
+        start_ns = turns.column("start_ns")
+        last_ns = np.full(turns.sessions, -np.inf)
+        np.maximum.at(last_ns, turns.session, start_ns)
+        is_last = start_ns == last_ns[turns.session]
+        counts = is_last & ~np.isnan(turns.column(rate.column)) & (turns.kind != UNFINISHED)
+        events = of_rows(abandoned, turns.rows)
+        units = ones
+    elif rate.column:
         values = turns.column(rate.column)
         events = values
         units = turns.column(rate.words_column) if rate.words_column else ones
@@ -475,15 +484,6 @@ def rate_counts(turns: TurnArrays, name: str) -> Events:
         throttled = by_label(turns.frame["outcome"].cat, is_throttled, False, np.bool_)
         counts = turns.kind != UNFINISHED
         events = of_rows(throttled, turns.rows)
-        units = ones
-    elif name == "abandonment_rate":
-        abandoned = by_label(turns.frame["outcome"].cat, ABANDONED.__eq__, False, np.bool_)
-        start_ns = turns.column("start_ns")
-        last_ns = np.full(turns.sessions, -np.inf)
-        np.maximum.at(last_ns, turns.session, start_ns)
-        is_last = start_ns == last_ns[turns.session]
-        counts = is_last & ~np.isnan(turns.column("patience_ns")) & (turns.kind != UNFINISHED)
-        events = of_rows(abandoned, turns.rows)
         units = ones
     else:
         counts = turns.kind != UNFINISHED

@@ -41,7 +41,8 @@ class RateMetric(NamedTuple):
     characters_column: str = ""
     due: DueTurns | None = None
     of_calls: bool = False
-    """True if each call counts once, with its last turn."""
+    """True if each call counts once, with its last turn. The event is that it was abandoned, and
+    `column` is that of turns in which this is possible."""
 
     @property
     def units(self) -> Literal["turns", "calls", "words"]:
@@ -62,7 +63,7 @@ RATES = {
     for rate in (
         RateMetric("failure_rate"),
         RateMetric("throttle_rate"),
-        RateMetric("abandonment_rate", of_calls=True),
+        RateMetric("abandonment_rate", column="patience_ns", of_calls=True),
         RateMetric("stall_rate", due=DueTurns("received_audio_ns", kind="success")),
         # a reply that ended by itself has no yield; one of a failed turn may have had one
         RateMetric(
