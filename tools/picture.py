@@ -25,7 +25,7 @@ RUN = Plan(
     paired=True,
     usage=True,
 )
-WIDE, HIGH = 1120, 1640
+WIDE, HIGH = 1120, 920
 
 
 def main() -> None:

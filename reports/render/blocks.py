@@ -5,7 +5,7 @@ escape them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 
@@ -120,7 +120,7 @@ class Table:
 
     - `stacked`: a row becomes a card, with the heads next to the cells, when there is little room
     - `answers`: it has the main results of the document
-    - `shown`: in Markdown, the rows after the first ones of this number are folded
+    - `shown`: in Markdown and on a page, the rows after the first ones of this number are folded
     """
 
     columns: tuple[Column, ...]
@@ -244,8 +244,8 @@ class Drawing:
 class Figure:
     """A drawing with its caption, the texts of its readout (`stops`), and the blocks below it.
 
-    `svg` is "" if there is no drawing. `numbers` replace it in a format without drawings; a page
-    folds them.
+    `svg` is "" if there is no drawing, and `narrow` is the SVG for a phone. `numbers` replace it in
+    a format without drawings; a page folds them.
     """
 
     svg: str
@@ -253,14 +253,7 @@ class Figure:
     stops: Sequence[Sequence[str]] = ()
     below: Sequence[Block] = ()
     numbers: Sequence[Block] = ()
-
-
-@dataclass(frozen=True)
-class Tabs:
-    """Several figures, of which a reader chooses one by its name. A pane is (key, name, figure)."""
-
-    caption: Inline
-    panes: Sequence[tuple[str, str, Figure]]
+    narrow: str = ""
 
 
 Block = (
@@ -277,7 +270,6 @@ Block = (
     | Explanation
     | Drawing
     | Figure
-    | Tabs
 )
 
 
@@ -286,7 +278,7 @@ class Section:
     """A part of a document with a heading, and the question that it answers.
 
     If `folded`, a page shows only these at first. `brief` is the blocks that a terminal shows
-    instead.
+    instead. `group` is the name of the link to it and to its neighbours of the same group.
     """
 
     anchor: str
@@ -295,6 +287,7 @@ class Section:
     blocks: Sequence[Block] = field(default_factory=tuple)
     folded: bool = False
     brief: Sequence[Block] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -363,17 +356,12 @@ class Page:
     """True if no value of the page may be used; its values are then struck through."""
 
     @property
-    def tabs(self) -> list[str]:
-        """The keys of all panes of tabs. By these keys, the style sheet shows and hides the
-        panes.
-        """
-        keys: list[str] = []
-        blocks = [block for section in self.sections for block in section.blocks]
-        while blocks:
-            block = blocks.pop(0)
-            blocks[:0] = block.blocks if isinstance(block, Details) else ()
-            keys += [key for key, _, _ in block.panes] if isinstance(block, Tabs) else []
-        return keys
+    def links(self) -> dict[str, str]:
+        """The anchors to which the page links at its top, by the name of the group of sections."""
+        links: dict[str, str] = {}
+        for section in self.sections:
+            links.setdefault(section.group or section.heading, section.anchor)
+        return links
 
 
 Blocks = list[Block]
@@ -458,6 +446,19 @@ MARKS = {
     "fail": BAD,
     "not_evaluated": BAD,
 }
+
+
+def others(title: str, named: Iterable[tuple[str, Block]]) -> Blocks:
+    """Return a fold with blocks, each below its name, which Markdown omits; [] without any."""
+    blocks = [block for name, block in named for block in (Heading(name), block)]
+    return [Details(title, blocks, again=True)] if blocks else []
+
+
+def more_rows(table: Table, shown: int) -> Details:
+    """Return a fold with the rows of a table after the first ones."""
+    left = replace(table, rows=table.rows[shown:], shown=None, caption="")
+    number = sum(len(row.cells) > 1 for row in left.rows)
+    return Details(f"{number} more row{'s'[number == 1 :]}", [left])
 
 
 def more_notes(texts: Sequence[Inline]) -> str:

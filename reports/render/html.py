@@ -24,6 +24,7 @@ from reports.render.blocks import (
     VerdictText,
     WebLink,
     more_notes,
+    more_rows,
 )
 from reports.render.markers import MARKER_CHARACTERS, colour_class
 
@@ -47,6 +48,7 @@ def environment() -> Environment:
         "glyphs": MARKER_CHARACTERS,
         "capital": capitalize,
         "more_notes": more_notes,
+        "more_rows": more_rows,
         "why": WHY,
     }
     templates.globals |= {"say": _text, "look": _style}
@@ -91,8 +93,4 @@ def _style(*classes: str) -> Markup:
 
 def render_html(page: Page) -> str:
     """Return the page as one self-contained file."""
-    return (
-        environment()
-        .get_template("page.html.j2")
-        .render(page=page, defs=page.definitions, tabs=page.tabs)
-    )
+    return environment().get_template("page.html.j2").render(page=page, defs=page.definitions)

@@ -123,16 +123,13 @@ def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
 
 
 def _without_figures(blocks: Iterable[b.Block]) -> Iterable[b.Block]:
-    """Yield the blocks with the numbers of a figure in its place, and with the first pane of
-    tabs.
-    """
+    """Yield the blocks with the numbers of a figure in its place."""
     for block in blocks:
-        figure = block.panes[0][2] if isinstance(block, b.Tabs) else block
-        if isinstance(figure, b.Figure):
-            yield from _without_figures(figure.below)
-            yield from figure.numbers
+        if isinstance(block, b.Figure):
+            yield from _without_figures(block.below)
+            yield from block.numbers
         else:
-            yield figure
+            yield block
 
 
 def _block(block: b.Block, within: bool) -> str:
@@ -156,11 +153,9 @@ def _block(block: b.Block, within: bool) -> str:
         case b.Banner(lines):
             return "\n\n".join(map(_inline, lines))
         case b.Table(rows=rows, shown=shown) if shown is not None and len(rows) > shown:
-            remaining = replace(block, rows=rows[shown:], shown=None)
-            title = f"{len(remaining.rows)} more row{'s'[len(remaining.rows) == 1 :]}"
             return (
                 f"{_table(replace(block, rows=rows[:shown]))}\n\n"
-                f"{_block(b.Details(title, [remaining]), within)}"
+                f"{_block(b.more_rows(block, shown), within)}"
             )
         case b.Table(rows=rows) if rows:
             return _table(block)

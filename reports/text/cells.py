@@ -160,11 +160,12 @@ def open_end_sign(estimate: Estimate) -> str:
 
 def failures(result: MainResult) -> Cell:
     """Return a cell with the share of planned turns that failed or did not start, above the counts.
-    Example: `52.9 %` above `45 of 85`.
+    Example: `52.9 %` above `45 of these 85`.
     """
     return Cell(
         percent(result.failed_or_not_started, result.turns_planned),
-        f"{count(result.failed_or_not_started)} of {count(result.turns_planned)}",
+        f"{count(result.failed_or_not_started)} of these {count(result.turns_planned)}",
+        style="bad-ink" if result.failed_or_not_started else "",
     )
 
 

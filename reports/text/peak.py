@@ -3,7 +3,7 @@ the whole run mixes the peak with the times before and after it.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from reports.formatting import NONE, change, format_duration, percent
 from reports.results.value import Reason, Value, ValuesOfSubject, by_subject
@@ -25,12 +25,33 @@ def peak_results(values: ValuesOfSubject) -> list[str]:
     ]
 
 
-def peak_texts(values: Iterable[Value], *, named: bool) -> Iterator[str]:
-    """Yield the results of each target in one text. `named` adds the name of the target."""
-    whole = (value for value in values if not value.group)
-    for subject, row in by_subject(whole).items():
-        target = f"{subject.target}: " if named else ""
-        yield target + "; ".join(peak_results(row))
+def peak_headline(values: Iterable[Value], *, named: bool) -> str:
+    """Return what happened to callers of the target that recovered last, without intervals; "" if
+    the load had no peak. `named` adds the name of the target.
+    """
+    rows = by_subject(value for value in values if not value.group)
+    if not rows:
+        return ""
+
+    def recovered_ms(row: ValuesOfSubject) -> float:
+        value = row["recovery_time value"]
+        is_open = value.reason is not None and value.reason.code == "not_recovered"
+        return math.inf if is_open else -1.0 if value.reason else value.value
+
+    subject, row = max(rows.items(), key=lambda entry: recovered_ms(entry[1]))
+    refused, harm = row["refused_share"], row["harm p95"]
+    after_ms = recovered_ms(row)
+    parts = [] if math.isnan(refused.value) else [f"{percent(refused.value, 1)} of calls refused"]
+    if harm.reason is None:
+        slower = "slower" if harm.value >= 0 else "faster"
+        parts.append(f"others {percent(abs(harm.value), 100)} {slower}")
+    if after_ms >= 0:
+        is_over = math.isfinite(after_ms)
+        parts.append(
+            f"recovery after {format_duration(after_ms / 1000)}" if is_over else "no recovery"
+        )
+    on = f" on {subject.target}" if named else ""
+    return f"The peak{on}: {', '.join(parts) or 'its results are unknown'}"
 
 
 def value_text(value: Value | None, write: Callable[[float], str]) -> str:

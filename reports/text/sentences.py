@@ -1,20 +1,23 @@
 """The sentences at the top of a report. They are on load, latency, failures, and the next step."""
 
 import math
+import re
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from bench.catalogue.metrics import CATALOGUE, ORIGIN
-from bench.catalogue.outcomes import STARVED, is_own_limit
+from bench.catalogue.outcomes import CANCELLED_SPLIT, NO_REPLY, STARVED, is_own_limit, meaning
 from bench.files.sanitize import escape_control
 from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.run_validity import within_warmup
 from reports.analysis.summary.summary import MainResult, Summary
+from reports.analysis.summary.targets import FAIR
 from reports.data.runs import part_of, target_entries
 from reports.data.samples import VOICE_TO_VOICE
 from reports.formatting import (
     AT_LEAST,
+    NBSP,
     capitalize,
     count,
     format_ms_list,
@@ -29,19 +32,22 @@ from reports.statistics.verdicts import turns_to_decide
 from reports.text import cells, remarks
 from reports.text.invalid import endings_text
 from reports.text.notices import decision_notice
-from reports.text.peak import peak_texts
+from reports.text.peak import peak_headline
+from reports.text.phrases import as_sentence
 from reports.text.reasons import early_text, reason_text
 from reports.text.validity import remedy_line, verdict_reason
 
-AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
+WAITED_FOR = {VOICE_TO_VOICE: "a reply", "ttfa": "audio", "ttft": "text"}
+"""What callers wait for by the main metric of a run; the transcript with any other metric."""
 
 
 def main_results_of(summary: Summary) -> Sequence[MainResult]:
-    """Return the results that the first sentences of a report use. They are those of voice_to_voice
-    if any target has its median, or if no metric has a median and a reply was heard. Otherwise they
-    are those of the main metrics.
+    """Return the results that the headline uses. They are those of voice_to_voice if any target has
+    its median, or if no metric has a median and a reply was heard. Otherwise they are those of the
+    main metrics.
     """
-    heard = _heard(summary)
+    is_heard = any(result.n > result.failed for result in summary.voice_to_voice)
+    heard = summary.voice_to_voice if is_heard else summary.results
     return (
         heard
         if any(map(_has_median, heard)) or not any(map(_has_median, summary.results))
@@ -49,154 +55,106 @@ def main_results_of(summary: Summary) -> Sequence[MainResult]:
     )
 
 
-def _heard(summary: Summary) -> Sequence[MainResult]:
-    """Return the results of voice_to_voice. If no successful turn has it, return those of the
-    main metrics.
-    """
-    is_heard = any(result.n > result.failed for result in summary.voice_to_voice)
-    return summary.voice_to_voice if is_heard else summary.results
-
-
-def _has_several(summary: Summary) -> bool:
-    return len({result.stratum for result in main_results_of(summary) if result.turns}) > 1
-
-
 def _has_median(result: MainResult) -> bool:
     return result.turns > 0 and result.at(0.5).has_interval
 
 
 def run_headline(summary: Summary) -> str:
-    """Return the first sentences of a report: the latency of each stratum with a median. If none
-    has one, return the reason.
+    """Return the first sentence of a report: how long callers wait, and what changes a decision. It
+    has at most 18 words, and no name of a metric. If there is no latency, return the reason.
     """
     if summary.validity.status == "invalid":
         return f"Do not use these results: {cells.cause(summary)}."
     if not summary.endings.started:
-        if no_verdict := within_warmup(summary.run.metadata):
-            return f"Nothing was measured: {reason_text(no_verdict)}."
+        if within_warmup(summary.run.metadata):
+            return "Nothing was measured: the warm-up contains all turns."
         if not summary.endings.opened:
             return "This run contains no turns and no sessions."
-        ends = {ending.outcome: sum(ending.counts) for ending in summary.endings.sessions}
-        return f"No turn started: {endings_text(ends)}."
-    medians = _with_medians(summary)
-    several = _has_several(summary)
-    named = summary.has_several_targets
-    sentences = [f"{capitalize(text)}." for text in peak_texts(summary.overload, named=named)] or [
-        _sentence(results, named=named, several=several) for results in medians
+        ending = max(summary.endings.sessions, key=lambda ending: sum(ending.counts))
+        text = meaning(ending.outcome, of_session=True) or "all calls ended before it"
+        return f"No turn started: {re.split(r' [(]|[;:] ', text)[0]}."
+    if peak := peak_headline(summary.overload, named=summary.has_several_targets):
+        return f"{peak}."
+    if medians := headline_results(summary):
+        return f"{_waits(medians, summary)}{_failed_clause(summary)}."
+    return f"{_no_median([result for result in main_results_of(summary) if result.turns])}."
+
+
+def headline_results(summary: Summary) -> list[MainResult]:
+    """Return the results with a median of the headline's metric, of those turns of which most
+    started.
+    """
+    medians = list(filter(_has_median, main_results_of(summary)))
+    most = max(medians, key=lambda result: result.turns, default=None)
+    return [result for result in medians if most and result.stratum == most.stratum]
+
+
+def _waits(results: Sequence[MainResult], summary: Summary) -> str:
+    """Return how long callers wait, such as `Callers wait 0.70 s for a reply (median)`. The results
+    are those of one stratum. Of more than two targets, only the lowest and the highest value are
+    named.
+    """
+    lead, kind = "Callers wait", WAITED_FOR.get(results[0].metric, "the transcript")
+    ordered = sorted(results, key=lambda result: result.at(0.5).reported_value)
+    displayed = results if len(results) <= 2 else [ordered[0], ordered[-1]]
+    times = [
+        f"{cells.open_end_sign(result.at(0.5)).rstrip(NBSP)}{time}"
+        for result, time in zip(
+            displayed,
+            format_ms_list(*(result.at(0.5).reported_value for result in displayed)),
+            strict=True,
+        )
     ]
+    if len(results) > 2:
+        low, _, _ = times[0].partition(NBSP)
+        return f"{lead} {low} to {times[1]} for {kind} (median, {len(results)} targets)"
+    on = [f" on {result.target}" if summary.has_several_targets else "" for result in displayed]
+    parts = [f"{time}{where}" for time, where in zip(times, on, strict=True)]
+    parts[0] = f"{times[0]} for {kind}{on[0]}"
+    return f"{lead} {', '.join(parts)} (median)"
+
+
+def _failed_clause(summary: Summary) -> str:
+    """Return the second clause of the headline: a target without a successful turn, or the share of
+    failed turns if it is at least FAIR; else "".
+    """
     failed_targets = too_few_text(summary)
-    # the headline is the latency that callers hear, if there is any
-    if not summary.overload and not any(map(_has_median, _heard(summary))):
-        results = [
-            result
-            for result in _heard(summary)
-            if result.turns and result.target not in failed_targets
-        ]
-        sentences = [*_no_medians(results), *sentences]
-    sentences += [f"{join_words(failed_targets)}: no turn succeeded."] if failed_targets else []
-    return " ".join([*sentences, *(f"{reply}." for reply in early_replies(summary))])
+    if failed_targets:
+        which = failed_targets[0] if len(failed_targets) == 1 else f"{len(failed_targets)} targets"
+        return f"; no turn succeeded on {which}"
+    outcomes = summary.endings
+    is_much = outcomes.failed_or_not_started >= FAIR * outcomes.planned > 0
+    share = percent(outcomes.failed_or_not_started, outcomes.planned)
+    return f"; failed turns: {share}" if is_much else ""
 
 
-def _with_medians(summary: Summary) -> list[list[MainResult]]:
-    results = list(filter(_has_median, main_results_of(summary)))
-    strata = dict.fromkeys(result.stratum for result in results)
-    return [[result for result in results if result.stratum == stratum] for stratum in strata]
-
-
-def _sentence(results: Sequence[MainResult], *, named: bool, several: bool) -> str:
-    """Return a sentence on the latency of one stratum. `named` adds the names of the targets;
-    `several` adds the stratum. Example: `Callers hear the reply 0.70 s after they stop speaking
-    (median voice_to_voice); p95 1.35 s`.
-    """
-    metric = results[0].metric
-    stratum = results[0].stratum
-    lead = "Callers hear the reply"
-    since = "they stop speaking"
-    if metric in cells.TRANSCRIPT_BEGINS:
-        lead = "The transcript is finished"
-        since = cells.TRANSCRIPT_BEGINS[metric]
-        since = since if since.startswith("the ") else f"the {since}"
-    elif metric != VOICE_TO_VOICE:
-        lead = f"The first {cells.KINDS[metric]} of the reply arrives"
-        since = AFTER[stratum.measured_from]
-    p50, *p95 = _quantiles(results, named=named)
-    which = f" in {stratum.turns}" if several else ""
-    # names of targets such as "after" do not precede the word "after"
-    opening = f"{lead} after {since}: {p50}" if named else f"{lead} {p50} after {since}"
-    return f"{opening} (median {metric}){which}{f'; p95 {p95[0]}' if p95 else ''}."
-
-
-def _quantiles(results: Sequence[MainResult], *, named: bool) -> list[str]:
-    """Return a text for p50, and a text for p95 if all targets have it. All values have the same
-    unit. If there are more than three targets, a text has only the lowest and the highest value.
-    """
-    ps = [p for p in (0.5, 0.95) if all(result.at(p).has_interval for result in results)]
-    displayed = {p: results if len(results) <= 3 else _ends(results, p) for p in ps}
-    times = iter(
-        format_ms_list(*(result.at(p).reported_value for p in ps for result in displayed[p]))
-    )
-    texts = []
-    for p in ps:
-        of = [
-            (cells.open_end_sign(result.at(p)), f" on {result.target}" if named else "")
-            for result in displayed[p]
-        ]
-        parts = [f"{sign}{next(times)}{where}" for sign, where in of]
-        texts.append(" to ".join(parts) if len(results) > 3 else join_words(parts))
-    return texts
-
-
-def _ends(results: Sequence[MainResult], p: float) -> list[MainResult]:
-    ordered = sorted(results, key=lambda result: result.at(p).reported_value)
-    return [ordered[0], ordered[-1]]
-
-
-def _no_medians(results: Sequence[MainResult]) -> Iterable[str]:
-    strata = dict.fromkeys(result.stratum for result in results)
-    if len(strata) > 1 and any(result.n > result.failed for result in results):
-        for stratum in strata:
-            yield _no_median(
-                [result for result in results if result.stratum == stratum],
-                f" {stratum.turns_text(strata)}",
-            )
-    elif results:
-        yield _no_median(results)
-
-
-def _no_median(results: Sequence[MainResult], which: str = " turns") -> str:
-    """Return a sentence with the reason why there is no median, and with the values that are known.
-    `which` is the name of the turns.
-    """
+def _no_median(results: Sequence[MainResult]) -> str:
+    """Return why there is no median, and the values that are known."""
     turns = sum(a.n for a in results)
     failed = sum(a.failed for a in results)
     if failed and failed == turns:
-        return f"All{which} failed: {count(failed)} of {count(turns)}."
-    if any(a.at(0.5).status == "in_failures" for a in results):
-        return f"At least half of the{which} failed: {count(failed)} of {count(turns)}."
+        return f"All {count(turns)} turns failed" if turns > 1 else "The only turn failed"
+    missed = f"{count(failed)} of {plural(turns, 'turn')} failed"
+    if failed and 2 * failed >= turns:
+        return f"At least half of the turns failed: {count(failed)} of {count(turns)}"
     values = [end for a in results for end in (a.smallest, a.largest) if math.isfinite(end)]
     if not values and any(
         result.turns_planned > result.failed_or_not_started for result in results
     ):
-        return f"There is no latency: no event marks the first output of the successful{which}."
+        return "There is no latency: no event marks the first output of the successful turns"
     if not values:
         started = count(sum(a.turns for a in results))
-        return (
-            f"No turn ended: {started}{which if which != ' turns' else ''} were cut by the end of"
-            " the run."
-        )
-    latency = " to ".join(dict.fromkeys(format_ms_list(min(values), max(values))))
-    succeeded = plural(turns - failed, which.strip().replace("turns", "turn", 1), which.strip())
-    of = f"the {succeeded} that succeeded" if failed else succeeded
-    missed = ""
-    if failed:
-        ended = "failed or did not start" if any(a.not_started for a in results) else "failed"
-        missed = f"; {count(failed)} of {count(turns)} {ended}"
-    return f"Too few sessions for a median: {results[0].metric} of {of} was {latency}{missed}."
+        return f"No turn ended: {started} were cut by the end of the run"
+    low, *high = dict.fromkeys(format_ms_list(min(values), max(values)))
+    latency = f"{low.partition(NBSP)[0]} to {high[0]}" if high else low
+    kind = WAITED_FOR.get(results[0].metric, "the transcript")
+    few = missed if failed else "too few for a median"
+    return f"Callers waited {latency} for {kind} in {plural(turns - failed, 'turn')}; {few}"
 
 
 def run_essentials(summary: Summary, checked: str = "") -> str:
-    """Return a run as one line. Example: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3
-    failed · 1.32 USD`. `checked` is the badge of its check, and its result in words.
+    """Return a run as one line. Example: `✓ VALID · Callers wait 0.48 s for audio (median) · 412
+    turns, 3 failed · 1.32 USD`. `checked` is the badge of its check, and its result in words.
     """
     least = AT_LEAST if summary.cost.is_lower_bound else ""
     spent = (
@@ -204,32 +162,17 @@ def run_essentials(summary: Summary, checked: str = "") -> str:
         if summary.simulated or math.isnan(summary.cost.usd)
         else [f"{least}{usd(summary.cost.usd)}"]
     )
-    if summary.validity.status == "invalid":
-        texts = [cells.cause(summary)]
-    else:
-        medians = _with_medians(summary)
-        texts = [*peak_texts(summary.overload, named=summary.has_several_targets)]
-        for results in () if texts else medians:
-            quantiles = zip(
-                ("p50", "p95"), _quantiles(results, named=summary.has_several_targets), strict=False
-            )
-            which = f" of {results[0].stratum.turns}" if _has_several(summary) else ""
-            texts.append(
-                f"{results[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}"
-            )
-    return " · ".join(
-        [*cells.run_badges(summary), *filter(None, [checked]), *texts, *_counted(summary), *spent]
-    )
+    texts = [checked, run_headline(summary).rstrip("."), *_counted(summary), *spent]
+    return join_present(" · ", *cells.run_badges(summary), *texts)
 
 
 def _counted(summary: Summary) -> list[str]:
-    """Return the numbers of turns as texts, such as `412 turns, 3 failed`. Targets without a
-    successful turn come first. If no turn started, return the outcomes of sessions, such as `10
-    sessions connect_failed:401`.
+    """Return the numbers of turns as texts, such as `412 turns, 3 failed`. If no turn started,
+    return the outcomes of sessions, such as `10 sessions connect_failed:401`.
     """
     outcomes = summary.endings
     if within_warmup(summary.run.metadata):
-        return ["nothing was measured"]
+        return []
     if not outcomes.started and outcomes.sessions:
         ends = [
             f"{plural(sum(ending.counts), 'session')} {ending.outcome}"
@@ -244,10 +187,8 @@ def _counted(summary: Summary) -> list[str]:
             ),
         ]
     unmet = count(outcomes.failed_or_not_started)
-    failed_targets = too_few_text(summary)
     failed = f"{unmet} of {count(outcomes.planned)} planned" if outcomes.not_started else unmet
-    no_success = [f"{join_words(failed_targets)}: no turn succeeded"] if failed_targets else []
-    return [*no_success, f"{plural(outcomes.started, 'turn')}, {failed} failed"]
+    return [f"{plural(outcomes.started, 'turn')}, {failed} failed"]
 
 
 EARLY_REMEDIES = {
@@ -265,11 +206,14 @@ NAMED = 3
 
 def run_second(summary: Summary) -> str:
     """Return the sentences after the headline: the numbers of failed, stalled, and excluded
-    turns.
+    turns. If no turn started, return how the sessions ended, or what the warm-up contains.
     """
     outcomes = summary.endings
     if not outcomes.started:
-        return ""
+        if no_verdict := within_warmup(summary.run.metadata):
+            return as_sentence(reason_text(no_verdict))
+        ends = {ending.outcome: sum(ending.counts) for ending in outcomes.sessions}
+        return f"{endings_text(ends)}." if ends else ""
     unfinished = sum(entry.turns_unfinished for entry in outcomes.targets)
     sentences = _failures(summary)
     stalls = [value for value in summary.counts if value.metric == "stall_rate"]
@@ -304,6 +248,31 @@ def run_second(summary: Summary) -> str:
         reason = verdict_reason(summary.validity)
         sentences.append(f"No verdict: {reason}. It is unknown whether the load generator kept up.")
     return " ".join(sentences)
+
+
+def played_failures(summary: Summary) -> str:
+    """Return why a simulated service cut in and did not reply; "" if it did neither."""
+    counts = {end.outcome: sum(end.counts) for end in summary.endings.turns}
+    cut, missing = (counts.get(outcome, 0) for outcome in (CANCELLED_SPLIT, NO_REPLY))
+    played = []
+    if cut:
+        played.append(
+            f"in {plural(cut, 'turn')} it replied before the caller had finished (a cut-in)"
+        )
+    if missing:
+        unstarted = summary.endings.not_started
+        ended = (
+            f", which ended the call, so {plural(unstarted, 'later turn')} did not start"
+            if unstarted
+            else ""
+        )
+        played.append(f"{plural(missing, 'turn')} got no reply{ended}")
+    return (
+        f"The simulated service behaves like real ones (`rtbench docs simulator`):"
+        f" {join_words(played)}."
+        if played and summary.simulated
+        else ""
+    )
 
 
 def _outcomes_text(number: int) -> str:

@@ -78,6 +78,7 @@ SIMULATED = DemoLoad(
 )
 """The load with at least two free cores: a third each of calls with an interruption, spoken calls,
 and typed calls, of four turns. A p95 needs 45 calls of each kind."""
+IGNORED = "The exit status of this first run ignores the failures that the simulated service plays."
 CALLS_PER_CORE = 50
 MIN_USERS = 60
 RAMP_S = 5
@@ -146,32 +147,6 @@ def uncertain_run_text(summary: Summary) -> str:
     )
 
 
-def played_text(summary: Summary) -> str:
-    """Return a sentence on the failures of a quick run that the simulated service plays:
-    cut-ins, missing replies.
-    """
-    counts = {end.outcome: sum(end.counts) for end in summary.endings.turns}
-    cut, missing = (counts.get(outcome, 0) for outcome in (CANCELLED_SPLIT, NO_REPLY))
-    played = []
-    if cut:
-        played.append(
-            f"in {plural(cut, 'turn')} it replied before the caller had finished (a cut-in)"
-        )
-    if missing:
-        unstarted = summary.endings.not_started
-        ended = (
-            f", which ended the call, so {plural(unstarted, 'later turn')} did not start"
-            if unstarted
-            else ""
-        )
-        played.append(f"{plural(missing, 'turn')} got no reply{ended}")
-    return (
-        "The simulated service behaves like real ones (`rtbench docs simulator`):"
-        f" {join_words(played)}.\nSuch turns fail here as they would in your calls, but the exit"
-        " status of this first run ignores them."
-    )
-
-
 def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, yes: bool) -> int:
     targets = resolve_targets(os.environ, service_options)
     urls = " and ".join(target.public_url for target in targets)
@@ -227,7 +202,7 @@ def _run_and_explain(load: DemoLoad, runs: Path, *options: str) -> int:
         not checks or {check.name for check in checks} - LOAD_GENERATOR_CHECKS.keys()
     ):
         return status
-    explained = [played_text(summary)] if failures & load.played_failures else []
+    explained = [IGNORED] if failures & load.played_failures else []
     if status == INVALID_STATUS:
         explained.append(uncertain_run_text(summary))
     if explained:

@@ -75,6 +75,7 @@ ORDINARY = (
     "no wait, just",
     "look parcels up",
     "to wait",
+    "callers wait",
     "waited for",
     "wait for",
     "waits for",

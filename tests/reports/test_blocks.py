@@ -29,7 +29,6 @@ from reports.render.blocks import (
     ReadingGuide,
     Section,
     Strong,
-    Tabs,
     Term,
     TextColumn,
     VerdictText,
@@ -66,7 +65,7 @@ def render_html(*blocks: Block) -> str:
         Definitions([(EVIL, EVIL)], linked=False),
         Details(EVIL, [Paragraph(EVIL)]),
         Figure("", EVIL, [[EVIL]], [Paragraph(EVIL)]),
-        Tabs(EVIL, [("a", EVIL, Figure("")), ("b", EVIL, Figure(""))]),
+        Details(EVIL, [Heading(EVIL), Figure("<svg>", narrow="<svg>")]),
         table(
             [EVIL, Column(EVIL)],
             [[EVIL, Cell(EVIL, EVIL)], make_row([EVIL, EVIL], ids=[(EVIL, EVIL)])],
@@ -178,15 +177,6 @@ POURED: dict[str, tuple[list[Block], str]] = {
     ),
     "a figure is replaced by its data table": (
         [GROWING],
-        "They grow.\n\n| p |\n|---|\n| p50 |\n",
-    ),
-    "several figures are replaced by the first data table": (
-        [
-            Tabs(
-                "Which?",
-                [("a", "A", GROWING), ("b", "B", Figure("<svg>", below=[Paragraph("Not seen.")]))],
-            )
-        ],
         "They grow.\n\n| p |\n|---|\n| p50 |\n",
     ),
     "a heading precedes the text after a figure without words": (

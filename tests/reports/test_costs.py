@@ -23,7 +23,7 @@ from reports.data.runs import RunFrames, load_for_report
 from reports.data.turns import target_labels
 from reports.pages.run_report.sections import arrivals, health, network
 from reports.pages.run_report.sections.arrivals import limits_in_all
-from reports.pages.run_report.sections.cost import cost, cost_notes, costs
+from reports.pages.run_report.sections.cost import cost_notes, cost_texts, costs
 from reports.pages.run_report.sections.health import incident_lines
 from reports.pages.run_report.sections.network import round_trips
 from reports.results.json_entries import to_json_data
@@ -88,7 +88,7 @@ def rewrite(folder: Path, name: str, change: Any) -> Priced:
 
 def said(summary: Summary | Priced) -> str:
     notes = cost_notes(summary.cost, simulated=summary.simulated)
-    return " ".join([*cost(summary.cost), *notes]).replace(NBSP, " ")
+    return " ".join([*cost_texts(summary.cost), *notes]).replace(NBSP, " ")
 
 
 def test_the_cost_equals_that_of_the_rows(tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ def test_a_run_with_only_unattributed_responses_has_their_cost(tmp_path: Path) -
     assert found.usd == pytest.approx(STRAY_USD)
     assert math.isnan(found.per_turn)
     assert found.targets[0].usd_per_session == pytest.approx(STRAY_USD)
-    assert "0.07 USD for 0 turns, 0.07 USD of it for responses" in ", ".join(cost(found)).replace(
-        NBSP, " "
-    )
+    assert "0.07 USD for 0 turns, 0.07 USD of it for responses" in ", ".join(
+        cost_texts(found)
+    ).replace(NBSP, " ")
     assert "nan" not in said(summary)
 
 
@@ -352,7 +352,7 @@ def test_a_backend_without_a_price_makes_the_cost_a_lower_bound(tmp_path: Path) 
     )
     assert (
         f"at least {found.usd:.2f} USD for 40 turns, no price for gpt-next (10 turns)"
-        in ", ".join(cost(found)).replace(NBSP, " ")
+        in ", ".join(cost_texts(found)).replace(NBSP, " ")
     )
     assert f"≥ {found.usd:.2f}" in section_markdown(costs(summary.summary))
 

@@ -32,7 +32,6 @@ from reports.pages.run_report.bar_charts import segment_bars as draw
 from reports.pages.run_report.sections import latency
 from reports.text.cells import breakdown_title
 from tests.reports import synthetic
-from tests.reports.forms import section_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import STEPS, Plan
 
@@ -281,5 +280,8 @@ def test_segments_of_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: P
 def test_too_few_turns_have_no_histogram() -> None:
     summary = summary_of(Plan(sessions=1, turns=2))
 
-    assert latency.distributions(summary) is None
-    assert "Latency distribution" in section_html(latency.distributions(summary_of(Plan())))
+    assert latency.histograms(summary) == []
+    assert [title for title, _ in latency.histograms(summary_of(Plan()))] == [
+        "voice_to_voice",
+        "ttfa from end of speech",
+    ]

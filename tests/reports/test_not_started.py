@@ -89,14 +89,14 @@ def failing(of: Callable[[Row], bool]) -> Change:
 
 SOME = {f"s{number:05d}" for number in range(5, 80, 2)}
 BAD = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
-MEDIAN = r"Callers hear the reply after they stop speaking: \S+ m?s on a .*"
+MEDIAN = r"Callers wait \S+ m?s for a reply on a \(median\).*"
 SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
     # (plan, targets whose sessions were refused, change of turns, headline, next sentence)
     "a target with only failed turns": (
         PAIRED,
         "",
         failing(lambda row: row["target"] == "dead"),
-        r".*dead: no turn succeeded\.",
+        r".*; no turn succeeded on dead\.",
         r".* 160 of 160 on dead\), as timeout:response\..*",
     ),
     "a target without a median is only in the table": (
@@ -110,7 +110,7 @@ SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
         THREE,
         "b c",
         None,
-        r".* b and c: no turn succeeded\.",
+        r".*; no turn succeeded on 2 targets\.",
         (
             r"320 of 480 planned turns failed .* 320 not started, their sessions ended as"
             r" connect_failed:tcp\..*"
@@ -288,9 +288,9 @@ def greeted(folder: Path, dialect: str, *, started: int, outcome: str = "ok") ->
 @pytest.mark.parametrize(
     ("outcome", "started", "greeting", "voice"),
     [
-        ("timeout:first_delta", 1, "100 % (20 of 20)", "100 % (40 of 40)"),
-        ("ok", 1, "0 % (0 of 20)", "100 % (40 of 40)"),
-        ("ok", 2, "0 % (0 of 20)", "50 % (20 of 40)"),
+        ("timeout:first_delta", 1, "100 % (20 of these 20)", "100 % (40 of these 40)"),
+        ("ok", 1, "0 % (0 of these 20)", "100 % (40 of these 40)"),
+        ("ok", 2, "0 % (0 of these 20)", "50 % (20 of these 40)"),
     ],
 )
 def test_a_planned_turn_counts_in_the_row_of_its_kind(
@@ -299,8 +299,8 @@ def test_a_planned_turn_counts_in_the_row_of_its_kind(
     summary = greeted(tmp_path, dialect, started=started, outcome=outcome)
     text = plain(run_text(summary))
     rows = re.findall(
-        r"(voice_to_voice|greeting) from (end of speech|start of connecting), .*? (\S+ % \(\d+ of"
-        r" \d+\))",
+        r"(voice_to_voice|greeting) \(from (end of speech|start of connecting), .*? (\S+ % \(\d+ of"
+        r" these \d+\))",
         text,
     )
 
@@ -324,8 +324,8 @@ def test_a_run_that_only_waits_for_greetings_has_no_row_of_voice_to_voice(tmp_pa
     greeted(tmp_path, "sip", started=1)
     text = plain(run_text(edited(tmp_path, session, "sessions")))
 
-    assert "greeting from start of connecting" in text
-    assert "voice_to_voice from" not in text
+    assert "greeting (from start of connecting" in text
+    assert "voice_to_voice (from" not in text
 
 
 def test_planned_turns_that_never_started_add_a_limited_number_of_steps(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ from reports.render.terminal import essentials, render_lines, render_page
 from reports.results.value import Reason, VerdictName
 from reports.text.check_sentences import result_line
 from reports.text.decision_sentences import decision_sentence
-from reports.text.sentences import run_essentials
+from reports.text.sentences import run_essentials, run_headline
 from rtbench.capacity.document import LevelEntry
 from rtbench.capacity.page import capacity_page
 from tests.capacity.searched import LEVELS, searched
@@ -107,6 +107,19 @@ def run_words(name: str) -> str:
             "markdown": markdown if name in FULL else markdown.partition("<details>")[0],
         }
     )
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_headline_is_one_short_sentence_in_every_form(name: str) -> None:
+    """It has no name of a metric, nor of an outcome."""
+    headline = run_headline(RUNS[name]())
+    plain = " ".join(headline.split())
+
+    assert headline.endswith(".")
+    assert len(headline.split()) <= 18
+    assert not re.search(r"[a-z]_[a-z]|[a-z]:[a-z]|VAD|p95|\. [A-Z]", headline)
+    for form in (f"{forms_of(name)[0]}.".replace(" ·", ". ·"), *forms_of(name)[1:]):
+        assert plain in " ".join(unescape(form).split())
 
 
 def comparison_words(made_of: Comparison) -> str:

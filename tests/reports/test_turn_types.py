@@ -126,7 +126,7 @@ def test_turns_of_each_instant_have_their_own_main_metric(tmp_path: Path) -> Non
 
     assert summary.mains == {Stratum("request_sent"): "ttft", Stratum("speech_end"): "ttfa"}
     assert [(a.metric, a.n) for a in summary.results] == [("ttft", 20), ("ttfa", 20)]
-    assert "Callers hear the reply" in run_headline(summary)
+    assert "for a reply (median)" in run_headline(summary)
     assert "to the first text delta" in run_text(summary)
     assert "to the first audio delta" in run_text(summary)
 

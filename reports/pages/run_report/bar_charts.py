@@ -1,6 +1,4 @@
-"""Plots of steps, of segments, and of histograms, and the intervals in the results table. They
-compute no values.
-"""
+"""Plots of steps, of segments, and of histograms. They compute no values."""
 
 import math
 from collections.abc import Sequence
@@ -17,19 +15,17 @@ from reports.render.svg import (
     PixelScale,
     Plot,
     Point,
-    clean,
     in_rows,
     linear_ticks,
     log_scale,
     log_ticks,
 )
-from reports.results.value import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
+from reports.results.value import TYPICAL_LEVELS
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text.breakdown import segment_title
 from reports.text.cells import breakdown_title, open_end_sign
 
 MAX_STEPS = 32
-INTERVALS = 250
 ARROW = 4
 
 
@@ -113,48 +109,6 @@ def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, c
             plot.path(
                 [(at + sign * ARROW, y - ARROW), (at, y), (at + sign * ARROW, y + ARROW)], cls
             )
-
-
-def interval_scale(summaries: Sequence[MetricSummary]) -> tuple[float, float]:
-    """Return the ends of the scale on which the intervals of all targets are drawn."""
-    estimates = [e for row in summaries for e in map(row.at, MAIN_LEVELS) if e.has_interval]
-    return log_range(end for e in estimates for end in (e.low, e.reported_value, e.high))
-
-
-def interval_axis(ends: tuple[float, float]) -> str:
-    """Return the ticks above the intervals, as SVG. Screen readers skip them, because the table
-    contains the values.
-    """
-    x = log_scale(*ends, 14, INTERVALS - 14)
-    texts = ((x(tick), clean(ms(tick))) for tick in log_ticks(*ends, 3))
-    ticks = "".join(
-        f'<text x="{at:.1f}" y="12" class="tick" text-anchor="middle">{text}</text>'
-        for at, text in texts
-    )
-    size = f'viewBox="0 0 {INTERVALS} 16" width="{INTERVALS}" height="16"'
-    return f'<svg class="intervals" {size} aria-hidden="true">{ticks}</svg>'
-
-
-def interval_plot(row: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
-    """Return the intervals of MAIN_LEVELS as SVG for a cell of the table. `ends` is the scale of
-    all cells.
-    """
-    title = f"Intervals of {', '.join(LEVEL_NAMES[p] for p in MAIN_LEVELS)} of {row.target}"
-    plot = Plot(INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=title)
-    x = log_scale(*ends, plot.x0, plot.x1)
-    for tick in log_ticks(*ends, 3):
-        plot.line(x(tick), 2, x(tick), 28, "grid")
-    estimates = [row.at(p) for p in MAIN_LEVELS]
-    for estimate in estimates:
-        if estimate.has_interval:
-            _interval(plot, estimate, x, 15, colour)
-            _marker(plot, estimate, x, 15, colour, 4)
-    if any(estimate.status == "in_failures" for estimate in estimates):
-        plot.path(
-            [(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)],
-            f"whisker {colour_class(colour)}",
-        )
-    return plot.svg("intervals")
 
 
 PITCH = 42
@@ -263,6 +217,7 @@ def _bar(plot: Plot, row: Breakdown, y: float, colour: int, x: PixelScale) -> No
     plot.text(x(right) + 5, y + 13, ms(total), "dl")
 
 
+HEIGHT = 216
 FAILED = 56
 GAP = 16
 """The width of all bars of failed turns together, and of the gap to their left."""
@@ -272,9 +227,9 @@ NAMED = 2
 """The maximum number of targets for which a histogram marks percentiles."""
 
 
-def histogram(frame: Histogram, metric: str) -> Plot:
+def histogram(frame: Histogram, metric: str, wide: int = WIDE) -> Plot:
     """Plot the share of turns in each bin. One target has bars; several targets have outlines. The
-    failed turns are shown on the right, beyond the axis.
+    failed turns are shown on the right, beyond the axis. `wide` is the width in pixels.
     """
     targets = frame.targets
     is_single = len(frame.targets) == 1
@@ -285,7 +240,7 @@ def histogram(frame: Histogram, metric: str) -> Plot:
     named = [] if is_single else [(target.colour, excerpt(target.target)) for target in targets]
     right = 24 + (FAILED + GAP if failing else 0)
     rows = 14 * len(marked)
-    title = f"Histogram of {metric}"
+    title = f"{'Histogram' if wide == WIDE else 'Narrow histogram'} of {metric}"
     spoken = []
     for target in targets:
         quantile_texts = [
@@ -303,7 +258,7 @@ def histogram(frame: Histogram, metric: str) -> Plot:
         )
     desc = f"Horizontal: latency, logarithmic. Vertical: share of turns. {'; '.join(spoken)}."
     plot = Plot(
-        WIDE, 300 + rows, named, left=56, right=right, top=16 + rows, title=title, desc=desc
+        wide, HEIGHT + rows, named, left=56, right=right, top=16 + rows, title=title, desc=desc
     )
     x = log_scale(float(frame.edges[0]), float(frame.edges[-1]), plot.x0, plot.x1)
     top = max(max(float(target.shares.max()), target.failed / target.n) for target in targets)
@@ -315,7 +270,7 @@ def histogram(frame: Histogram, metric: str) -> Plot:
             (_bars if is_single else _outline)(plot, target, edge_xs, y)
             if failing:
                 _failed(plot, target, targets, y)
-    plot.x_axis(x, log_ticks(x.low, x.high, 8), ms, "latency (log scale)")
+    plot.x_axis(x, log_ticks(x.low, x.high, wide // 100), ms, "latency (log scale)")
     if failing:
         plot.line(plot.x1 + GAP, plot.y0, plot.x1 + GAP + FAILED, plot.y0, "axis")
         plot.text(plot.x1 + GAP + FAILED / 2, plot.y0 + 17, "failed", "tick", "middle")

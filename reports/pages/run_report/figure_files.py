@@ -1,7 +1,6 @@
 """The figures of a report as files that need no page: SVG, or PNG for slides and chats."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -53,30 +52,28 @@ def figures(page: b.Page) -> Iterator[NamedFigure]:
     """Yield the figures of a page in their order. `render/templates/blocks.html.j2` names them in
     the same way.
     """
-    for section in page.sections:
-        count = 0
-        for key, title, figure in _drawn(section.blocks):
-            count += not key
+    for section in (b.Section("answer", page.headline, "", page.answer or ()), *page.sections):
+        for count, (title, figure) in enumerate(_drawn(section.blocks), 1):
             if figure.svg:
-                name = f"{section.anchor}-{key or count}"
                 shown = f"{section.heading}: {title}" if title else section.heading
                 guides = [block.text for block in figure.below if isinstance(block, b.ReadingGuide)]
-                yield NamedFigure(name, shown, figure.caption, figure.svg, tuple(guides))
+                yield NamedFigure(
+                    f"{section.anchor}-{count}", shown, figure.caption, figure.svg, tuple(guides)
+                )
 
 
-def _drawn(blocks: Iterable[b.Block]) -> Iterator[tuple[str, str, b.Figure]]:
-    """Yield each figure with the key and the name of its pane, or "" without tabs."""
+def _drawn(blocks: Iterable[b.Block]) -> Iterator[tuple[str, b.Figure]]:
+    """Yield each figure with the heading above it in a fold, or ""."""
+    title = ""
     for block in blocks:
         match block:
+            case b.Heading(title):
+                pass
             case b.Figure():
-                yield "", "", block
+                yield title, block
                 yield from _drawn(block.below)
             case b.Details(blocks=inner):
                 yield from _drawn(inner)
-            case b.Tabs(caption, panes):
-                for key, title, figure in panes:
-                    yield key, title, replace(figure, caption=figure.caption or caption)
-                    yield from _drawn(figure.below)
             case _:
                 pass
 

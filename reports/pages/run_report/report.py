@@ -3,10 +3,8 @@ computes no values.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-
-from markupsafe import Markup
 
 from bench.base.errors import INVALID_STATUS, UsageError
 from bench.catalogue.metrics import CATALOGUE, DEFINITIONS_VERSION
@@ -14,7 +12,6 @@ from bench.files.sanitize import escape_control
 from reports.analysis.check.results import CheckDocument
 from reports.analysis.summary.summary import MainResult, Summary
 from reports.formatting import NBSP, capitalize, count, format_number, format_utc, plural
-from reports.pages.run_report import bar_charts
 from reports.pages.run_report.sections import (
     arrivals,
     audio,
@@ -74,15 +71,14 @@ METHOD = {
 NOTED = 2
 """The maximum number of remarks that are shown below the first table. Further remarks are
 folded."""
-INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and higher; bars: 95 % intervals over sessions."
 ENDLESS = (
     "Failed turns and turns that did not start count as infinite latency, so they do not improve a"
     " value."
 )
 READING = (
-    "“Failed turns” is the share of the planned turns that failed or did not start. A percentile is"
-    " shown only if enough turns lie beyond it. Latencies are measured from an instant of the turn,"
-    " not from a schedule."
+    "“Failed turns” is the share of the row’s planned turns that failed or did not start. A"
+    " percentile is shown only if enough turns lie beyond it. Latencies are measured from an"
+    " instant of the turn, not from a schedule."
 )
 SECTION_MISSING = "This section could not be made, because of a bug of this tool: report it"
 SectionMaker = Callable[[Summary], b.Section | Iterable[b.Section] | None]
@@ -107,7 +103,9 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
         ),
     ]
     sections.append(
-        b.Section("how", "Definitions", "What do the words mean?", definition_blocks, folded=True)
+        b.Section(
+            "how", "Definitions", "What do the words mean?", definition_blocks, True, (), "Settings"
+        )
     )
     made_from: b.Inline = (
         "Generated from the run folder ",
@@ -134,7 +132,13 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
         )
         if remedy:
             failed_checks.append((b.Strong("What to do:"), f" {capitalize(remedy)}"))
-    texts = (decision_notice(summary.run), sentences.run_second(summary), sentences.remedy(summary))
+    texts = (
+        decision_notice(summary.run),
+        sentences.run_second(summary),
+        sentences.played_failures(summary),
+        sentences.remedy(summary),
+        *sentences.early_replies(summary),
+    )
     longer = [
         b.Command(f"for {run.percentile}", run.command)
         for run in sentences.longer_runs(summary)
@@ -155,6 +159,7 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
         ],
         answer=[
             *(_verdict(checked) if checked else ()),
+            *(figure for _, figure in latency.histograms(summary)[:1]),
             *main_results(summary),
             *_facts(summary, checked.notices if checked else ()),
         ],
@@ -205,19 +210,19 @@ def badges_of(summary: Summary, checked: CheckDocument | None = None) -> list[b.
     return [*badges, *b.source_badges(simulated=summary.simulated, recorded=summary.recorded)]
 
 
+MAX_ROWS = 5
+"""The maximum number of results that are shown above the fold of the first table."""
+
+
 def main_results(summary: Summary) -> b.Blocks:
-    """Return the main metrics of all targets in one table with one scale, and a text on how to read
-    the table. Return [] if no turn started.
+    """Return the main metrics of all targets in one table, and a text on how to read the table.
+    Return [] if no turn started. One target is not named in each row: rows have the names of their
+    metrics.
     """
     groups = cells.tables(summary) if summary.endings.started else []
     if not groups:
         return []
     results = [result for group in groups for result in group.rows]
-    ends = (
-        bar_charts.interval_scale(results)
-        if any(e.has_interval for row in results for e in row.quantiles)
-        else None
-    )
     # a level beyond p95 has a column only if a target has enough sessions for it
     ps = [
         p
@@ -225,8 +230,8 @@ def main_results(summary: Summary) -> b.Blocks:
         if p in TYPICAL_LEVELS or any(result.at(p).has_interval for result in results)
     ]
     heads = [
-        b.Column("target", style="vh"),
-        b.Column("turns", shorten=1, leave_out=5),
+        b.Column("target" if summary.has_several_targets else "metric", style="vh"),
+        b.Column("turns", style="aside", shorten=1, leave_out=5),
         *(
             b.Column(LEVEL_NAMES[p], shorten=PRIORITIES[p][0], leave_out=PRIORITIES[p][1])
             for p in ps
@@ -234,18 +239,17 @@ def main_results(summary: Summary) -> b.Blocks:
         b.Column("max", leave_out=3),
         b.Column("failed turns", shorten=2),
     ]
-    if ends:
-        axis = Markup(f'{bar_charts.interval_axis(ends)}<span class="vh">intervals</span>')
-        heads.append(b.TextColumn(axis, style="wideonly", plotted=True))
-    rows: list[b.Line | b.Row] = []
+    rows: list[b.Line] = []
+    shown = 0
     for group in groups:
-        of = f" of {group.turns}," if group.turns else ""
-        heading = (
-            b.Term(group.metric),
-            f"{of} from {group.measured_from}, to {group.end}",
-        )
-        rows.append(b.make_row([b.Cell(heading, columns=len(heads))], "of"))
-        rows += [_result_row(summary, group, result, ends, ps) for result in group.rows]
+        name = (b.Term(group.metric), f" of {group.turns}" if group.turns else "")
+        what = f"from {group.measured_from}, to {group.end}"
+        if summary.has_several_targets:
+            comma = ", " if group.turns else " "
+            rows.append([b.Cell((*name, comma, what), columns=len(heads), style="of")])
+        rows += [_result_row(summary, group, result, ps, name, what) for result in group.rows]
+        if not shown or sum(len(row) > 1 for row in rows) <= MAX_ROWS:
+            shown = len(rows)
     caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
     caption += "; of the whole run: before, in and after the peak" if summary.overload else ""
     for p in (p for p in MAIN_LEVELS if p not in ps):
@@ -257,13 +261,12 @@ def main_results(summary: Summary) -> b.Blocks:
         caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     style = "struck" if summary.validity.status == "invalid" else ""
     reading = [
-        *([b.ReadingGuide(INTERVAL_MARKS)] if ends else []),
         *b.note(ENDLESS),
         *b.note(settings.packetisation_note(summary.playback)),
         *b.note(READING),
     ]
     return [
-        b.table(heads, rows, style, stacked=True, caption=caption, answers=True),
+        b.table(heads, rows, style, stacked=True, caption=caption, answers=True, shown=shown),
         b.Details("How to read this table", reading, style="note"),
     ]
 
@@ -278,27 +281,23 @@ def _result_row(
     summary: Summary,
     group: cells.ResultRows,
     result: MainResult,
-    ends: tuple[float, float] | None,
     ps: Sequence[float],
+    name: tuple[b.Inline, ...],
+    what: str,
 ) -> b.Line:
-    target = summary.targets.index(result.target)
     distinction = group.distinction(result)
+    more = f" · {distinction}" if distinction else ""
+    head = b.Cell((*name, more), what)
+    if summary.has_several_targets:
+        target = summary.targets.index(result.target)
+        head = b.Cell(f"{result.target}{more}", target=target, marked=True)
     parts = [cells.quantile_cell(result, p, "") for p in ps]
     return [
-        b.Cell(
-            f"{result.target}{f' · {distinction}' if distinction else ''}",
-            target=target,
-            marked=True,
-        ),
+        head,
         b.Cell(count(result.turns), plural(result.sessions, "session")),
         *(replace(cell, style=PLACEHOLDER_STYLES.get(str(cell.text), "")) for cell in parts),
         format_number(result.largest),
         cells.failures(result),
-        (
-            b.Cell(Markup(bar_charts.interval_plot(result, target, ends)), style="hide")
-            if ends
-            else None
-        ),
     ]
 
 
@@ -312,7 +311,7 @@ def _facts(summary: Summary, of_check: Sequence[str]) -> b.Blocks:
         *b.fact("machine", [remarks.machine(summary)]),
         *b.fact("transcribed", remarks.transcription(summary)),
         *b.fact("interpreted", remarks.interpreting(summary)),
-        *b.fact("cost", cost.cost(summary.cost, simulated=summary.simulated)),
+        *b.fact("cost", cost.cost_texts(summary.cost, simulated=summary.simulated)[:1]),
         *(health.uncertain_metrics(summary) if health.affects_results(summary) else []),
         *(
             [b.Bullets([*map(b.coded, remaining_notices)], shown=NOTED)]
@@ -324,43 +323,52 @@ def _facts(summary: Summary, of_check: Sequence[str]) -> b.Blocks:
 
 OPEN = True
 FOLDED = False
-SECTIONS: tuple[tuple[SectionMaker, bool | Callable[[Summary], bool]], ...] = (
-    (overload.overload, OPEN),
-    (sweep.sweep, OPEN),
-    (latency.distributions, OPEN),
-    (latency.percentile_curves, OPEN),
-    (arrivals.arriving, OPEN),
-    (latency.time, OPEN),
-    (arrivals.by_load, FOLDED),
-    (audio.segments, OPEN),
-    (audio.playback, OPEN),
-    (waveform_of_call, OPEN),
-    (turn_taking.turn_taking, OPEN),
-    (audio.interruptions, audio.interrupts),
-    (tools.tools, OPEN),
-    (outcomes.rates, FOLDED),
-    (latency.steps, FOLDED),
-    (conversation.along_session, FOLDED),
-    (conversation.context, FOLDED),
-    (conversation.context_failures, lambda summary: bool(summary.context_failures)),
-    (telephone.telephone_calls, OPEN),
-    (outcomes.outcomes, OPEN),
-    (failed.failed, FOLDED),
-    (arrivals.rate_limits, FOLDED),
-    (cost.costs, FOLDED),
-    (network.connect, FOLDED),
-    (network.network, FOLDED),
-    (network.flow, FOLDED),
-    (network.other_metrics, FOLDED),
-    (conversation.by_others, FOLDED),
-    (health.hosts, FOLDED),
-    (health.health, lambda summary: summary.validity.status != "valid"),
-    (health.incidents, OPEN),
-    (slowest.slowest, FOLDED),
-    (health.targets, FOLDED),
-)
-"""The sections below the results, in the order in which a reader asks questions, and whether each
-is open at first.
+SECTIONS: Mapping[str, Sequence[tuple[SectionMaker, bool | Callable[[Summary], bool]]]] = {
+    "Latency": (
+        (overload.overload, OPEN),
+        (sweep.sweep, OPEN),
+        (latency.spread, OPEN),
+        (latency.time, OPEN),
+        (audio.segments, OPEN),
+        (latency.steps, FOLDED),
+        (conversation.by_others, FOLDED),
+        (slowest.slowest, FOLDED),
+    ),
+    "Calls": (
+        (audio.playback, OPEN),
+        (waveform_of_call, OPEN),
+        (turn_taking.turn_taking, OPEN),
+        (audio.interruptions, audio.interrupts),
+        (tools.tools, OPEN),
+        (outcomes.rates, FOLDED),
+        (conversation.along_session, FOLDED),
+        (conversation.context, FOLDED),
+        (telephone.telephone_calls, OPEN),
+    ),
+    "Failures": (
+        (outcomes.outcomes, OPEN),
+        (conversation.context_failures, lambda summary: bool(summary.context_failures)),
+        (failed.failed, FOLDED),
+        (arrivals.rate_limits, FOLDED),
+    ),
+    "Load": (
+        (arrivals.arriving, OPEN),
+        (arrivals.by_load, FOLDED),
+        (health.hosts, FOLDED),
+        (health.health, lambda summary: summary.validity.status != "valid"),
+        (health.incidents, OPEN),
+    ),
+    "Cost": ((cost.costs, FOLDED),),
+    "Network": (
+        (network.connect, FOLDED),
+        (network.network, FOLDED),
+        (network.flow, FOLDED),
+        (network.other_metrics, FOLDED),
+    ),
+    "Settings": ((health.targets, FOLDED),),
+}
+"""The sections below the results, by the link that leads to them and in the order in which a reader
+asks questions, and whether each is open at first.
 
 The others are folded, so that the page is only a few screens long.
 """
@@ -368,9 +376,11 @@ The others are folded, so that the page is only a few screens long.
 
 def sections_of(summary: Summary) -> Iterable[b.Section]:
     """Yield the sections of a run, without empty ones."""
-    for make, is_open in SECTIONS:
-        opened = is_open if isinstance(is_open, bool) else is_open(summary)
-        yield from (replace(section, folded=not opened) for section in sections_by(make, summary))
+    for group, members in SECTIONS.items():
+        for make, is_open in members:
+            opened = is_open if isinstance(is_open, bool) else is_open(summary)
+            for section in sections_by(make, summary):
+                yield replace(section, folded=not opened, group=group)
 
 
 def sections_by(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:

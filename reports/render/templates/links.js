@@ -1,4 +1,4 @@
-/* A link that is pressed is copied, too; one to a tab or into a fold opens it. */
+/* A link that is pressed is copied, too; one into a fold opens it. */
 for (const a of document.querySelectorAll("a.anchor")) a.addEventListener("click", async () => {
   try { await navigator.clipboard.writeText(a.href); } catch { return; }
   const box = a.getBoundingClientRect();
@@ -8,8 +8,6 @@ function follow() {
   const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!place) return;
   for (let fold = place.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
-  const tab = place.matches(".pane") && place.closest("figure").querySelector(`[value="${place.classList[1]}"]`);
-  if (tab) tab.checked = true;
   const more = place.querySelector(":scope > details.more");
   if (more) more.open = true;
   place.scrollIntoView();

@@ -45,8 +45,9 @@ ARMS = Plan(
     usage=True,
     limited=True,
 )
-FOLDS = {1280: 900, 400: 1000}
-"""The height of the first screen in pixels, by the width of the window."""
+FOLDS = {1280: 900, 400: 1688}
+"""The height of the first screen, on a phone of the first two, in pixels, by the width of the window.
+"""
 MANY_BYTES = 30_000
 """The minimum size of a picture with content. A picture of a single colour has fewer bytes."""
 

@@ -149,12 +149,12 @@ def playback(summary: Summary) -> b.Section | None:
     replies = rows_of(summary, REPLIES)
     callers = rows_of(summary, DETECTED)
     examples = example_turns(run, latencies)
-    panes = [("heard-all", "all steps", _timeline(examples))] if examples else []
-    for index, (step, step_examples) in enumerate(
-        example_turns_of_steps(run, latencies).items() if examples else ()
-    ):
-        panes.append((f"heard-{index}", step, _timeline(step_examples)))
-    blocks: b.Blocks = [b.Tabs(TIMELINE, panes)] if panes else []
+    of_steps = example_turns_of_steps(run, latencies).items() if examples else ()
+    blocks = [
+        *(b.line(TIMELINE) if examples else []),
+        *([_timeline(examples)] if examples else []),
+        *b.others("Each step", ((step, _timeline(turns)) for step, turns in of_steps)),
+    ]
     detected = {
         subject.target: cells.detection(row) for subject, row in by_subject(summary.counts).items()
     }

@@ -77,7 +77,8 @@ def costs(summary: Summary) -> b.Section | None:
         for charge in cost.models
     ]
     blocks += [b.Details("Prices", [b.table((*PRICES, *names.values()), prices)])] if prices else []
-    return b.Section("money", "Cost", "What did it cost?", blocks)
+    details = b.fact("cost details", cost_texts(run_cost)[1:])
+    return b.Section("money", "Cost", "What did it cost?", blocks, brief=details)
 
 
 COSTS = (
@@ -151,7 +152,7 @@ def amounts(money: RunCost) -> list[str]:
 
     After the total there may be two parts of it: the cost of responses that belong to no turn, and
     the cost of unplayed audio in interrupted replies. If there are several targets, the cost of
-    each comes before the total: `sweden 0.87 USD (0.0109 per turn)`. There are then no rates per
+    each comes after the total: `sweden 0.87 USD (0.0109 per turn)`. There are then no rates per
     turn or minute for the total. An amount without the tokens of a backend that has no price, or
     with tokens without a kind, is `at least 0.12 USD`.
     """
@@ -168,12 +169,10 @@ def amounts(money: RunCost) -> list[str]:
         by_target.append(
             f"{cost.target} {AT_LEAST if cost.is_lower_bound else ''}{usd(cost.usd)}{per_turn}"
         )
-    texts = by_target[:] if len(by_target) <= NAMED else []
     # a lower bound includes the minutes of turns whose tokens have no price
     least, turns = (AT_LEAST, money.turns) if money.is_lower_bound else ("", money.turns_priced)
-    texts.append(
-        f"{least}{usd(money.usd)} {'in total ' if by_target else ''}for {plural(turns, 'turn')}"
-    )
+    total = f"{least}{usd(money.usd)} {'in total ' if by_target else ''}for {plural(turns, 'turn')}"
+    texts = [total, *(by_target if len(by_target) <= NAMED else [])]
     if money.unattributed_usd:
         sessions = plural(money.unattributed_sessions, "session")
         texts.append(
@@ -219,7 +218,7 @@ def unplayed_audio(waste: UnplayedAudio) -> list[str]:
 BILLED_NOTHING = "◇ SIMULATED, nothing was billed"
 
 
-def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
+def cost_texts(money: RunCost, *, simulated: bool = False) -> list[str]:
     """Return the cost of a run with its estimate and budget, as texts. Return [] if the run has
     neither prices nor a budget.
     """

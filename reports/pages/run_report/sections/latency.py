@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from markupsafe import Markup
+
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.summary.distributions import MIN_TURNS, PUBLISHED, curves, histogram_of
 from reports.analysis.summary.over_time import OverTime, over_time, steps_over_time
@@ -16,17 +18,17 @@ from reports.render import blocks as b
 from reports.render.markers import COLOURS
 from reports.render.svg import plot_figure
 from reports.results.value import LEVEL_NAMES
-from reports.text import cells, remarks
+from reports.text import cells, remarks, sentences
 
 READ_ACROSS = "How to read it: 95 % of the turns were faster than the curve at p95."
 
 
-def percentile_curves(summary: Summary) -> b.Section | None:
-    """Return the section on latency percentiles; None if no metric has enough turns for a curve. It
-    has a pane with curves for each metric that has enough.
+def spread(summary: Summary) -> b.Section | None:
+    """Return the section on latency percentiles, with the histograms that are not at the top of the
+    page; None if no metric has enough turns for either.
     """
-    panes = []
-    for name, pools, key, title in _panes(summary):
+    curved: list[tuple[str, b.Block]] = []
+    for name, pools, title in _pools(summary):
         plotted = curves(summary.samples[name], pools)
         if any(curve.n - curve.failed >= MIN_TURNS for curve in plotted):
             by_p = [(curve, {e.p: e for e in curve.points}) for curve in plotted]
@@ -38,15 +40,9 @@ def percentile_curves(summary: Summary) -> b.Section | None:
                 )
                 rows.append([f"p{p * 100:g}", *quantiles_of])
             heads = ["percentile"] + [f"{curve.target}, ms" for curve in plotted]
-            numbers = [b.table(heads, rows)]
-            panes.append(
-                (
-                    key,
-                    title,
-                    plot_figure(charts.percentiles(plotted, title), stops=(), numbers=numbers),
-                )
-            )
-    if not panes:
+            plot = charts.percentiles(plotted, title)
+            curved.append((title, plot_figure(plot, stops=(), numbers=[b.table(heads, rows)])))
+    if not curved:
         return None
     banded = (
         "Shaded: 95 % interval."
@@ -56,55 +52,53 @@ def percentile_curves(summary: Summary) -> b.Section | None:
     meets = "Beyond the point where a curve meets the red band, all turns failed or did not start."
     failed = meets if summary.endings.failed_or_not_started else ""
     read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.")
+    (title, first), *more = curved
+    blocks: b.Blocks = [
+        b.Paragraph(join_present(" ", f"{title}.", *read)),
+        first,
+        *b.others("Other percentiles", more),
+        *b.others("Other histograms", histograms(summary)[1:]),
+    ]
     question = "What is the latency of most turns, and of the slowest?"
-    return b.Section(
-        "spread", "Latency percentiles", question, [b.Tabs(join_present(" ", *read), panes)]
-    )
+    return b.Section("spread", "Latency percentiles", question, blocks)
 
 
-def distributions(summary: Summary) -> b.Section | None:
-    """Return the section with a histogram of voice_to_voice and of each main metric; None if
-    there is no histogram.
+NARROW = 358
+"""The width of the first figure on a phone, in pixels."""
+
+
+def histograms(summary: Summary) -> list[tuple[str, b.Figure]]:
+    """Return a histogram of voice_to_voice and of each main metric, with its title. The first is
+    that of the headline.
     """
-    panes = []
-    for name, pools, key, title in _panes(summary):
+    figures = []
+    for name, pools, title in _pools(summary):
         if name in {VOICE_TO_VOICE, *summary.mains.values()} and (
             frame := histogram_of(summary.samples[name], pools)
         ):
-            panes.append((f"hist-{key}", title, plot_figure(bar_charts.histogram(frame, title))))
-    if not panes:
-        return None
-    read = (
-        "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if"
-        " published."
-    )
-    if summary.endings.failed_or_not_started:
-        read += " Turns that failed or did not start have no latency: their bar is on the right."
-    return b.Section(
-        "distribution",
-        "Latency distribution",
-        "How are latencies distributed?",
-        [b.Tabs(read, panes)],
-    )
+            read = f"{title}: share of the turns by latency; dotted: p50 and p95, if published"
+            if any(target.failed for target in frame.targets):
+                read += "; right: failed, or not started"
+            plot = bar_charts.histogram(frame, title)
+            narrow = Markup(bar_charts.histogram(frame, title, NARROW).svg())
+            figures.append((title, plot_figure(plot, f"{read}.", stops=(), narrow=narrow)))
+    return figures
 
 
-def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
-    """Yield (metric, pools, key, title) for each plotted metric and stratum. If voice_to_voice has
-    medians, it is first.
+def _pools(summary: Summary) -> Iterable[tuple[str, list[Pool], str]]:
+    """Yield (metric, pools, title) for each plotted metric and stratum. Those of the headline are
+    first.
     """
-    has_medians = any(result.at(0.5).has_interval for result in summary.voice_to_voice)
+    first = sentences.headline_results(summary)
+    metric, commonest = (first[0].metric, first[0].stratum) if first else ("", None)
 
     def sort_key(name: str) -> tuple[bool, bool, bool]:
-        return (
-            not (has_medians and name == VOICE_TO_VOICE),
-            name != summary.main_metric,
-            name not in summary.mains.values(),
-        )
+        return name != metric, name != summary.main_metric, name not in summary.mains.values()
 
     for name in sorted(summary.plotted, key=sort_key):
         pools = list(summary.samples[name].pools())
         strata = list(dict.fromkeys(pool.stratum for pool in pools))
-        for stratum in strata:
+        for stratum in sorted(strata, key=lambda stratum: stratum != commonest):
             which = (
                 stratum.measured_from_text
                 if CATALOGUE[name].begin == "measured_from"
@@ -118,7 +112,6 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
             yield (
                 name,
                 [p for p in pools if p.stratum == stratum],
-                f"{name}-{stratum.key}".replace("+", "-"),
                 title,
             )
 

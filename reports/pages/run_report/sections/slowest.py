@@ -25,9 +25,7 @@ def slowest(summary: Summary) -> b.Section | None:
     all steps for each stratum and metric, and a table for each step.
     """
     blocks: b.Blocks = []
-    for index, (stratum, metric) in enumerate(
-        dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)
-    ):
+    for stratum, metric in dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest):
         strata = {slow.stratum for slow in summary.slowest if slow.metric == metric}
         of_turns = f" of {stratum.turns_text(strata)}" if len(strata) > 1 else ""
         before, after = (
@@ -46,21 +44,19 @@ def slowest(summary: Summary) -> b.Section | None:
         steps = [
             step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)
         ]
-        panes = [("all", "all steps", of_run)]  # then one for each step
-        for at, step in enumerate(steps if len(steps) > 1 else ()):
-            panes.append((str(at), step, [slow for slow in of_steps if slow.step == step]))
-        tables = (
-            (name, title, _slow_table(summary, stratum, metric, rows))
-            for name, title, rows in panes
+        by_step = (
+            (step, [slow for slow in of_steps if slow.step == step])
+            for step in (steps if len(steps) > 1 else ())
         )
-        figures = [
-            (f"slow-{index}-{name}", title, b.Figure("", below=[table]))
-            for name, title, table in tables
+        body: b.Blocks = [
+            b.Paragraph(caption),
+            _slow_table(summary, stratum, metric, of_run),
+            *b.others(
+                "Each step",
+                ((step, _slow_table(summary, stratum, metric, rows)) for step, rows in by_step),
+            ),
         ]
-        body = b.Tabs(caption, figures)
-        blocks += (
-            [b.Details(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
-        )
+        blocks += [b.Details(f"The slowest by {metric}{before}{after}", body)] if blocks else body
     return (
         b.Section("slow", "Slowest turns", "Which turns were the slowest?", blocks)
         if blocks
