@@ -17,6 +17,7 @@ import base64
 import hashlib
 import itertools
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -26,8 +27,11 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tests.attack.agents import unescaped
 
 ROOT = Path(__file__).parents[3]
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -41,8 +45,6 @@ TINY_PAUSE_S = 0.005
 
 
 Act = Callable[["Wire"], object]
-Step = bytes | Act
-"""A step of a behaviour: bytes to send, or an action."""
 
 
 class HostileBehaviour(NamedTuple):
@@ -212,133 +214,16 @@ class Wire:
         self.flood(frame(b"", PING) * MANY, TINY_PAUSE_S)
 
 
-def accepted(*headers: str) -> Act:
-    return lambda wire: wire.accept(*headers)
-
-
-def flooded(data: bytes, pause_s: float = 0.0) -> Act:
-    return lambda wire: wire.flood(data, pause_s)
-
-
-def acting(*steps: Step) -> Act:
-    def act(wire: Wire) -> None:
-        for step in steps:
-            if isinstance(step, bytes):
-                wire.send(step)
-            else:
-                step(wire)
-
-    return act
-
-
-# Tables contain the behaviours that are fixed sequences of steps. Functions implement the
-# behaviours that compute or read between steps.
-
-SWITCHING, CHUNKED = b"HTTP/1.1 101 Switching Protocols\r\n", "Transfer-Encoding: chunked"
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 
-# The handshake.
 
-HANDSHAKES: dict[str, tuple[str, *tuple[Step, ...]]] = {
-    "endless_headers": (
-        "connect_failed:upgrade",
-        SWITCHING,
-        flooded(b"X-More: and more\r\n" * MANY),
-    ),
-    "one_endless_header": (
-        "connect_failed:upgrade",
-        SWITCHING,
-        b"X-Long: ",
-        flooded(b"a" * 65_536),
-    ),
-    "a_body_without_end": (
-        "connect_failed:500",
-        answer("500 No", f"Content-Length: {1 << 40}"),
-        flooded(b"no " * 10_000),
-    ),
-    "chunks_without_end": (
-        "connect_failed:500",
-        answer("500 No", CHUNKED),
-        flooded(b"3\r\nno \r\n" * MANY),
-    ),
-    "a_refusal_that_commands_the_terminal": (
-        "connect_failed:401",
-        answer(
-            "401 \x1b[2J\x00",
-            "X-Request-Id: \x1b]0;x\x07",
-            body=b"\x1b[2J\x00\n::set-output name=a::b\n",
-        ),
-    ),
-    "go_on_and_on": ("connect_failed:upgrade", flooded(b"HTTP/1.1 100 Continue\r\n\r\n" * MANY)),
-    "deflate_that_nobody_asked_for": ("connect_failed:upgrade", accepted(DEFLATE)),
-    "a_subprotocol_that_nobody_asked_for": (
-        "connect_failed:upgrade",
-        accepted("Sec-WebSocket-Protocol: soap"),
-    ),
-    "garbage_after_the_upgrade": ("protocol_error:frame", Wire.accept, b"\xff" * 10_000),
-    "a_flood_and_no_greeting": (
-        "timeout:session",
-        Wire.accept,
-        flooded(frame(event("rate_limits.updated", rate_limits=[])) * MANY),
-    ),
-    "pings_and_no_greeting": ("timeout:session", Wire.accept, Wire.ping),
-}
+# The behaviours that are no fixed sequence of steps.
 
 
-@hostile_behaviour("timeout:upgrade")
-def drips_its_head(wire: Wire) -> None:
-    wire.send(b"HTTP/1.1 101 Switching Protocols\r\nX-Slow: ")
-    while True:
-        time.sleep(0.002)
-        wire.send(b"a")
-
-
-# Frames, after the greeting.
-
-FRAMES: dict[str, tuple[str, *tuple[Step, ...]]] = {
-    "reserved_bits": ("protocol_error:frame", frame(delta(), flags=0xF0)),
-    "a_masked_frame": ("protocol_error:frame", b"\x81\x85maskhello"),
-    "fragments_without_end": (
-        "protocol_error:too_large",
-        frame(b"[", flags=0),
-        flooded(frame(b"0," * 16_384, 0, flags=0)),
-    ),
-    "empty_fragments_without_end": (
-        "timeout:first_delta",
-        frame(b"", flags=0),
-        flooded(frame(b"", 0, flags=0) * MANY, TINY_PAUSE_S),
-    ),
-    "a_frame_that_announces_too_much": (
-        "protocol_error:too_large",
-        frame(b"", length=(1 << 20) + 1),
-        Wire.wait,
-    ),
-    "a_frame_that_announces_everything": (
-        "protocol_error:too_large",
-        frame(b"", length=1 << 63),
-        Wire.wait,
-    ),
-    "a_message_too_large": (
-        "protocol_error:too_large",
-        flooded(frame(delta(audio="A" * (1 << 21)))),
-    ),
-    "a_message_of_the_largest_size": (
-        "ok",
-        joined_frames(created(), delta(more="x" * ((1 << 20) - len(delta(more="")))), done()),
-    ),
-    "a_flood_of_pings": ("timeout:first_delta", Wire.ping),
-    "pings_whose_pongs_nobody_reads": ("closed:1006", flooded(frame(b"x" * 125, PING) * MANY)),
-    "a_flood_of_pongs": ("timeout:first_delta", flooded(frame(b"", PONG) * MANY, TINY_PAUSE_S)),
-    "a_close_code_that_nobody_may_send": (
-        "protocol_error:frame",
-        frame(struct.pack("!H", 1005), CLOSE),
-    ),
-    "goes_on_after_its_goodbye": (
-        "closed:1000",
-        frame(struct.pack("!H", 1000), CLOSE),
-        flooded(frame(delta()) * MANY),
-    ),
-}
+@hostile_behaviour("ok")
+def a_message_of_the_largest_size(wire: Wire) -> None:
+    wire.greet()
+    wire.say(created(), delta(more="x" * ((1 << 20) - len(delta(more="")))), done())
 
 
 @hostile_behaviour("protocol_error:too_large", deflate=True)
@@ -357,37 +242,6 @@ def a_deflate_bomb_in_fragments(wire: Wire) -> None:
     part = packer.compress(bytes(1 << 19)) + packer.flush(zlib.Z_SYNC_FLUSH)
     wire.send(frame(part, flags=0x40))
     wire.flood(frame(packer.compress(bytes(1 << 19)) + packer.flush(zlib.Z_SYNC_FLUSH), 0, flags=0))
-
-
-@hostile_behaviour("timeout:first_delta")
-def drips_its_message(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(b"", length=1 << 19))
-    while True:
-        time.sleep(0.001)
-        wire.send(b" ")
-
-
-# Events, after the greeting.
-
-EVENTS: dict[str, tuple[str, *tuple[Step, ...]]] = {
-    "a_flood_of_deltas": (
-        "timeout:response",
-        joined_frames(created()),
-        flooded(frame(delta()) * 64),
-    ),
-    "a_flood_of_deltas_of_nothing_announced": ("timeout:response", flooded(frame(delta()) * 64)),
-    "a_flood_of_empty_messages": (
-        "timeout:first_delta",
-        flooded(frame(b"{}") * MANY, TINY_PAUSE_S),
-    ),
-    "a_flood_after_the_end": ("ok", REPLY, flooded(frame(delta()) * 64)),
-    "no_utf8": ("protocol_error:json", joined_frames(b'{"type": "\xff\xfe"}')),
-    "deep_json": (
-        "protocol_error:json",
-        joined_frames(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-    ),
-}
 
 
 @hostile_behaviour("timeout:first_delta")
@@ -431,35 +285,8 @@ def megabyte_ids(wire: Wire) -> None:
     )
 
 
-# Agents: `tests/attack/agents.py` contains their misbehaviours in a call; the behaviours below
-# concern the transport.
-
 VOICE = b"".join((b"\x00\x80" * 560, b"\xff" * 480)) * 4
 """800 ms of syllables in G.711 µ-law."""
-AGENTS: dict[str, tuple[str, str, *tuple[Step, ...]]] = {
-    "an_agent_that_resets_while_it_greets": (
-        "pcm",
-        "closed:reset",
-        frame(VOICE[:1_600], BINARY) + frame(VOICE, BINARY)[:100],
-        Wire.reset,
-    ),
-    "an_agent_that_speaks_as_fast_as_it_can": (
-        "pcm",
-        "limit_exceeded:audio",
-        flooded(frame(VOICE, BINARY) * 16),
-    ),
-    "an_agent_with_a_message_of_audio_without_end": (
-        "pcm",
-        "protocol_error:too_large",
-        frame(VOICE, BINARY, flags=0),
-        flooded(frame(VOICE, 0, flags=0) * 16),
-    ),
-    "an_agent_that_never_reads": (
-        "acs",
-        "timeout:first_delta",
-        flooded(frame(b'{"kind":"StopAudio"}'), TINY_PAUSE_S),
-    ),
-}
 
 
 @hostile_behaviour("limit_exceeded:marks", dialect="twilio")
@@ -471,17 +298,6 @@ def an_agent_with_a_flood_of_marks(wire: Wire) -> None:
     wire.flood(
         frame(json.dumps({"event": "mark", "mark": {"name": "again"}, **stream}).encode()) * MANY
     )
-
-
-# An interpreter.
-
-
-def sound(audio: str = AUDIO, **fields: Any) -> bytes:
-    return event("session.output_audio.delta", delta=audio, **fields)
-
-
-def words(text: Any = "hola ", **fields: Any) -> bytes:
-    return event("session.output_transcript.delta", delta=text, **fields)
 
 
 def interpreting(wire: Wire) -> None:
@@ -496,56 +312,74 @@ def interpreting(wire: Wire) -> None:
 
 OTHER_TYPES: tuple[object, ...] = (None, True, -1, 1e308, [], {}, [[]] * 99, "\x00", "x" * 200_000)
 """Values that no field of an event has."""
-INTERPRETERS: dict[str, tuple[str, *tuple[Step, ...]]] = {
-    "a_translation_at_another_rate": (
-        "failed:audio_format",
-        joined_frames(sound(sample_rate=8_000)),
-        Wire.wait,
-    ),
-    "a_translation_that_is_no_base64": (
-        "timeout:first_delta",
-        joined_frames(sound("%%%")),
-        Wire.wait,
-    ),
-    "a_translation_as_fast_as_it_can": ("limit_exceeded:audio", flooded(frame(sound()) * 64)),
-    "a_flood_of_translated_words": (
-        "timeout:first_delta",
-        flooded(frame(words()) * MANY, TINY_PAUSE_S),
-    ),
-    "a_translation_that_is_closed_at_once": (
-        "closed:1006",
-        joined_frames(event("session.closed", usage={"input_seconds": [1]})),
-    ),
-    "a_translation_of_other_types": (
-        "closed:1006",
-        joined_frames(
-            *(
-                event(name, **{field: value})
-                for name in ("session.output_transcript.delta", "session.input_transcript.delta")
-                for field in ("delta", "elapsed_ms")
-                for value in OTHER_TYPES
-            ),
-            *(event("session.closed", usage=value) for value in OTHER_TYPES),
-            *(event("session.updated", session=value) for value in OTHER_TYPES),
-        ),
-    ),
+
+
+@hostile_behaviour("closed:1006", dialect="translation")
+def a_translation_of_other_types(wire: Wire) -> None:
+    interpreting(wire)
+    for name, fields in {
+        "session.output_transcript.delta": ("delta", "elapsed_ms"),
+        "session.input_transcript.delta": ("delta", "elapsed_ms"),
+        "session.closed": ("usage",),
+        "session.updated": ("session",),
+    }.items():
+        for field in fields:
+            wire.say(*(event(name, **{field: value}) for value in OTHER_TYPES))
+
+
+# The table of fixed sequences of steps.
+
+PARTS = {
+    b"<delta>": delta(),
+    b"<created>": created(),
+    b"<done>": done(),
+    b"<sound>": event("session.output_audio.delta", delta=AUDIO),
+    b"<voice>": VOICE,
+    b"<word>": VOICE[:1_600],
+    b"<buzz>": AUDIO.encode(),
+    b"<cut>": frame(VOICE, BINARY)[:100],
 }
-BEHAVIOURS |= {
-    name: HostileBehaviour(acting(interpreting, *steps), outcome, False, "translation")
-    for name, (outcome, *steps) in INTERPRETERS.items()
-}
-BEHAVIOURS |= {
-    name: HostileBehaviour(acting(*steps), outcome, False, "ga")
-    for name, (outcome, *steps) in HANDSHAKES.items()
-}
-BEHAVIOURS |= {
-    name: HostileBehaviour(acting(Wire.greet, *steps), outcome, False, "ga")
-    for name, (outcome, *steps) in (FRAMES | EVENTS).items()
-}
-BEHAVIOURS |= {
-    name: HostileBehaviour(acting(Wire.accept, *steps), outcome, False, dialect)
-    for name, (dialect, outcome, *steps) in AGENTS.items()
-}
+CASE = re.compile(r"^(\w+) (\S+) (\w+)\n((?:    .+\n)+)", re.MULTILINE)
+STEP = re.compile(r"    (\w+)((?: \w+=\S+)*) ?(.*)\n")
+
+
+def act_of(step: re.Match[str]) -> Act:
+    """Return the act of a line of the table."""
+    word, options, payload = step.groups()
+    given = {name: float(value) for name, value in re.findall(r"(\w+)=(\S+)", options)}
+    times, pause_s = int(given.pop("times", 1)), given.pop("pause", 0.0)
+    numbers = {name: int(value) for name, value in given.items()}
+    messages = [unescaped(text) for text in payload.split(" | ")]
+    messages = [reduce(lambda data, of: data.replace(*of), PARTS.items(), m) for m in messages]
+    if word.endswith("_frame"):
+        messages = [frame(message, **numbers) for message in messages]
+    data = b"".join(messages) * times
+    acts: dict[str, Act] = {
+        "accept": lambda wire: wire.accept(*filter(None, [payload])),
+        "greet": Wire.greet,
+        "interpret": interpreting,
+        "wait": Wire.wait,
+        "ping": Wire.ping,
+        "reset": Wire.reset,
+        "send": lambda wire: wire.send(data),
+        "flood": lambda wire: wire.flood(data, pause_s),
+    }
+    return acts[word.removesuffix("_frame")]
+
+
+def acting(*acts: Act) -> Act:
+    def act(wire: Wire) -> None:
+        for each in acts:
+            each(wire)
+
+    return act
+
+
+for dialect, outcome, name, steps in CASE.findall(
+    Path(__file__).with_name("server.txt").read_text(encoding="utf-8")
+):
+    act = acting(*map(act_of, STEP.finditer(steps)))
+    BEHAVIOURS[name] = HostileBehaviour(act, outcome, False, dialect)
 
 
 def _quietly(act: Callable[[], object]) -> None:
