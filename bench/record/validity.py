@@ -78,9 +78,12 @@ MAX_MISSING_PERCENT = 1.0
 MAX_EARLY_PERCENT = 1.0
 """The maximum percentage of replies that start before their question ends.
 
-If more replies start early, a latency may have been measured with the reply to another question.
+If certainly more replies start early, a latency may have been measured with the reply to another
+question.
 """
 EARLY_REPLIES: Final = "early_replies"
+Z = 1.959964
+"""The quantile of the normal distribution at 97.5 %."""
 
 MERGE_MISSING = "merge the missing data when it is available, or repeat the run"
 MORE_PROCESSES = "lower the load, free a core of the machine, or use more --processes"
@@ -133,13 +136,40 @@ class MetricUncertainty:
 
 @dataclass(frozen=True)
 class EarlyReplies:
-    """The percentage of a target's replies that started before their question had ended, and the
-    affected metrics.
+    """The number of a target's replies that started before their question had ended, of all
+    `replies`; the number of calls with such a reply, of all `calls`; and the affected metrics.
     """
 
     target: str
-    percent: float
+    early: int
+    replies: int
+    early_calls: int
+    calls: int
     metrics: tuple[str, ...]
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.early / self.replies
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the percentage (Newcombe 1998, Statistics in Medicine 17:857,
+        method 4). It assumes that replies are independent.
+        """
+        n, p = self.replies, self.early / self.replies
+        square = Z * Z
+        low, high = (
+            (2 * n * p + square + sign)
+            + sign * Z * math.sqrt(square + 2 * sign - 1 / n + 4 * p * (n * (1 - p) - sign))
+            for sign in (-1, 1)
+        )
+        scale = 100 / (2 * (n + square))
+        return max(0.0, low * scale), 100.0 if self.early == n else min(100.0, high * scale)
+
+    @property
+    def is_certain(self) -> bool:
+        """True if the percentage is known to be above its limit."""
+        return self.interval[0] > MAX_EARLY_PERCENT
 
 
 @dataclass(frozen=True)
@@ -319,8 +349,8 @@ def uncertain_metrics(
 ) -> list[UncertainMetric]:
     """Return the uncertain metrics of each target and host.
 
-    A metric is uncertain if its largest uncertainty is above its limit, or if too many replies
-    began early.
+    A metric is uncertain if its largest uncertainty is above its limit, or if certainly too many
+    replies began early.
     """
     worst: dict[tuple[str, str, str], MetricUncertainty] = {}
     for uncertainty in metrics:
@@ -337,7 +367,7 @@ def uncertain_metrics(
             reason=EARLY_REPLIES,
         )
         for replies in early
-        if replies.percent > MAX_EARLY_PERCENT
+        if replies.is_certain
         for metric in replies.metrics
     ]
     for (host, target, name), uncertainty in worst.items():

@@ -185,7 +185,7 @@ def _missing_share(
 
 
 def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator[EarlyReplies]:
-    """Yield, for each target, the share of replies that started before their question had ended.
+    """Yield, for each target, the number of replies that started before their question had ended.
 
     Only measured, successful, spoken turns are counted. If a service sends no events about replies,
     replies are detected in the audio. An early reply may then be the answer to the question before,
@@ -203,7 +203,17 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
     rows = read(
         "turns",
         list(
-            dict.fromkeys(["cut_off", "start_offset_ns", ORIGIN, "speech_end_at_ns", *first, *ends])
+            dict.fromkeys(
+                [
+                    "session_id",
+                    "cut_off",
+                    "start_offset_ns",
+                    ORIGIN,
+                    "speech_end_at_ns",
+                    *first,
+                    *ends,
+                ]
+            )
         ),
     )
     spoken = pc.and_(pc.equal(rows[ORIGIN], "speech_end"), pc.is_valid(rows["cut_off"]))
@@ -222,7 +232,12 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
                 for m, end in zip(metrics, ends, strict=True)
                 if pc.any(rows[end].is_valid().filter(counted)).as_py()
             )
-            yield EarlyReplies(target, 100 * float(is_early.sum() / counted.sum()), tuple(affected))
+            early_calls, calls = (
+                pc.count_distinct(rows["session_id"].filter(pa.array(mask))).as_py()
+                for mask in (is_early, counted)
+            )
+            early, replies = int(is_early.sum()), int(counted.sum())
+            yield EarlyReplies(target, early, replies, early_calls, calls, tuple(affected))
 
 
 def _starved_share(read: files.ReadRows) -> float:

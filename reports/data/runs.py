@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -61,6 +61,9 @@ from reports.data.uncertainty import UncertainMetric, uncertain_metrics_of
 from reports.metrics.rate_metrics import OF_COLUMNS, RATES
 from reports.results.json_entries import optional_keys
 from reports.statistics.counting import Flags
+
+if TYPE_CHECKING:
+    from bench.record.validity import EarlyReplies
 
 TURN_METRICS = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_METRICS = tuple(
@@ -227,6 +230,16 @@ class RunFrames:
     def uncertain_metrics(self) -> tuple[UncertainMetric, ...]:
         """The metrics that are uncertain in this run, target by target."""
         return uncertain_metrics_of(self.folder, self.metadata)
+
+    @cached_property
+    def early_replies(self) -> tuple[EarlyReplies, ...]:
+        """The replies that started before their question had ended. Raise UsageError if the rows
+        cannot be read.
+        """
+        from bench.record.validity_data import early_replies
+
+        with _reading(self.folder):
+            return tuple(early_replies(run_folder.row_reader(self.folder), self.metadata))
 
     @property
     def simulated(self) -> bool:

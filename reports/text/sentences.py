@@ -33,7 +33,7 @@ from reports.text import cells, remarks
 from reports.text.invalid import endings_text
 from reports.text.notices import decision_notice
 from reports.text.peak import peak_headline
-from reports.text.phrases import as_sentence
+from reports.text.phrases import as_sentence, interval
 from reports.text.reasons import early_text, reason_text
 from reports.text.validity import remedy_line, verdict_reason
 
@@ -544,18 +544,35 @@ def too_few_text(summary: Summary) -> list[str]:
 
 
 def early_replies(summary: Summary) -> list[str]:
-    """Return a text for each target in which too many replies started before the end of the
-    question. It has the remedy.
+    """Return a sentence for each target with replies that started before the end of the question.
+    If too many of them did, it has the remedy. Otherwise it has what they can change.
     """
-    early = {metric.target: metric for metric in summary.run.uncertain_metrics if metric.is_early}
+    certain = {metric.target: metric for metric in summary.run.uncertain_metrics if metric.is_early}
+    counted = {entry.target: entry for entry in summary.run.early_replies}
     entries = target_entries(summary.run.metadata)
-    audio_only = {name for name, entry in entries.items() if entry.get("full_duplex")}
-    return [
-        f"{f'{name}: ' if summary.has_several_targets else ''}{early_text(metric.numbers)}, so"
-        " latencies may belong to the previous question and decide no verdict:"
-        f" {EARLY_REMEDIES[name in audio_only]}"
-        for name, metric in early.items()
-    ]
+    texts = []
+    for name in (name for name in summary.targets if name in certain or name in counted):
+        whose = f"{name}: " if summary.has_several_targets else ""
+        replies = counted.get(name)
+        if replies is None:
+            text = early_text(certain[name].numbers)
+        else:
+            ends = interval(*replies.interval, lambda end: percent(end, 100))
+            limit = "limit" if name in certain else "not known to be above"
+            text = (
+                f"{count(replies.early)} of {plural(replies.replies, 'reply', 'replies')} started"
+                f" before the question had ended ({percent(replies.percent, 100)};"
+                f" 95{NBSP}% interval: {ends}; {limit} 1{NBSP}%)"
+            )
+        if name in certain:
+            remedy_text = EARLY_REMEDIES[bool(entries.get(name, {}).get("full_duplex"))]
+            text += ", so latencies may belong to the previous question and decide no verdict:"
+            text += f" {remedy_text}"
+        elif replies:
+            calls = f"{count(replies.early_calls)} of {plural(replies.calls, 'call')}"
+            text += f", so latencies of {calls} may belong to the previous question"
+        texts.append(f"{whose}{text}.")
+    return texts
 
 
 SCRIPTS = 5

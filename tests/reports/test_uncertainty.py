@@ -15,10 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from scipy.stats import binomtest
 
 from bench.base.errors import UsageError
 from bench.record.folder import TableName
-from bench.record.validity import EARLY_REPLIES, EarlyReplies
+from bench.record.validity import EARLY_REPLIES, EarlyReplies, uncertain_metrics
 from bench.record.validity_data import early_replies
 from reports.analysis.check.baselines import baseline_of
 from reports.analysis.check.check import check_of
@@ -27,6 +28,7 @@ from reports.analysis.comparisons.comparison import Comparison, compare_targets
 from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.summary.summary import summarise
 from reports.analysis.targets.named import parse_targets
+from reports.data.runs import load_for_report
 from reports.data.uncertainty import UncertainMetric, uncertain_reason
 from reports.engine.judge import Judged
 from reports.formatting import NBSP, change, format_number, ms
@@ -245,6 +247,7 @@ def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
     turns = pa.table(
         {
             "target": ["agent"] * n,
+            "session_id": [*map(str, range(n))],
             "host": ["h"] * n,
             "phase": ["measurement"] * n,
             "outcome": ["ok"] * n,
@@ -268,17 +271,49 @@ def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("duplex", "early", "percent"),
-    [(True, [False, False], 50.0), (False, [True, False], 50.0), (False, None, 50.0)],
+    ("duplex", "early"), [(True, [False, False]), (False, [True, False]), (False, None)]
 )
-def test_early_replies_are_counted_by_target(
-    duplex: bool, early: list[bool] | None, percent: float
-) -> None:
+def test_early_replies_are_counted_by_target(duplex: bool, early: list[bool] | None) -> None:
     document = {"targets": [{"name": "agent", "full_duplex": duplex}]}
 
     assert list(early_replies(rows_of([True, False], early=early), document)) == [
-        EarlyReplies("agent", percent, ("voice_to_voice",))
+        EarlyReplies("agent", 1, 2, 1, 2, ("voice_to_voice",))
     ]
+
+
+@pytest.mark.parametrize(
+    ("early", "replies", "is_certain"),
+    [(1, 18, False), (2, 24, True), (1, 100, False), (30, 1_000, True), (15, 1_000, False)],
+)
+def test_latencies_are_uncertain_only_if_certainly_too_many_replies_were_early(
+    early: int, replies: int, is_certain: bool
+) -> None:
+    found = EarlyReplies("agent", early, replies, early, replies, ("voice_to_voice",))
+    known = binomtest(early, replies).proportion_ci(method="wilsoncc")
+
+    assert found.interval == pytest.approx((100 * known.low, 100 * known.high))
+    assert bool(uncertain_metrics([], [found])) is is_certain
+
+
+def test_the_calls_whose_latencies_few_early_replies_may_change_are_counted(tmp_path: Path) -> None:
+    plan = Plan(sessions=6, turns=3)
+    made = edit(
+        write(tmp_path, plan),
+        "turns",
+        lambda index, row: (
+            row
+            | {"cut_off": False}
+            | ({"speech_end_at_ns": row["first_audible_at_ns"] + 1} if index == 4 else {})
+        ),
+    )
+    text = plain_of_early_replies(run_text(summarise(load_for_report(made))))
+
+    assert (
+        "1 of 18 replies started before the question had ended (5.6 %; 95 % interval: 0.29 to"
+        " 29.4 %; not known to be above 1 %), so latencies of 1 of 6 calls may belong to the"
+        " previous question."
+    ) in text
+    assert "uncertain in this run" not in text
 
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
