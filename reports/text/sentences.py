@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bench.catalogue.metrics import CATALOGUE, ORIGIN
 from bench.catalogue.outcomes import CANCELLED_SPLIT, NO_REPLY, STARVED, is_own_limit, meaning
 from bench.files.sanitize import escape_control
-from reports.analysis.summary.outcomes import OutcomeCount
+from reports.analysis.summary.outcomes import OutcomeCount, Outcomes
 from reports.analysis.summary.run_validity import within_warmup
 from reports.analysis.summary.summary import MainResult, Summary
 from reports.analysis.summary.targets import FAIR
@@ -77,7 +77,8 @@ def run_headline(summary: Summary) -> str:
         return f"{peak}."
     if medians := headline_results(summary):
         return f"{_waits(medians, summary)}{_failed_clause(summary)}."
-    return f"{_no_median([result for result in main_results_of(summary) if result.turns])}."
+    results = [result for result in main_results_of(summary) if result.turns]
+    return f"{_no_median(results, summary.endings)}."
 
 
 def headline_results(summary: Summary) -> list[MainResult]:
@@ -128,15 +129,13 @@ def _failed_clause(summary: Summary) -> str:
     return f"; failed turns: {share}" if is_much else ""
 
 
-def _no_median(results: Sequence[MainResult]) -> str:
+def _no_median(results: Sequence[MainResult], outcomes: Outcomes) -> str:
     """Return why there is no median, and the values that are known."""
-    turns = sum(a.n for a in results)
-    failed = sum(a.failed for a in results)
-    if failed and failed == turns:
-        return f"All {count(turns)} turns failed" if turns > 1 else "The only turn failed"
-    missed = f"{count(failed)} of {plural(turns, 'turn')} failed"
-    if failed and 2 * failed >= turns:
-        return f"At least half of the turns failed: {count(failed)} of {count(turns)}"
+    unmet, planned = outcomes.failed_or_not_started, outcomes.planned
+    if unmet and unmet == planned:
+        return f"All {count(planned)} turns failed" if planned > 1 else "The only turn failed"
+    if unmet and 2 * unmet >= planned:
+        return f"At least half of the turns failed: {count(unmet)} of {count(planned)}"
     values = [end for a in results for end in (a.smallest, a.largest) if math.isfinite(end)]
     if not values and any(
         result.turns_planned > result.failed_or_not_started for result in results
@@ -148,8 +147,9 @@ def _no_median(results: Sequence[MainResult]) -> str:
     low, *high = dict.fromkeys(format_ms_list(min(values), max(values)))
     latency = f"{low.partition(NBSP)[0]} to {high[0]}" if high else low
     kind = WAITED_FOR.get(results[0].metric, "the transcript")
-    few = missed if failed else "too few for a median"
-    return f"Callers waited {latency} for {kind} in {plural(turns - failed, 'turn')}; {few}"
+    heard = sum(a.n - a.failed for a in results)
+    few = f"{count(unmet)} of {plural(planned, 'turn')} failed" if unmet else "too few for a median"
+    return f"Callers waited {latency} for {kind} in {plural(heard, 'turn')}; {few}"
 
 
 def run_essentials(summary: Summary, checked: str = "") -> str:

@@ -157,6 +157,10 @@ def test_an_invalid_run_states_the_value_of_a_failed_check_once() -> None:
             Plan(sessions=8, turns=5, kinds=("typed", "typed", "typed", "typed", "vad")),
             "Callers wait 589 ms for audio (median).",
         ),
+        (
+            Plan(sessions=2, turns=6, kinds=("typed", "typed", "vad"), failed=0.3, seed=3),
+            "Callers waited 569 to 766 ms for a reply in 2 turns; 3 of 12 turns failed.",
+        ),
         (Plan(sessions=2, turns=4, failed=1.0, kinds=("typed", "vad")), "All 8 turns failed."),
         (
             Plan(sessions=4, turns=2, refused=2, kinds=("typed",)),
