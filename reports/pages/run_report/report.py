@@ -231,7 +231,7 @@ def main_results(summary: Summary) -> b.Blocks:
     ]
     heads = [
         b.Column("target" if summary.has_several_targets else "metric", style="vh"),
-        b.Column("turns", style="aside", shorten=1, leave_out=5),
+        b.Column("turns", style="minor", shorten=1, leave_out=5),
         *(
             b.Column(LEVEL_NAMES[p], shorten=PRIORITIES[p][0], leave_out=PRIORITIES[p][1])
             for p in ps

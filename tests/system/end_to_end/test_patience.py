@@ -36,7 +36,7 @@ def test_the_share_of_abandoned_calls_is_that_of_the_log(tmp_path: Path) -> None
     hung_up_s = (turns["ended_at_ns"] - turns["request_sent_at_ns"]) / NS_PER_S
     patience_s = turns["patience_ns"] / NS_PER_S
     is_abandoned = turns["outcome"] == "abandoned"
-    # nobody who heard the reply in time hung up, nobody stayed who neither heard it nor had it whole
+    # a caller who heard the reply in time did not hang up, and one who stayed heard it or had it whole
     is_in_time = heard_s.combine(hung_up_s, min) <= patience_s + 0.001
     assert is_in_time[~is_abandoned].all()
     assert not (heard_s <= patience_s)[is_abandoned].any()
