@@ -130,6 +130,16 @@ def called(text: str) -> tuple[str, list[Any], dict[str, Any]]:
     return first, [value(word) for name, word in others if not name], named
 
 
+def at_path(found: Any, path: str) -> Any:
+    """Return the value at a path of keys and numbers; None if there is none."""
+    for key in path.split("."):
+        try:
+            found = found[int(key) if isinstance(found, list) else key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return found
+
+
 # The messages of the service.
 
 

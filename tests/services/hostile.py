@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from bench.plan.compiled_script import CompiledScript
 from bench.wire.dialect import BinaryMessage
 from tests.attack.agents import unescaped
 from tests.helpers import MS, S, closing, say
 from tests.memory_transport import PeerAnswer
-from tests.services.talk import Talk, interrupted_by_speech, parcels, speak
+from tests.observe.talk_log import cases
+from tests.services.talk import Talk, interrupted_by_speech, speak
+from tests.sessions.session_log import FOLDER, Peer, compiled, has, name_of
 
 SEEDS = [range(first, first + 20) for first in range(0, 200, 20)]
 """The seeds of the hostile servers: a test plays several."""
@@ -69,30 +69,34 @@ def hostile_server(
     return answer
 
 
-class HostileService(NamedTuple):
-    """A service that breaks the rules by `messages`, among parts of a good `reply`.
+class HostileService:
+    """A service that breaks the rules by the messages of its table, among those of its log.
 
-    `is_set_up` is True for the message that sets up a session, which `ready` answers.
+    In the first session of the log, the first answer confirms the settings, if the service does
+    that, and the last one is a good reply.
     """
 
-    messages: Sequence[bytes]
-    reply: Sequence[PeerAnswer]
-    compiled: Callable[..., CompiledScript]
-    is_set_up: Callable[[bytes], bool]
-    ready: bytes
-    is_audio: Callable[[bytes], bool]
-    greeting: Sequence[PeerAnswer] = ()
+    def __init__(self, name: str) -> None:
+        log = FOLDER / f"{name.replace('-', '_')}.log"
+        peers = [Peer(case, name) for case in cases(log).values()]
+        said = [each for peer in peers for answer in peer.answers for _, each in peer.said(answer)]
+        self.name, self.greeting = name, peers[0].greeting
+        self._first, self._last = peers[0].answers[0], peers[0].answers[-1]
+        self._said = peers[0].said
+        known = [each for each in said if isinstance(each, bytes)]
+        self.messages = [*hostile_messages(name), *dict.fromkeys(known)]
 
     def play(self, seeds: range, tmp_path: Path) -> None:
         """Play a session for each seed. Each ends with an outcome, in bounded time."""
         detection = {"turn_detection": "server_vad", "input_transcription": "any"}
+        reply = list(self._said(self._last))
         for seed in seeds:
             folder = tmp_path / str(seed)
             folder.mkdir()
             steps = [(say(), say("again")), (speak(), say()), interrupted_by_speech(100)][seed % 3]
-            script = self.compiled(*steps, tools=(parcels(),), **detection)
-            peer = hostile_server(seed, self.messages, self.reply, self._answer, self.is_audio)
-            ended = Talk(folder, script, peer, self.greeting if seed % 20 else ())
+            given = {"dialect": self.name, "session": detection, "functions": [{}]}
+            peer = hostile_server(seed, self.messages, reply, self._answer, is_audio)
+            ended = Talk(folder, compiled(steps, given), peer, self.greeting if seed % 20 else ())
 
             assert ended.session.outcome
             assert all(turn.outcome for turn in ended.turns)
@@ -100,5 +104,9 @@ class HostileService(NamedTuple):
             assert (folder / "log.jsonl").read_bytes().count(b"\n") > 1
 
     def _answer(self, sent: bytes) -> Iterable[PeerAnswer]:
-        if self.is_set_up(sent):
-            yield 30 * MS, self.ready
+        if self._first is not self._last and has(sent, self._first.key):
+            yield from self._said(self._first)
+
+
+def is_audio(sent: bytes) -> bool:
+    return name_of(sent) in {"audio", "audioInput"}

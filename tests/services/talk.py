@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from bench.base.units import NEVER_NS
 from bench.files.yaml_file import PythonValue
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.functions import ScriptFunction
 from bench.plan.recordings import Pcm, SpeechSpan
-from bench.plan.script import Script
 from bench.plan.script_keys import SESSION
 from bench.plan.steps import InterruptSettings, InterruptStep
 from bench.plan.turn_plan import InterruptTrigger
@@ -27,9 +27,9 @@ from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport, ab
 from bench.record.recorder import RowContext
 from bench.record.replay import replay_log
 from bench.session.session import Session
-from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect
+from bench.wire.dialect import AwaitedEvent, ClientMessage
 from bench.wire.settings import FunctionTool, SessionSettings
-from tests.helpers import MS, Listening, build_script, loud_pcm, say
+from tests.helpers import MS, Listening, loud_pcm, say
 from tests.memory_transport import MemoryTransport, PeerAnswer
 
 LOUD_PCM = loud_pcm(4_800)
@@ -66,33 +66,21 @@ def interrupted_by_speech(after_ms: int) -> tuple[Step, ...]:
     )
 
 
-def compiled_for(
-    dialect: Dialect, *steps: Step, tools: tuple[ScriptFunction, ...] = (), **session: Any
-) -> CompiledScript:
-    script = build_script(*steps)
-    settings = msgspec.structs.replace(
-        settings_of(**session), tools=tuple(function.tool for function in tools)
-    )
-    talk = Script(
-        name=script.name,
-        path=Path("talk.yaml"),
-        digest="d1",
-        session=settings,
-        timeouts=script.limits,
-        steps=steps,
-        tools=tools,
-    )
-    return CompiledScript(talk, dialect)
-
-
 class Talk:
     """A session that has run to its end over a transport without a network, and its replay."""
 
     def __init__(
-        self, folder: Path, script: CompiledScript, peer: Peer, greeting: Iterable[PeerAnswer] = ()
+        self,
+        folder: Path,
+        script: CompiledScript,
+        peer: Peer,
+        greeting: Iterable[PeerAnswer] = (),
+        *,
+        ends_ms: float | None = None,
+        transport: type[MemoryTransport] = MemoryTransport,
     ) -> None:
         prepared, listening = script.prepare_session(0, 0), Listening()
-        self.transport = MemoryTransport(peer, greeting)
+        self.transport = transport(peer, greeting)
         path = folder / "log.jsonl"
         log = EventLog(path, hide=str, record_audio=False)
         facts = about("run", RowContext("s", "here", "talk", prepared.name), prepared)
@@ -103,8 +91,10 @@ class Talk:
             service_responds=prepared.service_responds,
         )
         timeline = LoggedTimeline(start, script.dialect, log=log, about=facts)
+        ends_ns = start.start_ns + round(ends_ms * MS) if ends_ms is not None else NEVER_NS
+        logged = LoggedTransport(self.transport, log)
         Session(
-            prepared, LoggedTransport(self.transport, log), timeline, listening, lambda: False
+            prepared, logged, timeline, listening, lambda: self.transport.now_ns() > ends_ns
         ).run()
         log.close()
         self.session: SessionObservation = timeline.session()
@@ -112,7 +102,3 @@ class Talk:
         again = replay_log(path)
         assert (again.session, list(again.turns)) == (self.session, self.turns)
         assert LOUD not in path.read_text()
-
-    @property
-    def outcomes(self) -> list[str]:
-        return [turn.outcome for turn in self.turns]

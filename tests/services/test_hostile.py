@@ -5,6 +5,7 @@ bounded time and memory.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,75 +13,58 @@ import pytest
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.services.deepgram.replies import DeepgramReader
 from bench.services.gemini.replies import MAX_ENDED, SessionReader
-from bench.wire.dialect import BinaryMessage
-from tests.services import deepgram_talk as deepgram
-from tests.services import gemini_talk as gemini
-from tests.services.hostile import SEEDS, HostileService, hostile_messages
-
-SERVICES = {
-    "deepgram": HostileService(
-        [
-            *hostile_messages("deepgram"),
-            deepgram.WELCOME,
-            deepgram.READY,
-            deepgram.STARTED,
-            deepgram.DONE,
-            deepgram.CALL,
-            deepgram.RESULT,
-        ],
-        deepgram.REPLY,
-        deepgram.compiled,
-        lambda sent: b'"Settings"' in sent,
-        deepgram.READY,
-        lambda sent: isinstance(sent, BinaryMessage),
-        deepgram.GREETING,
-    ),
-    "gemini": HostileService(
-        [
-            *hostile_messages("gemini"),
-            gemini.sound(),
-            gemini.INTERRUPTED,
-            gemini.GENERATED,
-            gemini.OVER,
-            gemini.GO_AWAY,
-            gemini.TOOL_CALL,
-        ],
-        gemini.REPLY,
-        gemini.compiled,
-        lambda sent: "setup" in msgspec.json.decode(sent),
-        gemini.READY,
-        lambda sent: "audio" in msgspec.json.decode(sent).get("realtimeInput", {}),
-    ),
-}
+from bench.services.nova_sonic.replies import NovaReader
+from tests.services.hostile import SEEDS, HostileService
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", ["deepgram", "gemini", "nova-sonic"])
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_a_session_with_a_hostile_server_ends_with_an_outcome(
     name: str, seeds: range, tmp_path: Path
 ) -> None:
-    SERVICES[name].play(seeds, tmp_path)
+    HostileService(name).play(seeds, tmp_path)
+
+
+LONG = "x" * 10_000
+
+
+def lengths(reader: Any, *messages: dict[str, Any]) -> list[int]:
+    """Return the lengths of the texts that follow these messages."""
+    events = [event for each in messages for event in reader.decode(msgspec.json.encode(each))]
+    return [len(event.text) for event in events if event.text]
 
 
 def test_the_state_of_a_session_with_deepgram_has_a_limit() -> None:
-    reader = DeepgramReader()
+    reader, said = DeepgramReader(), {"type": "ConversationText", "role": "assistant"}
     for _ in range(200):
-        assert reader.decode(deepgram.said("x" * 10_000))
-    (done,) = (event for event in reader.decode(deepgram.DONE) if event.text)
+        lengths(reader, said | {"content": LONG})
 
-    assert len(done.text) <= MAX_TEXT_CHARACTERS + 200
+    (length,) = lengths(reader, {"type": "AgentAudioDone"})
+    assert length <= MAX_TEXT_CHARACTERS + 200
 
 
 def test_the_state_of_a_session_with_gemini_has_a_limit() -> None:
-    reader = SessionReader()
-    heard = gemini.content(inputTranscription={"text": "y" * 10_000})
-    for _ in range(200):
-        for message in (gemini.said("x" * 10_000), heard):
-            assert reader.decode(message)
-    done = [event for event in reader.decode(gemini.GENERATED) if event.text]
+    reader, over = SessionReader(), {"serverContent": {"generationComplete": True}}
+    for name in ("outputTranscription", "inputTranscription") * 200:
+        lengths(reader, {"serverContent": {name: {"text": LONG}}})
+    done = lengths(reader, over)
+    sound = {"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": "AAAA"}}
     for _ in range(50):
-        reader.decode(gemini.sound())
-        reader.decode(gemini.GENERATED)
+        lengths(reader, {"serverContent": {"modelTurn": {"parts": [sound]}}}, over)
 
-    assert [len(event.text) for event in done] == [MAX_TEXT_CHARACTERS] * 2
+    assert done == [MAX_TEXT_CHARACTERS] * 2
     assert len(reader._ended) == MAX_ENDED
+
+
+def test_the_state_of_a_session_with_nova_sonic_has_a_limit() -> None:
+    reader = NovaReader()
+    planned = {"type": "TEXT", "additionalModelFields": '{"generationStage":"SPECULATIVE"}'}
+    for number in range(200):
+        block = {"contentId": f"b{number}"}
+        lengths(reader, {"event": {"contentStart": block | planned | {"role": "ASSISTANT"}}})
+        for role in ("ASSISTANT", "USER"):
+            lengths(reader, {"event": {"textOutput": block | {"content": LONG, "role": role}}})
+    end = {"contentId": "a", "type": "AUDIO", "stopReason": "END_TURN"}
+
+    assert max(lengths(reader, {"event": {"contentEnd": end}})) <= MAX_TEXT_CHARACTERS + 200
+    assert len(reader._blocks) <= 64

@@ -31,7 +31,7 @@ from rtbench_simulator.services.voice_live import VOICE_LIVE
 from rtbench_simulator.services.xai import XAI
 from rtbench_simulator.simulated_session import SessionParts, SimulatedSession
 from tests.attack.agents import unescaped
-from tests.observe.talk_log import Case, Line, called, listed, value, words_of
+from tests.observe.talk_log import Case, Line, at_path, called, listed, value, words_of
 from tests.simulator.builders import (
     AT_NS,
     constant,
@@ -164,16 +164,6 @@ def profile_of(settings: Message) -> Profile:
 def body_of(event: OutgoingEvent) -> Any:
     is_json = event.body[:1] in {b"{", b"["}
     return msgspec.json.decode(event.body) if is_json else None
-
-
-def at_path(found: Any, path: str) -> Any:
-    """Return the value at a path of keys and numbers; None if there is none."""
-    for key in path.split("."):
-        try:
-            found = found[int(key) if isinstance(found, list) else key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return found
 
 
 def fact(events: list[OutgoingEvent], name: str) -> Any:
