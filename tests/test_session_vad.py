@@ -40,13 +40,11 @@ from tests.helpers import (
     delta,
     done,
     interrupt_after,
-    message,
     play,
     say,
     seated,
     speech_started,
     speech_stopped,
-    spoken,
 )
 from tests.memory_transport import PeerAnswer
 
@@ -103,21 +101,6 @@ def hearing(*chunks: int, audio_ms: int = 100) -> dict[str, list[PeerAnswer]]:
     return after
 
 
-def appended(played: Played) -> list[tuple[int, str]]:
-    """Return (instant, event ID) of each audio message that was sent.
-
-    The ID is "between" if it was sent between turns.
-    """
-    audio = (
-        (at_ns, event["event_id"])
-        for at_ns, event in played.sent
-        if event["type"].endswith("append")
-    )
-    return [
-        (at_ns, "between" if event_id == "between-turns" else event_id) for at_ns, event_id in audio
-    ]
-
-
 @thorough
 @given(
     steps=st.lists(
@@ -166,75 +149,6 @@ def test_a_microphone_opens_at_the_next_common_instant(
     played = Played(build_script(play(200, chunk_ms=100), turn_detection=detection), service)
 
     assert played.sent_at("input_audio_buffer.append")[0] == GREETED_NS + SLOT_NS + 100 * MS
-
-
-def test_a_turn_begins_when_its_first_chunk_is_sent() -> None:
-    after = hearing(2) | {"between-turns": [(50 * MS, message("x.y"))]}
-    played = Played(build_script(play(200), turn_detection=VAD), Hearing(after=after))
-
-    assert played.turns[0].unknown_events == 0
-    assert played.observation.unknown_events["x.y"] > 1
-
-
-def test_a_caller_speaks_again_only_after_the_reply_was_played() -> None:
-    script = build_script(play(200), play(200), turn_detection=VAD)
-    played = Played(script, Hearing(after=hearing(2, 2, audio_ms=3_000)))
-
-    heard_ns = played.after_ns(1, "first_audio") + script.jitter_buffer_ns + 3_000 * MS
-    began_ns = next(at_ns for at_ns, name in appended(played) if name == "turn-2-append-1")
-    assert played.after_ns(1, "ended") < heard_ns
-    # after the chunk that was being recorded
-    assert heard_ns + 100 * MS <= began_ns <= heard_ns + 200 * MS
-
-
-def test_a_pause_starts_when_the_reply_has_been_played() -> None:
-    script = build_script(play(200), PauseStep(0.7), say(), turn_detection=VAD)
-    played = Played(script, Hearing(after=hearing(2, audio_ms=3_000)))
-
-    (asked_ns,) = played.sent_at("conversation.item.create")
-    assert (
-        asked_ns
-        == played.after_ns(1, "first_audio") + script.jitter_buffer_ns + 3_000 * MS + 700 * MS
-    )
-
-
-def test_a_manual_turn_does_not_wait_for_its_reply_to_be_played() -> None:
-    def long(response_id: str) -> list[PeerAnswer]:
-        audio = delta(GA, "audio", response_id, base64_of(48 * 60_000))
-        return spoken([created(response_id), audio, done(response_id)])
-
-    played = Played(build_script(say(), say()), Service(turns=[long]))
-
-    assert played.sent_at("conversation.item.create")[1] == played.after_ns(1, "ended")
-
-
-CUT_SHORT: dict[str, list[PeerAnswer]] = {
-    "turn-1-append-1": [(10 * MS, speech_started("item_1"))],
-    "turn-1-append-3": [
-        (10 * MS, speech_stopped("item_1")),
-        (15 * MS, committed("item_1")),
-        (20 * MS, created("r1")),
-        (130 * MS, speech_started("item_1b")),
-        (140 * MS, done("r1", "cancelled", type="cancelled", reason="turn_detected")),
-        (1_200 * MS, speech_stopped("item_1b")),
-        (1_205 * MS, committed("item_1b")),
-        (1_300 * MS, created("r1b")),
-        (2_900 * MS, done("r1b")),
-    ],
-}
-
-
-def test_a_reply_to_partial_speech_that_never_ends_is_abandoned_after_next_delta() -> None:
-    after = {name: answers for name, answers in CUT_SHORT.items() if name == "turn-1-append-1"}
-    after["turn-1-append-3"] = CUT_SHORT["turn-1-append-3"][:5]
-    after |= {"turn-2-append-2": noticed(2) + answered(2)}
-    script = build_script(play(2_000), play(200), turn_detection=VAD, limits=Timeouts(next_delta=2))
-    played = Played(script, Hearing(after=after))
-
-    quiet_ns = GREETED_NS + 400 * MS + 140 * MS + 2 * S
-    began_ns = next(at_ns for at_ns, name in appended(played) if name == "turn-2-append-1")
-    assert quiet_ns < began_ns <= quiet_ns + 200 * MS
-    assert played.outcomes == ["cancelled:turn_detected", "ok"]
 
 
 @pytest.mark.parametrize("clock", [False, True])

@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.catalogue.words import normalized_words
-from bench.observe.observation import UNJUDGED, TurnScore, score_turn, word_errors
+from bench.observe.observation import TurnScore, score_turn, word_errors
 from bench.plan.turn_plan import TurnReference
 from bench.plan.turns import AudioTurn
 from bench.services.openai.dialect import GA
 from tests.helpers import (
-    LOUD,
     MS,
     Played,
     Service,
@@ -178,95 +177,6 @@ def answering(*words: str) -> Callable[[str], list[PeerAnswer]]:
 def spoken_turn(words: str = "", **reference: Any) -> AudioTurn:
     return replace(
         play(), transcript=(words,) if words else (), reference=TurnReference(**reference)
-    )
-
-
-def test_each_turn_is_scored_with_its_own_reference() -> None:
-    first = spoken_turn("Hello there", reply="good morning", contains=("morning",))
-    script = build_script(first, spoken_turn(), input_transcription="whisper-1")
-    service = Service(
-        turns=[answering("Good", "evening."), answering("Bye.")], transcript_ns=50 * MS
-    )
-    played = Played(script, service)
-
-    assert [turn.quality for turn in played.turns] == [(2, 1, 2, 1, False, 0, 0, True), UNJUDGED]
-
-
-def part(response_id: str, item_id: str, words: str, phase: str = "") -> list[bytes]:
-    """Return the events of one item of a reply. `words` is the transcript of the item."""
-    item = {"id": item_id, "type": "message"} | ({"phase": phase} if phase else {})
-    ids = {"response_id": response_id, "item_id": item_id}
-    return [
-        message("response.output_item.added", response_id=response_id, item=item),
-        message("response.output_audio.delta", **ids, delta=LOUD),
-        message("response.output_audio_transcript.done", **ids, transcript=words),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "errors"),
-    [
-        (("Let me see.", "commentary"), ("Good morning", "final_answer"), 0),
-        (("Let me see.", ""), ("Good morning", ""), 0),
-        (("Good morning", ""), ("Let me see.", "commentary"), 0),
-        (("Good morning", "commentary"), ("Let me see.", "final_answer"), 3),
-    ],
-)
-def test_a_reply_in_parts_is_scored_by_its_answer(
-    first: tuple[str, str], second: tuple[str, str], errors: int
-) -> None:
-    def answer(response_id: str) -> list[PeerAnswer]:
-        parts = [*part(response_id, "i1", *first), *part(response_id, "i2", *second)]
-        return spoken([created(response_id), *parts, done(response_id)])
-
-    asked = replace(say(), reference=TurnReference(reply="good morning", contains=("morning",)))
-    turn = Played(build_script(asked), Service(turns=[answer])).turns[0]
-
-    assert turn.quality == TurnScore(None, None, 2, errors, not errors, None, 0, True)
-    assert {*first[0].split(), *second[0].split()} == {*turn.reply_text.split()}
-
-
-def deltas(*words: str, text: str | None = "") -> Callable[[str], list[PeerAnswer]]:
-    """Return a function that answers with audio, with deltas of these words, and with this whole
-    text of them; None for no whole text. The first delta comes before the audio, the others after
-    it.
-    """
-
-    def answer(response_id: str) -> list[PeerAnswer]:
-        kind = "response.output_audio_transcript"
-        first, *others = (
-            message(f"{kind}.delta", response_id=response_id, item_id="i1", delta=word)
-            for word in words
-        )
-        whole = message(f"{kind}.done", response_id=response_id, item_id="i1", transcript=text)
-        end = [] if text is None else [whole]
-        audio = delta(GA, "audio", response_id)
-        return spoken([created(response_id), first, audio, *others, *end, done(response_id)])
-
-    return answer
-
-
-@pytest.mark.parametrize(
-    ("answer", "text"),
-    [
-        (deltas("Good ", "morn", "ing"), "Good morning"),
-        (deltas("Good ", "morn", "ing", text=" "), "Good morning"),
-        (deltas("Good ", "morn", "ing", text=None), "Good morning"),
-        (deltas("Good ", "even", "ing", text="Good morning"), "Good morning"),
-        (deltas(" ", " "), ""),
-    ],
-)
-def test_the_words_of_deltas_are_those_of_a_reply_whose_whole_text_is_empty(
-    answer: Callable[[str], list[PeerAnswer]], text: str
-) -> None:
-    """The caller received the words, although the service closed its transcript without any."""
-    asked = replace(say(), reference=TurnReference(reply="good morning", contains=("morning",)))
-    turn = Played(build_script(asked), Service(turns=[answer])).turns[0]
-
-    assert (turn.outcome, turn.reply_text) == ("ok", text)
-    assert turn.quality.reply_words == 2
-    assert (turn.quality.reply_word_errors, turn.quality.task_success) == (
-        (0, True) if text else (None, None)
     )
 
 

@@ -31,7 +31,8 @@ from bench.plan.turns import Step
 from bench.services.registry import DIALECTS
 from bench.transport.fast.reader import COMPILED
 from bench.wire.dialect import BinaryMessage
-from tests.helpers import MS, build_message, closing, play, respond, say
+from tests import helpers
+from tests.helpers import MS, build_message, closing, respond, say
 from tests.memory_transport import MatchingTransport, MemoryTransport, PeerAnswer
 from tests.observe import talk_log
 from tests.observe.talk_log import Case, at_path, called, fact, listed, value, words_of, written
@@ -47,14 +48,14 @@ def interrupt(after_ms: float = 0, *, spoken: bool = False, **settings: Any) -> 
     client.
     """
     turn, cue = speak(), InterruptTrigger(after_ns=round(after_ms * MS))
-    audio = turn.audio if spoken else ()
-    return InterruptStep(InterruptSettings(audio=audio, cue=cue, **settings), name="barge_in")
+    audio, name = (turn.audio, "barge_in") if spoken else ((), "")
+    return InterruptStep(InterruptSettings(audio=audio, cue=cue, **settings), name=name)
 
 
 STEPS: dict[str, Callable[..., Step]] = {
     "say": say,
     "respond": respond,
-    "play": play,
+    "play": helpers.play,
     "speak": speak,
     "interrupt": interrupt,
     "pause": PauseStep,
@@ -136,13 +137,13 @@ class Peer:
 
     def __init__(self, case: Case, dialect: str) -> None:
         self.words: Any = _Words(DIALECTS[dialect])
-        self.heard, self.number = Counter[str](), 0
+        self.heard, self.answered = Counter[str](), Counter[str]()
         greeting = Answer("", 0, is_repeated=False)
         self.answers = [greeting]
         for line in case.lines:
             word, _, others = line.text.partition(" ")
             if line.kind == "<" and word in {"on", "each"}:
-                key, _, count = others.partition(" ")
+                key, count = re.findall(r"^(.+?)(?: (\d+))?$", others)[0]
                 self.answers.append(Answer(key, int(count or 1), word == "each"))
             elif line.kind == "<":
                 self.answers[-1].texts.append((line.at_ms, line.text))
@@ -156,7 +157,7 @@ class Peer:
         if self.heard[answer.key] < answer.count:
             return
         self.heard[answer.key] = 0
-        self.number += 1
+        self.answered[answer.key] += 1
         if not answer.is_repeated:
             self.answers.remove(answer)
         yield from self.said(answer)
@@ -169,12 +170,12 @@ class Peer:
             for part in text[begun.end() if begun else 0 :].split(" | "):
                 times = re.match(r"(\d+) times ", part)
                 for _ in range(int(times[1]) if times else 1):
-                    for message in self._messages(part[times.end() if times else 0 :]):
+                    for message in self._messages(answer.key, part[times.end() if times else 0 :]):
                         yield at_ns, message
                         at_ns += gap_ns
 
-    def _messages(self, text: str) -> list[Any]:
-        text = text.replace("LOUD", LOUD).replace("{n}", str(self.number))
+    def _messages(self, key: str, text: str) -> list[Any]:
+        text = text.replace("LOUD", LOUD).replace("{n}", str(self.answered[key]))
         if text == "binary":
             return [BinaryMessage(LOUD_PCM)]
         if text.startswith("{"):
@@ -196,8 +197,7 @@ class Player:
     turns.
     """
 
-    def __init__(self, case: Case, folder: Path) -> None:
-        given: dict[str, Any] = {name: value(word) for name, word in words_of(case.settings)}
+    def __init__(self, case: Case, folder: Path, given: dict[str, Any]) -> None:
         ends_ms, dialect = given.pop("ends_ms", None), given.get("dialect", "ga")
         script = compiled([step_of(line.text) for line in case.lines if line.kind == ">"], given)
         assert not given, f"unknown settings: {given}"
@@ -246,7 +246,7 @@ class Player:
             case "sent":
                 return " ".join(["sent", *(name for _, name, _ in self.sent)])
             case "sent_at":
-                at_ms = (talk_log.after_ms(at) for at, name, _ in self.sent if name == asked[0])
+                at_ms = (talk_log.after_ms(at) for at, _, data in self.sent if has(data, asked[0]))
                 return " ".join(["sent_at", asked[0], *(map(written, at_ms))])
             case "message":
                 number = asked[1] if len(asked) > 1 else 1
@@ -255,3 +255,11 @@ class Player:
                 head = " ".join(map(str, ["message", *asked]))
                 return listed(head, {name: at_path(body, name) for name in names}, names)
         return "nothing"
+
+
+def play(case: Case, folder: Path) -> None:
+    """Play a session in each of its dialects."""
+    given = {name: value(word) for name, word in words_of(case.settings)}
+    dialects = given.pop("dialect", "ga")
+    for dialect in dialects if isinstance(dialects, list) else [dialects]:
+        Player(case, folder, given | {"dialect": dialect})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.observe.talk_log import Case, cases
-from tests.sessions.session_log import FOLDER, Player
+from tests.sessions.session_log import FOLDER, play
 
 CASES = {
     f"{path.stem}: {name}": case
@@ -20,4 +20,4 @@ CASES = {
 def test_a_session_sends_the_messages_and_has_the_turns_of_its_log(
     case: Case, tmp_path: Path
 ) -> None:
-    Player(case, tmp_path)
+    play(case, tmp_path)
