@@ -56,7 +56,7 @@ coverage: .venv/dev ### make test, and branch coverage of the pure core, and of 
 	$(BIN)/coverage report --include 'reports/analysis/sequential/*' --fail-under 96.5
 
 PURE := tests/observe tests/wire tests/test_probe.py tests/test_together.py tests/test_session_text.py \
-	tests/test_transcription_talks.py tests/test_delta_paths.py tests/test_matched_deltas.py \
+	tests/test_transcription_talks.py tests/test_delta_paths.py tests/test_matched_deltas.py tests/sessions \
 	tests/test_agent_calls.py tests/system/end_to_end/test_gpt_live_calls.py \
 	tests/system/end_to_end/test_encrypted_calls.py tests/services tests/transport \
 	tests/system/transport tests/system/end_to_end/test_webrtc.py tests/system/attack/test_hostile_webrtc.py \

@@ -43,13 +43,13 @@ SOUND = re.compile(rb'"[\w+/=]{400,}"')
 SILENCE = b'"AAAA'
 
 
-def interrupt(after_ms: float = 0, *, spoken: bool = False, **settings: Any) -> InterruptStep:
-    """Return an interruption `after_ms` after the first sound of the reply, by speech or by the
-    client.
+def interrupt(after_ms: float = 0, *, spoken: bool = False, text: str = "") -> InterruptStep:
+    """Return an interruption `after_ms` after the first sound of the reply, or at a word, by
+    speech or by the client.
     """
-    turn, cue = speak(), InterruptTrigger(after_ns=round(after_ms * MS))
-    audio, name = (turn.audio, "barge_in") if spoken else ((), "")
-    return InterruptStep(InterruptSettings(audio=audio, cue=cue, **settings), name=name)
+    cue = InterruptTrigger(text=text) if text else InterruptTrigger(after_ns=round(after_ms * MS))
+    audio, name = (speak().audio, "barge_in") if spoken else ((), "")
+    return InterruptStep(InterruptSettings(audio=audio, cue=cue), name=name)
 
 
 STEPS: dict[str, Callable[..., Step]] = {
