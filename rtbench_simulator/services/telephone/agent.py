@@ -199,6 +199,7 @@ class TelephoneAgent:
                 break
             elif fault.kind == "close":
                 self._silent_until_ns = NEVER_NS
+                self._audio.send(at_ns, self._sends_rtp, self._peer)
                 self._line.hang_up(self._call_id, reason_of(fault))
             else:
                 kinds.add(fault.kind)
@@ -269,10 +270,11 @@ class TelephoneAgent:
                 audio.hold(event, event.body, now_ns)
             else:
                 audio.add(event, event.body, now_ns, kinds)
+        # a late loop sends what was due before the fault, too
+        audio.send(now_ns, self._sends_rtp, self._peer)
         if self._vanishes:
             self._line.vanish(self._call_id)
             return
-        audio.send(now_ns, self._sends_rtp, self._peer)
         if audio.report_ns <= now_ns:
             self._report(now_ns)
         self._plan_next()

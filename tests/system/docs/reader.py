@@ -63,11 +63,12 @@ NOT_HERE = {
 """The beginnings of commands that do not run here, and the reasons."""
 JUDGED = (0, 1, 3, 4)
 STATUSES = {"locust": (0, 4), "doctor": (0, 1), "compare": (0, 4)} | dict.fromkeys(
-    ("run", "check", "capacity", "overload", "quickstart"), JUDGED
+    ("run", "check", "capacity", "overload", "quickstart", "sweep"), JUDGED
 )
 """The exit statuses of successful commands, if not only 0."""
 SHORTER = {
     "quickstart": ("--sessions", "2", "--yes"),
+    "sweep": ("--sessions", "2"),
     "capacity": ("--max-time", "45s", "--to", "4"),
     "overload": (
         *("--load", "2", "--peak", "4", "--probes", "2"),

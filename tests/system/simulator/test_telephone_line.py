@@ -29,6 +29,7 @@ from bench.transport.tls import tls_context
 from rtbench_simulator.ground_truth_log import read_truth
 from rtbench_simulator.services.registry import SERVICES
 from rtbench_simulator.services.telephone.agent import RTP_PORTS
+from rtbench_simulator.services.telephone.call_faults import INTO_WORD_NS
 from rtbench_simulator.serving.credentials import Authenticator
 from rtbench_simulator.serving.server import Server, listen
 from rtbench_simulator.serving.service import ServerConfig, ServerWorker
@@ -258,6 +259,18 @@ def test_the_agent_sends_no_audio_while_its_caller_holds_the_call(
     caller.first_rtp.setblocking(False)
     with nullcontext() if is_sent else pytest.raises(BlockingIOError):
         caller.first_rtp.recv(2_000)
+
+
+@pytest.mark.parametrize("fault", ["close", "reset"])
+def test_an_agent_that_was_stopped_sends_what_was_due_before_its_end(
+    tmp_path: Path, caller_of: Callable[[Ready], PlainCaller], fault: str
+) -> None:
+    stop = ("--fault", "freeze,duration_s=1,at=first_delta")
+    with quick_simulator(tmp_path, *stop, "--fault", f"{fault},at=next_delta") as ready:
+        caller = caller_of(ready)
+        caller.invite(caller.first_rtp)
+        for _ in range(INTO_WORD_NS // (20 * NS_PER_MS)):
+            caller.first_rtp.recv(2_000)
 
 
 def test_a_simulator_with_a_call_is_not_idle() -> None:
