@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
-import psutil
-
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
 
@@ -92,6 +90,8 @@ class CpuTimes(NamedTuple):
 
 def cpu_times() -> CpuTimes | None:
     """Return the CPU times until now; None if the system does not report them."""
+    import psutil
+
     try:
         times = psutil.cpu_times()
     except (OSError, RuntimeError, ValueError):
@@ -408,6 +408,8 @@ def _process_s(process: int) -> float | None:
     """Return the seconds of CPU time of a process and its running children; None if the process
     has ended.
     """
+    import psutil
+
     try:
         parent = psutil.Process(process)
         if parent.status() == psutil.STATUS_ZOMBIE:
@@ -422,6 +424,8 @@ def _busy_s(cores: frozenset[int]) -> float | None:
     """Return the seconds of CPU time that all programs used on these cores; None if the system
     does not report them.
     """
+    import psutil
+
     core_times = psutil.cpu_times(percpu=True)
     # if a core is offline, the list has no entry for it, and a position is no longer a core's
     # number

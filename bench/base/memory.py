@@ -11,6 +11,7 @@ errors that do not state the cause.
 # takes no memory, but counts against the limits (RLIMIT_AS, overcommit), which are what fails
 # later.
 
+import gc
 import mmap
 import os
 import sys
@@ -55,9 +56,15 @@ OpenBLAS takes 40 MiB for each thread, one per core, and makes no product of thi
 several. Mimalloc, in PyArrow, reserves 1 GiB.
 """
 
+NEW_OBJECTS = 10_000
+"""The number of new objects after which the garbage collector searches them. With Python's 700, its
+searches take a sixth of the start of a command, because imports make many objects, and no garbage.
+"""
+
 
 def prepare() -> None:
     """Check the memory before imports from now on, and let libraries take little of it."""
     os.environ |= FRUGAL
+    gc.set_threshold(NEW_OBJECTS)
     if not any(isinstance(finder, RoomCheck) for finder in sys.meta_path):
         sys.meta_path.insert(0, RoomCheck())

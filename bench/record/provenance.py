@@ -14,7 +14,6 @@ import platform
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -166,6 +165,8 @@ def host() -> dict[str, Any]:
     """Return the facts about this machine, and about the packages that affect the measured
     values.
     """
+    from importlib.metadata import version
+
     return {
         "kernel": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),

@@ -17,8 +17,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-import psutil
-
 from bench.base.clock import SendTime, enable_timestamps, monotonic_ns
 from bench.base.compiled import twin
 from bench.catalogue.causes import Cause, Code, ConnectError
@@ -230,6 +228,8 @@ def own_addresses(family: int) -> list[str]:
     """Return the IP addresses of this machine, without link-local ones, which are valid on one
     interface only.
     """
+    import psutil
+
     interfaces = psutil.net_if_addrs().values()
     hosts = dict.fromkeys(
         each.address for every in interfaces for each in every if each.family == family

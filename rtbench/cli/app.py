@@ -181,7 +181,7 @@ def _problem(error: Any) -> str:
         error.possibilities = (
             [meant] if meant in known else near_options(name, error.possibilities or ())
         )
-    return one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
+    return one_line(" ".join(error.format_message().split()))
 
 
 PRINTING_COMMANDS = {"baseline", "docs", "run", "runs", "sample-size"}

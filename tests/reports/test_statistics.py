@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.statistics import distributions
 from reports.statistics.quantiles import (
     Sample,
     design_effect,
@@ -202,3 +203,12 @@ def test_one_session_with_half_of_the_turns_leaves_four_effective_sessions() -> 
 
     assert p50.effective_sessions == effective_size(turns) == pytest.approx(3.93, abs=0.01)
     assert (p50.status, p50.required) == ("too_few_sessions", 92)
+
+
+def test_functions_of_a_scipy_with_another_structure_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = distributions.stdtrit(4, 0.9)
+    monkeypatch.setattr(distributions, "compiled_functions", lambda: None)
+
+    assert distributions.stdtrit(4, 0.9) == expected

@@ -58,6 +58,14 @@ READS = ("pandas", "pyarrow", "scipy", "reports.analysis", "reports.data")
             "live_run.warm_up(types.SimpleNamespace(targets=(), scripts=()))",
             ("pandas", "pyarrow.parquet"),
         ),
+        (
+            "import reports.pages.check.report, reports.analysis.check.check",
+            ("psutil", "scipy", "reports.pages.run_report", "reports.analysis.comparisons"),
+        ),
+        (
+            "import reports.statistics.distributions as of; of.ndtri(0.5)",
+            ("numpy.f2py", "numpy.testing", "pandas"),
+        ),
         ("--version", ("typer", "numpy")),
         ("validate scenarios/text_turns.py", ("numpy", "ruamel", "bench.plan", *RUNS, *READS)),
         ("validate scenarios/scripts/voice_turns.yaml", (*RUNS, *READS)),
@@ -82,3 +90,16 @@ def test_what_does_not_need_a_module_does_not_import_it(
     assert [
         module for module in imported if f"{module}.".startswith(tuple(f"{n}." for n in unneeded))
     ] == []
+
+
+AFTER = """
+from reports.statistics import distributions
+before = distributions.betaincinv(2, 3, 0.4), distributions.nctdtr(3, 1, 0.5)
+import scipy.special, scipy.stats
+assert before == (scipy.special.betaincinv(2, 3, 0.4), scipy.special.nctdtr(3, 1, 0.5))
+assert abs(scipy.stats.norm.cdf(distributions.ndtri(0.3)) - 0.3) < 1e-12
+"""
+
+
+def test_scipy_can_be_imported_after_its_functions_were_without_their_package() -> None:
+    subprocess.run([sys.executable, "-c", AFTER], cwd=ROOT, check=True)
