@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bench.base.clock import Arrival
-from bench.catalogue.timeouts import Timeouts
+from bench.catalogue.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.load.execution.progress import DESIGN, TARGET_COUNTS, Failures, LiveMetricKey
 from bench.observe import inputs
 from bench.observe.inputs import DeliverTurn, SessionStart
@@ -39,6 +39,7 @@ from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, Transport
+from bench.wire.audio import AudioFormatName, resolve_format
 from bench.wire.connection import (
     ConnectionClosed,
     MatchedDelta,
@@ -315,9 +316,12 @@ class Talk:
         service_responds: bool = False,
         renewable: bool = False,
         mcp_servers: int = 0,
+        reply_format: AudioFormatName | None = None,
+        reply_silence_ms: float = REPLY_SILENCE_MS,
         **limits: float,
     ) -> None:
         self.dialect, self.service_responds = dialect, service_responds
+        self.format = resolve_format(dialect.output_formats, reply_format)
         self._decode = decoder_of(dialect)
         self.timeline = Timeline(
             SessionStart(
@@ -327,8 +331,10 @@ class Talk:
                 service_responds=service_responds,
                 renewable=renewable,
                 mcp_servers=mcp_servers,
+                reply_silence_ns=round(reply_silence_ms * MS),
             ),
             dialect,
+            reply_format=reply_format,
         )
         self.taken: list[TurnObservation] = []
         if ready:

@@ -2,14 +2,16 @@
 with a seed.
 
 python -m tools.mutants [--count N] [--seed N] [--again FILE] [--product PATH…] [--tests PATH…]
-[--jobs N]
+[--jobs N] [--matrix]
 
 A first run records which tests execute each line (coverage contexts, in build/mutants). Then the
 tests that execute the line of a mutant test this mutant, in a forked process that imports the
 changed module. No file is changed. The result is written to build/mutants.json. `--again` repeats
 the mutants of an earlier result, except those that were killed by a test that still exists.
 `--product` selects the folders or files to mutate, and `--tests` selects the tests to run (by
-default all except tests/system).
+default all except tests/system). `--matrix` runs all tests of each mutant, also after the first one
+that fails, and writes a row for each test to build/mutants.txt: the mutants that it executes, that
+it kills, and that no other test kills.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ import pytest
 
 FOLDER = Path("build/mutants")
 RESULT = Path("build/mutants.json")
+MATRIX = Path("build/mutants.txt")
 PACKAGES = ["bench", "reports", "rtbench", "rtbench_simulator"]
 FIRST_TESTS, FIRST_FILES = 40, 8
 """The maximum number of tests, and the maximum number of test files, in the first part of a trial.
@@ -89,6 +92,8 @@ class Mutant:
     It is `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`,
     or `gone` (the line does not exist any more).
     """
+    killers: list[str] = field(default_factory=list)
+    """All tests that fail, with `--matrix`; otherwise the first one."""
 
     def find(self, text: str) -> bool:
         """Set `number` to the nearest line of `text` that has the text `line`. Return whether
@@ -330,7 +335,7 @@ class Killer:
             os.write(self._pipe, f"killed by {report.nodeid} (import)\n".encode())
 
 
-def run(mutant: Mutant, tests: Sequence[str], pipe: int) -> None:
+def run(mutant: Mutant, tests: Sequence[str], pipe: int, *, until_killed: bool) -> None:
     """Run tests with a mutant in this process. This process must not have imported the product
     before.
     """
@@ -347,17 +352,21 @@ def run(mutant: Mutant, tests: Sequence[str], pipe: int) -> None:
     silent = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(silent, stream)
-    options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:randomly"]
-    pytest.main([*options, *tests], plugins=[Killer(tests, pipe)])
+    options = ["-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    pytest.main(
+        [*options, *(["-x"] if until_killed else []), *tests], plugins=[Killer(tests, pipe)]
+    )
 
 
 class Trial:
-    """The test of one mutant. It has at most two parts, and each part is a forked process."""
+    """The test of one mutant. It has at most two parts, and each part is a forked process. It ends
+    with the first test that kills the mutant if `until_killed`.
+    """
 
-    def __init__(self, mutant: Mutant, suite: Suite) -> None:
-        self.mutant = mutant
+    def __init__(self, mutant: Mutant, suite: Suite, *, until_killed: bool) -> None:
+        self.mutant, self._until_killed = mutant, until_killed
         tests = suite.tests(mutant)
-        self._parts = parts(tests, suite.seconds)
+        self._parts = parts(tests, suite.seconds) if until_killed else iter([tests])
         mutant.fate = "lives" if tests else "not covered"
         self.pipe = self.pid = -1
         self.ends_at = 0.0
@@ -377,7 +386,7 @@ class Trial:
             try:
                 os.setsid()
                 os.close(self.pipe)
-                run(self.mutant, tests, theirs)
+                run(self.mutant, tests, theirs, until_killed=self._until_killed)
                 status = 0
             finally:
                 os._exit(status)
@@ -395,6 +404,8 @@ class Trial:
             killers = written.read().splitlines()
         if killers:
             self.mutant.fate = killers[0]
+            names = (function_of(each.removeprefix("killed by ")) for each in killers)
+            self.mutant.killers = list(dict.fromkeys(names))
         elif hangs:
             self.mutant.fate = "killed: it hangs"
         elif os.WIFEXITED(status) and os.WEXITSTATUS(status):
@@ -407,14 +418,21 @@ def with_signal(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def try_all(mutants: Sequence[Mutant], every: Sequence[Mutant], suite: Suite, jobs: int) -> None:
+def try_all(
+    mutants: Sequence[Mutant],
+    every: Sequence[Mutant],
+    suite: Suite,
+    jobs: int,
+    *,
+    until_killed: bool,
+) -> None:
     """Test the mutants. Test up to `jobs` mutants at the same time."""
     waiting = iter(mutants)
     running: dict[int, Trial] = {}
     with selectors.DefaultSelector() as selector:
         while True:
             while len(running) < jobs and (mutant := next(waiting, None)):
-                start(Trial(mutant, suite), running, selector)
+                start(Trial(mutant, suite, until_killed=until_killed), running, selector)
             if not running:
                 return
             ready = {key.fd for key, _ in selector.select(timeout=1)}
@@ -444,6 +462,24 @@ def write(every: Sequence[Mutant]) -> None:
     RESULT.write_text(json.dumps([asdict(one) for one in every], indent=1), encoding="utf-8")
 
 
+def matrix(every: Sequence[Mutant], suite: Suite) -> Iterator[str]:
+    """Yield a row for each test that executes a mutant: the numbers of mutants that it executes,
+    that it kills, and that it alone kills. The tests that kill nothing alone are last.
+    """
+    counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for mutant in every:
+        for test in suite.tests(mutant):
+            is_killer = test in mutant.killers
+            is_only = mutant.killers == [test]
+            for place, counted in enumerate((True, is_killer, is_only)):
+                counts[test][place] += counted
+    yield "alone killed executed test\n"
+    for test, (executed, killed, alone) in sorted(
+        counts.items(), key=lambda each: (-each[1][2], -each[1][1], each[0])
+    ):
+        yield f"{alone} {killed} {executed} {test}\n"
+
+
 def main() -> None:
     """Measure the tests, test the mutants, and print the share of killed mutants."""
     parser = argparse.ArgumentParser(
@@ -453,6 +489,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--again", type=Path)
+    parser.add_argument("--matrix", action="store_true")
     parser.add_argument("--product", nargs="*", default=PACKAGES)
     parser.add_argument("--tests", nargs="*", default=["tests"])
     parser.add_argument(
@@ -476,8 +513,10 @@ def main() -> None:
             tried.append(one)
     for module in PRELOADED:
         __import__(module)
-    try_all(tried, every, suite, given.jobs)
+    try_all(tried, every, suite, given.jobs, until_killed=not given.matrix)
     write(every)
+    if given.matrix:
+        MATRIX.write_text("".join(matrix(every, suite)), encoding="utf-8")
     there = [one for one in every if one.fate != "gone"]
     killed = sum(one.fate.startswith("killed") for one in there)
     print(

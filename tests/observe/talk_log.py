@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import msgspec
+import numpy as np
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.columns import SESSION_INSTANTS, TURN_INSTANTS
@@ -23,7 +24,9 @@ from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import InterruptTrigger
 from bench.services.registry import DIALECTS
 from bench.session import session as waits
+from bench.wire.audio import AudioFormat
 from bench.wire.connection import SentChunk
+from bench.wire.dialect import BinaryMessage
 from bench.wire.events import TokenUsage
 from tests import helpers
 from tests.helpers import Talk, at
@@ -31,8 +34,8 @@ from tests.helpers import Talk, at
 FOLDER = Path(__file__).parent / "talks"
 END_MS = 100_000_000
 """The instant of a line whose time is `end`."""
-SOUND_MS = 100
-"""The duration of a delta that a character of `sound` stands for."""
+SOUND_MS, FRAME_MS = 100, 20
+"""The durations of a delta that a character of `sound` stands for, and of a frame."""
 NS = {"ms": NS_PER_MS, "ns": 1}
 CONSTANTS = {"yes": True, "no": False, "-": None}
 LINE = re.compile(
@@ -236,6 +239,19 @@ def messages(talk: Talk, text: str) -> list[bytes]:
     return [make(*arguments, **named)]
 
 
+def frames(format: AudioFormat, kind: str, ms: int, level: int = 3_000) -> Iterator[bytes]:
+    """Yield the frames of an agent's audio: `silence`, `noise`, or a `voice` without a pause."""
+    places = np.arange(format.rate_hz * ms // 1_000)
+    if kind == "voice":
+        loud = 1 + 5 / 6 * np.sin(places / (format.rate_hz * FRAME_MS / 1_000 * 3))
+        samples = level * loud * np.sin(2 * np.pi * 220 * places / format.rate_hz)
+    else:
+        samples = np.random.default_rng(1).uniform(-level, level, len(places)) * (kind == "noise")
+    size = format.rate_hz * FRAME_MS // 1_000
+    for begin in range(0, len(samples), size):
+        yield BinaryMessage(format.encode(samples[begin : begin + size].astype(np.int16)))
+
+
 # The events of the client.
 
 
@@ -368,6 +384,10 @@ class Player:
                 delta = helpers.LOUD if mark == "#" else helpers.SILENCE
                 data = helpers.message("session.output_audio.delta", delta=delta)
                 self.talk.hear(line.at_ms + SOUND_MS * number, data)
+            return
+        if line.text.startswith("frames "):
+            for number, data in enumerate(frames(self.talk.format, *called(line.text)[1])):
+                self.talk.hear(line.at_ms + FRAME_MS * number, data, error_ns=line.error_ns)
             return
         for text in line.text.split(" | "):
             came = messages(self.talk, text)
