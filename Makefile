@@ -92,6 +92,7 @@ picture: .venv/dev ### make the picture of a report in the README; needs Chromiu
 schema: .venv/dev ### write the generated files: JSON Schemas, tables of the documents, the project's addresses, LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
+	$(BIN)/python -m bench.services.pages.page > scenarios/protocol.schema.json
 	$(BIN)/python -m tools.schemas
 	$(BIN)/python -m tools.fault_tables
 	$(BIN)/python -m tools.client_table

@@ -1,7 +1,7 @@
 """A probe: a session with one turn. It runs like a session of a run, and every event is logged."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +11,7 @@ import msgspec
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
 from bench.observe.inputs import session_start
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
@@ -26,8 +27,9 @@ from bench.target.tokens import Keyring
 from bench.transport.connect import start_first_thread
 from bench.transport.impaired import impaired
 from bench.transport.impairment.line import NetworkCounts
+from bench.transport.interface import ConnectTimings
 from bench.wire.connection import MatchedDelta, ReceivedMessage
-from bench.wire.dialect import Dialect
+from bench.wire.dialect import AwaitedEvent, BinaryMessage, CallCodec, Dialect
 from bench.wire.events import EventKind, ServerEvent, audio_payload
 from bench.wire.settings import text_at
 
@@ -99,6 +101,44 @@ class ReplyAudioListener(SessionListener):
 
     def audio(self, response_id: str) -> bytes:
         return bytes(self._audio.get(response_id, b""))
+
+
+LISTENING_S = 10
+"""The time for which `listen` listens."""
+
+
+def listen(target: Target, script: PreparedScript, show: Callable[[int, bytes], None]) -> str:
+    """Open a call, send what opens it, and show each message with the time since the connection
+    was open, in ns. Return the close code and the reason; "" if the connection is still open.
+
+    Raise ConnectError if there is no connection, and UsageError as `probe_target`.
+    """
+    keyring = Keyring([target])
+    start_first_thread()
+    keyring.open()
+    try:
+        transport = Dialer(target, keyring).open(script.limits, ConnectTimings(), {})
+        start_ns = transport.now_ns()
+        codec = (script.dialect.codec or CallCodec)(transport.handshake.call_id)
+        for step in script.setup_messages:
+            if isinstance(step, AwaitedEvent):
+                break
+            data = codec.encode(step.kind, step.data)
+            transport.send(transport.fill(data) if transport.fill else data)
+
+        def on_message(message: ReceivedMessage) -> bool:
+            text = message.data
+            if not isinstance(text, BinaryMessage):
+                text = keyring.redact(text.decode("utf-8", "replace")).encode()
+            show(message.arrival.at_ns - start_ns, text)
+            return False
+
+        transport.receive_until(start_ns + LISTENING_S * NS_PER_S, on_message)
+        closed = transport.closed
+        transport.close()
+        return "" if closed is None else keyring.redact(f"{closed.code} {closed.reason}".strip())
+    finally:
+        keyring.close()
 
 
 def probe_target(

@@ -76,6 +76,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "confirmed_settings",
         "replying",
         "full_duplex",
+        "pages",
         "openai",
         "azure",
         "gpt_live",

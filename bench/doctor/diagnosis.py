@@ -20,12 +20,12 @@ from bench.files.sanitize import escape_control, excerpt
 from bench.files.validation import either
 from bench.record.replay import ReplayedSession
 from bench.services.registry import (
-    DIALECTS,
     SERVICES,
     UNGREETED,
     agent_dialects,
     dialect_remedy,
     known_path,
+    logged_dialect,
     plain_path,
     route_at,
 )
@@ -282,7 +282,7 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
         *((turn.outcome, turn.causes) for turn in replayed.turns),
     ]
     if target is None:
-        dialect = DIALECTS[replayed.opened.about["dialect"]]
+        dialect = logged_dialect(replayed.opened.about)
         remedies = (
             dialect_remedy(outcome, text_of(causes), dialect, greeting) for outcome, causes in ended
         )

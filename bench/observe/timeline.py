@@ -53,7 +53,7 @@ from bench.plan.turn_plan import SuccessPredicate
 from bench.sound.item_sounds import SEARCHED, ItemSounds
 from bench.wire.audio import AudioFormatName, resolve_format
 from bench.wire.connection import MatchedDelta, ReceivedMessage, SentChunk, is_late
-from bench.wire.dialect import SOUND, Dialect, MessageKind, Peer, TurnSource
+from bench.wire.dialect import SOUND, Dialect, MessageKind, TurnSource
 from bench.wire.events import (
     AUDIO_DELTA,
     COMMITTED,
@@ -148,7 +148,7 @@ class Timeline:
         self.limits = start.timeouts
         self._dialect = dialect
         self.facts = SessionFacts(
-            start=start, announced=dialect.peer is Peer.SERVICE, has_backend=dialect.has_tasks
+            start=start, announced=dialect.announces, has_backend=dialect.has_tasks
         )
         truncates = MessageKind.TRUNCATE in dialect.message_kinds.values()
         self.turns = PendingTurns(PlannedEvents(start.planned_events), truncates=truncates)

@@ -32,7 +32,7 @@ from bench.observe import inputs
 from bench.observe.reply_detector import PlayoutQueue
 from bench.plan.recordings import Channels, resampled
 from bench.record.replay import AnyLine, LoggedMessage, LogHeader, logged_events, replay_log
-from bench.services.registry import DIALECTS
+from bench.services.registry import logged_dialect
 from bench.wire.audio import AudioFormat, AudioFormatName, Samples, SampleStream
 from bench.wire.dialect import SOUND, Dialect, decoder_of
 from bench.wire.events import EMPTY, EventKind, ServerEvent, audio_payload
@@ -136,7 +136,7 @@ def call_audio(path: Path) -> Channels:
     replay_log(path)  # refuses a damaged log
     lines = _lines(path)
     header = cast(LogHeader, next(lines))
-    dialect = DIALECTS[str(header.about["dialect"])]
+    dialect = logged_dialect(header.about)
     caller, service = (
         _Channel(audio, header.start_ns, SampleStream(audio))
         for audio in (

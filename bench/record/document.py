@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from bench.base.cpu import CpuUsage
 from bench.catalogue.pricing import Prices
 from bench.catalogue.turn_detection import DetectorName
-from bench.services.names import AgentName, DialectName
+from bench.services.names import AgentName
 
 SCHEMA_VERSION = 6
 """The version of the format of run.json and of the tables of a run."""
@@ -63,7 +63,9 @@ class TargetEntry(TypedDict):
 
     name: str
     url: str
-    dialect: DialectName
+    dialect: str
+    protocol: NotRequired[dict[str, Any]]
+    """The content of the user's file that describes the dialect."""
     service: str
     loopback: bool
     region: NotRequired[str | None]

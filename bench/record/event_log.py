@@ -35,7 +35,7 @@ from bench.record.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_even
 from bench.transport.interface import Transport, WrappedTransport
 from bench.wire.audio import AudioFormat, audible_end
 from bench.wire.connection import MatchedDelta, ReceivedMessage, SendReceipt, SentChunk
-from bench.wire.dialect import Dialect
+from bench.wire.dialect import Dialect, protocol_fact
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio, base64_form
 
 BUFFER_BYTES = 1 << 16
@@ -58,6 +58,7 @@ def about(run_id: str, labels: RowContext, script: PreparedScript) -> dict[str, 
         "dialect": script.dialect.name,
         "input_format": script.input_format.name,
         "output_format": script.output_format.name,
+        **protocol_fact(script.dialect),
     }
 
 

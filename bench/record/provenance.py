@@ -37,6 +37,7 @@ STORED_SETTINGS = frozenset(
         "simulator",
         "vary",
         "dialect",
+        "protocol",
         "api_key_env",
         "auth",
         "ca_file",

@@ -32,7 +32,7 @@ from bench.observe import inputs
 from bench.observe.inputs import NO_JSON, AnyLogged, Input, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
-from bench.services.registry import DIALECTS
+from bench.services.registry import logged_dialect
 from bench.sound.item_sounds import ENDS
 from bench.wire.audio import AudioFormatName
 from bench.wire.connection import ReceivedMessage
@@ -143,7 +143,7 @@ class _LogReader:
     """A reader that applies the lines of a log to a new timeline."""
 
     def __init__(self, opened: LogHeader) -> None:
-        self._dialect = DIALECTS[str(opened.about["dialect"])]
+        self._dialect = logged_dialect(opened.about)
         self._decode = decoder_of(self._dialect)
         name = opened.about.get("output_format")
         reply_format = cast("AudioFormatName", str(name)) if name else None

@@ -8,12 +8,18 @@ show a wrong dialect.
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
+import msgspec
+
+from bench.base.errors import UsageError
 from bench.catalogue.model_retirements import Retirement
 from bench.catalogue.outcomes import UNFINISHED, parsed
 from bench.catalogue.pricing import undated
+from bench.files.yaml_file import PythonValue, read_yaml
 from bench.services import (
     agents,
     azure,
@@ -37,6 +43,7 @@ from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.openai.track import GA_TRACKS
 from bench.services.openai_hosts import HUGGINGFACE, LITELLM, LOCALAI, OPENAI
+from bench.services.pages.dialect import PageDialect, dialect_in, service_of
 from bench.services.translation import dialect as translation
 from bench.wire.audio import PCM16
 from bench.wire.dialect import Dialect, Peer
@@ -109,7 +116,43 @@ def dialect_of(target: Mapping[str, Any]) -> Dialect:
     """Return the dialect of a target in run.json. If this version does not know it, return one
     without properties.
     """
+    if content := target.get("protocol"):
+        return _stored_dialect(msgspec.json.encode(content))
     return DIALECTS.get(target.get("dialect") or "", UNKNOWN)
+
+
+def logged_dialect(about: Mapping[str, Any]) -> Dialect:
+    """Return the dialect of a session in a log. Raise KeyError if this version does not know it."""
+    dialect = dialect_of(about)
+    if dialect is UNKNOWN:
+        raise KeyError(about.get("dialect"))
+    return dialect
+
+
+@cache
+def _stored_dialect(content: bytes) -> Dialect:
+    try:
+        return dialect_in(PythonValue("protocol", msgspec.json.decode(content)))
+    except UsageError:
+        return UNKNOWN
+
+
+def user_service(path: Path) -> Service:
+    """Return the service of a protocol file. Raise ScriptError with the place of a mistake."""
+    file = read_yaml(path, "the file")
+    dialect = dialect_in(file)
+    if dialect.name in DIALECTS:
+        raise file.nearest("protocol").refuse(
+            f"must not be {dialect.name}, which this tool has: choose another name"
+        )
+    return service_of(dialect)
+
+
+def service_named(name: str, dialect: Dialect) -> Service | None:
+    """Return the service with a name, or that of a user's protocol file; None if it is neither."""
+    if isinstance(dialect, PageDialect) and dialect.content is not None:
+        return service_of(dialect)
+    return SERVICES.get(name)
 
 
 def own_formats(dialect: Dialect) -> set[str]:
@@ -165,7 +208,9 @@ def scope_of(dialect: Dialect) -> str:
 def agent_dialects(path: str) -> list[str]:
     """Return the dialects of the agents that may have this path, which no realtime service has."""
     return [
-        agent.name for agent in agents.AGENTS if re.search(agent.usual_path, path, re.IGNORECASE)
+        agent.name
+        for agent in agents.AGENTS
+        if re.search(agent.page.path or "$^", path, re.IGNORECASE)
     ][:1] or [agent.name for agent in agents.AGENTS]
 
 

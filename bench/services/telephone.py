@@ -10,12 +10,6 @@ is a text message.
 # cause that the transport found, and a text. So most of this module is the table of remedies: by
 # cause first, which is the most exact, then by status, then by class of status.
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
-
-import msgspec
-
 from bench.catalogue.causes import Code, status_of
 from bench.catalogue.outcomes import (
     HANG_UP,
@@ -26,11 +20,9 @@ from bench.catalogue.outcomes import (
     OutcomeRow,
     OwnRemedies,
 )
-from bench.services.agents import AUDIO, AgentDialect, TrackAgent
-from bench.wire.audio import G711_ULAW, by_name
-from bench.wire.dialect import ClientMessage, MessageKind
+from bench.services.agents import TrackAgent
+from bench.wire.audio import G711_ULAW
 from bench.wire.service import SIP, Service
-from bench.wire.settings import SessionSettings
 
 LOGIN = (
     "the agent requires a user and a password: set `auth: basic` (--auth basic), and `api_key_env`"
@@ -288,29 +280,8 @@ def _of_refusal(detail: str) -> str:
 
 
 REMEDIES = OwnRemedies(ROWS, _of_refusal)
-KEY = "dtmf"
-
-
-class Telephone(TrackAgent):
-    """An agent that answers a telephone. The transport converts its audio to PCMA, if the call
-    agreed on it.
-    """
-
-    name = "sip"
-    title = "an agent on a telephone"
-    remedies = REMEDIES
-    input_formats = output_formats = by_name(G711_ULAW)
-    message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, KEY: MessageKind.RAW})
-
-    # in contrast to other agents with tracks, a telephone receives keys
-    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        return AgentDialect.unsupported_event(self, event, settings)
-
-    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
-        return ClientMessage(
-            MessageKind.RAW, KEY, msgspec.json.encode({"type": KEY, "digit": event["digit"]})
-        )
-
-
-TELEPHONE = Telephone()
+KEY = {"type": "dtmf", "digit": "{digit}"}
+"""The message of a key. The transport converts audio to PCMA, if the call agreed on it."""
+TELEPHONE = TrackAgent("sip", "an agent on a telephone", G711_ULAW, KEY)
+TELEPHONE.remedies = REMEDIES
 SERVICE = Service(TELEPHONE.name, TELEPHONE.title, TELEPHONE, "sip:agent@localhost", links=(SIP,))

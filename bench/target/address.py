@@ -139,9 +139,11 @@ def refuse_agent(dialect: Dialect, names: KeyNames) -> None:
         )
 
 
-def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
-    """Return the address of any server that uses a known dialect. Its URL is not changed. Raise
-    SettingError.
+def url_address(
+    url: str, settings: TargetSettings, names: KeyNames, described: Service | None = None
+) -> Address:
+    """Return the address of any server that uses a known dialect, or that of the `described`
+    service. Its URL is not changed. Raise SettingError.
     """
     source = names["url"]
 
@@ -172,7 +174,9 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
                 " with that name"
             )
             raise refuse(f"contains a key in its query, which would be written to files: {remedy}")
-    known = SERVICES[settings.service] if settings.service else service_at(host, path)
+    known = described or (
+        SERVICES[settings.service] if settings.service else service_at(host, path)
+    )
     route = route_at(path)
     default = GA_ROUTE.dialect
     # services with the GA dialect may also have the path of another one, as OpenAI has that of
@@ -185,7 +189,10 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         else default
     )
     simulated = simulated_agent(path) if is_loopback(host) else None
-    dialect = DIALECTS[settings.dialect] if settings.dialect else simulated or own
+    set_dialect = DIALECTS[settings.dialect] if settings.dialect else None
+    if described is not None:
+        set_dialect = described.dialect
+    dialect = set_dialect or simulated or own
     link = link_at(parts.scheme, known, dialect)
     if link is None:
         raise refuse(_wrong_scheme(parts, dialect, settings, names))
@@ -196,7 +203,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         route, dict(parse_qsl(parts.query)), source, may_lack_model=is_behind_gateway
     )
     if (
-        settings.dialect is None
+        set_dialect is None
         and simulated is None
         and route is None
         and (known is None or not known.url)

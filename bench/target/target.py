@@ -16,7 +16,7 @@ from bench.base.errors import UsageError
 from bench.catalogue.pricing import Prices, PricingTerms
 from bench.files.sanitize import masked_query, outcome_part
 from bench.protocols.sip.hops import CallAddress, call_address
-from bench.services.registry import SERVICES
+from bench.services.registry import SERVICES, service_named
 from bench.transport.interface import DIRECT, WEB_PORTS, NetworkPath, Proxy
 from bench.wire.addresses import authority, bracketed, is_loopback
 from bench.wire.dialect import CALL_ID, Dialect, Peer
@@ -213,7 +213,7 @@ class Address:
     @property
     def known_service(self) -> Service | None:
         """The service; None if it is not known by name."""
-        return SERVICES.get(self.service)
+        return service_named(self.service, self.dialect)
 
     @property
     def requested_model(self) -> str | None:

@@ -264,6 +264,12 @@ class TargetSettings:
         "NAME",
         words=EVENT_FORMATS,
     )
+    protocol: str | None = option(
+        "YAML file that describes the messages of the service, instead of a dialect",
+        "FILE",
+        FILE,
+        kind=Path,
+    )
     transport: str | None = option(
         "transport of the audio: in messages, or over WebRTC (default: websocket)",
         "NAME",

@@ -26,7 +26,14 @@ from bench.files.validation import either
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from bench.protocols.rtp.rtp import OPUS
 from bench.protocols.sip.hops import escaped_user
-from bench.services.registry import DIALECTS, PUBLIC_CLOUD, SERVICES, TRACKS, scope_of
+from bench.services.registry import (
+    DIALECTS,
+    PUBLIC_CLOUD,
+    SERVICES,
+    TRACKS,
+    scope_of,
+    user_service,
+)
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
     check_headers,
@@ -84,11 +91,11 @@ SIGNS_IN = Information(
     "no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)"
 )
 TARGET_FILE = Path("targets.yaml")
-OF_ONE_TARGET = ("dialect", "api_key_env", "api_key_header", "auth", "resolve")
+OF_ONE_TARGET = ("dialect", "protocol", "api_key_env", "api_key_header", "auth", "resolve")
 EXTRA = "extra"
 CALL_ID_CHARACTERS = 32
 """The length of the id that replaces `{uuid}`."""
-PATHS = ("ca_file", "client_cert", "client_key")
+PATHS = ("ca_file", "client_cert", "client_key", "protocol")
 
 
 # A setting has up to four origins. An option of the command line replaces the file's value, a
@@ -139,7 +146,7 @@ def _named(
     context = SettingsContext(
         environ, ON_COMMAND_LINE, price_file=service_options.price_file, changes=changes
     )
-    if service_options.url is not None:
+    if service_options.url is not None or service_options.protocol is not None:
         return [build_target(options, context)]
     return [_from_environment(options, context)]
 
@@ -508,9 +515,12 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     """
     if context.changes is not None:
         settings = _with_changes(settings, context.changes)
-    if settings.service is not None:
+    described = _described(settings, context)
+    if described is not None:
+        settings = with_service_defaults(settings, described, context)
+    elif settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], context)
-    address = _address(settings, context.names)
+    address = _address(settings, context.names, described)
     has_sip_uri = address.link.address_form == "SIP URI"
     encode = escaped_user if has_sip_uri else percent_encoded
     resource, url_secrets = fill_variables(
@@ -569,8 +579,26 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     return target
 
 
-def _address(settings: TargetSettings, names: KeyNames) -> Address:
-    address = _address_of_events(settings, names)
+def _described(settings: TargetSettings, context: SettingsContext) -> Service | None:
+    """Return the service that a protocol file describes; None without one. Raise SettingError, or
+    ScriptError for a mistake in the file.
+    """
+    if settings.protocol is None:
+        return None
+    for key in ("dialect", "service", "endpoint", "transport"):
+        if getattr(settings, key) is not None:
+            other = context.names.get(key, key)
+            raise context.refuse("protocol", f"describes the messages: omit {other}")
+    service = user_service(context.folder / settings.protocol)
+    if settings.url is None and not service.url:
+        raise context.refuse("protocol", f"has no `url`: set {context.names['url']}")
+    return service
+
+
+def _address(
+    settings: TargetSettings, names: KeyNames, described: Service | None = None
+) -> Address:
+    address = _address_of_events(settings, names, described)
     tracks = TRACKS.get(address.dialect)
     wanted = (
         settings.transport
@@ -592,7 +620,9 @@ def _address(settings: TargetSettings, names: KeyNames) -> Address:
     return replace(address, dialect=dialect, link=tracks.link)
 
 
-def _address_of_events(settings: TargetSettings, names: KeyNames) -> Address:
+def _address_of_events(
+    settings: TargetSettings, names: KeyNames, described: Service | None
+) -> Address:
     if settings.url is not None:
         if settings.endpoint is not None:
             other = "url" if settings.service is None else "service"
@@ -603,7 +633,7 @@ def _address_of_events(settings: TargetSettings, names: KeyNames) -> Address:
         for key in ("deployment", "model", "api_version"):
             if getattr(settings, key) is not None:
                 raise SettingError(key, f"{key} needs `endpoint`: with `url`, put it into the URL")
-        return url_address(settings.url, settings, names)
+        return url_address(settings.url, settings, names, described)
     if settings.endpoint is None:
         raise SettingError(
             "endpoint", "the target needs `endpoint` (Azure), `service` or `url` (any service)"

@@ -269,6 +269,11 @@ class Dialect:
     """The source of turns and replies."""
     peer = Peer.SERVICE
     """The kind of server."""
+    content: Mapping[str, Any] | None = None
+    """The content of the user's file that describes the dialect; None if the name is enough."""
+    announces = True
+    """True if the service reports that its session is open. Otherwise it is open as soon as its
+    connection is."""
     has_track = False
     """True if the audio is a track of packets in addition to the messages, as in a telephone
     call."""
@@ -280,8 +285,9 @@ class Dialect:
     transcribers: tuple[str, ...] = ()
     """Models that detect no turns, for sessions that only transcribe; () if the dialect has no
     such sessions."""
-    codec: type[CallCodec] | None = None
-    """The codec of one call; None if the messages of all calls are the same."""
+    codec: Callable[[str], CallCodec] | None = None
+    """A function that returns the codec of the call with an id; None if the messages of all calls
+    are the same."""
     session_decoder: Callable[[], Decode] | None = None
     """A function that returns the decoder of one session, if messages depend on earlier ones. It
     gets them all, in their order. `decode` is then for a message alone."""
@@ -540,6 +546,11 @@ class Dialect:
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
         """Return whether a session speaks fillers while its caller waits."""
         return False
+
+
+def protocol_fact(dialect: Dialect) -> dict[str, Any]:
+    """Return what a file stores so that a dialect can be made again, besides its name."""
+    return {} if dialect.content is None else {"protocol": dialect.content}
 
 
 def decoder_of(dialect: Dialect) -> Decode:

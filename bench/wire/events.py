@@ -418,6 +418,11 @@ def base64_bytes(raw: msgspec.Raw) -> int:
     return characters // 4 * 3 - (text[-2] == PADDING) - (text[-3] == PADDING) if characters else 0
 
 
+def binary_payload(audio: bytes) -> msgspec.Raw:
+    """Return the payload of a binary message of audio."""
+    return msgspec.Raw(b'"' + binascii.b2a_base64(audio, newline=False) + b'"')
+
+
 _ANY_BASE64 = re.compile("[A-Za-z0-9+/_-]+={0,2}")
 
 

@@ -59,7 +59,16 @@ DISPLAYED_OPTIONS = {
         "budget",
     ),
     VERDICT: ("thresholds", "baseline", "on_inconclusive", "write", "junit", "explain"),
-    SERVICE: ("targets", "target_file", "url", "simulator", "dialect", "api_key_env", "auth"),
+    SERVICE: (
+        "targets",
+        "target_file",
+        "url",
+        "simulator",
+        "dialect",
+        "protocol",
+        "api_key_env",
+        "auth",
+    ),
     OUTPUT: ("name", "label", "runs_dir", "record_events", "record_transcripts"),
 }
 """The options of rtbench that the help shows, in groups. The names are those in the tables of

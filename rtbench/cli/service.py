@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import typer
 
 from bench.base.errors import FAIL_STATUS, PASS_STATUS, UsageError
 from bench.base.standard_streams import print_notice, text_width
+from bench.base.units import NS_PER_S
 from bench.files.sanitize import one_line, to_safe_json
 from bench.target.target_settings import OPTIONS, ServiceOptions, TargetOption
 from rtbench.cli.options import argument, option
@@ -263,6 +265,10 @@ def probe(
         Path | None, option("Write every event, for `rtbench runs replay`.", "FILE")
     ] = None,
     record_audio: Annotated[bool, option("With --event-log: record the audio, too.")] = False,
+    raw: Annotated[
+        bool,
+        option("Only open the connection, and print what the server sends in the first 10 s."),
+    ] = False,
 ) -> None:
     """Send one turn to the service, and show every event, the metrics and the settings in effect.
 
@@ -292,6 +298,8 @@ def probe(
             " --targets"
         )
     target = targets[0]
+    if raw:
+        raise typer.Exit(_print_raw(target))
     session = {
         "voice": voice,
         "instructions": instructions,
@@ -340,6 +348,36 @@ def probe(
     raise typer.Exit(
         PASS_STATUS if session_facts.turns_succeeded == session_facts.turns_planned else FAIL_STATUS
     )
+
+
+def _print_raw(target: Target) -> int:
+    """Print the messages of a server. Return the exit status."""
+    from bench.catalogue.causes import ConnectError, text_of
+    from bench.doctor.service_checks import recording
+    from bench.probe import listen, script_of
+    from bench.wire.dialect import BinaryMessage
+
+    def show(after_ns: int, message: bytes) -> None:
+        if isinstance(message, BinaryMessage):
+            text = f"binary, {len(message)} bytes: {message[:16].hex(' ')}"
+        else:
+            text = _LONG.sub(_shortened, message.decode("utf-8", "replace"))
+        print(f"{after_ns / NS_PER_S:7.3f} s  {one_line(text)}", flush=True)
+
+    try:
+        ended = listen(target, script_of(target, recording(), {}), show)
+    except ConnectError as error:
+        print(f"{error.outcome}: {one_line(text_of(error.causes))}")
+        return FAIL_STATUS
+    print(f"the server closed the connection: {one_line(ended)}" if ended else "it is still open")
+    return PASS_STATUS
+
+
+_LONG = re.compile(r'"[^"]{100,}"')
+
+
+def _shortened(text: re.Match[str]) -> str:
+    return f"{text[0][:60]}… ({len(text[0]) - 2} characters)"
 
 
 def _probed(

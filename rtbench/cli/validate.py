@@ -1,4 +1,4 @@
-"""`rtbench validate`: checks scripts, targets, and thresholds files without a service."""
+"""`rtbench validate`: checks scripts, targets, thresholds and protocol files without a service."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ MAX_CERTAIN = 8
 is certain."""
 
 
-FileKind = Literal["script", "targets", "thresholds"]
+FileKind = Literal["script", "targets", "thresholds", "protocol"]
 
 
 def validate(
-    files: Annotated[list[Path], argument("Scripts, targets and thresholds files.", "FILE…")],
+    files: Annotated[
+        list[Path], argument("Scripts, targets, thresholds and protocol files.", "FILE…")
+    ],
     kind: Annotated[
         FileKind | None,
         option("Kind of the files, if their keys do not show it.", "--as", show_default=False),
@@ -39,8 +41,8 @@ def validate(
         ),
     ] = False,
 ) -> None:
-    """Check scripts, targets and thresholds files, and print every mistake with its place; needs no
-    service.
+    """Check scripts, targets, thresholds and protocol files, and print every mistake with its
+    place; needs no service.
 
     Of a script, also print where the speech of each recording starts and ends, and whether that is
     certain. A file is recognized by its keys, or by the schema that its first line names; if
@@ -111,6 +113,10 @@ def _checked(path: Path, kind: FileKind | None) -> tuple[FileKind, Script | None
             from bench.target.targets import check_targets
 
             check_targets(path)
+        elif kind == "protocol":
+            from bench.services.registry import user_service
+
+            user_service(path)
         else:
             from reports.metrics.thresholds import read_thresholds
 
@@ -141,7 +147,7 @@ def _recognized(root: YamlValue, text: str) -> FileKind:
     from reports.metrics.thresholds import THRESHOLD_METRICS
 
     first = text.partition("\n")[0]
-    kinds: tuple[FileKind, ...] = ("script", "targets")
+    kinds: tuple[FileKind, ...] = ("script", "targets", "protocol")
     for kind in kinds:
         if f"{kind}.schema.json" in first:
             return kind
@@ -149,11 +155,14 @@ def _recognized(root: YamlValue, text: str) -> FileKind:
     keys = set(content) if isinstance(content, dict) else set()
     if "targets" in keys:
         return "targets"
+    if "protocol" in keys:
+        return "protocol"
     if keys & SCRIPT.fields.keys() - {"thresholds", *THRESHOLD_METRICS}:
         return "script"
     if {key.partition("{")[0].strip() for key in keys} & THRESHOLD_METRICS.keys():
         return "thresholds"
     raise UsageError(
-        f"{root.position}: unknown kind of file: a script has `steps`, targets have `targets`, and"
-        " a thresholds file names metrics; use --as script, targets or thresholds"
+        f"{root.position}: unknown kind of file: a script has `steps`, targets have `targets`, a"
+        " protocol file has `protocol`, and a thresholds file names metrics; use --as script,"
+        " targets, protocol or thresholds"
     )

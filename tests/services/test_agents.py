@@ -20,7 +20,8 @@ from bench.files.validation import either
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.record.rows import clean
-from bench.services.agents import ACS, AGENTS, PCM, TWILIO, AgentDialect
+from bench.services.agents import ACS, AGENTS, PCM, TWILIO
+from bench.services.pages.dialect import PageDialect
 from bench.services.registry import DIALECTS
 from bench.wire.audio import G711_ULAW, AudioFormatName
 from bench.wire.dialect import SOUND, BinaryMessage, ClientMessage, Dialect, MessageKind
@@ -36,7 +37,7 @@ LOUD = base64.b64encode(b"\x00" * 160).decode()
 
 
 def written_by(
-    *messages: ClientMessage | None, dialect: AgentDialect = TWILIO
+    *messages: ClientMessage | None, dialect: PageDialect = TWILIO
 ) -> list[dict[str, Any]]:
     """Return these messages as one call sends them in this order."""
     words = dialect.codec(CALL_ID)
@@ -316,7 +317,7 @@ def test_a_text_may_arrive_in_a_binary_frame_if_the_dialect_states_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = b'{"event": "mark", "streamSid": "%s", "mark": {"name": "said-1"}}' % STREAM.encode()
-    monkeypatch.setattr(type(TWILIO), "has_binary_texts", True)
+    monkeypatch.setattr(TWILIO, "has_binary_texts", True)
 
     assert event_of(BinaryMessage(text), TWILIO) == event_of(text, TWILIO)
     assert event_of(BinaryMessage(b"\xff" * 160), TWILIO).kind is EventKind.MALFORMED

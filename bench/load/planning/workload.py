@@ -32,7 +32,7 @@ from bench.plan.script import (
 )
 from bench.record.document import PlannedTurnEntry
 from bench.target.target import Auth, Credential, EntraSignIn, Target, variable_secret
-from bench.wire.dialect import SOUND, ClientMessage, Dialect, MessageKind
+from bench.wire.dialect import SOUND, ClientMessage, Dialect, MessageKind, protocol_fact
 from bench.wire.settings import ONLY_TRANSCRIPT, comparable
 
 SPARE_S = 5.0
@@ -369,6 +369,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
         "session": (
             dict(target.session) | ({} if network is None else {"network": network.settings})
         ),
+        **protocol_fact(target.dialect),
     }
 
 

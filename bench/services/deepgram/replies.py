@@ -12,7 +12,6 @@ and it sends `EndOfTurn`, which the SDK does not have. Audio of the words before
 follow the call. Such late audio counts as messages only.
 """
 
-import binascii
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
@@ -38,6 +37,7 @@ from bench.wire.events import (
     ServerEvent,
     ServiceFailure,
     base64_bytes,
+    binary_payload,
     text_characters,
 )
 
@@ -121,8 +121,7 @@ class DeepgramReader(ReplyReader):
 
     def _events(self, message: bytes) -> Iterator[ServerEvent]:
         if isinstance(message, BinaryMessage):
-            encoded = b'"' + binascii.b2a_base64(message, newline=False) + b'"'
-            yield self._audio(msgspec.Raw(encoded), len(message))
+            yield self._audio(binary_payload(message), len(message))
             return
         wire = _decode_wire(message)
         if len(wire.binary):

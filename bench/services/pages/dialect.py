@@ -1,0 +1,332 @@
+"""The dialect of a protocol file, the codec of a call, and the files of this package."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from bench.catalogue.outcomes import OwnRemedies
+from bench.files.validation import AnyJson, StructOf
+from bench.files.yaml_file import LocatedValue, read_yaml
+from bench.services.full_duplex import FullDuplexDialect
+from bench.services.pages.page import BINARY_AUDIO, PAGE, Awaited, Page
+from bench.services.pages.page import Path as KeyPath
+from bench.services.pages.reader import (
+    AUDIO,
+    KINDS,
+    SECOND,
+    TEXT,
+    audio_form,
+    forms_of,
+    name_of_sent,
+    reader_of,
+)
+from bench.services.pages.remedies import REMEDIES
+from bench.services.pages.template import SPREAD, ForeignText, all_names, encoded, mark_of
+from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName, by_name
+from bench.wire.dialect import (
+    BINARY,
+    CALL_ID,
+    NOT_JSON,
+    OTHER_STREAM,
+    AwaitedEvent,
+    BinaryMessage,
+    CallCodec,
+    ClientMessage,
+    Feature,
+    MessageKind,
+    Peer,
+    decode_again,
+)
+from bench.wire.events import AUDIO_DELTA, EventKind, ServerEvent, binary_payload
+from bench.wire.service import BEARER, KeyHeader, Service
+from bench.wire.settings import SessionSettings, UnsupportedSetting
+
+FOLDER = Path(__file__).parent
+DIGITS = frozenset("0123456789*#ABCD")
+"""The keys of a phone, including the four keys A to D of ITU-T Q.23, which few phones have."""
+OF_STREAM = frozenset({EventKind.AUDIO_DELTA, EventKind.MARKED, EventKind.CLEARED})
+APPEND = MessageKind.APPEND
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class PageCodec(CallCodec):
+    """The codec of one call. It counts the messages with a number, the pieces of audio, and their
+    time.
+    """
+
+    def __init__(self, dialect: "PageDialect", call_id: str) -> None:
+        super().__init__(call_id)
+        self._dialect = dialect
+        stream = dialect.page.receive.stream
+        self._stream = None if stream is None else stream.is_.replace(CALL_ID, call_id)
+        self.number = self.chunk = self.audio_ms = self.millisecond = 0
+        self.data = b""
+        self._second = -1
+        self._frame_ms = dialect.frame_ms or 0
+        form = dialect.form
+        self._is_message = form is not None
+        if form is not None:
+            self._whole = form.whole.replace(CALL_ID.encode(), call_id.encode())
+            self._format = self._whole
+            self._values = attrgetter(*form.values)
+            self._is_numbered = int("number" in form.values)
+            self._is_counted = "number" in form.values or "chunk" in form.values
+            self._is_timed = SECOND in form.whole
+
+    def encode(self, kind: MessageKind, data: bytes) -> bytes:
+        if kind is not APPEND or not self._is_message:
+            return self._counted(super().encode(kind, data))
+        self.data = data
+        if self._is_counted:
+            self.number += self._is_numbered
+            self.chunk += 1
+        if self._is_timed:
+            # hundreds of calls have fifty frames a second each, so most of a time is written once a
+            # second
+            second, self.millisecond = divmod(self.audio_ms, 1_000)
+            if second != self._second:
+                self._second = second
+                self._format = self._whole.replace(SECOND, _instant(second))
+        message: bytes = self._format % self._values(self)
+        self.audio_ms += self._frame_ms
+        return message
+
+    def _counted(self, message: bytes) -> bytes:
+        """Return a message with the values that a call counts."""
+        if b"\0" not in message or isinstance(message, BinaryMessage):
+            return message
+        number = mark_of("number")
+        self.number += number in message
+        return message.replace(number, b"%d" % self.number)
+
+    def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
+        if self._stream is None:
+            return events
+        (event,) = events
+        if event.session_id == self._stream or event.kind not in OF_STREAM:
+            return events
+        return (ServerEvent(EventKind.UNKNOWN, f"{event.name}{OTHER_STREAM}"),)
+
+    def acknowledge(self, mark: str) -> ClientMessage | None:
+        template = self._dialect.page.send.mark
+        return template and self._dialect.message_of(template, {"mark": ForeignText(mark)})
+
+    def goodbye(self) -> ClientMessage | None:
+        template = self._dialect.page.send.close
+        return template and self._dialect.message_of(template, {})
+
+
+def _instant(second: int) -> bytes:
+    """Return the begin of an instant, without its milliseconds. Audio begins at the start of
+    1970.
+    """
+    minutes, hours = second // 60, second // 3_600
+    date = f"1970-01-{1 + hours // 24:02}"
+    return f"{date}T{hours % 24:02}:{minutes % 60:02}:{second % 60:02}.".encode()
+
+
+class PageDialect(FullDuplexDialect):
+    """The dialect that a protocol file describes."""
+
+    peer = Peer.AGENT
+    pauses = True
+    only_duplex = (
+        "an agent always receives its caller's audio, and decides by itself when to answer"
+    )
+    also_missing = (Feature.HISTORY,)
+    codec: Callable[[str], CallCodec]
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.name = page.protocol
+        self.title = page.title
+        audio, sent, received = page.audio, page.send, page.receive
+        self.form = audio_form(page)
+        self.read = reader_of(page)
+        """The function that reads a text message. It raises one of the errors in `NOT_JSON` if the
+        message is unreadable."""
+        used = {name for step in sent.open or () for name in all_names(step)}
+        self.announces = any(isinstance(step, Awaited) for step in sent.open or ())
+        self.settings = frozenset({"turn_detection", "input_format", "output_format"} | used)
+        self.frame_ms = audio.frame_ms
+        self.input_formats = _formats(audio.formats)
+        self.output_formats = _formats(audio.output_formats or audio.formats)
+        self.one_format = audio.output_formats is None
+        self.upgrade_headers = tuple((page.headers or {}).items())
+        name = AUDIO if self.form is None else self.form.name
+        key = name_of_sent(page, sent.key, TEXT)
+        self.message_kinds = MappingProxyType({name: APPEND, key: MessageKind.RAW})
+        self.has_binary_texts = received.binary == TEXT
+        if received.binary == AUDIO:
+            self.binary_sound = ServerEvent(AUDIO_DELTA, AUDIO)
+        is_counted = self.form or sent.mark or sent.close or received.stream
+        self.codec = partial(PageCodec, self) if is_counted else CallCodec
+        self.remedies = OwnRemedies(in_doctor={**REMEDIES.in_doctor, **(page.remedies or {})})
+        self._audio_at = [form.audio for form in (received.messages or {}).values() if form.audio]
+        if sent.audio != BINARY_AUDIO:
+            self._audio_at.append(_path_to(sent.audio))
+        super().__init__()
+        self.missing_features = {
+            **self.missing_features,
+            Feature.CUE: "which an agent does not report: use `after`, in seconds",
+        }
+
+    # Settings and sent messages.
+
+    def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        extra = settings.extra if self.page.extra == "texts" else {}
+        name = next((name for name, value in extra.items() if not isinstance(value, str)), None)
+        if name is None:
+            return None
+        return UnsupportedSetting(
+            ("extra", name),
+            f"extra must contain custom parameters, which are texts: put {name} in quotes",
+        )
+
+    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        return key_problem(event) if self.page.send.key else ""
+
+    def setup_messages(
+        self, settings: SessionSettings, event_id: str
+    ) -> Sequence[ClientMessage | AwaitedEvent]:
+        heard = self.input_format_for(settings)
+        said = self.output_format_for(settings)
+        audio = self.page.audio
+        values = {
+            "extra": settings.extra,
+            "instructions": settings.instructions,
+            "voice": settings.voice,
+            "model": settings.model,
+            "format": audio.formats[heard.name],
+            "rate_hz": heard.rate_hz,
+            "frame_bytes": heard.bytes_per_s * (self.frame_ms or 0) // 1000,
+            "output_format": (audio.output_formats or audio.formats)[said.name],
+            "output_rate_hz": said.rate_hz,
+        }
+        return tuple(
+            self._awaited(step) if isinstance(step, Awaited) else self.message_of(step, values)
+            for step in self.page.send.open or ()
+            if step != SPREAD or settings.extra
+        )
+
+    def _awaited(self, step: Awaited) -> AwaitedEvent:
+        form = forms_of(self.page)[step.await_]
+        return AwaitedEvent(KINDS[form.means], step.await_)
+
+    def message_of(self, template: Any, values: Mapping[str, Any]) -> ClientMessage:
+        """Return a message with these values."""
+        name = name_of_sent(self.page, template, TEXT)
+        return ClientMessage(MessageKind.RAW, name, encoded(template, values))
+
+    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
+        if key := self.page.send.key:
+            return self.message_of(key, {"digit": event["digit"]})
+        return ClientMessage(MessageKind.RAW, TEXT, msgspec.json.encode(event))
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        if self.form is None:
+            return ClientMessage(APPEND, AUDIO, BinaryMessage(audio))
+        return ClientMessage(APPEND, self.form.name, self.form.data(audio))
+
+    # Received messages.
+
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
+        try:
+            return (
+                (
+                    self.read_binary(message)
+                    if isinstance(message, BinaryMessage)
+                    else self.read(message)
+                ),
+            )
+        except NOT_JSON as error:
+            return decode_again(self.decode, message, error)
+
+    def read_binary(self, message: BinaryMessage) -> ServerEvent:
+        """Return the event of a binary message. Raise the errors of `read` if it is a text."""
+        if self.has_binary_texts:
+            return self.read(message)
+        if self.binary_sound is not None:
+            payload = binary_payload(message)
+            return ServerEvent(AUDIO_DELTA, AUDIO, "", "", len(message), payload)
+        return ServerEvent(
+            EventKind.MALFORMED, reason="a binary message was received, but only text is expected"
+        )
+
+    def without_audio(self, message: bytes) -> bytes:
+        if isinstance(message, BinaryMessage) and self.binary_sound is not None:
+            return msgspec.json.encode({BINARY: ""})
+        return _stripped(message, self._audio_at) if self._audio_at else message
+
+
+def key_problem(event: Mapping[str, Any]) -> str:
+    """Return why a script's event is no phone key, with a remedy; "" if it is one."""
+    if event["type"] == "dtmf" and event.get("digit") in DIGITS:
+        return ""
+    return "is not an event of a phone call: press a key with {type: dtmf, digit: '5'}"
+
+
+def _formats(names: Iterable[AudioFormatName]) -> dict[AudioFormatName, AudioFormat]:
+    return by_name(*(ALL_FORMATS[name] for name in names))
+
+
+def _path_to(template: Any) -> KeyPath:
+    """Return the path to the audio in a template."""
+    return next(
+        ((key,), *(_path_to(value) if isinstance(value, dict) else ()))
+        for key, value in template.items()
+        if AUDIO in all_names(value)
+    )
+
+
+def _stripped(message: bytes, paths: Sequence[KeyPath]) -> bytes:
+    """Return a message without the values at these paths."""
+    fields = _decode_fields(message)
+    is_changed = False
+    for spellings, *inner in paths:
+        for key in spellings:
+            if key in fields and inner:
+                if (raw := bytes(fields[key])).startswith(b"{"):
+                    fields[key] = msgspec.Raw(_stripped(raw, [tuple(inner)]))
+                    is_changed = True
+            elif key in fields:
+                del fields[key]
+                is_changed = True
+    return msgspec.json.encode(fields) if is_changed else message
+
+
+DIALECT: StructOf[PageDialect] = StructOf(
+    PAGE.fields, lambda **values: PageDialect(PAGE.build(**values)), nothing=False
+)
+"""The form of a protocol file, which becomes a dialect."""
+
+
+def dialect_in(value: LocatedValue) -> PageDialect:
+    """Return the dialect of the content of a user's file. Raise UsageError with the place."""
+    dialect = DIALECT.read(value)
+    dialect.content = AnyJson().read(value)
+    return dialect
+
+
+def service_of(dialect: PageDialect) -> Service:
+    """Return the service that has only this dialect."""
+    page = dialect.page
+    key = page.key
+    return Service(
+        dialect.name,
+        dialect.title,
+        dialect,
+        page.url or "",
+        key_header=BEARER if key is None else KeyHeader(key.header, key.scheme),
+        api_key_env=None if key is None else key.env,
+    )
+
+
+def built_in(name: str) -> PageDialect:
+    """Return the dialect of a file of this package."""
+    return DIALECT.read(read_yaml(FOLDER / f"{name}.yaml", "the file"))

@@ -1,0 +1,299 @@
+"""A protocol file: its keys, their forms and errors, and its JSON Schema
+(`python -m bench.services.pages.page` prints it).
+"""
+
+# `Page` is the content of a file whose every value is valid alone. `wire_of` in `reader.py` and
+# `PageDialect` combine them, and refuse what contradicts itself at the key that must change.
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from bench.base.suggestions import did_you_mean
+from bench.files.validation import (
+    AnyJson,
+    Choice,
+    Converted,
+    Integer,
+    InvalidCombinationError,
+    ListOf,
+    MapOf,
+    OneOrMore,
+    OrKeyword,
+    OrStruct,
+    RegexString,
+    Schema,
+    String,
+    StructOf,
+    Validator,
+    field_key,
+    struct_of,
+)
+from bench.files.yaml_file import LocatedValue
+from bench.services.pages.template import OF_CALL, SPREAD, UUID, names_in
+from bench.wire.audio import ALL_FORMATS, AudioFormatName
+
+Meaning = Literal["audio", "clear", "mark", "session_created", "session_updated", "noted"]
+BINARY_AUDIO = "binary"
+OF_SETTINGS = (
+    "extra",
+    "instructions",
+    "voice",
+    "model",
+    "tools",
+    "format",
+    "rate_hz",
+    "frame_bytes",
+    "output_format",
+    "output_rate_hz",
+)
+"""The values of a script's session in the messages that open a call."""
+Path = tuple[tuple[str, ...], ...]
+"""The keys that lead to a value, from the outermost one. Each has one or more spellings."""
+
+
+@dataclass(frozen=True)
+class TemplateValidator(Validator[Any]):
+    """A validator of a message to send, which may contain the values `names`. If `is_table` is
+    True, it is a table.
+    """
+
+    names: tuple[str, ...]
+
+    def read(self, value: LocatedValue) -> Any:
+        template = AnyJson().read(value)
+        if not isinstance(template, dict) and template != SPREAD:
+            raise value.type_error(f"a table (`key: value`), or {SPREAD}")
+        self._check(value)
+        return template
+
+    def _check(self, value: LocatedValue) -> None:
+        match value.content():
+            case str() as text:
+                for name in names_in(text):
+                    if name not in self.names:
+                        hint = did_you_mean(name, self.names) or ";"
+                        allowed = ", ".join(self.names)
+                        raise value.refuse(f"has the unknown value {name}{hint} allowed: {allowed}")
+            case dict() as entries:
+                for key, entry in entries.items():
+                    if key == SPREAD and "extra" not in self.names:
+                        raise entry.refuse("is only for messages of `open`")
+                    self._check(entry)
+            case list() as items:
+                for item in items:
+                    self._check(item)
+
+    def schema(self) -> Schema:
+        return {"type": ["object", "string"]}
+
+
+def _path(value: LocatedValue, text: str) -> Path:
+    return tuple(tuple(spellings.split("|")) for spellings in text.split("."))
+
+
+_KEY = r"[^.|\s\"\\]{1,64}"
+PATH = Converted(
+    RegexString(
+        rf"{_KEY}(\|{_KEY})*(\.{_KEY}(\|{_KEY})*){{0,4}}",
+        "the keys that lead to a value, as in media.payload; kind|Kind are two spellings of a key",
+    ),
+    _path,
+)
+
+
+def _template(*names: str) -> TemplateValidator:
+    return TemplateValidator(tuple(dict.fromkeys((*names, UUID, "number"))))
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """An event that the set-up awaits, by the name of its message."""
+
+    await_: str = field_key(String(), "The name of a message.", required=True)
+
+
+@dataclass(frozen=True)
+class OpeningValidator(Validator[Any]):
+    """A validator of a step of the set-up: a message, or `{await: NAME}`."""
+
+    message: TemplateValidator
+
+    def read(self, value: LocatedValue) -> Any:
+        content = value.content()
+        is_awaited = isinstance(content, dict) and content.keys() == {"await"}
+        return (struct_of(Awaited) if is_awaited else self.message).read(value)
+
+    def schema(self) -> Schema:
+        return self.message.schema()
+
+
+FORMAT = Choice(tuple(ALL_FORMATS))
+FORMATS: Validator[dict[AudioFormatName, str]] = Converted(
+    OrStruct(
+        OneOrMore(FORMAT),
+        MapOf("|".join(map(re.escape, ALL_FORMATS)), String(), minimum=1),
+    ),
+    lambda _, read: read if isinstance(read, dict) else {name: name for name in read},
+)
+
+
+@dataclass(frozen=True)
+class PageAudio:
+    """The formats and the pace of audio."""
+
+    formats: Mapping[AudioFormatName, str] = field_key(
+        FORMATS,
+        "Formats of the caller's audio, the default first; or a table with the name of each in the"
+        " protocol.",
+        required=True,
+    )
+    output_formats: Mapping[AudioFormatName, str] | None = field_key(
+        FORMATS, "Formats of the answers' audio, if they may differ from that of the caller's."
+    )
+    frame_ms: int | None = field_key(
+        Integer(5, 1_000, "of ms"), "Duration of each piece of the caller's audio."
+    )
+
+
+@dataclass(frozen=True)
+class PageKey:
+    """How a service gets its key."""
+
+    env: str = field_key(
+        RegexString("[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable"),
+        "The variable that contains the key.",
+        required=True,
+    )
+    header: str = field_key(
+        RegexString("[A-Za-z0-9-]{1,64}", "the name of a header"), "Its header.", "Authorization"
+    )
+    scheme: str = field_key(
+        String(blank=True), "The word before the key in the header.", absent="Bearer"
+    )
+
+
+@dataclass(frozen=True)
+class SentMessages:
+    """The messages to the service."""
+
+    audio: Any = field_key(
+        OrKeyword(_template("audio", "silent", *OF_CALL), BINARY_AUDIO),
+        "A piece of the caller's audio; binary: a binary message of nothing else.",
+        required=True,
+    )
+    open: tuple[Any, ...] | None = field_key(
+        ListOf(OpeningValidator(_template(*OF_SETTINGS))),
+        "What is sent when the connection is open, in order; {await: NAME} awaits a message.",
+    )
+    key: Any = field_key(
+        _template("digit"), "A phone key; without it, scripts may send any message."
+    )
+    mark: Any = field_key(
+        _template("mark"), "The answer to a mark, after the audio before it was played."
+    )
+    close: Any = field_key(_template(), "The last message of a call.")
+
+
+@dataclass(frozen=True)
+class ReceivedForm:
+    """What a message of the service means, and where its values are."""
+
+    means: Meaning = field_key(
+        Choice(get_args(Meaning)), "The meaning of the message.", required=True
+    )
+    audio: Path | None = field_key(PATH, "Where its audio is, in base64.")
+    text: Path | None = field_key(PATH, "Where the name of a mark is.")
+
+    def __post_init__(self) -> None:
+        if self.means == "audio" and self.audio is None:
+            raise InvalidCombinationError("means", "needs `audio`: where the audio is")
+
+
+@dataclass(frozen=True)
+class PageStream:
+    """The stream that each message must name. Others are dropped and counted."""
+
+    at: Path = field_key(PATH, "Where the id of the stream is.", required=True)
+    is_: str = field_key(
+        RegexString(rf"[^{{}}]*\{{{UUID}\}}[^{{}}]*", "a text with {uuid}"),
+        "The id, with {uuid} for that of the call.",
+        required=True,
+    )
+
+
+@dataclass(frozen=True)
+class ReceivedMessages:
+    """The messages of the service."""
+
+    name: tuple[Path, ...] | None = field_key(
+        OneOrMore(PATH),
+        "Where the name of a message is. A list: a message has any of these keys with the name.",
+    )
+    messages: Mapping[str, ReceivedForm] | None = field_key(
+        MapOf(r"\S.{0,127}", struct_of(ReceivedForm), "a table (`name: {means: …}`)"),
+        "The messages, by name; A|B are two names of one message.",
+    )
+    binary: Literal["audio", "text"] | None = field_key(
+        Choice(("audio", "text")),
+        "What binary messages are; without it, a binary message ends the session.",
+    )
+    others: Literal["noted", "unknown"] = field_key(
+        Choice(("noted", "unknown")), "What other messages are.", "unknown"
+    )
+    stream: PageStream | None = field_key(
+        struct_of(PageStream), "The id of the stream, if messages name it."
+    )
+
+
+@dataclass(frozen=True)
+class Page:
+    """The content of a protocol file."""
+
+    protocol: str = field_key(
+        RegexString("[a-z][a-z0-9-]{0,31}", "a name of a-z, 0-9 and -"),
+        "The name of the protocol in rows and reports.",
+        required=True,
+    )
+    title: str = field_key(
+        String(), "Its name in sentences, as in: an agent behind Twilio.", required=True
+    )
+    audio: PageAudio = field_key(struct_of(PageAudio), "The audio.", required=True)
+    send: SentMessages = field_key(struct_of(SentMessages), "What is sent.", required=True)
+    receive: ReceivedMessages = field_key(
+        struct_of(ReceivedMessages), "What is received.", required=True
+    )
+    url: str | None = field_key(String(), "The usual address.")
+    path: str | None = field_key(String(), "A regular expression for words in usual addresses.")
+    key: PageKey | None = field_key(struct_of(PageKey), "The key of the service.")
+    headers: Mapping[str, str] | None = field_key(
+        MapOf("[A-Za-z0-9-]{1,64}", String()),
+        "Headers of the upgrade; {uuid} is the id of the call.",
+    )
+    extra: Literal["texts"] | None = field_key(
+        Choice(("texts",)), "texts: `extra` of a script may contain only texts."
+    )
+    remedies: Mapping[str, str] | None = field_key(
+        MapOf(r"[a-z_]+(:\S+)?", String(), "a table (`outcome: remedy`)"),
+        "What to do after an outcome, by its name.",
+    )
+
+
+PAGE: StructOf[Page] = struct_of(Page)
+
+
+def page_schema() -> Schema:
+    """Return the JSON Schema (draft 2020-12) of a protocol file."""
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A protocol of Realtime Bench",
+    }
+    return head | PAGE.schema()
+
+
+if __name__ == "__main__":
+    print(json.dumps(page_schema(), indent=2))

@@ -1,0 +1,285 @@
+"""The compiled form of a protocol file: what its audio is between, and what its received messages
+mean. Pure.
+"""
+
+# A message is decoded once, into a struct that has only the values that the file names
+# (`_struct_of`). So a value of another type makes the message unreadable, as with all dialects, and
+# nothing of an unknown message costs memory.
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bench.files.validation import InvalidCombinationError, either
+from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
+from bench.services.pages.page import BINARY_AUDIO, Awaited, Page, Path, ReceivedForm
+from bench.services.pages.template import OF_CALL, all_names, encoded, mark_of
+from bench.wire.dialect import BINARY, CALL_ID
+from bench.wire.events import AUDIO_DELTA, EMPTY, EventKind, ServerEvent, base64_bytes
+
+AUDIO = "audio"
+TEXT = "text"
+"""The names of messages that have none."""
+KINDS: Mapping[str, EventKind] = {
+    "clear": EventKind.CLEARED,
+    "mark": EventKind.MARKED,
+    "session_created": EventKind.SESSION_CREATED,
+    "session_updated": EventKind.SESSION_UPDATED,
+    "noted": EventKind.NOTED,
+    "unknown": EventKind.UNKNOWN,
+}
+"""The kinds of the messages that are an event of one kind, perhaps with a text."""
+ANNOUNCING = ("session_created", "session_updated")
+"""The meanings of messages that the set-up may await."""
+PREPARED = (AUDIO, "silent")
+"""The values of a piece of audio that are known when a script is compiled."""
+SECOND = mark_of("second")
+"""The mark of the second of a piece of audio, in its time."""
+Getter = Callable[[Any], Any]
+Read = Callable[[Any, str], ServerEvent]
+
+
+def forms_of(page: Page) -> dict[str, ReceivedForm]:
+    """Return the received messages by each of their names."""
+    messages = (page.receive.messages or {}).items()
+    return {name: form for names, form in messages for name in names.split("|")}
+
+
+def reader_of(page: Page) -> Callable[[bytes], ServerEvent]:
+    """Return the function that reads a text message. It raises one of the errors in `NOT_JSON` if
+    the message is unreadable. Raise InvalidCombinationError.
+    """
+    received = page.receive
+    forms = forms_of(page)
+    names = received.name or ()
+    if forms and not names:
+        raise InvalidCombinationError("receive", "needs `name`: where the name of a message is")
+    for step in page.send.open or ():
+        if isinstance(step, Awaited):
+            form = forms.get(step.await_)
+            if form is None or form.means not in ANNOUNCING:
+                raise InvalidCombinationError(
+                    "send",
+                    f"awaits {step.await_}, which must be a message that means"
+                    f" {either(ANNOUNCING)}",
+                )
+    is_named = len(names) == 1
+    texts: list[Path] = [*names] if is_named else []
+    raws: list[Path] = [] if is_named else [*names]
+    if received.stream is not None:
+        texts.append(received.stream.at)
+    for form in forms.values():
+        texts += filter(None, (form.text,))
+        raws += filter(None, (form.audio,))
+    has_binary = received.binary == AUDIO
+    binary: Path = ((BINARY,),)
+    kind, getters = _struct_of(texts, [*raws, binary] if has_binary else raws)
+    decode = msgspec.json.Decoder(kind).decode
+    name_of = getters[names[0]] if is_named else _name_of([getters[path] for path in names], forms)
+    stream_of = None if received.stream is None else getters[received.stream.at]
+    fixed = "" if is_named else TEXT
+    reads = {
+        name: (
+            _audio(form.audio, stream_of)
+            if form.means == AUDIO and form.audio
+            else _simple(
+                KINDS[form.means],
+                getters.get(form.text or ()),
+                stream_of,
+                fixed,
+            )
+        )
+        for name, form in forms.items()
+    }
+    read_other = _simple(KINDS[received.others], None, stream_of, fixed)
+    binary_of = getters[binary] if has_binary else None
+
+    def read(message: bytes) -> ServerEvent:
+        fields = decode(message)
+        if binary_of is not None and len(payload := binary_of(fields)):
+            return ServerEvent(AUDIO_DELTA, AUDIO, "", "", base64_bytes(payload), payload)
+        name = name_of(fields)
+        return reads.get(name, read_other)(fields, name)
+
+    return read
+
+
+def _name_of(alternatives: Sequence[Getter], names: Iterable[str]) -> Getter:
+    """Return the function that finds a known name at one of several keys; "" if there is none."""
+    words = {msgspec.json.encode(name): name for name in names}
+
+    def name_of(fields: Any) -> str:
+        found = (words.get(bytes(get(fields))) for get in alternatives)
+        return next(filter(None, found), "")
+
+    return name_of
+
+
+# Nearly all messages are audio, so its reader calls as little as possible.
+def _audio(path: Path, stream_of: Getter | None) -> Read:
+    holder_of = _getter(path[:-1], None) if path[1:] else None
+    payload_of = _getter(path[-1:], EMPTY)
+
+    def read(fields: Any, name: str) -> ServerEvent:
+        holder = fields if holder_of is None else holder_of(fields)
+        payload = EMPTY if holder is None else payload_of(holder)
+        size = base64_bytes(payload)
+        if stream_of is None:
+            return ServerEvent(AUDIO_DELTA, name, "", "", size, payload)
+        stream = stream_of(fields)[:MAX_ID_CHARACTERS]
+        return ServerEvent(AUDIO_DELTA, name, "", "", size, payload, session_id=stream)
+
+    return read
+
+
+def _simple(kind: EventKind, text: Getter | None, stream: Getter | None, fixed: str) -> Read:
+    return lambda fields, name: ServerEvent(
+        kind,
+        fixed or name[:MAX_ID_CHARACTERS],
+        text=text(fields)[:MAX_MESSAGE_CHARACTERS] if text else "",
+        session_id=stream(fields)[:MAX_ID_CHARACTERS] if stream else "",
+    )
+
+
+# The struct of a message.
+
+
+def _struct_of(
+    texts: Iterable[Path], raws: Iterable[Path]
+) -> tuple[type[msgspec.Struct], Mapping[Path, Getter]]:
+    """Return (the struct that has the values at these paths, a function for each that finds it in
+    the struct). A missing text is "", and another missing value `EMPTY`.
+
+    Raise InvalidCombinationError.
+    """
+    leaves: dict[Path, Any] = dict.fromkeys(raws, EMPTY) | dict.fromkeys(texts, "")
+    tree: dict[str, Any] = {}
+    for path, default in leaves.items():
+        _add(tree, path, default)
+    return _struct(tree), {path: _getter(path, default) for path, default in leaves.items()}
+
+
+def _add(tree: dict[str, Any], path: Path, default: Any) -> None:
+    (spellings, *inner) = path
+    for key in spellings:
+        if inner:
+            branch = tree.setdefault(key, {})
+            if isinstance(branch, dict):
+                _add(branch, tuple(inner), default)
+                continue
+        elif tree.setdefault(key, default) is default:
+            continue
+        raise InvalidCombinationError(
+            "receive", f"uses {key} in two ways: a value is a text, audio, or a table with others"
+        )
+
+
+def _struct(tree: Mapping[str, Any]) -> type[msgspec.Struct]:
+    fields: list[Any] = []
+    for key, inner in tree.items():
+        if isinstance(inner, dict):
+            fields.append((_field(key), _struct(inner) | None, None))
+        else:
+            fields.append((_field(key), str if inner == "" else msgspec.Raw, inner))
+    rename = {_field(key): key for key in tree}
+    return msgspec.defstruct("Wire", fields, rename=rename)
+
+
+def _field(key: str) -> str:
+    """Return a name of a field for any key."""
+    return f"f{key.encode().hex()}"
+
+
+def _getter(path: Path, default: Any) -> Getter:
+    (spellings, *inner) = path
+    first, *others = [attrgetter(_field(key)) for key in spellings]
+    found: Getter = first
+    for other in others:
+        found = _either(found, other)
+    if not inner:
+        return found
+    rest = _getter(tuple(inner), default)
+
+    def get(wire: Any) -> Any:
+        held = found(wire)
+        return default if held is None else rest(held)
+
+    return get
+
+
+def _either(first: Getter, second: Getter) -> Getter:
+    return lambda wire: first(wire) or second(wire)
+
+
+# Sent audio.
+
+
+class AudioForm(NamedTuple):
+    """How a piece of audio becomes a message, with the name of the message.
+
+    `prepared` is the part with the audio, which is encoded once for all calls. `whole` is the
+    message around it, a format of bytes, with the id of the call as `{uuid}` and `SECOND`, and
+    `values` are the names of the attributes of the codec in it.
+    """
+
+    name: str
+    prepared: bytes
+    whole: bytes
+    values: Sequence[str]
+
+    def data(self, audio: bytes) -> bytes:
+        """Return the part with the audio."""
+        data = self.prepared.replace(mark_of(AUDIO), base64.b64encode(audio))
+        return data.replace(mark_of("silent"), b"false" if any(audio) else b"true")
+
+
+def audio_form(page: Page) -> AudioForm | None:
+    """Return the form of audio; None if it is in binary messages. Raise InvalidCombinationError."""
+    template = page.send.audio
+    if template == BINARY_AUDIO:
+        return None
+    names = list(all_names(template))
+    if names.count(AUDIO) != 1:
+        raise InvalidCombinationError("send", "needs {audio} once in its `audio`")
+    if page.audio.frame_ms is None and any(name in OF_CALL[2:] for name in names):
+        raise InvalidCombinationError("send", "needs `frame_ms` for the time of its `audio`")
+    message = encoded(template, {})
+    marks = [mark for mark in map(mark_of, PREPARED) if mark in message]
+    start = min(message.index(mark) for mark in marks)
+    end = max(message.rindex(mark) + len(mark) for mark in marks)
+    prepared = message[start:end]
+    if len(marks) == 1:
+        prepared = marks[0]
+    if any(mark in prepared for mark in (*map(mark_of, OF_CALL), CALL_ID.encode())):
+        raise InvalidCombinationError(
+            "send", f"has another value between {{{AUDIO}}} and {{silent}}: move it"
+        )
+    values: list[str] = []
+
+    def put(mark: re.Match[bytes]) -> bytes:
+        name = mark[1].decode()
+        is_time = name == "audio_time"
+        values.append("millisecond" if is_time else name)
+        if is_time:
+            return SECOND + b"%03dZ"
+        return b"%b" if name == "data" else b"%d"
+
+    around = message[:start] + mark_of("data") + message[end:]
+    whole = re.sub(rb"\0(\w+)\0", put, around.replace(b"%", b"%%"))
+    return AudioForm(name_of_sent(page, template, AUDIO), prepared, whole, values)
+
+
+def name_of_sent(page: Page, template: Any, unnamed: str) -> str:
+    """Return the name of a message to send, which is where messages of the service have theirs."""
+    for path in page.receive.name or ():
+        found: Any = template
+        for spellings in path:
+            keys = (key for key in spellings if isinstance(found, dict) and key in found)
+            found = found.get(next(keys, "")) if isinstance(found, dict) else None
+        if isinstance(found, str) and not list(all_names(found)):
+            return found[:MAX_ID_CHARACTERS]
+    return unnamed

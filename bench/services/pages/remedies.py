@@ -1,0 +1,35 @@
+"""The remedies for outcomes of calls to an agent."""
+
+from bench.catalogue.outcomes import ENDLESS, NO_PATH, OwnRemedies
+
+OF_AGENTS = {
+    "connect_failed:401": (
+        "the agent requires a signature (X-Twilio-Signature) or a token, and none is sent:"
+        " configure it to accept calls without one, or set a token in the target's `headers`"
+    ),
+    "connect_failed:404": NO_PATH,
+    "connect_failed:tcp": (
+        "no server listens on this port: check that the agent is running, and that it uses this"
+        " port"
+    ),
+    "connect_failed:upgrade": (
+        "the server does not accept this WebSocket: check the path, and the target's `subprotocols`"
+    ),
+    "protocol_error:json": (
+        "the agent's messages are those of another provider: set --dialect to the dialect of that "
+        "provider: acs, twilio, pcm"
+    ),
+    "closed:1000": (
+        "the agent closed the connection: see its log for the reason; it may require a parameter"
+        " (`extra`) or a header"
+    ),
+    "limit_exceeded:audio": ENDLESS,
+}
+"""The remedies for outcomes of a call that `rtbench doctor` makes with an agent."""
+SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
+    ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
+)
+"""For some outcomes, another outcome that has the same remedy."""
+REMEDIES = OwnRemedies(
+    in_doctor=OF_AGENTS | {outcome: OF_AGENTS[same] for outcome, same in SAME.items()}
+)

@@ -1,0 +1,125 @@
+"""The protocols that files describe (`bench.services.pages`)."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
+
+from bench.base.errors import UsageError, each_error
+from bench.services.agents import AGENTS
+from bench.services.pages.dialect import FOLDER
+from bench.services.pages.page import page_schema
+from bench.services.registry import UNKNOWN, dialect_of, user_service
+from bench.target.target_settings import ServiceOptions
+from bench.target.targets import resolve_targets
+from bench.wire.dialect import SOUND, ClientMessage, protocol_fact
+from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
+from tests.services.page_exchanges import exchanges
+
+ROOT = Path(__file__).parents[2]
+STORED = Path(__file__).parent / "page_exchanges.json"
+EXAMPLE = re.findall(
+    "```yaml\n(.*?)```", (ROOT / "docs" / "any-websocket.md").read_text(encoding="utf-8"), re.DOTALL
+)[0]
+SCHEMA = Draft202012Validator(page_schema())
+DUPLEX = SessionSettings(turn_detection=TurnDetection(type=FULL_DUPLEX))
+
+
+def tree(text: str) -> Any:
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_files_give_the_bytes_and_events_of_the_programs_that_they_replaced() -> None:
+    assert exchanges() == json.loads(STORED.read_text(encoding="utf-8"))
+
+
+def test_the_stored_schema_is_up_to_date() -> None:
+    stored = (ROOT / "scenarios" / "protocol.schema.json").read_text(encoding="utf-8")
+
+    assert json.loads(stored) == page_schema(), "run `make schema`"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_schema_accepts_each_file_of_this_tool(path: Path) -> None:
+    assert [*SCHEMA.iter_errors(tree(path.read_text(encoding="utf-8")))] == []
+
+
+MISTAKES = {
+    "protocol: mine": ("protocol: twilio", 1, "must not be twilio, which this tool has"),
+    "formats: pcm16@16000": ("formats: pcm32", 5, "formats must be pcm16, pcm16@8000"),
+    "rate: =rate_hz": ("rate: =rat_hz", 9, "has the unknown value rat_hz; did you mean rate_hz?"),
+    'pcm: "{audio}"': ("pcm: x", 7, "send needs {audio} once"),
+    "seq: =number": ('seq: "{audio}"', 7, "send needs {audio} once"),
+    "{type: mic, ": ('{type: mic, time: "{chunk}{digit}", ', 10, "the unknown value digit"),
+    "frame_ms: 20": ("frame_ms: 0", 6, "frame_ms must be a whole number of ms from 5 to 1000"),
+    "receive:\n  name: type": ("receive:", 12, "receive needs `name`"),
+    "means: clear": ("means: cleared", 17, "did you mean clear?"),
+    ", audio: data.pcm": ("", 16, "means needs `audio`"),
+    "data.pcm": ("data..pcm", 16, "the keys that lead to a value"),
+    "data.pcm}": ("type.pcm}", 12, "receive uses type in two ways"),
+    "- {type: hello": ("- {await: speech}\n    - {type: hello", 7, "awaits speech, which must"),
+    "close: {type: bye}": ("close: bye", 11, "close must be a table"),
+    "  name: type\n": ("  name: type\n  stream: {at: id, is: x}\n", 14, "is must be a text with"),
+    "title: my voice server\n": ("", 1, "needs `title`"),
+}
+
+
+@pytest.mark.parametrize("correct", MISTAKES)
+def test_a_mistake_is_named_with_its_line_and_what_is_allowed(correct: str, tmp_path: Path) -> None:
+    wrong, line, problem = MISTAKES[correct]
+    path = written(tmp_path, EXAMPLE.replace(correct, wrong, 1))
+    with pytest.raises(UsageError) as refused:
+        user_service(path)
+
+    first, *_ = each_error(refused.value)
+    assert str(first).startswith(f"{path}:{line}:")
+    assert problem in str(first)
+    assert "\n" not in str(first)
+
+
+def test_a_target_has_the_address_and_the_key_of_its_protocol_file(tmp_path: Path) -> None:
+    path = written(tmp_path, EXAMPLE + "key: {env: MY_KEY, header: X-Key, scheme: ''}\n")
+    (target,) = resolve_targets({"MY_KEY": "k" * 20}, ServiceOptions(protocol=str(path)))
+
+    assert (target.url, target.service) == ("ws://localhost:9000/voice", "mine")
+    assert target.dialect.turn_source is SOUND
+    assert target.auth is not None
+    assert target.auth.header() == ("X-Key", "k" * 20)  # type: ignore[union-attr]
+
+
+def test_a_stored_run_contains_what_is_needed_to_read_it_again(tmp_path: Path) -> None:
+    dialect = user_service(written(tmp_path, EXAMPLE)).dialect
+    stored = json.loads(json.dumps({"dialect": dialect.name} | protocol_fact(dialect)))
+    again = dialect_of(stored)
+
+    assert again.setup_messages(DUPLEX, "e") == dialect.setup_messages(DUPLEX, "e")
+    assert dialect_of(stored | {"protocol": {"protocol": "mine"}}) is UNKNOWN
+    assert [protocol_fact(each) for each in AGENTS] == [{}] * len(AGENTS)
+
+
+def test_the_example_of_the_documents_sends_what_it_describes(tmp_path: Path) -> None:
+    dialect = user_service(written(tmp_path, EXAMPLE)).dialect
+    codec = dialect.codec("c-1") if dialect.codec else None
+    assert codec is not None
+    (hello,) = dialect.setup_messages(DUPLEX, "e")
+    assert isinstance(hello, ClientMessage)
+    frames = [dialect.append(b"\1\0", "e") for _ in range(2)]
+    sent = [codec.encode(each.kind, each.data) for each in (hello, *frames)]
+
+    assert [*map(json.loads, sent)] == [
+        {"type": "hello", "call": "c-1", "rate": 16_000},
+        {"type": "mic", "seq": 1, "data": {"pcm": "AQA="}},
+        {"type": "mic", "seq": 2, "data": {"pcm": "AQA="}},
+    ]
