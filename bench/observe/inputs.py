@@ -70,8 +70,6 @@ class SessionStart(Input, frozen=True):
     session's call; None if calls do not arrive at a rate. `renewable` is True if the call continues
     in another session when this session expires. `reply_silence_ns` is the silence that ends a
     reply if no event ends it. `mcp_servers` is the number of MCP servers that the session declares.
-    `planned_events` are the numbers of the script's interruptions, sounds and expectations; empty
-    if they are unknown.
     """
 
     start_ns: int
@@ -83,7 +81,6 @@ class SessionStart(Input, frozen=True):
     renewable: bool = False
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
     mcp_servers: int = 0
-    planned_events: Mapping[str, int] = {}
 
 
 def session_start(script: PreparedScript, start_ns: int, turns: int, **of_run: Any) -> SessionStart:

@@ -41,7 +41,7 @@ from bench.observe.inputs import (
     RtpMeasured,
     SessionStart,
 )
-from bench.observe.observation import NO_TURNS_MISSING, SessionObservation, TurnObservation
+from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.reply import Reply
 from bench.observe.turn import PendingTurn, State
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
@@ -52,18 +52,15 @@ from bench.wire.events import EventKind, ServerEvent, TokenUsage
 
 # An event counts as planned when the session comes to it in its script (`reach`), and as occurred
 # when it takes place (`occur`). The difference is missed. What the end of the run prevented is
-# withdrawn, because it is unknown whether it would have taken place. A session that failed also
-# missed what it never came to: otherwise a service that fails early would miss less than one that
-# fails late.
+# withdrawn, because it is unknown whether it would have taken place. What the session never came
+# to, because no connection opened or a turn before it failed, does not count: those turns are
+# failed or not started, and no cue of the script could change that.
 class PlannedEvents:
-    """The planned events of one session. `planned` is the number of each in the script; 0 if it
-    is unknown.
-    """
+    """The planned events to which one session has come."""
 
-    __slots__ = ("_awaited", "_occurred", "_planned", "_reached")
+    __slots__ = ("_awaited", "_occurred", "_reached")
 
-    def __init__(self, planned: Mapping[str, int]) -> None:
-        self._planned = planned
+    def __init__(self) -> None:
         self._reached = Counter[str]()
         self._occurred = Counter[str]()
         self._awaited: PlannedEvent | None = None
@@ -99,18 +96,12 @@ class PlannedEvents:
             self.withdraw(self._awaited, 1)
             self._awaited = None
 
-    def counts(self, outcome: str) -> dict[str, Any]:
-        """Return the columns of planned and missed events; of a failed session, also of those it
-        did not come to.
-        """
+    def counts(self) -> dict[str, Any]:
+        """Return the columns of planned and missed events."""
         columns: dict[str, Any] = {}
-        is_complete = outcome in NO_TURNS_MISSING
         for event, (planned_column, missed_column) in PLANNED_COLUMNS.items():
-            planned = self._reached[event]
-            if not is_complete:
-                planned = max(planned, self._planned.get(event, 0))
-            columns[planned_column] = planned
-            columns[missed_column] = planned - self._occurred[event]
+            columns[planned_column] = self._reached[event]
+            columns[missed_column] = self._reached[event] - self._occurred[event]
         return columns
 
 
@@ -512,7 +503,7 @@ class SessionFacts(SessionObservation):
 
     def observation(self, owners: Attributor, events: PlannedEvents) -> SessionObservation:
         """Return the session's observation. It is complete once the session has ended."""
-        observed = {name: getattr(self, name) for name in OBSERVED} | events.counts(self.outcome)
+        observed = {name: getattr(self, name) for name in OBSERVED} | events.counts()
         observed |= {name: getattr(owners, name) for name in OF_OWNERS}
         # a task in Python may start turns that no plan has
         observed["turns_planned"] = max(self.turns_planned, self.turns_started)

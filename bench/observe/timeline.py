@@ -151,7 +151,7 @@ class Timeline:
             start=start, announced=dialect.announces, has_backend=dialect.has_tasks
         )
         truncates = MessageKind.TRUNCATE in dialect.message_kinds.values()
-        self.turns = PendingTurns(PlannedEvents(start.planned_events), truncates=truncates)
+        self.turns = PendingTurns(PlannedEvents(), truncates=truncates)
         self.owners = Attributor(
             service_responds=start.service_responds,
             announces_commits=dialect.turn_source is not TurnSource.REPLIES,

@@ -263,18 +263,6 @@ class PreparedScript:
         return tuple(step for step in self.steps if step.is_turn)
 
     @property
-    def planned_events(self) -> dict[str, int]:
-        """The numbers of interruptions, sounds and expectations of the script."""
-        by_speech = sum(turn.interrupts is not None for turn in self.turns)
-        return {
-            "interruptions": (
-                by_speech + sum(isinstance(step, PreparedInterruption) for step in self.steps)
-            ),
-            "sounds": sum(isinstance(step, PreparedSound) for step in self.steps),
-            "expectations": sum(isinstance(step, PreparedExpectation) for step in self.steps),
-        }
-
-    @property
     def offer_members(self) -> Mapping[str, Any]:
         """The further members of an offer in JSON. In their texts, `{uuid}` is the id of the
         call.

@@ -235,8 +235,8 @@ def _replayed(run: RunFrames) -> Iterable[str]:
 
 
 NO_CUE = (
-    "did not take place: the reply was over before the cue, or the session failed. Check the"
-    " script's `after`, `after_share` or `after_text`"
+    "did not take place: the reply ended or failed before the cue. If it ended, check the script's"
+    " `after`, `after_share` or `after_text`"
 )
 MISSED: dict[PlannedEvent, str] = {
     "interruptions": NO_CUE,

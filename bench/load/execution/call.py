@@ -241,17 +241,13 @@ class Call:
         )
         if number > 1:
             labels = replace(labels, session_id=f"{labels.session_id}.{number}")
-            return self._sessions.start(assignment.target_state, script, labels, turns_planned, {})
-        # a task in Python that runs as long as its session may choose other steps
-        events = (
-            {} if assignment.compiled_script.script.turns_planned is None else script.planned_events
-        )
+            return self._sessions.start(assignment.target_state, script, labels, turns_planned)
         planned = {
             "intended_ns": assignment.pair.intended_ns,
             "called_ns": assignment.pair.called_ns,
         }
         return self._sessions.start(
-            assignment.target_state, script, labels, turns_planned, events, **planned
+            assignment.target_state, script, labels, turns_planned, **planned
         )
 
     def _on_turn(self, turn: TurnObservation) -> None:

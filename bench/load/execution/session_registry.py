@@ -10,7 +10,7 @@ continues.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import gevent
@@ -112,12 +112,10 @@ class SessionRegistry:
         script: PreparedScript,
         labels: RowContext,
         turns_planned: int,
-        planned_events: Mapping[str, int],
         **planned: int | None,
     ) -> RunListener:
         """Start the record of a session, with an event log if `labels` require one.
 
-        `planned_events` are the numbers of the script's interruptions, sounds and expectations.
         `planned` are the instants of the planned start.
         """
         log = None
@@ -127,7 +125,7 @@ class SessionRegistry:
             path = self._spool.events / f"{labels.session_id}.jsonl"
             log = EventLog(path, hide=self.redact, record_audio=self._options.record_audio)
         record = self._recorder.session(labels)
-        run_facts = {"renewable": script.renewable, "planned_events": planned_events, **planned}
+        run_facts = {"renewable": script.renewable, **planned}
         start = session_start(script, monotonic_ns(), turns_planned, **run_facts)
         if log is None:
             timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)

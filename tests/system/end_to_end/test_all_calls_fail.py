@@ -24,6 +24,7 @@ steps:
     name: one
   - text: Two.
     name: two
+  - interrupt: {after: 0.1}
 """
 
 
@@ -49,6 +50,8 @@ def test_a_run_in_which_all_calls_fail_ends_cleanly_with_a_remedy(
     # 4: there is no verdict, because there are no samples, or late ones
     assert ended.returncode in (1, 4)
     assert "Traceback" not in ended.stdout + ended.stderr
+    # no call came to the reply that the script interrupts, or this reply failed
+    assert ("planned interruptions" in ended.stdout) == (outcome == "failed:server_error")
     assert begun == [outcome] * SESSIONS * turns
     assert set(opened["outcome"]) == {"ok" if outcome.startswith("failed:") else outcome}
     assert begun.count(outcome) + opened["turns_not_started"].sum() == 2 * SESSIONS
