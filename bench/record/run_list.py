@@ -6,7 +6,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,10 +14,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from bench.base.errors import UsageError
+from bench.base.suggestions import did_you_mean
 from bench.files.sanitize import excerpt
 from bench.record import folder as files
 from bench.record.document import Count, StoredState, ValidityStatus, is_recorded
-from bench.record.presence import WRITTEN_BY, is_folder, is_run, not_a_run, run_folders
+from bench.record.presence import (
+    WRITTEN_BY,
+    file_status,
+    is_folder,
+    is_run,
+    not_a_run,
+    run_folders,
+    runs_folder,
+)
 from bench.record.writers import CLOSED, is_under_way, writer_is_gone
 
 SCHEMA: Literal[2] = 2
@@ -126,16 +135,74 @@ def resolve_run(name: str, folder: Path) -> Path:
     for path in (Path(name), folder / name):
         if is_folder(path):
             raise UsageError(not_a_run(path))
-    pattern = re.compile(rf"\d{{8}}T\d{{6}}Z-{re.escape(name)}")
-    if named := [path for path in _folders(folder) if pattern.fullmatch(path.name)]:
-        return max(named)
-    raise UsageError(
-        f"there is no run {name}, and none of this name in {folder}: run `rtbench runs` for a list"
-    )
+    if named := named_run(name, folder):
+        return named
+    hint = near_run(name, folder) or ": run `rtbench runs` for a list"
+    raise UsageError(f"there is no run {name}, and none of this name in {folder}{hint}")
+
+
+_NAMED = re.compile(r"\d{8}T\d{6}Z-(.+)")
+"""The name of a run's folder: its start, and the value of `--name`."""
+
+
+def named_run(name: str, folder: Path) -> Path | None:
+    """Return the newest run in `folder` whose folder has this name, or which was given it by
+    `--name`; None if there is none.
+    """
+    found = [path for path in _folders(folder) if name in _names(path)]
+    return max(found, key=lambda path: (path.name == name, path.name), default=None)
+
+
+def near_run(name: str, folder: Path, others: Iterable[str] = ()) -> str:
+    """Return `; did you mean NAME?` with the most similar name of a run in `folder`, or of
+    `others`; "" if none is similar.
+    """
+    names = [one for path in _folders(folder) for one in _names(path)]
+    return did_you_mean(name, [*others, *names])
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    given = _NAMED.fullmatch(path.name)
+    return (path.name,) if given is None else (given[1], path.name)
 
 
 def _folders(folder: Path) -> list[Path]:
     return run_folders(folder) if is_folder(folder) else []
+
+
+def split_name(reference: str | Path, runs_dir: Path | None = None) -> tuple[Path, str | None]:
+    """Split a reference such as `RUN:TARGET` into the folder and the target.
+
+    The target is None if the reference has none. A run is given by its folder, or by its name in
+    `runs_dir` (default: the folder of the runs). If there is no such run, the folder is the text.
+
+    Folder and target may both contain a colon. The folder is the shortest prefix that is the path
+    of a folder, or else the name of a run.
+    """
+    path = Path(reference)
+    if isinstance(reference, Path) or is_folder(path):
+        return path, None
+    parts = str(reference).split(":")
+    splits: list[tuple[Path, str | None]] = [
+        (Path(":".join(parts[:n])), ":".join(parts[n:])) for n in range(1, len(parts))
+    ]
+    for folder, target in splits:
+        if is_folder(folder):
+            return folder, target
+    for folder, target in ((path, None), *splits):
+        if named := named_run(str(folder), runs_dir or runs_folder()):
+            return named, target
+    return splits[-1] if splits else (path, None)
+
+
+def run_or_path(path: Path) -> Path:
+    """Return a path that exists, or else the run with this name; the path if there is neither."""
+    return path if file_status(path) else named_run(str(path), runs_folder()) or path
+
+
+def reference(folder: Path, target: str | None) -> str:
+    """Return the text that `split_name` splits into a folder and a target."""
+    return str(folder) if target is None else f"{folder}:{target}"
 
 
 def newest_run(folder: Path, *, prefer_valid: bool = False) -> Path:

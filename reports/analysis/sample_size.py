@@ -17,12 +17,13 @@ from bench.base.units import S_PER_MINUTE
 from bench.catalogue.metrics import SLOPE
 from bench.catalogue.metrics import Better as Direction
 from bench.record.document import ValidityStatus
+from bench.record.run_list import split_name
 from reports.analysis.summary.cost import money_of
 from reports.analysis.summary.run_validity import validity_of
 from reports.analysis.summary.summary import period_of
 from reports.analysis.targets.compared_target import ABSENT, ComparedTarget, Targets
 from reports.analysis.targets.metric_specs import by_stratum, common_strata
-from reports.analysis.targets.named import matched, refuse_unknown, split_name, targets_of
+from reports.analysis.targets.named import matched, refuse_unknown, targets_of
 from reports.data.runs import RunFrames, load_for_report, run_id_of
 from reports.data.samples import samples_of
 from reports.data.turns import measured_sessions

@@ -10,7 +10,7 @@ import numpy as np
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE
 from bench.record.presence import file_status, runs_folder
-from reports.analysis.targets.named import split_name
+from bench.record.run_list import reference, resolve_run, split_name
 from reports.data.runs import RunFrames
 
 
@@ -41,12 +41,10 @@ def path_of(text: str) -> str:
     that has ended.
     """
     folder, target = split_name(text)
-    if text and file_status(folder):
-        return text
-    from bench.record.run_list import resolve_run
-
-    found = resolve_run(str(folder) if text else "", runs_folder())
-    return str(found) if target is None else f"{found}:{target}"
+    found = folder
+    if not (text and file_status(folder)):
+        found = resolve_run(str(folder) if text else "", runs_folder())
+    return reference(found, target)
 
 
 def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench.base.errors import UsageError
 from bench.record.presence import file_status, is_folder, is_run, run_folders
+from bench.record.run_list import run_or_path
 from reports.api.arguments import given_run, path_of
 from reports.api.frames import concat
 from reports.api.run import Run, load_run
@@ -166,7 +167,7 @@ def load_many(paths: Path | str | Iterable[Path | str], *, all_columns: bool = T
 def _folders(path: Path | str) -> list[Path]:
     text = given_run(path)
     assert isinstance(text, str), "a run has no path"
-    if is_folder(folder := Path(text)):
+    if is_folder(folder := run_or_path(Path(text))):
         folders = [folder] if is_run(folder) else sorted(run_folders(folder))
     else:
         folders = [Path(match) for match in sorted(glob(text)) if is_run(Path(match))]

@@ -13,7 +13,7 @@ from bench.files.sanitize import escape_control, to_safe_json
 from bench.record.presence import FOLDER, is_run
 from rtbench.cli.import_calls import import_calls
 from rtbench.cli.options import Command, Group, argument, help_of, option
-from rtbench.cli.report import export, wants_colour
+from rtbench.cli.report import export, run_with_name, wants_colour
 from rtbench.cli.service import replay
 
 
@@ -58,9 +58,7 @@ def listing(
 def merge(
     parts: Annotated[
         list[Path],
-        argument(
-            "Folders of runs that ended or were killed, or a folder of such folders.", "PART…"
-        ),
+        argument("Runs that ended or were killed, or a folder of such runs.", "PART…"),
     ],
     out: Annotated[
         Path, option("The run folder to create.", "--out", "-o", "RUN", show_default=False)
@@ -73,9 +71,10 @@ def merge(
     folder like any other. Exit status 0; 4: the merged run is not valid. The last line is its path.
     """
     from bench.record.merging.merge import merge_runs
+    from bench.record.run_list import run_or_path
 
     try:
-        document = merge_runs(parts, out)
+        document = merge_runs([run_or_path(part) for part in parts], out)
     except KeyboardInterrupt:
         print_notice(f"interrupted: {escape_control(str(out))} was not written")
         raise
@@ -115,7 +114,7 @@ def _size(sessions: int | None, turns: int | None) -> str:
 
 
 def upload(
-    run: Annotated[Path, argument("The run folder.", "RUN")],
+    run: Annotated[str, argument("Folder or name of the run.", "RUN")],
     url: Annotated[
         str,
         argument(
@@ -134,7 +133,7 @@ def upload(
     """
     from bench.record.upload import Uploader, destination_of
 
-    for line in Uploader(destination_of(url, "URL")).upload(run).lines():
+    for line in Uploader(destination_of(url, "URL")).upload(run_with_name(run)).lines():
         print(line)
 
 

@@ -250,7 +250,7 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
         return load_profile(path) if path else usual_profile()
     if path is not None:
         raise UsageError("give --profile or --from-run, not both")
-    from reports.analysis.targets.named import split_name
+    from bench.record.run_list import split_name
     from reports.data.runs import load_frames
     from rtbench.simulator_profile import simulator_profile
 

@@ -104,8 +104,9 @@ def compare(
         raise UsageError(
             "--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out"
         )
+    from bench.record.run_list import split_name
     from reports.analysis.comparisons.comparison import compare_targets, one_sided_alpha
-    from reports.analysis.targets.named import parse_targets, split_name
+    from reports.analysis.targets.named import parse_targets
     from reports.pages.comparisons.document import write_comparison
     from reports.pages.comparisons.page import comparison_page
     from reports.render.terminal import essentials
@@ -147,13 +148,11 @@ def compare(
 
 def target_with_name(name: str) -> str:
     """Return RUN or RUN:TARGET with the folder of the run in place of its name."""
-    from reports.analysis.targets.named import split_name
+    from bench.record.run_list import reference, split_name
 
     folder, target = split_name(name)
-    if name and file_status(folder):
-        return name
     run = run_with_name(str(folder) if name else "")
-    return str(run) if target is None else f"{run}:{target}"
+    return reference(run, target)
 
 
 def sample_size(
@@ -234,13 +233,15 @@ def trend(
     Exit status 0: shown, with or without changes; 4: no run is valid. The last line is the path of
     the page.
     """
+    from bench.record.run_list import run_or_path
     from reports.analysis.trends.trend import in_folders, trend_of, trend_spec
 
-    folders = [Path(name) for name in without_other_folders([*map(str, folder or [runs_folder()])])]
+    named = without_other_folders([*map(str, folder or [runs_folder()])])
+    folders = [run_or_path(Path(name)) for name in named]
     if len(folders) == 1 and is_run(folders[0]):
-        named = quote(str(folders[0]))
+        one = quote(str(folders[0]))
         raise UsageError(
-            f"a trend is about several runs: name their folder, or run `rtbench report {named}`"
+            f"a trend is about several runs: name their folder, or run `rtbench report {one}`"
         )
     specs = [trend_spec(text) for text in metric or ()]
     runs, stored = in_folders(folders)
@@ -271,9 +272,8 @@ def check(
     baseline: Annotated[
         str | None,
         option(
-            "RUN, RUN:TARGET, a folder of `rtbench baseline save`, FOLDER:TARGET, or a target of"
-            " this interleaved run "
-            "(default: its first one).",
+            "Folder or name of a run, RUN:TARGET, a folder of `rtbench baseline save`,"
+            " FOLDER:TARGET, or a target of this interleaved run (default: its first one).",
             "RUN|FOLDER|TARGET",
         ),
     ] = None,
@@ -428,10 +428,10 @@ def _whole_run(name: str) -> Path:
     """Return the folder of a run. Raise UsageError if the name is RUN:TARGET, or if there is no
     such run.
     """
-    from reports.analysis.targets.named import split_name
+    from bench.record.run_list import split_name
 
     folder, target = split_name(name)
-    if not file_status(Path(name)) and is_folder(folder):
+    if target is not None and is_folder(folder):
         raise UsageError(
             f"check accepts only a whole run, {folder}; to check one target, write"
             f" ttfa{{target:{target}}} in the thresholds"

@@ -33,7 +33,7 @@ from bench.load.planning.run_options import (
     fork_for_allowed_cores,
     stay_on_loopback,
 )
-from bench.load.runners.finalized_run import check_options
+from bench.load.runners.finalized_run import RunThresholds, check_options
 from bench.target.target_settings import OPTIONS, ServiceOptions
 from rtbench.cli.run import OF_LOCUST
 from tests import forked
@@ -208,16 +208,27 @@ def of_command(*arguments: str) -> argparse.Namespace:
     return parser.parse_args(list(arguments), env_vars={})
 
 
+NO_THRESHOLDS = RunThresholds({}, None)
+LIMITED = RunThresholds({"ttfa": ["p(50)<1s"]}, None)
+
+
 def test_a_run_without_thresholds_and_baseline_is_not_checked() -> None:
-    assert check_options(of_command(), {}) is None
-    assert check_options(of_command(), {"ttfa": ["p(50)<1s"]}) == []
-    assert check_options(parsed(), {"ttfa": ["p(50)<1s"]}) is None
+    assert check_options(of_command(), NO_THRESHOLDS) is None
+    assert check_options(of_command(), LIMITED) == []
+    assert check_options(parsed(), LIMITED) is None
+
+
+def test_a_run_is_checked_against_the_baseline_that_had_the_name_at_its_start() -> None:
+    found = RunThresholds({}, None, "runs/20261129T091400Z-before")
+    given = of_command("--baseline", "before")
+
+    assert check_options(given, found) == ["--baseline", "runs/20261129T091400Z-before"]
 
 
 def test_each_format_of_a_check_is_passed_on() -> None:
     given = of_command("--write", "junit=a.xml", "--write", "json=a.json", "--junit", "b.xml")
 
-    assert check_options(given, {"ttfa": ["p(50)<1s"]}) == [
+    assert check_options(given, LIMITED) == [
         "--write",
         "junit=a.xml",
         "--write",
@@ -232,7 +243,7 @@ def test_each_format_of_a_check_is_passed_on() -> None:
 )
 def test_an_option_of_a_check_without_thresholds_is_refused(option: tuple[str, str]) -> None:
     with pytest.raises(UsageError, match=f"{option[0]} needs thresholds"):
-        check_options(of_command(*option), {})
+        check_options(of_command(*option), NO_THRESHOLDS)
 
 
 def test_an_error_of_the_argument_parser_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

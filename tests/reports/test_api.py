@@ -671,7 +671,7 @@ def test_load_accepts_what_the_command_line_accepts(
     )
     assert rtbench.load().folder == newest.folder
     with pytest.raises(
-        UsageError, match=r"there is no run run-9, and none of this name in .*: run `rtbench runs`"
+        UsageError, match=r"there is no run run-9, and none of this name in .*; did you mean run-1?"
     ):
         rtbench.load("run-9")
     with pytest.raises(UsageError, match="there is no run in run-9"):

@@ -53,7 +53,8 @@ from bench.load.runners.evaluation import Evaluation
 from bench.record import folder as files
 from bench.record import spool
 from bench.record.document import AbortEntry
-from bench.record.presence import permission_to_close
+from bench.record.presence import is_folder, permission_to_close
+from bench.record.run_list import reference, split_name
 from bench.record.spool import parts
 from bench.record.upload import URL_VARIABLE
 from bench.transport.own_limits import limit_text_of_process
@@ -222,6 +223,8 @@ class RunThresholds(NamedTuple):
 
     by_metric: Thresholds
     abort: AbortEntry | None
+    baseline: str | None = None
+    """`--baseline` with the folder of a run in place of its name, which this run may get, too."""
 
 
 def read_thresholds(evaluation: Evaluation, plan: RunPlan, parsed: Any) -> RunThresholds:
@@ -231,7 +234,7 @@ def read_thresholds(evaluation: Evaluation, plan: RunPlan, parsed: Any) -> RunTh
     `parsed` are Locust's parsed options.
     """
     given = plan.options.thresholds
-    baseline = getattr(parsed, "baseline", None)
+    baseline = _found_baseline(plan, parsed)
     scripts = {script.name: script for script in plan.scripts if script.thresholds}
     if not given and baseline is None and not scripts:
         return RunThresholds({}, None)
@@ -258,10 +261,18 @@ def read_thresholds(evaluation: Evaluation, plan: RunPlan, parsed: Any) -> RunTh
             "--thresholds needs --until-decided, a threshold with `abort: true`, or `rtbench run"
             " FILE` instead of `locust -f FILE`, which evaluates them at the end of the run"
         )
-    return RunThresholds(planned["thresholds"], planned["abort"])
+    return RunThresholds(planned["thresholds"], planned["abort"], baseline)
 
 
-def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
+def _found_baseline(plan: RunPlan, parsed: Any) -> str | None:
+    baseline: str | None = getattr(parsed, "baseline", None)
+    if baseline is None or baseline in [target.label for target in plan.targets]:
+        return baseline
+    folder, target = split_name(baseline, plan.options.runs_dir)
+    return reference(folder, target) if is_folder(folder) else baseline
+
+
+def check_options(parsed: Any, thresholds: RunThresholds) -> list[str] | None:
     """Return the options with which `rtbench check` will be called; None if there will be no check.
 
     Raise UsageError if an option would have no effect.
@@ -269,7 +280,9 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
     if not is_command(parsed):
         return None
     given = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
-    if thresholds or "--baseline" in given:
+    if thresholds.baseline is not None:
+        given["--baseline"] = thresholds.baseline
+    if thresholds.by_metric or "--baseline" in given:
         values = {
             flag: value if isinstance(value, list) else [value] for flag, value in given.items()
         }
@@ -280,7 +293,7 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
     if given:
         raise UsageError(
             f"{next(iter(given))} needs thresholds: add --thresholds FILE|THRESHOLD, or"
-            " --baseline RUN"
+            " --baseline RUN|FOLDER"
         )
     return None
 

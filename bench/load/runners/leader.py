@@ -273,7 +273,7 @@ class Leader(ProcessRole):
         plan = super()._plan()
         self._decision = None
         self._thresholds = finalized_run.read_thresholds(self._evaluation, plan, self.parsed)
-        self._check_options = finalized_run.check_options(self.parsed, self._thresholds.by_metric)
+        self._check_options = finalized_run.check_options(self.parsed, self._thresholds)
         if plan.options.until_decided:
             pairs = plan.sessions or MAX_PAIRS
             self._decision = sequential_plan(

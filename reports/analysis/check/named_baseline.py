@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bench.base.errors import UsageError
-from bench.record.presence import is_folder, is_run
-from reports.analysis.targets.named import split_name
+from bench.record.presence import is_folder, is_run, runs_folder
+from bench.record.run_list import near_run, split_name
 from reports.metrics.argument_names import option
-from reports.metrics.thresholds import near, quoted
+from reports.metrics.thresholds import quoted
 
 if TYPE_CHECKING:
     from reports.analysis.sequential.decide import Decision
@@ -71,16 +71,17 @@ def baseline_named(
     several = bool(document.get("interleaved")) and len(targets) > 1
     if text is None:
         return Against("same_run", targets[0]) if several else None
+    if several and text in targets and not is_folder(Path(text)):
+        return Against("same_run", text, declared=True)
     folder, target = split_name(text)
     if not is_folder(folder):
-        if several and text in targets:
-            return Against("same_run", text, declared=True)
+        named = targets if several else ()
+        own = f", and no target of this run ({', '.join(named)})" if named else ""
+        hint = near_run(text, runs_folder(), named)
         raise UsageError(
-            f"{option('baseline', quoted(text))} is not a run, a folder of stored baselines, or a"
-            f" target of an interleaved run{near(text, targets) if several else ';'} allowed: RUN,"
-            " RUN:TARGET, a folder of `rtbench baseline save`, FOLDER:TARGET (before the first"
-            " run, create the folder: mkdir -p"
-            f" FOLDER){f', {chr(44).join(targets)}' if several else ''}"
+            f"{option('baseline', quoted(text))}: there is no such folder, no run of this name in"
+            f" {runs_folder()}{own}{hint or ';'} `rtbench runs` lists the runs; the folder of"
+            " `rtbench baseline save` must exist before the first run: mkdir -p FOLDER"
         )
     if is_run(folder) and folder.resolve() == run.resolve():
         if several and target in targets:

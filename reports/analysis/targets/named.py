@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.base.errors import UsageError
 from bench.files.sanitize import escape_control
-from bench.record.presence import is_folder
+from bench.record.run_list import split_name
 from reports.analysis.targets.compared_target import (
     ABSENT,
     Clusters,
@@ -181,22 +181,6 @@ def identity_of_run(run: RunFrames) -> tuple[str, int]:
     same second.
     """
     return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
-
-
-def split_name(reference: str | Path) -> tuple[Path, str | None]:
-    """Split a reference such as `RUN:TARGET` into the folder and the target.
-
-    The target is None if the reference has none.
-
-    Folder and target may both contain a colon. The folder is the shortest prefix that is the path
-    of a folder.
-    """
-    path = Path(reference)
-    if isinstance(reference, Path) or is_folder(path) or ":" not in str(reference):
-        return path, None
-    parts = str(reference).split(":")
-    splits = [(Path(":".join(parts[:n])), ":".join(parts[n:])) for n in range(1, len(parts))]
-    return next(((folder, target) for folder, target in splits if is_folder(folder)), splits[-1])
 
 
 def refuse_unknown(run: RunFrames, target: str) -> None:

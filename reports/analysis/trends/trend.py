@@ -13,6 +13,7 @@ from bench.base.errors import UsageError
 from bench.catalogue.metrics import SLOPE, WAITS
 from bench.files.sanitize import escape_control
 from bench.record.presence import is_run, run_folders
+from bench.record.run_list import run_or_path
 from reports.analysis.trends.metric_trend import (
     MetricTrend,
     RunSeries,
@@ -165,11 +166,12 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """Return two lists of folders: those of runs, and those of stored baselines.
 
     Each given folder is a run, or contains runs, or otherwise counts as a folder of stored
-    baselines. Raise UsageError if a path is not a folder.
+    baselines. A run may be given by its name. Raise UsageError if a path is neither.
     """
     runs = list[Path]()
     stored = list[Path]()
-    for folder in folders:
+    for path in folders:
+        folder = run_or_path(path)
         inside = [folder] if is_run(folder) else sorted(run_folders(folder))
         runs += inside
         stored += [] if inside else [folder]

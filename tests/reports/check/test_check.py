@@ -362,7 +362,11 @@ def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_o
     [
         ((), None, "there is nothing to check"),
         (("ttfa: med<+10%",), None, "is relative, but there is no baseline"),
-        (("ttfa: med<+10%",), "nowhere", "is not a run, a folder of stored baselines"),
+        (
+            ("ttfa: med<+10%",),
+            "nowhere",
+            "there is no such folder, no run of this name in runs; `rtbench runs`",
+        ),
         (("ttfa: p(80)<+10%",), "STORED", r"stored baselines contain only p\(50\)"),
         (("ttfa{step:greeting}: med<+10%",), "STORED", "have no values per step"),
         (("audio_speed: avg>-10%",), "STORED", "contain no mean"),

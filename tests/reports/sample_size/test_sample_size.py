@@ -15,8 +15,8 @@ import typer
 from msgspec import structs
 
 from bench.base.errors import UsageError
+from bench.record.run_list import split_name
 from reports.analysis.sample_size import SampleSize, power_spec, sample_size_of
-from reports.analysis.targets.named import split_name
 from reports.data.runs import load_for_report
 from reports.formatting import NBSP, count
 from reports.pages.sample_size import sample_size_blocks
