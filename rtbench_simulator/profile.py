@@ -42,7 +42,7 @@ from bench.files.validation import (
     field_key,
     struct_of,
 )
-from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
+from bench.files.yaml_file import YAML_SUFFIXES, LocatedValue, PythonValue, read_yaml
 from bench.wire.audio import AudioFormatName
 from rtbench_simulator.delay import DELAY, Delay, DelayDrift, LogNormal
 from rtbench_simulator.faults.kinds import FAULTS, Fault
@@ -606,10 +606,9 @@ def load_profile(path: Path) -> Profile:
     """
     if str(path) in PRESETS and not path.exists():
         return _profile(str(path), _preset_settings(str(path)))
-    if path.suffix not in (".yaml", ".yml") and not path.exists():
-        raise UsageError(
-            f"{path}: {no_such_file(path, PRESETS)}; the presets are {', '.join(PRESETS)}"
-        )
+    if path.suffix not in YAML_SUFFIXES and not path.exists():
+        problem = no_such_file(path, YAML_SUFFIXES, PRESETS)
+        raise UsageError(f"{path}: {problem}; the presets are {', '.join(PRESETS)}")
     return _profile(path.stem, PROFILE.read(read_yaml(path, "the profile")))
 
 

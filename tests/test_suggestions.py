@@ -12,6 +12,7 @@ from bench.base.suggestions import no_such_file
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.other_names import OTHER_NAMES
 from bench.load.planning.command_line import secret_option
+from bench.plan.script import load_script
 from bench.target.address import url_address
 from bench.target.target import clean
 from bench.target.target_settings import IN_FILE, ServiceOptions, SettingError, TargetSettings
@@ -19,6 +20,7 @@ from bench.target.targets import check_targets
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.thresholds import metric_named
 from rtbench.cli import app
+from rtbench.cli.app import MODULES, OTHER_COMMANDS
 from rtbench_simulator.profile import load_profile
 from rtbench_simulator.serving.server import listen
 
@@ -30,7 +32,7 @@ def test_a_file_that_does_not_exist_has_the_similar_file_of_its_folder(
     (tmp_path / "voice_turns.py").touch()
 
     assert (
-        no_such_file(tmp_path / wrong)
+        no_such_file(tmp_path / wrong, (".yaml", ".py"))
         == f"no such file; did you mean {tmp_path / 'voice_turns.py'}?"
     )
 
@@ -39,7 +41,34 @@ def test_a_file_that_does_not_exist_has_the_similar_file_of_its_folder(
 def test_a_file_without_a_similar_one_has_no_suggestion(path: str, tmp_path: Path) -> None:
     (tmp_path / "other").touch()
 
-    assert no_such_file(tmp_path / path) == "no such file"
+    assert no_such_file(tmp_path / path, (".yaml",)) == "no such file"
+
+
+MINE = "steps: [{text: Hello}]"
+
+
+@pytest.mark.parametrize(
+    ("script", "meant"),
+    [
+        ("steps: [{audio: mine.wav}]", ""),
+        ("steps: [{audio: my_own_words.wav}]", "; did you mean my_own_word.WAV?"),
+        (f"background_noise: {{audio: mine.wav, snr_db: 9}}\n{MINE}", ""),
+        (f"variables: mine.csv\n{MINE}", "; did you mean mine.jsonl?"),
+        ("steps: [{message: {role: user, image: mine.png}}, {text: Hello}]", ""),
+        (f"history: mine.yaml.jsonl\n{MINE}", ""),
+    ],
+)
+def test_only_files_of_the_kind_that_a_key_takes_are_suggested(
+    script: str, meant: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(script)
+    if meant:
+        (tmp_path / meant.strip("?").split()[-1]).touch()
+
+    with pytest.raises(UsageError) as refused:
+        load_script(tmp_path / "mine.yaml")
+    assert f"{meant}" in str(refused.value).replace(f"{tmp_path}/", "")
+    assert ("did you mean" in str(refused.value)) == bool(meant)
 
 
 @pytest.mark.parametrize(
@@ -87,11 +116,21 @@ def test_each_other_name_is_the_name_of_no_metric_and_means_some() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("foo", "there is no command 'foo'; see rtbench --help"),
+        (
+            "foo",
+            f"there is no command 'foo'; the commands are {', '.join(MODULES)}; see rtbench --",
+        ),
         (
             "validat runs/a",
-            "there is no command 'validat'; did you mean validate? see rtbench --help",
+            "there is no command 'validat'; did you mean rtbench validate? see rtbench --help",
         ),
+        ("Comparr a b", "there is no command 'Comparr'; did you mean rtbench compare? see"),
+        (
+            "diff a b",
+            "there is no command 'diff'; did you mean rtbench compare? see",
+        ),
+        ("export a", "there is no command 'export'; did you mean rtbench runs export? see rtbench"),
+        ("history", "there is no command 'history'; did you mean rtbench runs? see rtbench --help"),
         (
             "mine.yaml -u 4",
             (
@@ -114,6 +153,11 @@ def test_a_wrong_command_line_has_the_right_one(
         app.main()
     assert ended.value.code == USAGE_STATUS
     assert capsys.readouterr().err.startswith(f"rtbench: {problem}")
+
+
+def test_each_other_name_of_a_command_is_no_command_and_means_one() -> None:
+    assert MODULES.keys().isdisjoint(OTHER_COMMANDS)
+    assert set(OTHER_COMMANDS.values()) <= MODULES.keys()
 
 
 @pytest.mark.parametrize("option", ["--api-key", "--apikey", "--key", "--token", "--auth-token"])
@@ -181,7 +225,7 @@ def test_the_url_of_a_call_over_webrtc_begins_like_that_of_a_websocket(tmp_path:
 
     with pytest.raises(
         ScriptError,
-        match=r"targets\.yaml:2:\d+: url must begin with ws://, also with `transport: webrtc`",
+        match=r"targets\.yaml:2:\d+: url must begin with ws://, not http://, with transport webrtc",
     ):
         check_targets(tmp_path / "targets.yaml")
 

@@ -50,6 +50,32 @@ LAUGHS = "".join(f"a{n}: &a{n + 1} [1{f', *a{n}' * 9 * (n > 0)}]\n" for n in ran
             "is not YAML: expected <block end>, .* \\(usually wrong indentation\\)$",
         ),
         ('a:\n- "b\n- c\n', ":2:3", "is not YAML: this quote is not closed"),
+        (
+            'a: 1\nb: "open\nc:\n  - d: "Hello, what?"\n    e: "f"\n',
+            ":2:4",
+            "is not YAML: this quote is not closed before line 4$",
+        ),
+        (
+            'b: "open\nc: {d: "e", f: "g"}\n',
+            ":1:4",
+            "is not YAML: this quote is not closed before line 2$",
+        ),
+        (
+            "b: 'open\nc: it's\nd: 'Say: x'\n",
+            ":1:4",
+            "is not YAML: this quote is not closed before line 2$",
+        ),
+        (
+            "a: 1\nb: 'it's'\n",
+            ":2:4",
+            "is not YAML: text follows this quoted text: write a quote inside it as ''$",
+        ),
+        (
+            'a: "the "big" one"\n',
+            ":1:4",
+            r'is not YAML: text follows this quoted text: write a quote inside it as \\"$',
+        ),
+        ('a: {b: "c" ]\n', ":1:12", "is not YAML: expected ',' or '}', but got ']'$"),
         ("a: *b\n", ":1:4", "is not YAML: found undefined alias"),
         (f"a: *{'b' * 600}\n", ":1:4", "is not YAML: found undefined alias '[b]{100,180}…$"),
         ("%YAML 1.9\n---\na: 1\n", "", "is not YAML: its %YAML line names an unknown version"),

@@ -29,14 +29,17 @@ def near_options(unknown: str, flags: Iterable[str]) -> list[str]:
     return [names[name] for name in near]
 
 
-def no_such_file(path: Path, presets: Collection[str] = ()) -> str:
+def no_such_file(path: Path, suffixes: Collection[str], presets: Collection[str] = ()) -> str:
     """Return the problem with a file that does not exist, and the file or preset that was probably
     meant.
 
-    `presets`: the names that the user may write instead of a file.
+    `suffixes` are those of files that are possible here, such as `.wav`. `presets` are the names
+    that the user may write instead of a file.
     """
     try:
-        siblings = [entry.name for entry in path.parent.iterdir()]
+        siblings = [
+            entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in suffixes
+        ]
     except (OSError, ValueError):  # no such folder, or a NUL in the name
         siblings = []
     similar = nearest(path.name, [*presets, *siblings])

@@ -15,7 +15,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -164,15 +164,15 @@ def read_file(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
     return data
 
 
-def read_named(path: Path, max_bytes: int = -1) -> bytes:
+def read_named(path: Path, suffixes: Collection[str], max_bytes: int = -1) -> bytes:
     """Return up to `max_bytes` bytes of a file that the user names. Raise UsageError if it
-    cannot be read.
+    cannot be read. `suffixes` are those of its kind.
     """
     try:
         with path.open("rb") as file:
             return file.read(max_bytes)
     except FileNotFoundError:
-        raise UsageError(f"{path}: {no_such_file(path)}") from None
+        raise UsageError(f"{path}: {no_such_file(path, suffixes)}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(f"{path}: cannot be read ({error})") from None
 

@@ -15,24 +15,28 @@ Values from a Python program have the same interface.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from ruamel.yaml.tokens import ScalarToken
 
 from bench.base.errors import INVALID_TYPE, INVALID_VALUE, ScriptError, UsageError
 from bench.base.suggestions import no_such_file
 from bench.files.sanitize import excerpt
 
+YAML_SUFFIXES = (".yaml", ".yml")
 MAX_BYTES = 4 << 20
 MAX_VALUES = 100_000
 """The maximum number of values, with aliases expanded. Few lines of nested aliases could fill
@@ -288,15 +292,15 @@ def read_yaml(path: Path, name: str) -> YamlValue:
     return parsed_yaml(path, read_text(path), name)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, suffixes: Collection[str] = YAML_SUFFIXES) -> str:
     """Return the text of a UTF-8 file. Raise ScriptError if the file cannot be read, is too
-    large, or is not UTF-8.
+    large, or is not UTF-8. `suffixes` are those of its kind.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ScriptError(path, None, no_such_file(path)) from None
+        raise ScriptError(path, None, no_such_file(path, suffixes)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ScriptError(
             path, None, f"cannot be read: {getattr(error, 'strerror', None) or error}"
@@ -327,8 +331,11 @@ def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
             if error.context == UNCLOSED
             else error.problem_mark or error.context_mark
         )
+        problem = _syntax_problem(error)
+        if mark and (quote := _quote_problem(text, mark.index)):
+            mark, problem = quote[0], f"is not YAML: {quote[1]}"
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
-        raise ScriptError(path, line, _syntax_problem(error), column) from None
+        raise ScriptError(path, line, problem, column) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ScriptError(path, line, f"is not YAML: {error.reason}") from None
@@ -349,6 +356,30 @@ def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
 UNCLOSED = "while scanning a quoted scalar"
 UNENDED = "expected <block end>"
 """The start of the parser's error if a line is indented less or more than its neighbours."""
+
+
+ENDS = ("", *",:]}#\n")
+"""What may follow a quoted text and blanks, with "" for the end of the file."""
+_KEY = re.compile(r"\n\s*(- +)*[\w.-]+:(?=\s)")
+
+
+def _quote_problem(text: str, index: int) -> tuple[StringMark, str] | None:
+    """Return the start of a quoted text that causes the syntax error at `index`, and the problem;
+    None if there is none.
+    """
+    with suppress(YAMLError):
+        for token in YAML(typ="safe", pure=True).scan(text):
+            start, end = token.start_mark, token.end_mark
+            if start.index >= index:
+                break
+            if not isinstance(token, ScalarToken) or token.plain:
+                continue
+            if _KEY.search(text, start.index, end.index):  # the quote of a further line ends it
+                return start, f"this quote is not closed before line {end.line + 1}"
+            if not text[end.index : index].strip(" ") and text[index : index + 1] not in ENDS:
+                inner = "''" if token.style == "'" else '\\"'
+                return start, f"text follows this quoted text: write a quote inside it as {inner}"
+    return None
 
 
 def _syntax_problem(error: MarkedYAMLError) -> str:

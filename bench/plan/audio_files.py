@@ -35,6 +35,10 @@ from bench.base.suggestions import no_such_file
 from bench.files.sanitize import excerpt
 
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
+SUFFIXES = frozenset(
+    {".wav", ".rf64", ".w64", ".aif", ".aiff", ".au", ".caf", ".flac", ".ogg", ".opus", ".mp3"}
+)
+"""The suffixes of audio files. MP3 is refused with the command that converts it."""
 """The formats of libsndfile in which programs write speech, and of which it reports positions."""
 MAX_RATE_HZ = 768_000
 MAX_SAMPLES = 1_000_000_000
@@ -278,7 +282,7 @@ def _opened(path: Path) -> io.FileIO:
             raise UsageError(f"{path}: is empty")
         return path.open("rb", buffering=0)
     except FileNotFoundError:
-        raise UsageError(f"{path}: {no_such_file(path)}") from None
+        raise UsageError(f"{path}: {no_such_file(path, SUFFIXES)}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"

@@ -33,6 +33,7 @@ MAX_MESSAGES = 10_000
 MAX_BYTES = 4 << 20
 """The maximum size of an image file. In base64 it is a third larger, and an event has at most 15
 MiB."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER = slice(8, 16)
 PNG_END = b"\x00\x00\x00\x00IEND"
@@ -100,7 +101,7 @@ def load_image(path: Path) -> Image:
     """Read an image. Raise UsageError for a file that is missing, too large, truncated, or
     neither PNG nor JPEG.
     """
-    data = read_named(path, MAX_BYTES + 1)
+    data = read_named(path, IMAGE_SUFFIXES, MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise UsageError(f"{path}: is larger than {MAX_BYTES >> 20} MiB; make the image smaller")
     if data.startswith(PNG):
@@ -185,7 +186,7 @@ def load_history(path: Path) -> History:
     Raise UsageError, with the line if there is one, for a file without messages or with anything
     else.
     """
-    text = read_text(path)
+    text = read_text(path, (".jsonl",))
     lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
     messages = tuple(_read_line(path, number, line) for number, line in lines)
     if not messages:

@@ -108,7 +108,7 @@ def load_think_times(path: Path) -> RecordedTimes:
 
     Raise ScriptError with the line for anything else, and ScriptError for a file without a number.
     """
-    text = read_text(path)
+    text = read_text(path, (".txt",))
     seconds = tuple(_numbers(path, text))
     if not seconds:
         raise ScriptError(path, None, "has no line with a number of seconds")
@@ -252,7 +252,7 @@ def load_rows(path: Path) -> VariableRows:
     read = _READERS.get(path.suffix.lower())
     if read is None:
         raise UsageError(f"{path}: is not a .csv or .jsonl file, as variables must be")
-    content = read_named(path)
+    content = read_named(path, _READERS)
     rows = tuple(read(path, _text(path, content)))
     if not rows:
         raise UsageError(f"{path}: has no row of variables")

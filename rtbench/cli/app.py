@@ -20,7 +20,7 @@ from bench.base.errors import (
     RtbenchError,
     each_error,
 )
-from bench.base.suggestions import did_you_mean, near_options
+from bench.base.suggestions import near_options, nearest
 from bench.files.sanitize import one_line
 from rtbench.cli import print_version
 from rtbench.cli.options import Command, Group, help_of, option
@@ -52,13 +52,16 @@ class Commands(Group):
         """
         name = args[0]
         if name not in MODULES and not name.startswith("-"):
-            from bench.load.planning.command_line import LOCUST_SUFFIX, SCRIPT_SUFFIXES
+            from bench.load.planning.command_line import FILE_SUFFIXES
 
-            is_script = Path(name).suffix in (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
+            is_script = Path(name).suffix in FILE_SUFFIXES
+            meant = f"run {name}" if is_script else _meant_command(name.lower())
             hint = (
-                f"; did you mean rtbench run {name}?" if is_script else did_you_mean(name, MODULES)
+                f"did you mean rtbench {meant}?"
+                if meant
+                else f"the commands are {', '.join(MODULES)}"
             )
-            ctx.fail(f"there is no command {name!r}{hint}")
+            ctx.fail(f"there is no command {name!r}; {hint}")
         return super().resolve_command(ctx, args)
 
 
@@ -119,6 +122,33 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
 """The headings of groups and their commands, in the order of use, in which the help and the
 documents show them. Each command has the module of `rtbench.cli` that contains it."""
 MODULES = {name: module for members in GROUPS.values() for name, module in members.items()}
+OTHER_COMMANDS = {
+    **dict.fromkeys(("attack", "bench", "exec", "load", "play", "start", "test"), "run"),
+    **dict.fromkeys(("export", "import", "merge", "replay", "upload"), "runs"),
+    **dict.fromkeys(("history", "list", "ls", "results"), "runs"),
+    **dict.fromkeys(("diff", "ab"), "compare"),
+    **dict.fromkeys(("assert", "gate", "judge", "verify"), "check"),
+    **dict.fromkeys(("html", "open", "show", "summary"), "report"),
+    **dict.fromkeys(("mock", "serve", "server"), "simulate"),
+    **dict.fromkeys(("lint", "synthesize"), "validate"),
+    **dict.fromkeys(("ping", "diagnose", "status"), "doctor"),
+    **dict.fromkeys(("create", "new", "setup"), "init"),
+    **dict.fromkeys(("help", "man", "manual"), "docs"),
+    **dict.fromkeys(("limit", "max", "stress"), "capacity"),
+    **dict.fromkeys(("demo", "try"), "quickstart"),
+    **dict.fromkeys(("power", "size"), "sample-size"),
+}
+"""The commands by words that other tools, earlier versions and users have for them. A word that is
+a subcommand is shown with its command."""
+
+
+def _meant_command(name: str) -> str:
+    """Return the command that an unknown word probably means; "" if none is similar."""
+    meant = OTHER_COMMANDS.get(name) or nearest(name, MODULES) or ""
+    is_subcommand = meant == "runs" and name in command("runs").commands
+    return f"{meant} {name}" if is_subcommand else meant
+
+
 OWN_FORM = {"run": "ReadByLocust", "overload": "WithRunOptions", "sweep": "WithRunOptions"}
 """The commands of which Locust reads all options, or some, with their classes in
 `rtbench.cli.run`."""

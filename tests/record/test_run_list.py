@@ -231,7 +231,7 @@ def test_open_creates_no_page_for_a_run_under_way(tmp_path: Path) -> None:
     ("words", "expected"),
     [
         (["check", "--bogus"], "rtbench: No such option: --bogus; see rtbench check --help\n"),
-        (["bogus"], "rtbench: there is no command 'bogus'; see rtbench --help\n"),
+        (["bogus"], "rtbench: there is no command 'bogus'; the commands are quickstart, init,"),
         (["runs", "merge"], "rtbench: Missing argument 'PART…'; see rtbench runs merge --help\n"),
         (
             ["runs", "export", "--format", "x"],

@@ -23,14 +23,15 @@ from bench.base.errors import UsageError
 from bench.base.installation import EXAMPLES
 from bench.base.suggestions import no_such_file
 from bench.catalogue import reference_workload
+from bench.files.yaml_file import YAML_SUFFIXES
 from bench.record.provenance import public_settings
 
 SCRIPTS = "RTBENCH_SCRIPTS"
 """The environment variable that contains the paths of a run's YAML scripts, as a JSON list."""
 OF_SCRIPTS = Path(__file__).parents[1] / "rtbench_scripts.py"
 """The Locust file that runs YAML scripts."""
-SCRIPT_SUFFIXES = (".yaml", ".yml")
 LOCUST_SUFFIX = ".py"
+FILE_SUFFIXES = (*YAML_SUFFIXES, LOCUST_SUFFIX)
 EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 50"
 NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes an example)"
 MAX_NAMED = 3
@@ -105,7 +106,6 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
             raise UsageError(
                 f"unrecognized arguments: {word}; did you mean {meant}? see rtbench run --help"
             )
-    suffixes = (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
     built_in = [position for position in free if words[position] in BUILT_IN]
     paths = {
         position: BUILT_IN.get(words[position], Path(words[position]))
@@ -115,13 +115,13 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
     files = {
         position: path
         for position, path in paths.items()
-        if path.suffix in suffixes or path.exists()
+        if path.suffix in FILE_SUFFIXES or path.exists()
     }
     if not files:
         unknown = next(iter(paths), None)
         if unknown is None:
             raise UsageError(NO_FILE)
-        problem = no_such_file(paths[unknown], BUILT_IN)
+        problem = no_such_file(paths[unknown], FILE_SUFFIXES, BUILT_IN)
         raise UsageError(
             f"{words[unknown]}: {problem}{'' if problem.endswith('?') else f'; {NO_FILE}'}"
         )
@@ -133,7 +133,7 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
         problem := _stray_word(words, [place for place in paths if place not in files], has_classes)
     ):
         raise UsageError(problem)
-    ordered = sorted(dict.fromkeys(files.values()), key=lambda path: path.suffix in SCRIPT_SUFFIXES)
+    ordered = sorted(dict.fromkeys(files.values()), key=lambda path: path.suffix in YAML_SUFFIXES)
     others = [word for position, word in enumerate(words) if position not in files]
     if not built_in or all(words[position] in TURN_TAKING for position in built_in):
         return RunArguments(ordered, others)
@@ -151,10 +151,10 @@ def refuse_other_files(paths: Iterable[Path]) -> None:
     """Raise UsageError if one of the paths is not a script or a Locust file."""
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path}: {no_such_file(path, BUILT_IN)}")
+            raise UsageError(f"{path}: {no_such_file(path, FILE_SUFFIXES, BUILT_IN)}")
         if path.is_dir():
             raise UsageError(f"{path} is a folder: name scripts, such as {path / 'mine.yaml'}")
-        if path.suffix not in (*SCRIPT_SUFFIXES, LOCUST_SUFFIX):
+        if path.suffix not in FILE_SUFFIXES:
             raise UsageError(
                 f"{path} is not a script or a Locust file: use a file that ends in .yaml or .py"
             )
@@ -218,8 +218,8 @@ def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
     """Return the value of `locust -f` that runs these scripts and Locust files, and the
     variables that it needs.
     """
-    scripts = [str(path.resolve()) for path in paths if path.suffix in SCRIPT_SUFFIXES]
-    files = [path for path in paths if path.suffix not in SCRIPT_SUFFIXES] + [OF_SCRIPTS] * bool(
+    scripts = [str(path.resolve()) for path in paths if path.suffix in YAML_SUFFIXES]
+    files = [path for path in paths if path.suffix not in YAML_SUFFIXES] + [OF_SCRIPTS] * bool(
         scripts
     )
     return ",".join(map(str, files)), ({SCRIPTS: json.dumps(scripts)} if scripts else {})
@@ -266,7 +266,7 @@ def repeating_command(
     alone = not values.get("worker") and (not values.get("master") or values.get("processes"))
     if not (files and alone and values.get("headless")):
         return []
-    judged = judged or any(name.endswith(SCRIPT_SUFFIXES) for name in files)
+    judged = judged or any(name.endswith(YAML_SUFFIXES) for name in files)
     named = {str(path): word for word, path in BUILT_IN.items()}
     start_words = (
         ["run", *(named.get(name, name) for name in files)]
