@@ -23,7 +23,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
-from bench.catalogue.causes import ConnectError, in_words
+from bench.catalogue.causes import ConnectError, in_words, text_of
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import Refusal, explain
@@ -33,6 +33,7 @@ from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
 from bench.services.openai.dialect import GA
 from bench.session.dial import Dialer, RunEnded, connect
+from bench.target.address import other_version
 from bench.target.target import Auth, Credential, Target
 from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, NetworkPath, Proxy
@@ -220,6 +221,47 @@ def test_a_refusal_names_the_address_to_which_it_redirects(
     assert detail.endswith(named.format(port=port))
     assert remedy in remedy_of(outcome, [in_words(detail)])
     assert remedy in explain(Refusal(outcome, [in_words(detail)]), target)
+
+
+KNOWN = "2024-10-01-preview or 2025-04-01-preview"
+
+
+@pytest.mark.parametrize(
+    ("status", "resource", "remedy"),
+    [
+        (400, "/openai/realtime?api-version=2023&deployment=d", f"{KNOWN}, not 2023"),
+        (404, "/pre/openai/realtime?api-version=2023&deployment=d", f"{KNOWN}, not 2023"),
+        (400, "/openai/realtime?deployment=d", f"set the api-version to {KNOWN}"),
+        (401, "/openai/v1/realtime?api-version=2023&model=m", "remove the api-version 2023"),
+    ],
+)
+def test_a_refusal_of_an_unknown_api_version_names_the_known_ones(
+    status: int, resource: str, remedy: str
+) -> None:
+    causes = other_version(status, resource)
+    outcome = f"connect_failed:{status}"
+
+    assert remedy in remedy_of(outcome, [in_words(f"HTTP {status}: no"), *causes])
+    assert remedy in remedy_of(outcome, [in_words(text_of(causes))])
+    explained = explain(Refusal(outcome, causes), build_target())
+    assert "remove the api-version" in explained if "remove" in remedy else KNOWN in explained
+
+
+@pytest.mark.parametrize(
+    ("status", "resource"),
+    [
+        (400, "/openai/realtime?api-version=2025-04-01-preview&deployment=d"),
+        (401, "/openai/realtime?api-version=2023&deployment=d"),
+        (500, "/openai/realtime?api-version=2023&deployment=d"),
+        (None, "/openai/realtime?api-version=2023&deployment=d"),
+        (400, "/openai/v1/realtime?model=m"),
+        (400, "/my/agent?api-version=2023"),
+    ],
+)
+def test_a_refusal_for_another_reason_names_no_api_version(
+    status: int | None, resource: str
+) -> None:
+    assert other_version(status, resource) == []
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,8 @@ class Code(Enum):
     CHALLENGE = "WWW-Authenticate: {challenge}"
     REDIRECTS = "it redirects to {location}"
     SIGN_IN_PAGE = "it sends callers to the sign-in page {location}"
+    OTHER_VERSION = "the api-version of the request is {version}, and the known ones are {known}"
+    """`none` is no version, or no known ones."""
     NOT_OFFERED = "the server chose the {kind} {name}, which was not offered"
     NO_ACCEPT_HEADER = "the answer has no Sec-WebSocket-Accept"
     OTHER_ACCEPT_HEADER = "the answer's Sec-WebSocket-Accept does not match this request's key"

@@ -943,6 +943,7 @@ class OwnRemedies:
     in_doctor: Mapping[str, str] = field(default_factory=dict)
 
 
+NONE = "none"
 NO_ROW = OutcomeRow()
 NO_OWN = OwnRemedies()
 _HTTP_STATUS = re.compile(r"HTTP \d{3}: ")
@@ -1059,11 +1060,24 @@ def named_remedy(outcome: str, detail: str) -> str:
     return "" if named is None else named.remedy
 
 
+def version_remedy(causes: Sequence[Cause]) -> str:
+    """Return the remedy for an api-version that the path of the request does not have; "" if it is
+    none of the causes.
+    """
+    numbers = numbers_of(Code.OTHER_VERSION, causes)
+    if numbers is None or code_of_service(causes) in PERMANENT:
+        return ""
+    version, known = numbers["version"], numbers["known"]
+    if known == NONE:
+        return f"remove the api-version {version} from the URL"
+    return f"set the api-version to {known}{'' if version == NONE else f', not {version}'}"
+
+
 # A remedy is looked up from the special to the general: what a cause says, first by
 # the rows of the dialect, then by those of all services; the refusal of the service; its error
 # code; the family. Three rules precede this order. The remedies for a certificate that is not
-# trusted, and for an answer that chose what was not offered, are made from the numbers of their
-# causes. A code that is permanent explains a refusal better than its HTTP status does.
+# trusted, for an api-version, and for an answer that chose what was not offered, are made from the
+# numbers of their causes. A code that is permanent explains a refusal better than its HTTP status.
 @computed
 def remedy_of(outcome: str, causes: Sequence[Cause] = (), own: OwnRemedies = NO_OWN) -> str:
     """Return what to do about an outcome; "" if the outcome is no failure, or no remedy is known.
@@ -1083,6 +1097,8 @@ def remedy_of(outcome: str, causes: Sequence[Cause] = (), own: OwnRemedies = NO_
             if is_subprotocol
             else "set --compression deflate"
         )
+    if family is Family.CONNECT_FAILED and (of_version := version_remedy(causes)):
+        return of_version
     if family in (Family.THROTTLED, Family.CONNECT_FAILED) and (
         remedy := PERMANENT.get(code) or PERMANENT.get(code_of_service(causes))
     ):

@@ -228,7 +228,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         for service in SERVICES.values()
         if service.explain is not None
     )
-    if remedy := next(filter(None, explanations), ""):
+    if remedy := next(filter(None, explanations), "") or outcomes.version_remedy(refusal.causes):
         return remedy
     match status:
         case 400:

@@ -32,6 +32,7 @@ from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
+from bench.target.address import other_version
 from bench.target.target import Target
 from bench.transport.interface import ConnectRequest, ConnectTimings, Transport
 from bench.transport.links import opener_of
@@ -124,6 +125,7 @@ class Dialer:
                 causes.append(Cause(Code.CHALLENGE, {"challenge": quoted}))
             status = refusal_status(error.outcome)
             causes += redirection(status, received.get("location", ""), self.target.url)
+            causes += other_version(status, self.target.resource)
             raise ConnectError(error.outcome, causes, received) from None
         redacted_headers = self._hidden(transport.handshake.headers)
         agent_call_id = call_id if self.target.dialect.peer is Peer.AGENT else ""

@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
+from bench.catalogue.causes import Cause, Code
+from bench.catalogue.outcomes import NONE
+from bench.files.sanitize import excerpt
 from bench.files.validation import either
 from bench.services.azure import GA_ROUTE, NO_API_VERSIONS, PREVIEW_ROUTE
 from bench.services.registry import (
@@ -41,7 +44,7 @@ from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.interface import WEB_PORTS
 from bench.wire.addresses import is_host_name, is_loopback
 from bench.wire.dialect import CALL_ID, Dialect, Peer
-from bench.wire.service import SIP, WEBRTC_AGENT, Route, Service
+from bench.wire.service import SIP, Route, Service
 
 EXAMPLE_TRANSCRIPTION = f"wss://HOST{GA_ROUTE.path}?intent=transcription"
 EXAMPLE_URL = f"wss://HOST{GA_ROUTE.path}?model=DEPLOYMENT"
@@ -239,34 +242,23 @@ def _wrong_scheme(
 ) -> str:
     """Return the problem with a URL whose scheme the dialect does not have."""
     usual = links_of(dialect)[0]
-    if settings.transport == WEBRTC_AGENT.transport and parts.scheme in WEBRTC_AGENT.schemes:
-        scheme = usual.schemes[0 if is_loopback(parts.hostname or "") else 1]
-        address = f"{scheme}://{parts.netloc}{parts.path}"
-        return (
-            f"must begin with {scheme}://, also with `transport: {settings.transport}`: write"
-            f" {address}"
-        )
-    form = (
-        f"begin with {usual.schemes[1]}://"
-        if usual.address_form == "URL"
-        else f"be a {usual.address_form}"
-    )
-    reason = f"because the dialect {dialect.name} is for {usual.peers}"
-    return f"must {form}, {reason}, e.g. {usual.example}{_other_dialects(parts.scheme, names)}"
-
-
-def _other_dialects(scheme: str, names: KeyNames) -> str:
-    """Return the remedy for a URL whose scheme only one or two other dialects have; "" if no such
-    dialect exists.
-    """
-    others = [
+    scheme = usual.schemes[0 if is_loopback(parts.hostname or "") else 1]
+    if usual.address_form != "URL":
+        reason = f"because the dialect {dialect.name} is for {usual.peers}"
+        return f"must be a {usual.address_form}, {reason}, e.g. {usual.example}"
+    problem = f"must begin with {scheme}://, not {parts.scheme}://"
+    for key in ("dialect", "transport", "service"):
+        if set_to := getattr(settings, key):
+            return f"{problem}, with {names[key]} {set_to}"
+    agents = [
         name
-        for name, dialect in DIALECTS.items()
-        if any(scheme in each.schemes for each in links_of(dialect))
+        for name, other in DIALECTS.items()
+        if other.peer is Peer.AGENT
+        and any(parts.scheme in link.schemes for link in links_of(other))
     ]
-    return (
-        f"; {scheme}:// is for {names['dialect']} {either(others)}" if 0 < len(others) <= 2 else ""
-    )
+    if route_at(known_path(plain_path(parts.path))) or not agents:
+        return problem
+    return f"{problem}; for an agent set {names['dialect']} {either(agents)}"
 
 
 def telephone_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
@@ -415,6 +407,25 @@ def _query_notices(
             ),
         )
     return _version_notices(version, path, route.versions, "url", f"api-version in {source}")
+
+
+REFUSES_VERSION = (400, 401, 404)
+
+
+def other_version(status: int | None, resource: str) -> list[Cause]:
+    """Return the api-version in the path and query of a request that was refused, if the path does
+    not have it; no cause otherwise. The service reads a key before an api-version that it needs.
+    """
+    path, _, query = resource.partition("?")
+    route = route_at(known_path(plain_path(path)))
+    if route is None or route.versions is None or status not in REFUSES_VERSION:
+        return []
+    version = dict(parse_qsl(query)).get("api-version", NONE)
+    known = " or ".join(route.versions) or NONE
+    is_known = version in (route.versions or (NONE,))
+    if is_known or (status == 401 and route.versions):
+        return []
+    return [Cause(Code.OTHER_VERSION, {"version": excerpt(version), "known": known})]
 
 
 def _address(

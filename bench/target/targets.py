@@ -75,6 +75,7 @@ from bench.target.unread_variables import (
     API_VERSION,
     DEPLOYMENT,
     ENDPOINT,
+    key_variable,
     unread,
     unread_address,
 )
@@ -824,10 +825,13 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
     has_key = any(is_secret(name) and value != CALL_ID for name, value in query)
     if may_need_none or has_key or settings.headers or settings.subprotocols:
         return SignInResult(None)
+    usual = (address.known_service and address.known_service.api_key_env) or ""
+    found = key_variable(context.environ, usual)
     return SignInResult(
         None,
         notices=(
-            f"no key is sent: set {source} to the name of the variable that contains the key",
+            f"no key is sent: set {source} to the name of the variable that contains the"
+            f" key{found}",
         ),
     )
 

@@ -5,6 +5,7 @@ tool reads few variables, so that no key is sent to a server for which it is not
 Therefore it names a variable that is set and not used, and what to set in its place.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
@@ -19,32 +20,32 @@ DEPLOYMENT = "AZURE_OPENAI_DEPLOYMENT_NAME"
 API_KEY = "AZURE_OPENAI_API_KEY"
 API_VERSION = "OPENAI_API_VERSION"
 NO_MODEL = "NAME"
+_AZURE = (
+    r"(?:AZURE_?OPEN_?AI_|AOAI_|AZURE_VOICE_?LIVE_|AZURE_(?:AI_)?(?=API_|ENDPOINT|KEY))(?!.*VAULT)"
+    r"\w*"
+)
 UNREAD = {
-    # the addresses of services
-    "OPENAI_BASE_URL": "openai",
-    "OPENAI_API_BASE": "openai",
-    "GOOGLE_GEMINI_BASE_URL": "gemini",
-    "GOOGLE_VERTEX_BASE_URL": "vertex-ai",
-    "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "nova-sonic",
-    "AWS_ENDPOINT_URL": "nova-sonic",
-    "LITELLM_PROXY_API_BASE": "litellm",
-    # other names of variables
-    "AZURE_OPENAI_BASE_URL": ENDPOINT,
-    "AZURE_OPENAI_API_BASE": ENDPOINT,
-    "AZURE_API_BASE": ENDPOINT,
-    "AZURE_OPENAI_DEPLOYMENT": DEPLOYMENT,
-    "AZURE_OPENAI_DEPLOYMENT_ID": DEPLOYMENT,
-    "AZURE_OPENAI_KEY": API_KEY,
-    "AZURE_API_KEY": API_KEY,
-    "AZURE_OPENAI_API_VERSION": API_VERSION,
-    "AZURE_API_VERSION": API_VERSION,
-    "GOOGLE_API_KEY": "GEMINI_API_KEY",
-    "LITELLM_PROXY_API_KEY": "LITELLM_API_KEY",
-    "ZHIPUAI_API_KEY": "ZHIPU_API_KEY",
-    "ZAI_API_KEY": "ZHIPU_API_KEY",
+    read: re.compile(names)
+    for read, names in {
+        # the addresses of services
+        "openai": "OPENAI_(BASE_URL|API_BASE)",
+        "gemini": "GOOGLE_GEMINI_BASE_URL",
+        "vertex-ai": "GOOGLE_VERTEX_BASE_URL",
+        "nova-sonic": "AWS_ENDPOINT_URL(_BEDROCK_RUNTIME)?",
+        "litellm": "LITELLM_PROXY_API_BASE",
+        # other names of variables
+        ENDPOINT: rf"{_AZURE}(BASE|ENDPOINT|HOST|RESOURCE|URL)\w*",
+        DEPLOYMENT: rf"{_AZURE}(DEPLOYMENT|MODEL)\w*",
+        API_KEY: rf"{_AZURE}KEY\w*|OPENAI_(API_)?KEY\w*",
+        API_VERSION: rf"{_AZURE}VERSION",
+        "OPENAI_API_KEY": rf"{_AZURE}KEY\w*",
+        "GEMINI_API_KEY": r"(GOOGLE|GENAI)_(AI_|API_)*KEY\w*",
+        "LITELLM_API_KEY": r"LITELLM_\w*KEY\w*",
+        "ZHIPU_API_KEY": r"(ZHIPUAI|ZAI)_(API_)?KEY\w*",
+    }.items()
 }
-"""The variables of the services' SDKs, of LiteLLM and of LangChain, each with the variable that
-this tool reads, or with the service whose address it sets."""
+"""The names of variables that the SDKs of services, LiteLLM, LangChain and examples read, by the
+variable that this tool reads, or by the service whose address they set."""
 
 
 def unread(environ: Mapping[str, str], read: str) -> str:
@@ -54,6 +55,14 @@ def unread(environ: Mapping[str, str], read: str) -> str:
     is_read = bool(unquoted(environ.get(read, "")))
     name = None if is_read else next(_set(environ, read), None)
     return "" if name is None else f"{name} is set, but not used: {read} is read in its place"
+
+
+def key_variable(environ: Mapping[str, str], read: str) -> str:
+    """Return a piece of a notice with the variable that probably contains the key of a service; ""
+    if there is none. `read` is the usual variable. No value is read.
+    """
+    names = [*([read] if read in environ else ()), *_named_like(environ, read)]
+    return f", e.g. {names[0]}, which is set" if names else ""
 
 
 def unread_address(
@@ -75,8 +84,16 @@ def unread_address(
 
 def _set(environ: Mapping[str, str], read: str) -> Iterator[str]:
     """Yield the variables that are set in place of `read`."""
+    return (name for name in _named_like(environ, read) if unquoted(environ[name]))
+
+
+def _named_like(environ: Mapping[str, str], read: str) -> Iterator[str]:
+    """Yield the variables whose names may mean what `read` means."""
+    own = re.compile(read.replace("_API_KEY", r"_(API_)?(KEY|TOKEN)(_?\d)?"))
     return (
-        name for name, other in UNREAD.items() if other == read and unquoted(environ.get(name, ""))
+        name
+        for name in sorted(environ)
+        if name != read and any(names.fullmatch(name) for names in (UNREAD.get(read, own), own))
     )
 
 

@@ -64,8 +64,8 @@ def test_the_simulator_and_python_find_a_run_by_its_name() -> None:
     ("line", "problem"),
     [
         (
-            "check after --baseline befores",
-            '--baseline "befores": there is no such folder, no run of this name in runs; did you'
+            "check after --baseline before1",
+            '--baseline "before1": there is no such folder, no run of this name in runs; did you'
             " mean before? `rtbench runs` lists the runs; the folder of `rtbench baseline save`"
             " must exist before the first run: mkdir -p FOLDER",
         ),
@@ -76,8 +76,8 @@ def test_the_simulator_and_python_find_a_run_by_its_name() -> None:
             " before the first run: mkdir -p FOLDER",
         ),
         (
-            "compare befores after",
-            "there is no run befores, and none of this name in runs; did you mean before?",
+            "compare before1 after",
+            "there is no run before1, and none of this name in runs; did you mean before?",
         ),
         (
             "runs upload nothing-alike https://h/c",

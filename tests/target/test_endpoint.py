@@ -349,6 +349,18 @@ SIGNS_IN = "no key is set: signs in through Microsoft Entra ID (DefaultAzureCred
     ("environ", "options", "notices"),
     [
         (KEYLESS | {"AZURE_OPENAI_KEY": KEY}, {}, ["AZURE_OPENAI_KEY", SIGNS_IN]),
+        (KEYLESS | {"AZURE_OPENAI_API_KEY_1": KEY}, {}, ["AZURE_OPENAI_API_KEY_1", SIGNS_IN]),
+        (KEYLESS | {"AZURE_OPEN_AI_KEY": KEY}, {}, ["AZURE_OPEN_AI_KEY", SIGNS_IN]),
+        (KEYLESS | {"AZURE_VOICELIVE_API_KEY": KEY}, {}, ["AZURE_VOICELIVE_API_KEY", SIGNS_IN]),
+        (KEYLESS | {"OPENAI_API_KEY": KEY}, {}, ["OPENAI_API_KEY", SIGNS_IN]),
+        (
+            KEYLESS | {"OPENAI_API_KEY": KEY, "AZURE_API_KEY": KEY},
+            {},
+            ["AZURE_API_KEY", SIGNS_IN],
+        ),
+        (KEYLESS | {"AZURE_AI_SEARCH_KEY": KEY, "AZURE_STORAGE_KEY": KEY}, {}, [SIGNS_IN]),
+        (KEYLESS | {"AZURE_OPENAI_KEY_VAULT_URL": "https://v"}, {}, [SIGNS_IN]),
+        (KEYLESS | {"AZURE_OPENAI_KEY": " "}, {}, [SIGNS_IN]),
         (KEYLESS | {"AZURE_API_KEY": KEY}, {"auth": "azure_cli"}, []),
         (AZURE | {"AZURE_OPENAI_KEY": KEY}, {}, []),
         (AZURE | {"AZURE_OPENAI_API_VERSION": "x"}, {}, ["AZURE_OPENAI_API_VERSION"]),
@@ -364,6 +376,45 @@ def test_a_variable_of_other_clients_that_is_not_used_has_a_notice(
 
     assert [notice.partition(" is set, but not used")[0] for notice in found] == notices
     assert KEY not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "example"),
+    [
+        ("wss://res.openai.azure.com/openai/v1/realtime?model=m", {}, ""),
+        (
+            "wss://res.openai.azure.com/openai/v1/realtime?model=m",
+            {"AZURE_OPENAI_KEY": KEY},
+            ", e.g. AZURE_OPENAI_KEY, which is set",
+        ),
+        (
+            "wss://res.openai.azure.com/openai/v1/realtime?model=m",
+            {"AZURE_OPENAI_KEY": KEY, "AZURE_OPENAI_API_KEY": KEY},
+            ", e.g. AZURE_OPENAI_API_KEY, which is set",
+        ),
+        (
+            "wss://api.openai.com/v1/realtime?model=m",
+            {"OPENAI_KEY": KEY},
+            ", e.g. OPENAI_KEY, which is set",
+        ),
+        (
+            "wss://agent.deepgram.com/v1/agent/converse",
+            {"DEEPGRAM_TOKEN": KEY},
+            ", e.g. DEEPGRAM_TOKEN, which is set",
+        ),
+    ],
+)
+def test_a_url_of_a_service_without_a_key_names_the_variable_that_probably_has_it(
+    url: str, environ: dict[str, str], example: str
+) -> None:
+    """The key of a variable is sent to a URL only if the user names the variable."""
+    target = resolve_target(environ, url=url)
+
+    assert target.auth is None
+    assert target.notices[-1] == (
+        "no key is sent: set --api-key-env to the name of the variable that contains the key"
+        + example
+    )
 
 
 def test_the_auth_option_entra_overrides_the_key_of_the_environment_with_a_notice() -> None:

@@ -178,7 +178,8 @@ def test_without_auth_in_the_file_no_key_is_sent(tmp_path: Path) -> None:
 
     assert target.auth is None
     assert target.notices == (
-        "one: no key is sent: set api_key_env to the name of the variable that contains the key",
+        "one: no key is sent: set api_key_env to the name of the variable that contains the key,"
+        " e.g. AZURE_OPENAI_API_KEY, which is set",
     )
 
 
