@@ -1,69 +1,17 @@
-"""The beginning of a call: responses to INVITE, credentials, redirections, routes and forks (RFC
-3261, RFC 3665).
+"""Calls that no dialog of `dialogs` describes: their settings and secrets, a flood, and requests
+before any dialog.
 """
 
 from __future__ import annotations
 
 import pytest
 
+from bench.protocols.sip.call import SipCall
 from bench.protocols.sip.call_record import CallState
 from bench.protocols.sip.digest import DigestLogin
-from tests.transport.sip.scripted_peer import ScriptedPeer
+from tests.transport.sip.scripted_peer import ScriptedPeer, call_settings, tokens
 
 LOGIN = DigestLogin("alice", "correct horse")
-CHALLENGE = (
-    "WWW-Authenticate",
-    'Digest realm="a, b", nonce="n1", qop="auth,auth-int", algorithm=MD5, opaque="o"',
-)
-
-
-def test_a_phrase_with_a_control_character_is_shown_without_it() -> None:
-    peer = ScriptedPeer()
-    peer.respond(486, phrase="a\x1b[31m")
-
-    assert peer.call.ending is not None
-    assert peer.call.ending.text == "SIP 486 a\\x1b[31m"
-
-
-def test_texts_of_the_peer_are_short_and_contain_no_control_characters() -> None:
-    peer = ScriptedPeer()
-    peer.respond(486, ("Reason", "x" * 500), phrase="a\u202eb ::error::" + "y" * 500)
-
-    ending = peer.call.ending
-    assert ending is not None
-    assert ending.phrase.startswith("a\\u202eb :\\:error::")
-    assert len(ending.phrase) < 100
-    assert len(ending.reason) < 210
-
-
-def test_a_second_challenge_means_that_the_password_is_wrong() -> None:
-    peer = ScriptedPeer(login=LOGIN)
-    peer.respond(401, CHALLENGE)
-    peer.respond(401, (CHALLENGE[0], CHALLENGE[1].replace("n1", "n2")))
-
-    assert peer.take() == ["INVITE", "ACK", "INVITE", "ACK"]
-    assert peer.call.ending is not None
-    assert (
-        peer.call.ending.text == "SIP 401 Unauthorized (the peer refused the user or the password)"
-    )
-
-
-def test_a_stale_nonce_is_replaced() -> None:
-    peer = ScriptedPeer(login=LOGIN)
-    peer.respond(401, CHALLENGE)
-    peer.respond(401, (CHALLENGE[0], CHALLENGE[1].replace("n1", "n2") + ", stale=TRUE"))
-
-    assert 'nonce="n2"' in peer.last("INVITE").first("Authorization")
-    assert peer.call.state is CallState.CALLING
-
-
-def test_without_a_login_a_challenge_ends_the_call() -> None:
-    peer = ScriptedPeer()
-    peer.respond(401, CHALLENGE)
-
-    assert peer.take() == ["INVITE", "ACK"]
-    assert peer.call.ending is not None
-    assert peer.call.ending.text == "SIP 401 Unauthorized"
 
 
 def test_the_password_is_in_no_text_of_the_call() -> None:
@@ -72,40 +20,6 @@ def test_the_password_is_in_no_text_of_the_call() -> None:
     assert "correct horse" not in repr(peer.call.settings)
     assert "alice" not in repr(LOGIN)
     assert not any(b"correct horse" in message.data for message in peer.outgoing)
-
-
-@pytest.mark.parametrize("interval_s", [None, 90])
-def test_a_session_interval_that_is_too_small_is_increased(interval_s: int | None) -> None:
-    peer = ScriptedPeer(session_interval_s=interval_s)
-    peer.respond(422, ("Min-SE", "300"))
-
-    assert (peer.last("INVITE").first("Session-Expires"), peer.last("INVITE").first("Min-SE")) == (
-        "300",
-        "300",
-    )
-    peer.respond(422, ("Min-SE", "200"))
-    assert peer.call.ending is not None
-    assert peer.call.ending.code == 422
-
-
-def test_only_an_answered_challenge_is_a_login() -> None:
-    """A longer session interval and a redirection make the caller send INVITE again, too."""
-    peer = ScriptedPeer(login=LOGIN, session_interval_s=90)
-    peer.respond(422, ("Min-SE", "300"))
-    peer.respond(200)
-    assert not peer.call.digest.has_answered
-
-    peer = ScriptedPeer(login=LOGIN)
-    peer.respond(401, CHALLENGE)
-    assert peer.call.digest.has_answered
-
-
-def test_an_extension_that_the_peer_requires_ends_the_call() -> None:
-    peer = ScriptedPeer()
-    peer.respond(421, ("Require", "100rel"))
-
-    assert peer.call.ending is not None
-    assert peer.call.ending.code == 421
 
 
 @pytest.mark.parametrize(
@@ -117,19 +31,39 @@ def test_a_setting_that_would_begin_another_header_is_an_error(changes: dict[str
         ScriptedPeer(**changes)
 
 
-def test_a_provisional_response_after_the_final_one_is_ignored() -> None:
-    peer = ScriptedPeer()
-    peer.answer()
-    peer.respond(180)
+def test_a_call_that_was_hung_up_before_its_start_ends_without_a_message() -> None:
+    call = SipCall(call_settings(), tokens())
+    call.hang_up(5)
 
-    assert peer.call.ringing_ns is None
+    assert call.pop_messages() == []
+    assert call.state is CallState.ENDED
 
 
-def test_a_bye_before_the_answer_does_not_end_the_call() -> None:
-    peer = ScriptedPeer()
-    peer.respond(180)
+def test_a_flood_of_requests_is_limited_and_bye_still_ends_the_call() -> None:
+    peer = ScriptedPeer().answered()
+    for _ in range(1_005):
+        peer.request("OPTIONS")
+    codes = peer.take()
+
+    assert (codes.count("200"), codes.count("503")) == (1_000, 5)
+    assert peer.call.dropped["requests"] == 5
     peer.request("BYE")
-    peer.answer()
+    assert peer.call.state is CallState.ENDED
+    assert len(peer.call._transactions._servers) <= 64
 
-    assert peer.take() == ["INVITE", "200", "ACK"]
-    assert peer.call.state is CallState.ANSWERED
+
+@pytest.mark.parametrize(
+    ("method", "code"), [("INVITE", 482), ("OPTIONS", 200), ("INFO", 481), ("REFER", 405)]
+)
+def test_a_request_before_any_dialog_gets_the_response_of_the_standard(
+    method: str, code: int
+) -> None:
+    peer = ScriptedPeer()
+    data = peer.outgoing[0].data
+    to = peer.parsed[0].first("To").encode()
+    whole = data.partition(b"\r\n\r\n")[0].replace(b"From: ", b"From: <sip:x@y>;tag=z\r\nX-From: ")
+    whole = whole.replace(b"INVITE", method.encode()).replace(b"Content-Length", b"X-Length")
+    assert to in whole
+    peer.deliver(whole.replace(b"branch=", b"branch=other") + b"\r\n\r\n")
+
+    assert peer.take() == ["INVITE", str(code)]
