@@ -47,6 +47,7 @@ from bench.protocols.sip.header_values import PHRASES
 from rtbench_simulator.refusals import (
     AFTER_UPGRADE,
     BEFORE_UPGRADE,
+    GOING_AWAY,
     NOTES,
     PostUpgradeRefusal,
     RefusedUpgrade,
@@ -233,6 +234,13 @@ KINDS = {
         EVERYWHERE,
         "next_delta",
         duration_s=Field(Number(0.001, 3_600), "duration", default=5.0),
+    ),
+    "restart": FaultKind(
+        "all TCP connections end, then nothing listens, as when a server restarts",
+        ("tcp",),
+        "tcp",
+        {"code": Field(Integer(1000, 4999), "close code; 1006: TCP reset", default=GOING_AWAY)},
+        ("during_s",),
     ),
     "tls_alert": _kind("the TLS handshake fails, with the alert handshake_failure", ("tls",)),
     "http": _kind(
@@ -440,7 +448,7 @@ def _table(kind: str) -> StructOf[Fault]:
         ):
             problem = f"must be a valid status of {'SIP' if kind == 'sip' else 'HTTP'}"
             raise InvalidCombinationError("status", problem)
-        if kind == "close" and fault.code not in CLOSE_CODES:
+        if kind in ("close", "restart") and fault.code not in CLOSE_CODES:
             raise InvalidCombinationError(
                 "code", "must be a close code that an endpoint may send, or 1006"
             )

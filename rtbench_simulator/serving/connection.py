@@ -149,6 +149,10 @@ class Connection:
         self._timers["close"] = self._state.loop.call_later(CLOSE_LIMIT_S, self._stream.end)
         self._flush()
 
+    def restart(self, fault: Fault) -> None:
+        """End the connection, because the server restarts."""
+        self._do(fault)
+
     # Input
 
     def _received(self, data: bytes, arrival: ArrivalSpan) -> None:
@@ -367,12 +371,13 @@ class Connection:
                 self._state.freeze(duration_s)
             case Fault(kind="session_expired", reason=reason):
                 self._expire(monotonic_ns(), reason or EXPIRED)
-            case Fault(kind="close", code=int(code)) if code != ABNORMAL:
+            case Fault(kind="close" | "restart", code=int(code)) if code != ABNORMAL:
                 self.close(code)
             case Fault(kind=kind):  # no close frame, and no more events
                 self._stalled = True
                 self._stream.ignore_input()
-                ends = {"reset": self._stream.reset, "tls_alert": self._stream.fail_tls}
+                reset = self._stream.reset
+                ends = {"reset": reset, "restart": reset, "tls_alert": self._stream.fail_tls}
                 ends.get(kind, self._stream.finish)()
 
     def _move_on(self, go_on: Callable[[], None] | None) -> None:

@@ -47,6 +47,8 @@ from rtbench_simulator.serving.token_issuer import serving
 
 BACKLOG = 1024
 FLUSH_S = 0.5
+ABSENCES = ("refused", "restart")
+"""The kinds of faults during which nothing listens."""
 OnProgress = Callable[[int, ServerProgress], None]
 """A function that receives the number of a process, and the progress of this process."""
 MAX_ACCEPTS = 32
@@ -75,7 +77,7 @@ class Server:
             if service.listen
         ]
         for fault in config.profile.faults:
-            if fault.kind == "refused":
+            if fault.kind in ABSENCES:
                 self._plan_absence(fault)
 
     async def stop(self) -> None:
@@ -138,6 +140,9 @@ class Server:
 
     def _stop_listening_for_fault(self, fault: Fault) -> None:
         self._stop_listening()
+        if fault.kind == "restart":
+            for connection in list(self.state.connections):
+                connection.restart(fault)
         number = self.state.connection_count
         self.state.struck(
             FaultEntry(None, "fault", fault.kind, fault.at, monotonic_ns(), number, None)

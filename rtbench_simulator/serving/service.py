@@ -19,6 +19,7 @@ from bench.base.units import NS_PER_S
 from bench.wire.addresses import HostPort
 from bench.wire.events import EventKind
 from rtbench_simulator.faults.injection import FaultEntry, FaultInjector, Lacks, RefusalForm
+from rtbench_simulator.faults.kinds import Fault
 from rtbench_simulator.ground_truth_log import GroundTruthLog, LatenessCounts
 from rtbench_simulator.overload import OverloadedSlots, OverloadPeriod
 from rtbench_simulator.profile import Profile
@@ -192,6 +193,9 @@ class ServedConnection(Protocol):
 
     def end_stall(self, now_ns: int) -> None:
         """Make all events that a stall delayed due now."""
+
+    def restart(self, fault: Fault) -> None:
+        """End the connection, because the server restarts."""
 
 
 class Sender(Protocol):

@@ -211,6 +211,8 @@ def test_each_fault_is_tested_at_each_possible_place() -> None:
     elsewhere = {
         (kind, place)
         for kind, place in able
-        if kind in ("refused", "sip") or KINDS[kind].calls or place in ("identity", *OF_TRANSCRIPTS)
+        if kind in ("refused", "restart", "sip")
+        or KINDS[kind].calls
+        or place in ("identity", *OF_TRANSCRIPTS)
     }
     assert able - elsewhere == tried

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
 from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator.builders import CREATE
@@ -36,6 +38,11 @@ def wait_until(accepting: bool, port: int) -> None:
         time.sleep(0.01)
 
 
+def receive_all(client: ClientConnection) -> None:
+    while True:
+        receive(client)
+
+
 def faults(truth: Path) -> list[dict[str, Any]]:
     return [line for line in read_truth(truth) if line.get("direction") == "fault"]
 
@@ -56,6 +63,27 @@ def test_the_fault_refused_closes_the_port_temporarily(
         ("refused", "tcp", None)
     }
     assert (ready.returncode, "Traceback" in ready.output) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "received"), [("", 1001), (",code=1012", 1012), (",code=1006", None)]
+)
+def test_a_restart_ends_all_sessions_and_closes_the_port_temporarily(
+    tmp_path: Path, code: str, received: int | None
+) -> None:
+    truth = tmp_path / "truth.jsonl"
+    options = ("--fault", f"restart,during_s=4-4.5{code}", "--ground-truth", str(truth))
+    with quick_simulator(tmp_path, *options) as ready:
+        with connect(ready.urls["ga"]) as first, connect(ready.urls["ga"]) as second:
+            for client in (first, second):
+                with pytest.raises(ConnectionClosed) as ended:
+                    receive_all(client)
+                assert (ended.value.rcvd and ended.value.rcvd.code) == received
+        wait_until(True, ready.port)
+        with connect(ready.urls["ga"]) as client:
+            assert receive(client)["type"] == "session.created"
+
+    assert [(line["type"], line["place"]) for line in faults(truth)] == [("restart", "tcp")]
 
 
 def test_a_freeze_delays_all_sessions(tmp_path: Path) -> None:
