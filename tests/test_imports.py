@@ -56,6 +56,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "load",
         "probe",
         "recorded_calls",
+        "corpus",
         "doctor",
     ),
     "bench.base": (

@@ -531,7 +531,11 @@ TURNS = (
         " for one who does not",
     ),
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
-    _whole("speech_pause_ns", "of speech [in parts](scripts.md#then): the pause between two parts"),
+    _whole(
+        "speech_pause_ns",
+        "of speech [in parts](scripts.md#then): the pause between two parts; with"
+        " [stated pauses](scripts.md#steps): the longest",
+    ),
     _label(
         "interruption",
         "of the reply: by `speech` or by the `client`; or the sound in it: `backchannel`, `noise`,"

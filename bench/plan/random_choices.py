@@ -20,7 +20,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist, fmean
@@ -253,32 +253,36 @@ def load_rows(path: Path) -> VariableRows:
     if read is None:
         raise UsageError(f"{path}: is not a .csv or .jsonl file, as variables must be")
     content = read_named(path, _READERS)
-    rows = tuple(read(path, _text(path, content)))
+    rows = tuple(read(path, text_of(path, content)))
     if not rows:
         raise UsageError(f"{path}: has no row of variables")
     return VariableRows(path, hashlib.sha256(content).hexdigest(), rows)
 
 
-def _text(path: Path, content: bytes) -> str:
+def text_of(path: Path, content: bytes) -> str:
+    """Return the text of a file. Raise UsageError, with the line, if it is not UTF-8."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _refusal(
-            path, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text"
-        ) from None
+        raise refusal(path, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
 
 
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 """What other programs write between the cells of a .csv file, each with its name."""
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
+def csv_rows(
+    path: Path, text: str, optional: Collection[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (number of its last line, values by name) of each row. Only `optional` names may have
+    no value. Raise UsageError.
+    """
     lines = _csv_lines(path, text)
     number, names = next(lines, (1, []))
     others = [mark for mark in OTHER_SEPARATORS if mark in "".join(names)]
     if others:
         shown = OTHER_SEPARATORS[others[0]]
-        raise _refusal(
+        raise refusal(
             path,
             number,
             f"has the name {_quoted(''.join(names))}: separate cells by commas, not by {shown}",
@@ -286,10 +290,12 @@ def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
     _check_names(path, number, names)
     for number, cells in lines:
         if len(cells) != len(names):
-            raise _refusal(
+            raise refusal(
                 path, number, f"must have {len(names)} cells, one for each name, not {len(cells)}"
             )
-        yield _checked_row(path, number, dict(zip(names, cells, strict=True)))
+        row = dict(zip(names, cells, strict=True))
+        _checked_row(path, number, {name: row[name] for name in row if name not in optional})
+        yield number, row
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -300,7 +306,7 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
             (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells
         )
     except csv.Error as error:
-        raise _refusal(path, reader.line_num, f"is not CSV: {error}") from None
+        raise refusal(path, reader.line_num, f"is not CSV: {error}") from None
 
 
 def _jsonl_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
@@ -312,7 +318,7 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
                 names = list(row)
                 _check_names(path, number, names)
             if row.keys() != set(names):
-                raise _refusal(
+                raise refusal(
                     path,
                     number,
                     f"has the names {_listed(row)}, the first row has {_listed(names)}",
@@ -333,41 +339,41 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
             parse_constant=lambda name: [name],
         )
     except (ValueError, RecursionError):
-        raise _refusal(path, number, "is not JSON") from None
+        raise refusal(path, number, "is not JSON") from None
     # arrays are lists; a dict would have only one of two equal names
     if not isinstance(pairs, tuple):
-        raise _refusal(path, number, 'must be an object, as in {"name": "Ada"}')
+        raise refusal(path, number, 'must be an object, as in {"name": "Ada"}')
     for name, value in pairs:
         if not isinstance(value, str):
-            raise _refusal(path, number, f"must have text or a number for {_quoted(name)}")
+            raise refusal(path, number, f"must have text or a number for {_quoted(name)}")
     _check_names(path, number, [name for name, _ in pairs])
     return {name: value.strip() for name, value in pairs}
 
 
 def _check_names(path: Path, number: int, names: list[str]) -> None:
     if not names:
-        raise _refusal(path, number, "has no names")
+        raise refusal(path, number, "has no names")
     for name in names:
         if not _NAME.fullmatch(name) or not name.isprintable():
-            raise _refusal(
+            raise refusal(
                 path, number, f"has the name {_quoted(name)}; a name is text without $, {{ and }}"
             )
         if names.count(name) > 1:
-            raise _refusal(path, number, f"has the name {_quoted(name)} twice")
+            raise refusal(path, number, f"has the name {_quoted(name)} twice")
 
 
 def _checked_row(path: Path, number: int, row: dict[str, str]) -> dict[str, str]:
     for name, value in row.items():
         if not value:
-            raise _refusal(path, number, f"has no value for {_quoted(name)}")
+            raise refusal(path, number, f"has no value for {_quoted(name)}")
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise _refusal(
+            raise refusal(
                 path, number, f"must have Unicode text, without surrogates, for {_quoted(name)}"
             )
     return row
 
 
-def _refusal(path: Path, number: int, problem: str) -> UsageError:
+def refusal(path: Path, number: int, problem: str) -> UsageError:
     return UsageError(f"{path}:{number}: {problem}")
 
 
@@ -379,4 +385,7 @@ def _quoted(name: str) -> str:
     return repr(excerpt(name))
 
 
-_READERS = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
+_READERS = {
+    ".csv": lambda path, text: (row for _, row in csv_rows(path, text)),
+    ".jsonl": _jsonl_rows,
+}

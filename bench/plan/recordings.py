@@ -31,7 +31,7 @@ import soxr
 from numpy.typing import NDArray
 
 from bench.base.errors import UsageError
-from bench.base.units import NS_PER_MS
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.plan.audio_files import BLOCK_SAMPLES, open_audio
 from bench.sound.direct_current import without_direct_current
 from bench.wire.audio import AudioFormat
@@ -79,10 +79,38 @@ class SampleSequence(Protocol):
 
 @dataclass(frozen=True)
 class SpeechSpan:
-    """The position of the speech: its first sample, and the sample after its last sample."""
+    """The position of the speech: its first sample, and the sample after its last sample.
+
+    `pauses` has the same of each known pause in it.
+    """
 
     begin: int
     end: int
+    pauses: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def longest_pause_ns(self) -> int | None:
+        """The duration of the longest known pause; None without one."""
+        lengths = (end - begin for begin, end in self.pauses)
+        return max((length * NS_PER_S // RATE_HZ for length in lengths), default=None)
+
+    def problem(self, pcm: "Pcm") -> str:
+        """Return why this cannot be the speech of a recording; "" if it can."""
+        if not self.begin < self.end <= pcm.samples:
+            return (
+                "must start before it ends, and must not end after the WAV:"
+                f" {pcm.path} lasts {pcm.seconds:.3f} s"
+            )
+        last = self.begin
+        for pause in self.pauses:
+            if not last <= pause[0] < pause[1] < self.end:
+                first_s, last_s = (end / RATE_HZ for end in pause)
+                return (
+                    "must have its pauses one after another, between its start and its end, in"
+                    f" seconds: {first_s:g} to {last_s:g} is not"
+                )
+            last = pause[1]
+        return ""
 
 
 def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
@@ -189,9 +217,11 @@ def speech_level(samples: SampleSequence, rate_hz: int) -> float:
 
 
 def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
-    """Return the part of the speech after its last pause of at least 100 ms. If it has no pause,
-    return all of it.
+    """Return the part of the speech after its last pause: of those that are known, or else of at
+    least 100 ms. If it has no pause, return all of it.
     """
+    if speech.pauses:
+        return SpeechSpan(speech.pauses[-1][1], speech.end)
     per_ms = rate_hz // 1_000
     energies = window_energies(samples[speech.begin : speech.end], per_ms)
     loud = np.flatnonzero(energies >= _level(energies) / PAUSE_DEPTH)
@@ -272,8 +302,8 @@ class Pcm:
     speech: SpeechSpan
     text: str = ""
     pause_ns: int | None = None
-    """The pause before each further part of the speech, if the recording was joined from parts;
-    else None."""
+    """The pause before each further part of the speech, if the recording was joined from parts, or
+    the longest pause that the script states; else None."""
 
     @property
     def samples(self) -> int:

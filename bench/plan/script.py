@@ -29,6 +29,7 @@ from bench.base.errors import Mistakes, UsageError
 from bench.catalogue.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.files.validation import (
     Boolean,
+    MapOf,
     Number,
     OrStruct,
     Schema,
@@ -39,7 +40,14 @@ from bench.files.validation import (
 from bench.files.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
 from bench.plan.conversation import History
 from bench.plan.functions import ScriptFunction
-from bench.plan.random_choices import RecordedTimes, ThinkTime, VariableRows, names_in, unknown_name
+from bench.plan.random_choices import (
+    MAX_PAUSE_S,
+    RecordedTimes,
+    ThinkTime,
+    VariableRows,
+    names_in,
+    unknown_name,
+)
 from bench.plan.recordings import BackgroundNoise
 from bench.plan.script_keys import (
     BACKGROUND_NOISE,
@@ -60,6 +68,7 @@ from bench.plan.steps import (
     StepRules,
     StepsValidator,
     is_turn,
+    with_pauses,
 )
 from bench.plan.synthesizer import SYNTHESIZER, SpeechSource, Synthesizer
 from bench.plan.turn_plan import NO_REFERENCE
@@ -72,6 +81,9 @@ TEMPLATES = ("text", "instructions", "expected_reply", "reply_contains")
 DETECTION = "turn_detection"
 SENT_AS_WRITTEN = ("extra", "send", "metadata")
 JUDGED = "thresholds"
+STEPS = "steps"
+PAUSES = MapOf(".*", Number(0, MAX_PAUSE_S, "of seconds"))
+"""Other pauses of a script, by the name of the step."""
 
 Task = Callable[[Any], object]
 """A Python function that performs a user's actions in one session."""
@@ -301,6 +313,9 @@ def with_target_settings(script: Script, session: Mapping[str, Any], source: str
     try:
         own = script.session
         target_settings = dict(session)
+        pauses = PAUSES.read(PythonValue(STEPS, target_settings.pop(STEPS, {})))
+        if pauses and script.task is not None:
+            raise UsageError("steps are those of YAML scripts, and this one is in Python")
         script_detection = own.turn_detection
         target_detection = target_settings.get(DETECTION)
         if (
@@ -318,7 +333,12 @@ def with_target_settings(script: Script, session: Mapping[str, Any], source: str
         # the script's settings of replies have no effect
         if parsed.output == ONLY_TRANSCRIPT != own.output:
             settings = dict.fromkeys(REPLY_SETTINGS) | settings
-        changed = replace(script, session=msgspec.structs.replace(own, **settings), written=None)
+        changed = replace(
+            script,
+            session=msgspec.structs.replace(own, **settings),
+            steps=with_pauses(script.steps, pauses),
+            written=None,
+        )
         check_steps(changed)
         if changed.variables is not None and changed.session.instructions:
             for problem in _unfillable(changed.session.instructions, changed.variables):

@@ -9,8 +9,10 @@ from typing import Any, Literal, TypeGuard, get_args
 
 import msgspec
 
-from bench.base.errors import Mistakes
+from bench.base.errors import Mistakes, UsageError
+from bench.base.suggestions import did_you_mean
 from bench.base.units import NS_PER_S
+from bench.files.sanitize import excerpt
 from bench.files.validation import (
     Boolean,
     Choice,
@@ -52,6 +54,7 @@ from bench.plan.turns import (
     NOT_FIRST,
     SPEECH,
     SPEECH_NOTE,
+    STEP_NAME,
     AudioTurn,
     AudioTurnBase,
     GreetingTurn,
@@ -134,7 +137,7 @@ class InterruptSettings:
         "The caller's speech; without it the client interrupts (`response.cancel`).",
         absent=(),
     )
-    speech: SpeechSpan | None = field_key(SPEECH, SPEECH_NOTE)
+    speech: tuple[SpeechSpan, ...] = field_key(SPEECH, SPEECH_NOTE, absent=())
     verify_truncation: bool = field_key(
         Boolean(), "Check that the service retains only what was played.", False
     )
@@ -312,6 +315,9 @@ class PauseStep(Step):
         OrStruct(SECONDS, DRAWN),
         "Seconds of silence of the caller, or a distribution from which each session draws.",
         required=True,
+    )
+    name: str = field_key(
+        STEP_NAME, "The name by which `rtbench sweep --vary steps.NAME=…` sets it.", absent=""
     )
 
     @property
@@ -518,6 +524,25 @@ def step_of(
 # `__post_init__` checks keys that exclude each other. `problems` checks it within the session: the
 # settings, and the turn that is open. `features` and `unsupported_reason` check it against the
 # dialect, in `CompiledScript`. A task in Python goes through the same checks, step by step.
+def with_pauses(steps: tuple[Step, ...], pauses: Mapping[str, float]) -> tuple[Step, ...]:
+    """Return steps with other pauses, in seconds, by the name of the step. Raise UsageError for a
+    name that no pause has.
+    """
+    known = {step.name for step in steps if isinstance(step, PauseStep)} - {""}
+    for name in pauses:
+        if name not in known:
+            raise UsageError(
+                f"steps.{excerpt(name)}: no pause has this name{did_you_mean(name, known)}; name a"
+                " pause, as in {pause: 60, name: idle}"
+            )
+    return tuple(
+        replace(step, pause=pauses[step.name])
+        if isinstance(step, PauseStep) and step.name in pauses
+        else step
+        for step in steps
+    )
+
+
 class StepRules:
     """The rules for the order of a session's steps, in YAML and in Python, which checks them
     during the session.

@@ -60,19 +60,19 @@ class TurnPlan:
     also starts the response. `end_tolerance_ns` is a tolerance: if a VAD reports the end of speech
     at most this long before its real end, it has processed all of the speech, and not only the part
     before a pause. `audio` is the name of the file that is played, and `pause_ns` the length of
-    each pause between its parts; None without parts. `out_of_band` is True if the response is not a
-    part of the conversation. `names_requests` is the attribute of the dialect. `functions` is True
-    if the session declares functions. `mcp_servers` maps each MCP server that the session declares
-    to whether the client approves its calls; None if the session declares none. `expected_calls` is
-    the number of calls that the script expects of each function; None if the script does not
-    specify calls. `reference` has the expected words of the turn. `instructed` is True if the
-    request for the response has its own instructions. `fillers` is True if the session requests
-    fillers during delays. `usage_follows` is the attribute of the dialect. `greeting` is True if
-    the service speaks first, without a request. `answer_min_ns` is used if the service sends no
-    turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds
-    before the answer are fillers. It is 0 if the script does not distinguish them. `interpreted` is
-    the attribute `interprets` of the dialect. `only_transcribed` is True if the turn gets no reply:
-    it ends with the transcript of the caller's audio.
+    each pause between its parts, or of the longest stated pause; None without. `out_of_band` is
+    True if the response is not a part of the conversation. `names_requests` is the attribute of the
+    dialect. `functions` is True if the session declares functions. `mcp_servers` maps each MCP
+    server that the session declares to whether the client approves its calls; None if the session
+    declares none. `expected_calls` is the number of calls that the script expects of each function;
+    None if the script does not specify calls. `reference` has the expected words of the turn.
+    `instructed` is True if the request for the response has its own instructions. `fillers` is True
+    if the session requests fillers during delays. `usage_follows` is the attribute of the dialect.
+    `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if
+    the service sends no turn events. It is the minimum duration of a sound that counts as the
+    answer; shorter sounds before the answer are fillers. It is 0 if the script does not distinguish
+    them. `interpreted` is the attribute `interprets` of the dialect. `only_transcribed` is True if
+    the turn gets no reply: it ends with the transcript of the caller's audio.
     """
 
     number: int

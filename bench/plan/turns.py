@@ -506,33 +506,56 @@ CHUNK_NOTE = (
     "Milliseconds of audio per message (default: 100, or 20 if a target of the run prescribes it)."
 )
 POSITION = Number(0, MAX_MINUTES * 60, "of seconds")
-SPEECH = StructOf(
+
+
+def _speech(start: float, end: float, pauses: tuple[tuple[float, ...], ...] = ()) -> SpeechSpan:
+    return SpeechSpan(
+        round(start * RATE_HZ),
+        round(end * RATE_HZ),
+        tuple((round(first * RATE_HZ), round(last * RATE_HZ)) for first, last in pauses),
+    )
+
+
+def _pause(value: LocatedValue, ends: tuple[float, ...]) -> tuple[float, ...]:
+    if len(ends) != 2:
+        raise value.refuse("must be the start and the end of a pause, as in [0.8, 1.3]")
+    return ends
+
+
+SPAN = StructOf(
     {
         "start": Field(POSITION, "The start of speech in the WAV, in seconds.", required=True),
         "end": Field(POSITION, "The end of speech in the WAV, in seconds.", required=True),
+        "pauses": Field(
+            ListOf(Converted(ListOf(POSITION), _pause, {"minItems": 2, "maxItems": 2})),
+            "The start and the end of each pause in the speech, in seconds.",
+        ),
     },
-    lambda start, end: SpeechSpan(round(start * RATE_HZ), round(end * RATE_HZ)),
+    _speech,
+)
+SPEECH = OneOrMore(SPAN)
+SPEECH_NOTE = (
+    "Start, end and pauses of the speech in each WAV, instead of a detected start and end."
 )
 
-SPEECH_NOTE = "Start and end of speech, instead of those that are detected in the WAV."
+
+def check_speech(audio: tuple[Pcm, ...], speech: tuple[SpeechSpan, ...]) -> None:
+    """Raise InvalidCombinationError if the given speech is not that of the recordings."""
+    if speech and len(audio) != len(speech):
+        count = f"`audio` has {len(audio)}, `speech` has {len(speech)}"
+        raise InvalidCombinationError("speech", f"must have one entry per WAV: {count}")
+    for pcm, span in zip(audio, speech, strict=False):
+        if problem := span.problem(pcm):
+            raise InvalidCombinationError("speech", problem)
 
 
-def check_speech(audio: tuple[Pcm, ...], speech: SpeechSpan | None) -> None:
-    """Raise InvalidCombinationError if the given speech is not within the only recording."""
-    if speech is None:
-        return
-    if len(audio) != 1:
-        raise InvalidCombinationError("speech", f"is for one WAV, but `audio` has {len(audio)}")
-    if not speech.begin < speech.end <= audio[0].samples:
-        length = f"{audio[0].path} lasts {audio[0].seconds:.3f} s"
-        raise InvalidCombinationError(
-            "speech", f"must start before it ends, and must not end after the WAV: {length}"
-        )
-
-
-def with_speech(audio: tuple[Pcm, ...], speech: SpeechSpan | None) -> tuple[Pcm, ...]:
+def with_speech(audio: tuple[Pcm, ...], speech: tuple[SpeechSpan, ...]) -> tuple[Pcm, ...]:
     """Return the recordings, with the given speech in place of the detected speech."""
-    return audio if speech is None else (replace(audio[0], speech=speech),)
+    pairs = zip(audio, speech, strict=False)
+    return (
+        tuple(replace(pcm, speech=span, pause_ns=span.longest_pause_ns) for pcm, span in pairs)
+        or audio
+    )
 
 
 MAX_PAUSE_MS = 5_000
@@ -652,7 +675,7 @@ class AudioTurn(AudioTurnBase):
         "The text of the WAV, or of each: for the word error rate. Default: `say`.",
         absent=(),
     )
-    speech: SpeechSpan | None = field_key(SPEECH, SPEECH_NOTE)
+    speech: tuple[SpeechSpan, ...] = field_key(SPEECH, SPEECH_NOTE, absent=())
     then: ContinuedSpeech | None = field_key(CONTINUED, "How the speech continues after a pause.")
     paced: bool = field_key(
         Boolean(), "Send at the speed of speech, as a microphone does; false: all at once.", True
@@ -689,7 +712,7 @@ class AudioTurn(AudioTurnBase):
         )
 
     def prepared(self, preparation: Preparation) -> PreparedStep:
-        if self.then is None:
+        if self.then is None and len(self.speech) < 2:
             return super().prepared(preparation)
         choice = preparation.choices.speech_pause(len(self.recordings))
         return self.prepared_turn(preparation, choice)

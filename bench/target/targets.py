@@ -132,7 +132,7 @@ def _with_setting(target: Target, setting: Setting, *, is_alone: bool) -> Target
         label=setting.label if is_alone else f"{target.label}.{setting.label}",
         variant_of=target.label,
         varied=setting.values,
-        session=merged(target.session, setting.changes.session or {}),
+        session=merged(target.session, setting.session),
         session_source=f"{OPTION} {setting.label}",
     )
 

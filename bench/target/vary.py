@@ -20,6 +20,8 @@ from bench.wire.settings import merged
 
 OPTION = "--vary"
 SESSION = "session."
+STEPS = "steps."
+"""The beginning of the key of a pause of the script, by its name."""
 MAX_SETTINGS = 24
 """The maximum number of combinations: each is a target, and all are called at the same time."""
 OF_TARGET = ("deployment", "model", "network", "from")
@@ -38,6 +40,12 @@ class Setting:
         """The name of the combination, such as `silence_duration_ms=200`."""
         return ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in self.values.items())
 
+    @property
+    def session(self) -> dict[str, Any]:
+        """What the combination changes in a script: settings of its session, and its `steps`."""
+        steps = {key.removeprefix(STEPS): self.values[key] for key in self.values if _is_step(key)}
+        return (self.changes.session or {}) | ({"steps": steps} if steps else {})
+
 
 def settings_of(text: str) -> list[Setting]:
     """Return each combination of the values in the text of `--vary`. Its keys are separated by
@@ -54,10 +62,12 @@ def settings_of(text: str) -> list[Setting]:
             raise UsageError(f"{OPTION} {excerpt(key)} has the value {repeated[0]!s:.40} twice")
         if key in of_keys:
             raise UsageError(f"{OPTION} names {excerpt(key)} twice: list its values once")
-        if key not in OF_TARGET and not (key.startswith(SESSION) and all(key.split("."))):
+        is_known = key in OF_TARGET or key.startswith((SESSION, STEPS))
+        if not is_known or not all(key.split(".")):
             known = ", ".join(OF_TARGET)
             raise UsageError(
-                f"{OPTION} {excerpt(key)}: a key must begin with {SESSION}, or be one of {known}"
+                f"{OPTION} {excerpt(key)}: a key must begin with {SESSION} or {STEPS}, or be one of"
+                f" {known}"
             )
         of_keys[key] = values
     combined = [dict(zip(of_keys, values, strict=True)) for values in product(*of_keys.values())]
@@ -67,6 +77,10 @@ def settings_of(text: str) -> list[Setting]:
             f" maximum is {MAX_SETTINGS}"
         )
     return [Setting(values, _changes(values)) for values in combined]
+
+
+def _is_step(key: str) -> bool:
+    return key.startswith(STEPS)
 
 
 def _value(text: str) -> Any:
@@ -79,9 +93,9 @@ def _value(text: str) -> Any:
 def _changes(values: Mapping[str, Any]) -> VariantSettings:
     changed: dict[str, Any] = {}
     for key, value in values.items():
-        for name in reversed(key.split(".")):
+        for name in reversed(() if _is_step(key) else key.split(".")):
             value = {name: value}
-        changed = merged(changed, value)
+        changed = changed if _is_step(key) else merged(changed, value)
     try:
         return struct_of(VariantSettings).read(PythonValue(OPTION, changed))
     except UsageError as error:

@@ -13,6 +13,7 @@ from bench.base.installation import EXAMPLES
 from bench.base.suggestions import did_you_mean
 from bench.files.sanitize import escape_control
 from bench.target.target_settings import SIMULATOR_PORT, ServiceOptions
+from rtbench.cli.labels import write_labelled
 from rtbench.cli.options import argument, option
 from rtbench.cli.service import with_service_options
 
@@ -92,6 +93,15 @@ def init(
             "FILE",
         ),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        option(
+            "Write scripts whose callers are recorded people, and nothing else: a CSV of labels, or"
+            " Parquet files of eot-bench or TurnBench.",
+            "--labels",
+            "FILE",
+        ),
+    ] = None,
     extras: Annotated[
         str,
         option(
@@ -111,6 +121,11 @@ def init(
         raise UsageError(
             "--wheel is for the engines of --azure-load-testing: add it, or omit --wheel"
         )
+    if labels is not None:
+        if azure_load_testing or extras or service:
+            raise UsageError("--labels writes its own folder: omit all other options but --agent")
+        write_labelled(folder, labels, is_agent=agent)
+        return
     if azure_load_testing:
         if agent or extras or service:
             raise UsageError(

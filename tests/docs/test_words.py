@@ -86,6 +86,9 @@ ORDINARY = (
     "no_analysis",
     "final_analysis",
     "no figure",
+    # labels of public data
+    "strong floor hold",
+    "floor-taking",
 )
 """Phrases of ordinary English that are allowed although they contain forbidden words."""
 VENDORS = ("rtbench_simulator/refusals.py", "rtbench_simulator/responses/lifecycle.py")

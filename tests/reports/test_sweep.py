@@ -31,6 +31,7 @@ def swept(folder: Path, *, paired: bool = True, **values: Any) -> tuple[str, dic
     found = {
         f"{value['target']} {value['metric']} {value['statistic']}": value
         for value in json.loads(summary_json(summary))["sweep"]
+        if value["step"] == values.get("step")
     }
     return render_page(run_page(summary), 120), found
 
@@ -48,6 +49,18 @@ def test_a_setting_without_effect_is_ignored_and_each_setting_has_its_values(
     assert slope["group"] == {"by": "setting", "name": KEY, "from": 200, "to": 500}
     assert slope["low"] < 0 < slope["high"]
     assert "not decided" in text or "ignored" in text
+
+
+def test_each_step_has_the_values_of_its_own_turns(tmp_path: Path) -> None:
+    text, of_step = swept(tmp_path, step="greeting")
+    _, of_all = swept(tmp_path)
+
+    name = f"{NAMES[0]} ttfa p50"
+    assert of_step[name]["n"] == of_all[name]["n"] / 4
+    assert of_step[name]["value"] < of_all[name]["value"]
+    assert {"sim ttfa p50 slope", f"{NAMES[1]} cut_off_rate rate"} <= of_step.keys()
+    (line,) = [line for line in text.splitlines() if line.split()[:2] == ["greeting", NAMES[0]]]
+    assert f"{of_step[f'{NAMES[0]} voice_to_voice p50']['value']:.0f}" in line
 
 
 def test_a_setting_that_is_no_number_has_rows_but_no_slope(tmp_path: Path) -> None:

@@ -56,6 +56,10 @@ def varied(vary: str, folder: Path | None = None) -> dict[str, tuple[object, obj
         ),
         ("model=one,two", {f"model={name}": ({}, name) for name in ("one", "two")}),
         (
+            "steps.idle=0,60",
+            {f"idle={idle_s}": ({"steps": {"idle": idle_s}}, "one") for idle_s in (0, 60)},
+        ),
+        (
             "session.voice=alloy,verse; session.temperature=0.6,1",
             {
                 f"voice={voice},temperature={heat}": ({"voice": voice, "temperature": heat}, "one")
@@ -97,9 +101,10 @@ def test_each_target_of_a_file_has_each_value_next_to_its_own_settings(tmp_path:
         ("session.voice=a,b;", "must be KEY=VALUE,VALUE"),
         ("session.voice=alloy,alloy", "has the value alloy twice"),
         ("session.voice=a,b;session.voice=c,d", "names session.voice twice"),
-        ("voice=a,b", "a key must begin with session., or be one of deployment, model"),
+        ("voice=a,b", "a key must begin with session. or steps., or be one of deployment, model"),
         ("session.=a,b", "a key must begin with session."),
         ("session..voice=a,b", "a key must begin with session."),
+        ("steps.=0,60", "a key must begin with session. or steps."),
         ("network=good,none-such", "--vary: network must be good"),
         ("session.a=" + ",".join(map(str, range(25))), "25 combinations"),
         ("model=a,b;deployment=c,d", "model and deployment set the same value"),

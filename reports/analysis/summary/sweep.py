@@ -2,7 +2,8 @@
 
 The entry `varied` of each target in run.json has the values of its settings. A value of one setting
 has the target of this setting. A value of all settings has the target from which they are derived,
-and a group with the key of the setting, from its lowest to its highest value.
+and a group with the key of the setting, from its lowest to its highest value. If the turns have
+steps of several names, as the languages of labelled recordings, each name has the same values.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from reports.results.value import (
     Value,
     some_unscored,
     too_few,
+    unique,
 )
 from reports.statistics.bootstrap import seed_of
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Flags, Floats, Integers
 from reports.statistics.dose import (
     MIN_CLUSTERS,
     Interval,
@@ -125,32 +127,46 @@ def _pairs(run: RunFrames, turns: TurnArrays, names: Sequence[str]) -> Integers:
 
 def sweep_values(run: RunFrames, samples: MetricSamples) -> Iterator[Value]:
     """Yield the values of a run that compares settings; nothing for other runs."""
-    for sweep in sweeps_of(run, samples.turns):
-        yield from _values(run, samples, sweep)
-
-
-def _values(run: RunFrames, samples: MetricSamples, sweep: Sweep) -> Iterator[Value]:
-    """Yield the values of one target. Latencies are those of the most frequent kind of turns."""
     turns = samples.turns
+    labels = unique(turns.labels)
+    for sweep in sweeps_of(run, turns):
+        yield from _values(run, samples, sweep, "", np.ones(len(turns.labels), bool))
+        for label in labels if len(labels) > 1 else ():
+            yield from _values(run, samples, sweep, label, turns.steps_named(label))
+
+
+def _values(
+    run: RunFrames, samples: MetricSamples, sweep: Sweep, label: str, steps: Flags
+) -> Iterator[Value]:
+    """Yield the values of one target, of some steps with this label. Latencies are those of the
+    most frequent kind of turns.
+    """
+    turns = samples.turns
+    whole = Subject(target=sweep.of, step=label)
+    mine = steps[turns.step] & np.isin(turns.target, sweep.targets)
+    if not mine.any():
+        return
     cut_offs = events_of(turns)[CUT_OFF] if has_pauses(turns) else rate_counts(turns, CUT_OFF_RATE)
     cluster = sweep.cluster[turns.session]
     totals = []
     for name, target in zip(sweep.names, sweep.targets, strict=True):
-        mine = (turns.target == target) & cut_offs.counted & (cluster >= 0)
+        counted = mine & (turns.target == target) & cut_offs.counted & (cluster >= 0)
         sums = (
-            np.bincount(cluster[mine], np.nan_to_num(of[mine]), sweep.clusters) for of in cut_offs
+            np.bincount(cluster[counted], np.nan_to_num(of[counted]), sweep.clusters)
+            for of in cut_offs
         )
         totals.append(Events(*(of.astype(float) for of in sums)))
-        yield rate_of_clusters(Subject(target=name), CUT_OFF_RATE, totals[-1])
-    kinds = turns.stratum[turns.step[np.isin(turns.target, sweep.targets)]]
+        yield rate_of_clusters(replace(whole, target=name), CUT_OFF_RATE, totals[-1])
+    kinds = turns.stratum[turns.step[mine]]
     stratum = turns.strata[np.bincount(kinds, minlength=len(turns.strata)).argmax()]
     for metric in dict.fromkeys((*LATENCIES, samples.mains[stratum])):
-        found = [samples[metric].of(target, turns.steps_in(stratum)) for target in sweep.targets]
+        chosen = turns.steps_in(stratum) & steps
+        found = [samples[metric].of(target, chosen) for target in sweep.targets]
         answered = [_answered(sample, sweep) for sample in found]
         if not any(sample.planned for sample in found):
             continue
         for name, sample in zip(sweep.names, answered, strict=True):
-            yield from quantile_values(Subject(target=name), metric, sample, (0.5,))
+            yield from quantile_values(replace(whole, target=name), metric, sample, (0.5,))
         latency, shares = resampled(
             answered, [(of.events, of.trials) for of in totals], 0.5, seed_of(run_id_of(run))
         )
@@ -159,15 +175,16 @@ def _values(run: RunFrames, samples: MetricSamples, sweep: Sweep) -> Iterator[Va
         ) or joint_reason(
             (uncertain_reason(run.uncertain_metrics, name, metric), name) for name in sweep.names
         )
-        yield from _responses(sweep, metric, LEVEL_NAMES[0.5], latency, problem)
+        yield from _responses(sweep, whole, metric, LEVEL_NAMES[0.5], latency, problem)
         if metric == VOICE_TO_VOICE:
             unscored, trials = (int(sum(of[place].sum() for of in totals)) for place in (2, 1))
             cut_problem = _unscored(CUT_OFF_RATE, unscored, trials + unscored)
-            yield from _responses(sweep, CUT_OFF_RATE, RATE, shares, cut_problem)
+            yield from _responses(sweep, whole, CUT_OFF_RATE, RATE, shares, cut_problem)
             group = Group(by=SETTING, name=", ".join(sweep.values[0]))
             for statistic, share in AT_SHARES.items():
                 crossing = value_at_share(latency, shares, share)
-                value = _value(sweep, group, metric, statistic, crossing, latency)
+                of_share = replace(whole, group=group)
+                value = _value(sweep, of_share, metric, statistic, crossing, latency)
                 yield _known(value, problem or cut_problem)
 
 
@@ -183,7 +200,12 @@ def _unscored(metric: str, unscored: int, of: int) -> Reason | None:
 
 
 def _responses(
-    sweep: Sweep, metric: str, statistic: str, of: Resampled, problem: Reason | None
+    sweep: Sweep,
+    whole: Subject,
+    metric: str,
+    statistic: str,
+    of: Resampled,
+    problem: Reason | None,
 ) -> Iterator[Value]:
     """Yield the slope, the effect and the response of each setting that is a number."""
     for key in sweep.values[0]:
@@ -195,10 +217,10 @@ def _responses(
         effect = found.times(high - low)
         none = NO_POINTS if statistic == RATE else NO_CHANGE * of.values[doses == low].mean()
         turning = Reason("not_monotone") if turns_back(of, doses) else None
-        group = Group(by=SETTING, name=key, start=low, end=high)
+        of_key = replace(whole, group=Group(by=SETTING, name=key, start=low, end=high))
         estimates = {SLOPE: found, EFFECT: effect, RESPONSE: effect.times(1 / none)}
         for name, estimate in estimates.items():
-            value = _value(sweep, group, metric, f"{statistic} {name}", estimate, of)
+            value = _value(sweep, of_key, metric, f"{statistic} {name}", estimate, of)
             yield _known(replace(value, reason=value.reason or turning), problem)
 
 
@@ -215,11 +237,11 @@ def response_of(value: Value) -> Response:
 
 
 def _value(
-    sweep: Sweep, group: Group, metric: str, statistic: str, found: Interval, of: Resampled
+    sweep: Sweep, subject: Subject, metric: str, statistic: str, found: Interval, of: Resampled
 ) -> Value:
     few = too_few("pair", MIN_CLUSTERS, [of.clusters])
     return Value(
-        **asdict(Subject(target=sweep.of, group=group)),
+        **asdict(subject),
         metric=metric,
         statistic=statistic,
         **found._asdict(),

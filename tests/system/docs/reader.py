@@ -43,6 +43,8 @@ NOT_HERE = {
     f"{CAPACITY} --thresholds": "takes minutes; tests/system/end_to_end/test_capacity.py",
     f"{CAPACITY} --require 300": "takes minutes; tests/system/end_to_end/test_capacity.py",
     "rtbench runs import": "needs recordings; tests/recorded_calls/test_command.py imports them",
+    "rtbench init corpus --labels": "needs recordings; tests/corpus",
+    "rtbench sweep corpus/": "needs the scripts of these recordings; end_to_end/test_sweep.py",
     "rtbench run recorded/": "needs the scripts of an import",
     "rtbench compare runs/*-recorded": (
         "needs the run of an import; tests/recorded_calls/test_command.py"

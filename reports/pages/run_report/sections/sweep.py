@@ -1,7 +1,7 @@
 """The section on a run with `--vary`: the values of each setting, and how they follow it."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.sweep import (
@@ -21,7 +21,7 @@ from reports.pages.run_report.sections.turn_taking import share_cell
 from reports.render import blocks as b
 from reports.render.markers import colour_class, marker_shape
 from reports.render.svg import WIDE, Plot, linear_ticks, plot_figure
-from reports.results.value import LEVEL_NAMES, Value, ValuesOfSubject, by_subject, unique
+from reports.results.value import LEVEL_NAMES, Subject, Value, ValuesOfSubject, by_subject, unique
 from reports.text import phrases
 from reports.text.reasons import reason_text
 
@@ -39,6 +39,7 @@ MEANING = (
     f" lowest setting, or below {100 * NO_POINTS:g} points of a rate. Intervals of 95 % over groups"
     " of sessions that started together."
 )
+HEADS = ("metric", "for each unit", "over its range", "response")
 TEXTS = {
     "ignored": "ignored",
     "rises": "rises with it",
@@ -50,56 +51,106 @@ TEXTS = {
 def sweep(summary: Summary) -> b.Section | None:
     """Return the section; None if the run compares no settings."""
     table = by_subject(summary.sweep)
-    settings = {subject.target: row for subject, row in table.items() if not subject.group}
-    if not settings:
+    settings: dict[str, dict[str, ValuesOfSubject]] = {}
+    for subject, row in table.items():
+        if not subject.group:
+            settings.setdefault(subject.step, {})[subject.target] = row
+    whole = settings.pop("", None)
+    if not whole:
         return None
     keys = [(subject, row) for subject, row in table.items() if subject.group]
-    latencies = [name for name in next(iter(settings.values())) if name != CUT_OFF_RATE]
-    of_settings = b.table(
-        ["setting", *(f"{name}, ms" for name in latencies), "cut off"],
+    latencies = [name for name in next(iter(whole.values())) if name != CUT_OFF_RATE]
+    main = next((name for name in (LATENCY, *latencies) if name in latencies), "")
+    of_keys = b.table(
+        [*(["step"] if settings else []), "setting", *HEADS],
+        [
+            [*([subject.step or "all"] if settings else []), _key_name(subject), *cells]
+            for subject, row in keys
+            for cells in _responses(row)
+            if not subject.step or cells[0] == main
+        ],
+    )
+    tables = [_of_settings(summary, whole, latencies), *_of_steps(summary, settings, main), of_keys]
+    lines = [*_at_shares(keys), *_unknown(keys)]
+    plots = {step: cut_offs_by_latency(rows, summary.targets) for step, rows in settings.items()}
+    plot = cut_offs_by_latency(whole, summary.targets)
+    blocks = [
+        *tables,
+        *(b.Paragraph(f"{line[0].upper()}{line[1:]}.") for line in lines),
+        *([plot_figure(plot, READ)] if plot else []),
+        *(b.Details(step, [plot_figure(each, READ)]) for step, each in plots.items() if each),
+        *b.note(MEANING),
+    ]
+    brief = [*tables, *b.fact("sweep", lines)]
+    return b.Section("sweep", "Settings", QUESTION, blocks, brief=brief)
+
+
+def _of_settings(
+    summary: Summary, settings: Mapping[str, ValuesOfSubject], latencies: Sequence[str]
+) -> b.Block:
+    """Return the table of the values of each setting, with the cost of a session if it is known."""
+    usd = {cost.target: cost.usd_per_session for cost in summary.cost.targets}
+    costs = {target: usd.get(target, math.nan) for target in settings}
+    has_costs = not all(map(math.isnan, costs.values()))
+    return b.table(
+        [
+            "setting",
+            *(f"{name}, ms" for name in latencies),
+            "cut off",
+            *["USD per call"] * has_costs,
+        ],
         [
             [
                 target_cell(summary, target),
                 *(_latency_cell(row[name]) for name in latencies),
                 share_cell(row[CUT_OFF_RATE]),
+                *[format_number(costs[target])] * has_costs,
             ]
             for target, row in settings.items()
         ],
     )
-    of_keys = b.table(
-        ["setting", "metric", "for each unit", "over its range", "response"],
+
+
+def _of_steps(
+    summary: Summary, settings: Mapping[str, Mapping[str, ValuesOfSubject]], main: str
+) -> b.Blocks:
+    """Return the table of the main values of each setting in each step, if there are several."""
+    rows: list[b.Line] = [
         [
-            [subject.part.rpartition(".")[2], *cells]
-            for subject, row in keys
-            for cells in _responses(row)
-        ],
-    )
-    lines = [
-        f"at {percent(share, 1)} cut-offs, {VOICE_TO_VOICE} is {_text(value, ms)}"
-        for _, row in keys
-        for statistic, share in AT_SHARES.items()
-        if (value := row.get(f"{VOICE_TO_VOICE} {statistic}")) and not value.reason
+            step,
+            target_cell(summary, target),
+            _latency_cell(row[main]) if main in row else NONE,
+            share_cell(row[CUT_OFF_RATE]),
+        ]
+        for step, of_step in settings.items()
+        for target, row in of_step.items()
     ]
+    return [b.table(["step", "setting", f"{main}, ms", "cut off"], rows)] if rows else []
+
+
+def _key_name(subject: Subject) -> str:
+    return subject.part.rpartition(".")[2]
+
+
+def _at_shares(keys: Iterable[tuple[Subject, ValuesOfSubject]]) -> Iterator[str]:
+    for subject, row in keys:
+        for statistic, share in AT_SHARES.items():
+            value = row.get(f"{VOICE_TO_VOICE} {statistic}")
+            if value and not value.reason and not (subject.step and math.isnan(value.value)):
+                at = f"at {percent(share, 1)} cut-offs, {VOICE_TO_VOICE} is {_text(value, ms)}"
+                yield f"{subject.step}: {at}" if subject.step else at
+
+
+def _unknown(keys: Iterable[tuple[Subject, ValuesOfSubject]]) -> Iterator[str]:
+    """Yield the reasons for which responses of all turns are unknown."""
     unknown: dict[str, list[str]] = {}
-    for _, row in keys:
-        for name, value in row.items():
+    for subject, row in keys:
+        for name, value in () if subject.step else row.items():
             if name.endswith(f" {RESPONSE}") and math.isnan(value.value):
                 reason = reason_text(value.reason) or "a setting has no turn with a value"
                 unknown.setdefault(reason, []).append(value.metric)
-    lines += (
-        f"response of {join_words(unique(metrics))}: {reason}"
-        for reason, metrics in unknown.items()
-    )
-    plot = cut_offs_by_latency(settings, summary.targets)
-    blocks = [
-        of_settings,
-        of_keys,
-        *(b.Paragraph(f"{line[0].upper()}{line[1:]}.") for line in lines),
-        *([plot_figure(plot, READ)] if plot else []),
-        *b.note(MEANING),
-    ]
-    brief = [of_settings, of_keys, *b.fact("sweep", lines)]
-    return b.Section("sweep", "Settings", QUESTION, blocks, brief=brief)
+    for reason, metrics in unknown.items():
+        yield f"response of {join_words(unique(metrics))}: {reason}"
 
 
 def _latency_cell(value: Value) -> b.Cell | str:
@@ -138,7 +189,7 @@ def _text(value: Value, write: Callable[[float], str]) -> str:
 
 
 def cut_offs_by_latency(
-    settings: dict[str, ValuesOfSubject], targets: Sequence[str]
+    settings: Mapping[str, ValuesOfSubject], targets: Sequence[str]
 ) -> Plot | None:
     """Plot the share of turns that were cut off over the latency; None if one is unknown."""
     points = [
