@@ -64,7 +64,7 @@ class _Search(msgspec.Struct, frozen=True):
 
 def overload(
     ctx: typer.Context,
-    script: Annotated[Path, argument("YAML script that the callers play.", "SCRIPT")],
+    script: Annotated[str, argument("Script or Locust file that the callers play.", "SCRIPT")],
     load: Annotated[
         str, option("Concurrent calls before and after, or the folder of a capacity.", "N")
     ],
@@ -86,10 +86,9 @@ def overload(
     `rtbench overload mine.yaml --load 20 --peak 60` also has the options of `rtbench run`, such as
     --thresholds, --targets, --simulator and --yes, and its exit status.
     """
-    from bench.load.planning.command_line import COMMAND, program
+    from bench.load.planning.command_line import COMMAND, named_files, program
 
-    if not script.is_file():
-        raise UsageError(f"{script}: no such script")
+    (file,) = named_files([script])
     shape = {
         "load": _load(load),
         "peak": peak,
@@ -100,7 +99,6 @@ def overload(
     }
     if peak <= shape["load"]:
         raise UsageError(f"--peak {peak} must be more than the load, {shape['load']}")
-    asks = str(script.resolve())
     spacing_s = _spacing_s(probe_spacing)
     slots = (shape["before_s"] + shape["peak_s"] + shape["after_s"]) / spacing_s
     if slots > MAX_SLOTS:
@@ -108,7 +106,7 @@ def overload(
             f"a probe caller would have {slots:,.0f} turns, the maximum is {MAX_SLOTS:,}: use a"
             " longer --probe-spacing, or a shorter --before, --peak-time or --after"
         )
-    probe = {"asks": asks, "fixed_count": probes, "spacing_s": spacing_s}
+    probe = {"asks": str(file.resolve()), "fixed_count": probes, "spacing_s": spacing_s}
     print_notice(_what_shows(shape, probe))
     # an address may contain a secret
     is_public = not any("://" in word for word in sys.argv)

@@ -329,14 +329,12 @@ def _files_and_options(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Return (the scripts and Locust files, the options of Locust) of a command line. Raise
     UsageError.
     """
-    from bench.load.planning.command_line import BUILT_IN, refuse_other_files
+    from bench.load.planning.command_line import named_files
 
     count = next(
         (position for position, word in enumerate(words) if word.startswith("-")), len(words)
     )
-    script_files = [BUILT_IN.get(word, Path(word)) for word in words[:count]]
-    refuse_other_files(script_files)
-    return script_files, list(words[count:])
+    return named_files(words[:count]), list(words[count:])
 
 
 def _refuse_impossible(plan: SearchPlan) -> None:

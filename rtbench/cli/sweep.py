@@ -1,11 +1,10 @@
 """`rtbench sweep`: a run that compares the values of a setting."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.base.errors import UsageError
+from bench.load.planning.command_line import named_files
 from bench.target.vary import FORM, OPTION, settings_of
 from rtbench.cli.options import argument, option
 from rtbench.cli.run import become_run
@@ -13,7 +12,7 @@ from rtbench.cli.run import become_run
 
 def sweep(
     ctx: typer.Context,
-    script: Annotated[Path, argument("Script or Locust file that the callers play.", "SCRIPT")],
+    script: Annotated[str, argument("Script or Locust file that the callers play.", "SCRIPT")],
     vary: Annotated[
         list[str],
         option(f"A setting: {FORM}; several make a grid.", OPTION, "KEY=V,V"),
@@ -26,8 +25,7 @@ def sweep(
     the options of `rtbench run`, such as --sessions, --targets, --budget and --yes, and its exit
     status.
     """
-    if not script.is_file():
-        raise UsageError(f"{script}: no such script")
+    named_files([script])
     text = ";".join(vary)
     settings_of(text)
-    become_run([str(script), OPTION, text, *ctx.args])
+    become_run([script, OPTION, text, *ctx.args])

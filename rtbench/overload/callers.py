@@ -20,7 +20,8 @@ probe callers begin before the peak, and stay until the end.
 
 import random
 from bisect import bisect
-from itertools import accumulate, count
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, count, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +31,7 @@ from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import ScriptError
 from bench.base.units import NS_PER_S
 from bench.files.yaml_file import LocatedValue, read_yaml
-from bench.load.planning.tasks import file_of
+from bench.load.planning.tasks import file_of, script_path, tasks_of
 from bench.load.user import RealtimeUser
 from bench.plan.script import SETTINGS
 from bench.record import folder as files
@@ -88,6 +89,16 @@ class ProbeCaller(RealtimeUser):
             if late_s > self.spacing_s:
                 begun_ns += round(late_s * NS_PER_S)
             self.pause(max(SHORTEST_PAUSE_S, -late_s))
+
+
+def first_scripts(user_classes: Iterable[type]) -> Iterator[Path]:
+    """Yield the path of the first YAML script of each class that has one."""
+    for user in user_classes:
+        tasks = tasks_of(user) if issubclass(user, RealtimeUser) else []
+        paths = (
+            script_path(user, task, task.does) for task in tasks if isinstance(task.does, Path)
+        )
+        yield from islice(paths, 1)
 
 
 def _plain(value: LocatedValue, key: str = "") -> Any:

@@ -147,6 +147,15 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
     return RunArguments(ordered, others, load)
 
 
+def named_files(words: Iterable[str]) -> list[Path]:
+    """Return the scripts and Locust files that words name: their paths, or words of BUILT_IN. Raise
+    UsageError if one cannot be run.
+    """
+    paths = [BUILT_IN.get(word, Path(word)) for word in words]
+    refuse_other_files(paths)
+    return paths
+
+
 def refuse_other_files(paths: Iterable[Path]) -> None:
     """Raise UsageError if one of the paths is not a script or a Locust file."""
     for path in paths:
