@@ -19,6 +19,7 @@ from bench.base.cpu import (
     RAISED,
     CpuMonitor,
     CpuUsage,
+    OtherPrograms,
     available_priority,
     busy_reason,
     merge_cpu_usage,
@@ -110,6 +111,21 @@ def test_cpu_use_of_others_and_steal_are_reported_overall_and_at_their_maximum(
         round(4 / 120, 4),
     )
     assert (sampled["total_max"], sampled["steal_max"]) == (1.0, 0.1)
+
+
+def test_other_programs_are_busy_as_in_the_last_seconds(machine: Machine) -> None:
+    machine.ran(100, 100)
+    others = OtherPrograms()
+    assert not others.are_busy()  # too early
+    machine.ran(107, 101)
+    assert others.are_busy()
+    machine.own_s = 7
+    machine.ran(114, 102)
+    assert not others.are_busy()  # this process used the cores
+    machine.ran(115, 115)
+    assert not others.are_busy()
+    machine.times = None
+    assert not others.are_busy()
 
 
 def test_steal_is_none_if_the_system_does_not_report_it(machine: Machine) -> None:

@@ -27,6 +27,7 @@ core."""
 STOLEN = 0.02
 """A share of all cores' time. If the hypervisor takes at least this share, it counts as a cause of
 delays. For the worst time window, the limit is twice as high."""
+WINDOW_S = 2.0
 OTHERS = (
     "other programs use this machine's CPU: stop them, or measure on a machine that runs nothing"
     " else"
@@ -189,6 +190,26 @@ def others_are_busy(processors: Mapping[str, Any]) -> bool:
         processors.get(key) or 0.0 for key in ("this_run", "all_programs", "total_max")
     )
     return taken >= BUSY and programs >= 3 * own
+
+
+class OtherPrograms:
+    """The other programs of this machine, as they use its cores at present."""
+
+    def __init__(self) -> None:
+        self._last = cpu_times()
+        self._are_busy = False
+
+    def are_busy(self) -> bool:
+        """Return whether they were busy in the last seconds (`others_are_busy`)."""
+        now = cpu_times()
+        if now is None or self._last is None:
+            return False
+        if now.all_s - self._last.all_s >= WINDOW_S * (os.cpu_count() or 1):
+            own, programs, _, taken = shares(self._last, now)
+            use = {"this_run": own, "all_programs": programs, "total_max": taken}
+            self._are_busy = others_are_busy(use)
+            self._last = now
+        return self._are_busy
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:

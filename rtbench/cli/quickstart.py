@@ -81,6 +81,8 @@ and typed calls, of four turns. A p95 needs 45 calls of each kind."""
 IGNORED = "The exit status of this first run ignores the failures that the simulated service plays."
 CALLS_PER_CORE = 50
 MIN_USERS = 60
+NONE_FREE = 0.1
+"""The number of free cores below which none counts as free."""
 RAMP_S = 5
 OBSERVED_S = 0.5
 BILLED = DemoLoad(("voice_turns",), users=3, spawn_rate=1, sessions=6)
@@ -119,10 +121,17 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
         if others > 0
         else ""
     )
+    cores = plural(core_count(), "core")
+    are = "is" if core_count() == 1 else "are"
+    free = (
+        f"Other programs use {'the' if core_count() == 1 else 'all'} {cores}"
+        if spare < NONE_FREE
+        else f"{spare:.1f} of {cores} {are} free"
+    )
+    advice = "Stop other programs now" if load.users > CALLS_PER_CORE * spare else "Start no others"
     return (
-        f"{spare:.1f} of {plural(core_count(), 'core')} {'is' if core_count() == 1 else 'are'}"
-        f" free{reserved}, so {load.users} calls run at a time instead of {SIMULATED.users}. The"
-        " run lasts up to two minutes.\nIf other programs delay the run, it is INVALID."
+        f"{free}{reserved}, so {load.users} calls run at a time instead of {SIMULATED.users}. The"
+        f" run lasts up to two minutes.\n{advice}: if they delay the run, it is INVALID."
     )
 
 

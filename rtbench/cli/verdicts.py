@@ -96,6 +96,9 @@ def compare(
     given. `check` is about one run: your thresholds, stored baselines, JUnit; its exit status is
     the verdict.
 
+    If the comparison is not fair, only the reason and what to do are printed, unless --explain is
+    given.
+
     Exit status: 0 compared; 4 no fair comparison, or no data. With --fail-on-regression also 1 a
     primary metric regressed; 3 inconclusive, only with --on-inconclusive fail. Runs that were
     killed are finalized first. The last line is the path of compare.html.
@@ -108,7 +111,7 @@ def compare(
     from reports.analysis.comparisons.comparison import compare_targets, one_sided_alpha
     from reports.analysis.targets.named import parse_targets
     from reports.pages.comparisons.document import write_comparison
-    from reports.pages.comparisons.page import comparison_page
+    from reports.pages.comparisons.page import comparison_page, unusable
     from reports.render.terminal import essentials
 
     one_sided_alpha(confidence)  # raise an error before any folder is written to
@@ -123,7 +126,10 @@ def compare(
         with nullcontext() if out else _optional():
             html = write_comparison(comparison, page, out or targets[-1].run.folder).html
     finally:
-        print_page(page, explain=explain)
+        if comparison.failed_checks and not explain:  # no value of the page may be used
+            print_blocks([unusable(comparison)])
+        else:
+            print_page(page, explain=explain)
         print(essentials(page))
     if html is not None:
         print_path(html)

@@ -9,6 +9,7 @@ import os
 import re
 import termios
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,14 @@ def test_durations_are_formatted_like_a_clock(seconds: float, text: str) -> None
 )
 def test_a_narrow_line_omits_the_least_important_parts(width: int, text: str) -> None:
     assert status_text(tally(), MOMENT, width) == text
+
+
+def test_overload_by_other_programs_asks_to_stop_them_while_that_helps() -> None:
+    moment = replace(MOMENT, others_are_busy=True)
+
+    assert status_text(tally(), moment) == status_text(tally(), MOMENT)
+    late = status_text(tally(send_delay_p99_ms=81.0), moment)
+    assert "send_delay 81 ms > 50 ms · stop other programs now · 01:18 left" in late
 
 
 TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_delay_p99_ms": 81.0}

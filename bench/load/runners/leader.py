@@ -26,6 +26,7 @@ from locust import LoadTestShape
 from locust.argument_parser import get_parser
 
 from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.cpu import OtherPrograms
 from bench.base.errors import (
     INTERRUPTED_STATUS,
     INVALID_STATUS,
@@ -392,6 +393,8 @@ class Leader(ProcessRole):
                 say=self.say,
                 command=self._evaluation.of_thresholds("analyse"),
             ),
+            # the CPU time of workers is not that of other programs
+            others=OtherPrograms() if self.workers.are_here else None,
             telemetry=(
                 Telemetry(folder.name, self.planned, self.say) if self.parsed.telemetry else None
             ),

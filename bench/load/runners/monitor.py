@@ -26,7 +26,7 @@ from gevent.queue import Full, Queue
 from gevent.subprocess import DEVNULL, PIPE, Popen
 
 from bench.base.clock import monotonic_ns
-from bench.base.cpu import LOWERED
+from bench.base.cpu import LOWERED, OtherPrograms
 from bench.base.errors import UsageError
 from bench.base.installation import KILLED_S, child_environment, python_command, tool_version
 from bench.base.standard_streams import StatusLine, StatusPart, fitted
@@ -76,6 +76,7 @@ class RunPhase:
     planned sessions.
 
     `analyses` are the number of interim analyses that were made, and the planned number.
+    `others_are_busy` is whether other programs use the machine's cores now.
     """
 
     phase: str
@@ -84,6 +85,7 @@ class RunPhase:
     sessions: int | None = None
     budget_usd: float | None = None
     analyses: tuple[int, int] | None = None
+    others_are_busy: bool = False
 
 
 ENDINGS = {RunState.DRAINING: "finishing calls", RunState.CLOSING: "writing report"}
@@ -156,6 +158,8 @@ def _parts(totals: LiveTotals, run_phase: RunPhase) -> Iterator[StatusPart]:
         yield StatusPart(
             2, (f"load generator {health}", f"load generator {totals.health(brief=True)}"), "bad"
         )
+        if run_phase.others_are_busy:
+            yield StatusPart(3, ("stop other programs now",), "bad")
     if run_phase.left_s is not None:
         yield StatusPart(9, (f"{clock(run_phase.left_s)} left",))
 
@@ -419,6 +423,7 @@ class RunMonitor:
         analyses: InterimAnalyses | None = None,
         aborts: AbortAnalyses | None = None,
         telemetry: Telemetry | None = None,
+        others: OtherPrograms | None = None,
     ) -> None:
         self._planned = planned
         self._view = view
@@ -426,6 +431,7 @@ class RunMonitor:
         self._analyses = analyses
         self.aborts = aborts
         self._telemetry = telemetry
+        self._others = others
         with_rtp = {target.label for target in planned.targets if target.dialect.has_track}
         self.totals = LiveTotals(
             planned.chunk_ms, [target.label for target in planned.targets], with_rtp
@@ -483,6 +489,7 @@ class RunMonitor:
             self._sessions,
             self._planned.options.budget_usd,
             self._analyses.progress if self._analyses is not None else None,
+            self._others is not None and state not in ENDINGS and self._others.are_busy(),
         )
         self._view.show(self.totals, run_phase, now_ns)
 

@@ -195,6 +195,15 @@ def comparison_page(comparison: Comparison) -> b.Page:
     )
 
 
+def unusable(comparison: Comparison) -> b.Blocks:
+    """Return the reason why an unfair comparison must not be used, and what to do."""
+    remedies = remedies_text(comparison.invalid_reasons)
+    return [
+        b.Paragraph(comparison_headline(comparison), "bold"),
+        *([b.Paragraph(f"What to do: {remedies}")] if remedies else []),
+    ]
+
+
 def design(comparison: Comparison) -> str:
     """Return the number of pairs or sessions as text.
 

@@ -37,6 +37,25 @@ def test_a_comparison_of_two_runs_is_written_to_the_last_run_s_folder(tmp_path: 
     assert [side["title"] for side in data["compared"]] == ["sim (a)", "sim (b)"]
 
 
+@pytest.mark.parametrize("explain", [False, True])
+def test_an_unfair_comparison_prints_only_why_and_what_to_do(
+    explain: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invalid = run(tmp_path / "b", Plan(valid=False))
+    with pytest.raises(typer.Exit):
+        compare([run(tmp_path / "a"), invalid], explain=explain)
+    printed = capsys.readouterr().out
+
+    assert ("not evaluated" in printed) == explain
+    if not explain:
+        *reason, what_to_do, verdict, path = printed.splitlines()
+        assert len(reason) < 3
+        assert reason[0].startswith("Do not use these results: the run of sim (b) is INVALID: ")
+        assert what_to_do.startswith("What to do: Run with --processes 2.")
+        assert verdict.startswith("✕ INVALID · ◇ SIMULATED")
+        assert path == str(tmp_path / "b" / "compare.html")
+
+
 def test_confidence_applies_to_each_end_of_an_interval(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
