@@ -157,7 +157,7 @@ def test_a_search_that_is_damaged_or_of_a_newer_version_is_refused_in_one_line(
         ("overload a.csv --load 1 --peak 4", r"a\.csv is not a script or a Locust file"),
         ("sweep no.yaml --vary session.voice=a,b", r"no\.yaml: no such file"),
         ("capacity no.yaml --thresholds ttfa:p(95)<9s", r"no\.yaml: no such file"),
-        ("overload refrence --load 1 --peak 4", r"no such file; did you mean reference\?"),
+        ("overload reference2 --load 1 --peak 4", r"no such file; did you mean reference\?"),
     ],
 )
 def test_each_command_that_plays_scripts_refuses_other_files_in_one_line(
