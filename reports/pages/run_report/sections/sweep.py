@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from markupsafe import Markup
+
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.sweep import (
     AT_SHARES,
@@ -17,6 +19,7 @@ from reports.analysis.summary.sweep import (
 from reports.data.samples import VOICE_TO_VOICE
 from reports.formatting import NONE, count, format_number, join_words, ms, percent
 from reports.pages.run_report.metric_tables import target_cell
+from reports.pages.run_report.sections.latency import NARROW
 from reports.pages.run_report.sections.turn_taking import share_cell
 from reports.render import blocks as b
 from reports.render.markers import colour_class, marker_shape
@@ -62,23 +65,27 @@ def sweep(summary: Summary) -> b.Section | None:
     latencies = [name for name in next(iter(whole.values())) if name != CUT_OFF_RATE]
     main = next((name for name in (LATENCY, *latencies) if name in latencies), "")
     of_keys = b.table(
-        [*(["step"] if settings else []), "setting", *HEADS],
+        ["step" if settings else None, "setting", *HEADS],
         [
-            [*([subject.step or "all"] if settings else []), _key_name(subject), *cells]
+            [(subject.step or "all") if settings else None, _key_name(subject), *cells]
             for subject, row in keys
             for cells in _responses(row)
             if not subject.step or cells[0] == main
         ],
+        stacked=True,
     )
     tables = [_of_settings(summary, whole, latencies), *_of_steps(summary, settings, main), of_keys]
     lines = [*_at_shares(keys), *_unknown(keys)]
-    plots = {step: cut_offs_by_latency(rows, summary.targets) for step, rows in settings.items()}
-    plot = cut_offs_by_latency(whole, summary.targets)
+    figures = {step: _figure(rows, summary.targets) for step, rows in settings.items()}
     blocks = [
         *tables,
         *(b.Paragraph(f"{line[0].upper()}{line[1:]}.") for line in lines),
-        *([plot_figure(plot, READ)] if plot else []),
-        *(b.Details(step, [plot_figure(each, READ)]) for step, each in plots.items() if each),
+        *_figure(whole, summary.targets),
+        *(
+            b.Details(f"{step}: cut-offs against latency", figure)
+            for step, figure in figures.items()
+            if figure
+        ),
         *b.note(MEANING),
     ]
     brief = [*tables, *b.fact("sweep", lines)]
@@ -97,17 +104,18 @@ def _of_settings(
             "setting",
             *(f"{name}, ms" for name in latencies),
             "cut off",
-            *["USD per call"] * has_costs,
+            "USD per call" if has_costs else None,
         ],
         [
             [
                 target_cell(summary, target),
                 *(_latency_cell(row[name]) for name in latencies),
                 share_cell(row[CUT_OFF_RATE]),
-                *[format_number(costs[target])] * has_costs,
+                format_number(costs[target]) if has_costs else None,
             ]
             for target, row in settings.items()
         ],
+        stacked=True,
     )
 
 
@@ -125,7 +133,8 @@ def _of_steps(
         for step, of_step in settings.items()
         for target, row in of_step.items()
     ]
-    return [b.table(["step", "setting", f"{main}, ms", "cut off"], rows)] if rows else []
+    heads = ["step", "setting", f"{main}, ms", "cut off"]
+    return [b.table(heads, rows, stacked=True)] if rows else []
 
 
 def _key_name(subject: Subject) -> str:
@@ -188,8 +197,13 @@ def _text(value: Value, write: Callable[[float], str]) -> str:
     return f"{write(value.value)} ({phrases.interval(value.low, value.high, write)})"
 
 
+def _figure(settings: Mapping[str, ValuesOfSubject], targets: Sequence[str]) -> b.Blocks:
+    wide, narrow = (cut_offs_by_latency(settings, targets, width) for width in (WIDE, NARROW))
+    return [plot_figure(wide, READ, narrow=Markup(narrow.svg()))] if wide and narrow else []
+
+
 def cut_offs_by_latency(
-    settings: Mapping[str, ValuesOfSubject], targets: Sequence[str]
+    settings: Mapping[str, ValuesOfSubject], targets: Sequence[str], width: int
 ) -> Plot | None:
     """Plot the share of turns that were cut off over the latency; None if one is unknown."""
     points = [
@@ -200,7 +214,7 @@ def cut_offs_by_latency(
     if len(points) < 2:
         return None
     named = [(colour, target) for colour, target, _, _ in points]
-    plot = Plot(WIDE, 300, named, left=56, right=24, title="Cut-offs against latency", desc=READ)
+    plot = Plot(width, 300, named, left=56, right=24, title="Cut-offs against latency", desc=READ)
     ends = [
         end
         for *_, latency, _ in points
@@ -214,9 +228,7 @@ def cut_offs_by_latency(
     ticks = [tick for tick in linear_ticks(min(ends), max(ends)) if tick >= min(ends)]
     plot.x_axis(x, ticks, ms, LATENCY)
     ordered = sorted(points, key=lambda point: point[2].value)
-    plot.path(
-        [(x(latency.value), y(share.value)) for *_, latency, share in ordered], "curve thin s0"
-    )
+    plot.path([(x(latency.value), y(share.value)) for *_, latency, share in ordered], "moved")
     for colour, target, latency, share in points:
         with plot.of(colour):
             at, level = x(latency.value), y(share.value)
