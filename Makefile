@@ -62,7 +62,7 @@ PURE := tests/observe tests/wire tests/test_probe.py tests/test_together.py test
 	tests/system/transport tests/system/end_to_end/test_webrtc.py tests/system/attack/test_hostile_webrtc.py \
 	tests/target/test_networks.py tests/doctor/test_diagnosis.py tests/reports/statistics \
 	tests/reports/test_statistics.py tests/test_session.py tests/test_session_vad.py tests/test_conversations.py \
-	tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py tests/reports/test_rates.py
+	tests/test_talking.py tests/test_long_calls.py tests/reports/test_rates.py
 READ := tests/plan tests/test_validate.py tests/record tests/system/record tests/recorded_calls tests/load $(patsubst %,tests/reports/test_%.py,targets by_load costs frames not_started turn_taking turn_types summary terminal unscored)
 JUDGED := $(patsubst %,tests/reports/%,check comparisons sequential test_api.py test_all_commands.py test_uncertainty.py) \
 	tests/system/load/test_decision.py

@@ -66,6 +66,11 @@ def interrupted_by_speech(after_ms: int) -> tuple[Step, ...]:
     )
 
 
+class _Line(msgspec.Struct):
+    action: str = ""
+    wire_bytes: int = 0
+
+
 class Talk:
     """A session that has run to its end over a transport without a network, and its replay."""
 
@@ -102,3 +107,6 @@ class Talk:
         again = replay_log(path)
         assert (again.session, list(again.turns)) == (self.session, self.turns)
         assert LOUD not in path.read_text()
+        lines = [msgspec.json.decode(line, type=_Line) for line in path.read_bytes().splitlines()]
+        received = sum(line.wire_bytes for line in lines if line.action == "received")
+        assert received == self.session.wire_bytes_received
