@@ -22,6 +22,7 @@ MORE_MEMORY = (
 _RESOURCES = {errno.EMFILE: "files", errno.ENFILE: "files"} | dict.fromkeys(NO_MEMORY, "memory")
 _NO_PORT = frozenset({errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EAGAIN})
 """The errors if the kernel has no free port for a socket without a port."""
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _NO_THREAD = ("can't start new thread", "Failed to launch worker thread")
 """Texts of errors of threads, for which Python has no type. The second is PyArrow's."""
 _NO_MAPPING = "failed to map segment"
@@ -45,6 +46,19 @@ def own_limit(error: BaseException, where: str = "") -> ConnectError | None:
     number = error.errno if isinstance(error, OSError) else None
     return (
         exhausted(_RESOURCES[number], where, os.strerror(number)) if number in _RESOURCES else None
+    )
+
+
+def full_disk_text(error: BaseException) -> str | None:
+    """Return a line on a file that could not be written because the disk has no space, or may not
+    be written; None if the error has another cause.
+    """
+    if not isinstance(error, OSError) or error.errno not in _NO_SPACE:
+        return None
+    reason = os.strerror(error.errno or 0)
+    return (
+        f"{error.filename or 'a file'} cannot be written: {reason}; free disk space, or use another"
+        " folder"
     )
 
 

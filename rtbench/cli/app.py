@@ -256,10 +256,11 @@ def main() -> None:
         sys.exit(INTERRUPTED_STATUS)
     except Exception as error:
         # needed only here, and slow to import
-        from bench.transport.own_limits import MORE_MEMORY, limit_text
+        from bench.transport.own_limits import MORE_MEMORY, full_disk_text, limit_text
 
-        if (limit := limit_text(error, "the command could not run", MORE_MEMORY)) is not None:
-            standard_streams.print_notice(limit)
+        limit = limit_text(error, "the command could not run", MORE_MEMORY)
+        if (text := limit or full_disk_text(error)) is not None:
+            standard_streams.print_notice(one_line(text))
         else:
             traceback.print_exc()
         sys.exit(USAGE_STATUS)

@@ -73,9 +73,32 @@ def test_a_call_over_webrtc_makes_no_certificate_that_was_not_made_before_the_lo
     assert own_identity.cache_info().currsize == 1
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
-def test_a_command_without_memory_or_threads_ends_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "the command could not run: "),
+        (RuntimeError("can't start new thread"), "the command could not run: "),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a/turns.parquet"),
+            "runs/a/turns.parquet cannot be written: No space left on device; free disk space, or"
+            " use another folder\n",
+        ),
+        (
+            OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left"),
+            "a file cannot be written: No space left on device; free disk space, or use another"
+            " folder\n",
+        ),
+        (
+            OSError(errno.EROFS, os.strerror(errno.EROFS), "a"),
+            "a cannot be written: Read-only file system; ",
+        ),
+    ],
+)
+def test_a_command_without_memory_threads_or_space_ends_with_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    line: str,
 ) -> None:
     def fail(**_: object) -> int:
         raise error
@@ -86,7 +109,7 @@ def test_a_command_without_memory_or_threads_ends_with_one_line(
 
     printed = capsys.readouterr().err
     assert end.value.code == 2
-    assert printed.startswith("rtbench: the command could not run: ")
+    assert printed.startswith(f"rtbench: {line}")
     assert printed.count("\n") == 1
 
 

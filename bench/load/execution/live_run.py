@@ -498,5 +498,6 @@ class Flusher:
             if isinstance(error, FileNotFoundError) and self.error is not None:
                 return  # an earlier message already reported that the folder is gone
             rows = self._recorder.unwritten_rows
-            self.error = f"cannot write the run folder: {error}; {rows} rows were not written"
+            reason = (isinstance(error, OSError) and error.strerror) or error
+            self.error = f"cannot write the run folder: {reason}; {rows} rows were not written"
             print(f"rtbench: {self.error}", file=sys.stderr)
