@@ -80,6 +80,7 @@ STORED_SETTINGS = frozenset(
         "priority",
         "yes",
         "locustfile",
+        "script",
         "num_users",
         "spawn_rate",
         "run_time",

@@ -20,15 +20,15 @@ probe callers begin before the peak, and stay until the end.
 
 import random
 from bisect import bisect
-from collections.abc import Iterable, Iterator
-from itertools import accumulate, count, islice
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Any, ClassVar
 
 from locust import LoadTestShape, task
+from locust.util.load_locustfile import load_locustfile
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import ScriptError
+from bench.base.errors import ScriptError, UsageError
 from bench.base.units import NS_PER_S
 from bench.files.yaml_file import LocatedValue, read_yaml
 from bench.load.planning.tasks import file_of, script_path, tasks_of
@@ -91,14 +91,21 @@ class ProbeCaller(RealtimeUser):
             self.pause(max(SHORTEST_PAUSE_S, -late_s))
 
 
-def first_scripts(user_classes: Iterable[type]) -> Iterator[Path]:
-    """Yield the path of the first YAML script of each class that has one."""
-    for user in user_classes:
-        tasks = tasks_of(user) if issubclass(user, RealtimeUser) else []
-        paths = (
-            script_path(user, task, task.does) for task in tasks if isinstance(task.does, Path)
-        )
-        yield from islice(paths, 1)
+def callers_of(file: Path) -> tuple[dict[str, type], Path]:
+    """Return (the user classes of a Locust file, its first YAML script). Raise UsageError if it has
+    no script, or has a load shape.
+    """
+    callers, shapes = load_locustfile(str(file))
+    if shapes:
+        raise UsageError(f"{file} has its own load shape: use `rtbench run`")
+    for user in callers.values():
+        for played in tasks_of(user) if issubclass(user, RealtimeUser) else ():
+            if isinstance(played.does, Path):
+                return callers, script_path(user, played, played.does)
+    raise UsageError(
+        f"{file} has no YAML script, whose first text or audio the probe callers could ask: name a"
+        " script"
+    )
 
 
 def _plain(value: LocatedValue, key: str = "") -> Any:

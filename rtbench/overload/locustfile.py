@@ -7,13 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from locust.util.load_locustfile import load_locustfile
-
-from bench.base.errors import USAGE_STATUS
+from bench.base.errors import USAGE_STATUS, UsageError
 from bench.load.planning.command_line import LOCUST_SUFFIX
 from bench.load.user import RealtimeUser
 from rtbench.overload import OVERLOAD
-from rtbench.overload.callers import OverloadShape, ProbeCaller, first_scripts
+from rtbench.overload.callers import OverloadShape, ProbeCaller, callers_of
 
 if OVERLOAD not in os.environ:  # a worker received this file from its master
     print("rtbench: start workers with a Locust file: rtbench docs overload", file=sys.stderr)
@@ -32,20 +30,12 @@ class Named:
 
 
 if FILE.suffix == LOCUST_SUFFIX:
-    callers, shapes = load_locustfile(str(FILE))
-    if shapes:
-        print(f"rtbench: {FILE} has its own load shape: use `rtbench run`", file=sys.stderr)
-        sys.exit(USAGE_STATUS)
-    asked = next(first_scripts(callers.values()), None)
-    if asked is None:
-        print(
-            f"rtbench: {FILE} has no YAML script, whose first text or audio the probe callers could"
-            " ask: name a script",
-            file=sys.stderr,
-        )
+    try:
+        callers, SETTINGS["probe"]["asks"] = callers_of(FILE)
+    except UsageError as error:
+        print(f"rtbench: {error}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
     globals().update(callers)
-    SETTINGS["probe"]["asks"] = asked
 else:
 
     class Caller(Named, RealtimeUser):
