@@ -190,10 +190,16 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
     Only measured, successful, spoken turns are counted. If a service sends no events about replies,
     replies are detected in the audio. An early reply may then be the answer to the question before,
     so every early reply counts (`cut_off`). Other services send events that identify the question
-    of a reply. So only the reply to the turn's own question is checked.
+    of a reply, and in a call of one turn there is no question before. So only the reply to the
+    turn's own question is checked.
     """
-    full_duplex_targets = {
-        target.get("name") for target in document.get("targets") or [] if target.get("full_duplex")
+    scripts = document.get("scripts") or []
+    of_one_turn = {script.get("target") for script in scripts if script.get("turns") == 1}
+    of_one_turn -= {script.get("target") for script in scripts if script.get("turns") != 1}
+    ambiguous = {
+        target.get("name")
+        for target in document.get("targets") or []
+        if target.get("full_duplex") and target.get("name") not in of_one_turn
     }
     metrics = [
         metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.is_answer_wait
@@ -225,7 +231,7 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
     cut_off = _mask(is_cut_off)
     for _, target, _, succeeded in _positions(read, "turns", [""]):
         counted = succeeded & spoken
-        is_early = (cut_off if target in full_duplex_targets else started_early) & counted
+        is_early = (cut_off if target in ambiguous else started_early) & counted
         if is_early.any():
             affected = (
                 m.name

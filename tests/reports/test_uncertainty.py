@@ -281,6 +281,18 @@ def test_early_replies_are_counted_by_target(duplex: bool, early: list[bool] | N
     ]
 
 
+@pytest.mark.parametrize(("turns", "count"), [((1,), 0), ((1, 2), 1), ((None,), 1)])
+def test_in_calls_of_one_turn_no_reply_belongs_to_a_question_before(
+    turns: tuple[int | None, ...], count: int
+) -> None:
+    document = {
+        "targets": [{"name": "agent", "full_duplex": True}],
+        "scripts": [{"target": "agent", "turns": each} for each in turns],
+    }
+
+    assert len(list(early_replies(rows_of([True], early=[False]), document))) == count
+
+
 @pytest.mark.parametrize(
     ("early", "replies", "is_certain"),
     [(1, 18, False), (2, 24, True), (1, 100, False), (30, 1_000, True), (15, 1_000, False)],
