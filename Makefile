@@ -59,7 +59,8 @@ PURE := tests/observe tests/wire tests/test_probe.py tests/test_together.py test
 	tests/test_transcription_talks.py tests/test_delta_paths.py tests/test_matched_deltas.py tests/sessions \
 	tests/test_agent_calls.py tests/system/end_to_end/test_gpt_live_calls.py \
 	tests/system/end_to_end/test_encrypted_calls.py tests/services tests/transport \
-	tests/system/transport tests/system/end_to_end/test_webrtc.py tests/system/attack/test_hostile_webrtc.py \
+	tests/system/transport tests/system/end_to_end/test_webrtc.py tests/system/end_to_end/test_calls.py \
+	tests/system/attack/test_hostile_webrtc.py \
 	tests/target/test_networks.py tests/doctor/test_diagnosis.py tests/reports/statistics \
 	tests/reports/test_statistics.py tests/test_session.py tests/test_session_vad.py tests/test_conversations.py \
 	tests/test_talking.py tests/test_long_calls.py tests/reports/test_rates.py

@@ -121,7 +121,7 @@ OVER = {
     "real runs: fork servers, simulators, Locust and reports": """
         test_main_job system/end_to_end/test_engines system/end_to_end/test_calibrate
         system/end_to_end/test_run_command system/end_to_end/test_shipped
-        system/end_to_end/test_webrtc system/end_to_end/test_capacity
+        system/end_to_end/test_calls system/end_to_end/test_capacity
         system/end_to_end/test_capacity_ends
     """,
     "every command of every page": """
@@ -172,7 +172,8 @@ A process on the same core may double the CPU time of a test.
 EXCUSED = {f"tests/{name}.py" for names in OVER.values() for name in names.split()}
 SLOWEST = """
     system/docs/test_other_pages system/transport/test_agents_of_others
-    system/end_to_end/test_workflows system/end_to_end/test_engines system/docs/test_first_pages
+    system/end_to_end/test_calls system/end_to_end/test_workflows system/end_to_end/test_engines
+    system/docs/test_first_pages
     system/end_to_end/test_calibrate system/faults/test_cells system/end_to_end/test_webrtc
     system/end_to_end/test_capacity system/end_to_end/test_capacity_ends
     system/attack/test_hostile_texts
@@ -182,7 +183,7 @@ SLOWEST = """
     system/browser/test_pages system/end_to_end/test_abort system/test_peers system/test_probe
     system/attack/test_hostile_webrtc system/end_to_end/test_secrets system/browser/test_webrtc
     system/end_to_end/test_webrtc_agents system/end_to_end/test_hosts system/test_deploy
-    system/end_to_end/test_telephone system/attack/test_evil_server system/test_memory_limits
+    system/attack/test_evil_server system/test_memory_limits
     system/clients/test_cells system/end_to_end/test_hostile_telephones
     system/transport/test_turn system/test_platforms system/test_vendors_schemas
     reports/test_snapshots reports/test_api test_main_job transport/sip/test_hostile_calls

@@ -17,18 +17,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bench.record.folder import read_table
-from tests.simulator_process import AUDIO, GUARD_S, QUICK, running_simulator
-from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
+from tests.simulator_process import GUARD_S, quick_simulator
+from tests.system.end_to_end.played_calls import DIGIT, GREETING, NUMBER, Calls, play, script
 
-SCRIPT = f"""
-session: {{turn_detection: full_duplex}}
-reply_silence_ms: 300
-steps:
-  - wait_for: greeting
-  - send: {{type: dtmf, digit: "5"}}
-  - audio: {AUDIO / "order_number.wav"}
-"""
 LOOPBACK = "127.0.0.1"
 KEY = re.compile(rb"inline:([A-Za-z0-9+/]{40})")
 
@@ -80,49 +71,20 @@ def relay(port: int) -> Iterator[Relay]:
 
 
 @pytest.fixture(scope="module")
-def encrypted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[bytes]]:
-    """Return a folder with a run of two calls with everything that a run can record, and the
-    keys of the calls.
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Calls, set[bytes]]:
+    """Return a run of two calls with everything that a run can record, and the keys of the
+    calls.
     """
     folder = tmp_path_factory.mktemp("encrypted")
-    (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
-    (folder / "call.yaml").write_text(SCRIPT, encoding="utf-8")
-    options = (
-        "--profile",
-        str(folder / "quick.yaml"),
-        "--ground-truth",
-        str(folder / "truth.jsonl"),
-    )
-    with running_simulator(*options) as ready, relay(ready.port) as relayed:
-        load = (
-            "-u",
-            2,
-            "--sessions",
-            2,
-            "--yes",
-            "--url",
-            f"sip:agent@{LOOPBACK}:{relayed.port}",
-            "--name",
-            "calls",
-        )
-        records = (
-            "--record-events",
-            "100%",
-            "--record-audio",
-            "--record-transcripts",
-            "--loglevel",
-            "DEBUG",
-        )
-        result = rtbench("run", "call.yaml", *load, *records, "--srtp", "required", cwd=folder)
-        assert result.returncode in ENDS_WELL, result.stderr
-        (folder / "output").write_text(result.stdout + result.stderr, encoding="utf-8")
+    recorded = "--record-events 100% --record-audio --record-transcripts --loglevel DEBUG"
+    options = f"--yes --srtp required {recorded}".split()
+    truth = str(folder / "truth.jsonl")
+    with quick_simulator(folder, "--ground-truth", truth) as ready, relay(ready.port) as relayed:
+        url, steps = f"sip:agent@{LOOPBACK}:{relayed.port}", script(GREETING, DIGIT, NUMBER)
+        run = play(folder, steps, url, 2, {"calls": ""}, *options)
+    (folder / "output").write_text(run.output, encoding="utf-8")
     (folder / "simulator").write_text(ready.output, encoding="utf-8")
-    return folder, relayed.keys
-
-
-def run_of(folder: Path) -> Path:
-    (run,) = (folder / "runs").iterdir()
-    return run
+    return run, relayed.keys
 
 
 def content(file: Path) -> bytes:
@@ -139,9 +101,8 @@ def content(file: Path) -> bytes:
     return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
 
 
-def test_each_turn_of_an_encrypted_call_is_answered(encrypted: tuple[Path, set[bytes]]) -> None:
-    run = run_of(encrypted[0])
-    turns, sessions = (read_table(run, name).to_pandas() for name in ("turns", "sessions"))
+def test_each_turn_of_an_encrypted_call_is_answered(encrypted: tuple[Calls, set[bytes]]) -> None:
+    turns, sessions = encrypted[0].turns, encrypted[0].sessions
 
     assert set(turns["outcome"]) == set(sessions["outcome"]) == {"ok"}
     assert (len(turns), len(sessions)) == (4, 2)
@@ -149,9 +110,9 @@ def test_each_turn_of_an_encrypted_call_is_answered(encrypted: tuple[Path, set[b
     assert (sessions["rtp_lost"] + sessions["rtp_late"] < sessions["rtp_expected"]).all()
 
 
-def test_no_file_of_the_run_contains_a_key(encrypted: tuple[Path, set[bytes]]) -> None:
-    folder, keys = encrypted
-    files = {file: content(file) for file in folder.rglob("*") if file.is_file()}
+def test_no_file_of_the_run_contains_a_key(encrypted: tuple[Calls, set[bytes]]) -> None:
+    run, keys = encrypted
+    files = {file: content(file) for file in run.folder.rglob("*") if file.is_file()}
     secrets = (
         keys
         | {base64.b64decode(key) for key in keys}
@@ -159,7 +120,7 @@ def test_no_file_of_the_run_contains_a_key(encrypted: tuple[Path, set[bytes]]) -
     )
 
     assert len(keys) == 2 * (2 + 1)  # of each call, two offered keys and one answered key
-    assert {file.parent.name for file in files} >= {"events", run_of(folder).name}
+    assert {file.parent.name for file in files} >= {"events", run.run.name}
     assert not {
         file
         for file, data in files.items()

@@ -1,74 +1,19 @@
-"""Calls over WebRTC to the simulated agent: the values equal its ground truth, and what is no
-such agent is named.
-"""
+"""Calls over WebRTC to the simulated agent: how it ends them, and what is no such agent is named."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
-from bench.record.folder import read_table
 from bench.session.dial import Dialer
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings
-from tests.simulator_process import AUDIO, GUARD_S, QUICK, running_simulator
-from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
-from tests.telephone_truth import STOPPED, reply_starts
-
-SCRIPT = f"""
-session: {{turn_detection: full_duplex}}
-steps:
-  - wait_for: greeting
-    name: greeting
-  - audio: {AUDIO / "order_number.wav"}
-    name: number
-  - interrupt: {{audio: {AUDIO / "order_number.wav"}, after: 0.5}}
-    name: again
-"""
-TARGETS = """
-targets:
-  opus: {{url: "{url}", dialect: webrtc}}
-  narrow: {{url: "{url}", dialect: webrtc, codec: PCMA}}
-"""
-CALLS, TURNS = 3, 3
-
-
-def test_the_first_audible_sample_is_that_of_the_ground_truth(tmp_path: Path) -> None:
-    (tmp_path / "quick.yaml").write_text(QUICK, encoding="utf-8")
-    (tmp_path / "call.yaml").write_text(SCRIPT, encoding="utf-8")
-    options = (
-        "--profile",
-        str(tmp_path / "quick.yaml"),
-        "--ground-truth",
-        str(tmp_path / "truth.jsonl"),
-    )
-    with running_simulator(*options) as ready:
-        (tmp_path / "targets.yaml").write_text(
-            TARGETS.format(url=ready.urls["agent_webrtc"]), encoding="utf-8"
-        )
-        load = ("-u", 2 * CALLS, "--sessions", CALLS)
-        result = rtbench(
-            "run", "call.yaml", *load, "--targets", "opus,narrow", "--name", "calls", cwd=tmp_path
-        )
-        assert result.returncode in ENDS_WELL, result.stderr
-    (run,) = (tmp_path / "runs").iterdir()
-    turns = read_table(run, "turns").to_pandas()
-    replies = [reply for reply in reply_starts(run, tmp_path / "truth.jsonl") if reply.has_truth]
-    if not replies:
-        pytest.skip(STOPPED)
-
-    assert turns.groupby("target").size().to_dict() == {
-        "opus": CALLS * TURNS,
-        "narrow": CALLS * TURNS,
-    }
-    assert set(turns["outcome"]) == {"ok", "interrupted"}
-    assert not [reply for reply in replies if reply.is_beyond_bound]
+from tests.simulator_process import GUARD_S, running_simulator
+from tests.system.end_to_end.locust_process import rtbench
 
 
 def test_an_agent_that_ends_the_call_closed_it_normally() -> None:
