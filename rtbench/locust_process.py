@@ -6,9 +6,12 @@ does not.
 
 import runpy
 
-from bench.load.runners import locust_events
-from rtbench.evaluation import EVALUATION
+from bench.transport.gevent_patch import patch_all
 
 if __name__ == "__main__":
+    patch_all()
+    from bench.load.runners import locust_events
+    from rtbench.evaluation import EVALUATION
+
     locust_events.register(EVALUATION)
     runpy.run_module("locust", run_name="__main__", alter_sys=True)

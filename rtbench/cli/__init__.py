@@ -1,6 +1,7 @@
 """The commands of `rtbench`, grouped into files by theme."""
 
 import sys
+from contextlib import suppress
 
 from rtbench import PACKAGES, UNUSABLE_STATUS, name_problem
 
@@ -11,6 +12,7 @@ try:
     from bench.base import memory, standard_streams
     from bench.base.errors import INTERRUPTED_STATUS
     from bench.base.installation import refuse_windows, tool_version
+    from rtbench.run_process import become_run, is_run
 
     refuse_windows()
     memory.prepare()
@@ -25,11 +27,17 @@ def print_version() -> None:
 
 def main() -> None:
     """Run a command. Exit without a traceback on Ctrl-C, also during the import."""
+    words = sys.argv[1:]
     try:
-        if sys.argv[1:] == ["--version"]:  # needs none of the commands, which take most of the time
+        # these need none of the commands, which take most of the time
+        if words == ["--version"]:
             standard_streams.prepare()
             print_version()
             return
+        if is_run(words):
+            standard_streams.prepare()
+            with suppress(OSError):  # the command reports it
+                become_run(words[1:])
         from rtbench.cli import app
 
         app.main()

@@ -16,8 +16,8 @@ from bench.files.safe_io import JsonError, read_file, read_json
 from bench.load.planning.stages import A_SPAN, span_s
 from reports.formatting import percent
 from rtbench.cli.options import argument, option
-from rtbench.cli.run import become_run
 from rtbench.overload import OVERLOAD
+from rtbench.run_process import become_run
 
 MAX_CALLS = 100_000
 MAX_PROBES = 1_000

@@ -6,22 +6,16 @@ from its tables.
 """
 
 import inspect
-import os
-import signal
 import sys
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from bench.base.errors import UsageError
-from bench.base.installation import child_environment, python_command
 from bench.base.standard_streams import text_width
-from bench.base.stop_signals import stop_signals
 from rtbench.cli.options import Command, plain_switches
-from rtbench.cli.report import wants_colour
+from rtbench.run_process import ALL_OPTIONS, HELP_OPTIONS, become_run, names_no_file
 
 INTRODUCTION = (
     "A run has these options in addition to Locust's own, which `locust --help` lists. Set an"
@@ -34,7 +28,6 @@ VERDICT = "Verdict"
 SERVICE = "The service and the connection to it"
 OUTPUT = "Output files"
 HELP = "Help"
-ALL = "--help-all"
 OF_LOCUST = (
     (
         "--users",
@@ -90,7 +83,9 @@ def displayed_parameters() -> list[Any]:
     listed = [_parameter("files", files)]
     for flag, short, metavar, note in OF_LOCUST:
         listed.append(_option(flag, note, metavar, LOAD, *filter(None, [short])))
-    listed.append(_option(ALL, "print all options that this tool adds to Locust's own", None, HELP))
+    listed.append(
+        _option(ALL_OPTIONS, "print all options that this tool adds to Locust's own", None, HELP)
+    )
     for panel, names in DISPLAYED_OPTIONS.items():
         for name in names:
             option = flags[name]
@@ -113,6 +108,7 @@ def all_options() -> str:
     from bench.load.planning.run_options import add_options
     from reports.render.blocks import Fact, Paragraph
     from reports.render.terminal import render_lines
+    from rtbench.cli.report import wants_colour
 
     listed = OptionCollector()
     add_options(listed)
@@ -169,10 +165,10 @@ class ReadByLocust(Command):
         return [*plain_switches(displayed_parameters()), *super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not {"-h", "--help"}.isdisjoint(args):
+        if not HELP_OPTIONS.isdisjoint(args):
             print(self.get_help(ctx))
             ctx.exit()
-        if ALL in args:
+        if ALL_OPTIONS in args:
             sys.stdout.write(all_options())
             ctx.exit()
         ctx.args = args
@@ -191,19 +187,8 @@ def run(ctx: typer.Context) -> None:
     Exit status: 0 pass, 1 fail, 3 inconclusive, 4 invalid; without thresholds 1 if a turn failed;
     130 interrupted.
     """
-    from bench.load.planning.command_line import NO_FILE
+    from bench.load.planning.command_line import run_arguments
 
-    if not ctx.args:
-        raise UsageError(NO_FILE)
+    if names_no_file(ctx.args):
+        run_arguments(ctx.args, ())  # raises the error, before Locust is imported
     become_run(ctx.args)
-
-
-def become_run(words: Sequence[str], **variables: str) -> NoReturn:
-    """Replace this process by that of a run with these words, and variables in addition to the
-    environment.
-    """
-    sys.stdout.flush()
-    command = python_command("rtbench.run_process", *words)
-    # until it handles them
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
-    os.execve(command[0], command, child_environment(os.environ, captured=False) | variables)

@@ -7,7 +7,7 @@ import typer
 from bench.load.planning.command_line import named_files
 from bench.target.vary import FORM, OPTION, settings_of
 from rtbench.cli.options import argument, option
-from rtbench.cli.run import become_run
+from rtbench.run_process import become_run
 
 
 def sweep(

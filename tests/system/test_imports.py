@@ -67,6 +67,7 @@ READS = ("pandas", "pyarrow", "scipy", "reports.analysis", "reports.data")
             ("numpy.f2py", "numpy.testing", "pandas"),
         ),
         ("--version", ("typer", "numpy")),
+        ("run --simulator --sessions -5", ("numpy", *RUNS[:2], *READS)),
         ("validate scenarios/text_turns.py", ("numpy", "ruamel", "bench.plan", *RUNS, *READS)),
         ("validate scenarios/scripts/voice_turns.yaml", (*RUNS, *READS)),
     ],

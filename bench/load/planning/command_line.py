@@ -24,7 +24,6 @@ from bench.base.installation import EXAMPLES
 from bench.base.suggestions import no_such_file
 from bench.catalogue import reference_workload
 from bench.files.yaml_file import YAML_SUFFIXES
-from bench.record.provenance import public_settings
 
 SCRIPTS = "RTBENCH_SCRIPTS"
 """The environment variable that contains the paths of a run's YAML scripts, as a JSON list."""
@@ -288,6 +287,8 @@ def repeating_command(
         if any(values.get(flag[2:].replace("-", "_")) for flag in SETS_LOAD)
         else frozenset()
     )
+    from bench.record.provenance import public_settings
+
     public_values = {
         **public_settings(values),
         **{name: values[name] for name in PUBLIC if values.get(name)},
