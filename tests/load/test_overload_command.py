@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from locust.util.load_locustfile import load_locustfile
 
 from bench.base.errors import UsageError
 from bench.base.installation import EXAMPLES
-from rtbench.cli.overload import LOCUST_FILE
 from rtbench.overload import OVERLOAD
 from tests.command_line import call_or_raise
 
@@ -179,55 +177,3 @@ def test_a_peak_may_have_the_callers_of_any_file_of_a_run(
     _, settings, _ = started(monkeypatch, word, "--load", 4, "--peak", 12)
 
     assert Path(settings["probe"]["asks"]).is_file()
-
-
-def classes_of(file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return the user classes of the Locust file of a load whose callers are those of `file`."""
-    settings = {"probe": {"asks": str(file), "fixed_count": 3}, "peak": {"load": 4}}
-    monkeypatch.setenv(OVERLOAD, json.dumps(settings))
-    return load_locustfile(str(LOCUST_FILE))[0]
-
-
-def test_the_callers_of_a_locust_file_have_probes_that_ask_its_first_script(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    found = classes_of(EXAMPLES / "mixed.py", monkeypatch)
-    probe = found.pop("Probe")
-
-    assert {one.__module__ for one in found.values()} == {"mixed"}
-    assert probe.scenario_name() == "mixed"
-    assert probe.asks.suffix == ".yaml"
-    assert probe.settings()
-    assert probe.steps
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (
-            "from locust import task\nclass A(RealtimeUser):\n    @task\n    def a(self):\n"
-            "        self.text('Hello')\n",
-            "has no YAML script, whose first text or audio the probe callers could ask",
-        ),
-        (
-            "class A(RealtimeUser):\n    script = 'mine.yaml'\nclass B(OverloadShape): peak = 3\n",
-            "has its own load shape: use `rtbench run`",
-        ),
-    ],
-)
-def test_a_locust_file_without_a_question_or_with_a_shape_is_refused_in_one_line(
-    content: str,
-    problem: str,
-    script: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    file = script.with_name("own.py")
-    file.write_text(f"from rtbench import OverloadShape, RealtimeUser\n{content}")
-
-    with pytest.raises(SystemExit) as ended:
-        classes_of(file, monkeypatch)
-    assert ended.value.code == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith(f"rtbench: {file} {problem}")
-    assert len(printed.splitlines()) == 1
