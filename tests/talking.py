@@ -567,7 +567,7 @@ SPOKEN = st.builds(
     name=st.just("speak"),
     chunk_ms=st.sampled_from([50, 100, 200]),
     transcript=st.just(()),
-    speech=st.none(),
+    speech=st.just(()),
     paced=st.just(True),
 )
 
