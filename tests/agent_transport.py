@@ -11,7 +11,14 @@ from bench.wire.dialect import BinaryMessage
 from rtbench_simulator.profile import AgentSettings, Profile, TurnTakingSettings, quiet_profile
 from rtbench_simulator.recorded_replies import load_replies
 from rtbench_simulator.server_events import OutgoingEvent
-from rtbench_simulator.services.agents import WIRES, AgentBehaviour, AgentWire, TelephoneWire
+from rtbench_simulator.services.agents import (
+    WIRES,
+    AgentBehaviour,
+    AgentWire,
+    TelephoneWire,
+    Wires,
+)
+from rtbench_simulator.services.described_agents import DESCRIBED
 from tests.memory_transport import LiveTransport, Matching, PeerAnswer
 from tests.simulator.builders import constant, session_parts
 
@@ -22,7 +29,8 @@ def wire_of(way: str) -> AgentWire:
     """Return the protocol of a way to call an agent. The audio of a telephone call is exchanged
     without packets.
     """
-    return TelephoneWire("g711_ulaw") if way == "sip" else WIRES[way](FORMAT)
+    wires: Wires = {**WIRES, **DESCRIBED, "sip": lambda _: TelephoneWire("g711_ulaw")}
+    return wires[way](FORMAT)
 
 
 def build_profile(manners: AgentSettings | None = None, *, ignores: float = 0.0) -> Profile:

@@ -21,13 +21,15 @@ from bench.plan.prepared import PreparedScript
 from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
 from bench.transport.fast.reader import COMPILED
+from bench.wire.audio import resolve_format
 from rtbench_simulator.profile import AgentSettings, Profile
 from rtbench_simulator.services.agents import FILLER_MS
+from rtbench_simulator.services.described_agents import DESCRIBED
 from tests.agent_transport import Agent, MatchingTransport, Transport, build_profile
 from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO
 
-WAYS = ("pcm", "twilio", "acs")
+WAYS = ("pcm", "twilio", "acs", *DESCRIBED)
 JITTER_NS, FRAME_NS = 50 * MS, 20 * MS
 PAUSE_S = 3
 SCRIPT = f"""
@@ -95,7 +97,7 @@ def play(transport: Transport, script: PreparedScript, *, keeps_texts: bool = Fa
     return Call(transport.agent, listening.turns, timeline.session().instants["greeting_audible"])
 
 
-BYTES_PER_S = {"pcm": 32_000, "twilio": 8_000, "acs": 32_000}
+BYTES_PER_S = {way: resolve_format(DIALECTS[way].output_formats, None).bytes_per_s for way in WAYS}
 MANNERS = {
     "plain": AgentSettings(),
     "fillers": AgentSettings(filler=1.0),

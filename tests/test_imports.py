@@ -180,6 +180,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "gemini",
         "deepgram",
         "agents",
+        "described_agents",
         "telephone",
         "webrtc",
         "nova_sonic",
@@ -1369,6 +1370,7 @@ kernel. They may only become smaller.
 DELEGATION = re.compile("delegat", re.IGNORECASE)
 SERVICE_NAME = re.compile(
     r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|"
+    r"telnyx|plivo|exotel|vonage|"
     r"localai|huggingface|litellm|gemini|vertex.?ai|deepgram|nova.?sonic|vllm.?omni)(?![a-z])",
     re.IGNORECASE,
 )

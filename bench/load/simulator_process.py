@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -31,7 +31,7 @@ from bench.base.installation import child_environment, last_line, terminate
 from bench.base.units import NS_PER_S
 from bench.files.safe_io import JsonError, read_json
 from bench.plan.script import Script
-from bench.services.names import DialectName
+from bench.services.names import NAMES
 from bench.target.target import Target
 from bench.target.target_settings import OPTIONS, SIMULATOR_PORT, ServiceOptions
 from bench.wire.dialect import SIMULATOR_HEADER
@@ -144,7 +144,7 @@ def with_simulator(
         )
     named = urls_at(address)
     urls = simulated_dialects(named)
-    simulated = [name for name in get_args(DialectName) if name in urls]
+    simulated = [name for name in NAMES if name in urls]
     agent = next(name.removeprefix(AGENT) for name in named if name.startswith(AGENT))
     detections = [script.session.turn_detection for script in scripts]
     needs_agent = any(

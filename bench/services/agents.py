@@ -24,6 +24,7 @@ from typing import Any
 from bench.catalogue.causes import Code
 from bench.catalogue.outcomes import NO_MEDIA, OutcomeRow, OwnRemedies
 from bench.catalogue.refusals import HANDSHAKE
+from bench.services.names import PAGES
 from bench.services.openai import track
 from bench.services.pages.dialect import PageDialect, built_in, service_of
 from bench.services.pages.page import PageAudio
@@ -86,8 +87,9 @@ FRAME_MS = 20
 """The duration of each piece of audio that a telephony provider sends."""
 SIMULATED_PATH = "/agent/"
 """The path prefix of the simulator's agents. The name of the dialect follows it."""
-AGENTS = tuple(map(built_in, ("twilio", "acs", "pcm")))
-TWILIO, ACS, PCM = AGENTS
+BY_NAME = {name: built_in(name) for name in PAGES}
+TWILIO, ACS, PCM = (BY_NAME[name] for name in ("twilio", "acs", "pcm"))
+AGENTS = tuple(BY_NAME.values())
 
 
 class TrackAgent(PageDialect):
@@ -151,7 +153,7 @@ def _tolerant(read: Callable[[bytes], ServerEvent]) -> Callable[[bytes], ServerE
 OFFERED = WebRtcAgent("webrtc", PCM16)
 OFFERED.output_formats = by_name(DECODED_OPUS)
 SERVICES = (
-    *map(service_of, (ACS, TWILIO, PCM)),
+    *map(service_of, AGENTS),
     Service(
         OFFERED.name,
         OFFERED.title,

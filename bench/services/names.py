@@ -1,8 +1,9 @@
 """The names of the dialects. Every command imports this module when it starts, so it imports
-nothing.
+nothing slow.
 """
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args
 
 AgentName = Literal["acs", "twilio", "pcm", "sip"]
 """The dialects of agents."""
@@ -35,3 +36,7 @@ OfferForm = Literal["form", "sdp", "ephemeral"]
 an ephemeral key."""
 WITH_CALL_KEY: OfferForm = "ephemeral"
 """The form that needs a key, which the service issues for calls."""
+PAGES = tuple(sorted(path.stem for path in (Path(__file__).parent / "pages").glob("*.yaml")))
+"""The names of the dialects that files of this tool describe."""
+NAMES = tuple(dict.fromkeys((*get_args(DialectName), *PAGES)))
+"""All names of dialects."""

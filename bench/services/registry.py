@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
@@ -37,7 +37,7 @@ from bench.services.deepgram import dialect as deepgram
 from bench.services.gemini import service as gemini
 from bench.services.gpt_live import dialect as gpt_live
 from bench.services.gpt_live.track import LIVE_TRACKS
-from bench.services.names import DialectName
+from bench.services.names import NAMES
 from bench.services.nova_sonic import dialect as nova_sonic
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
@@ -93,7 +93,7 @@ _NAMED = {
 TRACKS: Mapping[Dialect, Tracks] = {GA: GA_TRACKS, gpt_live.GPT_LIVE: LIVE_TRACKS, **agents.TRACKS}
 """The dialects that have the events of calls, too, each with the dialects of such calls."""
 _NAMED |= {dialect.name: dialect for tracks in TRACKS.values() for dialect in tracks.by_codec}
-DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in get_args(DialectName)}
+DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in NAMES}
 """The dialects by the names that users type."""
 
 UNKNOWN = Dialect()

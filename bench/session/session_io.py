@@ -414,6 +414,7 @@ class SessionIO:
             self._offered = None
             self._record_sent(message, self._transport.flush(), due_ns)
         self._record_close()
+        self._send_answers()
         self._send_function_outputs()
         self.run_actions()
 
@@ -468,7 +469,8 @@ class SessionIO:
                 delta = MatchedDelta(event, at_ns, error_ns, lag_ns, size, wire_bytes)
                 return self._defer(delta, at_ns)
         is_woken = self._settle()
-        return self._apply(received) or is_woken
+        has_answers = self._codec is not None and bool(self._codec.answers)
+        return self._apply(received) or is_woken or has_answers
 
     def _defer(self, received: MatchedDelta | Received, at_ns: int) -> bool:
         """Let a received input wait. Apply all that wait if they are many, or if the first is old.
@@ -600,6 +602,16 @@ class SessionIO:
                 self._timeline.apply(
                     inputs.SessionFailed("unfinished", now_ns, "the run's budget is spent")
                 )
+
+    def _send_answers(self) -> None:
+        """Send what the call must answer at once, unless it is over."""
+        if self._codec is None or not self._codec.answers:
+            return
+        answers = self._codec.answers[:]
+        self._codec.answers.clear()
+        for answer in answers:
+            if not self._timeline.is_over:
+                self.send(answer)
 
     def _send_function_outputs(self) -> None:
         """Send the outputs that functions have returned by now. Drop those for turns that are

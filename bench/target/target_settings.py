@@ -52,7 +52,7 @@ from bench.files.validation import (
     field_key,
     struct_of,
 )
-from bench.services.names import DialectName, OfferForm, TrackName
+from bench.services.names import NAMES, OfferForm, TrackName
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.impairment.profiles import PROFILES, NetworkProfile
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from bench.files.yaml_file import LocatedValue
 
 OPTION = "option"
-EVENT_FORMATS = tuple(name for name in get_args(DialectName) if name not in get_args(TrackName))
+EVENT_FORMATS = tuple(name for name in NAMES if name not in get_args(TrackName))
 """The values of `dialect`."""
 SIMULATOR_PORT = 8765
 """The port that `rtbench simulate` listens on by default."""

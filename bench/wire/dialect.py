@@ -184,6 +184,8 @@ class CallCodec:
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
+        self.answers: list[ClientMessage] = []
+        """The messages that the call must send at once, because of decoded ones."""
 
     def encode(self, kind: MessageKind, data: bytes) -> bytes:
         """Return a message that was encoded for all sessions with the ids, numbers and times of

@@ -9,7 +9,7 @@ Twilio's Media Streams. `acs`: the audio streaming of Azure Communication Servic
 import base64
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import cycle, islice
 from typing import NamedTuple, cast
@@ -131,7 +131,7 @@ class TwilioWire(AgentWire):
             case {"event": "media", "streamSid": stream, "media": {"payload": str(payload)}} if (
                 stream == self._stream
             ):
-                return AgentInput(name, audio=_decoded(payload))
+                return AgentInput(name, audio=decoded(payload))
             case (
                 {"event": "start", "streamSid": str(id)}
                 | {"event": "mark", "mark": {"name": str(id)}}
@@ -175,7 +175,7 @@ class AcsWire(AgentWire):
                 self.format = ALL_FORMATS["pcm16" if rate == 24_000 else "pcm16@16000"]
                 return AgentInput(name, _text(event["audioMetadata"], "subscriptionId"), opens=True)
             case {"kind": "AudioData", "audioData": {"data": str(data)}}:
-                return AgentInput(name, audio=_decoded(data))
+                return AgentInput(name, audio=decoded(data))
             case {"kind": "AudioMetadata", "audioMetadata": {"subscriptionId": str(id)}} | {
                 "kind": "DtmfData",
                 "dtmfData": {"data": str(id)},
@@ -197,7 +197,7 @@ class AcsWire(AgentWire):
         )
 
 
-def _decoded(payload: str) -> bytes:
+def decoded(payload: str) -> bytes:
     """Return the audio of a message; empty if it is not base64."""
     try:
         return base64.b64decode(payload, validate=True)
@@ -448,17 +448,33 @@ DEFAULT_FORMAT = "pcm16@16000"
 """The audio format of an agent, if the address does not state it."""
 
 
-def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
-    kind = request.path.removeprefix(SIMULATED_PATH)
-    if not request.path.startswith(SIMULATED_PATH) or kind not in WIRES:
-        return None
-    named = request.query.get("format", DEFAULT_FORMAT)
-    format = cast("AudioFormatName", named if named in ALL_FORMATS else DEFAULT_FORMAT)
-    return AcceptedUpgrade(lambda model, parts: AgentBehaviour(WIRES[kind](format), parts), format)
+Wires = Mapping[str, Callable[[AudioFormatName], AgentWire]]
+
+
+def answer_with(wires: Wires) -> Callable[[UpgradeRequest], AcceptedUpgrade | None]:
+    """Return the function that accepts calls of these protocols."""
+
+    def answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
+        kind = request.path.removeprefix(SIMULATED_PATH)
+        if not request.path.startswith(SIMULATED_PATH) or kind not in wires:
+            return None
+        named = request.query.get("format", DEFAULT_FORMAT)
+        format = cast("AudioFormatName", named if named in ALL_FORMATS else DEFAULT_FORMAT)
+        return AcceptedUpgrade(
+            lambda model, parts: AgentBehaviour(wires[kind](format), parts), format
+        )
+
+    return answer
 
 
 TITLE = "agents"
-_TARGETS = {f"agent_{kind}": f"{SIMULATED_PATH}{kind}" for kind in WIRES}
-SERVICE = SimulatedService(
-    _answer, websocket_urls(**_TARGETS), titles=dict.fromkeys(_TARGETS, TITLE)
-)
+
+
+def simulated(wires: Wires) -> SimulatedService:
+    """Return the service with the agents of these protocols."""
+    targets = {f"agent_{kind}": f"{SIMULATED_PATH}{kind}" for kind in wires}
+    titles = dict.fromkeys(targets, TITLE)
+    return SimulatedService(answer_with(wires), websocket_urls(**targets), titles=titles)
+
+
+SERVICE = simulated(WIRES)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, cast
 import msgspec
 import numpy as np
 
-from bench.services.agents import ACS, PCM, TWILIO
-from bench.wire.audio import G711_ULAW, PCM16, PCM16_16K, AudioFormat
+from bench.services.agents import ACS, BY_NAME, PCM, TWILIO
+from bench.wire.audio import G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormat
 from bench.wire.dialect import BinaryMessage, CallCodec, ClientMessage, Dialect
 from bench.wire.events import EventKind, audio_payload
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
@@ -38,12 +38,26 @@ class Case(NamedTuple):
     format: AudioFormat
     extra: dict[str, str] = {}  # noqa: RUF012
 
+    @property
+    def opened(self) -> dict[str, str]:
+        """What a package finds in the messages that open a call; {} if they are not read."""
+        return {
+            "twilio": {"stream": f"MZ{CALL_ID}", "call": f"CA{CALL_ID}"},
+            "telnyx": {"stream": CALL_ID, "call": f"v2:{CALL_ID}"},
+            "plivo": {"stream": CALL_ID, "call": CALL_ID},
+            "exotel": {"stream": f"MZ{CALL_ID}", "call": f"CA{CALL_ID}"},
+        }.get(self.dialect.name, {})
+
 
 CASES = {
     "twilio": Case(
         TWILIO, {"as": "twilio"}, G711_ULAW, {"from_number": "+15550100", "call": "{uuid}"}
     ),
     "pcm": Case(PCM, {"as": "vonage"}, PCM16_16K),
+    "telnyx": Case(BY_NAME["telnyx"], {"as": "telnyx"}, G711_ULAW),
+    "plivo": Case(BY_NAME["plivo"], {"as": "plivo"}, G711_ULAW),
+    "exotel": Case(BY_NAME["exotel"], {"as": "exotel"}, PCM16_8K),
+    "vonage": Case(BY_NAME["vonage"], {"as": "vonage"}, PCM16_16K, {"number": "+15550100"}),
     "acs": Case(ACS, {}, PCM16_16K),
     "acs at 24 kHz": Case(ACS, {}, PCM16),
 }
@@ -76,11 +90,13 @@ def questions(
     ]
     keys = [] if dialect is PCM else [dialect.raw({"type": "dtmf", "digit": "5"}, "e")]
     end = [
-        closing for closing in (words.acknowledge("said-1"), words.goodbye()) if closing is not None
+        closing
+        for closing in (words.acknowledge('"said-1"'), words.goodbye())
+        if closing is not None
     ]
     audio = dialect.append(case.format.encode(samples), "e")
     wire = [shown(words.encode(each.kind, each.data)) for each in (*opening, audio, *keys, *end)]
-    if not only_audio and dialect is TWILIO:
+    if not only_audio and case.opened:
         yield case.named | {"open": wire[:2]}
     received = [wire[len(opening)]] if only_audio else wire
     yield from (case.named | {"hear": message} for message in received)
@@ -112,8 +128,8 @@ def check_answer(case: Case, question: Mapping[str, Any], answer: Any) -> None:
         # the step size of ITU-T G.711
         assert np.all(off <= (0 if case.format.is_pcm else np.abs(samples.astype(int)) // 16 + 16))
     elif "open" in question:
-        known = {"provider": "twilio", "stream": f"MZ{CALL_ID}", "call": f"CA{CALL_ID}"}
-        assert answer == known | {"body": {"from_number": "+15550100", "call": CALL_ID}}
+        known = {"provider": case.dialect.name, **case.opened}
+        assert answer == known | {"body": case.extra and case.extra | {"call": CALL_ID}}
     else:
         assert answer == understood(case, question["hear"])
 
@@ -123,11 +139,12 @@ def understood(case: Case, message: Any) -> Any:
     if isinstance(message, dict):
         return {"pcm": message["binary"], "rate": case.format.rate_hz}
     body = json.loads(message)
-    if case.dialect is TWILIO:
+    if "event" in body:
         if body["event"] == "media":
-            samples = G711_ULAW.decode(base64.b64decode(body["media"]["payload"]))
-            return {"pcm": _text(samples.tobytes()), "rate": G711_ULAW.rate_hz}
-        return {"key": body["dtmf"]["digit"]} if body["event"] == "dtmf" else None
+            samples = case.format.decode(base64.b64decode(body["media"]["payload"]))
+            return {"pcm": _text(samples.tobytes()), "rate": case.format.rate_hz}
+        is_key = body["event"].endswith("dtmf")
+        return {"key": body.get("dtmf", body)["digit"]} if is_key else None
     inner = body[body["kind"][0].lower() + body["kind"][1:]]
     if body["kind"] == "AudioData":
         number = {

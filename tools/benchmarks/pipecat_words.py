@@ -1,9 +1,9 @@
 """A filter by which pipecat reads and writes messages. It reads JSON lines and prints a JSON line
 for each.
 
-A line that it reads is `{"as": "twilio"|"vonage", …}` with one further key: `open` (the first two
-messages), `hear` (a message) or `say` (`clear`, or base64 PCM at the rate of the line). A message
-is a text, or base64 under the key `binary`.
+A line that it reads is `{"as": PROVIDER, …}` with one further key: `open` (the first two messages),
+`hear` (a message) or `say` (`clear`, or base64 PCM at the rate of the line). A provider is one of
+`RATES`. A message is a text, or base64 under the key `binary`.
 """
 
 import asyncio
@@ -20,10 +20,13 @@ from pipecat.frames.frames import (
     OutputAudioRawFrame,
 )
 from pipecat.runner.utils import parse_telephony_websocket
+from pipecat.serializers.exotel import ExotelFrameSerializer
+from pipecat.serializers.plivo import PlivoFrameSerializer
+from pipecat.serializers.telnyx import TelnyxFrameSerializer
 from pipecat.serializers.twilio import TwilioFrameSerializer
 from pipecat.serializers.vonage import VonageFrameSerializer
 
-RATES = {"twilio": 8000, "vonage": 16000}
+RATES = {"twilio": 8000, "telnyx": 8000, "plivo": 8000, "exotel": 8000, "vonage": 16000}
 
 
 def shown(data):
@@ -55,13 +58,25 @@ async def opened(messages):
     }
 
 
+def made_for(name):
+    match name:
+        case "twilio":
+            params = TwilioFrameSerializer.InputParams(auto_hang_up=False)
+            return TwilioFrameSerializer("MZ", "CA", params=params)
+        case "telnyx":
+            params = TelnyxFrameSerializer.InputParams(auto_hang_up=False)
+            return TelnyxFrameSerializer("MZ", "PCMU", "PCMU", params=params)
+        case "plivo":
+            params = PlivoFrameSerializer.InputParams(auto_hang_up=False)
+            return PlivoFrameSerializer("MZ", params=params)
+        case "exotel":
+            return ExotelFrameSerializer("MZ")
+    return VonageFrameSerializer()
+
+
 async def answer(query):
     rate = RATES[query["as"]]
-    if query["as"] == "twilio":
-        params = TwilioFrameSerializer.InputParams(auto_hang_up=False)
-        serializer = TwilioFrameSerializer("MZ", "CA", params=params)
-    else:
-        serializer = VonageFrameSerializer()
+    serializer = made_for(query["as"])
     await serializer.setup(SimpleNamespace(audio_in_sample_rate=rate))
     if "open" in query:
         return await opened(query["open"])

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -11,9 +10,9 @@ import msgspec
 
 from bench.catalogue.outcomes import OwnRemedies
 from bench.files.validation import AnyJson, StructOf
-from bench.files.yaml_file import LocatedValue, read_yaml
+from bench.files.yaml_file import LocatedValue, PythonValue
 from bench.services.full_duplex import FullDuplexDialect
-from bench.services.pages.page import BINARY_AUDIO, PAGE, Awaited, Page
+from bench.services.pages.page import BINARY_AUDIO, COMPILED, FOLDER, PAGE, Awaited, Page
 from bench.services.pages.page import Path as KeyPath
 from bench.services.pages.reader import (
     AUDIO,
@@ -46,11 +45,11 @@ from bench.wire.events import AUDIO_DELTA, EventKind, ServerEvent, binary_payloa
 from bench.wire.service import BEARER, KeyHeader, Service
 from bench.wire.settings import SessionSettings, UnsupportedSetting
 
-FOLDER = Path(__file__).parent
 DIGITS = frozenset("0123456789*#ABCD")
 """The keys of a phone, including the four keys A to D of ITU-T Q.23, which few phones have."""
 OF_STREAM = frozenset({EventKind.AUDIO_DELTA, EventKind.MARKED, EventKind.CLEARED})
 APPEND = MessageKind.APPEND
+NUMBER, AUDIO_MS = map(mark_of, ("number", "audio_ms"))
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -100,21 +99,27 @@ class PageCodec(CallCodec):
         """Return a message with the values that a call counts."""
         if b"\0" not in message or isinstance(message, BinaryMessage):
             return message
-        number = mark_of("number")
-        self.number += number in message
-        return message.replace(number, b"%d" % self.number)
+        self.number += NUMBER in message
+        message = message.replace(NUMBER, b"%d" % self.number)
+        return message.replace(AUDIO_MS, b"%d" % self.audio_ms)
 
     def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
-        if self._stream is None:
-            return events
         (event,) = events
-        if event.session_id == self._stream or event.kind not in OF_STREAM:
-            return events
-        return (ServerEvent(EventKind.UNKNOWN, f"{event.name}{OTHER_STREAM}"),)
+        is_other = self._stream is not None and event.session_id != self._stream
+        if is_other and event.kind in OF_STREAM:
+            return (ServerEvent(EventKind.UNKNOWN, f"{event.name}{OTHER_STREAM}"),)
+        answer = self._dialect.answers.get(event.name)
+        if answer is not None and event.kind is not EventKind.MARKED:
+            self.answers.append(self._answer(answer, event.text))
+        return events
 
     def acknowledge(self, mark: str) -> ClientMessage | None:
-        template = self._dialect.page.send.mark
-        return template and self._dialect.message_of(template, {"mark": ForeignText(mark)})
+        answer = self._dialect.mark_answer
+        return answer and self._answer(answer, mark)
+
+    def _answer(self, template: Any, repeated: str) -> ClientMessage:
+        values = {"text": ForeignText(repeated), "id": msgspec.Raw(repeated.encode())}
+        return self._dialect.message_of(template, values)
 
     def goodbye(self) -> ClientMessage | None:
         template = self._dialect.page.send.close
@@ -164,10 +169,15 @@ class PageDialect(FullDuplexDialect):
         self.has_binary_texts = received.binary == TEXT
         if received.binary == AUDIO:
             self.binary_sound = ServerEvent(AUDIO_DELTA, AUDIO)
-        is_counted = self.form or sent.mark or sent.close or received.stream
-        self.codec = partial(PageCodec, self) if is_counted else CallCodec
+        forms = forms_of(page)
+        self.answers = {name: form.answer for name, form in forms.items() if form.answer}
+        self.mark_answer = next(
+            (form.answer for form in forms.values() if form.means == "mark"), None
+        )
+        has_codec = self.form or self.answers or sent.close or received.stream
+        self.codec = partial(PageCodec, self) if has_codec else CallCodec
         self.remedies = OwnRemedies(in_doctor={**REMEDIES.in_doctor, **(page.remedies or {})})
-        self._audio_at = [form.audio for form in (received.messages or {}).values() if form.audio]
+        self._audio_at = [form.audio for form in forms.values() if form.audio]
         if sent.audio != BINARY_AUDIO:
             self._audio_at.append(_path_to(sent.audio))
         super().__init__()
@@ -327,6 +337,10 @@ def service_of(dialect: PageDialect) -> Service:
     )
 
 
+# YAML is slow to parse, and every command would parse all files of this package.
+_COMPILED = msgspec.json.decode((FOLDER / COMPILED).read_bytes())
+
+
 def built_in(name: str) -> PageDialect:
     """Return the dialect of a file of this package."""
-    return DIALECT.read(read_yaml(FOLDER / f"{name}.yaml", "the file"))
+    return DIALECT.read(PythonValue("protocol", _COMPILED[name]))

@@ -1,5 +1,5 @@
 """A protocol file: its keys, their forms and errors, and its JSON Schema
-(`python -m bench.services.pages.page` prints it).
+(`python -m bench.services.pages.page` prints it, and writes `pages.json`).
 """
 
 # `Page` is the content of a file whose every value is valid alone. `wire_of` in `reader.py` and
@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from bench.files.validation import (
     field_key,
     struct_of,
 )
-from bench.files.yaml_file import LocatedValue
+from bench.files.yaml_file import LocatedValue, read_yaml
 from bench.services.pages.template import OF_CALL, SPREAD, UUID, names_in
 from bench.wire.audio import ALL_FORMATS, AudioFormatName
 
@@ -191,10 +192,7 @@ class SentMessages:
         "What is sent when the connection is open, in order; {await: NAME} awaits a message.",
     )
     key: Any = field_key(
-        _template("digit"), "A phone key; without it, scripts may send any message."
-    )
-    mark: Any = field_key(
-        _template("mark"), "The answer to a mark, after the audio before it was played."
+        _template("digit", "audio_ms"), "A phone key; without it, scripts may send any message."
     )
     close: Any = field_key(_template(), "The last message of a call.")
 
@@ -207,11 +205,18 @@ class ReceivedForm:
         Choice(get_args(Meaning)), "The meaning of the message.", required=True
     )
     audio: Path | None = field_key(PATH, "Where its audio is, in base64.")
-    text: Path | None = field_key(PATH, "Where the name of a mark is.")
+    text: Path | None = field_key(PATH, "Where the text is that `answer` repeats.")
+    id: Path | None = field_key(PATH, "Where the value is that `answer` repeats, of any type.")
+    answer: Any = field_key(
+        _template("text", "id"),
+        "What is sent back at once; after a mark, when the audio before it was played.",
+    )
 
     def __post_init__(self) -> None:
         if self.means == "audio" and self.audio is None:
             raise InvalidCombinationError("means", "needs `audio`: where the audio is")
+        if self.text and self.id:
+            raise InvalidCombinationError("id", "and `text` are two values: omit one")
 
 
 @dataclass(frozen=True)
@@ -284,6 +289,9 @@ class Page:
 
 
 PAGE: StructOf[Page] = struct_of(Page)
+FOLDER = pathlib.Path(__file__).parent
+COMPILED = "pages.json"
+"""The folder of this tool's protocol files, and the file with the content of all of them."""
 
 
 def page_schema() -> Schema:
@@ -295,5 +303,12 @@ def page_schema() -> Schema:
     return head | PAGE.schema()
 
 
+def compiled() -> dict[str, Any]:
+    """Return the content of each of this tool's protocol files."""
+    files = sorted(FOLDER.glob("*.yaml"))
+    return {path.stem: AnyJson().read(read_yaml(path, "the file")) for path in files}
+
+
 if __name__ == "__main__":
     print(json.dumps(page_schema(), indent=2))
+    (FOLDER / COMPILED).write_text(json.dumps(compiled(), indent=1) + "\n", encoding="utf-8")

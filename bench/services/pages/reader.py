@@ -73,8 +73,10 @@ def reader_of(page: Page) -> Callable[[bytes], ServerEvent]:
     if received.stream is not None:
         texts.append(received.stream.at)
     for form in forms.values():
+        if form.answer and not is_named:
+            raise InvalidCombinationError("receive", "needs one `name` for messages with an answer")
         texts += filter(None, (form.text,))
-        raws += filter(None, (form.audio,))
+        raws += filter(None, (form.audio, form.id))
     has_binary = received.binary == AUDIO
     binary: Path = ((BINARY,),)
     kind, getters = _struct_of(texts, [*raws, binary] if has_binary else raws)
@@ -88,7 +90,7 @@ def reader_of(page: Page) -> Callable[[bytes], ServerEvent]:
             if form.means == AUDIO and form.audio
             else _simple(
                 KINDS[form.means],
-                getters.get(form.text or ()),
+                _text_of(form, getters),
                 stream_of,
                 fixed,
             )
@@ -134,6 +136,19 @@ def _audio(path: Path, stream_of: Getter | None) -> Read:
         return ServerEvent(AUDIO_DELTA, name, "", "", size, payload, session_id=stream)
 
     return read
+
+
+def _text_of(form: ReceivedForm, getters: Mapping[Path, Getter]) -> Getter | None:
+    """Return the function that finds what an answer repeats; None if it repeats nothing."""
+    if form.id is None:
+        return getters.get(form.text or ())
+    get = getters[form.id]
+
+    def raw(fields: Any) -> str:
+        value = bytes(get(fields))
+        return value.decode() if 0 < len(value) <= MAX_MESSAGE_CHARACTERS else "null"
+
+    return raw
 
 
 def _simple(kind: EventKind, text: Getter | None, stream: Getter | None, fixed: str) -> Read:
@@ -241,6 +256,8 @@ def audio_form(page: Page) -> AudioForm | None:
     """Return the form of audio; None if it is in binary messages. Raise InvalidCombinationError."""
     template = page.send.audio
     if template == BINARY_AUDIO:
+        if "audio_ms" in all_names(page.send.key):
+            raise InvalidCombinationError("send", "counts audio_ms only in messages of `audio`")
         return None
     names = list(all_names(template))
     if names.count(AUDIO) != 1:

@@ -89,6 +89,8 @@ def _value(name: str, values: Values) -> Any:
     value = values[name]
     if isinstance(value, ForeignText):
         return msgspec.Raw(b'"' + _inner(value) + b'"')
+    if isinstance(value, msgspec.Raw):
+        return msgspec.Raw(bytes(value).replace(CALL_ID.encode(), b"\\u007buuid}"))
     return value
 
 

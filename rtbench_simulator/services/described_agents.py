@@ -1,0 +1,179 @@
+"""Agents whose protocols are files (`bench/services/pages`), which this module reads from the other
+side: it recognizes what is sent, and composes what is received.
+
+It has no code of the client's: a file that the client misreads, or that it fills wrongly, makes an
+agent that does not answer.
+"""
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
+from importlib import resources
+from typing import Any, cast
+
+import msgspec
+
+from bench.services.pages.page import COMPILED
+from bench.wire.audio import ALL_FORMATS, AudioFormatName
+from bench.wire.dialect import BinaryMessage
+from rtbench_simulator.server_events import Json
+from rtbench_simulator.services.agents import (
+    WIRES,
+    AgentInput,
+    AgentWire,
+    NamedBody,
+    Wires,
+    decoded,
+    simulated,
+)
+
+SLOT = re.compile(r"\{(\w+)\}")
+Found = dict[str, Any]
+"""The values that a message has in place of the names of its template."""
+
+
+@cache
+def files() -> dict[str, Json]:
+    """Return the contents of the files, by name."""
+    contents: dict[str, Json] = msgspec.json.decode(
+        resources.files("bench.services.pages").joinpath(COMPILED).read_bytes()
+    )
+    return contents
+
+
+def found_in(template: Any, value: Any) -> Found | None:
+    """Return the values that a message has in place of names; None if it has another form."""
+    match template:
+        case str() if template.startswith("="):
+            return {template[1:]: value}
+        case str() if isinstance(value, str):
+            names = SLOT.findall(template)
+            pattern = "(.*)".join(map(re.escape, SLOT.split(template)[::2]))
+            found = re.fullmatch(pattern, value, re.DOTALL)
+            return None if found is None else dict(zip(names, found.groups(), strict=True))
+        case dict() if isinstance(value, dict):
+            parts = [
+                found_in(inner, value[key]) if key in value else None
+                for key, inner in template.items()
+                if not key.startswith("=")
+            ]
+            return _joined(parts)
+        case list() if isinstance(value, list) and len(value) == len(template):
+            return _joined([found_in(*pair) for pair in zip(template, value, strict=True)])
+    return {} if template == value and type(template) is type(value) else None
+
+
+def _joined(parts: list[Found | None]) -> Found | None:
+    """Return all values. The same name must have the same value everywhere."""
+    joined: Found = {}
+    for part in parts:
+        if part is None or any(joined.get(name, value) != value for name, value in part.items()):
+            return None
+        joined |= part
+    return joined
+
+
+class DescribedWire(AgentWire):
+    """The protocol of one call, which a file describes."""
+
+    def __init__(self, name: str, format: AudioFormatName | None) -> None:
+        page = files()[name]
+        names = page["audio"]["formats"]
+        names = [names] if isinstance(names, str) else list(names)
+        super().__init__(cast("AudioFormatName", format if format in names else names[0]))
+        self._formats = page["audio"]["formats"]
+        self._sent: Json = page["send"]
+        self._received: Json = page["receive"]
+        self._forms = {form["means"]: (name, form) for name, form in self._messages()}
+        self.plain = self._sent["audio"] == "binary"
+        self.clears = "clear" in self._forms
+        self._number = 0
+        self._uuid: str | None = None
+
+    def _messages(self) -> Iterator[tuple[str, Json]]:
+        for names, form in self._received.get("messages", {}).items():
+            yield names.split("|")[0], form
+
+    def read(self, event: Json) -> AgentInput:
+        for role, template in self._templates():
+            found = found_in(template, event)
+            if found is None or not self._is_expected(found):
+                continue
+            if role == "audio":
+                return AgentInput(role, audio=decoded(found["audio"]))
+            self._take_format(found)
+            id = found.get("digit") or found.get("text") or self._uuid
+            return AgentInput(role, id, opens=role == "open")
+        return AgentInput("invalid_event")
+
+    def _templates(self) -> Iterator[tuple[str, Any]]:
+        if not self.plain:
+            yield "audio", self._sent["audio"]
+        yield from (("open", step) for step in reversed(self._sent.get("open", ())))
+        yield from ((role, self._sent[role]) for role in ("key", "close") if role in self._sent)
+        answers = (form["answer"] for _, form in self._messages() if "answer" in form)
+        yield from (("answer", template) for template in answers)
+
+    def _is_expected(self, found: Found) -> bool:
+        """Check the id of the call and the number of a message."""
+        if "uuid" in found:
+            self._uuid = self._uuid or found["uuid"]
+            if found["uuid"] != self._uuid:
+                return False
+        if "number" in found:
+            self._number += 1
+            return str(found["number"]) == str(self._number)
+        return True
+
+    def _take_format(self, found: Found) -> None:
+        """Use the format that the caller names."""
+        if "rate_hz" not in found and "format" not in found:
+            return
+        names = self._formats if isinstance(self._formats, Mapping) else {}
+        for name, format in ALL_FORMATS.items():
+            facts = {"rate_hz": str(format.rate_hz), "format": names.get(name, name)}
+            if (name in names or not names) and all(
+                str(found[fact]) == facts[fact] for fact in facts.keys() & found.keys()
+            ):
+                self.format = format
+                return
+
+    # Messages to the caller.
+
+    def audio_out(self, audio: bytes) -> NamedBody:
+        if self._received.get("binary") == "audio":
+            return "audio", BinaryMessage(audio)
+        return self._message("audio", audio=base64.b64encode(audio).decode())
+
+    def clear(self) -> NamedBody | None:
+        return self._message("clear") if self.clears else None
+
+    def mark(self, name: str) -> NamedBody | None:
+        if "mark" not in self._forms:
+            return None
+        _, form = self._forms["mark"]
+        return self._message("mark", **{"text" if "text" in form else "id": name})
+
+    def _message(self, means: str, **values: str) -> NamedBody:
+        name, form = self._forms[means]
+        message: Json = {}
+        at = self._received["name"]
+        _put(message, at[0] if isinstance(at, list) else at, name)
+        for key, value in values.items():
+            _put(message, form[key], value)
+        if stream := self._received.get("stream"):
+            _put(message, stream["at"], stream["is"].replace("{uuid}", self._uuid or ""))
+        return name, msgspec.json.encode(message)
+
+
+def _put(message: Json, path: str, value: str) -> None:
+    *outer, last = (keys.split("|")[0] for keys in path.split("."))
+    for key in outer:
+        message = message.setdefault(key, {})
+    message[last] = value
+
+
+DESCRIBED: Wires = {name: partial(DescribedWire, name) for name in files() if name not in WIRES}
+"""The protocols of the agents without a class of their own."""
+SERVICE = simulated(DESCRIBED)
