@@ -6,6 +6,7 @@ import locale
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ LANGUAGES = frozenset(
 """The ISO 639 codes of the languages that Python knows."""
 NO_LANGUAGE = "turns"
 """The name of the group of recordings without a language."""
+MAX_S = 1e6
 ROUNDING_S = 0.01
 """The maximum time by which a label may be after the end of its file: labels are rounded."""
 _PAUSE = re.compile(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)")
@@ -152,6 +154,9 @@ def checked(labels: Iterable[Label]) -> list[LabelledTurn]:
 
 def labelled_turn(label: Label) -> LabelledTurn:
     """Return the recording of a label. Raise UsageError if the label does not fit the audio."""
+    seconds = (label.end_s, label.start_s or 0.0, *chain.from_iterable(label.pauses_s))
+    if not all(0 <= each <= MAX_S for each in seconds):  # nor NaN
+        raise UsageError(f"{label.where}: a label is not from 0 to {MAX_S:,.0f} s")
     try:
         pcm = load_pcm(label.file)
     except UsageError as error:

@@ -90,7 +90,14 @@ def read_parquet(path: Path, folder: Path, left_out: Counter[str]) -> Iterator[L
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(columns)):
                 for row in batch.to_pylist():
                     number += 1
-                    yield from labels(row, f"{path}, row {number}", folder, left_out)
+                    where = f"{path}, row {number}"
+                    try:
+                        yield from labels(row, where, folder, left_out)
+                    except (KeyError, TypeError, ValueError) as error:
+                        raise UsageError(
+                            f"{where}: a column has another form than its benchmark states"
+                            f" ({excerpt(repr(error))})"
+                        ) from None
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"{path}: is no readable Parquet file ({excerpt(str(error))})") from None
 
@@ -98,7 +105,7 @@ def read_parquet(path: Path, folder: Path, left_out: Counter[str]) -> Iterator[L
 def _of_eot_bench(
     row: Mapping[str, Any], where: str, folder: Path, left_out: Counter[str]
 ) -> Iterator[Label]:
-    spans = [Segment(*ends) for ends in _table(row["silence_spans"], "start", "end")]
+    spans = [Segment(*map(float, ends)) for ends in _table(row["silence_spans"], "start", "end")]
     if not spans:
         raise UsageError(f"{where}: has no silence_spans: the last one must be the end of the turn")
     language = str(row["language"])
@@ -122,7 +129,7 @@ def _of_turn_bench(
     tracks = {
         speaker: [
             [
-                Segment(start, end)
+                Segment(float(start), float(end))
                 for start, end, label in _table(
                     row[f"speaker_{speaker}_annotation_{each}"], "start_s", "end_s", "label"
                 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.base.errors import RtbenchError
+from bench.corpus.labels import read_csv
 from bench.files.sanitize import one_line
 from bench.load.planning.load_model import load_recorded
 from bench.load.planning.stages import load_schedule
@@ -93,6 +94,7 @@ READERS = {
     "rows of JSONL": Reader(
         "rows.jsonl", b'{"name":"Ann","n":1}\n{"name":"Bob","n":2}\n', load_rows
     ),
+    "labels": Reader("labels.csv", b"file,end_s,pauses_s\na.wav,2.5,0.5-0.7 1-1.2\n", read_csv),
     "history": Reader("history.jsonl", (SCRIPTS / "long_call.jsonl").read_bytes(), load_history),
     "think times": Reader("times.txt", b"# seconds\n1.5\n0.3\n2\n", load_think_times),
     "arrivals": Reader("calls.txt", b"0\n1.5\n2.25\n7\n", load_recorded),

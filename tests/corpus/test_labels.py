@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -252,23 +253,15 @@ ROW = {
     ("row", "problem"),
     [
         ({"id": "1"}, "has neither the columns of eot-bench (id, language, audio, silence_spans)"),
+        (ROW | {"audio": {"bytes": b"", "path": ""}}, "row 1: has no bytes of audio"),
+        (ROW, "row 1: "),
+        (ROW | {"language": "englsh"}, "row 1: language 'englsh' is unknown"),
+        (ROW | {"silence_spans": []}, "row 1: has no silence_spans"),
+        (ROW | {"silence_spans": [1.0]}, "row 1: a column has another form"),
+        (ROW | {"silence_spans": [{"start": None, "end": None}]}, "row 1: "),
         (
-            {
-                "id": "1",
-                "language": "en",
-                "audio": {"bytes": b"", "path": ""},
-                "silence_spans": [{"start": 1.0, "end": 2.0}],
-            },
-            "row 1: has no bytes of audio",
-        ),
-        (
-            {
-                "id": "1",
-                "language": "en",
-                "audio": {"bytes": b"RIFF", "path": ""},
-                "silence_spans": [{"start": 1.0, "end": 2.0}],
-            },
-            "row 1: ",
+            ROW | {"silence_spans": [{"start": math.nan, "end": 2.0}]},
+            "row 1: a label is not from 0",
         ),
     ],
 )

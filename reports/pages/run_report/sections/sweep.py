@@ -187,7 +187,7 @@ def _responses(row: ValuesOfSubject) -> Iterable[Sequence[b.Cell | str]]:
 
 
 def _points(share: float) -> str:
-    return f"{100 * share:+.3g}"
+    return f"{round(100 * share, 9) + 0.0:+.3g}"
 
 
 def _text(value: Value, write: Callable[[float], str]) -> str:
