@@ -69,6 +69,18 @@ SWAPPED: dict[type, type] = {
     ast.Div: ast.Mult,
     ast.FloorDiv: ast.Div,
 }
+LOGS = {
+    f"tests/{name}.py"
+    for name in (
+        "observe/test_talks",
+        "services/test_messages",
+        "sessions/test_sessions",
+        "simulator/telephone/test_calls",
+        "simulator/test_talks",
+        "transport/sip/test_dialogs",
+    )
+}
+"""The files whose tests play logs with many cases."""
 NO_LOGIC = (ast.JoinedStr, ast.Raise, ast.Assert)
 
 
@@ -188,8 +200,8 @@ def chosen(product: Sequence[str], seed: int, count: int) -> list[Mutant]:
 class Contexts:
     """A plugin for the first run, which records the lines that each test executes.
 
-    It uses the test function as the name of a test's coverage context, and records the duration of
-    each test.
+    It uses the ID of a test as the name of its coverage context, and records the duration of each
+    test.
     """
 
     def __init__(self) -> None:
@@ -201,13 +213,13 @@ class Contexts:
 
         measured = Coverage.current()
         assert measured is not None
-        measured.switch_context(function_of(item.nodeid))
+        measured.switch_context(test_of(item.nodeid))
         result = yield
         measured.switch_context("")
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[function_of(report.nodeid)] += report.duration
+        self.seconds[test_of(report.nodeid)] += report.duration
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if not hasattr(session.config, "workerinput"):
@@ -219,9 +231,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Contexts())
 
 
-def function_of(nodeid: str) -> str:
-    """Return the ID of a test without its parameters."""
-    return nodeid.partition("[")[0]
+def test_of(nodeid: str) -> str:
+    """Return the ID of a test without its parameters. A case of a log is a test of its own."""
+    name, bracket, case = nodeid.partition("[")
+    return name + bracket + case if name.partition("::")[0] in LOGS else name
 
 
 SETTINGS = """[run]
@@ -324,7 +337,7 @@ class Killer:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: self._order.get(function_of(item.nodeid), len(self._order)))
+        items.sort(key=lambda item: self._order.get(test_of(item.nodeid), len(self._order)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -404,7 +417,7 @@ class Trial:
             killers = written.read().splitlines()
         if killers:
             self.mutant.fate = killers[0]
-            names = (function_of(each.removeprefix("killed by ")) for each in killers)
+            names = (test_of(each.removeprefix("killed by ")) for each in killers)
             self.mutant.killers = list(dict.fromkeys(names))
         elif hangs:
             self.mutant.fate = "killed: it hangs"
@@ -530,7 +543,7 @@ def is_there(one: Mutant, suite: Suite, tests: Sequence[str]) -> bool:
 
     If this test is not among `tests`, only check that its file exists.
     """
-    killer = function_of(one.fate.removeprefix("killed by "))
+    killer = test_of(one.fate.removeprefix("killed by "))
     file = killer.partition("::")[0]
     elsewhere = not file.startswith(tuple(tests)) and Path(file).is_file()
     return one.fate.startswith("killed") and (killer in suite.seconds or elsewhere)
