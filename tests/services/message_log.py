@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from enum import Enum
 from functools import reduce
 from itertools import chain
@@ -16,9 +17,15 @@ from bench.plan.script_keys import SESSION
 from bench.services.confirmed_settings import unapplied_settings
 from bench.services.openai.dialect import GA
 from bench.services.registry import DIALECTS
-from bench.wire.dialect import AwaitedEvent, BinaryMessage, CallCodec, ClientMessage, decoder_of
-from bench.wire.events import wait_of
-from bench.wire.settings import FunctionTool, Message, SessionSettings
+from bench.wire.dialect import (
+    AwaitedEvent,
+    BinaryMessage,
+    CallCodec,
+    ClientMessage,
+    decoder_of,
+)
+from bench.wire.events import audio_payload, wait_of
+from bench.wire.settings import FunctionTool, Message, ResponseSettings, SessionSettings
 from tests.attack.agents import unescaped
 from tests.observe.talk_log import Case, called, listed, value, words_of, written
 
@@ -28,6 +35,9 @@ CALL_ID = "c-1"
 
 def fact(found: Any, name: str) -> Any:
     """Return a value of an event. The name of a value inside another one has a dot."""
+    if name == "audio":
+        audio = audio_payload(found.payload)
+        return audio and base64.b64encode(audio).decode()
     found = reduce(getattr, name.split("."), found)
     return found.name.lower() if isinstance(found, Enum) else found
 
@@ -37,15 +47,6 @@ def received(text: str) -> bytes:
     if form in {"binary", "text"}:
         return BinaryMessage(unescaped(rest)) if form == "binary" else unescaped(rest)
     return text.encode()
-
-
-def shown(step: ClientMessage | AwaitedEvent, expected: str, codec: CallCodec) -> str:
-    """Return how a log writes a step of the set-up: as `expected` if it has the same values."""
-    if isinstance(step, AwaitedEvent):
-        return f"await {step.kind.name.lower()} {step.name}"
-    data = codec.encode(step.kind, step.data)
-    is_equal = msgspec.json.decode(data) == value(expected)
-    return expected if is_equal else data.decode()
 
 
 class Exchange:
@@ -60,11 +61,11 @@ class Exchange:
         self.settings = msgspec.structs.replace(self.settings, tools=tools)
         history = [Message(role=role, text=text) for role, text in given.get("history", ())]
         self.settings, _ = self.dialect.with_history(self.settings, history)
+        self.codec = (self.dialect.codec or CallCodec)(CALL_ID)
         sent = [line.text for line in case.lines if line.kind == ">"]
         if sent:
             steps = self.dialect.setup_messages(self.settings, "e1")
-            codec = (self.dialect.codec or CallCodec)(CALL_ID)
-            assert [shown(*pair, codec) for pair in zip(steps, sent, strict=False)] == sent
+            assert [*map(self.shown, steps, sent)] == sent
             assert len(steps) == len(sent)
         self.messages = [received(line.text) for line in case.lines if line.kind == "<"]
         self.events = [*chain(*map(decoder_of(self.dialect), self.messages))]
@@ -74,10 +75,45 @@ class Exchange:
                 assert found == line.text, f"{found}, not {line.text}"
         assert self.events == [], "an event was decoded that the log does not name"
 
+    def shown(self, step: ClientMessage | AwaitedEvent, expected: str) -> str:
+        """Return how a log writes a message, or what a set-up awaits: as `expected` if it has the
+        same values.
+        """
+        if isinstance(step, AwaitedEvent):
+            return f"await {step.kind.name.lower()} {step.name}"
+        data = self.codec.encode(step.kind, step.data)
+        if isinstance(data, BinaryMessage):
+            return written(base64.b64encode(data).decode())
+        assert self.dialect.message_kinds.get(step.name, step.kind) is step.kind
+        return expected if msgspec.json.decode(data) == value(expected) else data.decode()
+
+    def message(self, act: str, *given: Any, **named: Any) -> ClientMessage:
+        """Return a message that the client sends after the set-up."""
+        if act in ("acknowledge", "goodbye"):
+            message: ClientMessage | None = getattr(self.codec, act)(*given)
+            assert message is not None
+            return message
+        arguments = {
+            "append": lambda audio: [base64.b64decode(audio)],
+            "message": lambda text: [Message(role="user", text=text)],
+            "request": lambda settings: [msgspec.convert(settings, ResponseSettings)],
+        }.get(act, lambda *others: others)(*given)
+        sent: ClientMessage = getattr(self.dialect, act)(*arguments, "e2")
+        return sent
+
     def result(self, expected: str) -> str:
         """Return what a line should be."""
         subject, (first, *others), named = called(expected)
         match subject:
+            case "sent":
+                *_, (_, message) = words_of(expected)
+                head = expected.removesuffix(message)
+                return head + self.shown(self.message(first, *others[:-1]), message)
+            case "allowed":
+                why = self.dialect.unsupported_event(first, self.settings)
+                _, (_, allowed), *_ = words_of(expected)
+                said = others[0] if others[0] and others[0] in why else why or None
+                return f"allowed {allowed} {written(said)}"
             case "event":
                 event = self.events.pop(0)
                 facts = {name: fact(event, name) for name in named}
