@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import socket
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from bench.base.errors import UsageError
 from bench.load.planning.run_options import MAX_USERS, SHAPE, Options
 from bench.load.runners.live_totals import LiveLatency, TargetProgress
 from bench.load.runners.web_origin import cross_site_reason
-from bench.load.runners.web_ui import LOOPBACK_NAMES, requested_options, stats
+from bench.load.runners.web_ui import LOOPBACK_NAMES, live_address, requested_options, stats
 from bench.record.recorder import Traffic
 from tests.load.options import parsed
 
@@ -199,3 +200,26 @@ def test_the_form_of_locust_s_page_is_accepted() -> None:
 
     assert isinstance(asked, argparse.Namespace)
     assert (asked.num_users, Options.of(asked).sessions) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "address"),
+    [
+        ("127.0.0.1", None, "http://127.0.0.1:0"),
+        ("*", None, f"http://{socket.gethostname()}:0"),
+        ("127.0.0.1", "a.pem", "https://127.0.0.1:0"),
+    ],
+)
+def test_the_address_of_a_live_page_is_that_of_its_server(
+    host: str, tls: str | None, address: str
+) -> None:
+    options = argparse.Namespace(
+        headless=True, web_host=host, web_port=0, web_base_path="", tls_cert=tls, tls_key=tls
+    )
+
+    assert live_address(options) == address
+
+
+def test_a_live_page_is_only_for_runs_without_the_web_ui() -> None:
+    with pytest.raises(UsageError, match="the web UI, which has the same page: omit it"):
+        live_address(argparse.Namespace(headless=False))

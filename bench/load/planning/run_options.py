@@ -527,6 +527,13 @@ OF_PROCESSES = (
         flag="--telemetry",
         more={"action": "store_true"},
     ),
+    RunOption(
+        None,
+        "show the progress on a read-only page, at --web-host and --web-port"
+        " (http://127.0.0.1:8089)",
+        flag="--live",
+        more={"action": "store_true"},
+    ),
 )
 """Options that do not change the load. Only the process that leads a run reads them."""
 SHAPE = frozenset(option.name for option in RUN_OPTIONS.values() if option.shapes)

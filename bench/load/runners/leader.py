@@ -67,6 +67,8 @@ from bench.load.runners.role import ProcessRole
 from bench.load.runners.web_ui import (
     add_tabs,
     check_port,
+    live_address,
+    live_page,
     open_text,
     restrict_handlers,
     show_targets,
@@ -145,6 +147,8 @@ class Leader(ProcessRole):
         if self.parsed.telemetry:
             check_installed()
         parsed = self.parsed
+        if parsed.live:
+            self.say(f"live page, read-only: {live_address(parsed)}")
         if is_command(parsed) and parsed.spawn_rate is None:
             parsed.spawn_rate = min(parsed.num_users or 1, MAX_SPAWNED_PER_S)
         self._refuse_host()
@@ -163,15 +167,19 @@ class Leader(ProcessRole):
                 "this run has no end: add --sessions 50 (total calls) or -t 2m (duration)"
             )
         self._set_users()
-        web_ui = self._environment.web_ui
+        web_ui = live_page(self._environment) if parsed.live else self._environment.web_ui
         if not parsed.headless:  # the web UI starts after this
             check_port(parsed.web_host, parsed.web_port)
         if web_ui is not None:
             if self._all_realtime:
                 show_targets(web_ui, self._targets_text)
-            restrict_handlers(web_ui, vars(parsed), self._check)
-            add_tabs(web_ui, parsed.web_base_path, self._targets, self._report)
-            if opened := open_text(web_ui):
+            restrict_handlers(web_ui, vars(parsed), self._check, read_only=parsed.live)
+            add_tabs(
+                web_ui, parsed.web_base_path, self._targets, self._report, read_only=parsed.live
+            )
+            if parsed.live:
+                web_ui.start()
+            elif opened := open_text(web_ui):
                 self.say(opened)
         self.workers.open()
         self._opened_ns = monotonic_ns()

@@ -41,15 +41,53 @@ from bench.record.document import ValidityStatus
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
 """The host names by which a browser on this machine reaches this machine."""
 LOCUST_SHAPE = frozenset({"user_count", "spawn_rate", "run_time"})
+READING = frozenset({"GET", "HEAD"})
+CHANGING = frozenset(f"locust.{name}" for name in ("swarm", "stop", "reset_stats", "update_user"))
+"""The handlers of Locust's web UI that change a run, in some versions by GET."""
 PICKED = frozenset({"user_classes", "shape_class"})
 """The fields that the option `--class-picker` adds to the form."""
 
 
-def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) -> None:
+def live_page(environment: Any) -> Any:
+    """Return a web UI for a run that is started without one. It is not served before its `start`,
+    and needs `restrict_handlers`.
+    """
+    parsed = environment.parsed_options
+    return environment.create_web_ui(
+        host=_bound(parsed.web_host),
+        port=parsed.web_port,
+        web_base_path=parsed.web_base_path,
+        web_login=parsed.web_login,
+        tls_cert=parsed.tls_cert,
+        tls_key=parsed.tls_key,
+        delayed_start=True,
+        build_path=parsed.build_path,
+    )
+
+
+def live_address(parsed: Any) -> str:
+    """Return the address of the page of a run. Raise UsageError if it has a web UI, which shows the
+    same, or if its port is in use.
+    """
+    if not parsed.headless:
+        raise UsageError("--live is for runs without the web UI, which has the same page: omit it")
+    check_port(parsed.web_host, parsed.web_port)
+    scheme = "https" if parsed.tls_cert and parsed.tls_key else "http"
+    host = _bound(parsed.web_host) or socket.gethostname()
+    return f"{scheme}://{host}:{parsed.web_port}{parsed.web_base_path}"
+
+
+def _bound(host: str) -> str:
+    return "" if host == "*" else str(host)
+
+
+def restrict_handlers(
+    web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None], *, read_only: bool = False
+) -> None:
     """Check each request before Locust's handlers get it.
 
     `chosen` are the options of this process, by name. `check` is a function that raises UsageError
-    for invalid options.
+    for invalid options. If `read_only`, only the requests that change nothing are answered.
     """
     allowed = SHAPE | LOCUST_SHAPE | (PICKED if web_ui.userclass_picker_is_active else frozenset())
 
@@ -63,6 +101,8 @@ def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[A
             request.host, request.headers.get("Origin"), names, dict(request.headers)
         ):
             return make_response(problem, 403, {"Content-Type": "text/plain; charset=utf-8"})
+        if read_only and (request.method not in READING or request.endpoint in CHANGING):
+            return make_response("this page is read-only", 403)
         if request.endpoint == "locust.update_user":
             return make_response("user classes can only be changed in the locustfile", 403)
         if request.endpoint != "locust.swarm":
@@ -170,12 +210,12 @@ def check_port(host: str, port: int) -> None:
     print thirty lines.
     """
     try:
-        with socket.create_server(("" if host == "*" else host, port)):
+        with socket.create_server((_bound(host), port)):
             pass
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise UsageError(
-            f"the web UI cannot listen on port {port}: {reason}; set another port with --web-port"
+            f"the web page cannot listen on port {port}: {reason}; set another port with --web-port"
         ) from None
 
 
@@ -286,14 +326,23 @@ SHOWN_TARGETS = (
     " }).observe(document, {childList: true, subtree: true})</script>"
 )
 """A script that names Locust's field for a host after what it shows, and makes it read-only."""
+NO_CONTROLS = (
+    "<script>new MutationObserver(() => { for (const button of document.querySelectorAll("
+    "'button, [role=tab]')) if (['edit', 'stop', 'reset', 'new', 'start'].includes("
+    "button.textContent.trim().toLowerCase())) button.style.display = 'none'"
+    " }).observe(document, {childList: true, subtree: true})</script>"
+)
+"""A script that hides Locust's buttons, which a page that only shows a run refuses."""
 NOTE = (
     "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif;"
     " color: gray; padding: 8px 24px'>Statistics and Charts are Locust&rsquo;s own: a request is a"
     " turn, or a connect; a row pools all targets, origins, the warm-up, and failed turns with the"
     " time that they took; Aggregated pools turns with connects. Realtime latency shows the"
-    " measured turns of each target; &infin;: a failed turn counts as infinite latency. <a"
-    f" href='./{REPORT}' target='_blank' style='color: inherit'>The report of the run</a> is"
-    " available when the run has ended.</footer>"
+    " measured turns of each target; &infin;: a failed turn counts as infinite latency."
+)
+OF_REPORT = (
+    f" <a href='./{REPORT}' target='_blank' style='color: inherit'>The report of the run</a> is"
+    " available when the run has ended."
 )
 
 
@@ -302,12 +351,18 @@ def add_tabs(
     base_path: str,
     targets: Callable[[], list[TargetProgress]],
     report: Callable[[], Path | None],
+    *,
+    read_only: bool = False,
 ) -> None:
     """Add the two tabs and the note to the web UI.
 
     `targets` is a function that returns the progress of each target. `report` is a function that
-    returns the report page of the last run; None before the run has ended.
+    returns the report page of the last run; None before the run has ended. If `read_only`, the page
+    has no buttons that change a run.
     """
+    # the page of a run ends with the run
+    own = (NO_CONTROLS, NOTE) if read_only else (NOTE, OF_REPORT)
+    added = f"{FIRST_TAB}{''.join(own)}</footer></body>"
     web_ui.template_args |= {
         "extended_tabs": [{"key": key, "title": title} for key, title in TABS.items()],
         "extended_tables": [
@@ -336,9 +391,7 @@ def add_tabs(
                 json.dumps(response.get_json() | {"extended_stats": stats(targets())})
             )
         elif request.endpoint == "locust.index" and response.mimetype == "text/html":
-            response.set_data(
-                response.get_data(as_text=True).replace("</body>", f"{FIRST_TAB}{NOTE}</body>")
-            )
+            response.set_data(response.get_data(as_text=True).replace("</body>", added))
         return response
 
     web_ui.app.register_blueprint(pages)

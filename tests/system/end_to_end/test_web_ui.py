@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.load.runners.web_ui import SHOWN_TARGETS
+from bench.load.runners.web_ui import NO_CONTROLS, OF_REPORT, SHOWN_TARGETS, TABS
 from bench.record import folder as files
 from tests import forked
 from tests.simulator_process import Ready
@@ -263,3 +263,43 @@ def test_with_a_login_report_and_progress_are_not_public(tmp_path: Path, simulat
         answers = [ui.ask("GET", path) for path in ("/realtime/report", "/stats/requests")]
 
     assert not [output for _, output in answers if "extended_stats" in output or "no run" in output]
+
+
+CHANGES = [
+    (method, path)
+    for method in ("GET", "POST", "DELETE")
+    for path in ("/swarm", "/stop", "/stats/reset", "/user")
+]
+
+
+def test_the_live_page_of_a_run_shows_it_and_changes_nothing(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    load = ("--headless", "-u", "1", "-t", "60s", "--live")
+    with web_ui(tmp_path, "--url", simulator.urls["ga"], *load) as served:
+        for method, path in CHANGES:
+            status, _ = served.ask(method, path, urlencode({"user_count": "9", "spawn_rate": "9"}))
+            # 405: this version of Locust has no such handler
+            assert status in (403, 405), (method, path)
+        assert served.ask("GET", "/", Host="evil.example")[0] == 403
+        page = served.ask("GET", "/")[1]
+        shown = json.loads(served.ask("GET", "/stats/requests")[1])
+        second = [sys.executable, "-m", "locust", "-f", str(write_scenario(tmp_path)), *load]
+        refused = forked.run(
+            [*second, "--web-port", str(served.port), "--url", simulator.urls["ga"]],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        output = served.end()
+
+    assert NO_CONTROLS in page
+    assert OF_REPORT not in page
+    assert [table["key"] for table in shown["extended_stats"]] == [*TABS]
+    assert shown["state"] in ("spawning", "running")
+    assert f"rtbench: live page, read-only: http://127.0.0.1:{served.port}\n" in output
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == (
+        f"rtbench: the web page cannot listen on port {served.port}: Address already in use; set"
+        " another port with --web-port"
+    )
