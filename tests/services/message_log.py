@@ -25,7 +25,13 @@ from bench.wire.dialect import (
     decoder_of,
 )
 from bench.wire.events import audio_payload, wait_of
-from bench.wire.settings import FunctionTool, Message, ResponseSettings, SessionSettings
+from bench.wire.settings import (
+    FunctionOutput,
+    FunctionTool,
+    Message,
+    ResponseSettings,
+    SessionSettings,
+)
 from tests.attack.agents import unescaped
 from tests.observe.talk_log import Case, called, listed, value, words_of, written
 
@@ -96,6 +102,7 @@ class Exchange:
         arguments = {
             "append": lambda audio: [base64.b64decode(audio)],
             "message": lambda text: [Message(role="user", text=text)],
+            "function_output": lambda output: [FunctionOutput(**output)],
             "request": lambda settings: [msgspec.convert(settings, ResponseSettings)],
         }.get(act, lambda *others: others)(*given)
         sent: ClientMessage = getattr(self.dialect, act)(*arguments, "e2")

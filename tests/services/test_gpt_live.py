@@ -30,20 +30,18 @@ from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.gpt_live.track import LIVE_TRACKS
 from bench.services.registry import DIALECTS
 from bench.wire.connection import ConnectionClosed, ReceivedMessage
-from bench.wire.dialect import SOUND, AwaitedEvent, BinaryMessage, ClientMessage
+from bench.wire.dialect import SOUND, BinaryMessage, ClientMessage
 from bench.wire.events import EventKind
 from bench.wire.service import CALL_FAILED
 from bench.wire.settings import (
     FULL_DUPLEX,
-    FunctionOutput,
-    FunctionTool,
     Message,
-    ResponseSettings,
     SessionSettings,
     TurnDetection,
 )
 from tests.helpers import AT_NS, at, build_message, build_script, event_of, play, respond, say
-from tests.observe.talk_log import SOUND_MS, Case, Line, Player
+from tests.observe.talk_log import SOUND_MS, Case, Line, Player, cases, value, words_of
+from tests.services.message_log import FOLDER
 
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
 OF_OTHERS = ("session.input_audio.append", "transport.")
@@ -67,30 +65,25 @@ def event_names() -> list[str]:
     return [name for kind in union for name in get_args(kind.model_fields["type"].annotation)]
 
 
-def test_a_session_is_started_with_the_messages_of_the_official_sdk() -> None:
-    settings = settings_of(
-        {
-            "turn_detection": "full_duplex",
-            "model": "gpt-live-1.1",
-            "voice": "cedar",
-            "instructions": "Be brief.",
-            "input_format": "g711_ulaw",
-            "output_format": "g711_ulaw",
-            "extra": {"store": False},
-        }
-    )
-    start, awaited = GPT_LIVE.setup_messages(settings, "e1")
+def test_the_messages_of_the_log_are_those_of_the_official_sdk() -> None:
+    lines = [line for case in cases(FOLDER / "gpt_live.log").values() for line in case.lines]
+    sent = [value(line.text) for line in lines if line.kind == ">"]
+    sent += [value([*words_of(line.text)][-1][1]) for line in lines if line.text[:5] == "sent "]
+    bodies = [body for body in sent if isinstance(body, dict)]
+    client_event: TypeAdapter[Any] = TypeAdapter(sdk().ClientEvent)
 
-    assert isinstance(start, ClientMessage)
-    body = msgspec.json.decode(start.data)
-    assert sdk().SessionStartEvent.model_validate(body, strict=True).to_dict() == body
-    assert body["session"] == {
-        "model": "gpt-live-1.1",
-        "instructions": "Be brief.",
-        "audio": {"format": {"type": "audio/pcmu", "rate": 8_000}, "output": {"voice": "cedar"}},
-        "store": False,
-    }
-    assert awaited == AwaitedEvent(EventKind.SESSION_UPDATED, "session.started")
+    assert len(bodies) > 9
+    for body in bodies:
+        assert client_event.validate_python(body, strict=True).to_dict() == body
+
+
+def test_a_history_of_too_many_messages_is_refused() -> None:
+    history = [Message(role="user", text="Hi.")] * 129
+    refused = GPT_LIVE.unsupported_setting(
+        msgspec.structs.replace(settings_of({"turn_detection": "full_duplex"}), history=history)
+    )
+    assert refused is not None
+    assert refused.reason == "the history has 129 messages: GPT-Live accepts at most 128"
 
 
 def test_an_offer_has_the_settings_of_the_official_sdk() -> None:
@@ -159,127 +152,6 @@ def test_every_event_of_the_official_sdk_is_known_except_those_of_other_connecti
     ]
 
     assert unknown == [name for name in event_names() if name.startswith(OF_OTHERS)]
-
-
-TOOL = FunctionTool(
-    name="weather", description="The weather.", parameters={"type": "object", "properties": {}}
-)
-BACKEND = {
-    "type": "responses",
-    "responses": {"model": "gpt-6-luna", "reasoning": {"effort": "low"}},
-}
-
-
-@pytest.mark.parametrize(
-    ("delegation", "sent"),
-    [
-        (None, None),
-        ("client", {"type": "client"}),
-        (
-            {"type": "client", "acknowledgement_delay_ms": 400},
-            {"type": "client", "acknowledgement_delay_ms": 400},
-        ),
-        (
-            BACKEND,
-            {
-                "type": "responses",
-                "responses": {
-                    "tools": [
-                        {
-                            "type": "function",
-                            "name": "weather",
-                            "description": "The weather.",
-                            "parameters": {"type": "object", "properties": {}},
-                        }
-                    ],
-                    "tool_choice": "required",
-                    "model": "gpt-6-luna",
-                    "reasoning": {"effort": "low"},
-                },
-            },
-        ),
-    ],
-)
-def test_functions_are_the_tools_of_a_backend_and_are_not_sent_without_one(
-    delegation: Any, sent: Any
-) -> None:
-    settings = settings_of(
-        {"turn_detection": "full_duplex", **({"delegation": delegation} if delegation else {})}
-    )
-    choice = "required" if delegation is BACKEND else None
-    settings = msgspec.structs.replace(settings, tools=(TOOL,), tool_choice=choice)
-    start, _ = GPT_LIVE.setup_messages(settings, "e1")
-
-    assert isinstance(start, ClientMessage)
-    body = msgspec.json.decode(start.data)
-    assert GPT_LIVE.unsupported_setting(settings) is None
-    assert sdk().SessionStartEvent.model_validate(body, strict=True).to_dict() == body
-    assert body["session"].get("delegation") == sent
-
-
-def test_the_history_is_a_setting_of_the_session() -> None:
-    messages = (
-        Message(role="system", text="The caller is Ada."),
-        Message(role="user", text="Hi."),
-        Message(role="assistant", text="Hello, Ada."),
-    )
-    settings = msgspec.structs.replace(
-        settings_of({"turn_detection": "full_duplex"}), history=messages
-    )
-    start, _ = GPT_LIVE.setup_messages(settings, "e1")
-
-    assert isinstance(start, ClientMessage)
-    body = msgspec.json.decode(start.data)
-    assert sdk().SessionStartEvent.model_validate(body, strict=True).to_dict() == body
-    assert [(item["role"], item["content"][0]["text"]) for item in body["session"]["input"]] == [
-        ("developer", "The caller is Ada."),
-        ("user", "Hi."),
-        ("assistant", "Hello, Ada."),
-    ]
-    refused = GPT_LIVE.unsupported_setting(msgspec.structs.replace(settings, history=messages * 43))
-    assert refused is not None
-    assert refused.reason == "the history has 129 messages: GPT-Live accepts at most 128"
-
-
-@pytest.mark.parametrize(
-    ("event", "words"),
-    [
-        (
-            {"type": "session.update", "session": {"delegation": {"type": "decisions"}}},
-            "must not delegate to decisions",
-        ),
-        ({"type": "session.start", "session": {}}, "starts another session"),
-        ({"type": "session.close"}, "ends the session"),
-        ({"type": "session.update", "session": {"delegation": None}}, ""),
-        ({"type": "session.commentary.append", "content": "Greet.", "delegation_id": None}, ""),
-        ({"type": "session.input_audio.mute"}, ""),
-    ],
-)
-def test_a_script_may_send_any_event_except_those_that_this_tool_needs(
-    event: dict[str, Any], words: str
-) -> None:
-    problem = GPT_LIVE.unsupported_event(event, settings_of({"turn_detection": "full_duplex"}))
-
-    assert problem.startswith(words)
-    assert bool(problem) is bool(words)
-
-
-def test_the_messages_of_a_delegation_are_those_of_the_official_sdk() -> None:
-    sent = [
-        GPT_LIVE.function_output(
-            FunctionOutput(call_id="d1", output="Sunny.", is_task=True), "turn-1-output-1"
-        ),
-        GPT_LIVE.function_output(FunctionOutput(call_id="c1", output="Sunny."), "turn-1-output-2"),
-        GPT_LIVE.request(ResponseSettings(), "turn-1-response-2"),
-        GPT_LIVE.close("session-close"),
-    ]
-
-    client_event: TypeAdapter[Any] = TypeAdapter(sdk().ClientEvent)
-    for message in sent:
-        assert message is not None
-        body = msgspec.json.decode(message.data)
-        assert client_event.validate_python(body, strict=True).type == message.name == body["type"]
-        assert GPT_LIVE.message_kinds[message.name] is message.kind
 
 
 @pytest.mark.parametrize(
