@@ -6,8 +6,8 @@ The starts of sounds come from the detector that also listens to live agents
 (`bench.plan.recordings.speech_span`). In noise the end of speech is below the noise, so the end
 that is found may be too early. `TAILS_NS` has the maximum errors. The noise is that around the
 sound, or that after it if it is louder. The room may be heard for longer than the voice, as behind
-a noise gate. So the bound covers what is quiet at the end of speech, unless it is clearly a voice
-that fades.
+a noise gate. So the bound covers what is quiet at the end of speech, unless it is certainly a voice
+(`bench.sound.ends`).
 
 A turn of the caller consists of all its sounds until the agent starts to speak, or until a pause of
 `MAX_PAUSE_S`. If the caller starts while the agent speaks, the speech is an interruption. It is a
@@ -20,7 +20,6 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import REPLY_SILENCE_MS
@@ -38,10 +37,10 @@ from bench.plan.recordings import (
     window_energies,
 )
 from bench.sound.direct_current import without_direct_current
-from bench.sound.onset_bounds import HUM_DEPTH
-from bench.sound.onset_limits import SILENCE_ENERGY, error_in_noise
+from bench.sound.ends import fades, quiet_end
+from bench.sound.onset_limits import BLOCK_MS, DITHER, END, error_in_noise
 from bench.sound.onsets import PAUSE_NS, OnsetDetector
-from bench.sound.tones import RATE_HZ, Tone, is_clearly_voiced
+from bench.sound.tones import RATE_HZ, Tone
 from bench.wire.audio import Samples
 
 FLUSH_S = 1
@@ -59,22 +58,14 @@ PEAK = 10 ** (1 / 10)
 ratio of energies."""
 STOPPED_MS = 200
 """The silence after a quiet sound that shows that it was no background."""
-STEP_MS = 10
-"""The windows in which the level of the last sound is measured."""
-QUIET = 10 ** (8 / 10)
-FAINT = 10 ** (20 / 10)
-"""The distances below the level of speech from which its end is quiet and faint: 8 and 20 dB, as
-ratios of energies."""
-ABRUPT_MS = 15
-HARD_MS = 2
-"""The maximum quiet and faint parts of speech that ends hard."""
-MAX_FADE_MS = 250
-"""The maximum duration of a voice that fades."""
-LOUDER = 1.5
-"""The minimum ratio of the first half of such a voice to its second half."""
-LOUD_DEPTH = 10 ** (30 / 10)
-"""The maximum distance of its last third below the level of the speech: 30 dB, as a ratio of
-energies."""
+CERTAIN = 10 ** (11 / 10)
+"""The distance below the level of speech down to which a sound is certainly speech: 11 dB, as a
+ratio of energies."""
+EXACT_MS = 2
+"""The precision of an end of speech before digital silence."""
+FAR_BELOW = 10
+"""The minimum distance of the noise after speech below the quietest speech, 10 dB as a ratio of
+energies, from which no moment of it is as loud."""
 TAILS_NS = (
     (4_000, 90 * NS_PER_MS),
     (1_000, 300 * NS_PER_MS),
@@ -169,29 +160,52 @@ def speech(
     )
     # what follows the quiet edge of the last word is noise, even if there was none before
     after = read[end + EDGE_MS * per_ms : min(limit - origin, end + AFTER_MS * per_ms)]
-    loudest = (
-        window_energies(after, per_ms)[WINDOW_MS - 1 : 1 - WINDOW_MS].max(initial=0)
-        if len(after)
-        else 0.0
-    )
+    loudest = _loudest(after, per_ms)
     level = speech_level(read[begin : until - origin], rate_hz)
     changed_ns = 0
     if loudest * PEAK > max(noise * ABOVE_NOISE, level / DEPTH):
         changed_ns = max(WINDOW_MS, _stops_ms(after, per_ms, level)) * NS_PER_MS
-        noise = float(loudest) * PEAK / ABOVE_NOISE
+        noise = loudest * PEAK / ABOVE_NOISE
         until = min(until, found.end + WINDOW_MS * per_ms)
     segment = read[begin : until - origin]
     span = speech_span(segment, rate_hz, min_energy=noise * ABOVE_NOISE)
     words = speech_span(segment, rate_hz, min_energy=noise * ABOVE_NOISE, far_ms=NEAR_MS)
     click_ns = max(0, span.end - words.end) * NS_PER_S // rate_hz
-    error_ns = 0
+    quiet = quiet_end(_powers(segment[: span.end], rate_hz), level / CERTAIN)
+    error_ns = quiet * BLOCK_MS * NS_PER_MS
     if noise * ABOVE_NOISE > level / DEPTH:
-        error_ns = changed_ns + error_in_noise(TAILS_NS, level, noise)
-    elif noise >= SILENCE_ENERGY:  # a window with the last word also has noise
-        error_ns = changed_ns + WINDOW_MS * NS_PER_MS
-    end = found.begin + span.end
-    tail_ns = _tail_ns(segment[: span.end], rate_hz, level)
-    return Speech(found.begin, end, max(error_ns, tail_ns, click_ns))
+        error_ns = max(error_ns, changed_ns + error_in_noise(TAILS_NS, level, noise))
+    elif loudest * FAR_BELOW >= level / DEPTH:  # a window with the last word also has noise
+        error_ns = max(error_ns, changed_ns + WINDOW_MS * NS_PER_MS)
+    else:
+        error_ns = _edge_ns(segment, rate_hz, span.end, error_ns)
+    return Speech(found.begin, found.begin + span.end, max(error_ns, click_ns))
+
+
+def _edge_ns(segment: Samples, rate_hz: int, end: int, quiet_ns: int) -> int:
+    """Return the error of the end of speech before silence. The speech has been quiet for
+    `quiet_ns`.
+    """
+    tail = segment[end - quiet_ns * rate_hz // NS_PER_S : end : rate_hz // RATE_HZ]
+    is_short = quiet_ns < END.quiet_blocks * BLOCK_MS * NS_PER_MS
+    if not is_short and not fades(tail):
+        return quiet_ns
+    rest = np.append(segment[end + EXACT_MS * rate_hz // 1_000 :], 0)
+    heard_ns = (2 if is_short else 1) * WINDOW_MS * NS_PER_MS
+    return heard_ns if np.ptp(rest) > DITHER else 0
+
+
+def _powers(samples: Samples, rate_hz: int) -> list[float]:
+    """Return the mean square of each of the last blocks of samples."""
+    size = rate_hz * BLOCK_MS // 1_000
+    return list(mean_squares(samples[len(samples) % size :], size))
+
+
+def _loudest(samples: Samples, per_ms: int) -> float:
+    """Return the energy of the loudest window in samples; 0 if they are shorter than a window."""
+    if not len(samples):
+        return 0.0
+    return float(window_energies(samples, per_ms)[WINDOW_MS - 1 : 1 - WINDOW_MS].max(initial=0))
 
 
 def _stops_ms(after: Samples, per_ms: int, level: float) -> int:
@@ -204,44 +218,6 @@ def _stops_ms(after: Samples, per_ms: int, level: float) -> int:
         if len(loud) and loud[-1] < len(after) // per_ms - STOPPED_MS
         else 0
     )
-
-
-def _tail_ns(samples: Samples, rate_hz: int, level: float) -> int:
-    """Return how long speech of this level has been quiet at its end: in its last sound, or in what
-    followed it.
-
-    It is not in doubt if the last sound is clearly voiced and fades. Then only its last, faint part
-    is.
-    """
-    per_ms = rate_hz // 1_000
-    energies = np.convolve(mean_squares(samples, per_ms), np.full(STEP_MS, 1 / STEP_MS), "valid")
-    quiet_ms, faint_ms = (_since(energies, level / depth) for depth in (QUIET, FAINT))
-    if quiet_ms <= ABRUPT_MS or _fades(samples[len(samples) - quiet_ms * per_ms :], rate_hz, level):
-        quiet_ms = faint_ms if faint_ms > HARD_MS else 0
-    return (quiet_ms + STEP_MS) * NS_PER_MS if quiet_ms else 0
-
-
-def _since(energies: NDArray[np.float64], energy: float) -> int:
-    """Return the number of energies, the last ones, that are lower than this one."""
-    loud = np.flatnonzero(energies >= energy)
-    return len(energies) - 1 - int(loud[-1]) if len(loud) else len(energies)
-
-
-def _fades(tail: Samples, rate_hz: int, level: float) -> bool:
-    """Return whether the last part of speech is clearly voiced and becomes quieter, but not by a
-    step.
-    """
-    power = tail.astype(float) ** 2
-    half = len(power) // 2
-    third = len(power) // 3
-    if (
-        len(tail) > MAX_FADE_MS * rate_hz // 1_000
-        or power[:half].mean() < LOUDER * power[-half:].mean()
-    ):
-        return False
-    if power.mean() * HUM_DEPTH < level or power[-third:].mean() * LOUD_DEPTH < level:
-        return False
-    return is_clearly_voiced(tail[:: rate_hz // RATE_HZ])
 
 
 MAX_PAUSE_S = 3.0

@@ -36,21 +36,18 @@ cdef long long BACKGROUND_EVEN_RATIO_OVER = limits.BACKGROUND.even_ratio[0]
 cdef long long BACKGROUND_EVEN_RATIO_UNDER = limits.BACKGROUND.even_ratio[1]
 cdef long long BACKGROUND_PLATEAU_BLOCKS = limits.BACKGROUND.plateau_blocks
 cdef long long BACKGROUND_PLATEAU_RATIO = limits.BACKGROUND.plateau_ratio
-cdef long long BACKGROUND_STEADY_RATIO = limits.BACKGROUND.steady_ratio
-cdef long long BACKGROUND_ROOM_BLOCKS = limits.BACKGROUND.room_blocks
 cdef long long RISE_RATIO_OVER = limits.RISE.ratio[0]
 cdef long long RISE_RATIO_UNDER = limits.RISE.ratio[1]
 cdef long long RISE_WINDOW_BLOCKS = limits.RISE.window_blocks
 cdef long long RISE_LOUD_BLOCKS = limits.RISE.loud_blocks
 cdef long long RISE_CHECK_BLOCKS = limits.RISE.check_blocks
 cdef long long RISE_CERTAIN_RATIO = limits.RISE.certain_ratio
-cdef long long RISE_ATTACK_BLOCKS = limits.RISE.attack_blocks
 cdef long long RISE_LASTING_BLOCKS = limits.RISE.lasting_blocks
 cdef long long END_RATIO_OVER = limits.END.ratio[0]
 cdef long long END_RATIO_UNDER = limits.END.ratio[1]
 cdef long long END_FADING_PART = limits.END.fading_part
 cdef long long END_NEAR_RATIO = limits.END.near_ratio
-cdef long long END_LASTING_BLOCKS = limits.END.lasting_blocks
+cdef long long END_QUIET_BLOCKS = limits.END.quiet_blocks
 cdef long long TONE_HELD_GROUPS = limits.TONE.held_groups
 cdef long long TONE_SAME_RATIO_OVER = limits.TONE.same_ratio[0]
 cdef long long TONE_SAME_RATIO_UNDER = limits.TONE.same_ratio[1]
@@ -525,7 +522,7 @@ cdef class Blocks:
 
     def _follow_loudness(self, long long mean):
         """Note the power of a group that has ended in that of the loudest recent part, which falls
-        by 6 dB a second.
+        by 1 dB a second.
 
         If its mean energy is above that of noise, the group is also the last part that is certainly
         no noise. Between sounds, note how loud noise is with the filter and without it.
@@ -568,7 +565,7 @@ cdef class Blocks:
 
     cdef long long fading(self) noexcept:
         cdef long long fading = (self._last + self._size - 1) // self._size - self._near_last
-        if fading <= GROUP_BLOCKS:
+        if fading < END_QUIET_BLOCKS:
             return 0
         return (fading + GROUP_BLOCKS) * BLOCK_MS * (SECOND_NS // 1000)
 
@@ -753,43 +750,6 @@ cdef class Blocks:
         """Return the power of the loudest `GROUP_BLOCKS` in sequence, of those from `first` to the
         one before `after`."""
         return self.loudest_group(first, after)
-
-    def _decay(self, long long first, long long after, long long loudest):
-        """Return the number of blocks since a sound of these blocks was near its loudest part.
-
-        A click in the tone of a room is not near it, because it does not last. But a single block
-        of a deep voice that ends hard may be quieter.
-        """
-        cdef long long number, total, at, count
-        for number in range(after - 1, after - 2 - RISE_ATTACK_BLOCKS, -1):
-            total = 0
-            for at in range(max(first, number - SMOOTHED_BLOCKS + 1), number + 1):
-                total += self.power_of(at)
-            if total * END_NEAR_RATIO >= loudest * SMOOTHED_BLOCKS:
-                return 0
-        for number in range(after - 1, first - 1, -1):
-            if self.power_of(number) * END_NEAR_RATIO >= loudest:
-                count = 0
-                for at in range(max(first, number - RISE_AMONG_BLOCKS + 1), number + 1):
-                    count += self.power_of(at) * END_NEAR_RATIO >= loudest
-                if count >= END_LASTING_BLOCKS:
-                    return after - 1 - number
-        return after - first
-
-    def _steady(self, long long first, long long after):
-        """Return the number of the last blocks of a sound that are as steady as a room; 0 if they
-        are too few for one."""
-        cdef long long number, level, low = -1, high = -1, count = 0
-        cdef const Measured *block
-        for number in range(after - 1, first - 1, -1):
-            block = self.place(number)
-            level = 0 if block == NULL else block.level
-            low = level if low < 0 else min(low, level)
-            high = max(high, level)
-            if high > low * BACKGROUND_STEADY_RATIO:
-                break
-            count += 1
-        return count if count >= BACKGROUND_ROOM_BLOCKS else 0
 
     def _are_voiced(self, long long block, long long count=10):
         """Return whether `count` blocks from this block on are voiced (`bench.sound.tones`)."""

@@ -280,7 +280,7 @@ class Blocks:
     @property
     def fading_ns(self) -> int:
         fading = -(-self._last // self._size) - self._near_last
-        return (fading + GROUP_BLOCKS) * BLOCK_MS * NS_PER_MS if fading > GROUP_BLOCKS else 0
+        return (fading + GROUP_BLOCKS) * BLOCK_MS * NS_PER_MS if fading >= END.quiet_blocks else 0
 
     def _add_group(self, mean: int) -> None:
         if self._sounding and mean > max(
@@ -366,33 +366,6 @@ class Blocks:
     def _loudest_group(self, first: int, after: int) -> int:
         sums = list(accumulate(self._powers(first, after - 1), initial=0))
         return max(map(sub, sums[GROUP_BLOCKS:], sums), default=sums[-1]) // GROUP_BLOCKS
-
-    def _decay(self, first: int, after: int, loudest: int) -> int:
-        powers = self._powers(first, after - 1)[::-1]
-        if any(
-            sum(powers[at : at + SMOOTHED_BLOCKS]) * END.near_ratio >= loudest * SMOOTHED_BLOCKS
-            for at in range(RISE.attack_blocks + 1)
-        ):
-            return 0
-        near = [power * END.near_ratio >= loudest for power in powers]
-        lasting = (
-            at
-            for at, is_near in enumerate(near)
-            if is_near and sum(near[at : at + RISE.among_blocks]) >= END.lasting_blocks
-        )
-        return next(lasting, len(powers))
-
-    def _steady(self, first: int, after: int) -> int:
-        levels = self._levels(first, after - 1)
-        low = high = levels[-1] if levels else 0
-        count = 0
-        for level in reversed(levels):
-            low = min(low, level)
-            high = max(high, level)
-            if high > low * BACKGROUND.steady_ratio:
-                break
-            count += 1
-        return count if count >= BACKGROUND.room_blocks else 0
 
     def _are_voiced(self, block: int, count: int = GROUP_BLOCKS) -> bool:
         return is_voiced(self._samples(block, count))

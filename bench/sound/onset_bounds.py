@@ -6,10 +6,9 @@ Pure.
 # is the uncertainty of the start: the time until the sound is at most 9 dB below its loudest part
 # (`RISE.certain_ratio`), and remains so. A click in the tone does not. A voice begins at once if it
 # rises steadily, or if this part is clearly voiced, at most 20 dB below, and becomes louder, but
-# not from nothing: many rooms have a hum. What is after the last such part, at 5 dB
-# (`END.near_ratio`), is the uncertainty of the end, and so is a steady end, which may be the room.
-# Levels are compared without the filter, because noise and consonants are louder in it. If new
-# noise has ended the sound, its last word may be in that noise.
+# not from nothing: many rooms have a hum. Levels are compared without the filter, because noise and
+# consonants are louder in it. If new noise has ended the sound, its last word may be in that noise.
+# `bench.sound.ends` has the uncertainty of an end.
 #
 # In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`,
 # `ENDS_NS`; `make benchmark PARTS=voices` measures them with recorded voices, docs/accuracy.md).
@@ -20,8 +19,10 @@ from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
 from bench.sound import deep_noise
 from bench.sound.blocks import Blocks
+from bench.sound.ends import fades, faint_end, quiet_end
 from bench.sound.onset_limits import (
     BLOCK_MS,
+    DITHER,
     END,
     FAINT_ENERGY,
     GROUP_BLOCKS,
@@ -51,6 +52,8 @@ DEPTH = 1_000
 """The maximum distance of the start and end of a voice below its loudest part: 30 dB, as a ratio
 of energies."""
 FADED_DEPTH = 500
+ROOM_BLOCKS = 8
+"""The minimum uncertainty of an end after which the room is still heard."""
 INAUDIBLE_DEPTH = 100_000
 """The maximum distances below its loudest part of what has faded in, and of what is before it:
 27 and 50 dB."""
@@ -222,11 +225,10 @@ class BoundedSound(Blocks):
         end = -(-self._last // self._size)
         spoken = max(1, end - first)
         loudest = max(self._loudest_group(first, first + spoken), self._recent)
-        decay = self._decay(first, first + spoken, loudest)
-        if decay == spoken:  # longer than what is stored
-            decay = max(decay, end - self._near)
-        decay = max(decay, self._steady(first, end))
-        error = decay + RISE.among_blocks - END.lasting_blocks if decay > RISE.attack_blocks else 0
+        powers = self._powers(first, first + spoken - 1)
+        error = quiet_end(powers, loudest / END.certain_ratio)
+        if error == spoken:  # longer than what is stored
+            error = max(error, end - self._near)
         if self._behind_sound >= SILENCE_ENERGY:
             # noise that rises and falls seems to continue the sound
             error = max(error, end - self._certain + GROUP_BLOCKS)
@@ -238,8 +240,15 @@ class BoundedSound(Blocks):
                 error_in_noise(ENDS_NS, self._peak, self._behind_sound),
             )
         after = self._samples(end + DEEP_BLOCKS, GROUP_BLOCKS).astype(int)
-        if len(after) and np.ptp(after) >= AUDIBLE:  # deep noise, and the wave of its filter
+        range_after = np.ptp(after) if len(after) else 0
+        if range_after >= AUDIBLE:  # deep noise, and the wave of its filter
             error = max(error, DEEP_BLOCKS)
+        elif range_after <= DITHER and (
+            error < END.quiet_blocks or fades(self._samples(end - error, error))
+        ):
+            near = self._samples(end + 1, GROUP_BLOCKS).astype(int)
+            heard = ROOM_BLOCKS if len(near) and np.ptp(near) > DITHER else 0
+            error = max(faint_end(powers, loudest), heard)
         silence = self._powers(first + spoken, number)
         faint = next(
             (at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest),

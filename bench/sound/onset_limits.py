@@ -17,6 +17,8 @@ GROUP_BLOCKS = 10
 """The number of blocks in a group."""
 FAINT_ENERGY = AUDIBLE * AUDIBLE // 32
 """The energy below which a background is inaudible, even if it has peaks."""
+DITHER = 16
+"""The maximum range of the samples of digital silence, dither and rounding."""
 SILENCE_ENERGY = 16
 """The maximum energy of digital silence, dither and rounding. Up to it, a sound's first audible
 sample is exact."""
@@ -56,9 +58,6 @@ class BackgroundLimits:
     steady_ratio: int = 4
     """The ratio of levels from which on they are not steady: a background does not exceed it, and a
     voice may."""
-    room_blocks: int = 40
-    """The minimum number of steady blocks at the end of a sound that may be the room: few vowels
-    are so steady."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,25 @@ class EndLimits:
 
     ratio: tuple[int, int] = (12, 4)
     """The ratio to the background that a block of a sound exceeds."""
-    fading_part: int = 14
-    """The part by which the power of the loudest recent part falls with each group: 6 dB a
+    fading_part: int = 80
+    """The part by which the power of the loudest recent part falls with each group: 1 dB a
     second."""
-    near_ratio: int = 3
-    """A sound has not ended while it is at most 5 dB below its loudest recent part."""
+    near_ratio: int = 8
+    certain_ratio: int = 12
+    """A sound is near its loudest recent part at 9 dB below it, and at most 11 dB below it, it is
+    certainly a voice."""
+    faint_ratio: int = 2_000
+    """What is 33 dB below the loudest 50 ms of a sound may be no part of its voice."""
+    max_fade_blocks: int = 60
+    """The maximum duration of a voice that fades."""
+    fade_correlation: float = 0.8
+    fade_ratio: int = 2
+    """The minimum ratio of a voice that fades to its last fifth."""
     lasting_blocks: int = 5
-    """The sound was at a level if this number of `RISE.among_blocks` before its end have it."""
+    """The sound was at a level if this number of `RISE.among_blocks` have it."""
+    quiet_blocks: int = 20
+    """The minimum number of blocks below that level at the end of a sound that may be the room. The
+    last syllable of a voice is rarely so long."""
 
 
 @dataclass(frozen=True)

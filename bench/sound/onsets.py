@@ -240,8 +240,6 @@ class OnsetDetector(BoundedSound):
         self._take()
         if self._number % GROUP_BLOCKS == 0:
             self._end_group()
-            if self._number == BACKGROUND.settled_blocks + GROUP_BLOCKS:
-                self._retained = RETAINED * self._size
             is_due = self._sounding and self._same > 0 == self._same % TONE.following_groups
             if is_due and self._is_pure(number - TONE.certain_blocks, number):
                 return self._end_before_tone(number)

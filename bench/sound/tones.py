@@ -243,13 +243,13 @@ def is_voiced(
     return bool(np.any((has_fallen & (shares > correlation**2 * energies))[lags[0] - 1 :]))
 
 
-def is_clearly_voiced(samples: Samples) -> bool:
+def is_clearly_voiced(samples: Samples, correlation: float = CLEARLY) -> bool:
     """Return whether audio at 8 kHz is clearly voiced in all of its parts of 50 ms or a little
     more.
     """
     count = max(1, len(samples) // PART)
     bounds = [len(samples) * part // count for part in range(count + 1)]
-    return all(is_voiced(samples[first:after], CLEARLY) for first, after in pairwise(bounds))
+    return all(is_voiced(samples[first:after], correlation) for first, after in pairwise(bounds))
 
 
 # The hum of a power supply is periodic, too: it repeats itself after each period of the mains, and

@@ -29,7 +29,7 @@ def reply(rate_hz: int, quieter_db: float | None, noise_ms: int = NOISE_MS) -> S
     def silence(milliseconds: int) -> np.ndarray:
         return np.zeros(rate_hz * milliseconds // 1_000)
 
-    recorded = voices(rate_hz)[2] * FULL_SCALE
+    recorded = voices(rate_hz)[1] * FULL_SCALE
     loud = np.flatnonzero(np.abs(recorded) > 4_000)
     end = loud[loud > rate_hz * VOICE_MS // 1_000][0] + 1
     voice = recorded[end - rate_hz * VOICE_MS // 1_000 : end]
@@ -119,8 +119,8 @@ def test_the_end_of_a_reply_that_fills_no_block_is_exact(
 def test_the_uncertainty_of_the_end_is_not_that_of_the_start() -> None:
     call = Call()
     turn = call.hear(reply(8_000, 20, noise_ms=100), 20)
-    assert call.heard(turn) == (BEFORE_MS, 0)
-    assert call.heard(turn, "last_audible").bound_ms > 0
+    assert call.heard(turn).bound_ms < 1
+    assert call.heard(turn, "last_audible").bound_ms >= 100
 
 
 def test_the_end_of_a_reply_is_that_of_its_last_sound() -> None:

@@ -230,11 +230,20 @@ def test_a_room_with_a_hum_or_with_clicks_is_within_the_bound_of_the_start(
         assert abs(heard.start_ms - 1_000 * (1 + length_s)) <= heard.start_bound_ms + 5
 
 
-def test_the_start_of_a_voice_in_digital_silence_has_no_uncertainty() -> None:
+def test_a_voice_in_digital_silence_has_no_uncertainty() -> None:
     heard = found(pcm(silence(1), voice(1.5), silence(1)))
 
     assert (heard.start_ms, heard.end_ms) == pytest.approx((1_000, 2_500), abs=1)
-    assert heard.start_bound_ms == 0
+    assert (heard.start_bound_ms, heard.end_bound_ms) == (0, 0)
+
+
+@pytest.mark.parametrize("fade_s", [0.1, 0.2, 0.3])
+def test_the_end_of_a_vowel_that_fades_is_35_db_below_the_voice(fade_s: float) -> None:
+    words = vowel(1.5, 8_000)
+    words[-seconds(fade_s) :] *= 10 ** (-np.linspace(0, 70, seconds(fade_s)) / 20)
+    heard = found(pcm(silence(1), words, silence(1)))
+
+    assert abs(heard.end_ms - 2_500 + fade_s * 500) <= heard.end_bound_ms + 5 <= fade_s * 500 + 10
 
 
 @pytest.mark.parametrize("weak_s", [0.05, 0.15, 0.25])

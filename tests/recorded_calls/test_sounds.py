@@ -122,6 +122,22 @@ def test_the_speech_of_a_sound_starts_with_the_sound() -> None:
     assert sound.end - RATE_HZ // 5 < found.end <= sound.end + 1_600
 
 
+@pytest.mark.parametrize("fade_s", [0.05, 0.2, 0.4])
+def test_the_end_of_a_vowel_that_fades_into_silence_is_35_db_below_the_speech(
+    fade_s: float,
+) -> None:
+    at_s = np.arange(2 * RATE_HZ) / RATE_HZ
+    vowel = sum(np.sin(2 * np.pi * 120 * k * at_s + k * k) / k for k in range(1, 25))
+    fade = round(fade_s * RATE_HZ)
+    vowel[-fade:] *= 10 ** (-np.linspace(0, 70, fade) / 20)
+    channel = np.concatenate([silence(1), (vowel * 5_000).astype(np.int16), silence(2)])
+    span = SpeechSpan(RATE_HZ, 3 * RATE_HZ)
+    found = speech(channel, RATE_HZ, span, span.end + RATE_HZ // 5, len(channel))
+
+    error_ms = (found.end - 3 * RATE_HZ + fade / 2) * 1_000 / RATE_HZ
+    assert abs(error_ms) <= found.uncertainty_ns / NS_PER_MS + 5 <= 45
+
+
 @pytest.mark.parametrize("below_db", [15, 20, 25, 30])
 @pytest.mark.parametrize("hum", [0.0, 0.9])
 def test_the_room_after_the_caller_is_within_the_bound_of_the_end(

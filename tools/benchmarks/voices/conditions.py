@@ -32,6 +32,7 @@ from tools.benchmarks.voices.corpus import (
     WINDOW_S,
     Floats,
     Truth,
+    defined,
     edges,
     energies,
     high_passed,
@@ -227,12 +228,13 @@ def natural(voice: Voice, rng: np.random.Generator) -> Made:
     voice.
     """
     recorded, ramp = voice.recorded.copy(), round(0.05 * voice.rate_hz)
-    if voice.start > 2 * ramp:
+    first, last = defined(recorded, voice.rate_hz)
+    if first > 2 * ramp:
         recorded[:ramp] *= np.linspace(0, 1, ramp)
-    if len(recorded) - voice.end > 2 * ramp:
+    if len(recorded) - last > 2 * ramp:
         recorded[-ramp:] *= np.linspace(1, 0, ramp)
     samples, start, _ = placed(recorded, voice.rate_hz, rng)
-    return samples, start + voice.start, start + voice.end
+    return samples, start + first, start + last
 
 
 def room_tone(

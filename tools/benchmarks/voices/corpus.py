@@ -46,6 +46,7 @@ NO_VOICES = re.compile(
 HIGH_PASS_HZ = 60.0
 WINDOW_S = 0.01
 DEPTH = 10 ** (30 / 10)
+DEFINED_DEPTH = 10 ** (35 / 10)
 LOUDEST = 0.05
 ABOVE_FLOOR = 10.0
 MIN_SNR = 10 ** (35 / 10)
@@ -213,7 +214,9 @@ def truth(recording: Recording) -> Truth | None:
     )
 
 
-def by_energy(samples: Floats, rate_hz: int) -> tuple[int, int, float, float] | None:
+def by_energy(
+    samples: Floats, rate_hz: int, depth: float = DEPTH
+) -> tuple[int, int, float, float] | None:
     """Return the start and the end of the voice by the first rule, its level, and the file's
     floor.
     """
@@ -221,7 +224,7 @@ def by_energy(samples: Floats, rate_hz: int) -> tuple[int, int, float, float] | 
     if windows.max() < QUANTUM**2:
         return None
     level = level_of(windows)
-    loud = windows >= level / DEPTH
+    loud = windows >= level / depth
     inner = np.flatnonzero(loud)
     outer = np.concatenate([windows[: inner[0]], windows[inner[-1] + 1 :]])
     floor = float(np.median(outer) if len(outer) >= 5 else windows.min())
@@ -230,6 +233,16 @@ def by_energy(samples: Floats, rate_hz: int) -> tuple[int, int, float, float] | 
     if span is None:
         return None
     return span[0] * size, span[1] * size, level, floor
+
+
+def defined(sound: Floats, rate_hz: int) -> tuple[int, int]:
+    """Return the start and the end of a voice by the definition of docs/metrics.md, in samples.
+
+    It is for voices that are not cut: what is between 30 and 35 dB below the level belongs to them.
+    """
+    found = by_energy(sound, rate_hz, DEFINED_DEPTH)
+    assert found is not None, "the recording has a voice"
+    return found[:2]
 
 
 def level_of(windows: Floats) -> float:
