@@ -26,7 +26,8 @@ from bench.catalogue.outcomes import NO_MEDIA, OutcomeRow, OwnRemedies
 from bench.catalogue.refusals import HANDSHAKE
 from bench.services.names import PAGES
 from bench.services.openai import track
-from bench.services.pages.dialect import PageDialect, built_in, service_of
+from bench.services.pages.dialect import PageDialect
+from bench.services.pages.files import built_in, service_of
 from bench.services.pages.page import PageAudio
 from bench.services.pages.reader import TEXT
 from bench.services.pages.remedies import REMEDIES

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from bench.base.units import NS_PER_S
+from bench.catalogue.turn_detection import DetectorName
 from bench.files.values import get_text, object_in, shortened_settings
 from bench.wire.dialect import ClientMessage, Dialect, Feature, MessageKind, TurnSource
 from bench.wire.events import EMPTY, EventKind, ServerEvent
@@ -75,7 +76,7 @@ class FullDuplexDialect(Dialect):
     also_missing: tuple[Feature, ...] = (Feature.INTERRUPTION, Feature.SOUND)
     one_format = True
     turn_source = TurnSource.SOUND
-    only_detection = FULL_DUPLEX
+    only_detection: DetectorName | None = FULL_DUPLEX
 
     def __init__(self) -> None:
         problem = f"which {self.title} does not support"

@@ -43,7 +43,8 @@ from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.openai.track import GA_TRACKS
 from bench.services.openai_hosts import HUGGINGFACE, LITELLM, LOCALAI, OPENAI
-from bench.services.pages.dialect import PageDialect, dialect_in, service_of
+from bench.services.pages.dialect import PageDialect
+from bench.services.pages.files import dialect_in, service_of
 from bench.services.translation import dialect as translation
 from bench.wire.audio import PCM16
 from bench.wire.dialect import Dialect, Peer

@@ -16,7 +16,7 @@ from bench.files.yaml_file import PythonValue
 from bench.plan.script_keys import SESSION
 from bench.services.confirmed_settings import unapplied_settings
 from bench.services.openai.dialect import GA
-from bench.services.registry import DIALECTS
+from bench.services.registry import DIALECTS, user_service
 from bench.wire.dialect import (
     AwaitedEvent,
     BinaryMessage,
@@ -61,7 +61,9 @@ class Exchange:
     def __init__(self, dialect: str, case: Case) -> None:
         words = [(name, value(word)) for name, word in words_of(case.settings)]
         given = dict(words)
-        self.dialect = DIALECTS.get(given.pop("dialect", dialect.replace("_", "-")), GA)
+        described = FOLDER / f"{dialect}.yaml"
+        known = DIALECTS.get(given.pop("dialect", dialect.replace("_", "-")), GA)
+        self.dialect = user_service(described).dialect if described.exists() else known
         self.settings: SessionSettings = SESSION.read(PythonValue("session", given.get("", {})))
         tools = tuple(FunctionTool(**tool) for tool in given.get("tools", ()))
         self.settings = msgspec.structs.replace(self.settings, tools=tools)

@@ -17,15 +17,15 @@ from bench.services.pages.page import COMPILED, FOLDER, compiled, page_schema
 from bench.services.registry import UNKNOWN, dialect_of, user_service
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
-from bench.wire.dialect import SOUND, ClientMessage, protocol_fact
+from bench.wire.dialect import SOUND, ClientMessage, TurnSource, protocol_fact
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from tests.services.page_exchanges import exchanges
 
 ROOT = Path(__file__).parents[2]
 STORED = Path(__file__).parent / "page_exchanges.json"
-EXAMPLE = re.findall(
+EXAMPLE, WITH_REPLIES = re.findall(
     "```yaml\n(.*?)```", (ROOT / "docs" / "any-websocket.md").read_text(encoding="utf-8"), re.DOTALL
-)[0]
+)
 SCHEMA = Draft202012Validator(page_schema())
 DUPLEX = SessionSettings(turn_detection=TurnDetection(type=FULL_DUPLEX))
 
@@ -92,6 +92,24 @@ def test_a_mistake_is_named_with_its_line_and_what_is_allowed(correct: str, tmp_
     assert str(first).startswith(f"{path}:{line}:")
     assert problem in str(first)
     assert "\n" not in str(first)
+
+
+OF_REPLIES = {
+    "turns: replies\n": ("", "has speech_started, which needs `turns: replies`"),
+    "means: reply_done": ("means: clear", "has clear, which needs `turns: sound`"),
+    ", id: id, name: name": (", id: id", "means needs `name`"),
+}
+
+
+@pytest.mark.parametrize("correct", ["", *OF_REPLIES])
+def test_a_file_has_only_meanings_of_its_source_of_turns(correct: str, tmp_path: Path) -> None:
+    wrong, problem = OF_REPLIES.get(correct, ("", ""))
+    path = written(tmp_path, WITH_REPLIES.replace(correct, wrong, 1) if correct else WITH_REPLIES)
+    if not problem:
+        assert user_service(path).dialect.turn_source is TurnSource.REPLIES
+        return
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        user_service(path)
 
 
 def test_a_target_has_the_address_and_the_key_of_its_protocol_file(tmp_path: Path) -> None:

@@ -1,18 +1,17 @@
-"""The dialect of a protocol file, the codec of a call, and the files of this package."""
+"""The dialect of a protocol file, and the codec of a call."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
 from bench.catalogue.outcomes import OwnRemedies
-from bench.files.validation import AnyJson, StructOf
-from bench.files.yaml_file import LocatedValue, PythonValue
 from bench.services.full_duplex import FullDuplexDialect
-from bench.services.pages.page import BINARY_AUDIO, COMPILED, FOLDER, PAGE, Awaited, Page
+from bench.services.pages.page import BINARY_AUDIO, Awaited, Page
 from bench.services.pages.page import Path as KeyPath
 from bench.services.pages.reader import (
     AUDIO,
@@ -41,9 +40,16 @@ from bench.wire.dialect import (
     Peer,
     decode_again,
 )
-from bench.wire.events import AUDIO_DELTA, EventKind, ServerEvent, binary_payload
-from bench.wire.service import BEARER, KeyHeader, Service
-from bench.wire.settings import SessionSettings, UnsupportedSetting
+from bench.wire.events import (
+    AUDIO_DELTA,
+    EventKind,
+    ServerEvent,
+    binary_payload,
+)
+from bench.wire.settings import (
+    SessionSettings,
+    UnsupportedSetting,
+)
 
 DIGITS = frozenset("0123456789*#ABCD")
 """The keys of a phone, including the four keys A to D of ITU-T Q.23, which few phones have."""
@@ -59,10 +65,10 @@ class PageCodec(CallCodec):
     """
 
     def __init__(self, dialect: "PageDialect", call_id: str) -> None:
-        super().__init__(call_id)
+        super().__init__(call_id or uuid4().hex)
         self._dialect = dialect
         stream = dialect.page.receive.stream
-        self._stream = None if stream is None else stream.is_.replace(CALL_ID, call_id)
+        self._stream = None if stream is None else stream.is_.replace(CALL_ID, self.call_id)
         self.number = self.chunk = self.audio_ms = self.millisecond = 0
         self.data = b""
         self._second = -1
@@ -70,7 +76,7 @@ class PageCodec(CallCodec):
         form = dialect.form
         self._is_message = form is not None
         if form is not None:
-            self._whole = form.whole.replace(CALL_ID.encode(), call_id.encode())
+            self._whole = form.whole.replace(CALL_ID.encode(), self.call_id.encode())
             self._format = self._whole
             self._values = attrgetter(*form.values)
             self._is_numbered = int("number" in form.values)
@@ -172,7 +178,7 @@ class PageDialect(FullDuplexDialect):
         forms = forms_of(page)
         self.answers = {name: form.answer for name, form in forms.items() if form.answer}
         self.mark_answer = next(
-            (form.answer for form in forms.values() if form.means == "mark"), None
+            (form.answer for form in forms.values() if form.means[0] == "mark"), None
         )
         has_codec = self.form or self.answers or sent.close or received.stream
         self.codec = partial(PageCodec, self) if has_codec else CallCodec
@@ -212,6 +218,7 @@ class PageDialect(FullDuplexDialect):
             "instructions": settings.instructions,
             "voice": settings.voice,
             "model": settings.model,
+            "tools": [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools],
             "format": audio.formats[heard.name],
             "rate_hz": heard.rate_hz,
             "frame_bytes": heard.bytes_per_s * (self.frame_ms or 0) // 1000,
@@ -226,11 +233,13 @@ class PageDialect(FullDuplexDialect):
 
     def _awaited(self, step: Awaited) -> AwaitedEvent:
         form = forms_of(self.page)[step.await_]
-        return AwaitedEvent(KINDS[form.means], step.await_)
+        return AwaitedEvent(KINDS[form.means[0]], step.await_)
 
-    def message_of(self, template: Any, values: Mapping[str, Any]) -> ClientMessage:
-        """Return a message with these values."""
-        name = name_of_sent(self.page, template, TEXT)
+    def message_of(
+        self, template: Any, values: Mapping[str, Any], unnamed: str = TEXT
+    ) -> ClientMessage:
+        """Return a message with these values. `unnamed` is its name if it has none."""
+        name = name_of_sent(self.page, template, unnamed)
         return ClientMessage(MessageKind.RAW, name, encoded(template, values))
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
@@ -308,39 +317,3 @@ def _stripped(message: bytes, paths: Sequence[KeyPath]) -> bytes:
                 del fields[key]
                 is_changed = True
     return msgspec.json.encode(fields) if is_changed else message
-
-
-DIALECT: StructOf[PageDialect] = StructOf(
-    PAGE.fields, lambda **values: PageDialect(PAGE.build(**values)), nothing=False
-)
-"""The form of a protocol file, which becomes a dialect."""
-
-
-def dialect_in(value: LocatedValue) -> PageDialect:
-    """Return the dialect of the content of a user's file. Raise UsageError with the place."""
-    dialect = DIALECT.read(value)
-    dialect.content = AnyJson().read(value)
-    return dialect
-
-
-def service_of(dialect: PageDialect) -> Service:
-    """Return the service that has only this dialect."""
-    page = dialect.page
-    key = page.key
-    return Service(
-        dialect.name,
-        dialect.title,
-        dialect,
-        page.url or "",
-        key_header=BEARER if key is None else KeyHeader(key.header, key.scheme),
-        api_key_env=None if key is None else key.env,
-    )
-
-
-# YAML is slow to parse, and every command would parse all files of this package.
-_COMPILED = msgspec.json.decode((FOLDER / COMPILED).read_bytes())
-
-
-def built_in(name: str) -> PageDialect:
-    """Return the dialect of a file of this package."""
-    return DIALECT.read(PythonValue("protocol", _COMPILED[name]))

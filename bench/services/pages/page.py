@@ -38,7 +38,44 @@ from bench.files.yaml_file import LocatedValue, read_yaml
 from bench.services.pages.template import OF_CALL, SPREAD, UUID, names_in
 from bench.wire.audio import ALL_FORMATS, AudioFormatName
 
-Meaning = Literal["audio", "clear", "mark", "session_created", "session_updated", "noted"]
+Meaning = Literal[
+    "audio",
+    "clear",
+    "mark",
+    "session_created",
+    "session_updated",
+    "speech_started",
+    "speech_stopped",
+    "input_transcript",
+    "output_transcript",
+    "reply_started",
+    "reply_done",
+    "reply_cancelled",
+    "function_call",
+    "error",
+    "closing",
+    "noted",
+]
+OF_SOUND = ("clear", "mark")
+OF_REPLIES = (
+    "speech_started",
+    "speech_stopped",
+    "input_transcript",
+    "output_transcript",
+    "reply_started",
+    "reply_done",
+    "reply_cancelled",
+    "function_call",
+)
+"""The meanings of services whose replies are found in their audio, and of those that report
+them."""
+NEEDS: Mapping[Meaning, tuple[str, ...]] = {
+    "audio": ("audio",),
+    "input_transcript": ("text",),
+    "output_transcript": ("text",),
+    "function_call": ("id", "name", "arguments"),
+}
+"""The keys of a message that a meaning needs."""
 BINARY_AUDIO = "binary"
 OF_SETTINGS = (
     "extra",
@@ -194,6 +231,10 @@ class SentMessages:
     key: Any = field_key(
         _template("digit", "audio_ms"), "A phone key; without it, scripts may send any message."
     )
+    text: Any = field_key(_template("text"), "A typed text, which the service answers.")
+    output: Any = field_key(
+        _template("call_id", "name", "output"), "The output of a function that was called."
+    )
     close: Any = field_key(_template(), "The last message of a call.")
 
 
@@ -201,20 +242,31 @@ class SentMessages:
 class ReceivedForm:
     """What a message of the service means, and where its values are."""
 
-    means: Meaning = field_key(
-        Choice(get_args(Meaning)), "The meaning of the message.", required=True
+    means: tuple[Meaning, ...] = field_key(
+        OneOrMore(Choice(get_args(Meaning))),
+        "The meaning of the message, or several, in their order.",
+        required=True,
     )
     audio: Path | None = field_key(PATH, "Where its audio is, in base64.")
-    text: Path | None = field_key(PATH, "Where the text is that `answer` repeats.")
-    id: Path | None = field_key(PATH, "Where the value is that `answer` repeats, of any type.")
+    text: Path | None = field_key(
+        PATH, "Where the words or the reason are, or the text that `answer` repeats."
+    )
+    id: Path | None = field_key(
+        PATH, "Where the id of a call is, or the value of any type that `answer` repeats."
+    )
+    name: Path | None = field_key(PATH, "Where the name of a called function is.")
+    arguments: Path | None = field_key(PATH, "Where its arguments are: a table, or JSON.")
+    code: Path | None = field_key(PATH, "Where the code of an error is.")
     answer: Any = field_key(
         _template("text", "id"),
         "What is sent back at once; after a mark, when the audio before it was played.",
     )
 
     def __post_init__(self) -> None:
-        if self.means == "audio" and self.audio is None:
-            raise InvalidCombinationError("means", "needs `audio`: where the audio is")
+        for meaning in self.means:
+            for key in NEEDS.get(meaning, ()):
+                if getattr(self, key) is None:
+                    raise InvalidCombinationError("means", f"needs `{key}`: where it is")
         if self.text and self.id:
             raise InvalidCombinationError("id", "and `text` are two values: omit one")
 
@@ -272,6 +324,11 @@ class Page:
     receive: ReceivedMessages = field_key(
         struct_of(ReceivedMessages), "What is received.", required=True
     )
+    turns: Literal["sound", "replies"] = field_key(
+        Choice(("sound", "replies")),
+        "Where replies begin and end: found in the audio, or as messages report.",
+        "sound",
+    )
     url: str | None = field_key(String(), "The usual address.")
     path: str | None = field_key(String(), "A regular expression for words in usual addresses.")
     key: PageKey | None = field_key(struct_of(PageKey), "The key of the service.")
@@ -286,6 +343,15 @@ class Page:
         MapOf(r"[a-z_]+(:\S+)?", String(), "a table (`outcome: remedy`)"),
         "What to do after an outcome, by its name.",
     )
+
+    def __post_init__(self) -> None:
+        refused = OF_REPLIES if self.turns == "sound" else OF_SOUND
+        meanings = [m for form in (self.receive.messages or {}).values() for m in form.means]
+        if wrong := next((meaning for meaning in meanings if meaning in refused), None):
+            other = "replies" if self.turns == "sound" else "sound"
+            raise InvalidCombinationError("receive", f"has {wrong}, which needs `turns: {other}`")
+        if self.turns == "sound" and (self.send.text or self.send.output):
+            raise InvalidCombinationError("send", "has texts or outputs, for `turns: replies` only")
 
 
 PAGE: StructOf[Page] = struct_of(Page)

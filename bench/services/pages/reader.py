@@ -14,13 +14,30 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bench.files.sanitize import slug
 from bench.files.validation import InvalidCombinationError, either
 from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
-from bench.services.pages.page import BINARY_AUDIO, Awaited, Page, Path, ReceivedForm
+from bench.services.pages.page import (
+    BINARY_AUDIO,
+    OF_REPLIES,
+    Awaited,
+    Page,
+    Path,
+    ReceivedForm,
+)
 from bench.services.pages.template import OF_CALL, all_names, encoded, mark_of
 from bench.wire.dialect import BINARY, CALL_ID
-from bench.wire.events import AUDIO_DELTA, EMPTY, EventKind, ServerEvent, base64_bytes
+from bench.wire.events import (
+    AUDIO_DELTA,
+    EMPTY,
+    ErrorScope,
+    EventKind,
+    ServerEvent,
+    ServiceFailure,
+    base64_bytes,
+)
 
+ERROR = EventKind.ERROR
 AUDIO = "audio"
 TEXT = "text"
 """The names of messages that have none."""
@@ -29,6 +46,11 @@ KINDS: Mapping[str, EventKind] = {
     "mark": EventKind.MARKED,
     "session_created": EventKind.SESSION_CREATED,
     "session_updated": EventKind.SESSION_UPDATED,
+    "error": ERROR,
+    "closing": EventKind.GOING_AWAY,
+    **dict.fromkeys(OF_REPLIES, EventKind.NOTED),
+    "speech_started": EventKind.SPEECH_STARTED,
+    "speech_stopped": EventKind.SPEECH_STOPPED,
     "noted": EventKind.NOTED,
     "unknown": EventKind.UNKNOWN,
 }
@@ -49,10 +71,21 @@ def forms_of(page: Page) -> dict[str, ReceivedForm]:
     return {name: form for names, form in messages for name in names.split("|")}
 
 
-def reader_of(page: Page) -> Callable[[bytes], ServerEvent]:
-    """Return the function that reads a text message. It raises one of the errors in `NOT_JSON` if
-    the message is unreadable. Raise InvalidCombinationError.
+class PageWire(NamedTuple):
+    """How a text message is decoded. `name_of` finds its name in the decoded fields, and `getters`
+    the value at each path. `binary_of` finds binary audio in the form that logs use; None if
+    binary messages are no audio. `is_named` is False if messages have no names of their own.
     """
+
+    decode: Callable[[bytes], Any]
+    name_of: Getter
+    getters: Mapping[Path, Getter]
+    binary_of: Getter | None
+    is_named: bool
+
+
+def wire_of(page: Page) -> PageWire:
+    """Return how messages are decoded. Raise InvalidCombinationError."""
     received = page.receive
     forms = forms_of(page)
     names = received.name or ()
@@ -61,7 +94,7 @@ def reader_of(page: Page) -> Callable[[bytes], ServerEvent]:
     for step in page.send.open or ():
         if isinstance(step, Awaited):
             form = forms.get(step.await_)
-            if form is None or form.means not in ANNOUNCING:
+            if form is None or form.means[0] not in ANNOUNCING:
                 raise InvalidCombinationError(
                     "send",
                     f"awaits {step.await_}, which must be a message that means"
@@ -75,37 +108,39 @@ def reader_of(page: Page) -> Callable[[bytes], ServerEvent]:
     for form in forms.values():
         if form.answer and not is_named:
             raise InvalidCombinationError("receive", "needs one `name` for messages with an answer")
-        texts += filter(None, (form.text,))
-        raws += filter(None, (form.audio, form.id))
+        texts += filter(None, (form.text, form.name, form.code))
+        raws += filter(None, (form.audio, form.id, form.arguments))
     has_binary = received.binary == AUDIO
     binary: Path = ((BINARY,),)
     kind, getters = _struct_of(texts, [*raws, binary] if has_binary else raws)
     decode = msgspec.json.Decoder(kind).decode
     name_of = getters[names[0]] if is_named else _name_of([getters[path] for path in names], forms)
+    return PageWire(decode, name_of, getters, getters[binary] if has_binary else None, is_named)
+
+
+def reader_of(page: Page) -> Callable[[bytes], ServerEvent]:
+    """Return the function that reads a text message alone. It raises one of the errors in
+    `NOT_JSON` if the message is unreadable. Raise InvalidCombinationError.
+    """
+    received = page.receive
+    decode, name_of, getters, binary_of, is_named = wire_of(page)
     stream_of = None if received.stream is None else getters[received.stream.at]
     fixed = "" if is_named else TEXT
-    reads = {
-        name: (
-            _audio(form.audio, stream_of)
-            if form.means == AUDIO and form.audio
-            else _simple(
-                KINDS[form.means],
-                _text_of(form, getters),
-                stream_of,
-                fixed,
-            )
-        )
-        for name, form in forms.items()
-    }
-    read_other = _simple(KINDS[received.others], None, stream_of, fixed)
-    binary_of = getters[binary] if has_binary else None
+    reads: dict[str, Read] = {}
+    for name, form in forms_of(page).items():
+        if form.audio is not None:
+            reads[name] = _audio(form.audio, stream_of)
+        else:
+            kind = KINDS[form.means[0]]
+            reads[name] = _simple(kind, form, getters, stream_of, fixed)
+    other = _simple(KINDS[received.others], ReceivedForm(()), getters, stream_of, fixed)
 
     def read(message: bytes) -> ServerEvent:
         fields = decode(message)
         if binary_of is not None and len(payload := binary_of(fields)):
             return ServerEvent(AUDIO_DELTA, AUDIO, "", "", base64_bytes(payload), payload)
         name = name_of(fields)
-        return reads.get(name, read_other)(fields, name)
+        return reads.get(name, other)(fields, name)
 
     return read
 
@@ -138,26 +173,40 @@ def _audio(path: Path, stream_of: Getter | None) -> Read:
     return read
 
 
-def _text_of(form: ReceivedForm, getters: Mapping[Path, Getter]) -> Getter | None:
-    """Return the function that finds what an answer repeats; None if it repeats nothing."""
-    if form.id is None:
-        return getters.get(form.text or ())
-    get = getters[form.id]
-
-    def raw(fields: Any) -> str:
-        value = bytes(get(fields))
-        return value.decode() if 0 < len(value) <= MAX_MESSAGE_CHARACTERS else "null"
-
-    return raw
+def raw_text(raw: msgspec.Raw) -> str:
+    """Return a value as JSON; null if it is missing or too long."""
+    value = bytes(raw)
+    return value.decode() if 0 < len(value) <= MAX_MESSAGE_CHARACTERS else "null"
 
 
-def _simple(kind: EventKind, text: Getter | None, stream: Getter | None, fixed: str) -> Read:
-    return lambda fields, name: ServerEvent(
-        kind,
-        fixed or name[:MAX_ID_CHARACTERS],
-        text=text(fields)[:MAX_MESSAGE_CHARACTERS] if text else "",
-        session_id=stream(fields)[:MAX_ID_CHARACTERS] if stream else "",
-    )
+def _simple(
+    kind: EventKind,
+    form: ReceivedForm,
+    getters: Mapping[Path, Getter],
+    stream: Getter | None,
+    fixed: str,
+) -> Read:
+    text = getters.get(form.text or ())
+    id = getters.get(form.id or ())
+    code = getters.get(form.code or ())
+
+    def read(fields: Any, name: str) -> ServerEvent:
+        said = text(fields)[:MAX_MESSAGE_CHARACTERS] if text else ""
+        return ServerEvent(
+            kind,
+            fixed or name[:MAX_ID_CHARACTERS],
+            text=raw_text(id(fields)) if id else said,
+            session_id=stream(fields)[:MAX_ID_CHARACTERS] if stream else "",
+            failure=failure_of(code(fields) if code else "", said) if kind is ERROR else None,
+        )
+
+    return read
+
+
+def failure_of(code: str, text: str) -> ServiceFailure:
+    """Return an error, which ends the session."""
+    word = slug(code[:MAX_ID_CHARACTERS].lower()) or "unknown"
+    return ServiceFailure(word, word, text[:MAX_MESSAGE_CHARACTERS], effect=ErrorScope.FATAL)
 
 
 # The struct of a message.
@@ -201,7 +250,7 @@ def _struct(tree: Mapping[str, Any]) -> type[msgspec.Struct]:
         else:
             fields.append((_field(key), str if inner == "" else msgspec.Raw, inner))
     rename = {_field(key): key for key in tree}
-    return msgspec.defstruct("Wire", fields, rename=rename)
+    return msgspec.defstruct("Fields", fields, rename=rename)
 
 
 def _field(key: str) -> str:
