@@ -157,10 +157,17 @@ LOCKED := $(BIN)/python -m pip install -q --disable-pip-version-check --require-
 	$(LOCKED) -r $<
 	@touch $@
 
+.venv/itself: export PIP_NO_COMPILE = 1# of setuptools and Cython, which pip installs for this command alone
 .venv/itself: pyproject.toml setup.py
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 .venv/dev: requirements-dev.lock .venv/run
 	$(LOCKED) -r requirements-dev.lock
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "import $(IMPORTED)"
 	@touch $@
+
+# Where Python writes no bytecode, as in containers, each command would compile these again: two thirds of its time.
+IMPORTED := bench.load.run_files, rtbench.cli.quickstart, rtbench.cli.verdicts, reports.analysis.check.check, \
+	reports.analysis.comparisons.comparison, reports.pages.check.report, reports.pages.comparisons.page, \
+	reports.pages.run_report.report, reports.render.terminal, bench.record.finalize, scipy.optimize

@@ -10,7 +10,6 @@ import os
 import shutil
 from pathlib import Path
 
-from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
@@ -39,6 +38,8 @@ class BuildAtOnce(build_ext):
             Path(folder, "Python.h").exists() for folder in self.include_dirs
         ):
             return
+        from Cython.Build import cythonize  # two of the three processes of pip do not build
+
         # all C files, in processes: no thread of `build_extensions` has to write one
         cythonize(self.extensions, nthreads=self.parallel)
         super().build_extensions()

@@ -113,17 +113,17 @@ def test_sessions_sets_the_number_of_sessions(
             1.5,
             4,
             "1.5 of 2 cores are free (the machine has 2 more cores that this process may not use),"
-            " so 75 calls run at a time instead of 100. The run lasts up to two minutes.\nStart no"
+            " so 112 calls run at a time instead of 135. The run lasts up to two minutes.\nStart no"
             " others: if they delay the run, it is INVALID.",
         ),
         (
             0.04,
             2,
-            "Other programs use all 2 cores, so 60 calls run at a time instead of 100. The run"
+            "Other programs use all 2 cores, so 60 calls run at a time instead of 135. The run"
             " lasts up to two minutes.\nStop other programs now: if they delay the run, it is"
             " INVALID.",
         ),
-        (1.0, 2, "1.0 of 2 cores are free, so 60 calls run at a time instead of 100."),
+        (1.0, 2, "1.0 of 2 cores are free, so 75 calls run at a time instead of 135."),
     ],
 )
 def test_fewer_calls_at_a_time_have_their_reason(

@@ -2,6 +2,8 @@
 or a named service.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import os
@@ -9,11 +11,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.base.clock import monotonic_ns
 from bench.base.cpu import core_count, cpu_limit, cpu_times, load_average, shares
@@ -37,14 +42,16 @@ from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import TARGET_FILE, resolve_targets
 from bench.target.unread_variables import ENDPOINT
-from reports.analysis.summary.summary import Summary, summarise
-from reports.data.runs import load_frames as load_run
 from reports.formatting import capitalize, join_words, plural
-from reports.text import cells, phrases
 from rtbench.cli.service import called_simulator
 from rtbench.locust_run import environment_without, headless, locust_run
 
+if TYPE_CHECKING:
+    from reports.analysis.summary.summary import Summary
+
 RUN_S = 3_600.0
+OF_RESULTS = ("reports.analysis.summary.summary", "reports.text.cells")
+"""The modules that are needed after the run, and are imported in a second while it starts."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +78,15 @@ class DemoLoad:
 
 SIMULATED = DemoLoad(
     ("quickstart",),
-    users=100,
-    spawn_rate=20,
+    users=135,
+    spawn_rate=27,
     sessions=135,
     played_failures=frozenset({CANCELLED_SPLIT, NO_REPLY}),
 )
 """The load with at least two free cores: a third each of calls with an interruption, spoken calls,
 and typed calls, of four turns. A p95 needs 45 calls of each kind."""
 IGNORED = "The exit status of this first run ignores the failures that the simulated service plays."
-CALLS_PER_CORE = 50
+CALLS_PER_CORE = 75
 MIN_USERS = 60
 NONE_FREE = 0.1
 """The number of free cores below which none counts as free."""
@@ -139,6 +146,8 @@ def uncertain_run_text(summary: Summary) -> str:
     """Return the last lines of a quick run whose values are uncertain: the tool works, and the
     cause.
     """
+    from reports.text import cells, phrases
+
     turns = summary.endings.started
     failed = summary.endings.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
@@ -200,6 +209,9 @@ def _run_and_explain(load: DemoLoad, runs: Path, *options: str) -> int:
     made = sorted(set(runs.glob("*")) - before)
     if status not in (FAIL_STATUS, INVALID_STATUS) or len(made) != 1:
         return status
+    from reports.analysis.summary.summary import summarise
+    from reports.data.runs import load_frames as load_run
+
     summary = summarise(load_run(made[0]))
     failures = {
         end.outcome
@@ -266,6 +278,7 @@ def _locust(load: DemoLoad, runs: Path, *options: str) -> int:
         _forwarded(signal.SIGTERM, run.process),
         _forwarded(signal.SIGHUP, run.process),
     ):
+        threading.Thread(target=lambda: [*map(import_module, OF_RESULTS)], daemon=True).start()
         return _wait(run.process)
 
 
