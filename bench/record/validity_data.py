@@ -190,16 +190,17 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
     Only measured, successful, spoken turns are counted. If a service sends no events about replies,
     replies are detected in the audio. An early reply may then be the answer to the question before,
     so every early reply counts (`cut_off`). Other services send events that identify the question
-    of a reply, and in a call of one turn there is no question before. So only the reply to the
-    turn's own question is checked.
+    of a reply, and in a call of one question there is none before. So only the reply to the turn's
+    own question is checked.
     """
-    scripts = document.get("scripts") or []
-    of_one_turn = {script.get("target") for script in scripts if script.get("turns") == 1}
-    of_one_turn -= {script.get("target") for script in scripts if script.get("turns") != 1}
+    questions: dict[str, set[int]] = {}
+    for script in document.get("scripts") or []:
+        asked = [turn for turn in script.get("plan") or [] if not turn.get("greeting")]
+        questions.setdefault(script.get("target"), set()).add(len(asked))
     ambiguous = {
         target.get("name")
         for target in document.get("targets") or []
-        if target.get("full_duplex") and target.get("name") not in of_one_turn
+        if target.get("full_duplex") and questions.get(target.get("name")) != {1}
     }
     metrics = [
         metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.is_answer_wait

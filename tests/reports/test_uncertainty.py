@@ -281,13 +281,19 @@ def test_early_replies_are_counted_by_target(duplex: bool, early: list[bool] | N
     ]
 
 
-@pytest.mark.parametrize(("turns", "count"), [((1,), 0), ((1, 2), 1), ((None,), 1)])
-def test_in_calls_of_one_turn_no_reply_belongs_to_a_question_before(
-    turns: tuple[int | None, ...], count: int
+ASKS, GREETS = {"greeting": False}, {"greeting": True}
+
+
+@pytest.mark.parametrize(
+    ("plans", "count"),
+    [([[ASKS]], 0), ([[GREETS, ASKS]], 0), ([[ASKS], [ASKS, ASKS]], 1), ([None], 1)],
+)
+def test_in_calls_of_one_question_no_reply_belongs_to_a_question_before(
+    plans: list[Any], count: int
 ) -> None:
     document = {
         "targets": [{"name": "agent", "full_duplex": True}],
-        "scripts": [{"target": "agent", "turns": each} for each in turns],
+        "scripts": [{"target": "agent", "plan": each} for each in plans],
     }
 
     assert len(list(early_replies(rows_of([True], early=[False]), document))) == count
