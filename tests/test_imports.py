@@ -140,6 +140,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "planning",
         "lifecycle",
         "execution",
+        "events",
         "runners",
         "user",
         "rtbench_scripts",
@@ -212,7 +213,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "reports.data": ("uncertainty", "runs", "planned_turns", "turns", "parts", "samples", "export"),
     "reports.analysis": (
+        "calls_in_time",
         "overload",
+        "events",
         "summary",
         "targets",
         "sample_size",
@@ -292,7 +295,13 @@ NAMED_IN = {
         "bench.load.run_files",
         "scenarios",
     ),
-    "gevent": ("bench.load.execution", "bench.load.runners", "bench.load.user", "bench.transport"),
+    "gevent": (
+        "bench.load.execution",
+        "bench.load.events.played",
+        "bench.load.runners",
+        "bench.load.user",
+        "bench.transport",
+    ),
     "flask": ("bench.load.runners.web_ui",),
     "werkzeug": ("bench.load.runners.web_ui",),
     "soundfile": (

@@ -370,6 +370,23 @@ class OverloadEntry(TypedDict):
     after_utc_ns: NotRequired[UtcNs]
 
 
+class EventEntry(TypedDict):
+    """An event of a run, such as a deploy; when it was planned, after the start of the load; and
+    when it happened, null if the run ended before it.
+
+    An event with a command has the exit status of it (null if the end of the run ended it), how
+    long it took, the end of its output, and the size of its whole output.
+    """
+
+    name: str
+    planned_s: Annotated[float, Meta(ge=0)]
+    at_utc_ns: UtcNs | None
+    status: NotRequired[int | None]
+    took_s: NotRequired[Annotated[float, Meta(ge=0)]]
+    output: NotRequired[str]
+    output_bytes: NotRequired[Count]
+
+
 # A run is `running` from its first run.json on. The process that leads it sets `closing` when it
 # has stopped, and `ended` when the final files are complete. If the writer is gone before that, the
 # next reader finalizes the folder. A run that was `running` is then `killed`: rows that were
@@ -398,6 +415,9 @@ class RunEntry(TypedDict):
             OverloadEntry,
             Meta(description="of a load with a peak: its settings, and when each part began"),
         ]
+    ]
+    events: NotRequired[
+        Annotated[list[EventEntry], Meta(description="the values of --event, and when they were")]
     ]
 
 

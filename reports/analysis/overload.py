@@ -16,13 +16,12 @@ from msgspec import Struct, ValidationError, convert
 from msgspec.structs import replace as replace_fields
 
 from bench.base.errors import UsageError
-from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import Family, is_own_limit, parsed
-from bench.record.metric_values import floats
+from bench.base.units import NS_PER_S
+from reports.analysis.calls_in_time import calls_of, latencies_of
 from reports.data.parts import START, Parts, unusable
 from reports.data.runs import RunFrames
 from reports.data.samples import ALWAYS, MetricSamples
-from reports.data.turns import FAILED, UNFINISHED, TurnArrays, rows_of
+from reports.data.turns import UNFINISHED, TurnArrays, rows_of
 from reports.engine.evaluate import ChosenTurns, average, by_part, counted, of_part, share
 from reports.formatting import time_step
 from reports.results.value import (
@@ -58,8 +57,6 @@ REACHED_S = 3.0
 REACHED_SHARE = 0.1
 """The time within which all callers of the peak must have started: in seconds, and as a share of
 the peak. The larger one applies."""
-STATUS = r"^((?:HTTP|SIP) \d+)"
-"""The status with which the service refused a call, in the detail of its outcome."""
 MIN_SPACING_S = 0.01
 """The shortest slot of probe callers, in seconds."""
 NO_CALLER = -1
@@ -101,9 +98,7 @@ class Peak(Struct, frozen=True, rename=lambda name: name.replace("_ns", "_utc_ns
 class CallsOfPeak:
     """The calls and the ended turns of one target.
 
-    - `calls` has a row for each call: the indexes of the parts in which it began and ended; whether
-      it opened, was refused (the service did not open it), dropped (the service closed it), failed
-      (otherwise, after it opened), and is of a probe caller
+    - `calls` is as `calls_of` returns it, with whether each call is of a probe caller
     - `latency` is the main latency of each turn of the run, in ms: inf if the turn failed, NaN if
       it has none. `metric` is that of probe callers, "" without any of their turns.
     - `parts` has the ended turns of the target in each of PARTS, `is_probe` those of probe callers
@@ -158,13 +153,7 @@ def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsO
     peak = replace_fields(peak, spacing_s=max(peak.spacing_s, MIN_SPACING_S))
     turns = samples.turns
     name = turns.targets[target]
-    latency = np.full(turns.rows.size, np.nan)
-    lacking = 0
-    for stratum, main in samples.mains.items():
-        of_stratum = turns.stratum[turns.step] == turns.strata.index(stratum)
-        latency[of_stratum] = turns.value(main)[of_stratum]
-        lacking += samples[main].unscored_of(target, turns.steps_in(stratum)).size
-    latency[turns.kind == FAILED] = np.inf
+    latency, lacking = latencies_of(samples, target)
     mine = ChosenTurns(Subject(target=name), (turns.target == target) & (turns.kind != UNFINISHED))
     is_probe = mine.turns & turns.labelled("script", *peak.probes)
     is_probe &= turns.steps_named(PROBE)[turns.step] & ~np.isnan(latency)
@@ -173,34 +162,9 @@ def calls_of_peak(run: RunFrames, samples: MetricSamples, target: int) -> CallsO
     ended = count_nonzero(mine.turns)
     unscored = some_unscored(metric or ALWAYS, lacking, ended, "turns") if lacking else None
     parts = dict(zip(PARTS, by_part(mine, peak.parts, turns.column(START)), strict=True))
-    calls = _calls(rows_of(run.sessions, name), peak)
+    rows = rows_of(run.sessions, name)
+    calls = calls_of(rows, peak.parts).assign(is_probe=rows["script"].isin(peak.probes))
     return CallsOfPeak(run, peak, name, calls, turns, metric, latency, parts, is_probe, unscored)
-
-
-def _calls(rows: pd.DataFrame, peak: Peak) -> pd.DataFrame:
-    """Return the calls of a target (`CallsOfPeak`) from the rows of its sessions."""
-    began_ns = floats(rows, START)
-    ended_ns = began_ns + rows["ended_at_ns"].to_numpy(float, na_value=np.inf)
-    outcomes = rows["outcome"].astype(str)
-    is_open = rows["session_updated_at_ns"].notna()
-    has_failed = rows["outcome_class"] == "failed"
-    is_closed = outcomes.map(lambda outcome: parsed(outcome).family) == Family.CLOSED
-    return pd.DataFrame(
-        {
-            "began_ns": began_ns,
-            "ended_ns": ended_ns,
-            "part": peak.parts.part_at(began_ns),
-            "end_part": peak.parts.part_at(ended_ns),
-            "offered": True,
-            "opened": is_open,
-            "refused": has_failed & ~is_open & ~outcomes.map(is_own_limit).astype(bool),
-            "dropped": has_failed & is_open & is_closed,
-            "failed": has_failed & is_open & ~is_closed,
-            "status": rows["detail"].astype(str).str.extract(STATUS, expand=False).fillna(outcomes),
-            "retry_after_ms": rows["retry_after_ns"].astype(float) / NS_PER_MS,
-            "is_probe": rows["script"].isin(peak.probes),
-        }
-    )
 
 
 def overload_values(run: RunFrames, samples: MetricSamples) -> Iterator[Value]:

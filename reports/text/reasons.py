@@ -392,7 +392,8 @@ OF_PARTS = {
 
 def _part_invalid(numbers: Numbers) -> str:
     cause = numbers["cause"]
-    return f"INVALID {PARTS[numbers['part']]}: {OF_PARTS.get(cause) or CHECKS[cause].failure}"
+    part = PARTS.get(numbers["part"], f"from {numbers['part']} on")
+    return f"INVALID {part}: {OF_PARTS.get(cause) or CHECKS[cause].failure}"
 
 
 SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
@@ -417,9 +418,13 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "nothing_succeeded": "no turn succeeded",
     "no_value": "not measured on both targets",
     "part_invalid": _part_invalid,
-    "part_not_run": lambda n: NOT_RUN[n["part"]],
+    "part_not_run": lambda n: NOT_RUN.get(n["part"], f"the run ended before {n['part']}"),
     "not_monotone": "the values of the settings go up and down",
     "few_probe_turns": "probe callers had too few turns before or after the peak",
+    "few_before_event": "too few calls or turns before the event (a later event has more)",
+    "few_at_event": "too few calls or turns from the event on",
+    "few_turns_of_event": "too few turns before or after the event",
+    "not_recovered_event": "not shown within the run",
     "never_left": "latency never left the margin",
     "not_recovered": "not shown within the run (a longer --after, more --probes or a larger"
     " --margin may show it)",

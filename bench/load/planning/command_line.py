@@ -252,7 +252,7 @@ NOT_REPEATED = frozenset(
     {"locustfile", "headless", "expect_workers", "part_of", "whole_run", "stop_timeout"}
 )
 """The options that the first words of the repeating command imply, or that the tool itself sets."""
-PUBLIC = frozenset({"name", "label"})
+PUBLIC = frozenset({"name", "label", "event"})
 
 
 def repeating_command(

@@ -516,6 +516,13 @@ RUN_OPTIONS: Mapping[str, RunOption] = {
 }
 OF_PROCESSES = (
     RunOption(
+        "EVENT",
+        "event of the run: NAME@TIME marks an instant, such as deploy@60s; 'NAME@TIME: COMMAND'"
+        " also runs a command; may be repeated",
+        flag="--event",
+        more={"action": "append"},
+    ),
+    RunOption(
         "URL",
         "upload the run folder to this URL after the report: Azure Blob Storage, or an HTTPS"
         " server",

@@ -13,8 +13,9 @@ closes the run.
 import atexit
 import math
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -35,6 +36,8 @@ from bench.base.errors import (
     closed_on_failure,
 )
 from bench.base.units import NS_PER_S
+from bench.load.events.planned import EventPlan, check_times, planned_events
+from bench.load.events.played import RunEvents
 from bench.load.execution.live_run import POLL_S
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import target_states
@@ -80,7 +83,11 @@ from bench.record.document import GIVEN_UP, INTERRUPTED, SequentialPlanEntry
 from bench.record.spool import parts
 from bench.record.upload import destination_of
 from bench.record.whole_run import shares, users_of_part
+from bench.target.target import Credential, redacted
 from bench.target.tokens import Keyring
+
+NAMES_SECRET = re.compile("key|token|secret|passw", re.IGNORECASE)
+"""The names of environment variables whose values the output of a command must not show."""
 
 
 class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
@@ -138,6 +145,8 @@ class Leader(ProcessRole):
         # the URL may contain a signature, and options are sent to workers
         self._upload = parsed.upload
         parsed.upload = None
+        # so may a command
+        self._event_texts, parsed.event = parsed.event, None
 
     # The plan of the run.
 
@@ -155,6 +164,11 @@ class Leader(ProcessRole):
         self._take_share()
         self.prepare()
         plan = self.planned
+        check_times(
+            planned_events(self._event_texts),
+            plan.warmup_s,
+            parsed.run_time or plan.load_model.duration_s,
+        )
         ends = (
             plan.options.requested_sessions
             or plan.options.budget_usd
@@ -341,7 +355,9 @@ class Leader(ProcessRole):
             document["thresholds"] = self._thresholds.by_metric
         if (abort := self._thresholds.abort) is not None:
             document["abort"] = abort | {"sessions": self.planned.sessions}
-        public_options = settings | self.planned.public_settings
+        events = planned_events(self._event_texts)
+        public_events = [event.public_text for event in events] or None
+        public_options = settings | self.planned.public_settings | {"event": public_events}
         actions = get_parser(default_config_files=[])._actions
         if command := repeating_command(
             public_options, actions, os.environ, judged=is_command(self.parsed)
@@ -350,6 +366,7 @@ class Leader(ProcessRole):
         files.write_document(folder, document)
         self.run.document = document
         self.run.folder = folder
+        self._events = self._new_events(events, folder, keyring)
         self.apply(RunStarted())
         decided = (
             ()
@@ -369,6 +386,19 @@ class Leader(ProcessRole):
             keyring.close()  # the workers sign in themselves
         else:
             self._go_live(folder, slot, states, keyring)
+        self._events.begin(slot.started_ns)
+
+    def _new_events(self, events: Sequence[EventPlan], folder: Path, keyring: Keyring) -> RunEvents:
+        def changed(entries: list[dict[str, Any]]) -> None:
+            self.run.document["events"] = entries
+            files.write_document(folder, self.run.document)
+
+        named = [Credential(*item) for item in os.environ.items() if NAMES_SECRET.search(item[0])]
+
+        def hide(text: str) -> str:
+            return redacted(keyring.redact(text), named)
+
+        return RunEvents(events, changed=changed, say=self.say, hide=hide)
 
     def _new_monitor(self, folder: Path) -> RunMonitor:
         def stop(reason: str) -> None:
@@ -494,6 +524,7 @@ class Leader(ProcessRole):
             self.say(notice)
             run.document["notices"] = [*run.document.get("notices", ()), f"{notice}."]
         self._poll()
+        self._events.close()
         if run.monitor is not None:
             run.monitor.close()
             self._record_delays(run.monitor)

@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import DEFINITIONS_VERSION, TRANSCRIPT_METRICS
 from bench.record.metric_values import CARRIED
+from reports.analysis.events import event_values
 from reports.analysis.overload import overload_values
 from reports.analysis.summary import metrics, run_validity
 from reports.analysis.summary.calls import TelephoneCalls, telephone_calls
@@ -197,6 +198,7 @@ class RunResults(ValuesOfTargets, kw_only=True):
     """of scripts with pauses of a set length in the caller's speech: rates of each step, and values
     by pause; otherwise empty"""
     overload: tuple[Value, ...]
+    events: tuple[Value, ...]
     """of a load with a peak: calls, latency, harm and recovery; otherwise empty"""
     sweep: tuple[Value, ...]
     """of a run with --vary: latencies and cut-offs of each setting, and how they follow it"""
@@ -408,6 +410,7 @@ def summarise(run: RunFrames) -> Summary:
         tools=tuple(tool_turns(run, samples)),
         turn_taking=tuple(turn_taking(turns)),
         overload=tuple(overload_values(run, samples)),
+        events=tuple(event_values(run, samples)),
         sweep=tuple(sweep_values(run, samples)),
         counts=tuple(metrics.turn_counts(turns)),
         session_metrics=(*connecting, *metrics.slopes(samples, run.uncertain_metrics)),

@@ -17,6 +17,7 @@ from reports.pages.run_report.sections import (
     audio,
     conversation,
     cost,
+    events,
     failed,
     health,
     latency,
@@ -325,6 +326,7 @@ OPEN = True
 FOLDED = False
 SECTIONS: Mapping[str, Sequence[tuple[SectionMaker, bool | Callable[[Summary], bool]]]] = {
     "Latency": (
+        (events.events, OPEN),
         (overload.overload, OPEN),
         (sweep.sweep, OPEN),
         (latency.spread, OPEN),

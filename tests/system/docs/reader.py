@@ -268,8 +268,10 @@ def shortened(arguments: list[str]) -> list[str]:
     """Return the arguments of a run, changed so that the run takes one second.
 
     With several processes it ends after its sessions: on a busy machine, a second passes before
-    they have started. The first call of an arrival rate comes after a second. The last value of a repeated option counts.
+    they have started. The first call of an arrival rate comes after a second. Minutes of events become
+    tenths of seconds. The last value of a repeated option counts.
     """
+    arguments = [re.sub(r"^(\w+@)(\d)m\b", r"\g<1>0.\2s", word) for word in arguments]
     few = str(max(2, os.cpu_count() or 1))  # `--processes -1` needs at least one per core
     users = [] if {"--arrival-rate", "--stages"} & {*arguments} else ["-u", few]
     by_command = arguments[0] == "run"

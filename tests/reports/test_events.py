@@ -1,0 +1,192 @@
+"""A run with events: what each did to callers, against the time before, and what is unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reports.analysis.events import (
+    CUT,
+    DIFFERENCE,
+    DROPPED,
+    MIN_CALLS,
+    NOT_OPENED,
+    event_values,
+    harmed,
+)
+from reports.analysis.summary.summary import summarise
+from reports.data.runs import load_for_report
+from reports.data.samples import samples_of
+from reports.formatting import NBSP
+from reports.pages.run_report.sections.events import events
+from reports.results.value import Value, ValuesOfSubject
+from reports.text.events import event_lines, events_of
+from tests.reports.edited import Row, edit
+from tests.reports.synthetic import BEGAN_NS, Plan, write
+
+S = 10**9
+CALLS, TURNS, END_S = 80, 40, 400
+EVENT_S, SECOND_S = 200, 300
+LONG = 40
+"""The first calls last for the whole run; each of the others begins 10 s after the one before."""
+SLOW_S = 30
+
+
+def run_of(
+    folder: Path,
+    *,
+    dropped: int = 0,
+    refused: int = 0,
+    times: float = 1.0,
+    seed: int = 1,
+    names: tuple[str | None, ...] = ("deploy",),
+    **plan: Any,
+) -> Path:
+    """Write a run with an event at EVENT_S, and perhaps a second one at SECOND_S. At the first,
+    `dropped` calls end, then `refused` calls do not open, and replies are slower for SLOW_S.
+    """
+    rng = np.random.default_rng(seed)
+    entries = [
+        {"name": name, "planned_s": float(at_s), "at_utc_ns": BEGAN_NS + at_s * S}
+        for name, at_s in zip(names, (EVENT_S, SECOND_S), strict=False)
+    ]
+    write(folder, Plan(CALLS, TURNS, seconds=float(END_S), **plan), events=entries)
+
+    def begin_s(index: int) -> int:
+        return 0 if index < LONG else 10 * (index - LONG)
+
+    sessions: dict[Any, int] = {}
+
+    def call(index: int, row: Row) -> Row:
+        sessions[row["session_id"]] = index
+        row |= {"start_utc_ns": BEGAN_NS + begin_s(index) * S}
+        row |= {"ended_at_ns": (END_S if index < LONG else 9) * S}
+        if index < dropped:
+            return row | {"outcome": "closed:1001", "ended_at_ns": (EVENT_S + 1) * S}
+        first_refused = LONG + EVENT_S // 10
+        if first_refused <= index < first_refused + refused:
+            return row | {"outcome": "connect_failed:503", "session_updated_at_ns": None}
+        return row
+
+    def turn(index: int, row: Row) -> Row:
+        at_s = float(rng.uniform(0, END_S - 10))
+        slow = times if EVENT_S <= at_s < EVENT_S + SLOW_S else 1.0
+        latency_ns = round(5e8 * slow * float(np.exp(0.2 * rng.standard_normal())))
+        return row | {
+            "start_utc_ns": BEGAN_NS + round(at_s * S),
+            "first_audio_at_ns": row["speech_end_at_ns"] + latency_ns,
+        }
+
+    edit(folder, "sessions", call)
+    return edit(folder, "turns", turn)
+
+
+def values_of(folder: Path) -> list[Value]:
+    run = load_for_report(folder)
+    return list(event_values(run, samples_of(run)))
+
+
+def of_event(values: list[Value], name: str = "deploy") -> tuple[ValuesOfSubject, ValuesOfSubject]:
+    ((_, found),) = [item for item in events_of(values).items() if item[0][1] == name]
+    return found
+
+
+@pytest.fixture(scope="module")
+def harmful(tmp_path_factory: pytest.TempPathFactory) -> list[Value]:
+    folder = tmp_path_factory.mktemp("events")
+    return values_of(run_of(folder, dropped=10, refused=4, times=2.0, names=("deploy", "later")))
+
+
+@pytest.fixture(scope="module")
+def harmless(tmp_path_factory: pytest.TempPathFactory) -> list[Value]:
+    return values_of(run_of(tmp_path_factory.mktemp("events"), seed=2))
+
+
+def test_calls_that_an_event_ended_or_refused_are_counted(harmful: list[Value]) -> None:
+    row, before = of_event(harmful)
+
+    counts = {name: (row[name].events, row[name].n) for name in (DROPPED, NOT_OPENED)}
+    assert counts == {DROPPED: (10, LONG), NOT_OPENED: (4, 6)}
+    assert (before[DROPPED].events, before[DROPPED].n, before[NOT_OPENED].n) == (0, LONG, 6)
+    assert row[f"{DROPPED} {DIFFERENCE}"].low > 0
+
+
+def test_each_event_is_compared_with_the_time_before_the_first(harmful: list[Value]) -> None:
+    row, before = of_event(harmful, "later")
+
+    assert not harmed(row)
+    assert before[DROPPED].n == LONG
+    assert row[DROPPED].n == LONG - 10
+
+
+def test_latency_is_slower_in_the_window_and_then_recovers(harmful: list[Value]) -> None:
+    row, _ = of_event(harmful)
+
+    change = row["latency p95 change"]
+    assert change.low < 100 * (2.0 - 1) < change.high
+    recovery = row["recovery_time value"]
+    assert recovery.low <= SLOW_S * 1000 <= recovery.high
+
+
+def test_without_harm_the_report_states_what_would_have_been_missed(harmless: list[Value]) -> None:
+    (line,) = event_lines(harmless, named=False)
+
+    assert line.startswith("deploy: no harm was seen; at most ")
+    assert line.endswith(" would have been missed")
+
+
+def test_harm_is_counted_in_its_line(harmful: list[Value]) -> None:
+    line, later = event_lines(harmful, named=False)
+
+    assert line.startswith(
+        "deploy: harm: 10 of 40 calls in progress dropped (25 %)".replace(" %", "\xa0%")
+    )
+    assert later.startswith("later: no harm was seen")
+
+
+def test_few_calls_or_turns_are_unknown_and_not_harmless(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "run")
+
+    def only(index: int, row: Row) -> Row:
+        return row | {"start_utc_ns": row["start_utc_ns"] + (EVENT_S * S if index >= 3 else 0)}
+
+    row, _ = of_event(values_of(edit(folder, "sessions", only)))
+    assert row[f"{DROPPED} {DIFFERENCE}"].reason is not None
+    assert np.isnan(row[f"{DROPPED} {DIFFERENCE}"].value)
+    assert MIN_CALLS > 3
+
+
+def test_an_event_that_did_not_happen_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    entry = {"name": "deploy", "planned_s": 900.0, "at_utc_ns": None}
+    write(folder, Plan(20, 4), events=[entry])
+
+    (section,) = events(summarise(load_for_report(folder)))
+    assert f"deploy, at 15{NBSP}min: the run ended before it" in section.blocks[0].text
+
+
+def test_a_run_without_events_has_no_section(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    write(folder, Plan(5, 2))
+
+    assert not list(events(summarise(load_for_report(folder))))
+
+
+def test_turns_that_an_event_cut_are_counted(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "run")
+
+    def cut(index: int, row: Row) -> Row:
+        if index >= 6:
+            return row
+        at_ns = BEGAN_NS + EVENT_S * S
+        return row | {
+            "start_utc_ns": at_ns - S,
+            "outcome": "closed:1001",
+            "ended_at_ns": 2 * S,
+        }
+
+    row, _ = of_event(values_of(edit(folder, "turns", cut)))
+    assert row[CUT].events == 6

@@ -1,0 +1,55 @@
+"""A run in which a command of the user kills the service: what the report says of its calls is what
+happened.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench.record.folder import read_table
+from tests.simulator_process import quick_simulator
+from tests.system.end_to_end.locust_process import rtbench
+
+CALLERS = 8
+SCRIPT = """
+steps:
+  - {text: Hello, name: first}
+  - pause: 0.2
+  - {text: And then?, name: second}
+"""
+
+
+def test_calls_in_progress_are_dropped_and_new_ones_do_not_open(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(SCRIPT, encoding="utf-8")
+    with quick_simulator(tmp_path) as simulator:
+        crash = f"crash@6s: echo ending; kill -KILL {' '.join(map(str, simulator.pids))}"
+        load = ("-u", CALLERS, "-t", "12s", "--session-pause", "0.1")
+        ended = rtbench(
+            *("run", "mine.yaml", *load, "--url", simulator.urls["ga"], "--event", crash),
+            cwd=tmp_path,
+        )
+
+    assert ended.returncode in (1, 4), ended.stdout + ended.stderr
+    (run,) = tmp_path.glob("runs/*")
+    document = json.loads((run / "run.json").read_text())
+    (event,) = document["events"]
+    assert (event["name"], event["status"], event["output"]) == ("crash", 0, "ending")
+    assert "kill -KILL" not in (run / "run.json").read_text()
+    assert "'crash@6s: COMMAND'" in str(document["command"])
+    at_ns = event["at_utc_ns"]
+    sessions = read_table(run, "sessions").to_pandas()
+    end_ns = sessions["start_utc_ns"] + sessions["ended_at_ns"]
+    is_open = sessions["session_updated_at_ns"].notna()
+    in_progress = is_open & (sessions["start_utc_ns"] < at_ns) & (end_ns > at_ns)
+    values = {
+        (value["group"]["by"], value["metric"], value["statistic"]): value
+        for value in json.loads((run / "summary.json").read_text())["events"]
+    }
+    dropped = values["event", "dropped_share", "rate"]
+    assert dropped["n"] == in_progress.sum()
+    # a call whose last turn had ended may close before it learns of the end
+    assert dropped["count"] >= dropped["n"] - CALLERS // 2
+    opened = values["event", "not_opened_share", "rate"]
+    assert opened["count"] == opened["n"]
+    assert values["before_event", "not_opened_share", "rate"]["count"] == 0
