@@ -240,11 +240,15 @@ def messages(talk: Talk, text: str) -> list[bytes]:
 
 
 def frames(format: AudioFormat, kind: str, ms: int, level: int = 3_000) -> Iterator[bytes]:
-    """Yield the frames of an agent's audio: `silence`, `noise`, or a `voice` without a pause."""
+    """Yield the frames of an agent's audio: `silence`, `noise`, a `tone`, or a `voice` without a
+    pause.
+    """
     places = np.arange(format.rate_hz * ms // 1_000)
     if kind == "voice":
         loud = 1 + 5 / 6 * np.sin(places / (format.rate_hz * FRAME_MS / 1_000 * 3))
         samples = level * loud * np.sin(2 * np.pi * 220 * places / format.rate_hz)
+    elif kind == "tone":
+        samples = level * np.sin(2 * np.pi * 425 * places / format.rate_hz)
     else:
         samples = np.random.default_rng(1).uniform(-level, level, len(places)) * (kind == "noise")
     size = format.rate_hz * FRAME_MS // 1_000
@@ -386,8 +390,10 @@ class Player:
                 self.talk.hear(line.at_ms + SOUND_MS * number, data)
             return
         if line.text.startswith("frames "):
-            for number, data in enumerate(frames(self.talk.format, *called(line.text)[1])):
-                self.talk.hear(line.at_ms + FRAME_MS * number, data, error_ns=line.error_ns)
+            _, sound, named = called(line.text)
+            for number, data in enumerate(frames(self.talk.format, *sound)):
+                at_ms = line.at_ms + named.get("apart", FRAME_MS) * number
+                self.talk.hear(at_ms, data, error_ns=line.error_ns)
             return
         for text in line.text.split(" | "):
             came = messages(self.talk, text)

@@ -4,7 +4,6 @@ as played.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,9 +13,7 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.catalogue.timeouts import MAX_HOLD_NS, Timeouts
-from bench.observe import inputs
-from bench.observe.inputs import SessionStart
+from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import (
     GAP_NS,
@@ -26,16 +23,14 @@ from bench.observe.reply_detector import (
     PlayoutQueue,
     ReplyDetector,
 )
-from bench.observe.timeline import Timeline
 from bench.plan.recordings import to_pcm16
-from bench.plan.turn_plan import TurnPlan
-from bench.services.agents import ACS, PCM
+from bench.services.agents import PCM
 from bench.sound.onsets import PAUSE_NS
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
-from bench.wire.connection import MatchedDelta, ReceivedMessage
+from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio
-from tests.helpers import AT_NS, MS, after_ms, at
+from tests.helpers import MS
 from tools.benchmarks import onsets
 
 FRAME_MS = 20
@@ -159,68 +154,6 @@ def test_a_clear_cancels_a_reply_that_is_still_played_but_not_one_that_was_playe
         (EventKind.CLEARED, ""),
     ]
     assert cut.playout.until_ns == (BEGIN_MS + 500) * MS
-
-
-STALLED = (*range(400, 640, 40), 660, 680, 700, 720)
-"""The times in ms of the frames of a reply. The last three frames come after a `clear` at 650 ms.
-
-At 650 ms, all earlier frames have been played.
-"""
-
-
-@pytest.mark.parametrize(
-    ("said_ms", "cleared_ms"),
-    [(range(400, 700, 10), 700), (range(400, 1_100, 10), 1_100), (STALLED, 650)],
-)
-def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(
-    said_ms: Sequence[int], cleared_ms: int
-) -> None:
-    """The agent replies during a pause of the caller, detects that the caller continues, and
-    answers later.
-
-    The agent detects this before or after the end of its reply to the pause.
-    """
-    timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), ACS)
-    plan = TurnPlan(
-        1,
-        "parcel",
-        "turn-1-",
-        "",
-        speech_format="pcm16@16000",
-        reply_format="pcm16@16000",
-        vad=True,
-    )
-    timeline.apply(inputs.TurnStarted(at(0), plan))
-
-    def hear(at_ms: float, message: bytes) -> None:
-        timeline.apply(
-            inputs.Received(
-                ACS.decode(message), ReceivedMessage(message, Arrival(at(at_ms)), len(message))
-            )
-        )
-
-    def send(at_ms: float, moment: str) -> None:
-        timeline.apply(
-            inputs.Sent("AudioData", at(at_ms), 9, audio_bytes=640, instants={moment: 0})
-        )
-
-    def audio(data: bytes) -> bytes:
-        return (
-            f'{{"kind":"AudioData","audioData":{{"data":"{base64.b64encode(data).decode()}"}}}}'
-        ).encode()
-
-    send(0, "speech_start")
-    quiet = [(at_ms, audio(SILENT)) for at_ms in range(0, 400, FRAME_MS)]
-    loud = [(at_ms, audio(LOUD)) for at_ms in (*said_ms, *range(1_400, 1_900, FRAME_MS))]
-    for at_ms, message in sorted(
-        [*quiet, *loud, (cleared_ms, b'{"kind":"StopAudio","stopAudio":{}}'), (1_000, b"")]
-    ):
-        hear(at_ms, message) if message else send(at_ms, "speech_end")
-    timeline.expire(at(10_000))
-    (turn,) = timeline.pop_turns(at(60_000))
-
-    assert (turn.outcome, turn.cut_off) == ("ok", True)
-    assert after_ms(turn, "first_audible") == 1_400
 
 
 def test_audio_that_continues_after_a_clear_without_a_pause_belongs_to_the_cancelled_reply() -> (

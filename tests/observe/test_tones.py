@@ -13,28 +13,18 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.catalogue.outcomes import NO_SOUND, remedy_of
-from bench.catalogue.timeouts import Timeouts
-from bench.observe import inputs
-from bench.observe.inputs import SessionStart
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
-from bench.observe.timeline import Timeline
 from bench.plan.recordings import to_pcm16
 from bench.services.agents import PCM
-from bench.services.registry import DIALECTS
-from bench.services.telephone import REMEDIES
 from bench.sound import tones
 from bench.sound.onsets import VOICE_AT_TONE_ERROR_NS, OnsetDetector
 from bench.sound.tones import is_pure
 from bench.wire.audio import G711_ULAW, PCM16_8K, PCM16_16K, AudioFormat, Samples
-from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind
 from tests.compiled import needs_compiler
-from tests.helpers import AT_NS, MS, build_turn
+from tests.helpers import AT_NS, MS
 from tools.benchmarks import onsets as known
-
-ONLY_TONES = "but only tones are audible, such as ring tones or beeps"
 
 RATE_HZ, FRAME_MS = 8_000, 20
 
@@ -304,31 +294,6 @@ def test_a_greeting_that_began_shortly_before_a_slow_answer_is_the_greeting(earl
     detector.hear_early(PCM16_8K.encode(joined(rest(1_000), VOICES[0][: 8 * early_ms])), AT_NS)
     found = replies(detector, joined(VOICES[0][8 * early_ms :]))
     assert found[0][1] <= 40
-
-
-def test_if_only_tones_were_heard_the_detail_and_the_remedy_state_it() -> None:
-    limits, dialect = Timeouts(first_delta=8), DIALECTS["sip"]
-    timeline = Timeline(
-        SessionStart(AT_NS, 1, limits, service_responds=True), dialect, reply_format="g711_ulaw"
-    )
-    timeline.apply(inputs.Connected({"opened": AT_NS}, {}))
-    facts = {"greeting": True, "service_responds": True}
-    timeline.apply(
-        inputs.TurnStarted(
-            AT_NS, build_turn(reply_format="g711_ulaw", speech_format="g711_ulaw", **facts)
-        )
-    )
-    samples = joined(np.tile(np.concatenate([sines(1_000, 425), rest(1_000)]), 3))
-    for number in range(len(samples) // 160):
-        data = BinaryMessage(G711_ULAW.encode(samples[number * 160 :][:160]))
-        arrival = Arrival(AT_NS + number * FRAME_MS * MS)
-        timeline.apply(inputs.Received(dialect.decode(data), ReceivedMessage(data, arrival, 160)))
-    timeline.expire(AT_NS + 9_000 * MS)
-    (turn,) = timeline.pop_turns(AT_NS + 9_000 * MS)
-    assert turn.outcome == NO_SOUND
-    assert turn.detail.endswith(f"with 6.0 s of audio, {ONLY_TONES} (3)")
-    assert "only tones" in remedy_of(NO_SOUND, turn.causes, REMEDIES)
-    assert "only tones" in remedy_of("timeout:first_delta", turn.causes)
 
 
 @given(
