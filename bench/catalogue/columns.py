@@ -663,8 +663,8 @@ SESSIONS = (
     _whole(
         "interruptions_planned interruptions_missed sounds_planned sounds_missed"
         " expectations_planned expectations_missed",
-        "[interruptions, sounds and expectations](metrics.md#interruptions) of the script, and"
-        " those that did not take place. Null for recorded calls",
+        "[interruptions, sounds and expectations](metrics.md#interruptions) to which the session"
+        " came, and those that did not take place. Null for recorded calls",
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
     _whole("events", "events received"),

@@ -8,6 +8,7 @@ import os
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ from bench.load.planning.run_options import (
     fork_for_allowed_cores,
     stay_on_loopback,
 )
-from bench.load.runners.finalized_run import RunThresholds, check_options
+from bench.load.runners.finalized_run import RunThresholds, check_options, found_baseline
 from bench.target.target_settings import OPTIONS, ServiceOptions
 from rtbench.cli.run import OF_LOCUST
 from tests import forked
@@ -223,6 +224,30 @@ def test_a_run_is_checked_against_the_baseline_that_had_the_name_at_its_start() 
     given = of_command("--baseline", "before")
 
     assert check_options(given, found) == ["--baseline", "runs/20261129T091400Z-before"]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (None, None),
+        ("before", "RUNS/20261129T091400Z-before"),
+        ("before:west", "RUNS/20261129T091400Z-before:west"),
+        ("east", "east"),  # a target of the run, although a run has this name
+        ("absent", "absent"),  # refused later, with the other names
+    ],
+)
+def test_the_name_of_a_baseline_is_found_in_the_folder_of_the_runs(
+    given: str | None, found: str | None, tmp_path: Path
+) -> None:
+    for name in ("20261128T091400Z-before", "20261129T091400Z-before", "20261129T091400Z-east"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").touch()
+    plan: Any = SimpleNamespace(
+        targets=[SimpleNamespace(label="east")], options=SimpleNamespace(runs_dir=tmp_path)
+    )
+    named = found_baseline(plan, argparse.Namespace(baseline=given))
+
+    assert (named and named.replace(str(tmp_path), "RUNS")) == found
 
 
 def test_each_format_of_a_check_is_passed_on() -> None:

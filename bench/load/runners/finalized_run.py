@@ -234,7 +234,7 @@ def read_thresholds(evaluation: Evaluation, plan: RunPlan, parsed: Any) -> RunTh
     `parsed` are Locust's parsed options.
     """
     given = plan.options.thresholds
-    baseline = _found_baseline(plan, parsed)
+    baseline = found_baseline(plan, parsed)
     scripts = {script.name: script for script in plan.scripts if script.thresholds}
     if not given and baseline is None and not scripts:
         return RunThresholds({}, None)
@@ -264,7 +264,8 @@ def read_thresholds(evaluation: Evaluation, plan: RunPlan, parsed: Any) -> RunTh
     return RunThresholds(planned["thresholds"], planned["abort"], baseline)
 
 
-def _found_baseline(plan: RunPlan, parsed: Any) -> str | None:
+def found_baseline(plan: RunPlan, parsed: Any) -> str | None:
+    """Return `--baseline` with the folder of a run in place of its name; None without it."""
     baseline: str | None = getattr(parsed, "baseline", None)
     if baseline is None or baseline in [target.label for target in plan.targets]:
         return baseline

@@ -245,7 +245,7 @@ class PlannedEvents(JsonEntry):
     target: str
     event: PlannedEvent
     planned: Count
-    """without those that the end of the run prevented"""
+    """those to which calls came, without those that the end of the run prevented"""
     missed: Count
     """those that did not take place"""
 
