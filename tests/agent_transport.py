@@ -55,6 +55,8 @@ class Agent:
         self.behaviour = AgentBehaviour(wire_of(way), session_parts(profile, replies()))
         self.behaviour.open(at_ns)
         self.said: list[OutgoingEvent] = []
+        self.heard: list[tuple[str, int]] = []
+        """The names of the caller's messages, and the instants at which they were sent."""
 
     def hear(self, message: bytes, at_ns: int) -> None:
         take = (
@@ -62,7 +64,7 @@ class Agent:
             if isinstance(message, BinaryMessage)
             else self.behaviour.receive_text
         )
-        take(message, at_ns)
+        self.heard.append((take(message, at_ns).type, at_ns))
 
     def next_due_ns(self) -> int | None:
         return self.behaviour.next_due_ns()

@@ -167,6 +167,24 @@ class CountingTransport(MatchingTransport):
         super().receive_until(*args)
 
 
+@pytest.mark.parametrize("way", ["plivo", "vonage"])
+def test_what_clears_the_queue_is_answered_at_once(
+    scripts: dict[str, PreparedScript], way: str
+) -> None:
+    """Marks are answered after the audio before them, so the agent gets as many answers as it has
+    sent marks, and one for the clearing.
+    """
+    agent = play_call(way, build_profile(), scripts[way]).agent
+    clear = "clearAudio" if way == "plivo" else "clear"
+    cleared_ns = [sent.due_ns for sent in agent.said if sent.type == clear]
+    marks = [sent for sent in agent.said if sent.type in ("checkpoint", "notify")]
+    answered_ns = [at_ns for name, at_ns in agent.heard if name == "answer"]
+
+    assert len(cleared_ns) == 1
+    assert cleared_ns[0] in answered_ns
+    assert len(answered_ns) == len(marks) + 1
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_script_that_pauses_is_not_woken_by_every_frame(tmp_path: Path, way: str) -> None:
     waits = []

@@ -12,13 +12,27 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from bench.base.errors import UsageError, each_error
+from bench.files.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
 from bench.services.agents import AGENTS
+from bench.services.names import PAGES
 from bench.services.pages.page import COMPILED, FOLDER, compiled, page_schema
-from bench.services.registry import UNKNOWN, dialect_of, user_service
+from bench.services.registry import DIALECTS, UNKNOWN, dialect_of, user_service
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
-from bench.wire.dialect import SOUND, ClientMessage, TurnSource, protocol_fact
+from bench.wire.dialect import (
+    OTHER_STREAM,
+    SOUND,
+    ClientMessage,
+    TurnSource,
+    decoder_of,
+    protocol_fact,
+)
+from bench.wire.events import EventKind
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
+from tests.observe.talk_log import cases
+from tests.services.hostile import hostile_messages
+from tests.services.message_log import FOLDER as FOLDER_OF_LOGS
+from tests.services.message_log import received
 from tests.services.page_exchanges import exchanges
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +144,30 @@ def test_a_stored_run_contains_what_is_needed_to_read_it_again(tmp_path: Path) -
     assert again.setup_messages(DUPLEX, "e") == dialect.setup_messages(DUPLEX, "e")
     assert dialect_of(stored | {"protocol": {"protocol": "mine"}}) is UNKNOWN
     assert [protocol_fact(each) for each in AGENTS] == [{}] * len(AGENTS)
+
+
+@pytest.mark.parametrize("name", [*PAGES, "replies"])
+def test_no_message_of_a_server_is_an_error_of_this_tool(name: str) -> None:
+    described = FOLDER_OF_LOGS / f"{name}.yaml"
+    dialect = user_service(described).dialect if described.exists() else DIALECTS[name]
+    assert dialect.codec is not None
+    codec, decode = dialect.codec("c-1"), decoder_of(dialect)
+    known = [
+        received(line.text)
+        for case in cases(FOLDER_OF_LOGS / f"{name}.log").values()
+        for line in case.lines
+        if line.kind == "<"
+    ]
+    hostile = [each for of in ("any", "deepgram", "gemini") for each in hostile_messages(of)]
+    cut = [each[:-1] for each in known] + [each.replace(b'"', b"") for each in known]
+    huge = [each.replace(b"AAAA", b"A" * 1_000_000) for each in known]
+    for message in [*hostile, *known, *cut, *huge, *reversed(known)]:
+        for event in codec.decode(decode(message)):
+            assert len(event.name) <= MAX_ID_CHARACTERS + len(OTHER_STREAM)
+            assert len(event.text) <= MAX_TEXT_CHARACTERS
+            assert event.kind is not EventKind.MALFORMED or event.reason
+    for answer in codec.answers:
+        json.loads(codec.encode(answer.kind, answer.data))
 
 
 def test_the_example_of_the_documents_sends_what_it_describes(tmp_path: Path) -> None:

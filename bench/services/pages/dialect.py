@@ -110,7 +110,9 @@ class PageCodec(CallCodec):
         return message.replace(AUDIO_MS, b"%d" % self.audio_ms)
 
     def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
-        (event,) = events
+        if not events:
+            return events
+        event = events[0]  # services that name their stream have one event in each message
         is_other = self._stream is not None and event.session_id != self._stream
         if is_other and event.kind in OF_STREAM:
             return (ServerEvent(EventKind.UNKNOWN, f"{event.name}{OTHER_STREAM}"),)

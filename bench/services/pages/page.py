@@ -350,6 +350,8 @@ class Page:
         if wrong := next((meaning for meaning in meanings if meaning in refused), None):
             other = "replies" if self.turns == "sound" else "sound"
             raise InvalidCombinationError("receive", f"has {wrong}, which needs `turns: {other}`")
+        if self.turns == "replies" and self.receive.stream:
+            raise InvalidCombinationError("receive", "has a `stream`, for `turns: sound` only")
         if self.turns == "sound" and (self.send.text or self.send.output):
             raise InvalidCombinationError("send", "has texts or outputs, for `turns: replies` only")
 
