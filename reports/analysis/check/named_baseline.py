@@ -76,11 +76,12 @@ def baseline_named(
     folder, target = split_name(text)
     if not is_folder(folder):
         named = targets if several else ()
-        own = f", and no target of this run ({', '.join(named)})" if named else ""
         hint = near_run(text, runs_folder(), named)
         raise UsageError(
             f"{option('baseline', quoted(text))}: there is no such folder, no run of this name in"
-            f" {runs_folder()}{own}{hint or ';'} `rtbench runs` lists the runs; the folder of"
+            f" {runs_folder()}"
+            + (f", and no target of this run ({', '.join(named)})" if named else "")
+            + f"{hint or ';'} `rtbench runs` lists the runs; the folder of"
             " `rtbench baseline save` must exist before the first run: mkdir -p FOLDER"
         )
     if is_run(folder) and folder.resolve() == run.resolve():
