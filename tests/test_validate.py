@@ -248,7 +248,7 @@ def voiced(
 def test_a_file_of_unknown_type_needs_the_option_as(tmp_path: Path) -> None:
     path = written(tmp_path / "mine.yaml", "setps:\n- text: Hello\n")
 
-    assert "use --as script, targets or thresholds" in validate(path).stdout
+    assert "use --as script, targets, protocol or thresholds" in validate(path).stdout
     assert places(validate("--as", "script", path), path) == ["1:1", "1:1"]
 
 

@@ -34,7 +34,6 @@ from bench.plan.random_choices import names_in
 from bench.plan.recordings import Pcm
 from bench.plan.script_keys import VARIABLE, WAV, WORDS, load_wav
 from bench.services.registry import service_at
-from bench.target.address import split_url
 from bench.wire.addresses import is_loopback
 from bench.wire.service import BEARER, KeyHeader
 
@@ -123,6 +122,8 @@ class HttpSynthesizer:
     @property
     def key_header(self) -> KeyHeader:
         """The header that carries the key."""
+        from bench.target.address import split_url
+
         known = service_at(split_url(self.url, "url", "url").hostname or "", "")
         return BEARER if known is None else known.key_header
 
@@ -222,6 +223,8 @@ class CommandValidator(Validator[tuple[str, ...]]):
 def _endpoint(value: LocatedValue, text: str) -> str:
     """Return the complete URL of a service."""
     try:
+        from bench.target.address import split_url
+
         parts = split_url(text, "url", value.name)
     except UsageError as error:
         raise value.error(str(error)) from None
@@ -247,6 +250,8 @@ def _command_synthesizer(command: tuple[str, ...], voice: str | None = None) -> 
 def _http_synthesizer(
     url: str, model: str, api_key_env: str | None = None, voice: str | None = None
 ) -> HttpSynthesizer:
+    from bench.target.address import split_url
+
     parts = split_url(url, "url", "url")
     host = parts.hostname or ""
     known = service_at(host, "")

@@ -20,7 +20,6 @@ import math
 import operator
 import re
 from collections.abc import Mapping
-from email.utils import formatdate, mktime_tz, parsedate_tz
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
@@ -580,6 +579,8 @@ def with_arrival(headers: Mapping[str, str], now_s: float) -> Mapping[str, str]:
     """
     if _date_s(headers.get("retry-after")) is None or _date_s(headers.get("date")) is not None:
         return headers
+    from email.utils import formatdate
+
     return {**headers, RECEIVED_HEADER: formatdate(now_s, usegmt=True)}
 
 
@@ -627,6 +628,8 @@ def _date_s(text: str | None) -> float | None:
     """Return an HTTP date (GMT if it has no zone, RFC 9110 §5.6.7) in seconds since 1970; None
     if it is invalid.
     """
+    from email.utils import mktime_tz, parsedate_tz
+
     try:
         parsed = parsedate_tz(text) if text else None
         return None if parsed is None else float(mktime_tz((*parsed[:9], parsed[9] or 0)))

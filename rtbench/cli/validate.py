@@ -143,9 +143,6 @@ def _recognized(root: YamlValue, text: str) -> FileKind:
     """Return the kind of a file by its first line or its keys. Raise UsageError if neither shows
     it.
     """
-    from bench.plan.script import SCRIPT
-    from reports.metrics.thresholds import THRESHOLD_METRICS
-
     first = text.partition("\n")[0]
     kinds: tuple[FileKind, ...] = ("script", "targets", "protocol")
     for kind in kinds:
@@ -157,8 +154,12 @@ def _recognized(root: YamlValue, text: str) -> FileKind:
         return "targets"
     if "protocol" in keys:
         return "protocol"
-    if keys & SCRIPT.fields.keys() - {"thresholds", *THRESHOLD_METRICS}:
+    from bench.plan.script import SCRIPT
+
+    if keys & SCRIPT.fields.keys() - {"thresholds"}:
         return "script"
+    from reports.metrics.thresholds import THRESHOLD_METRICS
+
     if {key.partition("{")[0].strip() for key in keys} & THRESHOLD_METRICS.keys():
         return "thresholds"
     raise UsageError(

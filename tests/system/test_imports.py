@@ -69,7 +69,10 @@ READS = ("pandas", "pyarrow", "scipy", "reports.analysis", "reports.data")
         ("--version", ("typer", "numpy")),
         ("run --simulator --sessions -5", ("numpy", *RUNS[:2], *READS)),
         ("validate scenarios/text_turns.py", ("numpy", "ruamel", "bench.plan", *RUNS, *READS)),
-        ("validate scenarios/scripts/voice_turns.yaml", (*RUNS, *READS)),
+        (
+            "validate scenarios/scripts/voice_turns.yaml",
+            ("bench.target", "psutil", "pydantic", "reports.metrics", *RUNS, *READS),
+        ),
     ],
 )
 def test_what_does_not_need_a_module_does_not_import_it(
