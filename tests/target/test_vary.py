@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from bench.base.errors import UsageError
+from bench.plan.compiled_script import CompiledScript
+from bench.plan.prepared import PreparedPause
+from bench.plan.script import Script, load_script, with_target_settings
+from bench.services.registry import DIALECTS
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 
@@ -115,3 +119,49 @@ def test_a_mistake_is_refused_in_one_line(vary: str, problem: str) -> None:
         varied(vary)
     assert problem in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+IDLE = """
+steps:
+  - text: Hello
+    name: first
+  - {pause: 60, name: idle}
+  - {pause: 2}
+  - text: Hello again
+    name: after_idle
+"""
+
+
+def with_steps(folder: Path, **steps: object) -> Script:
+    path = folder / "mine.yaml"
+    path.write_text(IDLE, encoding="utf-8")
+    return with_target_settings(load_script(path), {"steps": steps}, "--vary")
+
+
+def test_a_named_pause_has_the_length_of_its_setting(tmp_path: Path) -> None:
+    script = with_steps(tmp_path, idle=0)
+
+    steps = CompiledScript(script, DIALECTS["ga"]).prepare_session(0, 0).steps
+    assert [step.duration_ns for step in steps if isinstance(step, PreparedPause)] == [
+        0,
+        2_000_000_000,
+    ]
+    assert script.digest == with_steps(tmp_path, idle=300).digest
+    assert with_steps(tmp_path, idle=300).think_s == 302
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("idles", 1, "steps.idles: no pause has this name; did you mean idle?"),
+        ("first", 1, "steps.first: no pause has this name"),
+        ("idle", "long", "idle must be a number of seconds from 0 to 3600"),
+        ("idle", -1, "idle must be a number of seconds from 0 to 3600"),
+    ],
+)
+def test_a_pause_that_cannot_be_set_is_refused(
+    tmp_path: Path, name: str, value: object, problem: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        with_steps(tmp_path, **{name: value})
+    assert problem in str(refused.value)

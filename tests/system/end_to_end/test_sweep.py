@@ -63,31 +63,3 @@ def test_each_language_of_labelled_recordings_has_its_curve_from_the_labelled_en
     assert (english["speech_pause_ns"] == 100_000_000).all()
     spoken_ns = english["speech_end_at_ns"] - english["speech_start_at_ns"]
     assert (abs(spoken_ns - spoken_ns.median()) < 50_000_000).all()
-
-
-def test_the_first_reply_after_an_idle_gap_is_compared_between_gaps(tmp_path: Path) -> None:
-    script = f"""{SCRIPT}    name: first
-  - {{pause: 1, name: idle}}
-  - audio: {AUDIO / "order_number.wav"}
-    name: after_idle
-"""
-    (tmp_path / "mine.yaml").write_text(script, encoding="utf-8")
-    with quick_simulator(tmp_path) as simulator:
-        load = ("-u", 1, "--sessions", 2, "--url", simulator.urls["ga"])
-        ended = rtbench("sweep", "mine.yaml", "--vary", "steps.idle=0,2", *load, cwd=tmp_path)
-
-    assert ended.returncode in (0, 1, 4), ended.stdout + ended.stderr
-    (run,) = tmp_path.glob("runs/*")
-    rows = pq.read_table(run / "turns.parquet").to_pandas().sort_values("start_utc_ns")
-    begun = {
-        (target, step): part["start_utc_ns"].to_numpy()
-        for (target, step), part in rows.groupby(["target", "step"], observed=True)
-    }
-    gaps_s = {
-        name: (begun[name, "after_idle"] - begun[name, "first"]).min() / 1e9
-        for name in ("idle=0", "idle=2")
-    }
-    assert gaps_s["idle=2"] > gaps_s["idle=0"] + 1
-    summary = json.loads((run / "summary.json").read_text())
-    assert {value["step"] for value in summary["sweep"]} == {None, "first", "after_idle"}
-    assert "USD per call" in ended.stdout
