@@ -26,7 +26,7 @@ INDENT = 28
 LOAD = "Load"
 VERDICT = "Verdict"
 SERVICE = "The service and the connection to it"
-OUTPUT = "Output files"
+OUTPUT = "Output"
 HELP = "Help"
 OF_LOCUST = (
     (
@@ -62,7 +62,7 @@ DISPLAYED_OPTIONS = {
         "api_key_env",
         "auth",
     ),
-    OUTPUT: ("name", "label", "runs_dir", "record_events", "record_transcripts"),
+    OUTPUT: ("live", "name", "label", "runs_dir", "record_events", "record_transcripts"),
 }
 """The options of rtbench that the help shows, in groups. The names are those in the tables of
 options."""
@@ -71,12 +71,12 @@ options."""
 @cache
 def displayed_parameters() -> list[Any]:
     """Return the parameters that the help shows, and that Typer does not parse."""
-    from bench.load.planning.run_options import OF_CHECK, RUN_OPTIONS
+    from bench.load.planning.run_options import OF_CHECK, OF_PROCESSES, RUN_OPTIONS
     from bench.target.target_settings import OPTIONS
 
     flags = {
         option.flag[2:].replace("-", "_"): option
-        for option in (*RUN_OPTIONS.values(), *OF_CHECK, *OPTIONS.values())
+        for option in (*RUN_OPTIONS.values(), *OF_CHECK, *OF_PROCESSES, *OPTIONS.values())
     }
     help_text = "YAML scripts, Locust files (.py), or the word reference or reference-typed"
     files = Annotated[list[Path], typer.Argument(metavar="FILE", help=help_text)]
