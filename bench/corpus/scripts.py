@@ -18,9 +18,9 @@ from bench.plan.recordings import RATE_HZ
 CHUNK_MS = 20
 STEP = "turn"
 PARQUET = ".parquet"
-MAX_RECORDINGS = 1_000
-"""The maximum number of recordings of all scripts: each process has all of them in memory, 1 MB for
-ten seconds."""
+MAX_RECORDINGS = 300
+"""The maximum number of recordings of all scripts. Each process has them in memory: ten seconds are
+0.5 MB, and 0.6 MB more for each setting of a sweep."""
 AFTER_S = 0.5
 """The time of sound after the labelled end from which a label is in doubt."""
 
