@@ -128,7 +128,8 @@ class EventsOfTarget:
 
     def window_ns(self, event: Happened) -> float:
         """Return the length of the window of an event, and of its control."""
-        lengths = self.first_ns - self.begun_ns, self.until_ns(event) - event.at_ns
+        # at the start of the run, few calls are in progress
+        lengths = (self.first_ns - self.begun_ns) / 2, self.until_ns(event) - event.at_ns
         return max(0.0, min(WINDOW_S * NS_PER_S, *lengths))
 
     def chosen(self, metric: str, at_ns: float, end_ns: float) -> tuple[Flags, Flags]:
