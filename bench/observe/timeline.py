@@ -683,6 +683,8 @@ class Timeline:
             if parsed(outcome).ends_session:
                 self._endings.fail(outcome, arrival.at_ns, cause)
             turn.end(outcome, arrival.at_ns, cause)
+        if event.kind is RESPONSE_DONE:  # its calls may already be answered
+            self._continue(turn)
         if (
             turn.state is not before
             or (between_items and not turn.is_between_items)
@@ -692,7 +694,12 @@ class Timeline:
 
     def _answer_call(self, answered: inputs.FunctionOutputSent) -> None:
         self.turns.answer_call(answered)
-        turn = self.turns.current
+        self._continue(self.turns.current)
+
+    def _continue(self, turn: PendingTurn | None) -> None:
+        """Expect the rest of a reply whose calls are answered, if the service continues by
+        itself.
+        """
         if self._dialect.continues_calls and turn is not None and turn.wants_continuation:
             request_continuation(turn)
             self.owners.expect(PendingRequest(turn, False))

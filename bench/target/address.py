@@ -218,7 +218,7 @@ def url_address(
         notices += (
             f"the path {parts.path} does not determine the dialect, so ga is used: {others}",
         )
-    if not path and dialect.peer is Peer.SERVICE:
+    if not path and dialect.peer is Peer.SERVICE and described is None:
         raise refuse(f"needs the path of a realtime service, e.g. {EXAMPLE_URL}")
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     notices += _host_notices(parts, dialect, source)

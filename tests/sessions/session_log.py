@@ -28,14 +28,15 @@ from bench.plan.steps import (
 )
 from bench.plan.turn_plan import InterruptTrigger, TurnReference
 from bench.plan.turns import Step
-from bench.services.registry import DIALECTS
+from bench.services.registry import DIALECTS, user_service
 from bench.transport.fast.reader import COMPILED
-from bench.wire.dialect import BinaryMessage
+from bench.wire.dialect import BinaryMessage, Dialect
 from tests import helpers
 from tests.helpers import MS, build_message, closing, respond, say
 from tests.memory_transport import MatchingTransport, MemoryTransport, PeerAnswer
 from tests.observe import talk_log
 from tests.observe.talk_log import Case, at_path, called, fact, listed, value, words_of, written
+from tests.services.message_log import FOLDER as MESSAGES
 from tests.services.talk import LOUD, LOUD_PCM, Talk, parcels, speak
 
 FOLDER = Path(__file__).parent
@@ -97,7 +98,12 @@ def compiled(steps: Iterable[Step], given: dict[str, Any]) -> CompiledScript:
         history=History(Path("h.jsonl"), "d2", before) if before else None,
         **{key: given.pop(key) for key in ("pipelined",) if key in given},
     )
-    return CompiledScript(script, DIALECTS[given.pop("dialect", "ga")])
+    return CompiledScript(script, dialect_named(given.pop("dialect", "ga")))
+
+
+def dialect_named(name: str) -> Dialect:
+    """Return the dialect of this tool with a name, or that of a protocol file of the tests."""
+    return DIALECTS[name] if name in DIALECTS else user_service(MESSAGES / f"{name}.yaml").dialect
 
 
 def has(message: bytes, key: str) -> bool:
@@ -136,7 +142,7 @@ class Peer:
     """The service of a case: its greeting, and its answers to messages of the client."""
 
     def __init__(self, case: Case, dialect: str) -> None:
-        self.words: Any = _Words(DIALECTS[dialect])
+        self.words: Any = _Words(dialect_named(dialect))
         self.heard, self.answered = Counter[str](), Counter[str]()
         greeting = Answer("", 0, is_repeated=False)
         self.answers = [greeting]

@@ -51,7 +51,9 @@ class ReplyingPage(PageDialect):
         super().__init__(page)
         sent = page.send
         wire = wire_of(page)
-        self.settings |= {"output"}
+        meanings = {meaning for form in forms_of(page).values() for meaning in form.means}
+        heard = {"input_transcription"} if "input_transcript" in meanings else set()
+        self.settings |= {"output", *heard}
         lacked = [Feature.RENEWAL, Feature.MESSAGE, Feature.HISTORY, Feature.PIPELINED]
         lacked += [] if sent.text else [Feature.TYPED]
         lacked += [] if sent.output else [Feature.FUNCTIONS]
