@@ -24,7 +24,7 @@ from bench.wire.dialect import (
     ClientMessage,
     decoder_of,
 )
-from bench.wire.events import audio_payload, wait_of
+from bench.wire.events import FunctionCall, audio_payload, wait_of
 from bench.wire.settings import (
     FunctionOutput,
     FunctionTool,
@@ -103,7 +103,8 @@ class Exchange:
             return message
         arguments = {
             "append": lambda audio: [base64.b64decode(audio)],
-            "message": lambda text: [Message(role="user", text=text)],
+            "function_call": lambda call: [FunctionCall(**call)],
+            "message": lambda said: [msgspec.convert(said, Message)],
             "function_output": lambda output: [FunctionOutput(**output)],
             "request": lambda settings: [msgspec.convert(settings, ResponseSettings)],
         }.get(act, lambda *others: others)(*given)

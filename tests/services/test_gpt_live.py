@@ -40,8 +40,7 @@ from bench.wire.settings import (
     TurnDetection,
 )
 from tests.helpers import AT_NS, at, build_message, build_script, event_of, play, respond, say
-from tests.observe.talk_log import SOUND_MS, Case, Line, Player, cases, value, words_of
-from tests.services.message_log import FOLDER
+from tests.observe.talk_log import SOUND_MS, Case, Line, Player
 
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
 OF_OTHERS = ("session.input_audio.append", "transport.")
@@ -63,18 +62,6 @@ def sdk() -> Any:
 def event_names() -> list[str]:
     union = get_args(get_args(sdk().ServerEvent)[0])
     return [name for kind in union for name in get_args(kind.model_fields["type"].annotation)]
-
-
-def test_the_messages_of_the_log_are_those_of_the_official_sdk() -> None:
-    lines = [line for case in cases(FOLDER / "gpt_live.log").values() for line in case.lines]
-    sent = [value(line.text) for line in lines if line.kind == ">"]
-    sent += [value([*words_of(line.text)][-1][1]) for line in lines if line.text[:5] == "sent "]
-    bodies = [body for body in sent if isinstance(body, dict)]
-    client_event: TypeAdapter[Any] = TypeAdapter(sdk().ClientEvent)
-
-    assert len(bodies) > 9
-    for body in bodies:
-        assert client_event.validate_python(body, strict=True).to_dict() == body
 
 
 def test_a_history_of_too_many_messages_is_refused() -> None:
