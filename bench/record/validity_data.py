@@ -189,18 +189,16 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
 
     Only measured, successful, spoken turns are counted. If a service sends no events about replies,
     replies are detected in the audio. An early reply may then be the answer to the question before,
-    so every early reply counts (`cut_off`). Other services send events that identify the question
-    of a reply, and in a call of one question there is none before. So only the reply to the turn's
-    own question is checked.
+    so every early reply counts (`cut_off`), unless each call has only one question: then the turn
+    has no latency, and no other turn is affected. Other services send events that identify the
+    question of a reply. So only the reply to the turn's own question is checked.
     """
     questions: dict[str, set[int]] = {}
     for script in document.get("scripts") or []:
         asked = [turn for turn in script.get("plan") or [] if not turn.get("greeting")]
         questions.setdefault(script.get("target"), set()).add(len(asked))
-    ambiguous = {
-        target.get("name")
-        for target in document.get("targets") or []
-        if target.get("full_duplex") and questions.get(target.get("name")) != {1}
+    full_duplex_targets = {
+        target.get("name") for target in document.get("targets") or [] if target.get("full_duplex")
     }
     metrics = [
         metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.is_answer_wait
@@ -232,7 +230,10 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
     cut_off = _mask(is_cut_off)
     for _, target, _, succeeded in _positions(read, "turns", [""]):
         counted = succeeded & spoken
-        is_early = (cut_off if target in ambiguous else started_early) & counted
+        is_full_duplex = target in full_duplex_targets
+        if is_full_duplex and questions.get(target) == {1}:
+            continue
+        is_early = (cut_off if is_full_duplex else started_early) & counted
         if is_early.any():
             affected = (
                 m.name

@@ -296,7 +296,7 @@ def test_in_calls_of_one_question_no_reply_belongs_to_a_question_before(
         "scripts": [{"target": "agent", "plan": each} for each in plans],
     }
 
-    assert len(list(early_replies(rows_of([True], early=[False]), document))) == count
+    assert len(list(early_replies(rows_of([True]), document))) == count
 
 
 @pytest.mark.parametrize(
