@@ -226,31 +226,6 @@ def test_extra_must_not_set_keys_that_the_tool_relies_on_or_their_parents(
         assert advice == remedy or depth < len(path)
 
 
-def test_a_disabled_feature_cannot_be_refined_with_extra() -> None:
-    for dialect, extra in (
-        (PREVIEW, {"turn_detection": {"type": "azure_semantic_vad"}}),
-        (GA, {"audio": {"input": {"turn_detection": {"threshold": 0.3}}}}),
-    ):
-        assert conflict(dialect, SessionSettings(turn_detection=VAD, extra=extra)) is None
-        _, remedy = conflict(dialect, SessionSettings(extra=extra)) or ((), "")
-        assert remedy == "use `turn_detection`"
-    language = {"audio": {"input": {"transcription": {"language": "de"}}}}
-    assert (
-        conflict(
-            GA,
-            SessionSettings(
-                input_transcription=InputTranscription(model="whisper-1"), extra=language
-            ),
-        )
-        is None
-    )
-    assert conflict(GA, SessionSettings(extra=language)) is not None
-
-
-def test_extra_keys_of_another_dialect_are_passed_to_the_service() -> None:
-    assert conflict(GA, SessionSettings(extra={"modalities": ["text"]})) is None
-
-
 @thorough
 @given(
     data=st.binary(max_size=300),

@@ -17,26 +17,11 @@ from bench.services.gemini.dialect import GEMINI
 from bench.services.registry import service_at
 from bench.target.target import Credential
 from bench.wire.dialect import Feature
-from bench.wire.settings import FunctionOutput
 from tests.helpers import resolve_target, say
 from tests.services.talk import body, settings_of, speak
 from tests.sessions.session_log import compiled
 
 # Sent messages.
-
-
-def test_a_function_output_is_an_object() -> None:
-    for output, response in (
-        ('{"a": 1}', {"a": 1}),
-        ("sunny", {"output": "sunny"}),
-        ("[1]", {"output": "[1]"}),
-    ):
-        message = GEMINI.function_output(
-            FunctionOutput(call_id="c1", name="f", output=output), "e1"
-        )
-        assert body(message) == {
-            "toolResponse": {"functionResponses": [{"id": "c1", "name": "f", "response": response}]}
-        }
 
 
 def test_an_event_in_the_format_of_another_service_is_refused() -> None:

@@ -12,8 +12,6 @@ import pytest
 
 from bench.files.yaml_file import PythonValue
 from bench.plan.script_keys import SESSION
-from bench.services.openai.dialect import GA
-from bench.services.openai.preview import PREVIEW
 from bench.services.voice_live import VOICE_LIVE
 from bench.wire.dialect import ClientMessage
 from bench.wire.events import EventKind
@@ -90,28 +88,6 @@ def test_settings_are_written_as_by_the_official_voice_live_client() -> None:
         16_000,
     )
     assert session["output_audio_format"] == "pcm16_8000hz"
-
-
-@pytest.mark.parametrize(
-    ("setting", "called"),
-    [
-        ("voice", "a voice as a table"),
-        ("turn_detection", "Azure's semantic VAD"),
-        ("noise_reduction", "Azure's noise suppression"),
-        ("echo_cancellation", "echo_cancellation"),
-        ("interim_response", "interim_response"),
-    ],
-)
-def test_other_dialects_refuse_settings_specific_to_voice_live(setting: str, called: str) -> None:
-    settings = settings_of({setting: SETTINGS[setting]})
-
-    assert VOICE_LIVE.unsupported_setting(settings) is None
-    for dialect, title in ((GA, "GA"), (PREVIEW, "preview")):
-        refused = dialect.unsupported_setting(settings)
-        assert refused is not None
-        assert refused.setting[0] == setting
-        problem = f"{called} needs the Voice Live dialect; {title} does not support it"
-        assert refused.reason == f"{problem}: remove it, or use --dialect voice-live"
 
 
 def test_every_event_of_the_official_voice_live_client_is_known() -> None:
