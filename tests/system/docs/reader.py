@@ -49,6 +49,9 @@ NOT_HERE = {
     "rtbench compare runs/*-recorded": (
         "needs the run of an import; tests/recorded_calls/test_command.py"
     ),
+    "rtbench probe --raw": "needs the server of the page; tests/services/test_pages.py",
+    "rtbench doctor --protocol": "needs the server of the page; tests/services/test_pages.py",
+    "rtbench run scenarios/scripts/agent.yaml --protocol": "needs the server of the page; tests/services/test_pages.py",
     "rtbench runs merge": "needs the runs of several machines; tests/system/end_to_end/test_merge.py",
     "rtbench runs upload": "needs a container; tests/system/end_to_end/test_upload.py",
     "rtbench run scenarios/voice_turns.py -u 20 -t 10m --part-of": (
