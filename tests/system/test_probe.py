@@ -177,3 +177,19 @@ def test_the_network_of_a_target_delays_what_a_probe_sends(
 
     instants = replay_log(log).turns[-1].instants
     assert instants["speech_left"] > instants["speech_end"]
+
+
+def test_the_messages_of_a_server_are_shown_as_they_are_without_keys_and_long_texts(
+    simulator: Ready,
+) -> None:
+    address = ("--url", simulator.urls["agent_plivo"], "--dialect", "plivo", "--api-key-env", "KEY")
+    shown = rtbench("probe", "--raw", *address)
+    refused = rtbench("probe", "--raw", *address[:-2])
+
+    assert shown.returncode == 0
+    assert '{"event":"playAudio","media":{"payload":"' in shown.stdout
+    assert " characters)" in shown.stdout
+    assert shown.stdout.endswith("it is still open\n")
+    assert max(map(len, shown.stdout.splitlines())) < 200
+    assert refused.returncode == 1
+    assert refused.stdout.startswith("connect_failed:401: ")
