@@ -157,7 +157,7 @@ LOCKED := $(BIN)/python -m pip install -q --disable-pip-version-check --require-
 	$(LOCKED) -r $<
 	@touch $@
 
-.venv/itself: export PIP_NO_COMPILE = 1# of setuptools and Cython, which pip installs for this command alone
+.venv/itself: export PIP_NO_COMPILE = 0# no bytecode of setuptools and Cython, which pip installs for one build; it reads 0 as --no-compile
 .venv/itself: pyproject.toml setup.py
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
