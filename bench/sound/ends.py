@@ -8,7 +8,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from bench.sound.onset_limits import BLOCK_MS, END, RISE
+from bench.sound.onset_limits import BLOCK_MS, END, RISE, SILENCE_ENERGY
 from bench.sound.tones import RATE_HZ, is_clearly_voiced
 from bench.wire.audio import Samples
 
@@ -18,17 +18,16 @@ def quiet_end(powers: Sequence[float], certain: float) -> int:
     certainly lasts while it has the power `certain`.
 
     A click in the room does not last, so it is no voice. A deep voice has its power in every second
-    block.
+    block. What is before a silent block is no room: that is heard in the pauses of a voice.
     """
     near = [one + other >= 2 * certain for one, other in pairwise((0, *reversed(powers)))]
-    return next(
-        (
-            at
-            for at, is_near in enumerate(near)
-            if is_near and sum(near[at : at + RISE.among_blocks]) >= END.lasting_blocks
-        ),
-        len(near),
+    silent = (at for at, power in enumerate(reversed(powers)) if power < SILENCE_ENERGY)
+    lasting = (
+        at
+        for at, is_near in enumerate(near)
+        if is_near and sum(near[at : at + RISE.among_blocks]) >= END.lasting_blocks
     )
+    return min(next(lasting, len(near)), next(silent, len(near)))
 
 
 def faint_end(powers: Sequence[float], loudest: float) -> int:

@@ -51,6 +51,8 @@ RISING = 7
 DEPTH = 1_000
 """The maximum distance of the start and end of a voice below its loudest part: 30 dB, as a ratio
 of energies."""
+DEFINED = 3_162
+"""The maximum distance of the first block below its loudest part: 35 dB (docs/metrics.md)."""
 FADED_DEPTH = 500
 ROOM_BLOCKS = 8
 """The minimum uncertainty of an end after which the room is still heard."""
@@ -101,14 +103,16 @@ class BoundedSound(Blocks):
         "_at_once",
         "_attack",
         "_before",
+        "_inaudible",
         "_loudest_before",
         "_offset",
     )
 
     def __init__(self, rate_hz: int, count: int, retained: int, pause: int) -> None:
         super().__init__(rate_hz, count, retained, pause)
-        self._offset = 0
-        """The number of samples from the start of this block to the start of the sound."""
+        self._offset = self._inaudible = 0
+        """The number of samples from the start of this block to the start of the sound, and the
+        number of the last ones of these that are no digital silence."""
         self._at_once = True
         """True if the sound is a voice from its start on."""
         self._before = self._loudest_before = 0
@@ -122,7 +126,11 @@ class BoundedSound(Blocks):
         background before it.
         """
         self._begin_attack(start)
-        self._offset = offset
+        self._offset = self._inaudible = offset
+        before = self._samples(start, 1)[: offset // self._lag]
+        if len(before):
+            heard = np.flatnonzero(np.abs(before.astype(int) - int(before[0])) > DITHER // 2)
+            self._inaudible = (len(before) - int(heard[0])) * self._lag if len(heard) else 0
         self._at_once = True
         self._attack = 0
         self._before = self._at(start - 1)[4]
@@ -166,7 +174,7 @@ class BoundedSound(Blocks):
             return (faint + 1) * BLOCK_MS * NS_PER_MS
         # of the first block, which may contain little of the sound
         rest = self._size - self._offset
-        is_heard = self._rises[:2][-1][1] * self._size * depth >= self._loudest * rest
+        is_heard = self._rises[:2][-1][1] * self._size * DEFINED >= self._loudest * rest
         return 0 if is_heard else rest * BLOCK_MS * NS_PER_MS // self._size
 
     def _inaudible_ns(self) -> int:
@@ -183,7 +191,7 @@ class BoundedSound(Blocks):
                 (at for at, power in enumerate(earlier) if power * depth >= self._loudest),
                 PRECEDING,
             )
-        samples = (PRECEDING - faint) * self._size + self._offset
+        samples = (PRECEDING - faint) * self._size + self._inaudible
         return -(-samples * BLOCK_MS * NS_PER_MS // self._size)
 
     def _begins_at_once(self, attack: int) -> bool:

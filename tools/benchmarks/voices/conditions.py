@@ -3,8 +3,8 @@ stream.
 
 The level of a voice is that of its windows of 10 ms within 30 dB of the loudest one. Without
 another statement, it is −22 dBFS, and digital silence is around the voice. The transformations are
-known, so the truth is: a voice that fades in is cut as all others are (`edges`). Opus delays audio
-by 6.5 ms, and so the truth.
+known, so the truth is: a voice that fades in starts 35 dB below its level (docs/metrics.md), not at
+a cut. Opus delays audio by 6.5 ms, and so the truth.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from bench.wire.audio import G711_ALAW, PCM16, Samples
 from bench.wire.codec_errors import CODECS, LOSSLESS, CodecErrors
 from tools.benchmarks.onsets import pink, rms, white
 from tools.benchmarks.voices.corpus import (
+    DEFINED_DEPTH,
     DEPTH,
     MAX_DIFFERENCE_S,
     QUANTUM,
@@ -323,7 +324,7 @@ def fading_in(voice: Voice, rng: np.random.Generator) -> Made:
     sound, ramp = voice.sound.copy(), round(FADE_S * voice.rate_hz)
     sound[:ramp] *= np.linspace(0, 1, ramp)[: len(sound)]
     samples, start, end = placed(sound, voice.rate_hz, rng)
-    return samples, start + edges(sound, voice.rate_hz)[0], end
+    return samples, start + edges(sound, voice.rate_hz, DEFINED_DEPTH)[0], end
 
 
 def first_in_stream(voice: Voice, rng: np.random.Generator) -> Made:

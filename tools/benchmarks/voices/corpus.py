@@ -258,13 +258,13 @@ def _held(loud: NDArray[np.bool_]) -> tuple[int, int] | None:
     return (int(starts[0]), int(ends[-1]) + 1) if len(starts) and len(ends) else None
 
 
-def edges(sound: Floats, rate_hz: int) -> tuple[int, int]:
+def edges(sound: Floats, rate_hz: int, depth: float = DEPTH) -> tuple[int, int]:
     """Return the first and the last loud millisecond of a voice, in samples, at a rate that may
     not be its file's.
     """
     size, per_ms = round(WINDOW_S * rate_hz), rate_hz // 1_000
     windows = energies(sound, rate_hz)
-    limit = level_of(windows) / DEPTH
+    limit = level_of(windows) / depth
     first, last = _held(windows >= limit) or (0, len(windows))
     part = sound[first * size : last * size]
     loud = np.flatnonzero(
