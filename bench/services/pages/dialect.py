@@ -5,7 +5,6 @@ from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
@@ -65,7 +64,7 @@ class PageCodec(CallCodec):
     """
 
     def __init__(self, dialect: "PageDialect", call_id: str) -> None:
-        super().__init__(call_id or uuid4().hex)
+        super().__init__(call_id)
         self._dialect = dialect
         stream = dialect.page.receive.stream
         self._stream = None if stream is None else stream.is_.replace(CALL_ID, self.call_id)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
@@ -49,6 +50,9 @@ class ReplyingPage(PageDialect):
 
     def __init__(self, page: Page) -> None:
         super().__init__(page)
+        new_codec = self.codec
+        # a call of a service has no id of ours
+        self.codec = lambda call_id: new_codec(call_id or uuid4().hex)
         sent = page.send
         wire = wire_of(page)
         meanings = {meaning for form in forms_of(page).values() for meaning in form.means}
