@@ -245,13 +245,18 @@ class Plot:
         grid: bool = False,
     ) -> None:
         self.line(self.x0, self.y0, self.x1, self.y0, "axis")
+        free_x = -math.inf
         for value in ticks:
             x = scale(value)
             self.line(x, self.y1 if grid else self.y0, x, self.y0 + 4, "grid" if grid else "axis")
             text = write(value)
-            # the label would cover the labels of the other axis
-            beyond = x - LETTER * len(text) / 2 < self.x0
-            self.text(x, self.y0 + 17, text, "tick", "start" if beyond else "middle")
+            width = LETTER * len(text)
+            # a label in the middle would cover the labels of the other axis
+            is_start = x - width / 2 < self.x0
+            begin_x = x if is_start else x - width / 2
+            if begin_x >= free_x:
+                self.text(x, self.y0 + 17, text, "tick", "start" if is_start else "middle")
+                free_x = begin_x + width
         if label:
             self.text(self.x1, self.y0 + 35, label, "lab", "end")
 

@@ -42,6 +42,7 @@ from reports.render.markdown import markdown_blocks, render_markdown
 from reports.render.markers import SHAPES
 from reports.render.svg import (
     Plot,
+    log_scale,
 )
 
 EVIL = "<i>&"
@@ -389,3 +390,12 @@ def test_heads_and_cells_that_are_none_are_left_out() -> None:
     assert markdown_blocks([table(heads, rows)]) == (
         "| step | p50 |\n|---|--:|\n| greeting | 640 |\n"
     )
+
+
+def test_labels_of_an_axis_do_not_overlap() -> None:
+    plot = Plot(400, 100, left=20, right=20, top=10, bottom=30, title="Delays")
+
+    plot.x_axis(log_scale(890, 5_000, plot.x0, plot.x1), [900, 1_000, 2_000], formatting.ms)
+
+    labels = re.findall(r'class="tick"[^>]*>([^<]+)<', plot.svg())
+    assert labels == [f"900{NBSP}ms", f"2{NBSP}s"]
