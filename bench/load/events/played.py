@@ -23,9 +23,10 @@ from gevent.os import make_nonblocking, nb_read
 from gevent.subprocess import PIPE, STDOUT, Popen, TimeoutExpired
 
 from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.files.sanitize import escape_control
-from bench.load.events.planned import EventPlan
+from bench.load.events.planned import OPTION, EventPlan
 
 WAITS = 'read -r go && exec 0</dev/null && eval "$1"'
 MAX_OUTPUT = 4_000
@@ -40,16 +41,21 @@ END_S = 1.0
 
 
 class EventCommand:
-    """The command of an event, in a shell that waits for its start."""
+    """The command of an event, in a shell that waits for its start. Raise UsageError if no process
+    can be started.
+    """
 
     def __init__(self, command: str) -> None:
-        self._process = Popen(
-            ["/bin/sh", "-c", WAITS, "sh", command],
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=STDOUT,
-            start_new_session=True,  # Ctrl-C does not reach it, and its group can be ended
-        )
+        try:
+            self._process = Popen(
+                ["/bin/sh", "-c", WAITS, "sh", command],
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=STDOUT,
+                start_new_session=True,  # Ctrl-C does not reach it, and its group can be ended
+            )
+        except OSError as error:
+            raise UsageError(f"{OPTION}: no shell could be started: {error.strerror}") from None
         self._output, self._bytes = b"", 0
         self._begun_ns = 0
         self._reader = gevent.spawn(self._read)
@@ -106,11 +112,11 @@ class RunEvents:
 
     def __init__(
         self,
-        planned: Sequence[EventPlan],
+        planned: Sequence[EventPlan] = (),
         *,
-        changed: Callable[[list[dict[str, Any]]], None],
-        say: Callable[[str], None],
-        hide: Callable[[str], str],
+        changed: Callable[[list[dict[str, Any]]], object] = list,
+        say: Callable[[str], object] = str,
+        hide: Callable[[str], str] = str,
     ) -> None:
         self._changed, self._say, self._hide = changed, say, hide
         self.entries: list[dict[str, Any]] = []

@@ -366,7 +366,7 @@ class Leader(ProcessRole):
         files.write_document(folder, document)
         self.run.document = document
         self.run.folder = folder
-        self._events = self._new_events(events, folder, keyring)
+        self.run.events = self._new_events(events, folder, keyring)
         self.apply(RunStarted())
         decided = (
             ()
@@ -386,7 +386,7 @@ class Leader(ProcessRole):
             keyring.close()  # the workers sign in themselves
         else:
             self._go_live(folder, slot, states, keyring)
-        self._events.begin(slot.started_ns)
+        self.run.events.begin(slot.started_ns)
 
     def _new_events(self, events: Sequence[EventPlan], folder: Path, keyring: Keyring) -> RunEvents:
         def changed(entries: list[dict[str, Any]]) -> None:
@@ -524,7 +524,7 @@ class Leader(ProcessRole):
             self.say(notice)
             run.document["notices"] = [*run.document.get("notices", ()), f"{notice}."]
         self._poll()
-        self._events.close()
+        run.events.close()
         if run.monitor is not None:
             run.monitor.close()
             self._record_delays(run.monitor)
