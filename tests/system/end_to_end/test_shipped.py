@@ -39,7 +39,10 @@ GREETED_AND_ANSWERED = 2
 def test_each_shipped_scenario_is_in_this_test() -> None:
     shipped = {path.stem for path in (ROOT / "scenarios").glob("*.py")} - {"__init__"}
 
-    assert shipped == SCENARIOS.keys() | {"agent"}
+    assert shipped == SCENARIOS.keys() | {
+        "agent",
+        "script",
+    }  # `script` plays a file: load/test_script_file.py
 
 
 def test_shipped_scenarios_run_and_finish_their_turns_after_an_interrupt(tmp_path: Path) -> None:

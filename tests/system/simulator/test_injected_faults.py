@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from websockets.sync.client import ClientConnection
 from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
-from tests.simulator_process import GUARD_S, quick_simulator
+from tests.simulator_process import GUARD_S, Ready, quick_simulator
 from tests.system.simulator.talk import receive
 
 FREEZE_NS = 400_000_000
@@ -48,13 +49,18 @@ def faults(truth: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
-def test_the_fault_refused_closes_the_port_temporarily(
-    tmp_path: Path, workers: tuple[str, ...]
-) -> None:
+def test_the_fault_refused_closes_the_port(tmp_path: Path, workers: tuple[str, ...]) -> None:
+    with quick_simulator(tmp_path, "--fault", "refused,during_s=0-", *workers) as ready:
+        wait_until(False, ready.port)
+
+    assert (ready.returncode, "Traceback" in ready.output) == (0, False)
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_the_port_is_open_after_the_fault_refused(tmp_path: Path, workers: tuple[str, ...]) -> None:
     truth = tmp_path / "truth.jsonl"
     options = ("--fault", "refused,during_s=0-0.5", "--ground-truth", str(truth), *workers)
     with quick_simulator(tmp_path, *options) as ready:
-        wait_until(False, ready.port)
         wait_until(True, ready.port)
         with connect(ready.urls["ga"]) as client:
             assert receive(client)["type"] == "session.created"
@@ -65,25 +71,30 @@ def test_the_fault_refused_closes_the_port_temporarily(
     assert (ready.returncode, "Traceback" in ready.output) == (0, False)
 
 
-@pytest.mark.parametrize(
-    ("code", "received"), [("", 1001), (",code=1012", 1012), (",code=1006", None)]
-)
-def test_a_restart_ends_all_sessions_and_closes_the_port_temporarily(
-    tmp_path: Path, code: str, received: int | None
-) -> None:
-    truth = tmp_path / "truth.jsonl"
-    options = ("--fault", f"restart,during_s=4-4.5{code}", "--ground-truth", str(truth))
-    with quick_simulator(tmp_path, *options) as ready:
-        with connect(ready.urls["ga"]) as first, connect(ready.urls["ga"]) as second:
-            for client in (first, second):
-                with pytest.raises(ConnectionClosed) as ended:
-                    receive_all(client)
-                assert (ended.value.rcvd and ended.value.rcvd.code) == received
-        wait_until(True, ready.port)
-        with connect(ready.urls["ga"]) as client:
-            assert receive(client)["type"] == "session.created"
+def test_a_restart_ends_all_sessions_and_closes_the_port_temporarily(tmp_path: Path) -> None:
+    codes = {"": 1001, ",code=1012": 1012, ",code=1006": None}
+    with ExitStack() as stack:
+        clients = list[tuple[ClientConnection, int | None]]()
+        simulators = list[Ready]()
+        for number, (code, received) in enumerate(codes.items()):
+            truth = tmp_path / f"{number}.jsonl"
+            # long after all clients are connected
+            fault = ("--fault", f"restart,during_s=15-15.5{code}", "--ground-truth", str(truth))
+            simulators.append(ready := stack.enter_context(quick_simulator(tmp_path, *fault)))
+            for _ in range(2):
+                clients.append((stack.enter_context(connect(ready.urls["ga"])), received))
+        for client, received in clients:
+            with pytest.raises(ConnectionClosed) as ended:
+                receive_all(client)
+            assert (ended.value.rcvd and ended.value.rcvd.code) == received
+        for ready in simulators:
+            wait_until(True, ready.port)
+            with connect(ready.urls["ga"]) as client:
+                assert receive(client)["type"] == "session.created"
 
-    assert [(line["type"], line["place"]) for line in faults(truth)] == [("restart", "tcp")]
+    for number in range(len(codes)):
+        struck = faults(tmp_path / f"{number}.jsonl")
+        assert [(line["type"], line["place"]) for line in struck] == [("restart", "tcp")]
 
 
 def test_a_freeze_delays_all_sessions(tmp_path: Path) -> None:
