@@ -12,7 +12,7 @@ window of this length, which ends at the first event, is its control.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from reports.analysis.calls_in_time import calls_of, latencies_of
+from reports.analysis.overload import BEFORE, CHANGE, DRAWS, RECOVERY_TIME
 from reports.data.parts import START, Parts, unusable
 from reports.data.runs import RunFrames
 from reports.data.samples import MetricSamples
@@ -58,19 +59,12 @@ without harm, at most 5 % show any."""
 CONFIDENCE = 1 - 2 * TAIL
 MIN_CALLS = 5
 """The minimum number of calls, or turns, of a share and of its control."""
-DRAWS = 2_000
 DIFFERENCE = "difference"
 """The statistic that is a share minus its control."""
-CHANGE = "change"
 DROPPED, NOT_OPENED, CUT = "dropped_share", "not_opened_share", "cut_share"
-SHARES = {
-    DROPPED: "calls in progress that were dropped",
-    NOT_OPENED: "new calls that did not open",
-    CUT: "turns in progress that failed",
-}
+SHARES = (DROPPED, NOT_OPENED, CUT)
 LATENCY = "latency"
 """The main latency of each turn, relative to that of its step before the events."""
-RECOVERY_TIME = "recovery_time"
 LONGEST_SILENCE = "longest_silence"
 
 
@@ -104,7 +98,7 @@ class EventsOfTarget:
     def parts(self) -> Parts:
         """The times before, and from each event on."""
         edges_ns = self.begun_ns, *(event.at_ns for event in self.events), math.inf
-        return Parts(("before", *(event.name for event in self.events)), edges_ns)
+        return Parts((BEFORE, *(event.name for event in self.events)), edges_ns)
 
     @cached_property
     def problems(self) -> dict[str, str]:
@@ -120,6 +114,14 @@ class EventsOfTarget:
     def first_ns(self) -> float:
         """When the first event happened."""
         return self.events[0].at_ns
+
+    @cached_property
+    def relative(self) -> Floats:
+        """The latency of each turn, divided by the median of its step before the events."""
+        before = self.mine & (self.turns.column(START) < self.first_ns) & np.isfinite(self.latency)
+        usual = pd.Series(self.latency[before]).groupby(self.turns.step[before]).median()
+        relative: Floats = self.latency / usual.reindex(self.turns.step).to_numpy()
+        return relative
 
     def until_ns(self, event: Happened) -> float:
         """Return when the next event happened, or else the last call ended."""
@@ -181,8 +183,7 @@ def _of_event(of: EventsOfTarget, event: Happened) -> Iterator[Value]:
     for metric in SHARES:
         yield from _shares(of, event, subject, metric)
     yield _longest_silence(of, event, subject)
-    reason = unusable(of.problems, ("before", event.name))
-    reason = reason or of.unscored
+    reason = unusable(of.problems, (BEFORE, event.name)) or of.unscored
     for level, value in zip(TYPICAL_LEVELS, _changes(of, event, subject), strict=True):
         statistic = f"{LEVEL_NAMES[level]} {CHANGE}"
         yield replace(value, statistic=statistic, reason=reason or value.reason)
@@ -238,19 +239,11 @@ def _longest_silence(of: EventsOfTarget, event: Happened, subject: Subject) -> V
     return replace(value, statistic="max", value=longest, low=longest if is_open else math.nan)
 
 
-def _relative(of: EventsOfTarget) -> Floats:
-    """Return the latency of each turn, divided by the median of its step before the events."""
-    before = of.mine & (of.turns.column(START) < of.first_ns) & np.isfinite(of.latency)
-    usual = pd.Series(of.latency[before]).groupby(of.turns.step[before]).median()
-    relative: Floats = of.latency / usual.reindex(of.turns.step).to_numpy()
-    return relative
-
-
 def _changes(of: EventsOfTarget, event: Happened, subject: Subject) -> Iterator[Value]:
     """Yield the change of each of TYPICAL_LEVELS in the window of an event, in %. A turn is
     relative to the usual latency of its step.
     """
-    relative = _relative(of)
+    relative = of.relative
     began_ns = of.turns.column(START)
     is_known = of.mine & ~np.isnan(relative)
     before = is_known & (began_ns < of.first_ns)
@@ -297,7 +290,7 @@ def _recovery(of: EventsOfTarget, event: Happened, subject: Subject) -> Value:
     return replace(counts, value=math.nan, low=low, reason=reason)
 
 
-def harmed(values: dict[str, Value]) -> list[str]:
+def harmed(values: Mapping[str, Value]) -> list[str]:
     """Return the names of the values of an event that show harm."""
     return [name for name in HARM if name in values and values[name].low > 0]
 

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping
 
 from reports.analysis.events import (
     BEFORE_EVENT,
-    CHANGE,
     CUT,
-    DIFFERENCE,
     DROPPED,
+    HARM,
     LATENCY,
     NOT_OPENED,
     harmed,
 )
+from reports.analysis.overload import CHANGE
 from reports.formatting import change, count, format_duration, join_words, percent
 from reports.results.value import Value, ValuesOfSubject, by_subject
 from reports.text.phrases import INFINITE
@@ -49,16 +49,15 @@ def slower(percent_more: float) -> str:
 
 def harm_text(row: Mapping[str, Value]) -> str:
     """Return the harm that an event did, or the largest harm that it may have done unseen."""
-    found = [_harm(name, row) for name in harmed(dict(row))]
+    found = [_harm(name, row) for name in harmed(row)]
     if found:
         return f"harm: {join_words(found)}"
-    names = [f"{metric} {DIFFERENCE}" for metric in WHAT] + list(LATENCIES)
-    known = [name for name in names if name in row and 0 < row[name].high < math.inf]
-    unknown = [name for name in names if name in row and row[name].reason]
+    known = [name for name in HARM if name in row and 0 < row[name].high < math.inf]
+    unknown = [name for name in HARM if name in row and row[name].reason]
     if not known:
         return f"unknown: {reason_text(row[unknown[0]].reason)}" if unknown else "unknown"
     most = join_words([_most(name, row[name]) for name in known])
-    lacking = f"; {len(unknown)} of {len(names)} values are unknown" if unknown else ""
+    lacking = f"; {len(unknown)} of {len(HARM)} values are unknown" if unknown else ""
     return f"no harm was seen; at most {most} would have been missed{lacking}"
 
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from reports.analysis.events import DIFFERENCE, LONGEST_SILENCE, RECOVERY_TIME
+from reports.analysis.events import DIFFERENCE, LONGEST_SILENCE
+from reports.analysis.overload import RECOVERY_TIME
 from reports.analysis.summary.summary import Summary
 from reports.formatting import AT_LEAST, NONE, excerpt, format_duration, ms, percent
 from reports.render import blocks as b
