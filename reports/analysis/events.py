@@ -292,7 +292,8 @@ def _recovery(of: EventsOfTarget, event: Happened, subject: Subject) -> Value:
 
 def harmed(values: Mapping[str, Value]) -> list[str]:
     """Return the names of the values of an event that show harm."""
-    return [name for name in HARM if name in values and values[name].low > 0]
+    shown = {name: values[name] for name in HARM if name in values and not values[name].reason}
+    return [name for name, value in shown.items() if value.low > 0]
 
 
 HARM = (

@@ -52,8 +52,12 @@ def harm_text(row: Mapping[str, Value]) -> str:
     found = [_harm(name, row) for name in harmed(row)]
     if found:
         return f"harm: {join_words(found)}"
-    known = [name for name in HARM if name in row and 0 < row[name].high < math.inf]
     unknown = [name for name in HARM if name in row and row[name].reason]
+    known = [
+        name
+        for name in HARM
+        if name in row and name not in unknown and 0 < row[name].high < math.inf
+    ]
     if not known:
         return f"unknown: {reason_text(row[unknown[0]].reason)}" if unknown else "unknown"
     most = join_words([_most(name, row[name]) for name in known])

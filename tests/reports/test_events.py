@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from reports.analysis.events import (
     CUT,
@@ -22,8 +23,8 @@ from reports.data.runs import load_for_report
 from reports.data.samples import samples_of
 from reports.formatting import NBSP
 from reports.pages.run_report.sections.events import events
-from reports.results.value import Value, ValuesOfSubject
-from reports.text.events import event_lines, events_of
+from reports.results.value import Reason, Value, ValuesOfSubject
+from reports.text.events import event_lines, events_of, harm_text
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import BEGAN_NS, Plan, write
 
@@ -145,6 +146,18 @@ def test_harm_is_counted_in_its_line(harmful: list[Value]) -> None:
         "deploy: harm: 10 of 40 calls in progress dropped (25 %)".replace(" %", "\xa0%")
     )
     assert later.startswith("later: no harm was seen")
+
+
+def test_a_value_that_may_not_be_used_shows_neither_harm_nor_its_absence(
+    harmful: list[Value],
+) -> None:
+    row, _ = of_event(harmful)
+    slower = row["latency p95 change"]
+    assert harmed({slower.name: slower})
+    unusable = structs.replace(slower, reason=Reason("part_not_run", {"part": "deploy"}))
+
+    assert not harmed({slower.name: unusable})
+    assert harm_text({slower.name: unusable}) == "unknown: the run ended before deploy"
 
 
 def test_few_calls_or_turns_are_unknown_and_not_harmless(tmp_path: Path) -> None:
