@@ -89,9 +89,13 @@ class CallTranscript:
         if isinstance(step, PreparedTurn) and not is_out_of_band:
             self._open[step.plan.number] = self._parts[-1]
 
-    def drop_step(self) -> None:
-        dropped = self._parts.pop()
-        self._open = {number: other for number, other in self._open.items() if other is not dropped}
+    def drop_steps(self, count: int) -> None:
+        """Drop the last steps, which run again."""
+        for _ in range(count):
+            dropped = self._parts.pop()
+            self._open = {
+                number: other for number, other in self._open.items() if other is not dropped
+            }
 
     def add_turn(self, turn: TurnObservation, outputs: dict[str, FunctionOutput]) -> None:
         """Add the transcripts of an ended turn, and its function calls with their results,
@@ -207,7 +211,7 @@ class Call:
             and self._listener.timeline.facts.turns_started == turns_before
             and self._may_renew()
         ):
-            self._transcript.drop_step()  # the session had ended before the caller's first sound
+            self._transcript.drop_steps(1)  # the session had ended before the caller's first sound
             return self._renew() and (self._run_recorded(step) or self._renewal_is_due)
         return self._renewal_is_due
 
@@ -329,18 +333,27 @@ class Call:
 
         If the service has sent a handle, it restores the conversation itself.
         """
+        played_until_ns = self._listener.timeline.turns.played_until_ns
+        self._next_session(inputs.ContinuesCall(played_until_ns), self._connected.close)
+        return self.connect() and self.open()
+
+    def _next_session(
+        self, continuation: inputs.ContinuesCall, end_session: Callable[[], None]
+    ) -> None:
+        """End the current session by `end_session`, and start the record of the next one, which
+        begins with the conversation until now.
+        """
         before = self._listener.timeline
         before.apply(inputs.ReplacedBySession())
         self._turns_started += before.facts.turns_started
-        self._connected.close()
+        end_session()
         self._listener.session_ended()
         self._session = None
         self.start()
-        self._listener.timeline.apply(inputs.ContinuesCall(before.turns.played_until_ns))
+        self._listener.timeline.apply(continuation)
         handle = before.facts.resumption
         items = self._transcript.items
         self._script = self._script.resumed(handle) if handle else self._script.after(items)
-        return self.connect() and self.open()
 
 
 class StepRunner(CallSteps):

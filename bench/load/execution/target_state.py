@@ -339,15 +339,21 @@ def refusal_of(session: SessionObservation, now_ns: int, *, any_opened: bool) ->
     return RefusedCall(session.start_ns, now_ns, session.retry_after_ns)
 
 
-def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, jitter: float) -> int:
+def due_ns(
+    refusals: Iterable[RefusedCall],
+    in_a_row: int,
+    jitter: float,
+    limits_ns: tuple[int, int] = (FIRST_WAIT_NS, MAX_WAIT_NS),
+) -> int:
     """Return the instant at which a caller may call again, after `refusals` of calls that it
     started together.
 
     `in_a_row` is the number of refusals since the caller's last call that was not refused,
     including this refusal. `jitter` is a random number from 0 to 1, which determines the random
-    part of the wait.
+    part of the wait. `limits_ns` are the first and the longest wait.
     """
-    wait_ns = min(FIRST_WAIT_NS << min(in_a_row - 1, MAX_WAIT_NS.bit_length()), MAX_WAIT_NS)
+    first_ns, longest_ns = limits_ns
+    wait_ns = min(first_ns << min(in_a_row - 1, longest_ns.bit_length()), longest_ns)
     jitter_ns = int(wait_ns // 2 * jitter)
     due = [refused.start_ns + wait_ns // 2 for refused in refusals]
     due += [
