@@ -371,10 +371,7 @@ CLOCK_FREE = (
             "registry",
             "voice_live",
             "xai",
-            *(
-                f"telephone.{part}"
-                for part in ("answer_plan", "call_faults", "called_party", "exchange")
-            ),
+            *(f"telephone.{part}" for part in ("call_faults",)),
             *(f"webrtc.{part}" for part in ("live_session", "output_buffer", "session")),
             *(f"nova_sonic.{part}" for part in ("behaviour",)),
         )

@@ -34,6 +34,7 @@ from bench.protocols.rtp.srtp import PacketEncryption, new_keys
 from bench.protocols.sdp.offer_answer import AgreedMedia
 from bench.protocols.sip.call import MAX_LEGS, SipCall
 from bench.protocols.sip.dialog import LocalParty
+from bench.protocols.sip.exchange import TelephoneExchange
 from bench.protocols.sip.framing import StreamFramer
 from bench.protocols.sip.messages import (
     MAX_MESSAGE_BYTES,
@@ -45,7 +46,6 @@ from bench.protocols.sip.messages import (
 from bench.protocols.sip.transactions import MAX_TRANSACTIONS
 from bench.wire.addresses import HostPort
 from bench.wire.audio import PCM16
-from rtbench_simulator.services.telephone.exchange import TelephoneExchange
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import ANSWER, call_settings, tokens
 from tests.transport.sip.signalling_pieces import LOGIN, PIECES

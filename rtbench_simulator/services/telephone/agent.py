@@ -20,12 +20,13 @@ from bench.protocols.call_media import KeyReceiver
 from bench.protocols.rtp.rtp import CODECS, RtpReceiver, RtpSender, StreamNumbers
 from bench.protocols.rtp.srtp import PacketEncryption
 from bench.protocols.sdp.offer_answer import AgreedMedia
+from bench.protocols.sip.answer_plan import AnswerPlan, PlannedRequest
+from bench.protocols.sip.called_party import CalledParty
 from bench.wire.addresses import HostPort
 from bench.wire.audio import AudioFormat
 from rtbench_simulator.faults.kinds import Fault
 from rtbench_simulator.server_events import ArrivalSpan
 from rtbench_simulator.services.agents import FRAME_MS, FULL_SCALE, AgentBehaviour, TelephoneWire
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
 from rtbench_simulator.services.telephone.call_audio import CallAudio
 from rtbench_simulator.services.telephone.call_faults import (
     SILENCE,
@@ -34,7 +35,6 @@ from rtbench_simulator.services.telephone.call_faults import (
     ends_silently,
     reason_of,
 )
-from rtbench_simulator.services.telephone.called_party import CalledParty
 from rtbench_simulator.serving.datagram_socket import DatagramSocket
 from rtbench_simulator.serving.service import ServerState
 

@@ -27,12 +27,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.protocols.sip.answer_plan import AnswerPlan
 from rtbench_simulator.faults.injection import FaultInjector
 from rtbench_simulator.faults.kinds import BY_TELEPHONE, Fault, kinds_of_calls
 from rtbench_simulator.profile import PacketPathSettings
 from rtbench_simulator.server_events import Json, OutgoingEvent
 from rtbench_simulator.services.agents import FRAME_MS
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan
 
 IN_CALL = frozenset(
     {

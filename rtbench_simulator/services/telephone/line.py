@@ -21,8 +21,11 @@ from bench.base.clock import monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.protocols.rtp.srtp import new_keys
 from bench.protocols.sdp.offer_answer import LocalMedia
+from bench.protocols.sip.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
+from bench.protocols.sip.called_party import CalledParty
 from bench.protocols.sip.dialog import LocalParty
 from bench.protocols.sip.digest import DigestLogin
+from bench.protocols.sip.exchange import TelephoneExchange
 from bench.protocols.sip.framing import StreamFramer
 from bench.protocols.sip.messages import Outgoing, SipRequest
 from bench.wire.addresses import HostPort, bracketed
@@ -35,11 +38,8 @@ from rtbench_simulator.services.telephone.agent import (
     TelephoneAgent,
     UnansweredCall,
 )
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from rtbench_simulator.services.telephone.call_faults import CallFaults
-from rtbench_simulator.services.telephone.called_party import CalledParty
-from rtbench_simulator.services.telephone.exchange import TelephoneExchange
-from rtbench_simulator.serving.datagram_socket import DatagramSocket
+from rtbench_simulator.serving.datagram_socket import DatagramSocket, is_this_machine
 from rtbench_simulator.serving.service import (
     ServerState,
     local_host,
@@ -94,7 +94,9 @@ class TelephoneLine:
         sent_by = HostPort(bracketed(self._host), address[1])
         marks = ((SIMULATOR_HEADER, "1"),)
         party = LocalParty(sent_by, "UDP", f"sip:agent@{sent_by}", "rtbench-simulate", marks)
-        self._exchange = TelephoneExchange(self._plan_of, party, lambda: secrets.token_hex(8))
+        self._exchange = TelephoneExchange(
+            self._plan_of, party, lambda: secrets.token_hex(8), is_own=is_this_machine
+        )
         self._exchange.refused = partial(shared.refused, TOO_MANY_CALLS)
         shared.loop.add_reader(self._sock, self._read)
 

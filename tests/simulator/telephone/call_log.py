@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.base.units import NS_PER_MS
+from bench.protocols.sip.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.protocols.sip.dialog import LocalParty
 from bench.protocols.sip.digest import DigestLogin
+from bench.protocols.sip.exchange import TelephoneExchange
 from bench.protocols.sip.messages import SipResponse, parse_message, write_message
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
-from rtbench_simulator.services.telephone.exchange import TelephoneExchange
 from tests.attack.agents import unescaped
 from tests.observe.talk_log import Case, called, in_ns, listed, value, words_of, written
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, VirtualNetwork, plan
@@ -33,7 +33,7 @@ def plan_of(given: dict[str, Any]) -> AnswerPlan:
     return plan(**named, **in_ns(given), headers=headers, requests=tuple(requests))
 
 
-def exchange_of(planned: AnswerPlan, **changes: int) -> TelephoneExchange:
+def exchange_of(planned: AnswerPlan, **changes: Any) -> TelephoneExchange:
     party = LocalParty(CALLED, "UDP", f"sip:simulator@{CALLED}", "simulator")
     return TelephoneExchange(lambda _: planned, party, tokens("exchange"), **changes)
 

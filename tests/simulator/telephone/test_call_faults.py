@@ -11,12 +11,12 @@ import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.protocols.sdp.offer_answer import LocalMedia
+from bench.protocols.sip.answer_plan import AnswerPlan
 from bench.wire.audio import G711_ALAW, G711_ULAW, AudioFormat
 from rtbench_simulator.faults.injection import FaultEntry, FaultInjector
 from rtbench_simulator.faults.kinds import read_line
 from rtbench_simulator.server_events import OutgoingEvent
 from rtbench_simulator.services.telephone.agent import ring_frames, silent_frames
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan
 from rtbench_simulator.services.telephone.call_faults import CallFaults, ends_silently, reason_of
 
 FRAME_NS = 20 * NS_PER_MS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench.base.units import NS_PER_S
-from rtbench_simulator.services.telephone.exchange import TelephoneExchange
+from bench.protocols.sip.exchange import TelephoneExchange
 from tests.simulator.telephone.call_log import exchange_of, short
 from tests.simulator.telephone.virtual_network import CALLER, VirtualNetwork, plan
 from tests.transport.sip.scripted_peer import ScriptedPeer

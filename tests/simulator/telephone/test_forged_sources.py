@@ -13,14 +13,14 @@ from typing import Any, cast
 import pytest
 
 from bench.base.units import NS_PER_S
+from bench.protocols.sip.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
+from bench.protocols.sip.called_party import ACK_WAIT_NS, CalledParty
 from bench.protocols.sip.dialog import LocalParty
 from bench.protocols.sip.digest import DigestLogin
+from bench.protocols.sip.exchange import TelephoneExchange
 from bench.protocols.sip.messages import Outgoing, SipResponse, parse_message, write_message
 from bench.wire.addresses import HostPort
 from rtbench_simulator.services.telephone import line as line_module
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
-from rtbench_simulator.services.telephone.called_party import ACK_WAIT_NS, CalledParty
-from rtbench_simulator.services.telephone.exchange import TelephoneExchange
 from rtbench_simulator.services.telephone.line import (
     MAX_UNREAD_BYTES,
     CallerConnection,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bench.protocols.sip import answer_plan
+from bench.protocols.sip.answer_plan import LoginCheck, LoginDemand
 from bench.protocols.sip.digest import DigestLogin, digest_response
 from bench.protocols.sip.messages import SipRequest, parse_message
-from rtbench_simulator.services.telephone import answer_plan
-from rtbench_simulator.services.telephone.answer_plan import LoginCheck, LoginDemand
 from tests.transport.sip.scripted_peer import tokens
 
 DEMAND = LoginDemand(DigestLogin("alice", "correct horse"))

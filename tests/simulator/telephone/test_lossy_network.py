@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.protocols.sip.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.protocols.sip.call_record import CallState
 from bench.protocols.sip.digest import DigestLogin
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from tests.simulator.telephone.virtual_network import VirtualNetwork, plan
 
 LOGIN = DigestLogin("alice", "correct horse")

@@ -11,13 +11,13 @@ from typing import Any
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.protocols.sdp.offer_answer import LocalMedia
+from bench.protocols.sip.answer_plan import AnswerPlan
 from bench.protocols.sip.call import SipCall
+from bench.protocols.sip.called_party import CalledParty
 from bench.protocols.sip.dialog import LocalParty
+from bench.protocols.sip.exchange import TelephoneExchange
 from bench.protocols.sip.messages import SipRequest
 from bench.wire.addresses import HostPort
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan
-from rtbench_simulator.services.telephone.called_party import CalledParty
-from rtbench_simulator.services.telephone.exchange import TelephoneExchange
 from tests.transport.sip.scripted_peer import call_settings, tokens
 
 CALLER, CALLED = HostPort("192.0.2.1", 5060), HostPort("198.51.100.7", 5060)

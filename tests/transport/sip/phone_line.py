@@ -16,7 +16,9 @@ from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.rtp.srtp import PacketEncryption, SrtpKey
 from bench.protocols.sdp.offer_answer import LocalMedia
+from bench.protocols.sip.answer_plan import AnswerPlan
 from bench.protocols.sip.dialog import LocalParty
+from bench.protocols.sip.exchange import TelephoneExchange
 from bench.transport.datagrams import media_sockets, udp_socket
 from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings, NetworkPath, Transport
 from bench.transport.sip.telephone import TelephoneCall, open_call
@@ -24,8 +26,6 @@ from bench.wire.addresses import HostPort, bracketed
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from rtbench_simulator.services.telephone.agent import RTP_PORTS
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan
-from rtbench_simulator.services.telephone.exchange import TelephoneExchange
 from tests.simulator_process import GUARD_S
 from tests.transport.sip.scripted_peer import tokens
 

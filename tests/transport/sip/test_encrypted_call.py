@@ -14,9 +14,9 @@ from bench.catalogue.outcomes import remedy_of
 from bench.protocols.rtp.rtp import HEADER_BYTES
 from bench.protocols.rtp.srtp import SUITES, TAG_BYTES, SrtpKey, new_keys
 from bench.protocols.sdp.offer_answer import answer_to
+from bench.protocols.sip import called_party
 from bench.services.telephone import REMEDIES
 from bench.transport.interface import NetworkPath
-from rtbench_simulator.services.telephone import called_party
 from tests.transport.sip.phone_line import FRAME, dial, line, receive, refused
 
 SECURE = NetworkPath(srtp=True)

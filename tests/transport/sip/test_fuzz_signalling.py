@@ -11,10 +11,10 @@ from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.protocols.sdp.sdp import parse_description
 from bench.protocols.sip.call import SipCall
 from bench.protocols.sip.dialog import LocalParty
+from bench.protocols.sip.exchange import TelephoneExchange
 from bench.protocols.sip.framing import StreamFramer
 from bench.protocols.sip.messages import MAX_MESSAGE_BYTES, parse_message
 from bench.wire.addresses import HostPort
-from rtbench_simulator.services.telephone.exchange import TelephoneExchange
 from tests.examples import thorough
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import ANSWER, call_settings, tokens

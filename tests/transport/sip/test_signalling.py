@@ -19,7 +19,9 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.sdp.offer_answer import LocalMedia
+from bench.protocols.sip.answer_plan import AnswerPlan, PlannedRequest
 from bench.protocols.sip.dialog import LocalParty
+from bench.protocols.sip.exchange import TelephoneExchange
 from bench.protocols.sip.framing import StreamFramer
 from bench.transport.connect import Lookup
 from bench.transport.datagrams import media_sockets
@@ -29,8 +31,6 @@ from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.tls import tls_context
 from bench.wire.addresses import HostPort
 from rtbench_simulator.services.telephone.agent import RTP_PORTS
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
-from rtbench_simulator.services.telephone.exchange import TelephoneExchange
 from rtbench_simulator.serving.certificates import loopback_tls
 from tests.simulator_process import GUARD_S
 from tests.transport.sip.phone_line import ended, line

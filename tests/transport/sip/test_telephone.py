@@ -20,6 +20,7 @@ from bench.catalogue.outcomes import HANG_UP, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.call_media import parse_event
 from bench.protocols.rtp.rtp import parse_packet
+from bench.protocols.sip.answer_plan import LoginDemand, PlannedRequest
 from bench.protocols.sip.digest import DigestLogin
 from bench.protocols.sip.messages import SipRequest, parse_message
 from bench.services.telephone import REMEDIES
@@ -27,7 +28,6 @@ from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPat
 from bench.transport.rtp_track import READ_PERIOD_NS, RtpTrack
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.wire.connection import ReceivedMessage, SocketAddress
-from rtbench_simulator.services.telephone.answer_plan import LoginDemand, PlannedRequest
 from tests.simulator_process import GUARD_S, LONGER_S
 from tests.transport.sip.hostile_line import HostilePeer, hostile_line
 from tests.transport.sip.phone_line import (

@@ -1,5 +1,5 @@
-"""The telephone calls of the simulator, by their Call-ID, and the requests that belong to none.
-Pure.
+"""The telephone calls that one side receives, by their Call-ID, and the requests that belong to
+none. Pure.
 """
 
 # `_due` is a heap with lazy deletion: a call whose next instant becomes earlier gets a further
@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Callable
 
 from bench.base.units import NEVER_NS
+from bench.protocols.sip.answer_plan import AnswerPlan, LoginCheck, PlannedRequest
+from bench.protocols.sip.called_party import CalledParty
 from bench.protocols.sip.dialog import LocalParty, RandomTokens
 from bench.protocols.sip.leg_requests import answer_outside, respond
 from bench.protocols.sip.messages import Outgoing, SipRequest, SipResponse, accept_message
 from bench.protocols.sip.transactions import ServerTransaction, Transactions
-from bench.wire.addresses import HostPort
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan, LoginCheck, PlannedRequest
-from rtbench_simulator.services.telephone.called_party import CalledParty
+from bench.wire.addresses import HostPort, is_loopback
 
 MAX_CALLS = 250
 """The maximum number of calls at the same time: as many as one process plays on a slow core."""
@@ -30,7 +30,9 @@ ended."""
 
 
 class TelephoneExchange:
-    """The calls. `plan_of` returns the plan of the call that an INVITE begins."""
+    """The calls. `plan_of` returns the plan of the call that an INVITE begins, and `is_own` whether
+    a host is this machine.
+    """
 
     def __init__(
         self,
@@ -38,7 +40,9 @@ class TelephoneExchange:
         party: LocalParty,
         tokens: RandomTokens,
         max_calls: int = MAX_CALLS,
+        is_own: Callable[[str], bool] = is_loopback,
     ) -> None:
+        self._is_own = is_own
         self._playing = set[str]()
         self.refused: Callable[[int], None] = lambda now_ns: None
         """The function that is called when a call is refused because there are too many, with
@@ -145,7 +149,9 @@ class TelephoneExchange:
         begins = request.method == "INVITE" and not request.callee.tag
         is_full = len(self._playing) >= self._max_calls or len(self.calls) >= MAX_STATES
         if call is None and begins and not is_full:
-            call = CalledParty(self._plan_of, self._party, self._check, self._tokens, self.dropped)
+            call = CalledParty(
+                self._plan_of, self._party, self._check, self._tokens, self.dropped, self._is_own
+            )
             self.calls[request.call_id] = call
         if call is not None:
             call.received(request, source, now_ns)

@@ -1,6 +1,4 @@
-"""A telephone call that the simulator receives (RFC 3261, user agent server), as a state
-machine. Pure.
-"""
+"""A telephone call that is received (RFC 3261, user agent server), as a state machine. Pure."""
 
 # The call is a user agent server with a plan (`AnswerPlan`), whose steps are due after the INVITE:
 #
@@ -25,7 +23,9 @@ from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import Cause, Code
 from bench.protocols.sdp.offer_answer import AgreedMedia, answer_to, write_offer
 from bench.protocols.sdp.sdp import parse_description
+from bench.protocols.sip.answer_plan import AnswerPlan, LoginCheck, PlannedRequest
 from bench.protocols.sip.bodies import description_of
+from bench.protocols.sip.call_record import CallEnding, EndedBy, ending_of
 from bench.protocols.sip.dialog import (
     CAPABILITIES,
     Dialog,
@@ -40,15 +40,13 @@ from bench.protocols.sip.leg_requests import answer_outside, answer_within, refu
 from bench.protocols.sip.messages import Outgoing, SipMessage, SipRequest
 from bench.protocols.sip.transactions import ServerTransaction, Transactions
 from bench.wire.addresses import HostPort, is_loopback
-from rtbench_simulator.services.telephone.answer_plan import AnswerPlan, LoginCheck, PlannedRequest
-from rtbench_simulator.serving.datagram_socket import is_this_machine
 
 ACK_WAIT_NS = 3 * NS_PER_S
 """The time in which a final response to INVITE is repeated (twice), and after which a call without
 an ACK has ended.
 
 RFC 3261 repeats it ten times in 32 s, and then sends BYE. The source of an INVITE over UDP may be
-forged, and the simulator must not send such a source many times the bytes that it received.
+forged, and this side must not send such a source many times the bytes that it received.
 """
 
 
@@ -68,8 +66,10 @@ class CalledParty:
         check: LoginCheck,
         tokens: RandomTokens,
         dropped: Counter[str],
+        is_own: Callable[[str], bool] = is_loopback,
     ) -> None:
         self._plan_of = plan_of
+        self._is_own = is_own
         self._party = party
         self._check = check
         self._tokens = tokens
@@ -89,7 +89,8 @@ class CalledParty:
         self.answered_ns: int | None = None
         self.acknowledged_ns: int | None = None
         self.ended_ns: int | None = None
-        self.end_cause = ""
+        self.ending: CallEnding | None = None
+        """Why an answered call has ended; None until then."""
         self.media_changes = 0
 
     @property
@@ -135,9 +136,7 @@ class CalledParty:
 
         All addresses of this machine are of one host.
         """
-        if self.caller is None or (
-            is_this_machine(self.caller.host) and is_this_machine(named.host)
-        ):
+        if self.caller is None or (self._is_own(self.caller.host) and self._is_own(named.host)):
             return named
         return HostPort(self.caller.host, named.port)
 
@@ -224,7 +223,7 @@ class CalledParty:
         elif self.acknowledged_ns is None:
             self._requests = [PlannedRequest(0, "BYE", reason=reason)]
         elif self.leg is not None:
-            self.leg.bye("simulator", now_ns, [("Reason", reason)] if reason else [])
+            self.leg.bye("", now_ns, [("Reason", reason)] if reason else [])
 
     # INVITE
 
@@ -365,7 +364,9 @@ class CalledParty:
         if leg.media is None and not self.is_reachable:
             invite.resend_ns = NEVER_NS  # the offer is many times as long as an INVITE without one
         end_ns = now_ns + self._plan.max_duration_ns
-        self._steps.append(_Step(end_ns, lambda at_ns: leg.bye("maximum duration", at_ns)))
+        self._steps.append(
+            _Step(end_ns, lambda at_ns: leg.bye("the call has lasted too long", at_ns))
+        )
 
     def _finish(self, code: int, now_ns: int) -> None:
         """Refuse the call."""
@@ -419,9 +420,7 @@ class CalledParty:
         """Send a planned request. Return False if another one has no final response yet."""
         assert self.leg is not None
         if planned.method == "BYE":
-            self.leg.bye(
-                "simulator", now_ns, [("Reason", planned.reason)] if planned.reason else []
-            )
+            self.leg.bye("", now_ns, [("Reason", planned.reason)] if planned.reason else [])
             return True
         send = self.leg.send_invite if planned.method == "INVITE" else self.leg.send_update
         return send(now_ns, planned.direction)
@@ -436,7 +435,8 @@ class CalledParty:
         self._steps.clear()
         self._requests.clear()
         self.ended_ns = now_ns
-        self.end_cause = cause
+        by: EndedBy = "peer" if cause == "peer" else "caller"
+        self.ending = ending_of(by, message, "" if by == "peer" else cause)
 
     def media_changed(self, leg: CallLeg) -> None:
         self.media_changes += 1

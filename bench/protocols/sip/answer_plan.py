@@ -1,5 +1,5 @@
-"""What the simulator does with a telephone call: when it rings, answers, refuses, changes the audio
-and hangs up.
+"""What a called party does with a telephone call: when it rings, answers, refuses, changes the
+audio and hangs up. Pure.
 
 A call may need digest credentials (RFC 7616 §3.4).
 """
@@ -20,7 +20,7 @@ from bench.protocols.sip.messages import SipRequest
 
 @dataclass(frozen=True, slots=True)
 class PlannedRequest:
-    """A request that the simulator sends in the dialog. `after_ns` starts at the ACK.
+    """A request that the called party sends in the dialog. `after_ns` starts at the ACK.
 
     INVITE and UPDATE offer the audio with `direction`. UPDATE without a direction has no offer.
     """
@@ -67,7 +67,7 @@ class AnswerPlan:
     requests: tuple[PlannedRequest, ...] = ()
     max_ring_ns: int = 180 * NS_PER_S
     max_duration_ns: int = 14_400 * NS_PER_S
-    """The time after which the simulator hangs up. Otherwise a call whose caller vanished would
+    """The time after which the called party hangs up. Otherwise a call whose caller vanished would
     never end."""
 
 
@@ -82,7 +82,7 @@ _HEADERS = {
 # answer cannot be used again. An answer that is right, but whose nonce is used up or unknown, is
 # asked for again with `stale=true` (§3.3): the caller then need not ask its user.
 class LoginCheck:
-    """The nonces that the simulator gave out, and the highest count with which each was used."""
+    """The nonces that were given out, and the highest count with which each was used."""
 
     def __init__(self, tokens: RandomTokens) -> None:
         self._tokens = tokens
