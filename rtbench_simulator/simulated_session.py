@@ -138,6 +138,9 @@ class SimulatedSession(ABC):
     ) -> None:
         """End a response early. Do nothing if it has ended, or if the session has no responses."""
 
+    def go_away(self, at_ns: int, left_s: float) -> None:  # noqa: B027
+        """Announce the end of the session in `left_s` seconds, if the protocol can."""
+
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
         """Return the event with which the service ends the session. `reason`: the reason in
         GPT-Live's event.

@@ -36,7 +36,7 @@ import numpy as np
 from msgspec import structs
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from rtbench_simulator.faults.kinds import ALL, KINDS, OF_RESPONSES, Fault
+from rtbench_simulator.faults.kinds import ALL, KINDS, OF_RESPONSES, OF_SERVER, Fault
 from rtbench_simulator.refusals import (
     AFTER_UPGRADE,
     BEFORE_UPGRADE,
@@ -82,6 +82,10 @@ class EndResponse:
     details: Json
 
 
+def stall(for_s: float | None) -> StallConnection:
+    return StallConnection(None if for_s is None else round(for_s * NS_PER_S))
+
+
 FaultAction = DeliverEvent | bytes | StallConnection | EndResponse | Fault
 """An action of a connection. If it is bytes, send them as a part of a frame. If it is a fault, do
 what its kind states."""
@@ -104,9 +108,7 @@ def to_connection(fault: Fault) -> Iterator[FaultAction]:
     events.
     """
     if fault.kind == "hang":
-        yield StallConnection(
-            None if fault.duration_s is None else round(fault.duration_s * NS_PER_S)
-        )
+        yield stall(fault.duration_s)
     elif fault.kind in BREAKS:
         yield fault
 
@@ -283,6 +285,7 @@ class FaultInjector:
             numbered_fault
             for numbered_fault in enumerate(faults)
             if numbered_fault[1].sessions.holds(connection)
+            and numbered_fault[1].kind not in OF_SERVER
         ]
         self._connection = connection
         self._started_ns = started_ns

@@ -62,6 +62,11 @@ class IndexRange:
     first: float = 0
     last: float | None = None
 
+    @property
+    def length(self) -> float | None:
+        """The distance of the ends; None if the range has no end."""
+        return None if self.last is None else self.last - self.first
+
     def holds(self, number: float) -> bool:
         return self.first <= number and (self.last is None or number <= self.last)
 
@@ -131,6 +136,8 @@ OVER_WEBRTC = "over WebRTC"
 OF_AUDIO = ("session", "first_delta", "next_delta")
 """The places in a telephone call after its answer."""
 STATUSES = {int(status) for status in HTTPStatus}
+ABNORMAL = 1006
+"""The code of an end of a connection without a close frame."""
 CLOSE_CODES = {*range(1000, 1004), *range(1006, 1015), *range(3000, 5000)}
 OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
 """The places that occur once for each response of a session."""
@@ -211,14 +218,22 @@ def _kind(
     return FaultKind(note, places, default or places[0], keys, when)
 
 
+def _kind_of_server(note: str, code: int | None = None) -> FaultKind:
+    """Return a kind that the server has, and no single connection. `code` is the default."""
+    keys: Mapping[str, Field[Any]] = (
+        {}
+        if code is None
+        else {"code": Field(Integer(1000, 4999), "close code; 1006: TCP reset", default=code)}
+    )
+    return FaultKind(note, ("tcp",), "tcp", keys, ("during_s",))
+
+
 def _kind_of_calls(calls: str, note: str, *places: Any, **keys: Field[Any]) -> FaultKind:
     return replace(_kind(f"{note}; only {calls}", *places, **keys), calls=calls)
 
 
 KINDS = {
-    "refused": FaultKind(
-        "no process listens: TCP connections are refused", ("tcp",), "tcp", {}, ("during_s",)
-    ),
+    "refused": _kind_of_server("no process listens: TCP connections are refused"),
     "reset": _kind("TCP reset", EVERYWHERE, "next_delta"),
     "hang": _kind(
         "nothing is read or written, pings included, as if the peer were gone",
@@ -235,12 +250,21 @@ KINDS = {
         "next_delta",
         duration_s=Field(Number(0.001, 3_600), "duration", default=5.0),
     ),
-    "restart": FaultKind(
-        "all TCP connections end, then nothing listens, as when a server restarts",
-        ("tcp",),
-        "tcp",
-        {"code": Field(Integer(1000, 4999), "close code; 1006: TCP reset", default=GOING_AWAY)},
-        ("during_s",),
+    "restart": _kind_of_server(
+        "all TCP connections end, then nothing listens, as when a server restarts", GOING_AWAY
+    ),
+    "drain": _kind_of_server(
+        "sessions get the event that announces an end, if the protocol has one; connections that"
+        " are still open at the end of `during_s` are closed, as when a server is replaced; new"
+        " ones are accepted",
+        GOING_AWAY,
+    ),
+    "half": _kind_of_server(
+        "every second connection ends, as when one of two workers dies; new ones are accepted",
+        ABNORMAL,
+    ),
+    "blackhole": _kind_of_server(
+        "nothing is received or sent, by new connections neither, as when all packets are dropped"
     ),
     "tls_alert": _kind("the TLS handshake fails, with the alert handshake_failure", ("tls",)),
     "http": _kind(
@@ -375,6 +399,10 @@ KINDS = {
 }
 
 
+OF_SERVER = frozenset(name for name, kind in KINDS.items() if kind.when == ("during_s",))
+"""The kinds that the server has, and no single connection."""
+
+
 def kinds_of_calls(calls: str) -> frozenset[str]:
     """Return the kinds that only such calls have."""
     return frozenset(name for name, kind in KINDS.items() if kind.calls == calls)
@@ -448,7 +476,7 @@ def _table(kind: str) -> StructOf[Fault]:
         ):
             problem = f"must be a valid status of {'SIP' if kind == 'sip' else 'HTTP'}"
             raise InvalidCombinationError("status", problem)
-        if kind in ("close", "restart") and fault.code not in CLOSE_CODES:
+        if isinstance(fault.code, int) and fault.code not in CLOSE_CODES:
             raise InvalidCombinationError(
                 "code", "must be a close code that an endpoint may send, or 1006"
             )

@@ -46,9 +46,11 @@ from rtbench_simulator.faults.injection import (
     DeliverEvent,
     EndResponse,
     FaultAction,
+    FaultEntry,
     StallConnection,
+    stall,
 )
-from rtbench_simulator.faults.kinds import EXPIRED, Fault
+from rtbench_simulator.faults.kinds import ABNORMAL, EXPIRED, OF_SERVER, Fault
 from rtbench_simulator.ground_truth_log import LatenessCounts
 from rtbench_simulator.refusals import RefusedUpgrade
 from rtbench_simulator.server_events import (
@@ -69,7 +71,6 @@ MAX_MESSAGE_BYTES = 32 << 20
 CLOSE_LIMIT_S = 5.0
 FIRST_REQUEST_S = 60.0
 """The time after which a connection without a complete request is ended."""
-ABNORMAL = 1006  # end of a connection without a close frame
 
 
 class _SimulatedProtocol(ServerProtocol):
@@ -122,6 +123,7 @@ class Connection:
         self._stalled = False  # True while nothing is sent
         self._overdue_ns: int | None = None  # instant of an expiry that a stall delays
         self._injector = shared.injector()
+        self.number = shared.connection_count
         on_hello = partial(self._inject, "tls") if self._injector else None
         self._stream = ServerStream(
             shared.loop, sock, shared.config.tls, self._received, self._on_closed, on_hello
@@ -149,9 +151,21 @@ class Connection:
         self._timers["close"] = self._state.loop.call_later(CLOSE_LIMIT_S, self._stream.end)
         self._flush()
 
-    def restart(self, fault: Fault) -> None:
-        """End the connection, because the server restarts."""
-        self._do(fault)
+    def go_away(self, left_s: float) -> None:
+        """Announce that the server closes the connection, if the protocol has words for it."""
+        if self._behaviour is not None:
+            now_ns = monotonic_ns()
+            self._behaviour.go_away(now_ns, left_s)
+            self.send_due(now_ns)
+
+    def strike(self, fault: Fault) -> None:
+        """Inject and log a fault of the server."""
+        if fault.kind == "blackhole" and self._stalled:  # it would end with the shorter stall
+            return
+        session = self._behaviour.ids.session if self._behaviour is not None else None
+        where = monotonic_ns(), self.number, None
+        self._state.struck(FaultEntry(session, "fault", fault.kind, fault.at, *where))
+        self._do(stall(fault.during_s.length) if fault.kind == "blackhole" else fault)
 
     # Input
 
@@ -371,13 +385,13 @@ class Connection:
                 self._state.freeze(duration_s)
             case Fault(kind="session_expired", reason=reason):
                 self._expire(monotonic_ns(), reason or EXPIRED)
-            case Fault(kind="close" | "restart", code=int(code)) if code != ABNORMAL:
+            case Fault(code=int(code)) if code != ABNORMAL:
                 self.close(code)
             case Fault(kind=kind):  # no close frame, and no more events
                 self._stalled = True
                 self._stream.ignore_input()
-                reset = self._stream.reset
-                ends = {"reset": reset, "restart": reset, "tls_alert": self._stream.fail_tls}
+                ends = dict.fromkeys(("reset", *OF_SERVER), self._stream.reset)
+                ends["tls_alert"] = self._stream.fail_tls
                 ends.get(kind, self._stream.finish)()
 
     def _move_on(self, go_on: Callable[[], None] | None) -> None:

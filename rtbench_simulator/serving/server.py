@@ -24,7 +24,8 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from bench.base.clock import enable_timestamps, monotonic_ns
@@ -32,13 +33,14 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.wire.addresses import HostPort
 from rtbench_simulator.faults.injection import FaultEntry
-from rtbench_simulator.faults.kinds import Fault
+from rtbench_simulator.faults.kinds import OF_SERVER, Fault
 from rtbench_simulator.ground_truth_log import ServedCounts, ServerProgress
 from rtbench_simulator.refusals import GOING_AWAY
 from rtbench_simulator.serving.connection import Connection
 from rtbench_simulator.serving.service import (
     TAG_BITS,
     Sender,
+    ServedConnection,
     ServerConfig,
     ServerState,
     ServerWorker,
@@ -77,8 +79,8 @@ class Server:
             if service.listen
         ]
         for fault in config.profile.faults:
-            if fault.kind in ABSENCES:
-                self._plan_absence(fault)
+            if fault.kind in OF_SERVER:
+                self._plan(fault)
 
     async def stop(self) -> None:
         """Close all connections, and wait until they have ended."""
@@ -130,23 +132,42 @@ class Server:
             self._loop.remove_reader(self._listener)
             self._listener.close()
 
-    def _plan_absence(self, fault: Fault) -> None:
-        if fault.during_s.first:
-            self._loop.call_later(fault.during_s.first, self._stop_listening_for_fault, fault)
+    def _plan(self, fault: Fault) -> None:
+        first, last = fault.during_s.first, fault.during_s.last
+        if first:
+            self._loop.call_later(first, self._begin, fault)
         else:
-            self._stop_listening_for_fault(fault)  # before any client can connect
-        if fault.during_s.last is not None:
-            self._loop.call_later(fault.during_s.last, self._listen_again)
+            self._begin(fault)  # before any client can connect
+        end = {"blackhole": self._accept_again} | dict.fromkeys(ABSENCES, self._listen_again)
+        if last is not None and fault.kind in end:
+            self._loop.call_later(last, end[fault.kind])
 
-    def _stop_listening_for_fault(self, fault: Fault) -> None:
-        self._stop_listening()
-        if fault.kind == "restart":
-            for connection in list(self.state.connections):
-                connection.restart(fault)
+    def _begin(self, fault: Fault) -> None:
+        """Begin a fault of the server, and log it; then log each connection that it strikes."""
+        if fault.kind in ABSENCES:
+            self._stop_listening()
         number = self.state.connection_count
         self.state.struck(
             FaultEntry(None, "fault", fault.kind, fault.at, monotonic_ns(), number, None)
         )
+        connections = sorted(self.state.connections, key=attrgetter("number"))
+        match fault.kind:
+            case "drain":
+                left_s = fault.during_s.length or 0.0
+                for connection in connections:
+                    connection.go_away(left_s)
+                self._loop.call_later(left_s, self._strike, fault, connections)
+            case "half":
+                self._strike(fault, connections[::2])
+            case "blackhole" | "restart":
+                self._strike(fault, connections)
+        if fault.kind == "blackhole":
+            self._loop.remove_reader(self._listener)
+
+    def _strike(self, fault: Fault, connections: Sequence[ServedConnection]) -> None:
+        for connection in connections:
+            if connection in self.state.connections:
+                connection.strike(fault)
 
     def _listen_again(self) -> None:
         if not self._stopping:

@@ -188,14 +188,20 @@ class ServiceSockets(Protocol):
 
 
 class ServedConnection(Protocol):
+    number: int
+    """The number of the connection in its worker, from 1."""
+
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake."""
 
     def end_stall(self, now_ns: int) -> None:
         """Make all events that a stall delayed due now."""
 
-    def restart(self, fault: Fault) -> None:
-        """End the connection, because the server restarts."""
+    def go_away(self, left_s: float) -> None:
+        """Announce that the server closes the connection, if the protocol has words for it."""
+
+    def strike(self, fault: Fault) -> None:
+        """Inject and log a fault of the server."""
 
 
 class Sender(Protocol):

@@ -122,8 +122,10 @@ class GeminiBehaviour(AnsweringSession):
         """Plan `goAway`. The client sends the first message."""
         warn_s = self._profile.max_session_s - WARNING_S
         if warn_s > 0:
-            fields = {"goAway": {"timeLeft": f"{WARNING_S}s"}}
-            self._plan(at_ns + int(warn_s * NS_PER_S), GO_AWAY, fields)
+            self.go_away(at_ns + int(warn_s * NS_PER_S), WARNING_S)
+
+    def go_away(self, at_ns: int, left_s: float) -> None:
+        self._plan(at_ns, GO_AWAY, {"goAway": {"timeLeft": f"{left_s:g}s"}})
 
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
         body = self._body(GO_AWAY, {"goAway": {"timeLeft": "0s"}})

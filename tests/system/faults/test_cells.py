@@ -35,6 +35,7 @@ from rtbench_simulator.faults.kinds import (
     EVERYWHERE,
     KINDS,
     OF_RESPONSES,
+    OF_SERVER,
     OF_TRANSCRIPTS,
     read_line,
 )
@@ -211,7 +212,7 @@ def test_each_fault_is_tested_at_each_possible_place() -> None:
     elsewhere = {
         (kind, place)
         for kind, place in able
-        if kind in ("refused", "restart", "sip")
+        if kind in (*OF_SERVER, "sip")
         or KINDS[kind].calls
         or place in ("identity", *OF_TRANSCRIPTS)
     }

@@ -19,9 +19,10 @@ from rtbench_simulator.ground_truth_log import read_truth
 from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, Ready, quick_simulator
-from tests.system.simulator.talk import receive
+from tests.system.simulator.talk import receive, turn
 
 FREEZE_NS = 400_000_000
+HOLE_NS = 1_000_000_000
 
 
 def accepts(port: int) -> bool:
@@ -93,8 +94,57 @@ def test_a_restart_ends_all_sessions_and_closes_the_port_temporarily(tmp_path: P
                 assert receive(client)["type"] == "session.created"
 
     for number in range(len(codes)):
-        struck = faults(tmp_path / f"{number}.jsonl")
-        assert [(line["type"], line["place"]) for line in struck] == [("restart", "tcp")]
+        server, *calls = faults(tmp_path / f"{number}.jsonl")
+        assert (server["type"], server["place"], server["session"]) == ("restart", "tcp", None)
+        assert [call["connection"] for call in calls] == [1, 2]
+        assert None not in [call["session"] for call in calls]
+
+
+def test_the_log_has_each_call_that_a_fault_of_the_server_strikes(tmp_path: Path) -> None:
+    # long after all clients are connected
+    times = {"half": "15", "drain": "15-15.5", "blackhole": "15-16"}
+    truths = {name: tmp_path / f"{name}.jsonl" for name in times}
+    with ExitStack() as stack:
+        ready = {
+            name: stack.enter_context(
+                quick_simulator(
+                    tmp_path,
+                    *("--fault", f"{name},during_s={when}", "--ground-truth", str(truths[name])),
+                )
+            )
+            for name, when in times.items()
+        }
+        halves = [stack.enter_context(connect(ready["half"].urls["ga"])) for _ in range(4)]
+        told = stack.enter_context(connect(ready["drain"].urls["gemini"]))
+        talking = stack.enter_context(connect(ready["blackhole"].urls["ga"]))
+        while not faults(truths["blackhole"]):
+            turn(talking, CREATE)
+        turn(talking, CREATE)
+        for client in halves[::2]:
+            with pytest.raises(ConnectionClosed) as ended:
+                receive_all(client)
+            assert ended.value.rcvd is None
+        for client in halves[1::2]:
+            turn(client, CREATE)
+        assert receive(told) == {"goAway": {"timeLeft": "0.5s"}}
+        with pytest.raises(ConnectionClosed) as ended:
+            receive_all(told)
+        assert ended.value.rcvd
+        assert ended.value.rcvd.code == 1001
+        for simulator in ready.values():
+            with connect(simulator.urls["ga"]) as client:
+                assert receive(client)["type"] == "session.created"
+
+    struck = {name: [line["connection"] for line in faults(truths[name])[1:]] for name in times}
+    assert struck == {"half": [1, 3], "drain": [1], "blackhole": [1]}
+    *_, hole = faults(truths["blackhole"])
+    since_ns = [
+        line["send_start_ns"] - hole["at_ns"]
+        for line in read_truth(truths["blackhole"])
+        if line.get("direction") == "out"
+    ]
+    assert min(since_ns) < 0 < max(since_ns)
+    assert not any(0 < at_ns < HOLE_NS for at_ns in since_ns)
 
 
 def test_a_freeze_delays_all_sessions(tmp_path: Path) -> None:
