@@ -371,8 +371,8 @@ class OverloadEntry(TypedDict):
 
 
 class EventEntry(TypedDict):
-    """An event of a run, such as a deploy; when it was planned, after the start of the load; and
-    when it happened, null if the run ended before it.
+    """An event of a run, such as a deploy; when it was planned, or marked, after the start of the
+    load; and when it happened, null if the run ended before it.
 
     An event with a command has the exit status of it (null if the end of the run ended it), how
     long it took, the end of its output, and the size of its whole output.
@@ -417,7 +417,10 @@ class RunEntry(TypedDict):
         ]
     ]
     events: NotRequired[
-        Annotated[list[EventEntry], Meta(description="the values of --event, and when they were")]
+        Annotated[
+            list[EventEntry],
+            Meta(description="the values of --event and the marks, and when they were"),
+        ]
     ]
 
 

@@ -37,6 +37,7 @@ from bench.record import folder as files
 from bench.record import spool
 from bench.record.document import KILLED, SCHEMA_VERSION
 from bench.record.histograms import MEASURED, WARMUP, HistogramKey, Histograms, header
+from bench.record.marks import with_marks
 from bench.record.metric_values import CARRIED, RATED_INSTANTS, all_histograms, bytes_per_s
 from bench.record.missing_workers import (
     OF_SECONDS,
@@ -74,7 +75,7 @@ def finalize(folder: Path) -> dict[str, Any]:
         recorded = parts(folder)
         document = merge_parts(
             folder,
-            document,
+            with_marks(folder, document),
             recorded,
             lambda read, ends_ns: _missing(read, missing_of(document, recorded, ends_ns)),
         )

@@ -225,6 +225,22 @@ def newest_run(folder: Path, *, prefer_valid: bool = False) -> Path:
     return max(start_keys, key=lambda path: start_keys[path])
 
 
+def run_in_progress(folder: Path) -> Path:
+    """Return the run in `folder` that a process of this host leads. Raise UsageError if there is
+    none, or several.
+    """
+    found = [
+        path
+        for path, document, read in _readable(folder, [])
+        if read.state == "running" and is_under_way(path, document)
+    ]
+    if len(found) != 1:
+        names = ", ".join(sorted(path.name for path in found))
+        what = f"{len(found)} runs are in progress in {folder}: name one, {names}"
+        raise UsageError(what if found else f"no run in {folder} is in progress: name its folder")
+    return found[0]
+
+
 def _listed_run(folder: Path, document: dict[str, Any], read: _Document) -> ListedRun:
     closed = read.state in CLOSED
     is_active = is_under_way(folder, document)

@@ -124,7 +124,7 @@ documents show them. Each command has the module of `rtbench.cli` that contains 
 MODULES = {name: module for members in GROUPS.values() for name, module in members.items()}
 OTHER_COMMANDS = {
     **dict.fromkeys(("attack", "bench", "exec", "load", "play", "start", "test"), "run"),
-    **dict.fromkeys(("export", "import", "merge", "replay", "upload"), "runs"),
+    **dict.fromkeys(("export", "import", "mark", "merge", "replay", "upload"), "runs"),
     **dict.fromkeys(("history", "list", "ls", "results"), "runs"),
     **dict.fromkeys(("diff", "ab"), "compare"),
     **dict.fromkeys(("assert", "gate", "judge", "verify"), "check"),
@@ -217,7 +217,7 @@ def _problem(error: Any) -> str:
 PRINTING_COMMANDS = {"baseline", "docs", "run", "runs", "sample-size"}
 """The commands whose only result is the text that they print. They fail if it cannot be printed.
 `rtbench run` prints only its help in this process."""
-WRITING_SUBCOMMANDS = {"export", "import", "merge", "upload"}
+WRITING_SUBCOMMANDS = {"export", "import", "mark", "merge", "upload"}
 """The subcommands of `PRINTING_COMMANDS` that have another result."""
 
 

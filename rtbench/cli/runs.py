@@ -12,6 +12,7 @@ from bench.base.standard_streams import print_notice, text_width
 from bench.files.sanitize import escape_control, to_safe_json
 from bench.record.presence import FOLDER, is_run
 from rtbench.cli.import_calls import import_calls
+from rtbench.cli.mark import mark
 from rtbench.cli.options import Command, Group, argument, help_of, option
 from rtbench.cli.report import export, run_with_name, wants_colour
 from rtbench.cli.service import replay
@@ -28,7 +29,7 @@ class ListedByDefault(Group):
 
 runs = typer.Typer(
     cls=ListedByDefault,
-    help="List the runs of a folder; export, import, merge, replay and upload runs.",
+    help="List the runs of a folder; export, import, mark, merge, replay and upload runs.",
 )
 
 
@@ -140,6 +141,7 @@ def upload(
 SUBCOMMANDS: Mapping[str, Callable[..., None]] = {
     "list": listing,
     "export": export,
+    "mark": mark,
     "replay": replay,
     "merge": merge,
     "upload": upload,

@@ -47,6 +47,12 @@ def planned_events(entries: Iterable[str] | None) -> tuple[EventPlan, ...]:
     return tuple(events)
 
 
+def check_name(name: str, where: str) -> None:
+    """Raise UsageError if an event cannot have this name."""
+    if not NAME.fullmatch(name) or name == BEFORE:
+        raise UsageError(f"{where} needs a name ({A_NAME}), not {name!r:.60}")
+
+
 def check_times(events: Iterable[EventPlan], warmup_s: float, run_time_s: float | None) -> None:
     """Raise UsageError if an event has no time before it, or is not in the run."""
     for name, at_s, _ in events:
@@ -66,8 +72,7 @@ def _event(text: str) -> EventPlan:
     name, at, time = (part.strip() for part in head.partition("@"))
     if not at or (colon and not command.strip()) or "\0" in command:
         raise UsageError(f"{OPTION} must be {FORM}, not {text!r:.100}")
-    if not NAME.fullmatch(name) or name == BEFORE:
-        raise UsageError(f"{OPTION} needs a name ({A_NAME}), not {name!r:.60}")
+    check_name(name, OPTION)
     at_s = span_s(time)
     if not at_s:
         raise UsageError(f"{OPTION} {name}@{time!r:.40} is not at {A_SPAN} after the start")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.record.folder import read_table
 from tests.simulator_process import quick_simulator
-from tests.system.end_to_end.locust_process import rtbench
+from tests.system.end_to_end.locust_process import own_ports, rtbench, started, wait_for_rows
 
 CALLERS = 8
 SCRIPT = """
@@ -53,3 +53,18 @@ def test_calls_in_progress_are_dropped_and_new_ones_do_not_open(tmp_path: Path) 
     opened = values["event", "not_opened_share", "rate"]
     assert opened["count"] == opened["n"]
     assert values["before_event", "not_opened_share", "rate"]["count"] == 0
+
+
+def test_a_mark_of_another_process_stays_when_the_run_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(SCRIPT, encoding="utf-8")
+    load = ("-u", str(CALLERS), "-t", "1h", "--warmup", "0", "--processes", "2")
+    with quick_simulator(tmp_path) as simulator:
+        words = ("mine.yaml", *load, "--url", simulator.urls["ga"], "--session-pause", "0.1")
+        with started(tmp_path, *words, *own_ports(load)):
+            run = wait_for_rows(tmp_path / "runs", "turns", CALLERS)
+            marked = rtbench("runs", "mark", "deploy", cwd=tmp_path)
+    assert marked.returncode == 0, marked.stderr
+    rtbench("report", run, cwd=tmp_path)
+
+    (event,) = json.loads((run / "run.json").read_text())["events"]
+    assert f"deploy: {event['planned_s']:.1f} s after the start of runs/" in marked.stdout
