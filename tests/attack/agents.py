@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import cycle
+from itertools import chain, cycle, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ import numpy as np
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
 from bench.wire.connection import ConnectionClosed
 from bench.wire.dialect import BinaryMessage
+from tests.attack.cases import hostile_cases, unescaped, worded
 
 FRAME_MS = 20
 
@@ -128,8 +128,30 @@ class HostileAgent(NamedTuple):
     turns: int
 
 
-AGENTS: dict[str, HostileAgent] = {}
-Act = Callable[[AgentVoice], Actions]
+Act = Callable[[AgentVoice], Iterable[Action]]
+FOREVER = np.arange(16 * FOR_EVER_MS)
+LONGER = np.arange(16 * 2 * FOR_EVER_MS)
+STEADY = np.full(16 * 1_000, 2_000, np.int16)
+SOUNDS: dict[str, Callable[[AgentVoice], Any]] = {
+    "noise": lambda _: np.random.default_rng(1).normal(0, 3_000, FOREVER.size),
+    "clipped noise": lambda _: np.random.default_rng(1).choice([-32_768, 32_767], FOREVER.size),
+    "hum": lambda _: 9_000 * np.sin(FOREVER / 25),
+    "chord": lambda _: sum(
+        3_000 * np.sin(hz * FOREVER * 2 * np.pi / 16_000) for hz in (220, 277, 330)
+    ),
+    "beat": lambda _: 8_000 * np.sin(LONGER / 12) * (1 - LONGER % 6_400 / 6_400),
+    "direct current": lambda _: np.full(FOREVER.size, 20_000),
+    "voice on a direct current": lambda voice: np.concatenate(
+        (STEADY, voice.speech(400) + np.int16(2_000), STEADY)
+    ),
+    "whisper": lambda voice: voice.speech(FOR_EVER_MS, level=20),
+    "clicks": lambda _: 32_767 * (FOREVER % 4_000 == 0),
+    "clipped voice": lambda voice: np.sign(voice.speech(400)) * np.int16(32_767),
+    "half the rate": lambda voice: voice.speech(800)[::2],
+    "three times the rate": lambda voice: np.repeat(voice.speech(400), 3),
+    "mu-law": lambda voice: np.frombuffer(G711_ULAW.encode(voice.speech(800)), "<i2"),
+    "swapped bytes": lambda voice: voice.speech(400).byteswap(),
+}
 
 
 def amid(message: bytes) -> Act:
@@ -143,95 +165,26 @@ def amid(message: bytes) -> Act:
     return act
 
 
-TABLE = Path(__file__).with_name("messages.txt").read_text(encoding="utf-8")
-ROW = re.compile(r"^(\w+) +(\S+) +(.+)\n    (text|binary) ?(.*)$", re.MULTILINE)
+def at_once(voice: AgentVoice, ms: int) -> Actions:
+    yield voice.audio(voice.speech(ms))
 
 
-def unescaped_text(text: str) -> str:
-    """Return a text of a table, whose characters are at most those of Latin-1 or escaped."""
-    for repeated in (r"\(([^()]*)\)\{(\d+)\}", r"(\\x..|[^\\])\{(\d+)\}"):
-        text = re.sub(repeated, lambda found: found[1] * int(found[2]), text)
-    return text.encode("ascii").decode("unicode_escape")
-
-
-def unescaped(text: str) -> bytes:
-    """Return the bytes of a message of a table."""
-    return unescaped_text(text).encode("latin-1")
-
-
-for dialect, outcome, name, form, text in ROW.findall(TABLE):
-    message = unescaped(text)
-    sent = BinaryMessage(message) if form == "binary" else message
-    AGENTS[f"{dialect} {name}"] = HostileAgent(amid(sent), dialect, outcome, 1)
-
-
-# Agents that are defined by a complete sequence of actions.
-
-
-def sequence(*parts: Action | Callable[[AgentVoice], Iterable[Action]]) -> Act:
-    """Return an agent that executes these actions one after another. A callable part returns
-    several actions.
-    """
-
-    def act(voice: AgentVoice) -> Actions:
-        for part in parts:
-            if callable(part):
-                yield from part(voice)
-            else:
-                yield part
-
-    return act
-
-
-def says(ms: float) -> Act:
-    return lambda voice: voice.says(ms)
-
-
-def silent(ms: float) -> Act:
-    return lambda voice: voice.silence(ms)
-
-
-def spoken(samples: Callable[[AgentVoice], Any]) -> Act:
-    """Return an agent that sends these samples in real time."""
-    return lambda voice: voice.spoken(np.asarray(samples(voice)).astype(np.int16))
-
-
-def at_once(ms: float) -> Act:
-    return sequence(lambda voice: [voice.audio(voice.speech(ms))])
-
-
-def clears(times: int = 1) -> Act:
-    return sequence(lambda voice: [voice.clear()] * times)
-
-
-def marks(times: int) -> Act:
-    return sequence(lambda voice: [voice.mark("again")] * times)
-
-
-def repeated(*actions: Action) -> Act:
-    return lambda voice: cycle(actions)
-
-
-def edited(old: bytes, new: bytes) -> Act:
+def edited(old: str, new: str) -> Act:
     """Return an agent that speaks for one second. In each message that the agent sends, `old` is
     replaced by `new`.
     """
-    return sequence(
-        lambda voice: (
-            action.replace(old, new) if isinstance(action, bytes) else action
-            for action in voice.says(1_000)
-        )
+    return lambda voice: (
+        action.replace(old.encode(), new.encode()) if isinstance(action, bytes) else action
+        for action in voice.says(1_000)
     )
 
 
-def followed(by: Callable[[AgentVoice, int], Action]) -> Act:
+def after_each(by: Callable[[AgentVoice, int], Action]) -> Act:
     """Return an agent that greets. After each action of the greeting, the agent also does
     `by(voice, number)`.
     """
-    return sequence(
-        lambda voice: (
-            one for number, action in enumerate(voice.says()) for one in (action, by(voice, number))
-        )
+    return lambda voice: (
+        one for number, action in enumerate(voice.says()) for one in (action, by(voice, number))
     )
 
 
@@ -242,216 +195,72 @@ def cut_in_two(voice: AgentVoice) -> Actions:
         yield 20
 
 
-def clicking(voice: AgentVoice) -> Samples:
-    samples = np.zeros(16 * FOR_EVER_MS, np.int16)
-    samples[::4_000] = 32_767
-    return samples
+def timed(act: Callable[[AgentVoice, int], Iterable[Action]]) -> Callable[[str], Act]:
+    """Return the verb with a number."""
+    return lambda number: lambda voice: act(voice, int(number))
 
 
-TWILIO, ACS, PCM = VOICES["twilio"], VOICES["acs"], VOICES["pcm"]
-GREETS, ASKED, LATER = AgentVoice.says, sequence(AgentVoice.says, AFTER_UTTERANCE), 3_600_000
-PLACES = np.arange(16 * FOR_EVER_MS)
-LONGER = np.arange(16 * 2 * FOR_EVER_MS)
-STEADY = np.full(16 * 1_000, 2_000, np.int16)
-CHORD = sum(np.sin(hz * PLACES * 2 * np.pi / 16_000) for hz in (220, 277, 330))
-NO_ANSWER = "ok interrupted timeout:first_delta"
-SEQUENCES: dict[str, tuple[str, AgentVoice, Act]] = {
-    # (outcomes, dialect, actions) Missing or invalid audio.
-    "never greets": ("timeout:first_delta", PCM, sequence(AFTER_UTTERANCE)),
-    "speaks on the stream of another call": (
-        "timeout:first_delta",
-        TWILIO,
-        sequence(edited(b'"MZ"', b'"MZ2"'), AFTER_UTTERANCE),
+VERBS: dict[str, Callable[[str], Act | int]] = {
+    "text": lambda text: amid(unescaped(text)),
+    "binary": lambda text: amid(BinaryMessage(unescaped(text))),
+    "turns": int,
+    "says": timed(AgentVoice.says),
+    "silent": timed(AgentVoice.silence),
+    "at_once": timed(at_once),
+    "waits": timed(lambda _, ms: [ms]),
+    "clears": timed(lambda voice, times: [voice.clear()] * times),
+    "marks": timed(lambda voice, times: [voice.mark("again")] * times),
+    "heard": lambda _: lambda _: [AFTER_UTTERANCE],
+    "echoes": lambda _: lambda _: [ECHO],
+    "sounds": lambda name: (
+        lambda voice: voice.spoken(np.asarray(SOUNDS[name](voice)).astype(np.int16))
     ),
-    "speaks on no stream": (
-        "timeout:first_delta",
-        TWILIO,
-        sequence(edited(b'"streamSid"', b'"stream_sid"'), AFTER_UTTERANCE),
+    "repeats": lambda text: lambda _: cycle([*[BinaryMessage(unescaped(text))] * 5, 20]),
+    "repeats_at_once": lambda text: lambda _: repeat(unescaped(text)),
+    "edited": worded(edited),
+    "cut_in_two": lambda _: cut_in_two,
+    "audio_without_end": lambda _: lambda voice: cycle((voice.audio(voice.speech(20_000)), 20)),
+    "half_pace": lambda _: lambda voice: voice.spoken(voice.speech(400), pace=0.5),
+    "samples": lambda _: (
+        lambda voice: (voice.audio(np.array([sample])) for sample in voice.speech(200))
     ),
-    "endless silence": ("timeout:first_delta", PCM, silent(FOR_EVER_MS)),
-    "endless noise": (
-        "timeout:first_delta",
-        PCM,
-        spoken(lambda _: np.random.default_rng(1).normal(0, 3_000, PLACES.size)),
-    ),
-    "endless clipped noise": (
-        "timeout:first_delta",
-        PCM,
-        spoken(lambda _: np.random.default_rng(1).choice([-32_768, 32_767], PLACES.size)),
-    ),
-    "a hum": ("ok", PCM, spoken(lambda _: 9_000 * np.sin(PLACES / 25))),
-    "a chord": ("ok", PCM, spoken(lambda _: 3_000 * CHORD)),
-    "endless music with a beat": (
-        "timeout:response",
-        PCM,
-        spoken(lambda _: 8_000 * np.sin(LONGER / 12) * (1 - LONGER % 6_400 / 6_400)),
-    ),
-    "endless direct current": (
-        "timeout:first_delta",
-        PCM,
-        spoken(lambda _: np.full(PLACES.size, 20_000)),
-    ),
-    "a voice on a direct current": (
-        "ok",
-        PCM,
-        spoken(lambda voice: np.concatenate((STEADY, voice.speech(400) + np.int16(2_000), STEADY))),
-    ),
-    "whispers": (
-        "timeout:first_delta",
-        PCM,
-        spoken(lambda voice: voice.speech(FOR_EVER_MS, level=20)),
-    ),
-    "clicks": ("timeout:first_delta", PCM, spoken(clicking)),
-    "a voice that is clipped": (
-        "ok",
-        PCM,
-        spoken(lambda voice: np.sign(voice.speech(400)) * np.int16(32_767)),
-    ),
-    "a sample rate that is too low": (
-        "ok",
-        PCM,
-        sequence(silent(300), spoken(lambda voice: voice.speech(800)[::2])),
-    ),
-    "a sample rate that is too high": (
-        "ok",
-        PCM,
-        spoken(lambda voice: np.repeat(voice.speech(400), 3)),
-    ),
-    "mu-law for PCM": (
-        "ok",
-        PCM,
-        sequence(
-            silent(300), spoken(lambda m: np.frombuffer(G711_ULAW.encode(m.speech(800)), "<i2"))
-        ),
-    ),
-    "bytes in the wrong order": ("ok", PCM, spoken(lambda voice: voice.speech(400).byteswap())),
-    "samples that are cut in two": ("ok", PCM, cut_in_two),
-    "an endless greeting": ("timeout:response", PCM, says(2 * FOR_EVER_MS)),
-    "more audio at once than the response limit": (
-        "timeout:response",
-        PCM,
-        at_once(2 * FOR_EVER_MS),
-    ),
-    "audio at a thousand times real time": (
-        "limit_exceeded:audio",
-        TWILIO,
-        lambda voice: cycle((voice.audio(voice.speech(20_000)), 20)),
-    ),
-    "audio at half real time": ("ok", PCM, lambda voice: voice.spoken(voice.speech(400), pace=0.5)),
-    "answers an hour later": ("ok timeout:first_delta", PCM, sequence(ASKED, LATER, GREETS)),
-    "greets an hour later": ("timeout:first_delta", PCM, sequence(silent(100), LATER, GREETS)),
-    "empty frames": ("timeout:first_delta", PCM, repeated(*[BinaryMessage(b"")] * 5, 20)),
-    "frames of half a sample": (
-        "timeout:first_delta",
-        PCM,
-        repeated(*[BinaryMessage(b"\x01")] * 5, 20),
-    ),
-    "one sample at a time": (
-        "ok",
-        TWILIO,
-        sequence(lambda voice: (voice.audio(np.array([sample])) for sample in voice.speech(200))),
-    ),
-    "endless messages": ("limit_exceeded:events", PCM, repeated(b"{}")),
-    # Speech at unexpected times.
-    "echoes what it is asked": ("ok ok", PCM, sequence(GREETS, ECHO)),
-    "answers while it is asked": ("ok ok", PCM, sequence(GREETS, 1_700, GREETS)),
-    "keeps speaking while it is asked": (
-        "ok timeout:first_delta",
-        PCM,
-        sequence(GREETS, 900, says(1_500)),
-    ),
-    "answers twice": ("ok ok", PCM, sequence(ASKED, GREETS, 1_200, GREETS)),
-    "never falls silent": (NO_ANSWER, PCM, sequence(ASKED, says(2_500))),
-    "ends before it is interrupted": ("ok ok timeout:first_delta", PCM, sequence(ASKED, says(200))),
-    "late audio after the clear": (
-        NO_ANSWER,
-        TWILIO,
-        sequence(ASKED, at_once(3_000), 700, clears(), GREETS),
-    ),
-    "late audio after the clear and then an answer": (
-        "ok interrupted ok",
-        TWILIO,
-        sequence(ASKED, at_once(3_000), 700, clears(), GREETS, 400, GREETS),
-    ),
-    "clears and answers at once in silence": (
-        "ok interrupted ok",
-        ACS,
-        sequence(ASKED, at_once(3_000), 400, clears(), silent(300), GREETS),
-    ),
-    "clears and speaks endlessly": (
-        "ok timeout:first_delta timeout:first_delta",
-        ACS,
-        sequence(ASKED, at_once(3_000), 400, clears(), says(FOR_EVER_MS)),
-    ),
-    "clears without an interruption": (
-        "cancelled:turn_detected",
-        TWILIO,
-        sequence(at_once(600), 200, clears()),
-    ),
-    # Clears, marks, and the messages that they depend on.
-    "clears before anything": ("ok", TWILIO, sequence(clears(3), GREETS)),
-    "clears after everything": ("ok", TWILIO, sequence(GREETS, 100, clears(3))),
-    "clears all the time": ("ok ok", ACS, sequence(ASKED, clears(300), GREETS, clears(300))),
-    "a clear between all frames": (
-        "cancelled:turn_detected",
-        TWILIO,
-        followed(lambda voice, _: voice.clear()),
-    ),
-    "marks before any audio": ("ok", TWILIO, sequence(marks(1_100), GREETS)),
-    "more marks than the limit": (
-        "limit_exceeded:marks",
-        TWILIO,
-        sequence(at_once(3_000), marks(1_100)),
-    ),
-    "a mark after every frame": (
-        "ok",
-        TWILIO,
-        followed(lambda voice, number: voice.mark(f"{number}")),
-    ),
-    "marks of one name that are cleared": (
-        "ok",
-        TWILIO,
-        sequence(GREETS, 1_900, at_once(3_000), marks(500), clears()),
-    ),
+    "clears_after_each": lambda _: after_each(lambda voice, _: voice.clear()),
+    "marks_after_each": lambda _: after_each(lambda voice, number: voice.mark(f"{number}")),
+    "hangs_up": lambda code: lambda _: [ConnectionClosed(int(code), 0)],
 }
-for name, (outcomes, voice, act) in SEQUENCES.items():
-    AGENTS[name] = HostileAgent(act, voice.dialect, outcomes, len(outcomes.split()))
-AGENTS["echoes from the beginning"] = HostileAgent(sequence(ECHO), "pcm", "timeout:first_delta", 2)
 
 
-# Agents that hang up.
+def sequence(acts: Sequence[Act | int]) -> Callable[[AgentVoice], Actions]:
+    """Return an agent that executes these acts one after another."""
+    return lambda voice: chain.from_iterable(act(voice) for act in acts if callable(act))
 
 
-def hangs_up(code: int, *, after: int, heard: int = 0) -> Act:
-    """Return an agent that closes the connection with this code after it has spoken for `after` ms.
+AGENTS: dict[str, HostileAgent] = {}
+TABLE = Path(__file__).with_name("messages.txt")
+for dialect in VOICES:
+    for name, case in hostile_cases(TABLE, dialect, VERBS).items():
+        outcomes = f"{case.outcome} {case.detail}".strip()
+        (turns,) = [act for act in case.steps if isinstance(act, int)] or [len(outcomes.split())]
+        AGENTS[name if name not in AGENTS else f"{dialect} {name}"] = HostileAgent(
+            sequence(case.steps), dialect, outcomes, turns
+        )
 
-    If `heard` is 0, the agent closes during its greeting. Otherwise it closes during its reply to
-    the caller's utterance number `heard`.
-    """
 
-    def act(voice: AgentVoice) -> Actions:
-        actions = voice.says() if heard else voice.says(after)
-        yield from actions
-        for _ in range(heard):
-            yield AFTER_UTTERANCE
-        if heard:
-            yield from voice.says(after)
-        yield ConnectionClosed(code, 0)
-
-    return act
-
+# Agents that hang up: what they do before, and the outcomes.
 
 ENDS = {
-    "before it greets": ({"after": 0}, "{}"),
-    "while it greets": ({"after": 200}, "{}"),
-    "while it is asked": ({"after": 0, "heard": 1}, "ok {}"),
-    "while it answers": ({"after": 200, "heard": 1}, "ok {}"),
-    "while it is interrupted": ({"after": 400, "heard": 1}, "ok {0} {0}"),
+    "before it greets": ([], 2, "{}"),
+    "while it greets": (["says 200"], 2, "{}"),
+    "while it is asked": (["says 300", "heard"], 2, "ok {}"),
+    "while it answers": (["says 300", "heard", "says 200"], 2, "ok {}"),
+    "while it is interrupted": (["says 300", "heard", "says 400"], 3, "ok {0} {0}"),
 }
-for where, (when, outcomes) in ENDS.items():
+for where, (before, turns, outcomes) in ENDS.items():
     for code in (1000, 1001, 1006, 1011, 4000):
-        ends = outcomes.format(f"closed:{code}")
-        turns = 3 if "interrupted" in where else 2
+        lines = (line.partition(" ") for line in (*before, f"hangs_up {code}"))
         AGENTS[f"hangs up {where} by {code}"] = HostileAgent(
-            hangs_up(code, **when), "acs", ends, turns
+            sequence([VERBS[verb](rest) for verb, _, rest in lines]),
+            "acs",
+            outcomes.format(f"closed:{code}"),
+            turns,
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bench.wire.dialect import BinaryMessage
-from tests.attack.agents import unescaped
+from tests.attack.cases import unescaped
 from tests.examples import some
 from tests.helpers import MS, S, closing, say
 from tests.memory_transport import PeerAnswer

@@ -32,7 +32,7 @@ from bench.wire.settings import (
     ResponseSettings,
     SessionSettings,
 )
-from tests.attack.agents import unescaped
+from tests.attack.cases import unescaped
 from tests.observe.talk_log import Case, called, listed, value, words_of, written
 
 FOLDER = Path(__file__).parent / "messages"

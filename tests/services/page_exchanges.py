@@ -16,7 +16,7 @@ from bench.services.pages.dialect import PageDialect
 from bench.wire.dialect import AwaitedEvent, BinaryMessage, ClientMessage, Dialect
 from bench.wire.events import ServerEvent
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
-from tests.attack.agents import unescaped
+from tests.attack.cases import unescaped
 
 CALL_ID = "0123456789abcdef0123456789abcdef"
 STREAM = f"MZ{CALL_ID}"

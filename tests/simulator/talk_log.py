@@ -30,7 +30,7 @@ from rtbench_simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
 from rtbench_simulator.services.voice_live import VOICE_LIVE
 from rtbench_simulator.services.xai import XAI
 from rtbench_simulator.simulated_session import SessionParts, SimulatedSession
-from tests.attack.agents import unescaped
+from tests.attack.cases import unescaped
 from tests.observe.talk_log import Case, Line, at_path, called, listed, value, words_of
 from tests.simulator.builders import (
     AT_NS,

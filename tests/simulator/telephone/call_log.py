@@ -11,7 +11,7 @@ from bench.protocols.sip.dialog import LocalParty
 from bench.protocols.sip.digest import DigestLogin
 from bench.protocols.sip.exchange import TelephoneExchange
 from bench.protocols.sip.messages import SipResponse, parse_message, write_message
-from tests.attack.agents import unescaped
+from tests.attack.cases import unescaped
 from tests.observe.talk_log import Case, called, in_ns, listed, value, words_of, written
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, VirtualNetwork, plan
 from tests.transport.sip.dialog_log import header, written_of

@@ -27,11 +27,11 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.attack.agents import unescaped
+from tests.attack.cases import hostile_cases, unescaped
 
 ROOT = Path(__file__).parents[3]
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -339,13 +339,11 @@ PARTS = {
     b"<buzz>": AUDIO.encode(),
     b"<cut>": frame(VOICE, BINARY)[:100],
 }
-CASE = re.compile(r"^(\w+) (\S+) (\w+)\n((?:    .+\n)+)", re.MULTILINE)
-STEP = re.compile(r"    (\w+)((?: \w+=\S+)*) ?(.*)\n")
 
 
-def act_of(step: re.Match[str]) -> Act:
+def step(word: str, rest: str) -> Act:
     """Return the act of a line of the table."""
-    word, options, payload = step.groups()
+    options, payload = re.fullmatch(r"((?:\w+=[\d.]+ ?)*)(.*)", rest).groups()  # type: ignore[union-attr]
     given = {name: float(value) for name, value in re.findall(r"(\w+)=(\S+)", options)}
     times, pause_s = int(given.pop("times", 1)), given.pop("pause", 0.0)
     numbers = {name: int(value) for name, value in given.items()}
@@ -354,20 +352,21 @@ def act_of(step: re.Match[str]) -> Act:
     if word.endswith("_frame"):
         messages = [frame(message, **numbers) for message in messages]
     data = b"".join(messages) * times
-    acts: dict[str, Act] = {
-        "accept": lambda wire: wire.accept(*filter(None, [payload])),
-        "greet": Wire.greet,
-        "interpret": interpreting,
-        "wait": Wire.wait,
-        "ping": Wire.ping,
-        "reset": Wire.reset,
-        "send": lambda wire: wire.send(data),
-        "flood": lambda wire: wire.flood(data, pause_s),
-    }
-    return acts[word.removesuffix("_frame")]
+    return (lambda wire: wire.flood(data, pause_s)) if "flood" in word else lambda w: w.send(data)
 
 
-def acting(*acts: Act) -> Act:
+VERBS: dict[str, Callable[[str], Act]] = {
+    "accept": lambda header: lambda wire: wire.accept(*filter(None, [header])),
+    "greet": lambda _: Wire.greet,
+    "interpret": lambda _: interpreting,
+    "wait": lambda _: Wire.wait,
+    "ping": lambda _: Wire.ping,
+    "reset": lambda _: Wire.reset,
+    **{word: partial(step, word) for name in ("send", "flood") for word in (name, f"{name}_frame")},
+}
+
+
+def acting(acts: list[Act]) -> Act:
     def act(wire: Wire) -> None:
         for each in acts:
             each(wire)
@@ -375,11 +374,10 @@ def acting(*acts: Act) -> Act:
     return act
 
 
-for dialect, outcome, name, steps in CASE.findall(
-    Path(__file__).with_name("server.txt").read_text(encoding="utf-8")
-):
-    act = acting(*map(act_of, STEP.finditer(steps)))
-    BEHAVIOURS[name] = HostileBehaviour(act, outcome, False, dialect)
+TABLE = Path(__file__).with_name("server.txt")
+for dialect in ("ga", "pcm", "acs", "translation"):
+    for name, case in hostile_cases(TABLE, dialect, VERBS).items():
+        BEHAVIOURS[name] = HostileBehaviour(acting(case.steps), case.outcome, False, dialect)
 
 
 def _quietly(act: Callable[[], object]) -> None:

@@ -8,9 +8,8 @@ import re
 import secrets
 import select
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -25,6 +24,7 @@ from bench.protocols.webrtc.dtls import DtlsIdentity, DtlsRole, DtlsSession, own
 from bench.protocols.webrtc.peer import WebRtcPeer
 from bench.transport.datagrams import udp_socket
 from bench.wire.addresses import HostPort
+from tests.attack.cases import HostileHost, serving
 
 LOOPBACK = "127.0.0.1"
 MAX_MESSAGE_BYTES = 1 << 20
@@ -44,19 +44,19 @@ def loud(codec: str) -> bytes:
     return b"\x2a\xaa" * 80 if encode is None else encode(b"\x00\x20" * 240 + b"\x00\xe0" * 240)
 
 
+Answer = Callable[["HostilePeer", bytes], bytes]
+
+
 @dataclass(frozen=True)
 class Behaviour:
-    """What a service does, and the outcome of the call: "" if it works after all that. `detail` is
-    a part of its text.
+    """What a service does.
 
     `answer` changes the description, and `respond` makes the HTTP response of it. `hear` returns
     True if a datagram is handled and the service must ignore it. `act` is called once when the data
     channel is open.
     """
 
-    outcome: str = ""
-    detail: str = ""
-    answer: Callable[[HostilePeer, bytes], bytes] = lambda peer, answer: answer
+    answer: Answer = lambda peer, answer: answer
     respond: Callable[[bytes], bytes] = lambda body: (
         b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     )
@@ -68,17 +68,20 @@ class Behaviour:
     identity: DtlsIdentity = field(default_factory=own_identity)
     dtls: Callable[[DtlsSession], object] = lambda session: None
     """The change of the DTLS before it starts."""
-    speaks: bool = True
-    """Whether the service sends loud frames at the end. Otherwise the call only stays open."""
+    is_silent: bool = False
+    """Whether the service sends no loud frames at the end. Then the call only stays open, or ends."""
     has_two_ports: bool = False
     """Whether it sends authentic messages from a port that it does not name, to which the caller
     may then send."""
 
 
-class HostilePeer:
-    """The service of one call, in a thread of its own. `url` is its address."""
+class HostilePeer(HostileHost):
+    """The service of one call. `url` is its address."""
+
+    ignored = (OSError,)
 
     def __init__(self, behaviour: Behaviour) -> None:
+        super().__init__()
         self._behaviour = behaviour
         self.has_acted = False
         """Whether the call was connected."""
@@ -86,28 +89,18 @@ class HostilePeer:
         self.sock, self.stranger = udp_socket(LOOPBACK), udp_socket(LOOPBACK)
         self.port: int = self.sock.getsockname()[1]
         self.url = f"ws://{LOOPBACK}:{self._listener.getsockname()[1]}/v1/realtime?model=any"
-        self.ends = threading.Event()
         self.caller = HostPort(LOOPBACK, 0)
         self.given = set[tuple[str, int]]()
         """The addresses that the answer names."""
         self.heard = 0
         """The number of datagrams of the caller."""
-        self.error: BaseException | None = None
+        self.start(self._serve)
 
-    def serve(self) -> None:
-        try:
-            with suppress(ConnectionError, TimeoutError):
-                self._answer()
-                self._talk()
-        except BaseException as error:
-            self.error = error
-        finally:
-            self.close()
-
-    def _answer(self) -> None:
+    def _serve(self) -> None:
         connection, _ = self._listener.accept()
         with connection:
             self._answer_on(connection)
+        self._talk()
 
     def _answer_on(self, connection: socket.socket) -> None:
         data = b""
@@ -156,7 +149,7 @@ class HostilePeer:
                 self.has_acted = True
                 self.frame(SILENCE[self._behaviour.codec])
                 self._behaviour.act(self)
-            elif self._behaviour.speaks:
+            elif not self._behaviour.is_silent:
                 self.frame(loud(self._behaviour.codec))
 
     def _read(self) -> None:
@@ -195,10 +188,11 @@ class HostilePeer:
         self.send(self.encryption.protect(self.sender.audio(payload)))
 
     def close(self) -> None:
-        self.ends.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # ends a wait for a connection
-        self._listener.close()
+        super().close()
+        for sock in (self._listener, self.sock, self.stranger):
+            sock.close()
 
 
 def is_complete(request: bytes) -> bool:
@@ -208,17 +202,5 @@ def is_complete(request: bytes) -> bool:
     )
 
 
-@contextmanager
-def hostile_peer(behaviour: Behaviour) -> Iterator[HostilePeer]:
-    peer = HostilePeer(behaviour)
-    thread = threading.Thread(target=peer.serve, daemon=True)
-    thread.start()
-    try:
-        yield peer
-    finally:
-        peer.close()
-        thread.join()
-        peer.sock.close()
-        peer.stranger.close()
-    if peer.error is not None and not isinstance(peer.error, OSError):
-        raise peer.error
+def hostile_peer(behaviour: Behaviour) -> AbstractContextManager[HostilePeer]:
+    return serving(HostilePeer(behaviour))

@@ -22,14 +22,13 @@ from bench.record.folder import read_table
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.webrtc.call import WebRtcCall, open_webrtc
+from tests.attack.cases import WORKS
 from tests.examples import trials
 from tests.simulator_process import AUDIO, GUARD_S, Ready, quick_simulator
 from tests.system.end_to_end.locust_process import rtbench
 from tests.transport.sip import hostile_answers as answers
-from tests.transport.sip import hostile_descriptions as descriptions
 from tests.transport.sip import hostile_media as media
 from tests.transport.sip import hostile_requests as requests
-from tests.transport.sip.hostile_check import Goes, Refused
 from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer, hostile_line
 from tests.transport.sip.signalling_pieces import PIECES, VALID
 from tools.fuzz.damage import damaged_bytes
@@ -56,17 +55,15 @@ def behaviours() -> list[Behaviour]:
     the end.
     """
     cases = [
-        (behave, expected)
-        for name, (behave, expected) in (
-            answers.CASES | descriptions.CASES | requests.CASES
-        ).items()
-        if not any(word in name for word in LEFT_OUT) and expected != answers.SILENT
+        (case.steps[0], case.outcome)
+        for name, case in (answers.CASES | requests.CASES).items()
+        if not any(word in name for word in LEFT_OUT) and not case.outcome.startswith("timeout")
     ]
     answered = [
         *media.CASES.values(),
-        *(behave for behave, expected in cases if isinstance(expected, Goes)),
+        *(behave for behave, outcome in cases if outcome == WORKS[0]),
     ]
-    refused = [behave for behave, expected in cases if isinstance(expected, Refused)]
+    refused = [behave for behave, outcome in cases if outcome.startswith("connect_failed")]
     return [*map(hangs_up_after, answered), *refused]
 
 

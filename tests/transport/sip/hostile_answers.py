@@ -1,5 +1,5 @@
-"""Hostile answers to INVITE: each call fails with a stated outcome or is answered, and nothing else
-happens.
+"""Hostile answers to INVITE, with descriptions and addresses: each call fails with a stated outcome
+or is answered, and nothing else happens.
 
 If a peer sends something that a call must ignore, it refuses the call afterwards, and that refusal
 is the result.
@@ -11,13 +11,11 @@ import base64
 from collections.abc import Callable
 from itertools import count, cycle
 
-from tests.transport.sip.hostile_check import BUSY, Cases, Goes, Refused, cases, header
+from tests.attack.cases import by_name, hostile_cases, plain
+from tests.transport.sip.hostile_check import TABLE, header
 from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer
 
-GOES = Goes()
-SILENT = Refused("timeout:upgrade")
 LOGIN = (("Authorization", "Basic " + base64.b64encode(b"alice:correct horse").decode()),)
-BIDI = "Bad\u202eesreveR \x9b31m \u2028 ::error::x ##vso[task.complete]"
 
 
 def ignored(data: bytes | str, times: int = 1) -> Behaviour:
@@ -70,24 +68,38 @@ def refuses(code: int, *headers: str, phrase: str = "") -> Behaviour:
     return lambda peer: peer.refuse(code, *map(header, headers), phrase=phrase)
 
 
+def answers(
+    *headers: str, audio: str = "", address: str = LOOPBACK, more: str = "", **options: str
+) -> Behaviour:
+    """Return the behaviour that answers with this description. {port} is the port of the peer."""
+
+    def behave(peer: HostilePeer) -> None:
+        given = {
+            name: text.replace("{port}", str(peer.line.port)) for name, text in options.items()
+        }
+        sdp = given["body"].encode("latin-1") if "body" in given else peer.sdp(audio, address, more)
+        added = (header(line.replace("{port}", str(peer.line.port))) for line in headers)
+        peer.answer(*added, body=sdp, contact=given.get("contact"))
+
+    return behave
+
+
+def each_byte(times: int) -> Behaviour:
+    return ignored(bytes(range(256)) * times)
+
+
+def responds(code: int, body: str) -> Behaviour:
+    return ignored_from(lambda peer: peer.response(code, body=body.encode("latin-1")))
+
+
+def only_tries(peer: HostilePeer) -> None:
+    peer.respond(100)
+
+
 def truncated(peer: HostilePeer) -> None:
     data = peer.ok()
     for size in range(0, len(data) - len(peer.sdp()), 7):
         peer.send(data[:size])
-    peer.refuse()
-
-
-def another_branch(peer: HostilePeer) -> None:
-    peer.send(peer.ok().replace(b"z9hG4bK", b"z9hG4bKX", 1))
-    peer.refuse()
-
-
-def two_vias(peer: HostilePeer) -> None:
-    peer.send(
-        peer.ok().replace(
-            b"\r\nFrom: ", b"\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKy\r\nFrom: ", 1
-        )
-    )
     peer.refuse()
 
 
@@ -172,15 +184,20 @@ def redirects(*contacts: str) -> Behaviour:
     return behave
 
 
-def challenges(*texts: str, codes: str = "401", busy: bool = False) -> Behaviour:
+def challenges(*texts: str, codes: str = "401", busy: bool = False, realms: int = 1) -> Behaviour:
     """Return the behaviour that challenges each INVITE, with each code in turn. {} in a text is
-    the number of the challenge.
+    the number of the challenge, and {realm} each number below `realms`.
     """
 
     def behave(peer: HostilePeer) -> None:
         for number, code in enumerate(cycle(map(int, codes.split(",")))):
             name = "WWW-Authenticate" if code == 401 else "Proxy-Authenticate"
-            peer.refuse(code, *((name, text.replace("{}", str(number))) for text in texts))
+            added = [
+                (name, text.replace("{}", str(number)).replace("{realm}", str(realm)))
+                for text in texts
+                for realm in range(realms)
+            ]
+            peer.refuse(code, *added)
             peer.wait_for_invite()
             if busy:
                 peer.refuse()
@@ -195,44 +212,28 @@ def intervals_that_are_too_small(peer: HostilePeer) -> None:
         peer.wait_for_invite()
 
 
-VERBS: dict[str, Callable[..., Behaviour]] = {
-    each.__name__: each
-    for each in (ignored, changed, with_headers, answers_with, refuses, redirects, challenges)
-}
-MALFORMED: dict[str, Behaviour] = {
-    "random bytes": ignored(bytes(range(256)) * 4),
-    "a response that is cut anywhere": truncated,
-    "an answer with 10,000 headers": ignored_from(
-        lambda peer: peer.ok().replace(b"\r\nFrom: ", b"\r\na:" * 10_000 + b"\r\nFrom: ")[:65_000]
-    ),
-    "an answer with another branch": another_branch,
-    "an answer with two Vias": two_vias,
-}
-CASES: Cases = {
-    **cases("answers", VERBS),
-    **{f"{name} is ignored": (behave, BUSY) for name, behave in MALFORMED.items()},
-    "requests in no dialog are answered while the call rings": (requests_while_it_rings, BUSY),
-    "of several final responses the first one counts": (many_refusals, BUSY),
-    "a flood of refusals ends the call once": (a_flood_of_refusals, BUSY),
-    "a flood of provisional responses does not keep the call from its refusal": (
-        a_flood_of_provisional_responses,
-        BUSY,
-    ),
-    "30 phones that ring do not keep the call from its refusal": (forks_that_ring, BUSY),
-    "of 30 phones that answer the first one has the call": (forks_that_answer, GOES),
-    "an answer that is repeated 300 times is one answer": (the_same_answer_again_and_again, GOES),
-    "a peer that only tries times out": (lambda peer: peer.respond(100), SILENT),
-    "an answer after CANCEL is hung up": (an_answer_after_cancel, SILENT),
-    "early media that is no description changes nothing": (
-        ignored_from(lambda peer: peer.response(183, body=b"\xff\x00")),
-        BUSY,
-    ),
-    "50 challenges at once are answered with at most 8 of them": (
-        challenges(*(f'Digest realm="r{number}", nonce="n"' for number in range(50)), busy=True),
-        BUSY,
-    ),
-    "endless session intervals that are too small end the call": (
-        intervals_that_are_too_small,
-        Refused("connect_failed:422"),
-    ),
-}
+VERBS = by_name(
+    ignored,
+    changed,
+    with_headers,
+    answers_with,
+    answers,
+    refuses,
+    redirects,
+    challenges,
+    each_byte,
+    responds,
+) | plain(
+    truncated,
+    requests_while_it_rings,
+    many_refusals,
+    a_flood_of_refusals,
+    a_flood_of_provisional_responses,
+    forks_that_ring,
+    forks_that_answer,
+    the_same_answer_again_and_again,
+    only_tries,
+    an_answer_after_cancel,
+    intervals_that_are_too_small,
+)
+CASES = hostile_cases(TABLE, "answers", VERBS)

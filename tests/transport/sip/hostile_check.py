@@ -1,21 +1,16 @@
-"""What every call to a hostile peer must satisfy: an expected result, bounded state, and texts
-that are safe.
+"""What every call to a hostile telephone must satisfy: an expected outcome, bounded state, and
+texts that are safe.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
-from bench.files.sanitize import escape_control
 from bench.protocols.rtp.jitter import MAX_STANDSTILL_PACKETS
 from bench.protocols.sip.call import MAX_LEGS
 from bench.protocols.sip.transactions import MAX_TRANSACTIONS
@@ -25,9 +20,9 @@ from bench.transport.sip.signalling import MAX_HOPS
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
-from tests.attack.agents import unescaped_text
-from tests.simulator_process import LONGER_S
-from tests.transport.sip.hostile_line import GUARD_S, MARKER, Behaviour, HostileLine, hostile_line
+from tests.attack.cases import WORKS, HostileCase, assert_outcome, assert_safe
+from tests.simulator_process import GUARD_S, LONGER_S
+from tests.transport.sip.hostile_line import MARKER, HostileLine, hostile_line
 
 ENOUGH = Timeouts(tcp=GUARD_S, upgrade=GUARD_S)
 LONGER = tuple(Timeouts(tcp=GUARD_S, upgrade=limit_s) for limit_s in LONGER_S)
@@ -35,60 +30,8 @@ SOON = LONGER[0]
 SENT = BinaryMessage(b"\x11" * 160)
 MARKERS = 3
 MAX_DROPPED_KINDS = 10
-MAX_TEXT_CHARACTERS = 1_000
 MAX_HELD_FRAMES = 10_000
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The call fails. `detail` is a part of the error."""
-
-    outcome: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The call is answered and ends. `reason` is a part of the stated reason."""
-
-    code: int
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Goes:
-    """The call is answered, and still works after all that the peer has done."""
-
-
-Expected = Refused | Ends | Goes
-BUSY = Refused("connect_failed:486", "SIP 486")
-Cases = dict[str, tuple[Behaviour, Expected]]
-TABLE = Path(__file__).with_name("hostile_calls.txt").read_text(encoding="utf-8")
-ROW = re.compile(r"^(\w.*)\n    (\w+)(.*)\n    (\S+) ?(.*)$", re.MULTILINE)
-WORD = re.compile(r"(?:(\w+)=)?(?:'([^']*)'|(\S+))")
-
-
-def cases(section: str, verbs: Mapping[str, Callable[..., Behaviour]]) -> Cases:
-    """Return the cases of a section of the table. `verbs` are its functions of a behaviour."""
-    found = Cases()
-    text = TABLE.partition(f"[{section}]\n")[2].partition("\n[")[0]
-    for name, verb, words, outcome, detail in ROW.findall(text):
-        texts, named = list[Any](), dict[str, Any]()
-        for key, quoted, bare in WORD.findall(words):
-            value = int(bare) if bare.isdigit() else bare or unescaped_text(quoted)
-            if key:
-                named[key] = value
-            elif bare and not bare.isdigit() and bare.islower():
-                named[bare] = True
-            else:
-                texts.append(value)
-        expected: Expected = Refused(outcome, detail)
-        if outcome == "busy":
-            expected = BUSY
-        elif outcome == "goes":
-            expected = Goes()
-        found[name] = verbs[verb](*texts, **named), expected
-    return found
+TABLE = Path(__file__).with_name("hostile_calls.txt")
 
 
 def header(line: str) -> tuple[str, str]:
@@ -97,37 +40,35 @@ def header(line: str) -> tuple[str, str]:
     return name, value
 
 
-def check(
-    behave: Behaviour, expected: Expected, headers: tuple[tuple[str, str], ...] = ()
-) -> HostileLine:
-    """Call a hostile peer, and check the result. Return the line."""
-    is_timeout = isinstance(expected, Refused) and expected.outcome.startswith("timeout")
-    # otherwise each peer that does not answer CANCEL or BYE takes a second
-    with hostile_line(behave) as line, patch.object(telephone, "GOODBYE_NS", 200 * NS_PER_MS):
-        result: Expected
-        try:
-            limits = SOON if is_timeout else ENOUGH
-            call = open_call(
-                ConnectRequest(line.url, headers, None, limits, ConnectTimings(), NetworkPath())
-            )
-        except ConnectError as error:
-            assert_safe(error.outcome, error.detail, *error.headers.values())
-            result = Refused(error.outcome, error.detail)
-        else:
-            result = used(call, waits_for_end=isinstance(expected, Ends))
-    if isinstance(expected, Refused) and isinstance(result, Refused):
-        assert result.outcome == expected.outcome, result
-        assert expected.detail in result.detail
-    elif isinstance(expected, Ends) and isinstance(result, Ends):
-        assert result.code == expected.code, result
-        assert expected.reason in result.reason
-    else:
-        assert result == expected
+def check(case: HostileCase, headers: tuple[tuple[str, str], ...] = ()) -> HostileLine:
+    """Call a hostile peer, and check the outcome. Return the line."""
+    line: HostileLine
+
+    def call(limit_s: float) -> tuple[str, str]:
+        nonlocal line
+        limits = Timeouts(tcp=GUARD_S, upgrade=limit_s)
+        # otherwise each peer that does not answer CANCEL or BYE takes a second
+        with (
+            hostile_line(case.steps[0]) as line,
+            patch.object(telephone, "GOODBYE_NS", 200 * NS_PER_MS),
+        ):
+            try:
+                call = open_call(
+                    ConnectRequest(line.url, headers, None, limits, ConnectTimings(), NetworkPath())
+                )
+            except ConnectError as error:
+                assert_safe(*error.headers.values())
+                return error.outcome, error.detail
+            return used(call, waits_for_end=case.outcome.startswith("ends"))
+
+    assert_outcome(case, call)
     return line
 
 
-def used(call: TelephoneCall, *, waits_for_end: bool = False) -> Expected:
-    """Listen until frames of MARKER arrive or the call ends, and then close the call."""
+def used(call: TelephoneCall, *, waits_for_end: bool = False) -> tuple[str, str]:
+    """Listen until frames of MARKER arrive or the call ends, and then close the call. Return the
+    outcome and the reason of the end.
+    """
     assert_safe(*call.handshake.headers.values())
     heard = 0
 
@@ -151,9 +92,8 @@ def used(call: TelephoneCall, *, waits_for_end: bool = False) -> Expected:
     assert_bounded(call)
     if closed is None:
         assert heard >= MARKERS, "the call did not work"
-        return Goes()
-    assert_safe(closed.reason)
-    return Ends(closed.code, closed.reason)
+        return WORKS
+    return f"ends:{closed.code}", closed.reason
 
 
 def assert_bounded(call: TelephoneCall) -> None:
@@ -170,9 +110,3 @@ def assert_bounded(call: TelephoneCall) -> None:
         call.track.media is None
         or len(call.track.media.buffer._waiting) <= MAX_STANDSTILL_PACKETS + 1
     )
-
-
-def assert_safe(*texts: str) -> None:
-    for text in texts:
-        assert text == escape_control(text)
-        assert len(text) <= MAX_TEXT_CHARACTERS

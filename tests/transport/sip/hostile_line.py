@@ -7,9 +7,9 @@ from __future__ import annotations
 import queue
 import select
 import socket
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from itertools import cycle
 
 from bench.protocols.rtp.rtp import RtpPacket, build_packet
@@ -23,7 +23,7 @@ from bench.protocols.sip.messages import (
 )
 from bench.transport.datagrams import media_sockets, udp_socket
 from rtbench_simulator.services.telephone.agent import RTP_PORTS
-from tests.simulator_process import GUARD_S
+from tests.attack.cases import HostileHost, PeerEndsError, serving
 
 LOOPBACK = "127.0.0.1"
 AGAIN_S = 0.05
@@ -36,10 +36,6 @@ MARKER = b"\x2a" * 160
 """The frame of audio that each peer sends at the end. A call that receives it still works."""
 SDP_TYPE = ("Content-Type", "application/sdp")
 Header = tuple[str, str]
-
-
-class LineClosedError(Exception):
-    """The end of the test, for the thread of a peer."""
 
 
 class HostilePeer:
@@ -72,7 +68,7 @@ class HostilePeer:
     def poll(self, wait_s: float) -> SipRequest | SipResponse | None:
         """Return the next message of the call. Return None if there is none within `wait_s`."""
         if self.line.ends.is_set():
-            raise LineClosedError
+            raise PeerEndsError
         try:
             message, self.source = self.inbox.get(timeout=wait_s)
         except queue.Empty:
@@ -254,32 +250,22 @@ class HostilePeer:
 Behaviour = Callable[[HostilePeer], object]
 
 
-class HostileLine:
+class HostileLine(HostileHost):
     """A UDP port. The first INVITE of each call starts the next behaviour."""
 
     def __init__(self, behaviours: Iterable[Behaviour]) -> None:
+        super().__init__()
         self._behaviours = cycle(behaviours)
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind((LOOPBACK, 0))
         self.port = self.sock.getsockname()[1]
         self.url = f"sip:agent@{LOOPBACK}:{self.port}"
-        self.ends = threading.Event()
         self.heard: list[bytes] = []
-        self.errors: list[BaseException] = []
         self._peers: dict[str, HostilePeer] = {}
-        self._threads = [threading.Thread(target=self._guarded, args=(self._run,), daemon=True)]
-        self._threads[0].start()
+        self.start(self._run)
 
     def send(self, data: bytes, to: tuple[str, int]) -> None:
         self.sock.sendto(data, to)
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except LineClosedError:
-            pass
-        except BaseException as error:
-            self.errors.append(error)
 
     def _run(self) -> None:
         while not self.ends.is_set():
@@ -294,36 +280,21 @@ class HostileLine:
                     continue
                 peer = self._peers[message.call_id] = HostilePeer(self, message)
                 peer.source = source
-                self._start(peer)
+                self.start(partial(self._play, next(self._behaviours), peer))
                 continue
             peer.inbox.put((message, source))
 
-    def _start(self, peer: HostilePeer) -> None:
-        behaviour = next(self._behaviours)
-
-        def play() -> None:
-            behaviour(peer)
-            peer.stay()
-
-        thread = threading.Thread(target=self._guarded, args=(play,), daemon=True)
-        self._threads.append(thread)
-        thread.start()
+    @staticmethod
+    def _play(behaviour: Behaviour, peer: HostilePeer) -> None:
+        behaviour(peer)
+        peer.stay()
 
     def close(self) -> None:
-        self.ends.set()
-        for thread in self._threads:
-            thread.join(GUARD_S)
+        super().close()
         for peer in self._peers.values():
             peer.close()
         self.sock.close()
 
 
-@contextmanager
-def hostile_line(*behaviours: Behaviour) -> Iterator[HostileLine]:
-    line = HostileLine(behaviours)
-    try:
-        yield line
-    finally:
-        line.close()
-    if line.errors:
-        raise line.errors[0]
+def hostile_line(*behaviours: Behaviour) -> AbstractContextManager[HostileLine]:
+    return serving(HostileLine(behaviours))

@@ -7,19 +7,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
-from bench.protocols.rtp.rtcp import (
-    Goodbye,
-    Report,
-    ReportBlock,
-    SenderInfo,
-    SourceDescription,
-    build_compound,
-)
-from bench.protocols.rtp.rtp import RtpPacket, build_packet
+from tests.attack.media import FLOOD, PACKETS, REPORTS, SOURCE, changed_packet, packet
 from tests.transport.sip.hostile_line import Behaviour, HostilePeer
 
-FLOOD = 300
 SPEECH = b"\x11" * 160
 
 
@@ -60,24 +52,16 @@ def frames(
     return behave
 
 
-def packet(
-    number: int, timestamp: int, ssrc: int = 7, payload: bytes = SPEECH, payload_type: int = 0
-) -> bytes:
-    return build_packet(
-        *RtpPacket(payload_type, number & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc, payload)
-    )
-
-
 def flood_of_a_stranger(peer: HostilePeer) -> None:
     peer.answer()
     for number in range(FLOOD):
-        peer.media(packet(number, number * 160, ssrc=99), peer.stranger)
+        peer.media(packet(number, number * 160, source=99, payload=SPEECH), peer.stranger)
         peer.frame(SPEECH)
 
 
 def frames_before_the_answer(peer: HostilePeer) -> None:
     for number in range(FLOOD):
-        peer.media(packet(number, number * 160))
+        peer.media(packet(number, number * 160, source=SOURCE, payload=SPEECH))
         peer.control(bytes(40))
     peer.answer()
 
@@ -103,68 +87,31 @@ def requests_on_the_port_of_media(peer: HostilePeer) -> None:
         peer.control(peer.request("BYE"))
 
 
-def report(number: int, count: int = 1, ssrc: int = 7, sender: bool = True) -> Report:
-    block = ReportBlock(number, 255, -(1 << 23), 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
-    info = SenderInfo(2**64 - 1, 2**32 - 1, 2**32 - 1, 2**32 - 1)
-    return Report(ssrc, (block,) * count, info if sender else None)
-
-
 def random_bytes(number: int, first: bytes = b"") -> bytes:
     random = Random(number)
     return first + random.randbytes(random.randint(0, 1_500))
+
+
+def of_rtp(changes: Callable[[int], dict[str, Any]]) -> Behaviour:
+    return sends(lambda _, number: changed_packet(changes, number, SOURCE, SPEECH))
 
 
 CASES: dict[str, Behaviour] = {
     "no media for a while": no_media,
     "a flood of another source from another port": flood_of_a_stranger,
     "frames before the answer": frames_before_the_answer,
-    "another source in each packet": sends(
-        lambda peer, number: packet(number, number * 160, ssrc=number)
-    ),
-    "another source after each second packet": sends(
-        lambda peer, number: packet(number, number * 160, ssrc=number // 2)
-    ),
-    "two sources in turn": sends(
-        lambda peer, number: packet(number, number * 160, ssrc=7),
-        lambda peer, number: packet(number, 5, ssrc=8),
-    ),
+    **{name: of_rtp(changes) for name, changes in PACKETS.items()},
     "random bytes": sends(lambda peer, number: random_bytes(number)),
     "random bytes after a valid first byte": sends(
         lambda peer, number: random_bytes(number, b"\x80\x00")
     ),
     "empty datagrams": sends(lambda peer, number: b""),
-    "the largest datagrams": sends(
-        lambda peer, number: packet(number, 0) + bytes(65_000), times=20
-    ),
-    "packets one byte longer than the limit": sends(
-        lambda peer, number: packet(number, 0, payload=bytes(2_037))
-    ),
-    "the longest packets": sends(
-        lambda peer, number: packet(number, number * 160, payload=b"\x11" * 2_036)
-    ),
+    "the largest datagrams": sends(lambda peer, number: bytes(65_000), times=20),
+    **{
+        name: of_rtp(lambda _, size=size: {"payload": bytes(size)})  # type: ignore[misc]
+        for name, size in {"too long packets": 2_037, "the longest packets": 2_036}.items()
+    },
     "headers without a payload": frames(b""),
-    "payload types that were not agreed": sends(
-        lambda peer, number: packet(number, number * 160, payload_type=number % 128)
-    ),
-    "timestamps that jump to random values": sends(
-        lambda peer, number: packet(number, Random(number).getrandbits(32))
-    ),
-    "timestamps that run backwards": sends(lambda peer, number: packet(number, -number * 160)),
-    "the same timestamp in each packet": sends(lambda peer, number: packet(number, 0)),
-    "timestamps that jump by half of their range": sends(
-        lambda peer, number: packet(number, number << 31)
-    ),
-    "sequence numbers that jump to random values": sends(
-        lambda peer, number: packet(Random(number).getrandbits(16), number * 160)
-    ),
-    "sequence numbers that jump by the largest gap": sends(
-        lambda peer, number: packet(number * 2_999, number * 2_999, payload=b"\x11")
-    ),
-    "sequence numbers that run backwards": sends(
-        lambda peer, number: packet(-number, number * 160)
-    ),
-    "the same sequence number in each packet": sends(lambda peer, number: packet(5, number * 160)),
-    "each second packet missing": sends(lambda peer, number: packet(2 * number, number * 320)),
     "frames of 1 byte": frames(b"\x11", samples=1),
     "frames of 60 ms": frames(SPEECH * 3, samples=480),
     "frames of 200 ms": frames(SPEECH * 10, samples=1_600),
@@ -172,32 +119,17 @@ CASES: dict[str, Behaviour] = {
     "a flood of comfort noise without a level": frames(b"", payload_type=13),
     "a flood of keys": frames(struct.pack("!BBH", 5, 0x8A, 0xFFFF), payload_type=101),
     "a flood of keys that are cut": frames(b"\x05", payload_type=101),
-    "contributing sources that are missing": sends(
-        lambda peer, number: b"\x8f" + packet(number, 0)[1:20]
-    ),
-    "an extension that is longer than the packet": sends(
-        lambda peer, number: b"\x90" + packet(number, 0)[1:12] + b"\xbe\xde\xff\xff"
-    ),
-    "padding that is longer than the packet": sends(
-        lambda peer, number: b"\xa0" + packet(number, 0)[1:] + b"\xff"
-    ),
-    "RTCP on the port of RTP": sends(lambda peer, number: build_compound(report(number))),
+    "RTCP on the port of RTP": sends(lambda peer, number: REPORTS["goodbyes"](number)),
     "a dead port": to_a_dead_port,
     "requests on the ports of media": requests_on_the_port_of_media,
-    "a flood of RTCP": controls(
-        lambda peer, number: build_compound(report(number, 31), SourceDescription(7, "x"))
+    **{
+        f"{name} by RTCP": controls(lambda _, number, make=make: make(number))  # type: ignore[misc]
+        for name, make in REPORTS.items()
+    },
+    "RTCP that is cut anywhere": controls(
+        lambda peer, number: REPORTS["reports that are cut"](0)[: number % 8]
     ),
-    "random bytes as RTCP": controls(lambda peer, number: random_bytes(number, b"\x81\xc8")),
-    "RTCP that is cut": controls(lambda peer, number: build_compound(report(1, 9))[: number % 200]),
     "RTCP of 60,000 bytes": controls(
-        lambda peer, number: build_compound(*[report(1, 31)] * 77), times=20
-    ),
-    "a canonical name of bytes that are no text": controls(
-        lambda peer, number: (
-            build_compound(report(1)) + b"\x81\xca\x00\x02" + b"\x00" * 4 + b"\x01\x02\xff\xfe"
-        )
-    ),
-    "a goodbye of each source": controls(
-        lambda peer, number: build_compound(report(1), Goodbye((number, 7), "\x1b"))
+        lambda peer, number: REPORTS["reports of the largest numbers"](number) * 77, times=20
     ),
 }

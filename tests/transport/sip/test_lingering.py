@@ -18,8 +18,9 @@ from bench.protocols.sip.messages import SipRequest
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip import signalling, telephone
 from bench.transport.sip.telephone import TelephoneCall, open_call
+from tests.simulator_process import GUARD_S
 from tests.transport.sip.hostile_check import ENOUGH, SOON
-from tests.transport.sip.hostile_line import GUARD_S, HostileLine, HostilePeer, hostile_line
+from tests.transport.sip.hostile_line import HostileLine, HostilePeer, hostile_line
 
 
 @pytest.fixture(autouse=True)
