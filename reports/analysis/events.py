@@ -5,7 +5,7 @@ an event is no harm. The entry `events` of run.json states when the events happe
 
     before ────────────┬── event ──┬────
         window │       │ window    │
-               └ the same shares   └ dropped calls, calls that did not open, turns that were cut
+               └ the same shares   └ dropped calls, new calls that failed, turns that were cut
 
 A share of an event counts what happened within a window from the event on. The same share of a
 window of this length, which ends at the first event, is its control.
@@ -61,8 +61,8 @@ MIN_CALLS = 5
 """The minimum number of calls, or turns, of a share and of its control."""
 DIFFERENCE = "difference"
 """The statistic that is a share minus its control."""
-DROPPED, NOT_OPENED, CUT = "dropped_share", "not_opened_share", "cut_share"
-SHARES = (DROPPED, NOT_OPENED, CUT)
+DROPPED, NEW_FAILED, CUT = "dropped_share", "new_failed_share", "cut_share"
+SHARES = (DROPPED, NEW_FAILED, CUT)
 LATENCY = "latency"
 """The main latency of each turn, relative to that of its step before the events."""
 LONGEST_SILENCE = "longest_silence"
@@ -143,11 +143,11 @@ class EventsOfTarget:
             began_ns = self.turns.column(START)
             ended_ns = began_ns + self.turns.instant("ended")
             return self.mine & (began_ns < at_ns) & (ended_ns > at_ns), self.turns.kind == FAILED
-        if metric == NOT_OPENED:
-            is_new = (calls["began_ns"] >= at_ns) & (calls["began_ns"] < end_ns)
-            return is_new.to_numpy(), calls["refused"].to_numpy()
-        in_progress = calls["opened"] & (calls["began_ns"] < at_ns) & (calls["ended_ns"] > at_ns)
         is_dropped = (calls["dropped"] | calls["failed"]) & (calls["ended_ns"] <= end_ns)
+        if metric == NEW_FAILED:
+            is_new = (calls["began_ns"] >= at_ns) & (calls["began_ns"] < end_ns)
+            return is_new.to_numpy(), (calls["refused"] | is_dropped).to_numpy()
+        in_progress = calls["opened"] & (calls["began_ns"] < at_ns) & (calls["ended_ns"] > at_ns)
         return in_progress.to_numpy(), is_dropped.to_numpy()
 
 

@@ -9,7 +9,7 @@ from reports.analysis.events import (
     DROPPED,
     HARM,
     LATENCY,
-    NOT_OPENED,
+    NEW_FAILED,
     harmed,
 )
 from reports.analysis.overload import CHANGE
@@ -20,7 +20,7 @@ from reports.text.reasons import reason_text
 
 WHAT = {
     DROPPED: ("calls in progress", "dropped"),
-    NOT_OPENED: ("new calls", "not opened"),
+    NEW_FAILED: ("new calls", "failed"),
     CUT: ("turns in progress", "failed"),
 }
 LATENCIES = {f"{LATENCY} p50 {CHANGE}": "median latency", f"{LATENCY} p95 {CHANGE}": "p95 latency"}

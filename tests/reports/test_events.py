@@ -14,7 +14,7 @@ from reports.analysis.events import (
     DIFFERENCE,
     DROPPED,
     MIN_CALLS,
-    NOT_OPENED,
+    NEW_FAILED,
     event_values,
     harmed,
 )
@@ -109,9 +109,9 @@ def harmless(tmp_path_factory: pytest.TempPathFactory) -> list[Value]:
 def test_calls_that_an_event_ended_or_refused_are_counted(harmful: list[Value]) -> None:
     row, before = of_event(harmful)
 
-    counts = {name: (row[name].events, row[name].n) for name in (DROPPED, NOT_OPENED)}
-    assert counts == {DROPPED: (10, LONG), NOT_OPENED: (4, 6)}
-    assert (before[DROPPED].events, before[DROPPED].n, before[NOT_OPENED].n) == (0, LONG, 6)
+    counts = {name: (row[name].events, row[name].n) for name in (DROPPED, NEW_FAILED)}
+    assert counts == {DROPPED: (10, LONG), NEW_FAILED: (4, 6)}
+    assert (before[DROPPED].events, before[DROPPED].n, before[NEW_FAILED].n) == (0, LONG, 6)
     assert row[f"{DROPPED} {DIFFERENCE}"].low > 0
 
 
@@ -188,8 +188,12 @@ def test_a_run_without_events_has_no_section(tmp_path: Path) -> None:
     assert not list(events(summarise(load_for_report(folder))))
 
 
-def test_turns_that_an_event_cut_are_counted(tmp_path: Path) -> None:
+def test_cut_turns_and_calls_that_begin_after_an_event_and_fail_are_counted(tmp_path: Path) -> None:
     folder = run_of(tmp_path / "run")
+
+    def call(_: int, row: Row) -> Row:
+        is_later = row["start_utc_ns"] >= BEGAN_NS + EVENT_S * S
+        return row | {"outcome": "closed:1001"} if is_later else row
 
     def cut(index: int, row: Row) -> Row:
         if index >= 6:
@@ -201,5 +205,6 @@ def test_turns_that_an_event_cut_are_counted(tmp_path: Path) -> None:
             "ended_at_ns": 2 * S,
         }
 
-    row, _ = of_event(values_of(edit(folder, "turns", cut)))
+    row, _ = of_event(values_of(edit(edit(folder, "turns", cut), "sessions", call)))
     assert row[CUT].events == 6
+    assert (row[DROPPED].events, row[NEW_FAILED].events, row[NEW_FAILED].n) == (0, 6, 6)

@@ -50,9 +50,9 @@ def test_calls_in_progress_are_dropped_and_new_ones_do_not_open(tmp_path: Path) 
     assert dropped["n"] == in_progress.sum()
     # a call whose last turn had ended may close before it learns of the end
     assert dropped["count"] >= dropped["n"] - CALLERS // 2
-    opened = values["event", "not_opened_share", "rate"]
+    opened = values["event", "new_failed_share", "rate"]
     assert opened["count"] == opened["n"]
-    assert values["before_event", "not_opened_share", "rate"]["count"] == 0
+    assert values["before_event", "new_failed_share", "rate"]["count"] == 0
 
 
 def test_a_mark_of_another_process_stays_when_the_run_is_killed(tmp_path: Path) -> None:
