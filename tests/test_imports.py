@@ -319,6 +319,7 @@ NAMED_IN = {
     "OpenSSL": ("bench.protocols.webrtc.dtls",),
     "google_crc32c": ("bench.protocols.sctp.sctp_packets",),
     "opuslib_next": ("bench.protocols.rtp.opus",),
+    "G722": ("bench.protocols.rtp.wideband",),
     "botocore": (
         "bench.protocols.event_stream",
         "bench.transport.event_stream",

@@ -90,6 +90,7 @@ ADDED = frozenset(
         "rtp_uncounted_pauses",
         "rtp_restarts",
         "other_hosts",
+        "rtp_codec",
         "speech_left_at_ns",
         "input_transcription_error",
         "task_defined",
@@ -727,6 +728,7 @@ SESSIONS = (
     ),
     _flag("event_log", "whether its events are in `events/`", "own"),
     _whole("close_code", "if the peer closed, or the connection broke; HTTP/2 streams have none"),
+    _label("rtp_codec", "the codec that a call with RTP agreed on at last", "or null"),
     _label(
         "other_hosts",
         "the hosts that only the agent on a telephone named, and to which the call sent audio"

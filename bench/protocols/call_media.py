@@ -1,6 +1,7 @@
 """The media of one call: the packets to send, and the frames of the received stream. Pure.
 
-The codecs convert the session's audio, which has the same format in the whole call.
+The codecs convert the session's audio, which has the same format in the whole call, whichever codec
+the peer sends.
 
 A pressed key is a series of packets with the same timestamp, the start of the press, in the place
 of audio (telephone events of RFC 4733). Each packet has the duration of the press until now. The
@@ -24,7 +25,7 @@ from bench.protocols.rtp.jitter import Frame, JitterBuffer
 from bench.protocols.rtp.packets import AudioPackets, UsualPackets
 from bench.protocols.rtp.rtcp import RtcpSession, report_delay_ns
 from bench.protocols.rtp.rtp import (
-    AUDIO,
+    CODECS,
     HEADER_BYTES,
     TIMESTAMPS,
     Codec,
@@ -37,6 +38,7 @@ from bench.protocols.rtp.rtp import (
 from bench.protocols.rtp.srtp import PacketEncryption
 from bench.protocols.sdp.offer_answer import AgreedMedia
 from bench.wire.addresses import HostPort
+from bench.wire.audio import AudioFormat
 from bench.wire.connection import Datagram, SocketAddress
 
 KEYS = "0123456789*#ABCD"
@@ -135,7 +137,7 @@ class CallMedia:
     """The media of one call.
 
     `random_share` returns a random number from 0 to 1. `utc_offset_ns` is UTC minus the monotonic
-    clock.
+    clock. `audio` is the format of the session's audio; None: that of the agreed codec.
     """
 
     def __init__(
@@ -146,17 +148,18 @@ class CallMedia:
         now_ns: int,
         utc_offset_ns: int,
         random_share: Callable[[], float],
+        audio: AudioFormat | None = None,
     ) -> None:
         self.agreed = agreed
         self._random_share = random_share
         self._codecs: dict[str, Codec] = {}
+        self.audio = audio or CODECS[agreed.codec].audio
         codec = self._codec(agreed.codec)
-        self._audio = codec.audio
         self.clock_hz = codec.clock_hz
         """The number of units of the timestamps per second."""
         self.sender = RtpSender(codec, agreed.send_payload_type, numbers)
         self.receiver = RtpReceiver(self.clock_hz, ())
-        self.buffer = JitterBuffer(self.clock_hz, self._audio, HOLD_NS)
+        self.buffer = JitterBuffer(self.clock_hz, self.audio, HOLD_NS)
         self.usual = UsualPackets(self.receiver, self.buffer)
         """What accepts most of the received packets, with less work than `received`."""
         self.audio_packets = AudioPackets(self.sender)
@@ -204,7 +207,7 @@ class CallMedia:
 
     def _codec(self, name: str) -> Codec:
         if name not in self._codecs:
-            self._codecs[name] = codec_of_call(name)
+            self._codecs[name] = codec_of_call(name, self.audio)
         return self._codecs[name]
 
     def skip_audio(self, payload: bytes) -> None:
@@ -213,7 +216,7 @@ class CallMedia:
 
     def _ticks(self, audio: bytes) -> int:
         """Return the duration of a piece of the session's audio, in units of the timestamp."""
-        return self._audio.duration_ns(len(audio)) * self.clock_hz // NS_PER_S
+        return self.audio.duration_ns(len(audio)) * self.clock_hz // NS_PER_S
 
     # A key takes the place of audio, so the pace of packets stays the same, and media time passes
     # for the frames that are not sent. The marker of the first packet of a press tells receivers
@@ -240,11 +243,12 @@ class CallMedia:
         """
         return self.agreed.sends and not self._keys
 
-    def press(self, key: str, frame_samples: int) -> bool:
+    def press(self, key: str) -> bool:
         """Press a key. Return False if the peer does not receive telephone events."""
         if self.agreed.send_event_payload_type is None:
             return False
-        payloads = key_payloads(key, KEY_FRAMES, frame_samples)
+        # A key is sent as packets of 20 ms, as audio is.
+        payloads = key_payloads(key, KEY_FRAMES, self.agreed.event_clock_hz // 50)
         self._keys += ((payload, number == 0) for number, payload in enumerate(payloads))
         return True
 
@@ -299,7 +303,8 @@ def early_audio(
     end_ns = 0
     for frame in (*frames, *media.expire(answered_ns)):
         if audio and (gap_ns := frame.at_ns - end_ns) >= MIN_GAP_NS:
-            audio += AUDIO.encode(np.zeros(AUDIO.rate_hz * gap_ns // NS_PER_S, np.int16))
+            silent = np.zeros(media.audio.rate_hz * gap_ns // NS_PER_S, np.int16)
+            audio += media.audio.encode(silent)
         audio += frame.audio
-        end_ns = frame.at_ns + AUDIO.duration_ns(len(frame.audio))
+        end_ns = frame.at_ns + media.audio.duration_ns(len(frame.audio))
     return bytes(audio), end_ns

@@ -164,5 +164,5 @@ SERVICES = (
     ),
 )
 TRACKS: Mapping[Dialect, Tracks] = {
-    OFFERED: Tracks(WEBRTC_AGENT, OFFERED, WebRtcAgent("webrtc-g711", G711_ULAW))
+    OFFERED: Tracks(WEBRTC_AGENT, {"OPUS": OFFERED}, WebRtcAgent("webrtc-g711", G711_ULAW))
 }

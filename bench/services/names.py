@@ -8,9 +8,15 @@ from typing import Literal, get_args
 AgentName = Literal["acs", "twilio", "pcm", "sip"]
 """The dialects of agents."""
 TrackName = Literal[
-    "ga-webrtc", "ga-webrtc-g711", "gpt-live-webrtc", "gpt-live-webrtc-g711", "webrtc-g711"
+    "ga-webrtc",
+    "ga-webrtc-g711",
+    "gpt-live-webrtc",
+    "gpt-live-webrtc-g711",
+    "webrtc-g711",
+    "sip-opus",
+    "sip-g722",
 ]
-"""The dialects of calls over WebRTC that the keys `transport` and `codec` of a target select."""
+"""The dialects of calls that the keys `transport` and `codec` of a target select."""
 DialectName = Literal[
     "ga",
     "preview",

@@ -91,9 +91,14 @@ _NAMED = {
     for service in SERVICES.values()
     for dialect in (service.dialect, *(route.dialect for route in service.routes))
 }
-TRACKS: Mapping[Dialect, Tracks] = {GA: GA_TRACKS, gpt_live.GPT_LIVE: LIVE_TRACKS, **agents.TRACKS}
+TRACKS: Mapping[Dialect, Tracks] = {
+    GA: GA_TRACKS,
+    gpt_live.GPT_LIVE: LIVE_TRACKS,
+    **agents.TRACKS,
+    **telephone.TRACKS,
+}
 """The dialects that have the events of calls, too, each with the dialects of such calls."""
-_NAMED |= {dialect.name: dialect for tracks in TRACKS.values() for dialect in tracks.by_codec}
+_NAMED |= {dialect.name: dialect for tracks in TRACKS.values() for dialect in tracks.dialects}
 DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in NAMES}
 """The dialects by the names that users type."""
 

@@ -10,6 +10,8 @@ is a text message.
 # cause that the transport found, and a text. So most of this module is the table of remedies: by
 # cause first, which is the most exact, then by status, then by class of status.
 
+from collections.abc import Mapping
+
 from bench.catalogue.causes import Code, status_of
 from bench.catalogue.outcomes import (
     HANG_UP,
@@ -21,8 +23,9 @@ from bench.catalogue.outcomes import (
     OwnRemedies,
 )
 from bench.services.agents import TrackAgent
-from bench.wire.audio import G711_ULAW
-from bench.wire.service import SIP, Service
+from bench.wire.audio import G711_ULAW, G722_16K, OPUS_16K, PCM16_16K, AudioFormat, by_name
+from bench.wire.dialect import Dialect
+from bench.wire.service import SIP, Service, Tracks
 
 LOGIN = (
     "the agent requires a user and a password: set `auth: basic` (--auth basic), and `api_key_env`"
@@ -281,7 +284,30 @@ def _of_refusal(detail: str) -> str:
 
 REMEDIES = OwnRemedies(ROWS, _of_refusal)
 KEY = {"type": "dtmf", "digit": "{digit}"}
-"""The message of a key. The transport converts audio to PCMA, if the call agreed on it."""
-TELEPHONE = TrackAgent("sip", "an agent on a telephone", G711_ULAW, KEY)
-TELEPHONE.remedies = REMEDIES
+"""The message of a key."""
+
+
+def _telephone(name: str, audio: AudioFormat, decoded: AudioFormat) -> TrackAgent:
+    """Return the dialect of calls whose session has this audio. The transport converts it to the
+    codec that the call agreed on.
+    """
+    dialect = TrackAgent(name, "an agent on a telephone", audio, KEY)
+    dialect.output_formats = by_name(decoded)
+    dialect.remedies = REMEDIES
+    return dialect
+
+
+TELEPHONE = _telephone("sip", G711_ULAW, G711_ULAW)
+# An agent may send each offered codec, also after another one, so the errors are those of the worst
+# one.
+TRACKS: Mapping[Dialect, Tracks] = {
+    TELEPHONE: Tracks(
+        SIP,
+        {
+            "OPUS": _telephone("sip-opus", PCM16_16K, OPUS_16K),
+            "G722": _telephone("sip-g722", PCM16_16K, G722_16K),
+        },
+        TELEPHONE,
+    )
+}
 SERVICE = Service(TELEPHONE.name, TELEPHONE.title, TELEPHONE, "sip:agent@localhost", links=(SIP,))

@@ -16,7 +16,7 @@ from typing import Final, Literal
 from urllib.parse import quote, unquote
 
 from bench.files.validation import either
-from bench.protocols.rtp.rtp import OPUS
+from bench.protocols.rtp.rtp import G722
 from bench.protocols.sip.header_values import parse_host_port
 from bench.protocols.turn.servers import TurnLogin, TurnServer, parse_turn_uri
 from bench.target.address import fill_variables, is_host, is_variable, percent_encoded, url_parts
@@ -77,6 +77,8 @@ def network_path_of(
     if link.address_form == "SIP URI":
         path, proxy_notices = _telephone_path(settings, context, address)
         return path, (*proxy_notices, *notices)
+    if len(settings.codecs) > 1 or G722 in settings.codecs:
+        raise context.refuse("codec", f"must be opus, PCMU or PCMA for {link.title}")
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
     notices = (*proxy_notices, *notices)
     if proxy is not None and link.has_media:
@@ -117,7 +119,7 @@ def _direct_path(settings: TargetSettings, context: SettingsContext, link: Link)
         client_key=_client_key(settings, context),
         address=_ip_address(settings.resolve, context),
         rtp_ports=_rtp_ports(settings.rtp_ports, context),
-        codecs=link.codecs if settings.codec is None else (settings.codec.upper(),),
+        codecs=settings.codecs or link.codecs,
         call_hosts=_call_hosts(settings.call_hosts or (), context),
         offer=settings.offer or DIRECT.offer,
         turn=_turn_server(settings, context),
@@ -170,8 +172,6 @@ def _telephone_path(
     The signalling contains the keys of SRTP. So by default the audio is encrypted if TLS protects
     the signalling.
     """
-    if settings.codec == OPUS.lower():
-        raise context.refuse("codec", "must be PCMU or PCMA for telephone calls")
     text, _ = fill_variables(settings.proxy or "", context.environ, "proxy", "proxy")
     proxy = None if text in ("", NONE) else sip_uri(text, "proxy", context.names)
     tls = address.tls or (proxy is not None and proxy.tls)

@@ -76,6 +76,7 @@ MAX_HEADERS = 10
 NAME = "[A-Za-z0-9_-]{1,64}"
 WORD_PATTERN = "[!-~]{1,1000}"
 SHORT_WORD_PATTERN = "[A-Za-z0-9._-]{1,64}"
+CODEC = "(?:opus|g722|pcmu|pcma|OPUS|G722|PCMU|PCMA)"
 HEADER_NAME = TOKEN_CHARACTER + "{1,64}"
 FILE = String("the path of a file", blank=True)
 MODEL = RegexString(WORD_PATTERN, "a name without spaces")
@@ -379,9 +380,12 @@ class TargetSettings:
         words=("none", "required"),
     )
     codec: str | None = option(
-        "codec of calls by telephone (default: offer PCMU and PCMA) or WebRTC (default: opus)",
-        "CODEC",
-        words=("opus", "PCMU", "PCMA"),
+        "codecs that calls by telephone offer, in this order, as in opus,g722,PCMU (default:"
+        " PCMU,PCMA), or the codec of calls over WebRTC (default: opus)",
+        "A,B",
+        RegexString(
+            f"{CODEC}(?:, ?{CODEC})*", "a list of opus, g722, PCMU and PCMA, as in opus,g722,PCMU"
+        ),
     )
     call_hosts: tuple[str, ...] | None = option(
         "hosts to which telephone calls may be redirected, and which an agent on this machine, or a"
@@ -421,6 +425,12 @@ class TargetSettings:
     variants: dict[str, VariantSettings] | None = field_key(
         MapOf(NAME, struct_of(VariantSettings)), "The same target with other settings, by name."
     )
+
+    @property
+    def codecs(self) -> tuple[str, ...]:
+        """The names of the codecs in session descriptions; () if they are not set."""
+        names = self.codec.upper().replace(" ", "").split(",") if self.codec else ()
+        return tuple(dict.fromkeys(names))
 
 
 TARGET = struct_of(TargetSettings)

@@ -24,7 +24,6 @@ from bench.catalogue.pricing import Prices, prices_of
 from bench.files.sanitize import excerpt
 from bench.files.validation import either
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
-from bench.protocols.rtp.rtp import OPUS
 from bench.protocols.sip.hops import escaped_user
 from bench.services.registry import (
     DIALECTS,
@@ -601,13 +600,11 @@ def _address(
 ) -> Address:
     address = _address_of_events(settings, names, described)
     tracks = TRACKS.get(address.dialect)
-    wanted = (
-        settings.transport
-        if tracks is None or tracks.link is not address.link
-        else tracks.link.transport
-    )
+    own = None if tracks is None or tracks.link is not address.link else tracks
+    wanted = (own.link.transport if own else "") or settings.transport
+    codecs = settings.codecs
     if wanted in (None, WEBSOCKET.transport):
-        return address
+        return replace(address, dialect=own.dialect(codecs)) if own else address
     source = f"{names['transport']} {wanted}"
     if tracks is None or tracks.link.transport != wanted:
         schemes = address.link.schemes
@@ -617,7 +614,7 @@ def _address(
         raise SettingError(
             "transport", f"{source} needs the dialect {known}, not {address.dialect.name}"
         )
-    dialect = tracks.opus if settings.codec in (None, OPUS.lower()) else tracks.g711
+    dialect = tracks.dialect(codecs or tracks.link.codecs)
     return replace(address, dialect=dialect, link=tracks.link)
 
 

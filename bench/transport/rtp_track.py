@@ -28,6 +28,7 @@ from bench.transport.event_loop import Listener
 from bench.transport.interface import ChunkSender, DeltaListener, OnMessage, PacedSender
 from bench.transport.own_limits import NO_MEMORY
 from bench.wire.addresses import UNSPECIFIED
+from bench.wire.audio import AudioFormat
 from bench.wire.connection import (
     Connected,
     ConnectionClosed,
@@ -62,15 +63,19 @@ the maximum time between them."""
 class RtpTrack:
     """A track of audio in both directions. Its media are None until they are agreed.
 
+    `audio` is the format of the session's audio; None: that of the agreed codec.
     If `is_muxed` is True, RTCP has the port of RTP, and the owner reads the socket, which has other
     packets, too.
     """
 
-    def __init__(self, host: str, ports: range, *, is_muxed: bool = False) -> None:
+    def __init__(
+        self, host: str, ports: range, audio: AudioFormat | None = None, *, is_muxed: bool = False
+    ) -> None:
         self.rtp, self.rtcp = map(DatagramSocket, media_sockets(host, ports))
         if is_muxed:
             self.rtcp.close()
             self.rtcp = self.rtp
+        self._audio = audio
         self._packets: DatagramSender = self.rtp
         self._reports: DatagramSender = self.rtcp
         self.numbers = StreamNumbers.drawn(secrets.randbits)
@@ -132,7 +137,13 @@ class RtpTrack:
     def _new_media(self, agreed: AgreedMedia) -> CallMedia:
         now_ns = monotonic_ns()
         return CallMedia(
-            agreed, self.numbers, self.cname, now_ns, utc_ns() - now_ns, SystemRandom().random
+            agreed,
+            self.numbers,
+            self.cname,
+            now_ns,
+            utc_ns() - now_ns,
+            SystemRandom().random,
+            self._audio,
         )
 
     def _use_peer(self, media: CallMedia) -> None:
@@ -351,6 +362,7 @@ class RtpTrack:
             restarts=played.resyncs - played.uncounted_pauses,
             without_audio=receiver.counts.without_audio,
             dropped=dropped,
+            codec=media.agreed.codec,
         )
 
     def say_goodbye(self) -> None:

@@ -162,6 +162,8 @@ PCM16 = _pcm("pcm16", 24_000)
 DECODED_OPUS = replace(PCM16, codec_errors=CODECS["opus"])
 PCM16_8K = _pcm("pcm16@8000", 8_000)
 PCM16_16K = _pcm("pcm16@16000", 16_000)
+OPUS_16K = replace(PCM16_16K, codec_errors=CODECS["opus"])
+G722_16K = replace(PCM16_16K, codec_errors=CODECS["g722"])
 PCM16_48K = _pcm("pcm16@48000", 48_000)
 G711_RATE_HZ = 8_000
 G711_ULAW = AudioFormat(

@@ -176,7 +176,7 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     new audio. `dropped` are the packets that arrived and that the kernel of this machine dropped,
     because this process did not read them in time; None if they are not counted. `relay_rtt_ns` is
     the shortest round trip to the TURN server of the call, and `relay_path_rtt_ns` that through it
-    to the peer; both are None if no server relays the call.
+    to the peer; both are None if no server relays the call. `codec` is the agreed one.
     """
 
     expected: int
@@ -199,6 +199,7 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     relay_rtt_ns: int | None = None
     relay_path_rtt_ns: int | None = None
     starts_on_arrival: bool = False
+    codec: str = ""
 
 
 class ConnectionClosed(Input, frozen=True, tag="closed"):

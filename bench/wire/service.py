@@ -13,7 +13,7 @@ tried.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -170,17 +170,22 @@ begin before. It has the `headers` of the response."""
 
 
 class Tracks(NamedTuple):
-    """The dialects of calls whose audio is a track next to the events, by its codec, and their
-    kind of connection.
+    """The dialects of calls whose audio is a track next to the events, and their kind of
+    connection. `by_codec` has those of calls that offer another codec than G.711. The first one
+    that is offered counts.
     """
 
     link: Link
-    opus: Dialect
+    by_codec: Mapping[str, Dialect]
     g711: Dialect
 
+    def dialect(self, codecs: Collection[str]) -> Dialect:
+        """Return the dialect of calls that offer these codecs."""
+        return next((self.by_codec[name] for name in self.by_codec if name in codecs), self.g711)
+
     @property
-    def by_codec(self) -> tuple[Dialect, ...]:
-        return self.opus, self.g711
+    def dialects(self) -> tuple[Dialect, ...]:
+        return *self.by_codec.values(), self.g711
 
 
 class KeyHeader(NamedTuple):

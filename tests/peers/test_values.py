@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pylibsrtp import Policy, Session
 
-from bench.protocols.rtp.opus import OpusEncoder
+from bench.protocols.rtp.opus import LibraryEncoder
 from bench.wire.audio import G711_ULAW
 from tools.made_page import SECTION
 from tools.peers.capture import NANOSECOND_MAGIC, RtpSeen, read_capture
@@ -66,7 +66,7 @@ def test_packets_that_were_overtaken_or_repeated_are_decoded_in_their_order() ->
 
 
 def test_an_encrypted_packet_of_opus_is_decoded_with_the_key_of_its_call(tmp_path: Path) -> None:
-    keys, encoder = [bytes([number]) * 30 for number in (1, 2)], OpusEncoder()
+    keys, encoder = [bytes([number]) * 30 for number in (1, 2)], LibraryEncoder()
     policy = Policy(
         keys[1],
         ssrc_type=Policy.SSRC_ANY_OUTBOUND,

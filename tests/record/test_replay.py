@@ -524,6 +524,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyLogged] = {
             6 * MS,
             11 * MS,
             True,
+            "OPUS",
         ),
         inputs.DeadlinePassed(AT_NS + MS),
         inputs.TurnEnded(AT_NS + MS),

@@ -161,7 +161,7 @@ def test_the_dialect_names_of_a_targets_file_are_those_of_the_dialects() -> None
     }
 
     assert set(DIALECTS.values()) == registered | {
-        dialect for tracks in TRACKS.values() for dialect in tracks.by_codec
+        dialect for tracks in TRACKS.values() for dialect in tracks.dialects
     }
 
 

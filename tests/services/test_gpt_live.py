@@ -82,7 +82,7 @@ def test_an_offer_has_the_settings_of_the_official_sdk() -> None:
         "delegation": "client",
     }
     (start, _), (plain, _) = (
-        LIVE_TRACKS.opus.setup_messages(settings_of(settings), "e1")
+        LIVE_TRACKS.by_codec["OPUS"].setup_messages(settings_of(settings), "e1")
         for settings in (given, {"turn_detection": "full_duplex"})
     )
 
@@ -108,9 +108,11 @@ def test_a_session_has_the_outcome_of_its_call(outcome: str) -> None:
     stage, _, code = outcome.partition(":")
     error = {"type": stage, "code": code, "message": "no answer to the offer within 3 s"}
     data = msgspec.json.encode({"type": CALL_FAILED, "error": error})
-    timeline = Timeline(SessionStart(AT_NS, 1, Timeouts()), LIVE_TRACKS.opus)
+    timeline = Timeline(SessionStart(AT_NS, 1, Timeouts()), LIVE_TRACKS.by_codec["OPUS"])
     timeline.apply(
-        Received(LIVE_TRACKS.opus.decode(data), ReceivedMessage(data, Arrival(at(1)), 0))
+        Received(
+            LIVE_TRACKS.by_codec["OPUS"].decode(data), ReceivedMessage(data, Arrival(at(1)), 0)
+        )
     )
     timeline.apply(ConnectionClosed(1006, at(1)))
 
@@ -122,12 +124,17 @@ def test_the_sound_of_a_track_is_that_of_its_frames_also_in_a_log() -> None:
     frame = BinaryMessage(b"\x01\x02" * 480)
     logged = msgspec.json.encode({"binary": bytes(frame)})
 
-    sounds = [event_of(each, LIVE_TRACKS.opus) for each in (frame, logged)]
+    sounds = [event_of(each, LIVE_TRACKS.by_codec["OPUS"]) for each in (frame, logged)]
     assert {(each.kind, each.payload_bytes) for each in sounds} == {
         (EventKind.AUDIO_DELTA, len(frame))
     }
     assert sounds[0].payload == sounds[1].payload
-    assert event_of(LIVE_TRACKS.opus.without_audio(frame), LIVE_TRACKS.opus).payload_bytes == 0
+    assert (
+        event_of(
+            LIVE_TRACKS.by_codec["OPUS"].without_audio(frame), LIVE_TRACKS.by_codec["OPUS"]
+        ).payload_bytes
+        == 0
+    )
 
 
 def test_every_event_of_the_official_sdk_is_known_except_those_of_other_connections() -> None:

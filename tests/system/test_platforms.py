@@ -79,7 +79,7 @@ def test_windows_is_refused_in_one_line_with_wsl_as_remedy(started: str, tmp_pat
     ],
 )
 def test_only_calls_need_the_packages_of_the_extra_for_calls(module: str, tmp_path: Path) -> None:
-    packages = ("google_crc32c", "opuslib_next", "pylibsrtp", "OpenSSL", "sipmessage")
+    packages = ("G722", "google_crc32c", "opuslib_next", "pylibsrtp", "OpenSSL", "sipmessage")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({packages})); import rtbench.cli, {module}"
     )

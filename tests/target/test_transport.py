@@ -113,9 +113,15 @@ def test_the_scheme_of_an_agent_selects_its_transport() -> None:
         ),
         (URL, {"dialect": "preview"}, "needs the dialect ga or gpt-live, not preview"),
         (
+            AGENT,
+            {"dialect": "webrtc", "codec": "g722"},
+            "--codec must be opus, PCMU or PCMA for agents over WebRTC",
+        ),
+        (URL, {"codec": "opus,PCMU"}, "--codec must be opus, PCMU or PCMA for calls over WebRTC"),
+        (
             "sip:agent@127.0.0.1",
-            {"codec": "opus", "transport": "websocket"},
-            "--codec must be PCMU or PCMA",
+            {"codec": "opus,speex"},
+            "--codec must be a list of opus, g722, PCMU and PCMA",
         ),
         (URL, {"proxy": "http://proxy.example:3128"}, "--proxy must be none for calls over WebRTC"),
         (f"{URL.partition('?')[0]}?intent=transcription", {}, "only transcribes"),

@@ -1,5 +1,5 @@
-"""Audio in packets: RTP and RTCP (RFC 3550), its profiles for G.711 and Opus (RFC 3551,
-RFC 7587), SRTP (RFC 3711), and the jitter buffer.
+"""Audio in packets: RTP and RTCP (RFC 3550), its profiles for G.711, G.722 and Opus
+(RFC 3551, RFC 7587), SRTP (RFC 3711), and the jitter buffer.
 
 The order for a received packet: `srtp` decrypts it, `rtp` parses and counts it, `offset` estimates
 the delay from the sender's clock to this one, and `jitter` decides which frame is played when.

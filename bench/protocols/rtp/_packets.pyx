@@ -146,7 +146,7 @@ cdef class UsualPackets:
     cdef bint is_named
     cdef int payload_type
     """The payload type of `ticks_of` and `decode`; -1 if they must be found."""
-    cdef long long overhead_bytes, clock_hz, hold_ns
+    cdef long long overhead_bytes, clock_hz, hold_ns, silent_bytes
 
     def __init__(self, receiver, buffer):
         self.receiver, self.buffer, self.source, self.payload_type = receiver, buffer, None, -1
@@ -191,6 +191,7 @@ cdef class UsualPackets:
         if codec is None or self.receiver._kinds.get(payload_type) != "audio":
             return False
         self.ticks_of, self.decode, self.payload_type = codec.ticks, codec.decode, payload_type
+        self.silent_bytes = codec.silent_bytes
         return True
 
     cdef bint accept(
@@ -372,6 +373,8 @@ cdef class UsualPackets:
             return True
         buffer._late_offset = None
         counts.played += 1
+        if size <= self.silent_bytes:
+            buffer._announced = highest + 1
         audio = payload if self.decode is None else self.decode(payload)
         available_ns, at_ns = max(at_ns, due_ns), played_ns
         buffer._at_ns = played_ns

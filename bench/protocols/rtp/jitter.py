@@ -35,9 +35,11 @@ it. Pure.
 # audio, they are counted as lost without concealed frames.
 #
 # A sender may stop sending during silence (DTX): the timestamp jumps, and the sequence number does
-# not. If the silence is at most `MAX_FILLED_NS` long, frames of silence fill it. After a longer
-# silence, the instant of the next frame jumps. A timestamp that differs from the end of the frame
-# before it by less than a frame comes from a clock, or was rounded.
+# not. If the silence is at most `MAX_FILLED_NS` long, frames of silence fill it, or
+# `MAX_ANNOUNCED_NS` if the last packet before it was comfort noise (RFC 3389), or one of Opus
+# without sound. After a longer silence, the instant of the next frame jumps. A timestamp that
+# differs from the end of the frame before it by less than a frame comes from a clock, or was
+# rounded.
 #
 # If packets are late after a standstill, they wait until it is known whether the path stood still,
 # or the sender. If it was the sender, all later instants have another offset. If it was the path,
@@ -75,6 +77,8 @@ from bench.wire.connection import ASSUMED_START_NS
 MAX_FILLED_NS = 200 * NS_PER_MS
 """The longest silence that is filled. A playout queue takes a shorter gap for a delay on the
 network (`bench.observe.reply_detector.GAP_NS`)."""
+MAX_ANNOUNCED_NS = 2 * NS_PER_S
+"""The longest silence that is filled if its sender announces it, so that the pause is no stall."""
 MAX_CONCEALED_FRAMES = 200
 """The largest number of missing frames that are concealed: `RESYNC_NS` of frames of 5 ms.
 
@@ -152,6 +156,7 @@ class JitterBuffer:
 
     __slots__ = (
         "_ahead",
+        "_announced",
         "_at_ns",
         "_clock_hz",
         "_codecs",
@@ -197,6 +202,8 @@ class JitterBuffer:
         self._end_ticks = self._frame_ticks = 0
         """The end of the last frame, and its duration."""
         self._at_ns = 0
+        self._announced = -1
+        """The extended sequence number of the last packet that announces silence."""
         self._waiting: dict[int, tuple[int, ReceivedPacket]] = {}
         """The packets that wait for an earlier packet, with their media times in ticks."""
         self._offset = OffsetEstimate(0, Arrival(0))
@@ -516,6 +523,8 @@ class JitterBuffer:
         kind, _, sequence, _, payload, arrival, _, payload_type = packet
         if kind != "audio":
             counts.without_audio += 1
+            if kind == "comfort_noise":
+                self._announced = sequence
             return
         codec = self._codecs[payload_type]
         duration = codec.ticks(payload)
@@ -538,6 +547,8 @@ class JitterBuffer:
         if ticks != self._end_ticks:
             self._fill(ticks, arrival, frames)
         counts.played += 1
+        if len(payload) <= codec.silent_bytes:
+            self._announced = sequence
         audio = payload if codec.decode is None else codec.decode(payload)
         is_explained = late_ns <= self._offset.explained_ns and not self._offset.plays_on_arrival
         is_on_arrival = not is_explained and sequence > self._delayed_until
@@ -601,7 +612,8 @@ class JitterBuffer:
         if ticks >= self._frame_ticks:
             unsent_ns = self._media_ns(ticks)
             self.counts.unsent_ns += unsent_ns
-            if 0 < unsent_ns <= MAX_FILLED_NS:
+            is_announced = self._announced == self._next - 2
+            if 0 < unsent_ns <= (MAX_ANNOUNCED_NS if is_announced else MAX_FILLED_NS):
                 silence = self._silence(ticks)
                 frames.append(
                     self._frame(self._media_ns(self._end_ticks), silence, len(silence), arrival)

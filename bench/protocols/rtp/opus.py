@@ -1,15 +1,11 @@
-"""The encoder and the decoder of Opus, by libopus. The session's audio is PCM with 24 kHz.
+"""The encoder and the decoder of Opus, by libopus. The session's audio is PCM.
 
 Opus delays audio by 6.5 ms (`DELAY_NS`). A listener hears this delay, so the instants of sound
 contain it.
-
-A packet depends on the audio before it. The packets of a recording are the same in all calls, so
-they are encoded once: a packet is looked up by its frame and the `HISTORY` frames before it.
 """
 
 import ctypes
 import weakref
-from collections import deque
 
 from opuslib_next import constants
 from opuslib_next.api import ctl, decoder, encoder
@@ -21,51 +17,13 @@ from bench.protocols.rtp.opus_packets import (
     has_redundancy,
     packet_ticks,
 )
-from bench.wire.audio import PCM16 as AUDIO
+from bench.wire.audio import PCM16, AudioFormat
 
 BITRATE = 32_000
 """The bit rate of speech in browsers (libwebrtc's default for one channel)."""
 FRAMES_MS = (2.5, 5, 10, 20)
 """The durations of a frame. A shorter piece of audio is filled with silence."""
-HISTORY = 5
-"""The number of earlier frames that determine a packet: after 100 ms, earlier audio has no
-audible effect."""
-MAX_PACKETS = 30_000
-"""The maximum number of packets that are stored: 10 min of audio."""
 MAX_PACKET_BYTES = 1_275
-_FRAME_BYTES = [int(AUDIO.bytes_per_s * ms) // 1_000 for ms in FRAMES_MS]
-_TICKS_PER_SAMPLE = CLOCK_HZ // AUDIO.rate_hz
-_packets: dict[tuple[bytes, ...], bytes] = {}
-"""The packets, each by its frame and the frames before it."""
-
-
-class OpusEncoder:
-    """The encoder of one call."""
-
-    def __init__(self) -> None:
-        self._recent: deque[bytes] = deque(maxlen=HISTORY)
-        self._library: LibraryEncoder | None = None
-        """The encoder that has encoded the recent frames; None if they were looked up."""
-
-    def encode(self, audio: bytes) -> bytes:
-        """Return the packet of a frame of at most 20 ms."""
-        # The state of an encoder cannot be copied, so a frame that is not stored is encoded after
-        # the last frames have been encoded again.
-        key = (*self._recent, audio)
-        packet = _packets.get(key)
-        if packet is not None:
-            self._library = None
-        else:
-            if self._library is None:
-                self._library = LibraryEncoder()
-                for earlier in self._recent:
-                    self._library.encode(earlier)
-            packet = self._library.encode(audio)
-            if len(_packets) >= MAX_PACKETS:
-                _packets.clear()
-            _packets[key] = packet
-        self._recent.append(audio)
-        return packet
 
 
 class LibraryEncoder:
@@ -73,8 +31,10 @@ class LibraryEncoder:
     `loss_percent`.
     """
 
-    def __init__(self, loss_percent: int = 0) -> None:
-        self._state = encoder.create_state(AUDIO.rate_hz, 1, constants.APPLICATION_VOIP)
+    def __init__(self, loss_percent: int = 0, audio: AudioFormat = PCM16) -> None:
+        self._sizes = [int(audio.bytes_per_s * ms) // 1_000 for ms in FRAMES_MS]
+        self._sample_bytes = audio.sample_bytes
+        self._state = encoder.create_state(audio.rate_hz, 1, constants.APPLICATION_VOIP)
         weakref.finalize(self, encoder.destroy, self._state)
         self._packet = (ctypes.c_char * MAX_PACKET_BYTES)()
         settings = {
@@ -86,11 +46,12 @@ class LibraryEncoder:
             encoder.encoder_ctl(self._state, setting, int(value))
 
     def encode(self, audio: bytes) -> bytes:
-        size = next(size for size in _FRAME_BYTES if len(audio) <= size)
+        """Return the packet of a frame of at most 20 ms."""
+        size = next(size for size in self._sizes if len(audio) <= size)
         filled = audio.ljust(size, b"\0")
         samples = ctypes.cast(ctypes.c_char_p(filled), ctypes.POINTER(ctypes.c_int16))
         found = encoder.libopus_encode(
-            self._state, samples, size // AUDIO.sample_bytes, self._packet, MAX_PACKET_BYTES
+            self._state, samples, size // self._sample_bytes, self._packet, MAX_PACKET_BYTES
         )
         assert found > 0, f"libopus refused a frame of {size} bytes with {found}"
         return ctypes.string_at(self._packet, found)
@@ -99,18 +60,20 @@ class LibraryEncoder:
 class OpusDecoder:
     """The decoder of one stream."""
 
-    def __init__(self) -> None:
-        self._state = decoder.create_state(AUDIO.rate_hz, 1)
+    def __init__(self, audio: AudioFormat = PCM16) -> None:
+        self._sample_bytes = audio.sample_bytes
+        self._ticks_per_sample = CLOCK_HZ // audio.rate_hz
+        self._state = decoder.create_state(audio.rate_hz, 1)
         weakref.finalize(self, decoder.destroy, self._state)
-        self._samples = (ctypes.c_int16 * (MAX_TICKS // _TICKS_PER_SAMPLE))()
+        self._samples = (ctypes.c_int16 * (MAX_TICKS // self._ticks_per_sample))()
 
     def decode(self, payload: bytes) -> bytes:
         """Return the audio of a packet whose duration is valid; silence if it has no sound or is
         damaged.
         """
-        samples = packet_ticks(payload) // _TICKS_PER_SAMPLE
+        samples = packet_ticks(payload) // self._ticks_per_sample
         if len(payload) <= MAX_DTX_BYTES:
-            return bytes(samples * AUDIO.sample_bytes)
+            return bytes(samples * self._sample_bytes)
         return self._decoded(payload, samples, is_recovery=False)
 
     def recover(self, following: bytes, ticks: int) -> bytes | None:
@@ -119,11 +82,11 @@ class OpusDecoder:
         """
         if not has_redundancy(following):
             return None
-        return self._decoded(following, ticks // _TICKS_PER_SAMPLE, is_recovery=True)
+        return self._decoded(following, ticks // self._ticks_per_sample, is_recovery=True)
 
     def _decoded(self, payload: bytes, samples: int, *, is_recovery: bool) -> bytes:
         found = decoder.libopus_decode(
             self._state, payload, len(payload), self._samples, samples, is_recovery
         )
-        size = samples * AUDIO.sample_bytes
+        size = samples * self._sample_bytes
         return ctypes.string_at(self._samples, size) if found == samples else bytes(size)

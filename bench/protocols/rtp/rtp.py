@@ -28,7 +28,7 @@ same time: then it belongs to another call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from struct import Struct
 from typing import Literal, NamedTuple
@@ -37,7 +37,8 @@ from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.causes import Cause, Code
 from bench.protocols.rtp import opus_packets
-from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, AudioFormat
+from bench.protocols.rtp.encoded_once import EncodedOnce
+from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat
 
 AUDIO = G711_ULAW
 """The format of the session's audio in narrowband calls. PCMU is the same on the network."""
@@ -68,6 +69,8 @@ class Codec:
     """The time by which decoded audio is later than encoded audio."""
     channels: int = 1
     parameters: str = ""
+    silent_bytes: int = 0
+    """The maximum size of a payload that has no sound, and announces silence."""
 
 
 def _conversion(source: AudioFormat, target: AudioFormat) -> Callable[[bytes], bytes]:
@@ -77,11 +80,16 @@ def _conversion(source: AudioFormat, target: AudioFormat) -> Callable[[bytes], b
 
 
 OPUS = "OPUS"
+G722 = "G722"
+G722_DELAY_NS = 22 * NS_PER_S // PCM16_16K.rate_hz
 CODECS = {
     "PCMU": Codec(0, G711_ULAW.rate_hz, len),
     "PCMA": Codec(
         8, G711_ALAW.rate_hz, len, _conversion(AUDIO, G711_ALAW), _conversion(G711_ALAW, AUDIO)
     ),
+    # Its clock has 8 kHz, because RFC 1890 said so by mistake (RFC 3551 §4.5.2). A byte is two
+    # samples of 16 kHz, and one tick.
+    G722: Codec(9, 8_000, len, audio=PCM16_16K, delay_ns=G722_DELAY_NS),
     OPUS: Codec(
         111,
         opus_packets.CLOCK_HZ,
@@ -90,20 +98,54 @@ CODECS = {
         delay_ns=opus_packets.DELAY_NS,
         channels=2,
         parameters="minptime=10;useinbandfec=1",
+        silent_bytes=opus_packets.MAX_DTX_BYTES,
     ),
 }
-"""The codecs, by their names in session descriptions. All codecs of a call have the same clock."""
+"""The codecs, by their names in session descriptions."""
+LAWS = {"PCMU": G711_ULAW, "PCMA": G711_ALAW}
+"""The formats of the codecs of G.711."""
 
 
-def codec_of_call(name: str) -> Codec:
-    """Return the codec of a call. Opus has a state, so each call has its own."""
-    if name != OPUS:
-        return CODECS[name]
-    from bench.protocols.rtp.opus import OpusDecoder, OpusEncoder  # loads libopus
+def telephone_audio(codecs: Collection[str]) -> AudioFormat:
+    """Return the format of the session's audio in telephone calls that may have these codecs."""
+    return AUDIO if LAWS.keys() >= set(codecs) else PCM16_16K
 
-    decoder = OpusDecoder()
+
+def codec_of_call(name: str, audio: AudioFormat | None = None) -> Codec:
+    """Return the codec of a call whose session has audio of a format; None: that of the codec.
+
+    A codec with a state is that of one call.
+    """
+    codec = CODECS[name]
+    audio = audio or codec.audio
+    if name == OPUS:
+        from bench.protocols.rtp.opus import LibraryEncoder, OpusDecoder  # loads libopus
+
+        decoder = OpusDecoder(audio)
+        encoder = EncodedOnce((OPUS, audio.rate_hz), lambda: LibraryEncoder(audio=audio))
+        return replace(
+            codec,
+            audio=audio,
+            encode=encoder.encode,
+            decode=decoder.decode,
+            recover=decoder.recover,
+        )
+    if audio is AUDIO:
+        return codec
+    from bench.protocols.rtp import wideband  # loads libg722
+
+    if name == G722:
+        return replace(
+            codec,
+            encode=EncodedOnce(G722, wideband.G722Encoder).encode,
+            decode=wideband.G722Decoder().decode,
+        )
+    law = LAWS[name]
     return replace(
-        CODECS[name], encode=OpusEncoder().encode, decode=decoder.decode, recover=decoder.recover
+        codec,
+        audio=audio,
+        encode=EncodedOnce(name, lambda: wideband.NarrowEncoder(law)).encode,
+        decode=wideband.NarrowDecoder(law).decode,
     )
 
 

@@ -11,7 +11,7 @@
 # in the clear if its agent is configured wrongly.
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.catalogue.causes import Cause, Code
 from bench.protocols.rtp.rtp import CODECS
@@ -26,11 +26,12 @@ from bench.protocols.sdp.sdp import (
 from bench.wire.addresses import UNSPECIFIED, HostPort
 
 EVENT = "telephone-event"
-EVENT_PAYLOAD_TYPE = 101
-_RATES = {name: (codec.clock_hz, codec.channels) for name, codec in CODECS.items()} | {
-    EVENT.upper(): (8_000, 1)
+EVENT_PAYLOAD_TYPES = {8_000: 101, 48_000: 102}
+"""The payload types of telephone events, by their clock: that of the audio (RFC 4733 §2.1)."""
+_RATES = {name: ((codec.clock_hz, codec.channels),) for name, codec in CODECS.items()} | {
+    EVENT.upper(): tuple((clock_hz, 1) for clock_hz in EVENT_PAYLOAD_TYPES)
 }
-"""The clock rate and the number of channels of each encoding."""
+"""The clock rates of each encoding, each with the number of channels."""
 _SENDS: tuple[Direction, ...] = ("sendrecv", "sendonly")
 _RECEIVES: tuple[Direction, ...] = ("sendrecv", "recvonly")
 
@@ -63,7 +64,7 @@ class AgreedMedia:
     codec: str
     send_payload_type: int
     receive_codecs: tuple[tuple[int, str], ...]
-    """The payload types that the peer may send, with their codecs."""
+    """The payload types that the peer may send, with their codecs, which have the same clock."""
     send_event_payload_type: int | None
     """The payload type of telephone events (RFC 4733), or None if the peer does not receive
     them."""
@@ -77,6 +78,8 @@ class AgreedMedia:
     """The SRTP key of this side; None if the audio is not encrypted."""
     receive_key: SrtpKey | None = None
     """The SRTP key of the peer."""
+    event_clock_hz: int = 8_000
+    """The clock of telephone events. Peers may have that of G.711 next to another codec."""
 
     @property
     def peer(self) -> HostPort:
@@ -124,7 +127,11 @@ def _line(
 
 def write_offer(local: LocalMedia, version: int, direction: Direction = "sendrecv") -> bytes:
     formats = [*map(offered_format, local.codecs)]
-    formats.append(RtpFormat(EVENT_PAYLOAD_TYPE, EVENT, parameters="0-15"))
+    clocks = dict.fromkeys(each.clock_hz for each in formats)
+    formats += (
+        RtpFormat(EVENT_PAYLOAD_TYPES[clock_hz], EVENT, clock_hz, parameters="0-15")
+        for clock_hz in clocks
+    )
     protocol = "RTP/SAVP" if local.keys else "RTP/AVP"
     keys = tuple(_offered_keys(local).values())
     line = _line(local, protocol, tuple(formats), direction, local.rtcp_mux, keys)
@@ -145,9 +152,9 @@ def answer_to(
     if audio is None:
         raise ValueError(_other_encryption(local, offer.media) or "the peer offers no audio")
     codec, event = _formats(local, audio, "the peer offers no codec that is supported")
-    formats = [RtpFormat(codec.payload_type, codec.encoding)]
+    formats = [replace(codec, parameters=CODECS[codec.encoding].parameters)]
     if event is not None:
-        formats.append(RtpFormat(event.payload_type, EVENT, parameters=event.parameters or "0-15"))
+        formats.append(replace(event, encoding=EVENT, parameters=event.parameters or "0-15"))
     direction = _common(_mirrored(_direction_of(audio)), allowed)
     mux = audio.rtcp_mux and local.rtcp_mux
     send_key, receive_key, crypto = _selected_key(local, audio)
@@ -167,6 +174,7 @@ def answer_to(
         _rtcp_of(audio, mux),
         send_key,
         receive_key,
+        8_000 if event is None else event.clock_hz,
     )
     return written, agreed
 
@@ -193,14 +201,17 @@ def accepted_answer(
         # Each format of the offer is still accepted, whichever one the answer names: RFC 3264 §7
         # permits the offerer to stop listening to the others, and some peers do not wait for that.
         tuple(
-            (CODECS[offered_codec].payload_type, offered_codec) for offered_codec in local.codecs
+            (CODECS[offered_codec].payload_type, offered_codec)
+            for offered_codec in local.codecs
+            if CODECS[offered_codec].clock_hz == codec.clock_hz
         ),
         None if event is None else event.payload_type,
-        None if event is None else EVENT_PAYLOAD_TYPE,
+        None if event is None else EVENT_PAYLOAD_TYPES[event.clock_hz],
         _common(_mirrored(_direction_of(audio)), offered),
         _rtcp_of(audio, mux),
         send_key,
         receive_key,
+        8_000 if event is None else event.clock_hz,
     )
 
 
@@ -271,7 +282,7 @@ def _formats(
     codec = common_format(audio, local.codecs)
     if codec is None:
         raise ValueError(problem)
-    return codec, common_format(audio, (EVENT.upper(),))
+    return codec, common_format(audio, (EVENT.upper(),), codec.clock_hz)
 
 
 def offered_format(encoding: str) -> RtpFormat:
@@ -280,14 +291,18 @@ def offered_format(encoding: str) -> RtpFormat:
     return RtpFormat(codec.payload_type, encoding, codec.clock_hz, codec.channels, codec.parameters)
 
 
-def common_format(audio: MediaLine, encodings: Collection[str]) -> RtpFormat | None:
-    """Return the first format of the peer with one of these encodings, and its clock rate; None
-    if there is none.
+def common_format(
+    audio: MediaLine, encodings: Collection[str], clock_hz: int = 0
+) -> RtpFormat | None:
+    """Return the first format of the peer with one of these encodings, and a clock rate of it;
+    None if there is none. Those with the rate `clock_hz` precede others.
     """
-    found = (each for each in audio.formats if each.encoding in encodings)
-    return next(
-        (each for each in found if (each.clock_hz, each.channels) == _RATES[each.encoding]), None
-    )
+    found = [
+        each
+        for each in audio.formats
+        if each.encoding in encodings and (each.clock_hz, each.channels) in _RATES[each.encoding]
+    ]
+    return min(found, key=lambda each: each.clock_hz != clock_hz, default=None)
 
 
 def _direction_of(audio: MediaLine) -> Direction:

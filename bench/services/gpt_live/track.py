@@ -87,4 +87,4 @@ class GptLiveNarrowTrack(GptLiveTrack):
     input_formats = output_formats = by_name(G711_ULAW)
 
 
-LIVE_TRACKS = Tracks(WEBRTC_SESSION, GptLiveTrack(), GptLiveNarrowTrack())
+LIVE_TRACKS = Tracks(WEBRTC_SESSION, {"OPUS": GptLiveTrack()}, GptLiveNarrowTrack())

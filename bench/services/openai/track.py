@@ -358,4 +358,4 @@ class GaNarrowTrack(GaTrack):
 
 GA_TRACK = GaTrack()
 GA_NARROW_TRACK = GaNarrowTrack()
-GA_TRACKS = Tracks(WEBRTC, GA_TRACK, GA_NARROW_TRACK)
+GA_TRACKS = Tracks(WEBRTC, {"OPUS": GA_TRACK}, GA_NARROW_TRACK)

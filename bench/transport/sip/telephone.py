@@ -25,6 +25,7 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.causes import Cause, Code, ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.protocols.call_media import CallMedia
+from bench.protocols.rtp.rtp import telephone_audio
 from bench.protocols.rtp.srtp import new_keys, without_keys
 from bench.protocols.sdp.offer_answer import LocalMedia
 from bench.protocols.sip.call import SipCall
@@ -93,7 +94,8 @@ class TelephoneCall(TrackTransport):
         headers: Sequence[tuple[str, str]],
         path: NetworkPath,
     ) -> None:
-        super().__init__(RtpTrack(signalling.local.host, path.rtp_ports))
+        audio = telephone_audio(path.codecs)
+        super().__init__(RtpTrack(signalling.local.host, path.rtp_ports, audio))
         self._packets = PacketProbe()
         host = signalling.local.host.partition("%")[0]
         port = signalling.local.port
@@ -169,10 +171,9 @@ class TelephoneCall(TrackTransport):
 
     def _press(self, media: CallMedia, message: bytes) -> SendReceipt | None:
         key = str(json.loads(message).get("digit", ""))
-        # A peer that holds the call receives no keys (RFC 3264 §8.4). A key is an RTP packet of 20
-        # ms as its audio is, hence the clock divided by 50.
+        # A peer that holds the call receives no keys (RFC 3264 §8.4).
         is_held = not media.agreed.sends
-        if not is_held and media.press(key, media.clock_hz // 50):
+        if not is_held and media.press(key):
             return SendReceipt(SendTime(monotonic_ns()), 0)
         # Without the key, the agent would answer to another call than the script describes.
         self._call.hang_up(monotonic_ns())

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import cycle, repeat
 from random import Random, SystemRandom
@@ -17,7 +17,15 @@ import numpy as np
 from bench.base.clock import monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.protocols.call_media import KeyReceiver
-from bench.protocols.rtp.rtp import CODECS, RtpReceiver, RtpSender, StreamNumbers
+from bench.protocols.rtp.rtp import (
+    CODECS,
+    LAWS,
+    Codec,
+    RtpReceiver,
+    RtpSender,
+    StreamNumbers,
+    codec_of_call,
+)
 from bench.protocols.rtp.srtp import PacketEncryption
 from bench.protocols.sdp.offer_answer import AgreedMedia
 from bench.protocols.sip.answer_plan import AnswerPlan, PlannedRequest
@@ -132,10 +140,9 @@ class TelephoneAgent:
         self._silent_until_ns = self._deaf_until_ns = 0
         """The instants until which faults stop each direction."""
         self._vanishes = False
-        wire = wire_of(media)
-        self._behaviour = AgentBehaviour(wire, shared.next_session())
+        codec = self._codec = codec_of(media)
+        self._behaviour = AgentBehaviour(TelephoneWire(codec.audio.name), shared.next_session())
         self.session_id = self._behaviour.ids.session
-        codec = CODECS[media.codec]
         random = Random(self.session_id)
         numbers = StreamNumbers.drawn(random.getrandbits)
         audio = self._audio = CallAudio(
@@ -243,7 +250,9 @@ class TelephoneAgent:
                     continue
                 received = self._behaviour.receive({"type": "dtmf", "digit": key}, arrival.at_ns)
             elif packet.kind == "audio":
-                received = self._behaviour.receive_binary(packet.payload, arrival.at_ns)
+                decode = self._codec.decode
+                audio = packet.payload if decode is None else decode(packet.payload)
+                received = self._behaviour.receive_binary(audio, arrival.at_ns)
             else:
                 continue
             if truth:
@@ -267,9 +276,9 @@ class TelephoneAgent:
                 break
             # On hold and while a fault silences the agent, media time passes without packets.
             if event.due_ns < self._silent_until_ns or not self._media.sends:
-                audio.hold(event, event.body, now_ns)
+                audio.hold(*audio.encoded(event), now_ns)
             else:
-                audio.add(event, event.body, now_ns, kinds)
+                audio.add(*audio.encoded(event), now_ns, kinds)
         # a late loop sends what was due before the fault, too
         audio.send(now_ns, self._sends_rtp, self._peer)
         if self._vanishes:
@@ -299,8 +308,12 @@ class TelephoneAgent:
         self._behaviour.end()
 
 
-def wire_of(media: AgreedMedia) -> TelephoneWire:
-    return TelephoneWire("g711_alaw" if media.codec == "PCMA" else "g711_ulaw")
+def codec_of(media: AgreedMedia) -> Codec:
+    """Return the codec of a call. An agent with G.711 has audio in that format."""
+    law = LAWS.get(media.codec)
+    if law is None:
+        return codec_of_call(media.codec)
+    return replace(CODECS[media.codec], encode=None, decode=None, audio=law)
 
 
 class EarlyAudio:
@@ -312,21 +325,24 @@ class EarlyAudio:
         self._shared = shared
         self._rtp = planned.rtp
         self._peer = peer
-        audio = wire_of(media).format
+        codec = codec_of(media)
+        self._encode = codec.encode
         numbers = StreamNumbers.drawn(SystemRandom().getrandbits)
-        self._sender = RtpSender(CODECS[media.codec], media.send_payload_type, numbers)
+        self._sender = RtpSender(codec, media.send_payload_type, numbers)
         self._encryption = PacketEncryption(media.send_key, media.receive_key)
         self._frames = (
-            silent_frames(audio) if planned.faults.early_audio == SILENCE else ring_frames(audio)
+            silent_frames(codec.audio)
+            if planned.faults.early_audio == SILENCE
+            else ring_frames(codec.audio)
         )
         self._due_ns = monotonic_ns()
         shared.plan(self, self._due_ns)
 
     def send_due(self, now_ns: int) -> None:
         while self._due_ns <= now_ns:
-            self._rtp.send(
-                self._encryption.protect(self._sender.audio(next(self._frames))), self._peer
-            )
+            frame = next(self._frames)
+            payload = frame if self._encode is None else self._encode(frame)
+            self._rtp.send(self._encryption.protect(self._sender.audio(payload)), self._peer)
             self._due_ns += FRAME_MS * NS_PER_MS
         self._shared.plan(self, self._due_ns)
 

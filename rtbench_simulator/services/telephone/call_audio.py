@@ -54,6 +54,9 @@ class CallAudio:
         """The instant of the first frame, at which media time starts."""
         self._sent_ticks = 0
         """The media time at the end of the last frame."""
+        self._carried_byte: int | None = None
+        """The offset of the first audible sample in the next frame, if the codec moves it into
+        that one."""
 
     def begin(
         self, session_id: str, rngs: Sequence[np.random.Generator], dropped: Counter[str]
@@ -87,6 +90,22 @@ class CallAudio:
             self._rtcp.receive(report, at_ns)
 
     # Output
+
+    def encoded(self, event: OutgoingEvent) -> tuple[OutgoingEvent, bytes]:
+        """Return the event of a frame, and its payload. The first audible sample is where the codec
+        moves it, which delays it.
+        """
+        codec = self.sender.codec
+        if codec.encode is None:
+            return event, event.body
+        audio = codec.audio
+        carried = self._carried_byte
+        delay_bytes = codec.delay_ns * audio.rate_hz // NS_PER_S * audio.sample_bytes
+        at = None if event.audible_byte is None else event.audible_byte + delay_bytes
+        is_next = at is not None and at >= len(event.body)
+        self._carried_byte = at - len(event.body) if at is not None and is_next else None
+        at = carried if carried is not None or is_next else at
+        return structs.replace(event, audible_byte=at), codec.encode(event.body)
 
     def add(
         self, event: OutgoingEvent, payload: bytes, now_ns: int, faults: Collection[str] = ()

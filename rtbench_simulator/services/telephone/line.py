@@ -19,6 +19,7 @@ import numpy as np
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.protocols.rtp.rtp import CODECS
 from bench.protocols.rtp.srtp import new_keys
 from bench.protocols.sdp.offer_answer import LocalMedia
 from bench.protocols.sip.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
@@ -114,7 +115,11 @@ class TelephoneLine:
                     LocalMedia(self._host, 0, 0), demand=demand, code=503, retry_after_s=1
                 )
             media = LocalMedia(
-                self._host, rtp.address[1], secrets.randbits(31), keys=new_keys(secrets.token_bytes)
+                self._host,
+                rtp.address[1],
+                secrets.randbits(31),
+                tuple(CODECS),
+                keys=new_keys(secrets.token_bytes),
             )
             injector = self._shared.injector()
             faults = CallFaults(injector)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
-from msgspec import structs
 
-from bench.base.units import NEVER_NS, NS_PER_S
-from rtbench_simulator.server_events import ArrivalSpan, OutgoingEvent
+from bench.base.units import NEVER_NS
+from rtbench_simulator.server_events import ArrivalSpan
 from rtbench_simulator.services.agents import AgentBehaviour, PcmWire
 from rtbench_simulator.services.webrtc.call import CallRequest, SimulatedCall
 
@@ -24,9 +23,6 @@ class SimulatedAgentCall(SimulatedCall):
     def __init__(self, request: CallRequest) -> None:
         super().__init__(request)
         self._is_answered = False
-        self._carried_byte: int | None = None
-        """The offset of the first audible sample in the next frame, if the codec moves it into
-        that one."""
         self._agent: AgentBehaviour | None = AgentBehaviour(
             PcmWire(self._codec.audio.name), self._shared.next_session()
         )
@@ -44,28 +40,13 @@ class SimulatedAgentCall(SimulatedCall):
 
     def _send_frames(self, now_ns: int) -> None:
         agent = self._agent
-        codec = self._codec
         if agent is None:
             return
         if not self._is_answered:
             self._is_answered = True
             agent.open(now_ns)
         for event in agent.due(now_ns):
-            payload = event.body if codec.encode is None else codec.encode(event.body)
-            event = structs.replace(event, audible_byte=self._audible_byte(event))
-            self._audio.add(event, payload, now_ns)
-
-    def _audible_byte(self, event: OutgoingEvent) -> int | None:
-        """Return the offset of the first audible sample of a frame after the codec, which delays
-        it.
-        """
-        audio = self._codec.audio
-        carried = self._carried_byte
-        delay_bytes = self._codec.delay_ns * audio.rate_hz // NS_PER_S * audio.sample_bytes
-        at = None if event.audible_byte is None else event.audible_byte + delay_bytes
-        is_next = at is not None and at >= len(event.body)
-        self._carried_byte = at - len(event.body) if at is not None and is_next else None
-        return carried if carried is not None or is_next else at
+            self._audio.add(*self._audio.encoded(event), now_ns)
 
     @property
     def _next_ns(self) -> int:

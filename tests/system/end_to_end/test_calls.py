@@ -58,6 +58,8 @@ BY_TELEPHONE = (GREETING, DIGIT, NUMBER, BARGE_IN)
 VAD, SPOKEN = "turn_detection: server_vad", (NUMBER, THANKS, NUMBER)
 LINKS = {
     "telephone": Link("agent_sip", 4, BY_TELEPHONE),
+    "telephone with G.722": Link("agent_sip", 3, BY_TELEPHONE, {"calls": "codec: 'g722,PCMU'"}),
+    "telephone with Opus": Link("agent_sip", 3, BY_TELEPHONE, {"calls": "codec: 'opus,g722'"}),
     "lossy telephone": Link("agent_sip", 2, BY_TELEPHONE, profile=LOSSY),
     "WebRTC": Link("openai", 4, SPOKEN, OVER_BOTH, session=VAD),
     "lossy WebRTC": Link("openai", 4, SPOKEN, {"calls": TRACKS["calls"]}, LOSSY, VAD),

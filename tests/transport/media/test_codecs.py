@@ -9,10 +9,18 @@ import pytest
 
 from bench.base.clock import Arrival
 from bench.protocols.call_media import CallMedia
-from bench.protocols.rtp.rtp import RtpPacket, StreamNumbers, build_packet, parse_packet
+from bench.protocols.rtp.rtp import CODECS, RtpPacket, StreamNumbers, build_packet, parse_packet
+from bench.protocols.rtp.wideband import NarrowDecoder
 from bench.protocols.sdp.offer_answer import AgreedMedia
 from bench.wire.addresses import HostPort
-from bench.wire.audio import G711_ALAW, G711_ULAW
+from bench.wire.audio import (
+    G711_ALAW,
+    G711_ULAW,
+    PCM16_16K,
+    AudioFormat,
+    audible_position,
+    end_of_audible,
+)
 
 TONE = (8_000 * np.sin(np.arange(160) / 5)).astype(np.int16)
 PLAIN = AgreedMedia(
@@ -55,3 +63,45 @@ def test_a_later_agreement_changes_the_codec_of_both_directions() -> None:
     assert sent.payload_type == 96
     np.testing.assert_allclose(G711_ALAW.decode(sent.payload), TONE, atol=400)
     np.testing.assert_allclose(G711_ULAW.decode(frame.audio), TONE, atol=400)
+
+
+WIDE_TONE = (8_000 * np.sin(np.arange(320) / 10)).astype(np.int16)
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "PCMA", "G722", "OPUS"])
+def test_a_wideband_call_has_the_same_audio_whichever_codec_the_peer_takes(codec: str) -> None:
+    number = CODECS[codec].payload_type
+    agreed = replace(
+        PLAIN, codec=codec, send_payload_type=number, receive_codecs=((number, codec),)
+    )
+    call = CallMedia(agreed, StreamNumbers(1, 2, 3), "x@y", 0, 0, lambda: 0.5, PCM16_16K)
+    heard, timestamps = b"", []
+    for count in range(10):
+        sent = parse_packet(call.send_audio(PCM16_16K.encode(WIDE_TONE)))
+        assert sent is not None
+        timestamps.append(sent.timestamp)
+        arrival = Arrival(1_000 + count * 20_000_000)
+        data = build_packet(*sent)
+        heard += b"".join(frame.audio for frame in call.received(data, arrival, call.peer))
+    samples = PCM16_16K.decode(heard)
+
+    assert set(np.diff(timestamps)) == {CODECS[codec].clock_hz // 50}
+    assert len(samples) == 10 * len(WIDE_TONE)
+    assert np.abs(samples[-320:]).max() == pytest.approx(8_000, rel=0.1)
+
+
+@pytest.mark.parametrize("law", [G711_ULAW, G711_ALAW])
+def test_interpolated_g711_is_audible_when_its_first_sample_is(law: AudioFormat) -> None:
+    quiet, loud = law.encode(np.zeros(160, np.int16)), law.encode(TONE)
+    wide = PCM16_16K.decode(b"".join(map(NarrowDecoder(law).decode, (quiet, loud, quiet))))
+    start, end = audible_position(wide), end_of_audible(wide)
+    first, last = (
+        each(law.decode(quiet + loud + quiet)) for each in (audible_position, end_of_audible)
+    )
+
+    assert first is not None
+    assert last is not None
+    assert start is not None
+    assert end is not None
+    assert 0 <= 2 * first - start <= 1
+    assert 0 <= end - 2 * last <= 1

@@ -14,7 +14,7 @@ from opuslib_next.api import ctl, encoder
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.protocols.rtp import opus
+from bench.protocols.rtp import encoded_once, opus
 from bench.protocols.rtp.opus_packets import CLOCK_HZ, DELAY_NS, has_redundancy, packet_ticks
 from bench.protocols.rtp.rtp import CODECS, OPUS, ReceivedPacket, codec_of_call
 from bench.wire.audio import DECODED_OPUS, PCM16, Samples
@@ -33,6 +33,10 @@ def frames_of(samples: Samples) -> list[bytes]:
     return [
         PCM16.encode(samples[at : at + FRAME]) for at in range(0, len(samples) - FRAME + 1, FRAME)
     ]
+
+
+def new_encoder() -> encoded_once.EncodedOnce:
+    return encoded_once.EncodedOnce("opus", opus.LibraryEncoder)
 
 
 def decoded(packets: list[bytes]) -> Samples:
@@ -66,7 +70,7 @@ def test_decoded_speech_begins_after_the_delay_of_the_codec(offset: int) -> None
     errors_ns = []
     for reply in load_replies():
         speech = np.pad(reply_samples(reply, PCM16), (5 * FRAME + offset, 0))
-        encoder = opus.OpusEncoder()
+        encoder = new_encoder()
         heard = first_audible(decoded([*map(encoder.encode, frames_of(speech))]))
         said = first_audible(speech)
         assert heard is not None
@@ -128,7 +132,7 @@ def coded(
 
 
 def test_the_packets_of_a_recording_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opus, "_packets", {})
+    monkeypatch.setattr(encoded_once, "_packets", {})
     frames, encoded = frames_of(SPEECH), []
     encode = opus.LibraryEncoder.encode
     monkeypatch.setattr(
@@ -136,7 +140,7 @@ def test_the_packets_of_a_recording_are_encoded_once(monkeypatch: pytest.MonkeyP
         "encode",
         lambda self, audio: encoded.append(audio) or encode(self, audio),
     )
-    first, second = opus.OpusEncoder(), opus.OpusEncoder()
+    first, second = new_encoder(), new_encoder()
     packets = [*map(first.encode, frames)]
     count = len(encoded)
 
@@ -145,14 +149,14 @@ def test_the_packets_of_a_recording_are_encoded_once(monkeypatch: pytest.MonkeyP
     assert len(encoded) == count
     # the encoder continues after stored packets
     other = [second.encode(frame) for frame in reversed(frames)]
-    assert len(encoded) <= count + len(frames) + opus.HISTORY
+    assert len(encoded) <= count + len(frames) + encoded_once.HISTORY
     whole = [*map(opus.LibraryEncoder().encode, [*frames, *reversed(frames)])]
     assert np.corrcoef(decoded([*packets, *other]), decoded(whole))[0, 1] > 0.9
 
 
 @pytest.mark.parametrize(("size", "ms"), [(2, 2.5), (130, 5), (480, 10), (960, 20)])
 def test_a_piece_that_is_shorter_than_a_frame_is_filled(size: int, ms: float) -> None:
-    assert packet_ticks(opus.OpusEncoder().encode(bytes(size))) == ms * MS
+    assert packet_ticks(new_encoder().encode(bytes(size))) == ms * MS
 
 
 def played(payloads: dict[int, bytes]) -> tuple[list[bytes], list[int], int]:
@@ -193,7 +197,7 @@ def test_a_lost_packet_is_recovered_only_from_redundancy_in_the_next_one(loss_pe
 
 
 def test_packets_of_discontinuous_transmission_are_silence() -> None:
-    packet = opus.OpusEncoder().encode(frames_of(SPEECH)[0])
+    packet = new_encoder().encode(frames_of(SPEECH)[0])
     audio, _, _ = played({0: packet, 1: packet[:1], 2: packet[:2]})
 
     assert [len(frame) for frame in audio] == [2 * FRAME] * 3

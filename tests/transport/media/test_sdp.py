@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.protocols.sdp.offer_answer import LocalMedia, accepted_answer, answer_to, write_offer
+from bench.protocols.rtp.rtp import CODECS
+from bench.protocols.sdp.offer_answer import (
+    EVENT_PAYLOAD_TYPES,
+    LocalMedia,
+    accepted_answer,
+    answer_to,
+    write_offer,
+)
 from bench.protocols.sdp.sdp import DIRECTIONS, Direction, parse_description
 from bench.wire.addresses import HostPort
 from tests.examples import thorough
@@ -71,17 +78,22 @@ def test_rtcp_is_multiplexed_if_both_sides_can(ours: bool, theirs: bool) -> None
 
 @thorough
 @given(
-    st.permutations(["PCMU", "PCMA"]),
-    st.permutations(["PCMU", "PCMA"]),
+    st.permutations([*CODECS]),
+    st.permutations([*CODECS]),
+    st.integers(1, len(CODECS)),
     st.booleans(),
     st.sampled_from(DIRECTIONS),
     st.sampled_from(["192.0.2.4", "2001:db8::7"]),
 )
 def test_both_sides_of_an_offer_and_its_answer_agree(
-    ours: list[str], theirs: list[str], mux: bool, direction: Direction, address: str
+    ours: list[str], theirs: list[str], count: int, mux: bool, direction: Direction, address: str
 ) -> None:
     here = LocalMedia(
-        "2001:db8::1" if ":" in address else "192.0.2.1", 40_000, 11, tuple(ours[:1]), rtcp_mux=mux
+        "2001:db8::1" if ":" in address else "192.0.2.1",
+        40_000,
+        11,
+        tuple(ours[:count]),
+        rtcp_mux=mux,
     )
     there = LocalMedia(address, 50_000, 12, tuple(theirs), rtcp_mux=True)
     body, their_media = answer_to(there, parse_description(write_offer(here, 1, direction)), 1)
@@ -89,7 +101,13 @@ def test_both_sides_of_an_offer_and_its_answer_agree(
 
     assert our_media.codec == their_media.codec == ours[0]
     assert dict(their_media.receive_codecs)[our_media.send_payload_type] == our_media.codec
-    assert our_media.receive_event_payload_type == their_media.send_event_payload_type == 101
+    clock_hz = CODECS[ours[0]].clock_hz
+    assert our_media.event_clock_hz == their_media.event_clock_hz == clock_hz
+    event_type = EVENT_PAYLOAD_TYPES[clock_hz]
+    assert our_media.receive_event_payload_type == their_media.send_event_payload_type == event_type
+    # its packets have the timestamps of the agreed codec
+    received = [name for _, name in our_media.receive_codecs]
+    assert received == [name for name in ours[:count] if CODECS[name].clock_hz == clock_hz]
     assert (our_media.address, our_media.port) == (address, 50_000)
     assert (our_media.rtcp is None) is (their_media.rtcp is None) is mux
     assert our_media.direction == direction
@@ -139,3 +157,20 @@ def test_an_answer_has_one_codec_and_the_payload_types_of_the_offer() -> None:
         5000,
         HostPort("192.0.2.4", 5001),
     )
+
+
+def test_an_answer_may_have_phone_keys_with_the_clock_of_g711_next_to_opus() -> None:
+    offer = LocalMedia("192.0.2.1", 4_000, 1, ("OPUS", "PCMU"))
+    lines = (
+        "m=audio 5000 RTP/AVP 111 101\r\n",
+        "a=rtpmap:111 opus/48000/2\r\n",
+        "a=rtpmap:101 telephone-event/8000\r\n",
+    )
+    media = accepted_answer(offer, parse_description(described(HEAD, *lines)))
+
+    assert (media.codec, media.send_event_payload_type, media.event_clock_hz) == (
+        "OPUS",
+        101,
+        8_000,
+    )
+    assert media.receive_codecs == ((111, "OPUS"),)

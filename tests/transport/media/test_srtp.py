@@ -81,7 +81,7 @@ def test_the_frames_of_an_encrypted_call_are_those_of_a_plain_one(
     for own in (key(b"a", suite), None):
         sender, receiver = media(own, None, first=first), media(None, own)
         if has_key_press:
-            assert sender.press("5", 160)
+            assert sender.press("5")
         found.append(played(sender, receiver, frames, lambda number, packet: packet))
         assert receiver.receiver.counts.rejected == 0
 

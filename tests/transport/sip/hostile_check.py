@@ -14,7 +14,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.protocols.rtp.jitter import MAX_STANDSTILL_PACKETS
 from bench.protocols.sip.call import MAX_LEGS
 from bench.protocols.sip.transactions import MAX_TRANSACTIONS
-from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
+from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip import telephone
 from bench.transport.sip.signalling import MAX_HOPS
 from bench.transport.sip.telephone import TelephoneCall, open_call
@@ -40,8 +40,12 @@ def header(line: str) -> tuple[str, str]:
     return name, value
 
 
-def check(case: HostileCase, headers: tuple[tuple[str, str], ...] = ()) -> HostileLine:
-    """Call a hostile peer, and check the outcome. Return the line."""
+def check(
+    case: HostileCase,
+    headers: tuple[tuple[str, str], ...] = (),
+    codecs: tuple[str, ...] = DIRECT.codecs,
+) -> HostileLine:
+    """Call a hostile peer with an offer of codecs, and check the outcome. Return the line."""
     line: HostileLine
 
     def call(limit_s: float) -> tuple[str, str]:
@@ -53,8 +57,9 @@ def check(case: HostileCase, headers: tuple[tuple[str, str], ...] = ()) -> Hosti
             patch.object(telephone, "GOODBYE_NS", 200 * NS_PER_MS),
         ):
             try:
+                path = NetworkPath(codecs=codecs)
                 call = open_call(
-                    ConnectRequest(line.url, headers, None, limits, ConnectTimings(), NetworkPath())
+                    ConnectRequest(line.url, headers, None, limits, ConnectTimings(), path)
                 )
             except ConnectError as error:
                 assert_safe(*error.headers.values())
@@ -74,7 +79,9 @@ def used(call: TelephoneCall, *, waits_for_end: bool = False) -> tuple[str, str]
 
     def on_message(message: ReceivedMessage) -> bool:
         nonlocal heard
-        heard += message.data == MARKER
+        assert isinstance(message.data, BinaryMessage)
+        is_wide = len(message.data) > len(MARKER)
+        heard += message.data == MARKER or (is_wide and any(message.data))
         return heard == MARKERS
 
     until_ns = monotonic_ns() + GUARD_S * NS_PER_S

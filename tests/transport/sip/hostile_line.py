@@ -55,6 +55,8 @@ class HostilePeer:
         self.cseq = self.sequence = self.timestamp = 1_000
         self.tag = "bad"
         """The tag of this side, after the answer."""
+        self.payload_type = 0
+        """The payload type of the frames at the end."""
 
     def _sockets(self) -> Sequence[socket.socket]:
         return self.rtp, self.rtcp, self.stranger
@@ -217,7 +219,7 @@ class HostilePeer:
     def stay(self) -> None:
         """Send frames of MARKER, and answer BYE and CANCEL, until the call or the test ends."""
         while True:
-            self.frame(MARKER)
+            self.frame(MARKER, payload_type=self.payload_type)
             message = self.poll(FRAME_S)
             if isinstance(message, SipRequest) and message.method in ("BYE", "CANCEL"):
                 self.send(self.response(200, to=message))

@@ -96,6 +96,37 @@ def of_rtp(changes: Callable[[int], dict[str, Any]]) -> Behaviour:
     return sends(lambda _, number: changed_packet(changes, number, SOURCE, SPEECH))
 
 
+def agrees(number: int, name: str, changes: Callable[[int], dict[str, Any]]) -> Behaviour:
+    """Return the behaviour that selects a codec of a wideband offer, and sends packets."""
+
+    def behave(peer: HostilePeer) -> None:
+        line = f"audio {peer.rtp.getsockname()[1]} RTP/AVP {number} 101"
+        peer.answer(body=peer.sdp(line, more=f"a=rtpmap:{number} {name}\r\n"))
+        for count in range(FLOOD):
+            usual = {"kind": number} | changes(count)
+            peer.media(changed_packet(lambda _, usual=usual: usual, count, SOURCE, SPEECH))  # type: ignore[misc]
+        peer.payload_type = number
+
+    return behave
+
+
+OPUS = 111, "opus/48000/2"
+G722 = 9, "G722/8000"
+WIDE_CASES: dict[str, Behaviour] = {
+    "frames of G.722 of odd lengths": agrees(*G722, lambda n: {"payload": b"\x11" * n}),
+    "another codec of the offer in each packet": agrees(
+        *G722, lambda n: {"kind": (0, 8, 9, 111)[n % 4]}
+    ),
+    "random bytes as Opus": agrees(
+        *OPUS, lambda n: {"timestamp": n * 960, "payload": random_bytes(n)}
+    ),
+    "each first byte of Opus": agrees(
+        *OPUS, lambda n: {"timestamp": n * 960, "payload": bytes([n & 255, 255, 9])}
+    ),
+    "comfort noise of each size between frames": agrees(
+        *G722, lambda n: {"kind": 9 + n % 2 * 4, "payload": b"\x40" * (n % 60)}
+    ),
+}
 CASES: dict[str, Behaviour] = {
     "no media for a while": no_media,
     "a flood of another source from another port": flood_of_a_stranger,

@@ -41,6 +41,11 @@ def test_a_call_still_plays_the_frames_of_its_peer_after(name: str) -> None:
     check(works(media.CASES[name]))
 
 
+@pytest.mark.parametrize("name", media.WIDE_CASES)
+def test_a_wideband_call_still_plays_the_frames_of_its_peer_after(name: str) -> None:
+    check(works(media.WIDE_CASES[name]), codecs=("OPUS", "G722", "PCMU", "PCMA"))
+
+
 @pytest.mark.parametrize("name", requests.CASES)
 def test_a_hostile_peer_of_a_call_has_one_stated_result(name: str) -> None:
     line = check(requests.CASES[name], LOGIN)
