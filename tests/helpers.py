@@ -884,6 +884,8 @@ def build_session(**changes: Any) -> SessionObservation:
     instants = {
         "call_arrival": at(-4),
         "previous_reply_end": at(-39),
+        "dropped": at(-30),
+        "last_heard": at(-35),
         "connect_start": AT_NS,
         "dns_done": at(1),
         "tcp_done": at(3),
@@ -916,6 +918,9 @@ def build_session(**changes: Any) -> SessionObservation:
         "turns_started": 1,
         "turns_ended": 1,
         "turns_succeeded": 1,
+        "attempt": 2,
+        "turns_repeated": 1,
+        "gave_up": "within",
         "audio_bytes_sent": 12_000,
         "interruptions_planned": 3,
         "interruptions_missed": 2,
@@ -960,7 +965,7 @@ def build_session(**changes: Any) -> SessionObservation:
     return SessionObservation(**values | changes)
 
 
-NO_IDENTITY = ("", "", None, "", None, None, None, "", "", 0, "", True)
+NO_IDENTITY = ("", "", None, "", None, None, None, "", "", 0, "", True, False)
 
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:

@@ -216,6 +216,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "calls_in_time",
         "overload",
         "events",
+        "returns",
         "summary",
         "targets",
         "sample_size",

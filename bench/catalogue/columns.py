@@ -68,6 +68,12 @@ NETWORK_COUNTS = ("network_dropped", "network_delayed", "network_stalls")
 ADDED = frozenset(
     {
         "cause",
+        "after_return",
+        "attempt",
+        "turns_repeated",
+        "gave_up",
+        "dropped_at_ns",
+        "last_heard_at_ns",
         "patience_ns",
         *RTP_METRICS,
         "interruption_missed",
@@ -240,6 +246,11 @@ IDENTITY = (
     _WORKER,
     _HOST,
     _SIMULATED,
+    _flag(
+        "after_return",
+        "whether its call had been [dropped, and connected again](scripts.md#calls-that-come-back)",
+        "identity",
+    ),
     _label("outcome", "[how it ended](metrics.md#outcomes)"),
     _label(
         CAUSE,
@@ -608,6 +619,11 @@ SESSION_INSTANT_GROUPS = (
         "previous_reply_end",
         "the end of playback of the last reply in the session that this one replaces",
     ),
+    _clock(
+        "dropped last_heard",
+        "of an attempt to [come back](scripts.md#calls-that-come-back): the end of the dropped"
+        " session; until when the caller heard something of the turn in progress, else the drop",
+    ),
     _clock("intended_start", "its planned start"),
     _clock("connect_start", "the start of connecting, after sign-in"),
     _clock(
@@ -686,6 +702,17 @@ SESSIONS = (
         "renewed",
         "whether [another session of its call](scripts.md#calls-that-outlive-their-session)"
         " replaced it",
+    ),
+    _whole(
+        "attempt turns_repeated",
+        "of an attempt to [come back](scripts.md#calls-that-come-back) after a drop: its number,"
+        " from 1; the turns that the drop cut, and that it began again",
+    ),
+    _label(
+        "gave_up",
+        "why a dropped call did not come back: `attempts`, `within`, `refused` for good, or"
+        " `unfinished`: the end of the run, or a limit of this machine",
+        "or null",
     ),
     _whole("idle_prompts", "how often the service spoke by itself, at its idle timeout"),
     _whole(

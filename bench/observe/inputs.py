@@ -157,13 +157,27 @@ class HistoryStarted(Input, frozen=True, tag="history"):
 
 
 class ContinuesCall(Input, frozen=True, tag="renews"):
-    """The continuation of a call from an expired session. It is the session's first input.
+    """The continuation of a call from another session. It is the session's first input.
 
     `previous_reply_end_ns` is when the playback of the previous session's last reply ended; None if
-    there was no reply.
+    there was no reply. After a drop, the session is the `attempt` of this number, from 1, to come
+    back: the old one ended at `dropped_ns`, the caller heard something until `heard_ns`, and the
+    script says `repeated` turns again.
     """
 
     previous_reply_end_ns: int | None = None
+    attempt: int = 0
+    dropped_ns: int = 0
+    heard_ns: int = 0
+    repeated: int = 0
+
+
+class NotContinued(Input, frozen=True, tag="gave_up"):
+    """The end of a dropped call that no other session continues. `reason` is one of
+    `bench.plan.reconnect`.
+    """
+
+    reason: str
 
 
 class ReplacedBySession(Input, frozen=True, tag="renewed"):
@@ -276,6 +290,7 @@ AnyLogged = (
     | NotSent
     | HistoryStarted
     | ContinuesCall
+    | NotContinued
     | ReplacedBySession
     | Transmitted
     | EventExpected

@@ -439,6 +439,12 @@ class SessionObservation(Instants, OneRow):
     """
     renewed: bool = False
     """True if another session continues the script."""
+    attempt: int | None = None
+    """The number of the attempt to come back after a drop; None if the session is none."""
+    turns_repeated: int = 0
+    """The number of turns that a drop cut, and that this session began again."""
+    gave_up: str = ""
+    """Why the call of a dropped session did not come back; "" if it did, or without a drop."""
     turns_planned: int = 0
     turns_started: int = 0
     turns_ended: int = 0

@@ -364,6 +364,11 @@ class SessionFacts(SessionObservation):
             self.arrived("idle_prompt_received", arrival)
 
     def renews(self, continuation: ContinuesCall) -> None:
+        if continuation.attempt:
+            self.attempt = continuation.attempt
+            self.turns_repeated = continuation.repeated
+            self.instants["dropped"] = continuation.dropped_ns
+            self.instants["last_heard"] = continuation.heard_ns
         if continuation.previous_reply_end_ns is not None:
             self.instants["previous_reply_end"] = continuation.previous_reply_end_ns
 
@@ -371,6 +376,7 @@ class SessionFacts(SessionObservation):
         """Record that another session replaces this one and runs the remaining turns."""
         self.turns_planned = self.turns_started
         self.renewed = True
+        self.gave_up = ""
 
     def count_unknown(self, name: str) -> None:
         """Count an unknown event. After `UNKNOWN_NAMES` different names, all new names count as
@@ -505,8 +511,10 @@ class SessionFacts(SessionObservation):
         """Return the session's observation. It is complete once the session has ended."""
         observed = {name: getattr(self, name) for name in OBSERVED} | events.counts()
         observed |= {name: getattr(owners, name) for name in OF_OWNERS}
+        unrepeated = max(0, self.turns_repeated - self.turns_started)
+        observed["turns_repeated"] = self.turns_repeated - unrepeated
         # a task in Python may start turns that no plan has
-        observed["turns_planned"] = max(self.turns_planned, self.turns_started)
+        observed["turns_planned"] = max(self.turns_planned - unrepeated, self.turns_started)
         return SessionObservation(**observed)
 
 

@@ -937,6 +937,7 @@ _HANDLERS: Mapping[type, Callable[[Timeline, Any], None]] = {
     inputs.HistoryStarted: lambda timeline, history: timeline.facts.history_start(history),
     inputs.ContinuesCall: lambda timeline, continuation: timeline.facts.renews(continuation),
     inputs.ReplacedBySession: lambda timeline, renewed: timeline.facts.renewed_by(renewed),
+    inputs.NotContinued: lambda timeline, end: setattr(timeline.facts, "gave_up", end.reason),
     inputs.Transmitted: lambda timeline, timestamp: timeline.turns.transmitted(timestamp),
     inputs.EventExpected: lambda timeline, expected: timeline.turns.expect(expected),
     inputs.InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(

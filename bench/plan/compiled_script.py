@@ -133,6 +133,7 @@ class CompiledScript:
             renew_after_ns=(
                 None if script.renew_after is None else round(script.renew_after * NS_PER_S)
             ),
+            reconnect=script.reconnect,
             reply_silence_ns=round(script.reply_silence_ms * NS_PER_MS),
         )
 

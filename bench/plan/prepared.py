@@ -27,6 +27,7 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
 from bench.plan.random_choices import SessionChoices, fill_variables
+from bench.plan.reconnect import Reconnect
 from bench.plan.recordings import (
     RATE_HZ,
     AudioChunk,
@@ -56,6 +57,7 @@ from bench.wire.dialect import (
     AwaitedEvent,
     ClientMessage,
     Dialect,
+    Feature,
     SaidItem,
 )
 from bench.wire.events import FunctionCall
@@ -240,12 +242,22 @@ class PreparedScript:
     """The random choices that are made while the session runs: the delays of function calls."""
     history_items: tuple[SaidItem, ...] = ()
     renew_after_ns: int | None = None
+    reconnect: Reconnect | None = None
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
 
     def after(self, items: Sequence[SaidItem]) -> PreparedScript:
         """Return the same script for a session that starts after the conversation `items`."""
         history = tuple(_repeated_item(item, self.dialect) for item in items)
         return replace(self, history=history, history_items=tuple(items))
+
+    def continued(self, items: Sequence[SaidItem], handle: str) -> PreparedScript:
+        """Return the same script for a session that continues another one: by a handle of the
+        service, after the conversation `items`, or without it if the service can do neither.
+        """
+        if handle:
+            return self.resumed(handle)
+        missing = self.dialect.missing_features_of(self.settings)
+        return self if Feature.RENEWAL in missing else self.after(items)
 
     def resumed(self, handle: str) -> PreparedScript:
         """Return the same script for a session that continues another one, by a handle of the
@@ -290,6 +302,11 @@ class PreparedScript:
         age.
         """
         return self.renew_after_ns is not None
+
+    @property
+    def may_continue(self) -> bool:
+        """True if a call may have several sessions, one after the other."""
+        return self.renewable or self.reconnect is not None
 
 
 CHUNK_MS = 100

@@ -48,6 +48,7 @@ from bench.plan.random_choices import (
     names_in,
     unknown_name,
 )
+from bench.plan.reconnect import RECONNECT, Reconnect
 from bench.plan.recordings import BackgroundNoise
 from bench.plan.script_keys import (
     BACKGROUND_NOISE,
@@ -152,6 +153,9 @@ class Script:
         SECONDS,
         "The age at which the call continues in a new session, also if the service ends the old one"
         " before.",
+    )
+    reconnect: Reconnect | None = field_key(
+        RECONNECT, "How a call connects again if its connection is dropped, as clients do."
     )
     patience: float | ThinkTime = field_key(
         OrStruct(SECONDS, DRAWN),

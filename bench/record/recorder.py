@@ -97,6 +97,7 @@ class RowContext:
     phase: str | None = None
     variables_row: int | None = None
     event_log: bool = False
+    after_return: bool = False
     network: NetworkCounts = field(default_factory=NetworkCounts, compare=False)
 
 
@@ -273,6 +274,7 @@ class Recorder:
             self._worker,
             self._host_name,
             self._targets[labels.target].simulated,
+            labels.after_return,
         )
 
     # Methods that are called rarely.

@@ -279,6 +279,10 @@ class Session:
         connection is dropped.
         """
         self._timeline.apply(inputs.SessionFailed(outcome, self.now_ns, detail))
+        self.drop()
+
+    def drop(self) -> None:
+        """Deliver the turns of a session that is over, and drop its connection without waiting."""
         self._io.run_actions()
         self._transport.abort()
 

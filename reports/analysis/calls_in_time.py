@@ -17,14 +17,16 @@ STATUS = r"^((?:HTTP|SIP) \d+)"
 
 def calls_of(rows: pd.DataFrame, parts: Parts) -> pd.DataFrame:
     """Return a row for each call, from the rows of its sessions: the indexes of the parts in which
-    it began and ended; whether it opened, was refused (the service did not open it), dropped (the
-    service closed it), or failed (otherwise, after it opened).
+    it began and ended; whether it is new (`offered`), which an attempt to come back is not; whether
+    it opened, was refused (the service did not open it), dropped (the service closed it), or failed
+    (otherwise, after it opened).
     """
     began_ns = floats(rows, START)
     ended_ns = began_ns + rows["ended_at_ns"].to_numpy(float, na_value=np.inf)
     outcomes = rows["outcome"].astype(str)
     is_open = rows["session_updated_at_ns"].notna()
     has_failed = rows["outcome_class"] == "failed"
+    is_new = rows["attempt"].isna()
     is_closed = outcomes.map(lambda outcome: parsed(outcome).family) == Family.CLOSED
     return pd.DataFrame(
         {
@@ -32,9 +34,9 @@ def calls_of(rows: pd.DataFrame, parts: Parts) -> pd.DataFrame:
             "ended_ns": ended_ns,
             "part": parts.part_at(began_ns),
             "end_part": parts.part_at(ended_ns),
-            "offered": True,
+            "offered": is_new,
             "opened": is_open,
-            "refused": has_failed & ~is_open & ~outcomes.map(is_own_limit).astype(bool),
+            "refused": has_failed & ~is_open & is_new & ~outcomes.map(is_own_limit).astype(bool),
             "dropped": has_failed & is_open & is_closed,
             "failed": has_failed & is_open & ~is_closed,
             "status": rows["detail"].astype(str).str.extract(STATUS, expand=False).fillna(outcomes),

@@ -145,7 +145,7 @@ class EventsOfTarget:
             return self.mine & (began_ns < at_ns) & (ended_ns > at_ns), self.turns.kind == FAILED
         is_dropped = (calls["dropped"] | calls["failed"]) & (calls["ended_ns"] <= end_ns)
         if metric == NEW_FAILED:
-            is_new = (calls["began_ns"] >= at_ns) & (calls["began_ns"] < end_ns)
+            is_new = calls["offered"] & (calls["began_ns"] >= at_ns) & (calls["began_ns"] < end_ns)
             return is_new.to_numpy(), (calls["refused"] | is_dropped).to_numpy()
         in_progress = calls["opened"] & (calls["began_ns"] < at_ns) & (calls["ended_ns"] > at_ns)
         return in_progress.to_numpy(), is_dropped.to_numpy()

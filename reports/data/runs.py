@@ -134,7 +134,6 @@ UNREPORTED = {
     "worker",
     "turns_planned",
     "turns_ended",
-    "turns_succeeded",
     "variables_row",
     "events",
     "unknown_events",

@@ -148,10 +148,11 @@ def turns_not_started(
 
 def turn_numbers(sessions: pd.DataFrame, counts: Integers) -> Integers:
     """Return the number of each turn that did not start. The numbers continue those of the
-    call's started turns.
+    call's started turns, without those that began again.
     """
     started = _number(sessions["turns_started"]).astype(int)
     if sessions["renewed"].any():
+        started -= _number(sessions["turns_repeated"]).astype(int)
         call = sessions["session_id"].astype(str).str.partition(".")[0].to_numpy()
         order = np.argsort(sessions["start_utc_ns"].to_numpy(), kind="stable")
         started[order] = (
@@ -471,6 +472,7 @@ NOT_STARTED_COLUMNS = [
     "outcome_class",
     "turns_not_started",
     "turns_started",
+    "turns_repeated",
     "renewed",
     "start_utc_ns",
     "ended_at_ns",

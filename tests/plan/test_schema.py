@@ -307,7 +307,7 @@ def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
     (tmp_path / "scripts" / "think_times.txt").write_text("1.5\n", encoding="utf-8")
     examples = [block.partition("```")[0] for block in REFERENCE.split("```yaml\n")[1:]]
 
-    assert len(examples) == 12
+    assert len(examples) == 13
     for example in examples:
         path = tmp_path / "scripts" / "example.yaml"
         path.write_text(example, encoding="utf-8")

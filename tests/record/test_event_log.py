@@ -251,7 +251,7 @@ def test_each_type_of_log_line_is_documented() -> None:
     )
     lines: tuple[Any, ...] = get_args(AnyLine)
 
-    assert len(lines) == 25
+    assert len(lines) == 26
     assert not [line for line in lines if f"`{line.__struct_config__.tag}`" not in page]
     assert not [line for line in (*lines, LoggedAudio) if not line.__doc__]
 

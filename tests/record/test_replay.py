@@ -210,7 +210,12 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.just(lambda timeline, now_ns: timeline.apply(inputs.StoppedWaiting())),
     st.just(lambda timeline, now_ns: timeline.apply(inputs.TurnEnded(now_ns))),
     st.sampled_from(
-        [inputs.ContinuesCall(AT_NS), inputs.ContinuesCall(), inputs.ReplacedBySession()]
+        [
+            inputs.ContinuesCall(AT_NS),
+            inputs.ContinuesCall(None, 1, AT_NS, AT_NS, 1),
+            inputs.NotContinued("within"),
+            inputs.ReplacedBySession(),
+        ]
     ).map(lambda item: lambda timeline, now_ns: timeline.apply(item)),
     st.just(lambda timeline, now_ns: timeline.apply(inputs.HistoryStarted(now_ns, 1))),
     st.sampled_from([(0, {"x-ms-region": "here"}), (40 * MS, {"retry-after": "7"})]).map(
@@ -493,7 +498,8 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyLogged] = {
         ),
         inputs.NotSent(160, "the agent held the call", {"speech_end": MS}),
         inputs.HistoryStarted(AT_NS + MS, 2),
-        inputs.ContinuesCall(AT_NS),
+        inputs.ContinuesCall(AT_NS, 2, AT_NS - MS, AT_NS - 2 * MS, 1),
+        inputs.NotContinued("attempts"),
         inputs.ReplacedBySession(),
         inputs.Transmitted(3, AT_NS + MS, True),
         inputs.EventExpected("response_done", AT_NS + MS),

@@ -231,11 +231,15 @@ def test_turns_not_started_of_a_renewed_session_follow_those_of_its_call() -> No
     begun = pd.DataFrame(
         [(0, "x", n, n) for n in (1, 2, 3)], columns=["target", "script", "turn", "step"]
     )
-    sessions = _sessions([("w0-0", 2, 0, 0), ("w0-0.2", 0, 1, 1)]).assign(renewed=[True, False])
-
-    assert turns_not_started(
-        begun.astype({"script": "category"}), sessions, np.zeros(2, int), np.arange(2)
-    ).step == [3]
+    rows = [("w0-0", 2, 0, 0), ("w0-0.2", 0, 1, 1)]
+    again = [("w0-0", 2, 0, 0), ("w0-0.2", 1, 1, 1)]
+    for sessions in (
+        _sessions(rows).assign(renewed=[True, False], turns_repeated=0),
+        _sessions(again).assign(renewed=[True, False], turns_repeated=[0, 1]),
+    ):
+        assert turns_not_started(
+            begun.astype({"script": "category"}), sessions, np.zeros(2, int), np.arange(2)
+        ).step == [3]
 
 
 def _sessions(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:

@@ -1,5 +1,5 @@
 """The call of one caller: a session, and the later sessions of the call, if the script renews
-sessions.
+sessions, or connects again after a drop.
 """
 
 # A call goes through `start`, `connect`, `open`, its steps, and `close`, and always through `end`.
@@ -16,15 +16,22 @@ sessions.
 #
 # If a session ends between the last check and the first sound of a turn, nothing of this turn was
 # measured. Then the step runs again in the next session. Any later end makes the turn fail.
+#
+# If the script has `reconnect`, a call whose connection was dropped comes back in the same way, as
+# clients do: after a wait (`Away`), with further attempts, and it runs the steps again from the
+# turn that the drop cut. This turn stays a failed one, and is one more turn of the next session.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from random import Random
 from weakref import WeakValueDictionary
 
 import gevent
 
 from bench.base.clock import monotonic_ns
-from bench.catalogue.outcomes import OWN_FAULT
+from bench.base.units import NS_PER_S
+from bench.catalogue.outcomes import OWN_FAULT, outcome_class
+from bench.load.execution.away import Away, TurnInProgress, is_dropped
 from bench.load.execution.pairs import Pair
 from bench.load.execution.session_registry import RunListener, SessionRegistry
 from bench.load.execution.target_state import RefusedCall, TargetState
@@ -32,8 +39,15 @@ from bench.load.planning.tasks import Caller, CallSteps, SessionEnded, Turn, run
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.plan.compiled_script import CompiledScript
-from bench.plan.prepared import PreparedEvent, PreparedScript, PreparedStep, PreparedTurn
+from bench.plan.prepared import (
+    PreparedEvent,
+    PreparedPause,
+    PreparedScript,
+    PreparedStep,
+    PreparedTurn,
+)
 from bench.plan.random_choices import SessionChoices
+from bench.plan.reconnect import UNFINISHED
 from bench.plan.steps import NO_ROW, StepReader, StepRules
 from bench.plan.turns import Step
 from bench.record.event_log import LoggedTransport
@@ -128,6 +142,13 @@ class Call:
         self._script = assignment.script
         self._transcript = CallTranscript(self._script.history_items)
         self._number = self._turns_started = 0
+        self._in_progress = TurnInProgress()
+        self._away: Away | None = None
+        """The attempts since the last drop; None after a turn has succeeded."""
+        self._has_returned = False
+        """True if a session of the call was an attempt to come back."""
+        self._handle = ""
+        """The last handle with which the service restores the conversation."""
         self.on_turn: Callable[[TurnObservation], None] | None = None
         """A function that receives each ended turn, if the script is a task in Python, which may
         read the results."""
@@ -185,11 +206,14 @@ class Call:
             for step in self._script.steps:
                 if not self.run_step(step):
                     break
+            self.finish()
             return None
         choices = SessionChoices(assignment.seed, assignment.pair.of_script)
         runner = StepRunner(self, assignment.compiled_script, self._script, script.reader, choices)
         self.on_turn = runner.turn_ended
-        return run_task(assignment.user, script.task, runner)
+        task_exception = run_task(assignment.user, script.task, runner)
+        self.finish()
+        return task_exception
 
     # Steps.
 
@@ -197,12 +221,16 @@ class Call:
         """Run one step, as `Session.run_step` does. If a renewal of the session is due, renew it
         before the step.
         """
-        if not self._script.renewable:
+        if not self._script.may_continue:
             return self._connected.run_step(step)
         if not step.within_turn:
             self._connected.wait_until_idle(settled=step.is_turn)
-            if self._may_renew() and not self._renew():
+        if self._is_dropped:
+            if not self._come_back():
                 return False
+        elif not step.within_turn and self._may_renew() and not self._renew():
+            return False
+        begun_ns = self._connected.now_ns
         turns_before = self._listener.timeline.facts.turns_started
         if self._run_recorded(step):
             return True
@@ -212,11 +240,20 @@ class Call:
             and self._may_renew()
         ):
             self._transcript.drop_steps(1)  # the session had ended before the caller's first sound
-            return self._renew() and (self._run_recorded(step) or self._renewal_is_due)
-        return self._renewal_is_due
+            return self._renew() and (self._run_recorded(step) or self._continues)
+        if isinstance(step, PreparedPause) and self._is_dropped:
+            left_ns = begun_ns + step.duration_ns - self._connected.now_ns
+            return self._come_back() and self._connected.run_step(PreparedPause(max(0, left_ns)))
+        return self._continues
+
+    @property
+    def _continues(self) -> bool:
+        """True if the call continues in another session, which begins before the next step."""
+        return self._renewal_is_due or self._is_dropped
 
     def _run_recorded(self, step: PreparedStep) -> bool:
         self._transcript.add_step(step)
+        self._in_progress.add(step)
         return self._connected.run_step(step)
 
     def wait_for_turn(self) -> None:
@@ -224,13 +261,14 @@ class Call:
 
     # Sessions of the call.
 
-    def start(self) -> None:
+    def start(self, repeated: int = 0) -> None:
+        """Start the record of the next session, which says `repeated` turns again."""
         self._number += 1
         self._network_counts = NetworkCounts()
         self._booked_ns: int | None = None
         """The start that the target's pacer has reserved for the call's next session; None if
         none is reserved."""
-        self._listener = self.start_session(self._number, self._turns_started)
+        self._listener = self.start_session(self._number, self._turns_started - repeated)
         self._listener.on_turn = self._on_turn
 
     def start_session(self, number: int, turns_started: int) -> RunListener:
@@ -244,7 +282,8 @@ class Call:
             0, (assignment.compiled_script.script.turns_planned or 0) - turns_started
         )
         if number > 1:
-            labels = replace(labels, session_id=f"{labels.session_id}.{number}")
+            name = f"{labels.session_id}.{number}"
+            labels = replace(labels, session_id=name, after_return=self._has_returned)
             return self._sessions.start(assignment.target_state, script, labels, turns_planned)
         planned = {
             "intended_ns": assignment.pair.intended_ns,
@@ -256,6 +295,9 @@ class Call:
 
     def _on_turn(self, turn: TurnObservation) -> None:
         self._transcript.add_turn(turn, self._connected.function_outputs)
+        self._in_progress.turn_ended(turn, self._listener.timeline.facts.outcome)
+        if outcome_class(turn.outcome) == "success":
+            self._away = None
         if self.on_turn is not None:
             self.on_turn(turn)
 
@@ -302,9 +344,10 @@ class Call:
         timeline = self._listener.timeline
         after_ns = self._script.renew_after_ns or 0
         is_old = False
-        if timeline.facts.turns_started and not timeline.is_over:
+        if after_ns and timeline.facts.turns_started and not timeline.is_over:
             is_old = self._connected.now_ns - timeline.facts.start_ns >= after_ns
-        return (is_old or timeline.facts.outcome == "renewed") and not self.is_ending()
+        is_expired = timeline.facts.outcome == "renewed" and not self._is_dropped
+        return (is_old or is_expired) and not self.is_ending()
 
     def _may_renew(self) -> bool:
         """Return whether the call must now continue in another session. Until that may start, an
@@ -312,20 +355,21 @@ class Call:
         """
         return self._renewal_is_due and self.has_step(waits=self._listener.timeline.is_over)
 
-    def has_step(self, *, waits: bool) -> bool:
-        """Return whether the next session may start now; if `waits`, wait for that, unless the
-        call must end.
+    def has_step(self, *, waits: bool, from_ns: int = 0) -> bool:
+        """Return whether the next session may start now, which is not before `from_ns`; if `waits`,
+        wait for that, unless the call must end.
         """
         pacer = self._assignment.target_state.pacer
         while True:
             now_ns = monotonic_ns()
-            if self._booked_ns is None:
+            left_ns = from_ns - now_ns
+            if self._booked_ns is None and left_ns <= 0:
                 self._booked_ns = pacer.reserve(now_ns)
             if self._booked_ns is not None and pacer.is_due(self._booked_ns, now_ns):
                 return True
             if not waits or self.is_ending():
                 return False
-            gevent.sleep(POLL_S)
+            gevent.sleep(min(POLL_S, left_ns / NS_PER_S) if left_ns > 0 else POLL_S)
 
     def _renew(self) -> bool:
         """Continue the call in a session that begins with the conversation until now. Return False
@@ -337,6 +381,73 @@ class Call:
         self._next_session(inputs.ContinuesCall(played_until_ns), self._connected.close)
         return self.connect() and self.open()
 
+    # The return after a drop.
+
+    @property
+    def _is_dropped(self) -> bool:
+        return self._script.reconnect is not None and is_dropped(self._listener.timeline)
+
+    def finish(self) -> None:
+        """Wait for the end of the last turn. If a drop cut it, come back."""
+        if self._script.reconnect is None or self._session is None:
+            return
+        self._connected.wait_for_turn()
+        while self._is_dropped and self._in_progress.unfinished() and self._come_back():
+            self._connected.wait_for_turn()
+
+    def _come_back(self) -> bool:
+        """Connect again, and run the steps again from the turn that the drop cut. Return False if
+        the call gives up.
+        """
+        steps: tuple[PreparedStep, ...] = ()
+        while self._is_dropped:
+            self._drop_session()  # delivers the turns
+            begun = self._in_progress.unfinished()
+            steps = steps or tuple(begun)
+            self._transcript.drop_steps(len(begun))
+            self._in_progress.drop(len(begun))
+            away = self._connect_again(self._in_progress.cut_in(steps))
+            if away is None:
+                self._drop_session()
+                self._session = None
+                return False
+            if steps:  # the caller first hears what was received until the drop
+                left_ns = away.heard_ns - self._connected.now_ns
+                self._connected.pause(PreparedPause(max(0, left_ns)))
+            if all(self._run_recorded(step) for step in steps):
+                return True
+        return False
+
+    def _drop_session(self) -> None:
+        if self._session is not None:
+            self._session.drop()
+
+    def _connect_again(self, cut: int) -> Away | None:
+        """Attempt to connect until a session is open. Return None if the call gives up. `cut` is
+        the number of turns to say again.
+        """
+        limits = self._script.reconnect
+        assert limits is not None, "only then a session is dropped"
+        timeline = self._listener.timeline
+        if self._away is None:
+            assignment = self._assignment
+            draw = Random(f"{assignment.seed}:{assignment.pair.number}").random
+            self._away = Away(limits, timeline, cut, draw)
+        else:
+            self._away.failed(timeline.session(), monotonic_ns())
+        away = self._away
+        while not away.end:
+            timeline.apply(inputs.NotContinued(UNFINISHED))  # unless another session follows
+            if not self.has_step(waits=True, from_ns=away.due_ns):
+                return None
+            self._next_session(away.attempt(cut), self._drop_session)
+            timeline = self._listener.timeline
+            if self.connect() and self.open():
+                return away
+            away.failed(timeline.session(), monotonic_ns())
+        timeline.apply(inputs.NotContinued(away.end))
+        return None
+
     def _next_session(
         self, continuation: inputs.ContinuesCall, end_session: Callable[[], None]
     ) -> None:
@@ -345,15 +456,16 @@ class Call:
         """
         before = self._listener.timeline
         before.apply(inputs.ReplacedBySession())
-        self._turns_started += before.facts.turns_started
+        facts = before.facts
+        self._turns_started += facts.turns_started - min(facts.turns_repeated, facts.turns_started)
         end_session()
         self._listener.session_ended()
         self._session = None
-        self.start()
+        self._has_returned |= continuation.attempt > 0
+        self.start(continuation.repeated)
         self._listener.timeline.apply(continuation)
-        handle = before.facts.resumption
-        items = self._transcript.items
-        self._script = self._script.resumed(handle) if handle else self._script.after(items)
+        self._handle = before.facts.resumption or self._handle
+        self._script = self._script.continued(self._transcript.items, self._handle)
 
 
 class StepRunner(CallSteps):

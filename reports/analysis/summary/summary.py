@@ -15,6 +15,7 @@ from bench.catalogue.metrics import DEFINITIONS_VERSION, TRANSCRIPT_METRICS
 from bench.record.metric_values import CARRIED
 from reports.analysis.events import event_values
 from reports.analysis.overload import overload_values
+from reports.analysis.returns import return_values
 from reports.analysis.summary import metrics, run_validity
 from reports.analysis.summary.calls import TelephoneCalls, telephone_calls
 from reports.analysis.summary.cost import RunCost, money_of
@@ -198,8 +199,11 @@ class RunResults(ValuesOfTargets, kw_only=True):
     """of scripts with pauses of a set length in the caller's speech: rates of each step, and values
     by pause; otherwise empty"""
     overload: tuple[Value, ...]
-    events: tuple[Value, ...]
     """of a load with a peak: calls, latency, harm and recovery; otherwise empty"""
+    events: tuple[Value, ...]
+    """of each event of the run: what happened to callers; otherwise empty"""
+    returns: tuple[Value, ...]
+    """of scripts with `reconnect`: dropped calls that came back, and the gap; otherwise empty"""
     sweep: tuple[Value, ...]
     """of a run with --vary: latencies and cut-offs of each setting, and how they follow it"""
     event_metrics: tuple[HistogramSummary, ...]
@@ -411,6 +415,7 @@ def summarise(run: RunFrames) -> Summary:
         turn_taking=tuple(turn_taking(turns)),
         overload=tuple(overload_values(run, samples)),
         events=tuple(event_values(run, samples)),
+        returns=tuple(return_values(sessions, targets)),
         sweep=tuple(sweep_values(run, samples)),
         counts=tuple(metrics.turn_counts(turns)),
         session_metrics=(*connecting, *metrics.slopes(samples, run.uncertain_metrics)),

@@ -24,6 +24,7 @@ from reports.pages.run_report.sections import (
     network,
     outcomes,
     overload,
+    returns,
     slowest,
     sweep,
     telephone,
@@ -327,6 +328,7 @@ FOLDED = False
 SECTIONS: Mapping[str, Sequence[tuple[SectionMaker, bool | Callable[[Summary], bool]]]] = {
     "Latency": (
         (events.events, OPEN),
+        (returns.returns, OPEN),
         (overload.overload, OPEN),
         (sweep.sweep, OPEN),
         (latency.spread, OPEN),
