@@ -30,6 +30,8 @@ from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO
 
 WAYS = ("pcm", "twilio", "acs", *DESCRIBED)
+NUMBERED = ("elevenlabs",)
+"""The ways in which each piece of audio has a number, which is read."""
 JITTER_NS, FRAME_NS = 50 * MS, 20 * MS
 PAUSE_S = 3
 SCRIPT = f"""
@@ -142,7 +144,7 @@ def test_the_first_sound_of_an_agent_is_measured_when_the_agent_sends_it(
 
 
 @pytest.mark.parametrize("manners", ["plain", "noise"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["pcm", "twilio", "acs", "genesys", *NUMBERED])
 def test_sound_that_is_deferred_gives_the_same_turns_as_sound_that_a_log_gets_at_once(
     scripts: dict[str, PreparedScript], way: str, manners: str
 ) -> None:
@@ -156,7 +158,8 @@ def test_sound_that_is_deferred_gives_the_same_turns_as_sound_that_a_log_gets_at
     assert matched.turns == deferred.turns == logged.turns
     assert matched.greeted_ns == deferred.greeted_ns == logged.greeted_ns
     received = [sent for sent in transport.agent.said if sent.audio_bytes]
-    assert 0.8 * len(received) < transport.matched < len(received) or not COMPILED
+    if COMPILED and way not in NUMBERED:
+        assert 0.8 * len(received) < transport.matched < len(received)
 
 
 class CountingTransport(MatchingTransport):

@@ -450,7 +450,8 @@ class SessionIO:
         handled_ns = self._transport.handled_ns()
         if defers and (sound := received_sound(events, message, handled_ns)) is not None:
             # from now on the transport recognizes messages like this one without decoding them
-            self._transport.add_template(message, events[0], is_sound=True)
+            if not events[0].text:  # numbered audio may be dropped
+                self._transport.add_template(message, events[0], is_sound=True)
             return self._defer(sound, sound.at_ns)
         received = Received(events, message, handled_ns)
         if (

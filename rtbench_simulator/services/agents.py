@@ -9,7 +9,7 @@ Twilio's Media Streams. `acs`: the audio streaming of Azure Communication Servic
 import base64
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import cycle, islice
 from typing import NamedTuple, cast
@@ -63,12 +63,14 @@ class AgentInput(NamedTuple):
 class AgentWire(ABC):
     """The protocol of one call.
 
-    `plain` is True if audio is in binary messages and the call starts at once. `clears` is True if
-    the caller's line discards unplayed audio on request. `format` is the audio format in both
+    `plain` is True if audio is in binary messages. The call then starts at once, unless `waits` is
+    True: it starts with a message, which is answered. `clears` is True if the caller's line
+    discards unplayed audio on request. `format` is the audio format in both
     directions. If the protocol allows several formats, the address selects one.
     """
 
     plain = False
+    waits = False
     clears = False
 
     def __init__(self, format: AudioFormatName) -> None:
@@ -77,6 +79,10 @@ class AgentWire(ABC):
     @abstractmethod
     def read(self, event: Json) -> AgentInput:
         """Parse a text message."""
+
+    def opened(self) -> Iterable[NamedBody]:
+        """Return the messages that are sent when the call starts."""
+        return ()
 
     @abstractmethod
     def audio_out(self, audio: bytes) -> NamedBody:
@@ -296,7 +302,7 @@ class AgentBehaviour(PlannedSession):
         self._reply_count = 0
 
     def open(self, at_ns: int) -> None:
-        if self._wire.plain:
+        if self._wire.plain and not self._wire.waits:
             self._start_call(at_ns)
 
     def further_rngs(self, count: int) -> list[np.random.Generator]:
@@ -307,6 +313,8 @@ class AgentBehaviour(PlannedSession):
 
     def _start_call(self, at_ns: int) -> None:
         self._opened = True
+        for message in self._wire.opened():
+            self._outbox.plan_step(at_ns, partial(_sent, message))
         if self._profile.agent.noise_dbfs is not None:
             self._stream(at_ns)
         if self._profile.agent.greets:
@@ -444,6 +452,10 @@ class AgentBehaviour(PlannedSession):
         return np.clip(samples + noise, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
+def _sent(message: NamedBody, due_ns: int) -> OutgoingEvent:
+    return OutgoingEvent(due_ns, *message)
+
+
 DEFAULT_FORMAT = "pcm16@16000"
 """The audio format of an agent, if the address does not state it."""
 
@@ -455,7 +467,7 @@ def answer_with(wires: Wires) -> Callable[[UpgradeRequest], AcceptedUpgrade | No
     """Return the function that accepts calls of these protocols."""
 
     def answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
-        kind = request.path.removeprefix(SIMULATED_PATH)
+        kind, *_ = request.path.removeprefix(SIMULATED_PATH).split("/")
         if not request.path.startswith(SIMULATED_PATH) or kind not in wires:
             return None
         named = request.query.get("format", DEFAULT_FORMAT)

@@ -31,6 +31,10 @@ from rtbench_simulator.services.agents import (
 SLOT = re.compile(r"\{(\w+)\}")
 Found = dict[str, Any]
 """The values that a message has in place of the names of its template."""
+OPTIONAL = frozenset({"=instructions", "=voice", "=model"})
+"""Settings whose keys a message lacks if they are not set."""
+AT_START = frozenset({"session_created", "session_updated", "noted"})
+"""The meanings of the messages, those with an example, that are sent when a call starts."""
 
 
 @cache
@@ -56,12 +60,32 @@ def found_in(template: Any, value: Any) -> Found | None:
             parts = [
                 found_in(inner, value[key]) if key in value else None
                 for key, inner in template.items()
-                if not key.startswith("=")
+                if not key.startswith("=") and (key in value or not _is_optional(inner))
             ]
             return _joined(parts)
         case list() if isinstance(value, list) and len(value) == len(template):
             return _joined([found_in(*pair) for pair in zip(template, value, strict=True)])
     return {} if template == value and type(template) is type(value) else None
+
+
+def _is_optional(template: Any) -> bool:
+    if isinstance(template, dict):
+        return bool(template) and all(map(_is_optional, template.values()))
+    return isinstance(template, str) and template in OPTIONAL
+
+
+def _filled(template: Any, values: Mapping[str, Any]) -> Any:
+    """Return an example with its values."""
+    match template:
+        case str() if template.startswith("="):
+            return values[template[1:]]
+        case str():
+            return SLOT.sub(lambda slot: str(values[slot[1]]), template)
+        case dict():
+            return {key: _filled(inner, values) for key, inner in template.items()}
+        case list():
+            return [_filled(inner, values) for inner in template]
+    return template
 
 
 def _joined(parts: list[Found | None]) -> Found | None:
@@ -88,7 +112,8 @@ class DescribedWire(AgentWire):
         self._forms = {form["means"]: (name, form) for name, form in self._messages()}
         self.plain = self._sent["audio"] == "binary"
         self.clears = "clear" in self._forms
-        self._number = 0
+        self.waits = any("await" in step for step in self._sent.get("open", ()))
+        self._number = self._sent_texts = self._sent_pieces = 0
         self._uuid: str | None = None
 
     def _messages(self) -> Iterator[tuple[str, Json]]:
@@ -110,7 +135,8 @@ class DescribedWire(AgentWire):
     def _templates(self) -> Iterator[tuple[str, Any]]:
         if not self.plain:
             yield "audio", self._sent["audio"]
-        yield from (("open", step) for step in reversed(self._sent.get("open", ())))
+        opening = [step for step in self._sent.get("open", ()) if "await" not in step]
+        yield from (("open", step) for step in reversed(opening))
         yield from ((role, self._sent[role]) for role in ("key", "close") if role in self._sent)
         answers = (form["answer"] for _, form in self._messages() if "answer" in form)
         yield from (("answer", template) for template in answers)
@@ -123,8 +149,9 @@ class DescribedWire(AgentWire):
                 return False
         if "number" in found:
             self._number += 1
-            return str(found["number"]) == str(self._number)
-        return True
+            if str(found["number"]) != str(self._number):
+                return False
+        return int(found.get("received", 0)) <= self._sent_texts
 
     def _take_format(self, found: Found) -> None:
         """Use the format that the caller names."""
@@ -141,7 +168,13 @@ class DescribedWire(AgentWire):
 
     # Messages to the caller.
 
+    def opened(self) -> Iterator[NamedBody]:
+        for name, form in self._messages():
+            if "example" in form and form["means"] in AT_START:
+                yield self._written(name, form)
+
     def audio_out(self, audio: bytes) -> NamedBody:
+        self._sent_pieces += 1
         if self._received.get("binary") == "audio":
             return "audio", BinaryMessage(audio)
         return self._message("audio", audio=base64.b64encode(audio).decode())
@@ -155,11 +188,20 @@ class DescribedWire(AgentWire):
         _, form = self._forms["mark"]
         return self._message("mark", **{"text" if "text" in form else "id": name})
 
-    def _message(self, means: str, **values: str) -> NamedBody:
-        name, form = self._forms[means]
-        message: Json = {}
+    def _message(self, means: str, **values: Any) -> NamedBody:
+        return self._written(*self._forms[means], **values)
+
+    def _written(self, name: str, form: Json, **values: Any) -> NamedBody:
+        self._sent_texts += 1
+        facts = {"uuid": self._uuid, "number": self._sent_texts, "received": self._number}
+        message = _filled(self._received.get("example", {}) | form.get("example", {}), facts)
         at = self._received["name"]
-        _put(message, at[0] if isinstance(at, list) else at, name)
+        first, _, kind = name.partition("/")
+        _put(message, at[0] if isinstance(at, list) else at, first)
+        if kind:
+            _put(message, self._received["kind"], kind)
+        if "id" in form:
+            values = {"id": self._sent_pieces} | values
         for key, value in values.items():
             _put(message, form[key], value)
         if stream := self._received.get("stream"):
@@ -167,11 +209,17 @@ class DescribedWire(AgentWire):
         return name, msgspec.json.encode(message)
 
 
-def _put(message: Json, path: str, value: str) -> None:
-    *outer, last = (keys.split("|")[0] for keys in path.split("."))
-    for key in outer:
-        message = message.setdefault(key, {})
-    message[last] = value
+def _put(message: Json, path: str, value: Any) -> None:
+    key, _, inner = path.partition(".")
+    key = key.split("|")[0]
+    if inner == "0" or inner.startswith("0."):
+        entry = dict(zip("0", message.get(key, ()), strict=False)) or {"0": {}}
+        _put(entry, inner, value)
+        message[key] = [*entry.values()]
+    elif inner:
+        _put(message.setdefault(key, {}), inner, value)
+    else:
+        message[key] = value
 
 
 DESCRIBED: Wires = {name: partial(DescribedWire, name) for name in files() if name not in WIRES}

@@ -189,7 +189,10 @@ def test_a_key_refused_by_another_service_has_no_azure_remedy(status: int) -> No
 @pytest.mark.parametrize(
     ("resource", "expected"),
     [
-        ("/ws", "use --dialect acs, exotel, pcm, plivo, telnyx, twilio or vonage"),
+        (
+            "/ws",
+            "use --dialect acs, elevenlabs, exotel, genesys, pcm, plivo, telnyx, twilio or vonage",
+        ),
         ("/agent/acs?x=1", "use --dialect acs"),
         ("/v1/realtime?model=x", ""),
         ("/my-api/openai/v1/realtime?model=x", ""),

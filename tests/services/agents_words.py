@@ -58,6 +58,7 @@ CASES = {
     "plivo": Case(BY_NAME["plivo"], {"as": "plivo"}, G711_ULAW),
     "exotel": Case(BY_NAME["exotel"], {"as": "exotel"}, PCM16_8K),
     "vonage": Case(BY_NAME["vonage"], {"as": "vonage"}, PCM16_16K, {"number": "+15550100"}),
+    "genesys": Case(BY_NAME["genesys"], {"as": "genesys"}, G711_ULAW, {"number": "+15550100"}),
     "acs": Case(ACS, {}, PCM16_16K),
     "acs at 24 kHz": Case(ACS, {}, PCM16),
 }
@@ -137,8 +138,13 @@ def check_answer(case: Case, question: Mapping[str, Any], answer: Any) -> None:
 def understood(case: Case, message: Any) -> Any:
     """Return the correct reading of our message by a package."""
     if isinstance(message, dict):
-        return {"pcm": message["binary"], "rate": case.format.rate_hz}
+        samples = case.format.decode(base64.b64decode(message["binary"]))
+        return {"pcm": _text(samples.tobytes()), "rate": case.format.rate_hz}
     body = json.loads(message)
+    if body.get("type") == "dtmf":
+        return {"key": body["parameters"]["digit"]}
+    if answer := {"open": "opened", "close": "closed"}.get(body.get("type")):
+        return {"answer": answer, "clientseq": body["seq"]}
     if "event" in body:
         if body["event"] == "media":
             samples = case.format.decode(base64.b64decode(body["media"]["payload"]))

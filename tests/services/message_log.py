@@ -76,6 +76,9 @@ class Exchange:
             assert [*map(self.shown, steps, sent)] == sent
             assert len(steps) == len(sent)
         self.messages = [received(line.text) for line in case.lines if line.kind == "<"]
+        decode = decoder_of(self.dialect)
+        for message in self.messages:
+            self.codec.decode(decode(message))
         self.events = [*chain(*map(decoder_of(self.dialect), self.messages))]
         for line in case.lines:
             if line.kind == "=":
@@ -97,6 +100,8 @@ class Exchange:
 
     def message(self, act: str, *given: Any, **named: Any) -> ClientMessage:
         """Return a message that the client sends after the set-up."""
+        if act == "answer":
+            return self.codec.answers.pop(0)
         if act in ("acknowledge", "goodbye"):
             message: ClientMessage | None = getattr(self.codec, act)(*given)
             assert message is not None

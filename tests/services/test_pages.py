@@ -92,6 +92,12 @@ MISTAKES = {
     "close: {type: bye}": ("close: bye", 11, "close must be a table"),
     "  name: type\n": ("  name: type\n  stream: {at: id, is: x}\n", 14, "is must be a text with"),
     "title: my voice server\n": ("", 1, "needs `title`"),
+    "  name: type\n  messages": (
+        "  name: type\n  kind: type.of\n  messages",
+        12,
+        "uses type in two",
+    ),
+    'pcm: "{audio}"}': ('pcm: "{audio}", at: "{audio_s}"}', 10, "the unknown value audio_s"),
 }
 
 
@@ -168,6 +174,30 @@ def test_no_message_of_a_server_is_an_error_of_this_tool(name: str) -> None:
             assert event.kind is not EventKind.MALFORMED or event.reason
     for answer in codec.answers:
         json.loads(codec.encode(answer.kind, answer.data))
+
+
+NUMBERED = DIALECTS["elevenlabs"]
+
+
+def numbered(number: object, name: str = "audio") -> bytes:
+    fields = {"audio_base_64": "AAAA", "event_id": number}
+    return json.dumps({"type": name, f"{name}_event": fields}).encode()
+
+
+def test_audio_that_an_interruption_has_dropped_is_counted_and_not_heard() -> None:
+    assert NUMBERED.codec is not None
+    codec = NUMBERED.codec("c-1")
+    messages = [
+        numbered(3),
+        numbered(2, "interruption"),
+        *map(numbered, (1, 2, 3, "2", None, [], 9**99)),
+    ]
+    events = [event for each in messages for event in codec.decode(NUMBERED.decode(each))]
+
+    assert [event.kind.name for event in events[:2]] == ["AUDIO_DELTA", "CLEARED"]
+    dropped = [event.name for event in events[2:] if event.kind is EventKind.UNKNOWN]
+    assert dropped == ["audio of an interrupted reply"] * 3
+    assert len(events) == len(messages)
 
 
 def test_the_example_of_the_documents_sends_what_it_describes(tmp_path: Path) -> None:

@@ -18,15 +18,24 @@ from pipecat.frames.frames import (
     InputDTMFFrame,
     InterruptionFrame,
     OutputAudioRawFrame,
+    OutputTransportMessageUrgentFrame,
 )
 from pipecat.runner.utils import parse_telephony_websocket
 from pipecat.serializers.exotel import ExotelFrameSerializer
+from pipecat.serializers.genesys import GenesysAudioHookSerializer
 from pipecat.serializers.plivo import PlivoFrameSerializer
 from pipecat.serializers.telnyx import TelnyxFrameSerializer
 from pipecat.serializers.twilio import TwilioFrameSerializer
 from pipecat.serializers.vonage import VonageFrameSerializer
 
-RATES = {"twilio": 8000, "telnyx": 8000, "plivo": 8000, "exotel": 8000, "vonage": 16000}
+RATES = {
+    "twilio": 8000,
+    "telnyx": 8000,
+    "plivo": 8000,
+    "exotel": 8000,
+    "vonage": 16000,
+    "genesys": 8000,
+}
 
 
 def shown(data):
@@ -39,6 +48,8 @@ def made(frame):
             return {"pcm": base64.b64encode(frame.audio).decode(), "rate": frame.sample_rate}
         case InputDTMFFrame():
             return {"key": frame.button.value}
+        case OutputTransportMessageUrgentFrame():
+            return {"answer": frame.message["type"], "clientseq": frame.message["clientseq"]}
         case None:
             return None
     return {"frame": type(frame).__name__}
@@ -71,6 +82,8 @@ def made_for(name):
             return PlivoFrameSerializer("MZ", params=params)
         case "exotel":
             return ExotelFrameSerializer("MZ")
+        case "genesys":
+            return GenesysAudioHookSerializer()
     return VonageFrameSerializer()
 
 
@@ -78,6 +91,8 @@ async def answer(query):
     rate = RATES[query["as"]]
     serializer = made_for(query["as"])
     await serializer.setup(SimpleNamespace(audio_in_sample_rate=rate))
+    if query["as"] == "genesys":  # it hears and says nothing before
+        await serializer.deserialize('{"type": "open", "id": "c-1"}')
     if "open" in query:
         return await opened(query["open"])
     if "hear" in query:

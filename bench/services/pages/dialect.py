@@ -53,14 +53,17 @@ from bench.wire.settings import (
 DIGITS = frozenset("0123456789*#ABCD")
 """The keys of a phone, including the four keys A to D of ITU-T Q.23, which few phones have."""
 OF_STREAM = frozenset({EventKind.AUDIO_DELTA, EventKind.MARKED, EventKind.CLEARED})
+MAX_DIGITS = 18
+INTERRUPTED = " of an interrupted reply"
+"""The suffix of the name of audio whose number a `clear` has dropped."""
 APPEND = MessageKind.APPEND
-NUMBER, AUDIO_MS = map(mark_of, ("number", "audio_ms"))
+NUMBER, AUDIO_MS, AUDIO_S, RECEIVED = map(mark_of, ("number", "audio_ms", "audio_s", "received"))
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class PageCodec(CallCodec):
-    """The codec of one call. It counts the messages with a number, the pieces of audio, and their
-    time.
+    """The codec of one call. It counts the messages with a number, the received messages without
+    audio, the pieces of audio, and their time.
     """
 
     def __init__(self, dialect: "PageDialect", call_id: str) -> None:
@@ -68,7 +71,8 @@ class PageCodec(CallCodec):
         self._dialect = dialect
         stream = dialect.page.receive.stream
         self._stream = None if stream is None else stream.is_.replace(CALL_ID, self.call_id)
-        self.number = self.chunk = self.audio_ms = self.millisecond = 0
+        self.number = self.received = self.chunk = self.audio_ms = self.millisecond = 0
+        self._cleared = -1
         self.data = b""
         self._second = -1
         self._frame_ms = dialect.frame_ms or 0
@@ -83,8 +87,11 @@ class PageCodec(CallCodec):
             self._is_timed = SECOND in form.whole
 
     def encode(self, kind: MessageKind, data: bytes) -> bytes:
-        if kind is not APPEND or not self._is_message:
+        if kind is not APPEND:
             return self._counted(super().encode(kind, data))
+        if not self._is_message:
+            self.audio_ms += self._frame_ms
+            return data
         self.data = data
         if self._is_counted:
             self.number += self._is_numbered
@@ -105,8 +112,14 @@ class PageCodec(CallCodec):
         if b"\0" not in message or isinstance(message, BinaryMessage):
             return message
         self.number += NUMBER in message
-        message = message.replace(NUMBER, b"%d" % self.number)
-        return message.replace(AUDIO_MS, b"%d" % self.audio_ms)
+        for mark, value in (
+            (NUMBER, b"%d" % self.number),
+            (RECEIVED, b"%d" % self.received),
+            (AUDIO_MS, b"%d" % self.audio_ms),
+            (AUDIO_S, b"%d.%03d" % divmod(self.audio_ms, 1_000)),
+        ):
+            message = message.replace(mark, value)
+        return message
 
     def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
         if not events:
@@ -115,10 +128,24 @@ class PageCodec(CallCodec):
         is_other = self._stream is not None and event.session_id != self._stream
         if is_other and event.kind in OF_STREAM:
             return (ServerEvent(EventKind.UNKNOWN, f"{event.name}{OTHER_STREAM}"),)
+        if event.text and self._is_dropped(event):
+            return (ServerEvent(EventKind.UNKNOWN, f"{event.name}{INTERRUPTED}"),)
+        if event.kind is AUDIO_DELTA:
+            return events
+        self.received += 1
         answer = self._dialect.answers.get(event.name)
         if answer is not None and event.kind is not EventKind.MARKED:
             self.answers.append(self._answer(answer, event.text))
         return events
+
+    def _is_dropped(self, event: ServerEvent) -> bool:
+        """Return whether this is audio whose number is not larger than that of the last `clear`."""
+        number = event.text.strip('"')
+        if len(number) > MAX_DIGITS or not number.isdecimal():
+            return False
+        if event.kind is EventKind.CLEARED:
+            self._cleared = int(number)
+        return event.kind is AUDIO_DELTA and int(number) <= self._cleared
 
     def acknowledge(self, mark: str) -> ClientMessage | None:
         answer = self._dialect.mark_answer

@@ -35,7 +35,7 @@ from bench.files.validation import (
     struct_of,
 )
 from bench.files.yaml_file import LocatedValue, read_yaml
-from bench.services.pages.template import OF_CALL, SPREAD, UUID, names_in
+from bench.services.pages.template import COUNTED, OF_CALL, SPREAD, UUID, names_in
 from bench.wire.audio import ALL_FORMATS, AudioFormatName
 
 Meaning = Literal[
@@ -135,17 +135,20 @@ def _path(value: LocatedValue, text: str) -> Path:
 
 
 _KEY = r"[^.|\s\"\\]{1,64}"
+FIRST = "0"
+"""The key of the first entry of a list, in a path."""
 PATH = Converted(
     RegexString(
         rf"{_KEY}(\|{_KEY})*(\.{_KEY}(\|{_KEY})*){{0,4}}",
-        "the keys that lead to a value, as in media.payload; kind|Kind are two spellings of a key",
+        "the keys that lead to a value, as in media.payload; kind|Kind are two spellings of a key,"
+        " and 0 is the first entry of a list",
     ),
     _path,
 )
 
 
 def _template(*names: str) -> TemplateValidator:
-    return TemplateValidator(tuple(dict.fromkeys((*names, UUID, "number"))))
+    return TemplateValidator(tuple(dict.fromkeys((*names, UUID, *COUNTED))))
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,7 @@ class SentMessages:
     """The messages to the service."""
 
     audio: Any = field_key(
-        OrKeyword(_template("audio", "silent", *OF_CALL), BINARY_AUDIO),
+        OrKeyword(TemplateValidator(("audio", "silent", UUID, *OF_CALL)), BINARY_AUDIO),
         "A piece of the caller's audio; binary: a binary message of nothing else.",
         required=True,
     )
@@ -252,7 +255,9 @@ class ReceivedForm:
         PATH, "Where the words or the reason are, or the text that `answer` repeats."
     )
     id: Path | None = field_key(
-        PATH, "Where the id of a call is, or the value of any type that `answer` repeats."
+        PATH,
+        "Where the id of a call is, the number of audio, or the value of any type that `answer`"
+        " repeats. Audio is dropped if its number is not larger than that of the last `clear`.",
     )
     name: Path | None = field_key(PATH, "Where the name of a called function is.")
     arguments: Path | None = field_key(PATH, "Where its arguments are: a table, or JSON.")
@@ -261,6 +266,7 @@ class ReceivedForm:
         _template("text", "id"),
         "What is sent back at once; after a mark, when the audio before it was played.",
     )
+    example: Any = field_key(_template(), "The rest of the message, which the simulator sends.")
 
     def __post_init__(self) -> None:
         for meaning in self.means:
@@ -295,6 +301,10 @@ class ReceivedMessages:
         MapOf(r"\S.{0,127}", struct_of(ReceivedForm), "a table (`name: {means: …}`)"),
         "The messages, by name; A|B are two names of one message.",
     )
+    kind: Path | None = field_key(
+        PATH,
+        "Where a second name is: the message A/B has the names A and B, and A is any other A.",
+    )
     binary: Literal["audio", "text"] | None = field_key(
         Choice(("audio", "text")),
         "What binary messages are; without it, a binary message ends the session.",
@@ -302,6 +312,7 @@ class ReceivedMessages:
     others: Literal["noted", "unknown"] = field_key(
         Choice(("noted", "unknown")), "What other messages are.", "unknown"
     )
+    example: Any = field_key(_template(), "What the simulator adds to each of its texts.")
     stream: PageStream | None = field_key(
         struct_of(PageStream), "The id of the stream, if messages name it."
     )

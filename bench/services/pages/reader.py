@@ -8,7 +8,7 @@ mean. Pure.
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from bench.files.validation import InvalidCombinationError, either
 from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
 from bench.services.pages.page import (
     BINARY_AUDIO,
+    FIRST,
     OF_REPLIES,
     Awaited,
     Page,
@@ -103,6 +104,7 @@ def wire_of(page: Page) -> PageWire:
     is_named = len(names) == 1
     texts: list[Path] = [*names] if is_named else []
     raws: list[Path] = [] if is_named else [*names]
+    texts += [received.kind] if received.kind else []
     if received.stream is not None:
         texts.append(received.stream.at)
     for form in forms.values():
@@ -115,6 +117,8 @@ def wire_of(page: Page) -> PageWire:
     kind, getters = _struct_of(texts, [*raws, binary] if has_binary else raws)
     decode = msgspec.json.Decoder(kind).decode
     name_of = getters[names[0]] if is_named else _name_of([getters[path] for path in names], forms)
+    if received.kind:
+        name_of = _with_kind(name_of, getters[received.kind], forms)
     return PageWire(decode, name_of, getters, getters[binary] if has_binary else None, is_named)
 
 
@@ -129,7 +133,7 @@ def reader_of(page: Page) -> Callable[[bytes], ServerEvent]:
     reads: dict[str, Read] = {}
     for name, form in forms_of(page).items():
         if form.audio is not None:
-            reads[name] = _audio(form.audio, stream_of)
+            reads[name] = _audio(form.audio, stream_of, getters.get(form.id or ()))
         else:
             kind = KINDS[form.means[0]]
             reads[name] = _simple(kind, form, getters, stream_of, fixed)
@@ -156,8 +160,19 @@ def _name_of(alternatives: Sequence[Getter], names: Iterable[str]) -> Getter:
     return name_of
 
 
+def _with_kind(name_of: Getter, kind_of: Getter, names: Container[str]) -> Getter:
+    """Return the function that finds the name with its kind if that is known, else the name."""
+
+    def find(fields: Any) -> Any:
+        name = name_of(fields)
+        whole = f"{name}/{kind_of(fields)}"
+        return whole if whole in names else name
+
+    return find
+
+
 # Nearly all messages are audio, so its reader calls as little as possible.
-def _audio(path: Path, stream_of: Getter | None) -> Read:
+def _audio(path: Path, stream_of: Getter | None, number_of: Getter | None) -> Read:
     holder_of = _getter(path[:-1], None) if path[1:] else None
     payload_of = _getter(path[-1:], EMPTY)
 
@@ -165,6 +180,10 @@ def _audio(path: Path, stream_of: Getter | None) -> Read:
         holder = fields if holder_of is None else holder_of(fields)
         payload = EMPTY if holder is None else payload_of(holder)
         size = base64_bytes(payload)
+        if number_of is not None:
+            number = raw_text(number_of(fields))
+            stream = stream_of(fields)[:MAX_ID_CHARACTERS] if stream_of else ""
+            return ServerEvent(AUDIO_DELTA, name, "", "", size, payload, number, session_id=stream)
         if stream_of is None:
             return ServerEvent(AUDIO_DELTA, name, "", "", size, payload)
         stream = stream_of(fields)[:MAX_ID_CHARACTERS]
@@ -243,14 +262,19 @@ def _add(tree: dict[str, Any], path: Path, default: Any) -> None:
 
 
 def _struct(tree: Mapping[str, Any]) -> type[msgspec.Struct]:
-    fields: list[Any] = []
-    for key, inner in tree.items():
-        if isinstance(inner, dict):
-            fields.append((_field(key), _struct(inner) | None, None))
-        else:
-            fields.append((_field(key), str if inner == "" else msgspec.Raw, inner))
+    fields = [
+        (_field(key), _type(inner), None if isinstance(inner, dict) else inner)
+        for key, inner in tree.items()
+    ]
     rename = {_field(key): key for key in tree}
     return msgspec.defstruct("Fields", fields, rename=rename)
+
+
+def _type(inner: Any) -> Any:
+    """Return the type of a value: of a leaf by its default, or of a table or list."""
+    if not isinstance(inner, dict):
+        return str if inner == "" else msgspec.Raw
+    return (list[_type(inner[FIRST])] if inner.keys() == {FIRST} else _struct(inner)) | None  # type: ignore[misc]
 
 
 def _field(key: str) -> str:
@@ -260,7 +284,11 @@ def _field(key: str) -> str:
 
 def _getter(path: Path, default: Any) -> Getter:
     (spellings, *inner) = path
-    first, *others = [attrgetter(_field(key)) for key in spellings]
+    absent = None if inner else default
+    first, *others = [
+        attrgetter(_field(key)) if key != FIRST else lambda held: held[0] if held else absent
+        for key in spellings
+    ]
     found: Getter = first
     for other in others:
         found = _either(found, other)
@@ -305,8 +333,6 @@ def audio_form(page: Page) -> AudioForm | None:
     """Return the form of audio; None if it is in binary messages. Raise InvalidCombinationError."""
     template = page.send.audio
     if template == BINARY_AUDIO:
-        if "audio_ms" in all_names(page.send.key):
-            raise InvalidCombinationError("send", "counts audio_ms only in messages of `audio`")
         return None
     names = list(all_names(template))
     if names.count(AUDIO) != 1:

@@ -21,6 +21,9 @@ from bench.wire.dialect import CALL_ID
 OF_CALL = ("number", "chunk", "audio_ms", "audio_time")
 """The values that a call counts: its messages with a number, its pieces of audio, and their time,
 in ms and as an instant."""
+COUNTED = ("number", "received", "audio_s")
+"""The values that a call counts for its other messages: also the messages of the service, and the
+time of the audio in seconds."""
 TEXTS = ("audio", "audio_time")
 UUID = CALL_ID[1:-1]
 SPREAD = "=extra"
