@@ -11,6 +11,7 @@ A share of an event counts what happened within a window from the event on. The 
 window of this length, which ends at the first event, is its control.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -43,7 +44,14 @@ from reports.statistics.counting import Flags, Floats, count_nonzero, dense_code
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import newcombe, ratio_of
+from reports.statistics.recovery import TAIL as SHOWN_TAIL
 from reports.statistics.recovery import ProbeTurns, recovery_of
+from reports.statistics.threshold_estimate import (
+    ThresholdEstimate,
+    few_sessions,
+    no_estimate,
+    of_turns,
+)
 
 EVENT, BEFORE_EVENT = "event", "before_event"
 """The keys of the groups of an event, and of its control."""
@@ -193,12 +201,8 @@ def _of_event(of: EventsOfTarget, event: Happened) -> Iterator[Value]:
 
 def _shares(of: EventsOfTarget, event: Happened, subject: Subject, metric: str) -> Iterator[Value]:
     """Yield a share of an event, and its difference from its control."""
-    window_ns = of.window_ns(event)
-    arms = []
-    for at_ns in (of.first_ns - window_ns, event.at_ns):
-        chosen, happened = of.chosen(metric, at_ns, at_ns + window_ns)
-        arms.append(happened[chosen])
-    control, found = arms
+    control_ns = of.first_ns - of.window_ns(event)
+    control, found = (_arm(of, event, metric, at_ns) for at_ns in (control_ns, event.at_ns))
     before = replace(subject, group=Group(by=BEFORE_EVENT, name=event.name))
     value, _ = values = [
         replace(
@@ -212,10 +216,16 @@ def _shares(of: EventsOfTarget, event: Happened, subject: Subject, metric: str) 
         reason = Reason("few_before_event" if control.size < MIN_CALLS else "few_at_event")
         yield _no_value(subject, metric, DIFFERENCE, reason)
         return
-    ratios = [ratio_of((arm.astype(float), np.ones(arm.size))) for arm in arms]
+    ratios = [ratio_of((arm.astype(float), np.ones(arm.size))) for arm in (control, found)]
     low, high = newcombe(ratios[0], ratios[1], TAIL)
     difference = ratios[1].value - ratios[0].value
     yield replace(value, statistic=DIFFERENCE, value=difference, low=low, high=high)
+
+
+def _arm(of: EventsOfTarget, event: Happened, metric: str, at_ns: float) -> Flags:
+    """Return to which of the calls or turns of a share it happened, in a window from an instant."""
+    chosen, happened = of.chosen(metric, at_ns, at_ns + of.window_ns(event))
+    return happened[chosen]
 
 
 def _no_value(subject: Subject, metric: str, statistic: str, reason: Reason) -> Value:
@@ -269,8 +279,18 @@ def _changes(of: EventsOfTarget, event: Happened, subject: Subject) -> Iterator[
 
 
 def _recovery(of: EventsOfTarget, event: Happened, subject: Subject) -> Value:
+    """Return when latency was as before, in ms after an event."""
+    found = _recovered(of, event, TAIL)
+    counts = replace(counted(subject, RECOVERY_TIME, found.counts.turns), statistic="value")
+    if math.isfinite(found.high):
+        return replace(counts, value=found.value, low=found.low, high=found.high)
+    reason = found.reason or Reason("not_recovered_event")
+    return replace(counts, value=math.nan, low=found.low, reason=reason)
+
+
+def _recovered(of: EventsOfTarget, event: Happened, tail: float) -> ThresholdEstimate:
     """Return when latency was as before, in ms after an event, from the turns of all callers until
-    the next event. Turns are compared by step.
+    the next event. Turns are compared by step. The upper end is infinite if it is not shown.
     """
     began_ns = of.turns.column(START)
     is_before = began_ns < of.first_ns
@@ -281,13 +301,44 @@ def _recovery(of: EventsOfTarget, event: Happened, subject: Subject) -> Value:
     probes = ProbeTurns(at_s, of.latency[chosen], of.turns.step[chosen])
     lasted_s = float(np.ptp(at_s)) if at_s.size else 0.0
     slot_s = max(MIN_SLOT_S, TURNS_PER_SLOT * lasted_s / max(1, at_s.size))
-    outcome, *times_s = recovery_of(probes, 0.0, slot_s, MARGIN, TAIL)
+    outcome, *times_s = recovery_of(probes, 0.0, slot_s, MARGIN, tail)
     value, low, high = (1000 * time_s for time_s in times_s)
-    counts = replace(counted(subject, RECOVERY_TIME, at_s.size), statistic="value")
-    if outcome == "recovered":
-        return replace(counts, value=value, low=low, high=high)
-    reason = Reason("few_turns_of_event" if outcome == "too_few" else "not_recovered_event")
-    return replace(counts, value=math.nan, low=low, reason=reason)
+    failed = count_nonzero(np.isinf(probes.latency))
+    counts = of_turns(np.bincount(of.turns.session[chosen]), failed)
+    reason = Reason("few_turns_of_event") if outcome == "too_few" else None
+    return ThresholdEstimate(value, low, high, low, high, counts, reason)
+
+
+def event_estimate(
+    run: RunFrames, samples: MetricSamples, target: int, metric: str, tail: float
+) -> ThresholdEstimate:
+    """Return one of SHARES, or the recovery time in ms, of the event at which it is worst, with its
+    deciding bounds. `tail` is the type I error of each bound. An unknown value is the worst.
+    """
+    of = events_of_target(run, samples, target)
+    if of is None:
+        return no_estimate()
+    found = [
+        [_estimate(of, event, metric, error) for error in (SHOWN_TAIL, tail / len(of.events))]
+        for event in of.events
+    ]
+    shown, deciding = max(found, key=lambda pair: (pair[0].reason is not None, pair[1].high))
+    missed = [each["name"] for each in run.metadata["events"] if each["at_utc_ns"] is None]
+    reason = Reason("part_not_run", {"part": missed[0]}) if missed else shown.reason
+    return dataclasses.replace(shown, lower=deciding.low, upper=deciding.high, reason=reason)
+
+
+def _estimate(of: EventsOfTarget, event: Happened, metric: str, tail: float) -> ThresholdEstimate:
+    is_share = metric in SHARES
+    reason = unusable(of.problems, (BEFORE, event.name), is_count=is_share)
+    if not is_share:
+        found = _recovered(of, event, tail)
+        return dataclasses.replace(found, reason=reason or of.unscored or found.reason)
+    arm = _arm(of, event, metric, event.at_ns)
+    value = share(Subject(target=of.target), metric, arm, np.arange(arm.size), 1 - 2 * tail)
+    counts = of_turns(np.ones(arm.size), 0)
+    ends = value.low, value.high
+    return ThresholdEstimate(value.value, *ends, *ends, counts, reason or few_sessions(counts))
 
 
 def harmed(values: Mapping[str, Value]) -> list[str]:

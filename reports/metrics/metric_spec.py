@@ -67,8 +67,10 @@ class Source(Protocol):
         should have it.
         """
 
-    def of_peak(self, metric: str, tail: float) -> ThresholdEstimate:
-        """Return a value of a run with a peak of load, with bounds of this type I error."""
+    def of_parts(self, metric: str, tail: float) -> ThresholdEstimate:
+        """Return a value of a run with a peak of load, or with events, with bounds of this type I
+        error.
+        """
 
 
 class Sources(Protocol):

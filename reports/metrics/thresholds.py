@@ -37,7 +37,7 @@ from reports.metrics.argument_names import option_of_text
 from reports.metrics.metric_spec import WRITTEN_NUMBER, MetricSpec, Statistic
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.mean import Mean
-from reports.metrics.statistic_types.of_peak import OF_PEAK, OfPeak
+from reports.metrics.statistic_types.of_parts import OF_PARTS, OfParts
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import Rate, Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum
@@ -65,7 +65,7 @@ class ThresholdMetric:
     of_sessions: bool = False
     signed: bool = False
     only: Statistic | None = None
-    """The only statistic of a value of a run with a peak of load."""
+    """The only statistic of a value of a run with a peak of load, or with events."""
 
     @property
     def aggregates(self) -> tuple[str, ...]:
@@ -103,8 +103,8 @@ THRESHOLD_METRICS = {
     },
     **{rate.name: ThresholdMetric(rate.name, "share", rate.better) for rate in RATES.values()},
     **{
-        name: ThresholdMetric(name, cast(Unit, unit), "lower", True, only=OfPeak(name))
-        for name, (unit, _) in OF_PEAK.items()
+        name: ThresholdMetric(name, cast(Unit, unit), "lower", True, only=OfParts(name))
+        for name, (unit, _) in OF_PARTS.items()
     },
 }
 """The metrics that may have thresholds, by name."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 from msgspec import structs
 
+from bench.record.folder import read_document, write_document
+from reports.analysis.check.check import check_of
 from reports.analysis.events import (
     CUT,
     DIFFERENCE,
@@ -22,6 +26,7 @@ from reports.analysis.summary.summary import summarise
 from reports.data.runs import load_for_report
 from reports.data.samples import samples_of
 from reports.formatting import NBSP
+from reports.metrics.thresholds import parse
 from reports.pages.run_report.sections.events import events
 from reports.results.value import Reason, Value, ValuesOfSubject
 from reports.text.events import event_lines, events_of, harm_text
@@ -96,9 +101,14 @@ def of_event(values: list[Value], name: str = "deploy") -> tuple[ValuesOfSubject
 
 
 @pytest.fixture(scope="module")
-def harmful(tmp_path_factory: pytest.TempPathFactory) -> list[Value]:
+def harmful_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("events")
-    return values_of(run_of(folder, dropped=10, refused=4, times=2.0, names=("deploy", "later")))
+    return run_of(folder, dropped=10, refused=4, times=2.0, names=("deploy", "later"))
+
+
+@pytest.fixture(scope="module")
+def harmful(harmful_run: Path) -> list[Value]:
+    return values_of(harmful_run)
 
 
 @pytest.fixture(scope="module")
@@ -181,11 +191,34 @@ def test_an_event_that_did_not_happen_is_named(tmp_path: Path) -> None:
     assert f"deploy, at 15{NBSP}min: the run ended before it" in section.blocks[0].text
 
 
+def test_thresholds_limit_the_worst_event_of_a_run(harmful_run: Path, tmp_path: Path) -> None:
+    results = {
+        ("dropped_share", "rate<1%"): "fail",
+        ("dropped_share", "rate<50%"): "pass",
+        ("dropped_share", "rate<30%"): "inconclusive",
+        ("new_failed_share", "rate<99%"): "inconclusive",  # of six calls
+        ("cut_share", "rate<50%"): "pass",
+        ("recovery_time", "value<10s"): "fail",
+        ("recovery_time", "value<100s"): "pass",
+    }
+    thresholds = list(starmap(parse, results))
+    judged = check_of(harmful_run, thresholds).thresholds
+    assert [each.result for each in judged] == [*results.values()]
+
+    folder = shutil.copytree(harmful_run, tmp_path / "run")
+    document = read_document(folder)
+    document["events"].append({"name": "missed", "planned_s": 900.0, "at_utc_ns": None})
+    write_document(folder, document)
+    assert "pass" not in [each.result for each in check_of(folder, thresholds).thresholds]
+
+
 def test_a_run_without_events_has_no_section(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     write(folder, Plan(5, 2))
 
     assert not list(events(summarise(load_for_report(folder))))
+    (judged,) = check_of(folder, [parse("dropped_share", "rate<1%")]).thresholds
+    assert judged.result == "not_evaluated"
 
 
 def test_cut_turns_and_calls_that_begin_after_an_event_and_fail_are_counted(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from reports.data.turns import measured_sessions
 from reports.engine.judge import Judged
 from reports.metrics import step_names
 from reports.metrics.argument_names import option
-from reports.metrics.statistic_types.of_peak import OF_PEAK
+from reports.metrics.statistic_types.of_parts import OF_PARTS
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.thresholds import (
     Threshold,
@@ -99,7 +99,7 @@ def check_of(
         nothing = [] if targets else [Reason("no_turns_and_sessions")]
         own = own_causes(working) or invalid_reasons(run.metadata)
         # such thresholds depend on parts of the run, which are usable or not
-        is_of_parts = bool(items) and all(item.spec.metric in OF_PEAK for item in items)
+        is_of_parts = bool(items) and all(item.spec.metric in OF_PARTS for item in items)
         if is_of_parts and validity_of(run.metadata).status == "invalid":
             own = ()
         causes = [*own, *nothing, *causes]
@@ -404,7 +404,7 @@ def _targets_without_failure_threshold(
     A target without a result is the baseline of other targets. If these have a relative threshold
     on failures, the threshold also covers the baseline.
     """
-    guarded = {item.target for item in items if item.spec.metric in (FAILURES, *OF_PEAK)}
+    guarded = {item.target for item in items if item.spec.metric in (FAILURES, *OF_PARTS)}
     compared = any(item.relative for item in items if item.target in guarded)
     checked = {item.target for item in items}
     about = checked - guarded if compared else {target.name for target in targets} - guarded

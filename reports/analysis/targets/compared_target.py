@@ -413,12 +413,22 @@ class ComparedTarget:
         events, turns = (np.bincount(clusters, of, self.sessions) for of in (in_time, weight))
         return events.astype(float), turns.astype(float)
 
-    def of_peak(self, metric: str, tail: float) -> ThresholdEstimate:
-        """Return a value of a run with a peak of load."""
-        from reports.analysis.overload import calls_of_peak, overload_estimate
+    def of_parts(self, metric: str, tail: float) -> ThresholdEstimate:
+        """Return a value of a run with a peak of load, or with events."""
+        from reports.analysis.events import event_estimate
+        from reports.analysis.overload import (
+            RECOVERY_TIME,
+            REPORTED,
+            calls_of_peak,
+            overload_estimate,
+        )
 
-        of = None if self.target == ABSENT else calls_of_peak(self.run, self.samples, self.target)
-        return overload_estimate(of, metric, tail)
+        run, samples, target = self.run, self.samples, self.target
+        peak = None if target == ABSENT else calls_of_peak(run, samples, target)
+        is_of_events = metric not in REPORTED or (peak is None and metric == RECOVERY_TIME)
+        if is_of_events and target != ABSENT:
+            return event_estimate(run, samples, target, metric, tail)
+        return overload_estimate(peak, metric, tail)
 
     def totals(self, spec: MetricSpec) -> PerCluster:
         """Return the sum and the number of the values of a metric in each cluster. Failed turns

@@ -1,4 +1,6 @@
-"""A value of a run with a peak of load, such as the recovery time. It has a limit, no baseline."""
+"""A value of parts of a run, such as the recovery time after a peak of load, or the calls that an
+event dropped. It has a limit, no baseline.
+"""
 
 from __future__ import annotations
 
@@ -15,30 +17,33 @@ if TYPE_CHECKING:
     from reports.results.value import Scale
     from reports.statistics.differences import Inference
 
-OF_PEAK = {
+OF_PARTS = {
     "recovery_time": ("ms", "value"),
     "refused_share": ("share", "rate"),
     "harm": ("%", "p(95)"),
+    "dropped_share": ("share", "rate"),
+    "new_failed_share": ("share", "rate"),
+    "cut_share": ("share", "rate"),
 }
 """The unit of each value, and its aggregate in thresholds. Less of each is better."""
 
 
 @dataclass(frozen=True)
-class OfPeak(Statistic):
-    """The value `metric` of a run with a peak."""
+class OfParts(Statistic):
+    """The value `metric` of a run with a peak, or of its worst event."""
 
-    kind = "of_peak"
+    kind = "of_parts"
     metric: str
 
     @property
     def aggregate(self) -> str:
-        return OF_PEAK[self.metric][1]
+        return OF_PARTS[self.metric][1]
 
     def title(self, metric: str) -> str:
         return metric
 
     def unit(self, metric: str) -> str:
-        return OF_PEAK[self.metric][0]
+        return OF_PARTS[self.metric][0]
 
     def better(self, metric: str) -> Direction:
         return "lower"
@@ -53,7 +58,7 @@ class OfPeak(Statistic):
         return self.estimate(source, spec).value
 
     def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
-        return source.of_peak(self.metric, tail)
+        return source.of_parts(self.metric, tail)
 
     def compare(
         self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
