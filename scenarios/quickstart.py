@@ -14,7 +14,7 @@ class QuickstartCaller(RealtimeUser):
     """
 
     in_turn = True
-    timeouts = {"first_delta": 10}  # a missing reply near the end delays the report by this time
+    timeouts = {"first_delta": 8}  # a missing reply near the end delays the report by this time
     # the longest calls first, so that the run does not end with one of them
     tasks = [
         script("scripts/barge_in.yaml"),
