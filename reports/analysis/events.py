@@ -152,11 +152,13 @@ class EventsOfTarget:
             ended_ns = began_ns + self.turns.instant("ended")
             return self.mine & (began_ns < at_ns) & (ended_ns > at_ns), self.turns.kind == FAILED
         is_dropped = (calls["dropped"] | calls["failed"]) & (calls["ended_ns"] <= end_ns)
+        has_failed = (calls["refused"] | is_dropped).to_numpy()
         if metric == NEW_FAILED:
             is_new = calls["offered"] & (calls["began_ns"] >= at_ns) & (calls["began_ns"] < end_ns)
-            return is_new.to_numpy(), (calls["refused"] | is_dropped).to_numpy()
-        in_progress = calls["opened"] & (calls["began_ns"] < at_ns) & (calls["ended_ns"] > at_ns)
-        return in_progress.to_numpy(), is_dropped.to_numpy()
+            return is_new.to_numpy(), has_failed
+        is_call = calls["opened"] | calls["offered"]  # some may be connecting
+        in_progress = is_call & (calls["began_ns"] < at_ns) & (calls["ended_ns"] > at_ns)
+        return in_progress.to_numpy(), has_failed
 
 
 def events_of_target(run: RunFrames, samples: MetricSamples, target: int) -> EventsOfTarget | None:
