@@ -62,34 +62,6 @@ def test_a_rate_is_parsed_as_calls_per_time(text: str, per_s: float | None) -> N
     assert rate_per_s(text) == per_s
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("stages: []", "must not be an empty list"),
-        ("start: 1/s", "needs `stages`"),
-        ("stages: [{target: 3}]", "needs `duration`"),
-        (
-            "stages: [{duration: 1m, target: fast}]",
-            "an arrival rate, such as 30/min, 2/s or 100/h, or a whole number",
-        ),
-        ("stages: [{duration: -3, target: 3}]", "a time such as"),
-        ("stages: [{duration: 1m, target: 2.5}]", "a whole number of sessions"),
-        ("stages: [{duration: 1m, target: 2}, {duration: 1m, target: 2/s}]", "not both"),
-        ("stages: [{duration: 0, target: 2}]", "total duration of 0"),
-        ("stages: [{duration: 1m, target: 0/s}]", "only stages with load 0"),
-        ("stages: [{duration: 1m, targets: 3}]", "did you mean target"),
-    ],
-)
-def test_an_invalid_stages_file_is_refused_with_its_position(
-    tmp_path: Path, text: str, problem: str
-) -> None:
-    with pytest.raises(UsageError, match=problem) as refused:
-        read_schedule(tmp_path, text)
-
-    assert str(refused.value).startswith(f"{tmp_path / 'stages.yaml'}:")
-    assert "\n" not in str(refused.value)
-
-
 @given(COURSES, st.floats(0, 700))
 def test_the_level_within_a_stage_is_between_its_ends(schedule: LoadSchedule, at_s: float) -> None:
     level = schedule.level(at_s)
@@ -409,28 +381,6 @@ def test_timestamps_in_an_arrivals_file_count_from_the_first(tmp_path: Path) -> 
     path.write_text("2026-11-01T09:00:00.250Z\n2026-11-01T10:00:01+01:00\n2026-11-01 09:01:00\n")
 
     assert load_recorded(path).instants_s == pytest.approx((0.0, 0.75, 59.75))
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("1\n0.5\n", "calls.txt:2: is earlier than the line before it: sort the file by time"),
-        ("1\nsoon\n", "calls.txt:2: must be seconds, such as 12.5, or a time"),
-        ("nan\n", "calls.txt:1: must be seconds, 0 or more"),
-        ("1\n2026-11-01T09:00:00Z\n", "calls.txt:2: must be seconds, like the lines before it"),
-        ("# nothing\n", "has no instants: write one per line"),
-        ("\x00\xff", "calls.txt:1: must be seconds"),
-    ],
-)
-def test_an_invalid_arrivals_file_is_refused_in_one_line(
-    tmp_path: Path, text: str, problem: str
-) -> None:
-    path = tmp_path / "calls.txt"
-    path.write_text(text, encoding="latin-1")
-    with pytest.raises(UsageError, match=problem) as refused:
-        load_recorded(path)
-
-    assert "\n" not in str(refused.value)
 
 
 @given(st.text(max_size=60))

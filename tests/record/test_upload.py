@@ -201,20 +201,3 @@ def test_no_token_is_sent_with_a_signature_or_to_another_server(url: str) -> Non
 
     assert destination.sign_in is None
     assert SIGNATURE not in repr(destination)
-
-
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        (f"http://files.example.org/runs?sig={SIGNATURE}", "must begin with https://"),
-        (f"ftp://files.example.org/?sig={SIGNATURE}", "must begin with https://"),
-        (f"https://ann:{SIGNATURE}@files.example.org/", "contains a user or password"),
-        (f"https://account.blob.core.windows.net/?sig={SIGNATURE}", "names no container"),
-        (f"https://files example.org/?sig={SIGNATURE}", "a URL cannot have"),
-        (f"https://:0/?sig={SIGNATURE}", "port 0"),
-    ],
-)
-def test_an_invalid_url_is_refused_without_quoting_it(url: str, problem: str) -> None:
-    with pytest.raises(UsageError, match=problem) as refused:
-        destination_of(url, "--upload")
-    assert SIGNATURE not in str(refused.value)

@@ -254,21 +254,6 @@ def test_a_run_without_a_peak_has_no_values_and_its_threshold_is_not_evaluated(
     assert judged.result == "not_evaluated"
 
 
-@pytest.mark.parametrize(
-    ("metric", "text", "problem"),
-    [
-        ("recovery_time", "p(95)<30s", "allowed: value"),
-        ("recovery_time", "value>30s", "less of it is better"),
-        ("harm", "rate<0.1", "allowed: p(95)"),
-        ("refused_share", "rate<20s", "a rate is from 0 to 1|is not a limit"),
-        ("recovery_time{step:hello}", "value<30s", "which have no step"),
-    ],
-)
-def test_a_wrong_threshold_of_a_peak_is_one_line(metric: str, text: str, problem: str) -> None:
-    with pytest.raises(UsageError, match=problem.replace("(", r"\(").replace(")", r"\)")):
-        parse(metric, text)
-
-
 def edited(peak: Path, folder: Path, table: str, part: int, **changes: Any) -> Path:
     """Return a copy of the run in which the rows of a part, given by its index, are changed."""
     copy = shutil.copytree(peak, folder / "run")

@@ -87,44 +87,6 @@ def test_a_deadline_is_in_ms_or_has_a_unit(text: str) -> None:
     assert threshold.statistic.aggregate == "within(2000)"
 
 
-@pytest.mark.parametrize(
-    ("metric", "text", "mistake"),
-    [
-        (
-            "ttfa",
-            "within(800)<0.95",
-            "ttfa within 800 ms has the operator <, but more of it is better: write >",
-        ),
-        (
-            "ttfa",
-            "within(800)>950",
-            '"950" is not a limit of ttfa within 800 ms: a rate is from 0 to 1',
-        ),
-        (
-            "ttfa",
-            "within(800)>-20%",
-            "higher values are better, so the margin is negative: write -1pt",
-        ),
-        ("ttfa", "within(0)>0.5", "N of within(N) must be more than 0 ms"),
-        ("ttfa", "within>0.5", "is not an aggregate of ttfa; allowed: p(N), med, within(N)"),
-        ("ttfa", "within2000>0.5", "did you mean within(2000)?"),
-        ("failure_rate", "within(800)>0.5", "allowed: rate"),
-        ("failure_rate", "<0.02", '"<0.02" has no aggregate; did you mean rate<0.02?'),
-        ("ttfa", "<800", "did you mean p(95)<800?"),
-        ("audio_speed", "within(800)>0.5", "allowed: p(N), med, avg"),
-        ("transcript_lead", "within(800)>0.5", "allowed: p(N), med"),
-        ("function_execution", "within(800)>0.5", "allowed: p(N), med"),
-    ],
-)
-def test_a_wrong_share_is_refused_with_the_allowed_form(
-    metric: str, text: str, mistake: str
-) -> None:
-    with pytest.raises(UsageError) as error:
-        parse(metric, text)
-
-    assert mistake in str(error.value)
-
-
 def test_a_stored_threshold_is_read_again() -> None:
     written = [parse("voice_to_voice{step:greeting}", "within(2s)>=95%")]
 

@@ -6,46 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.base.errors import UsageError
 from rtbench_simulator.faults.kinds import KINDS, OF_RESPONSES, WITH_CONTEXT, read_line
 from rtbench_simulator.profile import load_profile
 from rtbench_simulator.refusals import RefusedUpgrade, throttled
 from rtbench_simulator.services import deepgram
 from rtbench_simulator.services.nova_sonic import line as nova_sonic
 from rtbench_simulator.serving.service import SimulatedService
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("", 'kind must be refused, .*, not the string ""'),
-        ("closed", "kind must be refused"),
-        ("close,code", "'code' is not KEY=VALUE"),
-        ("close,cod=1011", "unknown key 'cod'; did you mean code"),
-        ("close,code=1005", "code must be a close code that an endpoint may send"),
-        ("close,at=tls", "at must be session, settings"),
-        ("tls_alert,at=tls", "unknown key 'at'"),
-        ("http,status=599", "status must be a valid status of HTTP"),
-        ("sip,status=429", "status must be a valid status of SIP"),
-        ("refused,share=0.5", "unknown key 'share'"),
-        ("reset,sessions=0", "sessions must be as in 3, 2-6 or 4-, counted from 1, not 0"),
-        ("reset,sessions=1.5", "sessions must be"),
-        ("reset,sessions=6-2", "sessions must be"),
-        ("reset,at=tls,responses=2", "responses needs a place of a response"),
-        (
-            "reset,at=speech,context_tokens=9-",
-            "context_tokens needs a later place: response, first_delta",
-        ),
-        ("failed,context_tokens=9-2", "context_tokens must be as in 3, 2-6 or 4-, not"),
-        ("drop,at=done,count=2", "count needs the place next_delta"),
-        ("reset,share=2", "share must be a number from 0 to 1"),
-    ],
-)
-def test_an_invalid_line_is_refused_with_the_allowed_values(line: str, words: str) -> None:
-    with pytest.raises(UsageError, match=words) as caught:
-        read_line(line)
-
-    assert str(caught.value).startswith(f"--fault {line}: ")
 
 
 @given(data=st.data())

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import rtbench_simulator
-from bench.base.errors import UsageError
 from rtbench_simulator.delay import DelayDrift, LogNormal
 from rtbench_simulator.faults.kinds import Fault, IndexRange
 from rtbench_simulator.profile import (
@@ -64,76 +63,6 @@ def test_each_value_of_a_real_service_has_its_source_or_is_assumed(name: str) ->
 
     assert re.search(r"Sources?: [\w-]+[ /]", written.replace("\n# ", " "))
     assert [line for line in settings if "#" not in line] == []
-
-
-@pytest.mark.parametrize(
-    ("content", "line", "words"),
-    [
-        ("generation_speed: 4.0\nspede: 2\n", 2, "unknown key 'spede'"),
-        ("\n\ngeneration_speed: true\n", 3, "generation_speed must be a number"),
-        ("rate_limits_updated: often\n", 1, "after_done"),
-        ("obfuscation: 1\n", 1, "true or false"),
-        ("transcript_lead_deltas: [5, 3]\n", 1, "whole number from 5"),
-        (
-            "delays_ms:\n  committed: soon\n",
-            2,
-            'committed must be a number from 0.001 to 600000, not the string "soon"',
-        ),
-        (
-            "delays_ms:\n  committed: {median: 5}\n",
-            2,
-            "must have exactly one of p50, mean, quantiles, mixture",
-        ),
-        ("delays_ms:\n  committed: {mean: 5}\n", 2, "committed needs `shape`"),
-        ("delays_ms:\n  committed: {quantiles: [5, 4]}\n", 2, "none less than the one before it"),
-        (
-            "delays_ms:\n  committed: {mixture: [{share: 0, p50: 1, p95: 2}]}\n",
-            2,
-            "a part with a share above 0",
-        ),
-        ("delays_ms:\n  commited: {p50: 1, p95: 2}\n", 2, "unknown key 'commited'"),
-        ("delays_ms:\n  committed: {p50: 9, p95: 2}\n", 2, "must not be below"),
-        ("delays_ms:\n  committed: {p50: 1, p95: 3, p99: 2}\n", 2, "p99 must not be below p95 (3)"),
-        ("turn_taking: {cut_in_share: 2}\n", 1, "cut_in_share must be a number from 0 to 1"),
-        ("growth: {max_factor: 2}\n", 1, "growth needs `per_min`"),
-        ("rtp: mobile\n", 1, "rtp must be carrier"),
-        (
-            "delays_ms: 5\n",
-            1,
-            "delays_ms must be a table (`key: value`), not 5; allowed: session_created",
-        ),
-        ("faults:\n  - at: tls\n", 2, "faults needs `kind`"),
-        ("faults: close\n", 1, 'faults must be a list, not the string "close"'),
-        ("faults:\n  - kind: close\n  - kind: sometimes\n", 3, "kind must be refused, reset, hang"),
-        ("faults:\n  - kind: close\n    at: tls\n", 3, "at must be session, settings"),
-        (
-            "quota:\n  requests_per_minute: 1\n  tokens_per_minute: 0\n",
-            3,
-            "tokens_per_minute must be a whole number",
-        ),
-        ("drift: {sd: -1, time_constant_s: 9, seed: 1}\n", 1, "sd must be a number from 0 to 2"),
-        ("functions: {parallel: [0, 1]}\n", 1, "parallel must be a whole number from 1 to 20"),
-        ("preamble:\n  phases: 1\n", 2, "phases must be true or false"),
-        ("reasoning_ms: {much: {p50: 1, p95: 2}}\n", 1, "unknown key 'much'"),
-        ("cache: {block_tokens: 0}\n", 1, "block_tokens must be a whole number from 1"),
-        ("context_limit_tokens: 0\n", 1, "context_limit_tokens must be a whole number from 1"),
-        ("rtp: {loss: 2}\n", 1, "loss must be a number from 0 to 1"),
-        ("rtp: {jitter: 20}\n", 1, "unknown key 'jitter'"),
-        ("transcripts: {word_error_rate: 0.1}\n", 1, "word_error_rate needs `texts`"),
-    ],
-)
-def test_an_invalid_profile_is_refused_with_file_and_line(
-    tmp_path: Path, content: str, line: int, words: str
-) -> None:
-    path = tmp_path / "bad.yaml"
-    path.write_text(content)
-
-    with pytest.raises(UsageError) as caught:
-        load_profile(path)
-
-    assert str(caught.value).startswith(f"{path}:{line}:")
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_profile_sets_faults_limits_quota_and_drift(tmp_path: Path) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from bench.base.errors import UsageError
 from bench.load.planning.workload import target_facts
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
@@ -56,36 +53,6 @@ def test_a_target_without_the_key_has_no_network(tmp_path: Path) -> None:
 
     assert home.network_path.network is None
     assert "network" not in target_facts(home, None)["session"]
-
-
-@pytest.mark.parametrize(
-    ("head", "network", "problem"),
-    [
-        (
-            HEAD,
-            "{loss: 1%}",
-            "network must not have loss: a WebSocket has only stall_ms, stall_every_s, rate_kbit",
-        ),
-        (
-            PHONE,
-            "{rate_kbit: 64}",
-            "network must not have rate_kbit: audio in RTP packets has only loss, burst",
-        ),
-        (PHONE, "{burst: 2}", "network has burst, which needs loss"),
-        (HEAD, "{stall_ms: 200}", "network has stall_ms, which needs stall_every_s"),
-        (PHONE, "{loss: 0.01}", "must be a share of packets up to 50%, as in 1%"),
-        (PHONE, "{loss: 51%}", "must be a share of packets up to 50%, as in 1%"),
-        (HEAD, "3g", "congested"),
-    ],
-)
-def test_a_wrong_network_is_one_line_that_names_the_place(
-    tmp_path: Path, head: str, network: str, problem: str
-) -> None:
-    with pytest.raises(UsageError, match=r"targets.yaml:\d+") as refused:
-        resolved(tmp_path, f"{head}    network: {network}\n")
-
-    assert problem in str(refused.value)
-    assert "\n" not in str(refused.value)
 
 
 def test_the_documentation_has_the_values_of_every_profile() -> None:

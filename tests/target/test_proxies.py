@@ -46,27 +46,6 @@ def test_a_proxy_url_sets_the_protocol_and_the_dns_side(text: str, proxy: Proxy)
     assert parsed_proxy(text, "--proxy") == proxy
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (f"https://me:{SECRET}@p:1", "begins with https://"),
-        (f"ftp://me:{SECRET}@p:1", "must begin with http://, socks5://"),
-        (f"http://me:{SECRET}@p:0", "is not the URL of a proxy"),
-        (f"http://p:1/{SECRET}", "is not the URL of a proxy"),
-        (f"http://me:{SECRET} x@p:1", "contains a space"),
-        (f"http://[{SECRET}", "is not a URL"),
-        (f"socks4://me:{SECRET}@p:1", "SOCKS4 has none"),
-    ],
-)
-def test_each_invalid_proxy_url_has_a_remedy_without_the_password(text: str, words: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        parsed_proxy(text, "--proxy")
-
-    assert str(caught.value).startswith("--proxy ")
-    assert words in str(caught.value)
-    assert SECRET not in str(caught.value)
-
-
 @given(st.text(max_size=40))
 def test_any_text_is_a_proxy_or_a_one_line_error(text: str) -> None:
     try:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from bench.base.errors import UsageError
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
@@ -59,85 +56,6 @@ def test_the_scheme_of_an_agent_selects_its_transport() -> None:
             "webrtc-g711",
             ("PCMA",),
         )
-
-
-@pytest.mark.parametrize(
-    ("url", "options", "problem"),
-    [
-        (
-            "http://bot.example/api/offer",
-            {"dialect": "webrtc"},
-            "must begin with https://: http:// is for servers on",
-        ),
-        (
-            AGENT,
-            {"transport": None},
-            "must begin with ws://, not http://; for an agent set --dialect webrtc",
-        ),
-        (
-            "ws://127.0.0.1:7860/api/offer",
-            {"dialect": "webrtc"},
-            "must begin with http://, not ws://, with --dialect webrtc",
-        ),
-        (AGENT, {"dialect": "webrtc", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
-        (
-            AGENT,
-            {"dialect": "webrtc", "turn_server": "turn:a.example"},
-            "--turn-server needs --turn-login-env",
-        ),
-        (
-            AGENT,
-            {"dialect": "webrtc", "turn_login_env": "A"},
-            "--turn-login-env needs --turn-server",
-        ),
-        (
-            AGENT,
-            {"dialect": "webrtc", "turn_server": "turn:a.example", "turn_login_env": "NONE"},
-            "--turn-login-env names a variable that does not contain user:password",
-        ),
-        (
-            "sip:a@localhost",
-            {"transport": None, "turn_server": "turn:a"},
-            "--turn-server is only for calls over WebRTC",
-        ),
-        (AGENT, {"dialect": "webrtc", "srtp": "required"}, "--srtp is only for telephone calls"),
-        (
-            "wss://api.openai.com/v1/live/sessions",
-            {"offer": "sdp"},
-            "--offer is only for calls over WebRTC",
-        ),
-        (
-            "ws://localhost:5050/ws",
-            {"dialect": "twilio"},
-            "needs the dialect ga or gpt-live, not twilio",
-        ),
-        (URL, {"dialect": "preview"}, "needs the dialect ga or gpt-live, not preview"),
-        (
-            AGENT,
-            {"dialect": "webrtc", "codec": "g722"},
-            "--codec must be opus, PCMU or PCMA for agents over WebRTC",
-        ),
-        (URL, {"codec": "opus,PCMU"}, "--codec must be opus, PCMU or PCMA for calls over WebRTC"),
-        (
-            "sip:agent@127.0.0.1",
-            {"codec": "opus,speex"},
-            "--codec must be a list of opus, g722, PCMU and PCMA",
-        ),
-        (URL, {"proxy": "http://proxy.example:3128"}, "--proxy must be none for calls over WebRTC"),
-        (f"{URL.partition('?')[0]}?intent=transcription", {}, "only transcribes"),
-        (URL, {"transport": "websocket", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
-        (
-            "sip:agent@localhost",
-            {"transport": "websocket", "offer": "sdp"},
-            "--offer is only for calls over WebRTC",
-        ),
-    ],
-)
-def test_what_cannot_be_called_over_webrtc_is_refused(
-    url: str, options: dict[str, Any], problem: str
-) -> None:
-    with pytest.raises(UsageError, match=problem):
-        target(url, **{"transport": "webrtc", **options})
 
 
 def test_a_turn_server_has_the_login_of_its_variable_which_is_hidden() -> None:

@@ -95,32 +95,6 @@ def test_each_target_of_a_file_has_each_value_next_to_its_own_settings(tmp_path:
     )
 
 
-@pytest.mark.parametrize(
-    ("vary", "problem"),
-    [
-        ("", "must be KEY=VALUE,VALUE"),
-        ("session.voice", "must be KEY=VALUE,VALUE"),
-        ("session.voice=alloy", "must be KEY=VALUE,VALUE"),
-        ("session.voice=alloy,,verse", "must be KEY=VALUE,VALUE"),
-        ("session.voice=a,b;", "must be KEY=VALUE,VALUE"),
-        ("session.voice=alloy,alloy", "has the value alloy twice"),
-        ("session.voice=a,b;session.voice=c,d", "names session.voice twice"),
-        ("voice=a,b", "a key must begin with session. or steps., or be one of deployment, model"),
-        ("session.=a,b", "a key must begin with session."),
-        ("session..voice=a,b", "a key must begin with session."),
-        ("steps.=0,60", "a key must begin with session. or steps."),
-        ("network=good,none-such", "--vary: network must be good"),
-        ("session.a=" + ",".join(map(str, range(25))), "25 combinations"),
-        ("model=a,b;deployment=c,d", "model and deployment set the same value"),
-    ],
-)
-def test_a_mistake_is_refused_in_one_line(vary: str, problem: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        varied(vary)
-    assert problem in str(refused.value)
-    assert "\n" not in str(refused.value)
-
-
 IDLE = """
 steps:
   - text: Hello

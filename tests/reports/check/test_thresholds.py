@@ -83,47 +83,6 @@ def test_a_threshold_may_be_a_table_with_abort(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("entry", "problem"),
-    [
-        (
-            "{threshold: p(95)<800, abrot: true}",
-            "ci.yaml:1:31: ttfa has an unknown key 'abrot'; did you mean abort?",
-        ),
-        (
-            "{threshold: p(95)<800, abortOnFail: true}",
-            "ci.yaml:1:31: ttfa has an unknown key 'abortOnFail'; did you mean abort?",
-        ),
-        ("{abort: true}", "ttfa needs `threshold`"),
-        ("{threshold: p(95)<800, abort: 1}", "abort must be true or false, not 1"),
-        (
-            "{threshold: p(95)<+20%, abort: true}",
-            "p(95)<+20% is relative, so it cannot have `abort`",
-        ),
-    ],
-)
-def test_a_wrong_table_is_refused_with_its_position(
-    entry: str, problem: str, tmp_path: Path
-) -> None:
-    with pytest.raises(UsageError, match=re.escape(problem)) as refused:
-        read(tmp_path, f"ttfa: [{entry}]\n")
-
-    assert "\n" not in str(refused.value)
-
-
-TABLE = Path(__file__).with_name("refused_thresholds.txt").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("row", TABLE.splitlines()[1:])
-def test_an_invalid_threshold_is_refused_with_what_is_allowed(row: str) -> None:
-    metric, text, message = re.split(r" {2,}", row)
-    text = text.replace("5{5000}", "5" * 5_000)
-    with pytest.raises(UsageError, match=re.escape(message)) as refused:
-        parse(metric, text)
-
-    assert "\n" not in str(refused.value)
-
-
 numbers = st.decimals(min_value="0.001", max_value="0.999", places=3).map(str)
 
 
@@ -201,28 +160,6 @@ def test_a_metric_has_one_threshold_or_a_list(tmp_path: Path) -> None:
         "ttfa{step:greeting}: p(50)<+5%",
         "failure_rate: rate<1%",
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("ttfa:\n  - p(95)<800\n  - p(95)<8q\n", r"ci\.yaml:3:\d+: "),
-        ("ttfa:\n  - p(95)<800\nttfaa: med<1\n", r"ci\.yaml:3:\d+: .*did you mean ttfa"),
-        ("ttfa:\n  p(95): 800\n", r"ci\.yaml:1:\d+: write METRIC: "),
-        (
-            "failure_rate: rate<1%\nttfa: []\n",
-            r"ci\.yaml:2:\d+: ttfa has no threshold: write METRIC",
-        ),
-        ("ttfa: [p(95)<800\n", r"ci\.yaml:2:\d+: is not YAML"),
-        ("# nothing\n", "contains no threshold"),
-        ("? [a]\n: p(95)<1\n", r"ci\.yaml:1:\d+: "),
-    ],
-)
-def test_an_error_in_a_thresholds_file_has_its_line(
-    tmp_path: Path, text: str, message: str
-) -> None:
-    with pytest.raises(UsageError, match=message):
-        read_thresholds(written(tmp_path, text))
 
 
 @pytest.mark.parametrize(

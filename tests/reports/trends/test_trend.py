@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from reports.analysis.trends.metric_trend import MetricTrend, series_of
 from reports.analysis.trends.trend import Trend, trend_of_points, trend_spec
@@ -156,21 +155,6 @@ def test_a_change_suppressed_by_autocorrelation_causes_a_notice() -> None:
         and "40\u00a0runs count as" in one
         for one in found
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("ttfb:p95", "did you mean ttf"),
-        ("ttfa:p42", "allowed: ttfa:p50, ttfa:p90, ttfa:p95, ttfa:p99"),
-        ("failure_rate:p50", "failure_rate is a rate"),
-        ("latency_slope:p50", "may be 0 or less"),
-        ("delta_gap:p50", "cannot be a threshold"),
-    ],
-)
-def test_an_unknown_metric_is_refused_with_what_is_allowed(text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        trend_spec(text)
 
 
 def of(number: int, **conditions: str) -> TrendPoint:

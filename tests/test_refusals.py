@@ -1,0 +1,93 @@
+"""What a user writes wrong is refused in one line that says what is wrong, and quotes no secret:
+the rows of `refusals.txt`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.base.errors import UsageError
+from bench.load.planning.load_model import load_recorded
+from bench.load.planning.run_options import Options
+from bench.load.planning.stages import load_schedule
+from bench.plan.random_choices import load_rows
+from bench.record.upload import destination_of
+from bench.target.network_path import parsed_proxy
+from bench.target.target_settings import ServiceOptions
+from bench.target.targets import resolve_targets
+from reports.analysis.trends.trend import trend_spec
+from reports.metrics.thresholds import parse, read_thresholds
+from rtbench.capacity.load_thresholds import allowed_share
+from rtbench_simulator.faults.kinds import read_line
+from rtbench_simulator.profile import load_profile
+from tests.attack.cases import unescaped_text
+from tests.capacity.built import threshold_of
+from tests.load.options import parsed
+
+LINES: dict[str, Callable[[Any], object]] = {
+    "option": lambda text: Options.of(parsed(text)),
+    "vary": lambda text: resolve_targets(
+        {}, ServiceOptions(url="ws://127.0.0.1:1/v1/realtime?model=m", vary=text)
+    ),
+    "fault": read_line,
+    "proxy": lambda text: parsed_proxy(text, "--proxy"),
+    "upload": lambda text: destination_of(text, "--upload"),
+    "trend": trend_spec,
+    "threshold": lambda text: parse(*text.split(" ", 1)),
+    "capacity": lambda text: allowed_share(threshold_of(text)),
+}
+"""The readers of a line: each line of a row is refused."""
+FILES: dict[str, Callable[[Any], object]] = {
+    "profile.yaml": load_profile,
+    "stages.yaml": load_schedule,
+    "calls.txt": load_recorded,
+    "ci.yaml": read_thresholds,
+    "rows.csv": load_rows,
+    "rows.jsonl": load_rows,
+    "rows.txt": load_rows,
+}
+"""The readers of a file: the lines of a row are its content."""
+SECRET = "s3cr3t"
+
+
+def cases() -> Iterator[tuple[str, str, str]]:
+    """Yield (kind, what is written, words of the refusal)."""
+    table = Path(__file__).with_name("refusals.txt").read_text(encoding="utf-8")
+    for block in table.split("\n\n"):
+        if block.startswith("["):
+            kind = block.strip("[]\n")
+        elif not block.startswith("#"):
+            words, *lines = block.splitlines()
+            texts = [text_of(line[4:]) for line in lines]
+            is_whole = kind in FILES and not lines[0].startswith("    escaped")
+            for text in ["".join(f"{text}\n" for text in texts)] if is_whole else texts:
+                yield kind, text, words
+
+
+def text_of(line: str) -> str:
+    word, _, rest = line.partition(" ")
+    return unescaped_text(rest) if word == "escaped" else line
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "words"),
+    [pytest.param(*case, id=f"{case[0]}: {case[1]!r:.60}") for case in cases()],
+)
+def test_what_a_user_writes_wrong_is_refused_in_one_line(
+    kind: str, text: str, words: str, tmp_path: Path
+) -> None:
+    given: Any = text
+    if kind in FILES:
+        given = tmp_path / kind
+        given.write_text(text, encoding="utf-8", newline="")
+    with pytest.raises(UsageError) as refused:
+        (LINES | FILES)[kind](given)
+    message = str(refused.value)
+    assert message.isprintable()
+    assert SECRET not in message
+    assert re.search(".*".join(map(re.escape, words.split("… "))), message), message
