@@ -886,6 +886,7 @@ def build_session(**changes: Any) -> SessionObservation:
         "previous_reply_end": at(-39),
         "dropped": at(-30),
         "last_heard": at(-35),
+        "heard_again": at(561),
         "connect_start": AT_NS,
         "dns_done": at(1),
         "tcp_done": at(3),

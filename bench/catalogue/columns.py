@@ -74,6 +74,8 @@ ADDED = frozenset(
         "gave_up",
         "dropped_at_ns",
         "last_heard_at_ns",
+        "heard_again_at_ns",
+        "heard_again_uncertainty_ns",
         "patience_ns",
         *RTP_METRICS,
         "interruption_missed",
@@ -623,6 +625,10 @@ SESSION_INSTANT_GROUPS = (
         "dropped last_heard",
         "of an attempt to [come back](scripts.md#calls-that-come-back): the end of the dropped"
         " session; until when the caller heard something of the turn in progress, else the drop",
+    ),
+    _arrival(
+        "heard_again",
+        "`first_audible` of the first whole reply after the return; of text, `first_text`",
     ),
     _clock("intended_start", "its planned start"),
     _clock("connect_start", "the start of connecting, after sign-in"),

@@ -444,6 +444,9 @@ class SessionFacts(SessionObservation):
         self.turns_succeeded += turn.outcome in SUCCESSFUL
         if turn.outcome not in WHOLE:
             return
+        if self.attempt is not None and "heard_again" not in self.instants:
+            audible = "first_audible" in turn.instants
+            self._copy("heard_again", turn, "first_audible" if audible else "first_text")
         if first:
             self._note_first_reply(turn)
         if greeting and "first_audible" in turn.instants:

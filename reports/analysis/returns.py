@@ -29,7 +29,7 @@ GAVE_UP = "gave_up"
 UNFINISHED = "unfinished"
 """Why a call did not come back if the service is not the reason."""
 MAX = "max"
-INSTANTS = ("session_updated", "first_audible", "first_reply", "last_heard", "dropped")
+INSTANTS = ("session_updated", "heard_again", "last_heard", "dropped")
 COLUMNS = [
     *("session_id", "start_utc_ns", "attempt", GAVE_UP, AGAIN, "turns_succeeded"),
     *(f"{name}_at_ns" for name in INSTANTS),
@@ -75,10 +75,9 @@ def _call(session: Session) -> str:
 def _drop(attempts: Sequence[Session]) -> Drop:
     last = attempts[-1]
 
-    def since_ms(start: str, *ends: str) -> float:
-        found = (last[f"{end}_at_ns"] for end in ends)
-        end_ns = next((at_ns for at_ns in found if at_ns is not None), math.nan)
-        return float(end_ns - last[f"{start}_at_ns"]) / NS_PER_MS
+    def since_ms(start: str, end: str) -> float:
+        end_ns = last[f"{end}_at_ns"]
+        return math.nan if end_ns is None else (end_ns - last[f"{start}_at_ns"]) / NS_PER_MS
 
     is_open = last["session_updated_at_ns"] is not None
     is_back = is_open and (not last[GAVE_UP] or last["turns_succeeded"])
@@ -87,7 +86,7 @@ def _drop(attempts: Sequence[Session]) -> Drop:
         "" if is_back else last[GAVE_UP] or UNFINISHED,
         last["attempt"],
         sum(row[AGAIN] or 0 for row in attempts),
-        since_ms("last_heard", "first_audible", "first_reply"),
+        since_ms("last_heard", "heard_again"),
         since_ms("dropped", "session_updated"),
     )
 

@@ -28,7 +28,7 @@ def attempt(number: int, opened: int | None, **changes: Any) -> Session:
     return {
         "attempt": number,
         "session_updated_at_ns": opened,
-        "first_audible_at_ns": opened and opened + 400 * MS,
+        "heard_again_at_ns": opened and opened + 400 * MS,
         "outcome": outcome,
         "last_heard_at_ns": -1_000 * MS,
         "dropped_at_ns": -900 * MS,
@@ -42,12 +42,12 @@ CALLS: dict[str, list[Session]] = {
     "came back at the second attempt": [
         CLOSED,
         attempt(1, REFUSED, renewed=True),
-        attempt(2, OPEN, first_audible_at_ns=900 * MS),
+        attempt(2, OPEN, heard_again_at_ns=900 * MS),
     ],
     "gave up": [CLOSED, attempt(1, REFUSED, gave_up="attempts")],
     "was open, and was dropped before a turn succeeded": [
         CLOSED,
-        attempt(1, OPEN, turns_succeeded=0, gave_up="within", first_audible_at_ns=None),
+        attempt(1, OPEN, turns_succeeded=0, gave_up="within", heard_again_at_ns=None),
     ],
     "the run ended before the first attempt": [{"outcome": "closed:1006", "gave_up": "unfinished"}],
     "came back, and was dropped again as the run ended": [
