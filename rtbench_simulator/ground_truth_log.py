@@ -73,7 +73,7 @@ class SentEvent(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: NonNegative = 0
     cached_tokens: NonNegative = 0
     output_tokens: NonNegative = 0
-    utterance: Literal["greeting", "filler", "answer", ""] = ""
+    utterance: Literal["greeting", "filler", "answer", "message", ""] = ""
     delegation: str = ""
     event: str = ""
     delay_ns: NonNegative = 0

@@ -77,6 +77,10 @@ ADDED = frozenset(
         "heard_again_at_ns",
         "heard_again_uncertainty_ns",
         "patience_ns",
+        "callee",
+        "taken_for_mailbox",
+        "taken_for_person",
+        "spoke_before_beep",
         *RTP_METRICS,
         "interruption_missed",
         "start_offset_ns",
@@ -544,6 +548,21 @@ TURNS = (
         "after how long without an audible reply the caller [hangs up](scripts.md#patience); null"
         " for one who does not",
     ),
+    _label(
+        "callee",
+        "in the first turn of a [call that the agent makes](agents.md#agents-that-dial): who"
+        " answered: `person`, `late_person`, `mailbox` or `hang_up`",
+        "or null",
+    ),
+    _flag(
+        "taken_for_mailbox",
+        "of persons: whether the agent hung up before it answered the second turn; null if unknown",
+    ),
+    _flag(
+        "taken_for_person spoke_before_beep",
+        "of mailboxes: whether the agent waited for an answer after the beep, and whether it spoke"
+        " before the end of the beep; null if unknown",
+    ),
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
     _whole(
         "speech_pause_ns",
@@ -769,6 +788,12 @@ SESSIONS = (
         "or null",
     ),
     _label("close_reason", "the peer's words", "or null"),
+    _label(
+        "callee",
+        "who answered the [agent's call](agents.md#agents-that-dial), also `busy`; null if this"
+        " tool called",
+        "or null",
+    ),
     _label(
         "model backend_model region",
         "as the service named them; the backend does [delegated](metrics.md#delegation) tasks",

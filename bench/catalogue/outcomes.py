@@ -52,6 +52,8 @@ OWN_FAULT = "failed:load_generator"
 """The outcome of a session that failed because of a fault of this tool or of this machine."""
 HANG_UP = "failed:hung_up"
 """The outcome of an answered telephone call that this tool ended before the end of the script."""
+BUSY = "busy"
+"""The outcome of a call that the script lets this tool refuse as a busy line."""
 NO_MEDIA = "timeout:media"
 NO_SOUND = "timeout:sound"
 """The outcomes of an answered telephone call in which nothing was audible until the first limit: no
@@ -164,6 +166,7 @@ class Family(StrEnum):
     OK = "ok"
     INTERRUPTED = "interrupted"
     RENEWED = "renewed"
+    BUSY = "busy"
     UNFINISHED = "unfinished"
     STARVED = "starved"
     EXHAUSTED = "exhausted"
@@ -259,6 +262,9 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "interrupted": OutcomeRow("cancelled because the script interrupted it", kind="success"),
     "renewed": OutcomeRow(
         "the service's age limit for sessions was reached, and the call renewed it", kind="success"
+    ),
+    BUSY: OutcomeRow(
+        "the agent called, and the line was busy, as the script requires", kind="success"
     ),
     "unfinished": OutcomeRow(
         "started, cut by the end of the run",

@@ -70,6 +70,7 @@ class SessionStart(Input, frozen=True):
     session's call; None if calls do not arrive at a rate. `renewable` is True if the call continues
     in another session when this session expires. `reply_silence_ns` is the silence that ends a
     reply if no event ends it. `mcp_servers` is the number of MCP servers that the session declares.
+    `callee` is who answers the agent's call; "" if this tool calls.
     """
 
     start_ns: int
@@ -81,6 +82,7 @@ class SessionStart(Input, frozen=True):
     renewable: bool = False
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
     mcp_servers: int = 0
+    callee: str = ""
 
 
 def session_start(script: PreparedScript, start_ns: int, turns: int, **of_run: Any) -> SessionStart:
@@ -91,6 +93,7 @@ def session_start(script: PreparedScript, start_ns: int, turns: int, **of_run: A
         "service_responds": script.service_responds,
         "reply_silence_ns": script.reply_silence_ns,
         "mcp_servers": len(script.settings.mcp_servers),
+        "callee": script.callee.kind if script.callee else "",
     }
     return SessionStart(start_ns, turns, script.limits, **of_script | of_run)
 

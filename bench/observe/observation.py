@@ -43,6 +43,7 @@ from bench.catalogue.metrics import (
     awaited,
 )
 from bench.catalogue.outcomes import (
+    BUSY,
     SUCCESSFUL,
     UNFINISHED,
     Family,
@@ -197,7 +198,7 @@ TIMES = {
     scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"]
     for scope in get_args(Scope)
 }
-NO_TURNS_MISSING = UNFINISHED | {"ok", "renewed"}
+NO_TURNS_MISSING = UNFINISHED | {"ok", "renewed", BUSY}
 """The outcomes of sessions that completed the script, continue in another session, or were ended
 by this side."""
 
@@ -353,6 +354,11 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
     overlap_ns: int | None = None
     onset_uncertainty_ns: int | None = None
     quality: TurnScore = UNJUDGED
+    callee: str = ""
+    """The kind of callee, in the first turn of a call that the agent made; "" in other turns."""
+    taken_for_mailbox: bool | None = None
+    taken_for_person: bool | None = None
+    spoke_before_beep: bool | None = None
     causes: tuple[Cause, ...] = ()
     """The causes of the outcome; () for an outcome that needs none."""
 
@@ -491,6 +497,8 @@ class SessionObservation(Instants, OneRow):
     effective_settings: Mapping[str, Any] = field(default_factory=dict)
     backend_model: str | None = None
     """The model that does the tasks of the session; None if the service reported none."""
+    callee: str = ""
+    """The kind of callee of a call that the agent made; "" if this tool called."""
     causes: tuple[Cause, ...] = ()
     """As `TurnObservation.causes`."""
 

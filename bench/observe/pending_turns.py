@@ -28,13 +28,15 @@ from bench.catalogue.refusals import HANDSHAKE, limit_outcome
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.attribution import Attributor
+from bench.observe.callee import is_answered
 from bench.observe.reply_detector import ReplyDetector
 from bench.observe.session_facts import PlannedEvents, SessionFacts
 from bench.observe.turn import ANSWERING, ARRIVALS, OVER, PendingTurn, late_until_ns
 from bench.observe.turn_events import Deadline, deadline, failure_ending, output_sent
 from bench.observe.turn_observation import all_instants
+from bench.plan.turn_plan import MAILBOX, PERSONS
 from bench.wire.audio import AudioFormat
-from bench.wire.connection import BAD_FRAME, TOO_LARGE, TRY_AGAIN_LATER
+from bench.wire.connection import BAD_FRAME, NORMAL, TOO_LARGE, TRY_AGAIN_LATER
 from bench.wire.dialect import is_session_event
 from bench.wire.events import ErrorScope, EventKind, ServiceFailure
 
@@ -179,8 +181,20 @@ class PendingTurns:
     def done(self, now_ns: int, *, session_over: bool) -> list[PendingTurn]:
         """Return the ended turns that await no late event; after the session's end, all of them."""
         return [
-            t for t in self.all if t.state is OVER and (session_over or not t.is_incomplete(now_ns))
+            t
+            for t in self.all
+            if t.state is OVER
+            and (session_over or not (t.is_incomplete(now_ns) or self._awaits_verdict(t)))
         ]
+
+    def _awaits_verdict(self, turn: PendingTurn) -> bool:
+        """Return whether it is not yet known whom the agent takes the person of a turn for."""
+        return turn.plan.callee in PERSONS and not self.is_answered_after(turn)
+
+    def is_answered_after(self, turn: PendingTurn) -> bool:
+        """Return whether the agent has answered a turn after this one."""
+        later = (*self.all, *([self.last] if self.last else []))
+        return any(is_answered(t) for t in later if t.plan.number > turn.plan.number)
 
     # An id of these messages begins with the prefix of its turn, and ends with a word of `Cut`. An
     # error that names such an id ends no turn: the reply may have ended by itself before the
@@ -490,6 +504,10 @@ class SessionEndings:
             outcome, refusal = _ending(self.last_error, "connect_failed")
             limit = "" if outcomes.is_throttled(outcome) else limit_outcome(self.last_error.detail)
             self.fail(limit or outcome, at_ns, refusal)
+        elif code == NORMAL and not closed.ours and self._is_mailbox:  # as after a message
+            facts.end("ok", at_ns)
+            for turn in self.turns.all:
+                turn.end("ok", at_ns)
         elif code == BAD_FRAME:
             self.fail("protocol_error:frame", at_ns, cause)
         elif code == TOO_LARGE and closed.ours:
@@ -502,6 +520,11 @@ class SessionEndings:
             self.fail(
                 f"closed:{closed.cause or code}", at_ns, cause, *[idle] * (idle_ns >= MIN_IDLE_NS)
             )
+
+    @property
+    def _is_mailbox(self) -> bool:
+        turn = self.turns.current
+        return turn is not None and turn.plan.callee == MAILBOX
 
     def _limit(self, code: int, reason: str) -> str:
         """Return the outcome of a session that the service closes because of a limit; "" if neither

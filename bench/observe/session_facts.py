@@ -263,6 +263,7 @@ class SessionFacts(SessionObservation):
     def __post_init__(self, start: SessionStart) -> None:
         self.start_ns = start.start_ns
         self.turns_planned = start.planned
+        self.callee = start.callee
         self.mcp_unlisted = start.mcp_servers
         planned = {"call_arrival": start.called_ns, "intended_start": start.intended_ns}
         self.instants |= {name: at_ns for name, at_ns in planned.items() if at_ns is not None}
@@ -450,12 +451,18 @@ class SessionFacts(SessionObservation):
         if first:
             self._note_first_reply(turn)
         if greeting and "first_audible" in turn.instants:
-            self.instants["greeting_audible"] = turn.instants["first_audible"]
-            self.greeting_onset_ns = turn.onset_uncertainty_ns or 0
-            self.greeting_frame_ns = (
-                turn.uncertainties_ns.get("first_audible", 0) - self.greeting_onset_ns
-            )
-            self._bound_greeting()
+            error_ns = turn.uncertainties_ns.get("first_audible", 0)
+            start = Arrival(turn.instants["first_audible"], error_ns)
+            self.heard_first(start, turn.onset_uncertainty_ns or 0)
+
+    def heard_first(self, start: Arrival, onset_ns: int) -> None:
+        """Record the first words of a service that speaks first. `onset_ns` is the part of the
+        start's uncertainty that is that of the sound.
+        """
+        self.instants["greeting_audible"] = start.at_ns
+        self.greeting_onset_ns = onset_ns
+        self.greeting_frame_ns = start.uncertainty_ns - onset_ns
+        self._bound_greeting()
 
     # The first packets of a track have an assumed uncertainty, because nothing is known yet about
     # the delay of its packets. Each measurement of RTP replaces the assumption by what all packets

@@ -33,6 +33,7 @@ from bench.catalogue.outcomes import (
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor, PendingRequest
+from bench.observe.callee import words_in
 from bench.observe.inputs import Action, AnyInput, Received, Sent, SessionStart, split
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.pending_turns import PendingTurns, SessionEndings, UnansweredAudio
@@ -49,10 +50,10 @@ from bench.observe.turn import (
     request_continuation,
 )
 from bench.observe.turn_observation import observation, task_success, without_packets
-from bench.plan.turn_plan import SuccessPredicate
+from bench.plan.turn_plan import PERSONS, SuccessPredicate
 from bench.sound.item_sounds import SEARCHED, ItemSounds
 from bench.wire.audio import AudioFormatName, resolve_format
-from bench.wire.connection import MatchedDelta, ReceivedMessage, SentChunk, is_late
+from bench.wire.connection import NORMAL, MatchedDelta, ReceivedMessage, SentChunk, is_late
 from bench.wire.dialect import SOUND, Dialect, MessageKind, TurnSource
 from bench.wire.events import (
     AUDIO_DELTA,
@@ -75,6 +76,8 @@ from bench.wire.events import (
 )
 from bench.wire.settings import text_at
 
+HUNG_UP = f"closed:{NORMAL}"
+"""The outcome of a call that the agent ended."""
 AT_ONCE_BYTES = 1 << 26
 """An upper limit for the bytes of deltas that are applied together, from one read or a few
 reads."""
@@ -889,6 +892,10 @@ class Timeline:
         for turn in [turn for turn in self.turns.all if turn.plan.number in delivered.turns]:
             self.turns.remove(turn, delivered.at_ns)
             self.owners.forget(turn)
+            if turn.plan.callee in PERSONS:
+                is_taken = not self.turns.is_answered_after(turn)
+                is_known = not is_taken or self.facts.outcome == HUNG_UP
+                turn.taken_for_mailbox = is_taken if is_known else None
             observed = observation(turn, delivered.tasks_done.get(turn.plan.number))
             if self._dialect.has_track and self._detector is None:
                 observed = without_packets(observed)
@@ -898,6 +905,8 @@ class Timeline:
             self.facts.turn_ended(
                 observed, first=observed.turn == self._first, greeting=turn.plan.greeting
             )
+            if turn.plan.callee and (words := next(words_in(turn), None)):
+                self.facts.heard_first(words.start, words.onset_ns)
 
     def _connected(self, connected: inputs.Connected) -> None:
         self.facts.set_connection(connected)

@@ -208,6 +208,8 @@ class PendingTurn(Instants):
     such sound."""
     patience_ns: int | None = None
     """The time without an audible reply after which the caller hangs up; None if it does not."""
+    taken_for_mailbox: bool | None = None
+    """Whether the agent took the person of this turn for a mailbox; None if that is unknown."""
     is_judged: bool = False
     """True if a Python function judges the turn. The judgement is unknown if the function raises an
     exception."""

@@ -26,6 +26,7 @@ from bench.observe.turn import (
     PendingTurn,
     State,
 )
+from bench.plan.turn_plan import MAILBOX
 from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.events import (
@@ -426,6 +427,9 @@ because every second event makes two."""
 
 def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
     """Return the next deadline of an open turn; None without one."""
+    if turn.plan.callee == MAILBOX:
+        beep_ns = turn.input_speech.instants.get("beep_end")
+        return None if beep_ns is None else (beep_ns + turn.plan.record_ns, "ok", NO_CAUSE)
     deadlines = [
         (until_ns, *failed_expectation(kind)) for kind, until_ns in turn.waits.expected.items()
     ]

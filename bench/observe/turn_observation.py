@@ -20,6 +20,7 @@ import msgspec
 from bench.base.units import NEVER_NS
 from bench.catalogue.metrics import MEASURED_FROM, turn_type_of
 from bench.catalogue.outcomes import CANCELLED_SPLIT, SUCCESSFUL, outcome_class
+from bench.observe.callee import spoke_before_beep, taken_for_person
 from bench.observe.caller import FALSE_YIELD_NS, TranscriptLag
 from bench.observe.observation import (
     UNJUDGED,
@@ -30,7 +31,7 @@ from bench.observe.observation import (
     score_turn,
 )
 from bench.observe.turn import PendingTurn, TurnMessages
-from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
+from bench.plan.turn_plan import MAILBOX, NO_REFERENCE, SuccessPredicate
 from bench.wire.audio import ALL_FORMATS
 from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.events import EventKind
@@ -40,7 +41,15 @@ AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done":
 response that an interruption ended. The copy is made only if the copied instant came after the
 interruption."""
 
-OF_TURN = ("outcome", "causes", "start_ns", "audio_bytes_received", "false_reply", "patience_ns")
+OF_TURN = (
+    "outcome",
+    "causes",
+    "start_ns",
+    "audio_bytes_received",
+    "false_reply",
+    "patience_ns",
+    "taken_for_mailbox",
+)
 OF_MESSAGES = tuple(
     counted.name
     for counted in fields(TurnMessages)
@@ -388,9 +397,19 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         onset_uncertainty_ns=reply.onset_uncertainty_ns,
         quality=score,
         turn_type=turn_type(turn),
+        callee=turn.plan.callee,
         context_tokens=responses.context.input if responses.context else None,
         context_cached_tokens=responses.context.cached_in if responses.context else None,
     )
+    if turn.plan.callee == MAILBOX:
+        # what it records is no reply
+        observed = msgspec.structs.replace(
+            observed,
+            taken_for_person=taken_for_person(turn),
+            spoke_before_beep=spoke_before_beep(turn),
+            received_audio_ns=0,
+            **dict.fromkeys(STALLS),
+        )
     return (
         observed
         if turn.turn_source is not SOUND

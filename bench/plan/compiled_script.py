@@ -57,6 +57,8 @@ class CompiledScript:
         self._numbered = tuple(_numbered(script))
         for number, step in self._numbered:
             step.encode_ahead(self._encoder, number)
+        for pcm in script.callee.recordings if script.callee else ():
+            self._encoder.mailbox(pcm)
         varies = script.variables is not None or any(turn.varies for turn in script.turns)
         self._only = None if varies else self._session(0, SessionChoices(0, 0))
 
@@ -87,6 +89,16 @@ class CompiledScript:
             if chunk_ns
             else prepared
         )
+
+    def drawn_session(self, number: int, seed: int) -> PreparedScript:
+        """Return the prepared script of a session that is played: in a call that the agent makes,
+        that of the callee that it draws.
+        """
+        prepared = self.prepare_session(number, seed)
+        if (callee := self.script.callee) is None:
+            return prepared
+        preparation = Preparation(self._encoder, 1, SessionChoices(seed, number), NO_ROW)
+        return callee.drawn(prepared, self.script.turns[0], preparation)
 
     def step(
         self, step: Step, number: int, choices: SessionChoices, row: Mapping[str, str] = NO_ROW

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -69,6 +69,7 @@ AS_SESSION = ResponseSettings()
 """Response settings that change nothing: the settings of the session apply."""
 OF_SPEECH = ("speech_start", "speech_end")
 OF_SOUND = ("barge_in", "sound_end")
+OF_MAILBOX = ("greeting_start", "beep_end")
 """The names of two instants, the start and the end: for the caller's speech, and for a sound."""
 BETWEEN_S = 5.0  # the duration of the noise between turns, which is repeated
 BETWEEN_ID = "between-turns"
@@ -211,6 +212,16 @@ PreparedStep = (
 )
 
 
+class PreparedCallee(NamedTuple):
+    """The kind of callee that answers a call of the agent, and the duration of its ringing. A
+    mailbox records for `record_ns` after its beep.
+    """
+
+    kind: str
+    ring_ns: int
+    record_ns: int
+
+
 @dataclass(frozen=True)
 class PreparedScript:
     """The content of one session, encoded for one dialect.
@@ -244,6 +255,7 @@ class PreparedScript:
     renew_after_ns: int | None = None
     reconnect: Reconnect | None = None
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
+    callee: PreparedCallee | None = None
 
     def after(self, items: Sequence[SaidItem]) -> PreparedScript:
         """Return the same script for a session that starts after the conversation `items`."""
@@ -412,6 +424,16 @@ class ScriptEncoder:
         if keep:
             self._encoded[key] = messages
         return messages
+
+    def mailbox(self, pcm: Pcm) -> tuple[ClientMessage, ...]:
+        """Return the messages of the greeting of a mailbox, which ends with its beep."""
+        key = ("mailbox", pcm.digest)
+        if key not in self._encoded:
+            pieces = tuple(
+                chunks(self._wire(pcm), self.input_format, self._chunk_ms(None), pad=True)
+            )
+            self._encoded[key] = tuple(self._appends(pieces, pcm, "mailbox", OF_MAILBOX))
+        return self._encoded[key]
 
     def sound(self, pcm: Pcm, given_ms: int | None) -> tuple[ClientMessage, ...]:
         """Return the messages of a recording that belongs to no turn."""

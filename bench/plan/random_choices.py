@@ -41,6 +41,8 @@ DELAYS = 3
 NAMES = 4
 SPEECH_PAUSES = 5
 PATIENCE = 6
+RING = 7
+SHARES = 8
 """Numbers that are appended to the seed, so that kinds of choices are independent.
 `bench.load.execution.pairs` uses the number 1."""
 GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2
@@ -172,6 +174,21 @@ class SessionChoices:
         if isinstance(patience, float | int):
             return patience
         return round(patience.draw_s(self._generator(PATIENCE)), 3)
+
+    def ring_ns(self, ring: float | ThinkTime) -> int:
+        """Return how long a line rings, or draw it from its distribution."""
+        seconds = ring if isinstance(ring, float | int) else ring.draw_s(self._generator(RING))
+        return round(seconds * NS_PER_S)
+
+    def share_of(self, shares: Mapping[str, float]) -> str:
+        """Draw a name, with these chances. Any number of sessions has nearly these shares."""
+        first = np.random.default_rng([self._seed, SHARES]).random()
+        left = (first + self._number * GOLDEN_RATIO_STEP) % 1 * sum(shares.values())
+        for name, share in shares.items():
+            left -= share
+            if left < 0:
+                return name
+        return next(name for name in reversed([*shares]) if shares[name])
 
     def one_of(self, names: Sequence[str]) -> str:
         """Draw a name, with equal chances. Of a single name, draw nothing."""

@@ -38,6 +38,7 @@ from bench.files.validation import (
     struct_of,
 )
 from bench.files.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
+from bench.plan.callee import CalleeSettings
 from bench.plan.conversation import History
 from bench.plan.functions import ScriptFunction
 from bench.plan.random_choices import (
@@ -162,6 +163,10 @@ class Script:
         "Seconds without an audible reply after which the caller hangs up, or a distribution from"
         " which each call draws.",
         0.0,
+    )
+    callee: CalleeSettings | None = field_key(
+        struct_of(CalleeSettings, nulls=False),
+        "Who answers the calls that the agent makes (`dial` of the target).",
     )
     recorded_call: bool = field_key(
         Boolean(),
@@ -389,7 +394,8 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
     rows = [parts["variables"].digest] if "variables" in parts else []
     pauses = [step.pause for step in parts["steps"] if isinstance(step, PauseStep)]
     times = [pause.digest for pause in pauses if isinstance(pause, RecordedTimes)]
-    files = wavs + noise + rows + times + images + history
+    greetings = [pcm.digest for pcm in parts["callee"].greeting] if "callee" in parts else []
+    files = wavs + greetings + noise + rows + times + images + history
     return hashlib.sha256(text.encode() + bytes.fromhex("".join(files))).hexdigest()
 
 
@@ -420,6 +426,8 @@ def _impossible_steps(script: Script) -> Iterator[tuple[int, str, str]]:
             and not any(later.is_turn for later in script.steps[number:])
         ):
             yield number, step.verb, NO_TURN_AFTER
+    if script.callee and (problem := script.callee.problem(len(script.turns), script.steps[0])):
+        yield 0, script.steps[0].verb, f"`callee` {problem}"
 
 
 def _unfillable(text: str, variables: VariableRows | None) -> Iterator[str]:

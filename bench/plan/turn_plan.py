@@ -46,6 +46,9 @@ class TurnReference:
 
 
 NO_REFERENCE = TurnReference()
+MAILBOX = "mailbox"
+PERSONS = ("person", "late_person")
+"""The kinds of callees in whose calls it is known whom the agent takes them for."""
 SuccessPredicate = Callable[[Any], object]
 """A Python function that gets the observation of a successful turn, and returns whether the task
 is done."""
@@ -72,7 +75,9 @@ class TurnPlan:
     the service sends no turn events. It is the minimum duration of a sound that counts as the
     answer; shorter sounds before the answer are fillers. It is 0 if the script does not distinguish
     them. `interpreted` is the attribute `interprets` of the dialect. `only_transcribed` is True if
-    the turn gets no reply: it ends with the transcript of the caller's audio.
+    the turn gets no reply: it ends with the transcript of the caller's audio. `callee` is the kind
+    of callee in the first turn of a call that the agent makes. A MAILBOX hangs up when it has
+    recorded for `record_ns` after its beep.
     """
 
     number: int
@@ -102,6 +107,8 @@ class TurnPlan:
     greeting: bool = False
     answer_min_ns: int = 0
     interpreted: bool = False
+    callee: str = ""
+    record_ns: int = 0
 
     def owns(self, event_id: str) -> bool:
         """Return whether the turn sent the client event with this id."""

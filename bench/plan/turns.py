@@ -717,6 +717,14 @@ class AudioTurn(AudioTurnBase):
         choice = preparation.choices.speech_pause(len(self.recordings))
         return self.prepared_turn(preparation, choice)
 
+    def after(self, before: Pcm, pause_ms: int, preparation: Preparation) -> PreparedTurn:
+        """Return the turn with other speech before its own."""
+        choice = preparation.choices.recording() % len(self.recordings)
+        pcm = joined(before, (self.recordings[choice],), pause_ms)
+        return replace(self, audio=(pcm,), speech=(), then=None, transcript=()).prepared_turn(
+            preparation, 0
+        )
+
     def problems(
         self, session: SessionSettings, turn: ScriptTurn | None
     ) -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ from bench.catalogue.outcomes import (
 from bench.services.agents import TrackAgent
 from bench.wire.audio import G711_ULAW, G722_16K, OPUS_16K, PCM16_16K, AudioFormat, by_name
 from bench.wire.dialect import Dialect
-from bench.wire.service import SIP, Service, Tracks
+from bench.wire.service import SIP, SIP_CALLEE, Service, Tracks
 
 LOGIN = (
     "the agent requires a user and a password: set `auth: basic` (--auth basic), and `api_key_env`"
@@ -310,4 +310,6 @@ TRACKS: Mapping[Dialect, Tracks] = {
         TELEPHONE,
     )
 }
-SERVICE = Service(TELEPHONE.name, TELEPHONE.title, TELEPHONE, "sip:agent@localhost", links=(SIP,))
+SERVICE = Service(
+    TELEPHONE.name, TELEPHONE.title, TELEPHONE, "sip:agent@localhost", links=(SIP, SIP_CALLEE)
+)

@@ -31,7 +31,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed
 from bench.observe.timeline import Timeline
-from bench.plan.prepared import PreparedScript
+from bench.plan.prepared import PreparedCallee, PreparedScript
 from bench.target.address import other_version
 from bench.target.target import Target
 from bench.transport.interface import ConnectRequest, ConnectTimings, Transport
@@ -80,6 +80,7 @@ class Dialer:
         limits: Timeouts,
         phases: ConnectTimings,
         offer_members: Mapping[str, Any] = MappingProxyType({}),
+        callee: PreparedCallee | None = None,
     ) -> Transport:
         """Open the transport of the target's kind of connection. `offer_members` are those of an
         offer in JSON.
@@ -102,6 +103,8 @@ class Dialer:
             # the id of this call, which no script can know
             members = msgspec.json.encode(offer_members).replace(CALL_ID.encode(), call_id.encode())
             path = dataclasses.replace(path, offer_members=members)
+        if callee is not None:
+            path = dataclasses.replace(path, ring_ns=callee.ring_ns, is_busy=callee.kind == "busy")
         try:
             transport = opener_of(self.target.link)(
                 ConnectRequest(
@@ -177,7 +180,7 @@ def connect(
     """
     phases = ConnectTimings()
     try:
-        transport = dialer.open(script.limits, phases, script.offer_members)
+        transport = dialer.open(script.limits, phases, script.offer_members, script.callee)
     except ConnectError as error:
         on_handshake(error.headers, "")
         _failed(timeline, phases, error)

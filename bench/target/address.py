@@ -42,7 +42,7 @@ from bench.target.target import (
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.interface import WEB_PORTS
-from bench.wire.addresses import is_host_name, is_loopback
+from bench.wire.addresses import UNSPECIFIED, is_host_name, is_loopback
 from bench.wire.dialect import CALL_ID, Dialect, Peer
 from bench.wire.service import SIP, Route, Service
 
@@ -277,6 +277,10 @@ def telephone_address(url: str, settings: TargetSettings, names: KeyNames) -> Ad
                 f"is a telephone, but {names[key]} is {name}: set {names[key]} to {service.name}"
             )
             raise SettingError("url", f"{names['url']} {problem}")
+    if settings.dial is not None and (uri.host in UNSPECIFIED or uri.tls or uri.parameters):
+        raise SettingError(
+            "url", f"{names['url']} must be sip: with an IP address of this machine, over UDP"
+        )
     resource = f"{uri.user}@{uri.parameters}"
     notices = uri.notices(names["url"])
     return Address(

@@ -181,6 +181,7 @@ def _telephone_path(
         address=direct.address or (address.zoned if proxy is None else proxy.address),
         sip_proxy="" if proxy is None else str(proxy),
         srtp=tls if settings.srtp is None else settings.srtp == "required",
+        dial=None if settings.dial in (None, NONE) else settings.dial,
     )
     return path, () if proxy is None else proxy.notices(context.names["proxy"])
 

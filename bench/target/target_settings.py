@@ -395,6 +395,13 @@ class TargetSettings:
         OneOrMore(String("a host, or a host and a port, as in sip.example.com:5070")),
         quiet=True,
     )
+    dial: str | None = option(
+        "command that lets the agent call this tool, which listens at the SIP URI of the target"
+        " ({callee} in the command), or none: the agent calls by itself",
+        "COMMAND",
+        String("a command, or none"),
+        quiet=True,
+    )
     offer: OfferForm | None = option(
         "body of offers over WebRTC: a form, only SDP, or SDP with an ephemeral key (default:"
         " form)",

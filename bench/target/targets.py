@@ -83,7 +83,17 @@ from bench.transport.impairment.profiles import network_of
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.addresses import is_loopback
 from bench.wire.dialect import CALL_ID, Peer
-from bench.wire.service import BASIC, BEARER, FIRST_REGION, MODEL, REGION, WEBSOCKET, Service
+from bench.wire.service import (
+    BASIC,
+    BEARER,
+    FIRST_REGION,
+    MODEL,
+    REGION,
+    SIP,
+    SIP_CALLEE,
+    WEBSOCKET,
+    Service,
+)
 from bench.wire.settings import merged
 
 WITHOUT_SERVICE = "to try it without a service, use --simulator"
@@ -521,6 +531,8 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     elif settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], context)
     address = _address(settings, context.names, described)
+    if settings.dial is not None and address.link is SIP:
+        address = replace(address, link=SIP_CALLEE)
     has_sip_uri = address.link.address_form == "SIP URI"
     encode = escaped_user if has_sip_uri else percent_encoded
     resource, url_secrets = fill_variables(

@@ -145,7 +145,8 @@ class NetworkPath:
     may go to any host. `offer` is the form of the request that places a call, and `offer_members`
     is a JSON object, whose members an offer in JSON has, too. `network` impairs what calls send;
     None if nothing is impaired. `turn` is a TURN server that may relay calls over WebRTC; None
-    without one.
+    without one. `dial` is the command that lets an agent call this tool; None if there is none. A
+    line rings for `ring_ns`, or `is_busy`.
     """
 
     proxy: Proxy | None = None
@@ -165,6 +166,9 @@ class NetworkPath:
     offer_members: bytes = b"{}"
     network: NetworkProfile | None = None
     turn: TurnServer | None = None
+    dial: str | None = None
+    ring_ns: int = 0
+    is_busy: bool = False
 
     @property
     def has_call_key(self) -> bool:

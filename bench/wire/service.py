@@ -110,6 +110,16 @@ SIP = Link(
 )
 """The link of telephone calls. Its sockets are for SIP, RTP and RTCP. A proxy or a redirection
 may require TLS."""
+SIP_CALLEE = replace(
+    SIP,
+    opened="the agent's call was answered",
+    settings=("rtp_ports", "codec", "dial"),
+    title="telephone calls that the agent makes",
+    opener="bench.transport.sip.answering:open_answer",
+    sockets=2,
+)
+"""The link of telephone calls that an agent makes to this tool. All calls of a process have one
+socket for SIP."""
 WEBRTC = Link(
     ("ws", "wss"),
     ("call", "session", "turn"),
@@ -163,7 +173,7 @@ WEBRTC_AGENT = replace(
     opener="bench.transport.webrtc.call:open_agent_call",
 )
 """The link of calls over WebRTC to agents, which have no events."""
-MEDIA_LINKS = (SIP, WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT)
+MEDIA_LINKS = (SIP, SIP_CALLEE, WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT)
 OPENED = "opened"
 """The key of the message in which a transport reports the accepted request, if the session may
 begin before. It has the `headers` of the response."""

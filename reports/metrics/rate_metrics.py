@@ -92,6 +92,21 @@ RATES = {
             due=DueTurns("speech_start_at_ns", kind="failed", by_step=True),
         ),
         RateMetric(
+            "taken_for_mailbox_rate",
+            column="taken_for_mailbox",
+            due=DueTurns("callee", ("person", "late_person")),
+        ),
+        RateMetric(
+            "taken_for_person_rate",
+            column="taken_for_person",
+            due=DueTurns("callee", ("mailbox",)),
+        ),
+        RateMetric(
+            "early_message_rate",
+            column="spoke_before_beep",
+            due=DueTurns("callee", ("mailbox",)),
+        ),
+        RateMetric(
             "preamble_rate",
             "neither",
             "preamble",

@@ -34,6 +34,17 @@ RATES = {
     "cut_off_rate": (
         "Share of the VAD turns in which a reply was played before the end of the caller's speech."
     ),
+    "taken_for_mailbox_rate": (
+        "Share of the persons whom the agent called and took for a mailbox: it hung up before it"
+        " answered their second turn."
+    ),
+    "taken_for_person_rate": (
+        "Share of the mailboxes that the agent took for a person: it spoke, and then waited for an"
+        " answer for 4 s after the beep."
+    ),
+    "early_message_rate": (
+        "Share of the mailboxes to which the agent spoke before the end of the beep."
+    ),
     "preamble_rate": (
         "Share of the good turns with audio in which other audio preceded the answer."
     ),

@@ -93,6 +93,13 @@ def simulate(
             f" {see('simulator', 'faults')}."
         ),
     ] = None,
+    dial: Annotated[
+        str,
+        option("SIP URI that the agent calls again and again (an agent that dials).", "URI"),
+    ] = "",
+    lines: Annotated[
+        int, option("With --dial: the number of calls at the same time.", min=1, max=250)
+    ] = 1,
     deflate: Annotated[bool, option("Compress messages if the client offers it.")] = False,
     workers: Annotated[
         int,
@@ -156,6 +163,8 @@ def simulate(
             deflate,
             log,
             identity,
+            dial,
+            lines,
             services=SERVICES,
         )
 

@@ -133,6 +133,9 @@ IDENTITY = "identity"
 EXPIRED = "expired"
 BY_TELEPHONE = "by telephone"
 OVER_WEBRTC = "over WebRTC"
+PERSON_AS_MAILBOX = "person_as_mailbox"
+MAILBOX_AS_PERSON = "mailbox_as_person"
+EARLY_MESSAGE = "early_message"
 OF_AUDIO = ("session", "first_delta", "next_delta")
 """The places in a telephone call after its answer."""
 STATUSES = {int(status) for status in HTTPStatus}
@@ -301,6 +304,15 @@ KINDS = {
     ),
     "new_port": _kind_of_calls(
         BY_TELEPHONE, "a re-INVITE moves the agent's audio to another port", OF_AUDIO, "next_delta"
+    ),
+    PERSON_AS_MAILBOX: _kind_of_calls(
+        BY_TELEPHONE, "an agent that dials takes a person for a mailbox", ("speech",)
+    ),
+    MAILBOX_AS_PERSON: _kind_of_calls(
+        BY_TELEPHONE, "an agent that dials takes a mailbox for a person", ("speech",)
+    ),
+    EARLY_MESSAGE: _kind_of_calls(
+        BY_TELEPHONE, "an agent that dials speaks before the beep of a mailbox", ("speech",)
     ),
     "dead_candidate": _kind_of_calls(
         OVER_WEBRTC, "no packet reaches the address in the answer", ("upgrade",)

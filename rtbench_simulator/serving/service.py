@@ -218,7 +218,8 @@ def urls_of(services: Iterable[SimulatedService], address: ServerAddress) -> dic
 class ServerConfig:
     """The configuration of a server. `tls`: the TLS context; None for ws:// without TLS.
 
-    `deflate`: True to compress messages for clients that offer compression.
+    `deflate`: True to compress messages for clients that offer compression. `dial`: the SIP URI
+    that the agent calls, with `lines` calls at the same time; "" if it calls none.
     """
 
     profile: Profile
@@ -229,6 +230,8 @@ class ServerConfig:
     deflate: bool = False
     truth: GroundTruthLog | None = None
     identity: IdentityEndpoint | None = None
+    dial: str = ""
+    lines: int = 1
     services: Sequence[SimulatedService] = field(kw_only=True)
 
 

@@ -151,6 +151,10 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
         start_offset_uncertainty_ns=106,
         transcription_speed=1.5,
         speech_pause_ns=102,
+        callee="mailbox",
+        taken_for_mailbox=True,
+        taken_for_person=False,
+        spoke_before_beep=True,
     )
     record = recorder.session(LABELS)
     record.turn_ended(turn)
@@ -183,7 +187,9 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
 def test_a_session_s_row_has_all_values_of_its_observation(
     folder: Path, recorder: Recorder
 ) -> None:
-    session = build_session(outcome="closed:1006", turns_planned=4, backend_model="gpt-5")
+    session = build_session(
+        outcome="closed:1006", turns_planned=4, backend_model="gpt-5", callee="person"
+    )
     record = recorder.session(LABELS)
     record.session_ended(session)
     recorder.flush()

@@ -278,9 +278,8 @@ class Call:
         assignment = self._assignment
         script = self._script
         labels = replace(assignment.labels, network=self._network_counts)
-        turns_planned = max(
-            0, (assignment.compiled_script.script.turns_planned or 0) - turns_started
-        )
+        is_complete = assignment.compiled_script.script.is_complete
+        turns_planned = max(0, len(script.turns) * is_complete - turns_started)
         if number > 1:
             name = f"{labels.session_id}.{number}"
             labels = replace(labels, session_id=name, after_return=self._has_returned)

@@ -235,7 +235,7 @@ class LiveRun:
             state = states[number]
             compiled_script = state.workload[user, task]
             started = pair.number // self._slot.workers * len(states) + number
-            script = compiled_script.prepare_session(pair.of_script, seed)
+            script = compiled_script.drawn_session(pair.of_script, seed)
             labels = RowContext(
                 session_id=f"w{self._slot.worker}-{started:06d}",
                 target=state.label,

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from bench.base.installation import tool_version
 from bench.catalogue.causes import Cause, Code, ConnectError, in_words, sip_status
 from bench.catalogue.refusals import HANDSHAKE
-from bench.protocols.rtp.srtp import without_keys
+from bench.protocols.rtp.srtp import SrtpKey, without_keys
 from bench.protocols.sdp.offer_answer import LocalMedia
 from bench.protocols.sip.call import SipCall
 from bench.protocols.sip.call_record import MAX_PHRASE_CHARACTERS, CallSettings, shown
 from bench.protocols.sip.digest import DigestLogin
 from bench.protocols.sip.hops import call_address
+from bench.protocols.sip.messages import SipMessage
 from bench.transport.datagrams import is_this_machine
 from bench.transport.interface import NetworkPath
 from bench.wire.addresses import HostPort
@@ -142,11 +143,17 @@ def received_of(call: SipCall) -> str:
 
 def headers_of(call: SipCall) -> dict[str, str]:
     """Return the headers that identify the call and its agent, from the last response to INVITE."""
-    headers = {"x-request-id": call.call_id}
-    if (response := call.response) is not None:
+    return stored_headers(call.call_id, call.response, call.keys)
+
+
+def stored_headers(
+    call_id: str, message: SipMessage | None, keys: Iterable[SrtpKey] = ()
+) -> dict[str, str]:
+    """Return the headers that identify a call and its agent, from a message of the agent."""
+    headers = {"x-request-id": call_id}
+    if message is not None:
         named = {
-            name: shown(response.first(name), call.keys, MAX_HEADER_CHARACTERS)
-            for name in STORED_HEADERS
+            name: shown(message.first(name), keys, MAX_HEADER_CHARACTERS) for name in STORED_HEADERS
         }
         headers |= {name: value for name, value in named.items() if value}
     return headers

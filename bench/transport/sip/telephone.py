@@ -84,7 +84,40 @@ def open_call(request: ConnectRequest) -> TelephoneCall:
                 raise
 
 
-class TelephoneCall(TrackTransport):
+class TelephoneAudio(TrackTransport):
+    """The audio and the keys of a telephone call, whichever side has called."""
+
+    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        if self._closed is not None or (media := self.track.media) is None:
+            return None
+        return (
+            self.track.send(media, message)
+            if isinstance(message, BinaryMessage)
+            else self._press(media, message)
+        )
+
+    def _press(self, media: CallMedia, message: bytes) -> SendReceipt | None:
+        key = str(json.loads(message).get("digit", ""))
+        # A peer that holds the call receives no keys (RFC 3264 §8.4).
+        is_held = not media.agreed.sends
+        if not is_held and media.press(key):
+            return SendReceipt(SendTime(monotonic_ns()), 0)
+        # Without the key, the agent would answer to another call than the script describes.
+        self._hang_up_now()
+        detail = (
+            f"{Cause(Code.HELD if is_held else Code.NO_KEYS).text}, so the key {key} was not sent"
+        )
+        self._closed = ConnectionClosed(NORMAL, monotonic_ns(), own_hang_up(detail), ours=True)
+        return None
+
+    try_send = send
+
+    def _hang_up_now(self) -> None:
+        """Send BYE, and do not wait for its answer."""
+        raise NotImplementedError
+
+
+class TelephoneCall(TelephoneAudio):
     """A call. It is created before it is dialed, and is open when it is answered."""
 
     def __init__(
@@ -160,31 +193,9 @@ class TelephoneCall(TrackTransport):
 
     # Sending
 
-    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        if self._closed is not None or (media := self.track.media) is None:
-            return None
-        return (
-            self.track.send(media, message)
-            if isinstance(message, BinaryMessage)
-            else self._press(media, message)
-        )
-
-    def _press(self, media: CallMedia, message: bytes) -> SendReceipt | None:
-        key = str(json.loads(message).get("digit", ""))
-        # A peer that holds the call receives no keys (RFC 3264 §8.4).
-        is_held = not media.agreed.sends
-        if not is_held and media.press(key):
-            return SendReceipt(SendTime(monotonic_ns()), 0)
-        # Without the key, the agent would answer to another call than the script describes.
+    def _hang_up_now(self) -> None:
         self._call.hang_up(monotonic_ns())
         self._send_signals()
-        detail = (
-            f"{Cause(Code.HELD if is_held else Code.NO_KEYS).text}, so the key {key} was not sent"
-        )
-        self._closed = ConnectionClosed(NORMAL, monotonic_ns(), own_hang_up(detail), ours=True)
-        return None
-
-    try_send = send
 
     def _send_signals(self) -> None:
         for message in self._call.pop_messages():

@@ -5,7 +5,7 @@ its answer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import cycle, repeat
@@ -29,7 +29,6 @@ from bench.protocols.rtp.rtp import (
 from bench.protocols.rtp.srtp import PacketEncryption
 from bench.protocols.sdp.offer_answer import AgreedMedia
 from bench.protocols.sip.answer_plan import AnswerPlan, PlannedRequest
-from bench.protocols.sip.called_party import CalledParty
 from bench.wire.addresses import HostPort
 from bench.wire.audio import AudioFormat
 from rtbench_simulator.faults.kinds import Fault
@@ -45,6 +44,7 @@ from rtbench_simulator.services.telephone.call_faults import (
 )
 from rtbench_simulator.serving.datagram_socket import DatagramSocket
 from rtbench_simulator.serving.service import ServerState
+from rtbench_simulator.simulated_session import SessionParts
 
 TONE_HZ = 425
 ON_MS = 1_000
@@ -107,6 +107,20 @@ class Line(Protocol):
         """Send further requests in a call."""
 
 
+class MediaParty(Protocol):
+    """The agent's side of a call, as its audio needs it."""
+
+    @property
+    def media(self) -> AgreedMedia | None:
+        """The audio that was agreed last."""
+
+    def audio_address(self, named: HostPort) -> HostPort:
+        """Return the address to which RTP or RTCP is sent."""
+
+    def move_media(self, port: int) -> None:
+        """Name another port of RTP from the next offer or answer on."""
+
+
 # An agent is a behaviour (`AgentBehaviour`), which knows only audio, and this shell around it: the
 # packets (`CallAudio`), and their faults. `send_due` passes each due frame through the faults, then
 # into the path, and sends what leaves the path now.
@@ -121,9 +135,10 @@ class TelephoneAgent:
         shared: ServerState,
         line: Line,
         call_id: str,
-        party: CalledParty,
+        party: MediaParty,
         planned: UnansweredCall,
         dropped: Counter[str],
+        behaviour: Callable[[TelephoneWire, SessionParts], AgentBehaviour] = AgentBehaviour,
     ) -> None:
         assert party.media is not None, "the call is answered"
         self._party = party
@@ -141,7 +156,7 @@ class TelephoneAgent:
         """The instants until which faults stop each direction."""
         self._vanishes = False
         codec = self._codec = codec_of(media)
-        self._behaviour = AgentBehaviour(TelephoneWire(codec.audio.name), shared.next_session())
+        self._behaviour = behaviour(TelephoneWire(codec.audio.name), shared.next_session())
         self.session_id = self._behaviour.ids.session
         random = Random(self.session_id)
         numbers = StreamNumbers.drawn(random.getrandbits)

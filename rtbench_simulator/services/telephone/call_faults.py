@@ -89,6 +89,11 @@ class CallFaults:
             self._injector.session_id = session_id
         yield from self._at("session", now_ns, None)
 
+    def happens(self, kind: str, now_ns: int) -> bool:
+        """Return whether a fault of this kind happens, after words of the callee."""
+        injector = self._injector
+        return injector is not None and any(injector.faults("speech", now_ns, (kind,), None))
+
     def of_frame(self, event: OutgoingEvent, now_ns: int) -> Iterator[Fault]:
         """Yield the faults at one frame of the agent's audio. Each frame must be passed, in
         order.

@@ -40,6 +40,7 @@ from rtbench_simulator.services.telephone.agent import (
     UnansweredCall,
 )
 from rtbench_simulator.services.telephone.call_faults import CallFaults
+from rtbench_simulator.services.telephone.outbound import OutboundCalls
 from rtbench_simulator.serving.datagram_socket import DatagramSocket, is_this_machine
 from rtbench_simulator.serving.service import (
     ServerState,
@@ -84,6 +85,7 @@ class TelephoneLine:
         self._sock: DatagramSocket | None = None
         self._connections: dict[HostPort, CallerConnection] = {}
         """The TCP and TLS connections, by the address of the caller."""
+        self._outbound: OutboundCalls | None = None
         if workers > 1:
             return
         try:
@@ -100,6 +102,9 @@ class TelephoneLine:
         )
         self._exchange.refused = partial(shared.refused, TOO_MANY_CALLS)
         shared.loop.add_reader(self._sock, self._read)
+        config = shared.config
+        if config.dial:
+            self._outbound = OutboundCalls(shared, self._host, config.dial, config.lines)
 
     def _plan_of(self, request: SipRequest) -> AnswerPlan:
         """Plan a call. A caller that signs in sends INVITE twice. The first has no ports."""
@@ -164,7 +169,7 @@ class TelephoneLine:
 
     @property
     def has_calls(self) -> bool:
-        return bool(self._calls)
+        return bool(self._calls) or (self._outbound is not None and bool(self._outbound.calls))
 
     @property
     def dropped_packets(self) -> int:
@@ -278,6 +283,8 @@ class TelephoneLine:
     def close(self) -> None:
         if self._sock is None:
             return
+        if self._outbound is not None:
+            self._outbound.close()
         for call_id in list(self._calls):
             self._exchange.hang_up(call_id, monotonic_ns())
         self._advance(monotonic_ns())

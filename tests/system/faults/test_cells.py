@@ -20,7 +20,7 @@ import pytest
 from bench.catalogue.outcomes import STARVED, meaning, outcome_class
 from bench.catalogue.timeouts import Timeouts
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.plan.prepared import PreparedScript
+from bench.plan.prepared import PreparedCallee, PreparedScript
 from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan
 from bench.plan.turns import AudioTurn
 from bench.services.gemini.dialect import GEMINI
@@ -112,10 +112,14 @@ class Turnstile(Dialer):
     phases: ConnectTimings | None = None
 
     def open(
-        self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any] = EMPTY
+        self,
+        limits: Timeouts,
+        phases: ConnectTimings,
+        offer_members: Mapping[str, Any] = EMPTY,
+        callee: PreparedCallee | None = None,
     ) -> Transport:
         self.phases = phases
-        return super().open(limits, phases, offer_members)
+        return super().open(limits, phases, offer_members, callee)
 
     @property
     def through(self) -> bool:
