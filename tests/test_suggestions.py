@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from bench.base.errors import USAGE_STATUS, ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
 from bench.base.suggestions import no_such_file
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.other_names import OTHER_NAMES
@@ -15,13 +14,10 @@ from bench.load.planning.command_line import secret_option
 from bench.plan.script import load_script
 from bench.target.address import url_address
 from bench.target.target import clean
-from bench.target.target_settings import IN_FILE, ServiceOptions, SettingError, TargetSettings
+from bench.target.target_settings import IN_FILE, ServiceOptions, TargetSettings
 from bench.target.targets import check_targets
 from reports.metrics.rate_metrics import RATES
-from reports.metrics.thresholds import metric_named
-from rtbench.cli import app
 from rtbench.cli.app import MODULES, OTHER_COMMANDS
-from rtbench_simulator.profile import load_profile
 from rtbench_simulator.serving.server import listen
 
 
@@ -71,88 +67,11 @@ def test_only_files_of_the_kind_that_a_key_takes_are_suggested(
     assert ("did you mean" in str(refused.value)) == bool(meant)
 
 
-@pytest.mark.parametrize(
-    ("name", "problem"),
-    [
-        ("buzy", "buzy: no such file; did you mean busy?; the presets are busy, gemini-live-2.5, "),
-        ("fast", "fast: no such file; the presets are busy, gemini-live-2.5, "),
-        ("gpt-realtime-2.7", "gpt-realtime-2.7: no such file; did you mean gpt-realtime-2"),
-        ("fast.yaml", "fast.yaml: no such file"),
-    ],
-)
-def test_an_unknown_profile_has_the_presets(
-    name: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    with pytest.raises(UsageError) as refused:
-        load_profile(Path(name))
-    assert str(refused.value).startswith(problem)
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("latency", "ttfa or voice_to_voice"),
-        ("http_req_duration", "ttfa or voice_to_voice"),
-        ("time-to-first-byte", "ttfa"),
-        ("errors", "failure_rate"),
-        ("wer", "input_wer or reply_wer"),
-        ("voice_to_voise", "voice_to_voice"),
-    ],
-)
-def test_a_metric_by_the_name_of_another_tool_has_the_name_of_ours(name: str, meant: str) -> None:
-    with pytest.raises(UsageError, match=rf'there is no metric "{name}"; did you mean {meant}\?'):
-        metric_named(name)
-
-
 def test_each_other_name_is_the_name_of_no_metric_and_means_some() -> None:
     known = {*CATALOGUE, *RATES}
 
     assert known.isdisjoint(OTHER_NAMES)
     assert {metric for meant in OTHER_NAMES.values() for metric in meant} <= known
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        (
-            "foo",
-            f"there is no command 'foo'; the commands are {', '.join(MODULES)}; see rtbench --",
-        ),
-        (
-            "validat runs/a",
-            "there is no command 'validat'; did you mean rtbench validate? see rtbench --help",
-        ),
-        ("Comparr a b", "there is no command 'Comparr'; did you mean rtbench compare? see"),
-        (
-            "diff a b",
-            "there is no command 'diff'; did you mean rtbench compare? see",
-        ),
-        ("export a", "there is no command 'export'; did you mean rtbench runs export? see rtbench"),
-        ("history", "there is no command 'history'; did you mean rtbench runs? see rtbench --help"),
-        (
-            "mine.yaml -u 4",
-            (
-                "there is no command 'mine.yaml'; did you mean rtbench run mine.yaml? see rtbench"
-                " --help"
-            ),
-        ),
-        (
-            "doctor --api-key secret",
-            "--api-key does not exist, because other users see a command line: put the key",
-        ),
-    ],
-)
-def test_a_wrong_command_line_has_the_right_one(
-    line: str, problem: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["rtbench", *line.split()])
-
-    with pytest.raises(SystemExit) as ended:
-        app.main()
-    assert ended.value.code == USAGE_STATUS
-    assert capsys.readouterr().err.startswith(f"rtbench: {problem}")
 
 
 def test_each_other_name_of_a_command_is_no_command_and_means_one() -> None:
@@ -174,34 +93,6 @@ def test_no_option_takes_a_key(option: str) -> None:
 def test_a_setting_that_is_still_a_placeholder_is_named(text: str) -> None:
     with pytest.raises(UsageError, match="AZURE_OPENAI_API_KEY is still the placeholder"):
         clean(text, "AZURE_OPENAI_API_KEY")
-
-
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        (
-            "wss://RESOURCE.openai.azure.com/openai/v1/realtime?model=m",
-            "still has the placeholder RESOURCE of an example",
-        ),
-        ("wss://HOST/openai/v1/realtime?model=m", "still has the placeholder HOST of an example"),
-        ("wss://a b/c", "contains a space, which a URL cannot have: remove it, or write %20"),
-        (
-            "wss://a/é",
-            r"contains the character '\\xe9', which a URL cannot have: remove it, or write %C3%A9",
-        ),
-        (
-            "https://mine.openai.azure.com/",
-            "is an Azure resource without a path: set endpoint to https://mine.openai",
-        ),
-        (
-            "wss://mine.openai.azure.com",
-            "is an Azure resource without a path: set endpoint to https://mine.openai",
-        ),
-    ],
-)
-def test_a_wrong_url_has_what_is_wrong_in_it(url: str, problem: str) -> None:
-    with pytest.raises(SettingError, match=problem):
-        url_address(url, TargetSettings(url=url), IN_FILE)
 
 
 @pytest.mark.parametrize("name", ["twilio", "acs", "pcm", "webrtc"])

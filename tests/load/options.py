@@ -7,7 +7,8 @@ from typing import Any
 
 import configargparse
 
-from bench.load.planning.run_options import add_options
+from bench.load.planning.command_line import RunArguments, run_arguments
+from bench.load.planning.run_options import add_command, add_options
 
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]  # not typed
@@ -22,6 +23,25 @@ def parsed(*arguments: str, **environment: str) -> argparse.Namespace:
     parser = Parser()
     add_options(parser)
     return parser.parse_args(list(arguments), env_vars=environment)
+
+
+def of_command(*arguments: str) -> argparse.Namespace:
+    """Parse the arguments as `rtbench run` does."""
+    parser = Parser()
+    for own in (("--headless", False), ("--loglevel", "INFO")):
+        parser.add_argument(own[0], default=own[1])
+    add_options(parser)
+    add_command(parser)
+    return parser.parse_args(list(arguments), env_vars={})
+
+
+def read(line: str, free: str) -> RunArguments:
+    """Return the parsed words of `rtbench run`.
+
+    `free` contains the words that belong to no option; each of them occurs once in `line`.
+    """
+    words = line.split()
+    return run_arguments(words, {words.index(word) for word in free.split()})
 
 
 class HelpParser(argparse.ArgumentParser):

@@ -20,16 +20,13 @@ from bench.load.planning import command_line, run_options
 from bench.load.planning.command_line import (
     COMMAND,
     OF_OTHER_TOOLS,
-    RunArguments,
     locust_files,
     repeating_command,
-    run_arguments,
     scenario_of,
 )
 from bench.load.planning.run_options import (
     LOOPBACK,
     Options,
-    add_command,
     add_options,
     fork_for_allowed_cores,
     stay_on_loopback,
@@ -39,7 +36,7 @@ from bench.target.target_settings import OPTIONS, ServiceOptions
 from rtbench.cli.run import OF_LOCUST
 from tests import forked
 from tests.command_line import call
-from tests.load.options import Parser, help_parser, parsed
+from tests.load.options import Parser, help_parser, of_command, parsed, read
 
 SERVICE: dict[str, tuple[str, Any]] = {
     # (the option's value, the parsed value)
@@ -134,16 +131,6 @@ def test_record_audio_needs_record_events() -> None:
         Options.of(parsed("--record-audio"))
 
 
-def of_command(*arguments: str) -> argparse.Namespace:
-    """Parse the arguments as `rtbench run` does."""
-    parser = Parser()
-    for own in (("--headless", False), ("--loglevel", "INFO")):
-        parser.add_argument(own[0], default=own[1])
-    add_options(parser)
-    add_command(parser)
-    return parser.parse_args(list(arguments), env_vars={})
-
-
 NO_THRESHOLDS = RunThresholds({}, None)
 LIMITED = RunThresholds({"ttfa": ["p(50)<1s"]}, None)
 
@@ -206,44 +193,6 @@ def test_an_option_of_a_check_without_thresholds_is_refused(option: tuple[str, s
         check_options(of_command(*option), NO_THRESHOLDS)
 
 
-def test_an_error_of_the_argument_parser_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        of_command("--on-inconclusive", "maybe")
-
-    output = capsys.readouterr().err
-    assert end.value.code == 2
-    assert output.startswith("rtbench: argument --on-inconclusive: invalid choice: 'maybe'")
-    assert output.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("option", "expected"),
-    [
-        (("--sesions", "1"), "--sesions 1; did you mean --sessions? see rtbench run --help"),
-        (("--sesions=1",), "--sesions=1; did you mean --sessions? see rtbench run --help"),
-        (("--qqq",), "--qqq; see rtbench run --help"),
-        (("--latency",), "--latency; see rtbench run --help"),
-        (("--duration", "5m"), "--duration 5m; did you mean --run-time? see rtbench run --help"),
-        (("--iterations=9",), "--iterations=9; did you mean --sessions? see rtbench run --help"),
-        (("--concurrency", "4"), "--concurrency 4; did you mean --users? see rtbench run --help"),
-        (("--rate", "5"), "--rate 5; did you mean --arrival-rate? see rtbench run --help"),
-        (("--out", "x.json"), "--out x.json; did you mean --runs-dir? see rtbench run --help"),
-        (
-            ("--vus=5", "-n", "9"),
-            "--vus=5 -n 9; did you mean --users, --sessions? see rtbench run --help",
-        ),
-        (("-c100",), "-c100; did you mean --users? see rtbench run --help"),
-    ],
-)
-def test_an_unknown_option_gets_the_nearest_option_as_a_hint(
-    option: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        of_command(*option)
-
-    assert capsys.readouterr().err == f"rtbench: unrecognized arguments: {expected}\n"
-
-
 def test_the_web_page_and_the_master_listen_on_loopback_by_default() -> None:
     parser = Parser()
     for name in ("--web-host", "--master-bind-host"):
@@ -277,15 +226,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def read(line: str, free: str) -> RunArguments:
-    """Return the parsed command line.
-
-    `free` contains the words that belong to no option; each of them occurs once in `line`.
-    """
-    words = line.split()
-    return run_arguments(words, {words.index(word) for word in free.split()})
-
-
 def test_script_files_may_be_anywhere_and_other_words_keep_their_order() -> None:
     parsed_words = read(
         "-u 4 mine.yaml --thresholds ci.yaml callers.py Caller other.yml -t 1m",
@@ -304,57 +244,6 @@ def test_each_option_of_another_tool_is_none_of_ours_and_names_one_of_ours() -> 
 
     assert {*OF_OTHER_TOOLS.values()} <= flags
     assert [word for word in OF_OTHER_TOOLS if {f"--{word}", f"-{word}"} & flags] == []
-
-
-@pytest.mark.parametrize(
-    ("line", "free", "expected"),
-    [
-        (
-            "mine.yaml -t 5 min",
-            "mine.yaml min",
-            "-t 5 min: write the time without a blank, as in -t 5m",
-        ),
-        (
-            "callers.py --run-time 2 Hours",
-            "callers.py Hours",
-            "--run-time 2 Hours: .*, as in --run-time 2h",
-        ),
-        (
-            "mine.yaml --run-time=5 min",
-            "mine.yaml min",
-            "--run-time=5 min: .*, as in --run-time=5m",
-        ),
-        ("mine.yaml -t5 min -u 2", "mine.yaml min", "-t5 min: .*, as in -t5m"),
-        (
-            "mine.yaml -t 1 h 30 Min -u 2",
-            "mine.yaml h 30 Min",
-            "-t 1 h 30 Min: .*, as in -t 1h30m$",
-        ),
-        ("callers.py -t 1h 30m Caller", "callers.py 30m Caller", "-t 1h 30m: .*, as in -t 1h30m$"),
-        (
-            "mine.yaml --name=my run",
-            "mine.yaml run",
-            "run: no such file; if it .*, write --name='my run'",
-        ),
-        (
-            "mine.yaml --name my run",
-            "mine.yaml run",
-            "run: no such file; if it .*, write --name 'my run'",
-        ),
-        ("mine.yaml typo", "mine.yaml typo", "typo: no such file"),
-        ("typo mine.yaml --name=x", "typo mine.yaml", "^typo: no such file$"),
-        (
-            "mine.yaml -rate=50",
-            "mine.yaml",
-            "unrecognized arguments: -rate=50; did you mean --arrival-rate?",
-        ),
-    ],
-)
-def test_a_part_of_a_value_after_a_blank_is_refused_with_the_correct_form(
-    line: str, free: str, expected: str
-) -> None:
-    with pytest.raises(UsageError, match=expected):
-        read(line, free)
 
 
 def test_a_class_may_follow_the_value_of_an_option() -> None:
@@ -382,45 +271,6 @@ def test_an_option_that_sets_the_load_replaces_the_default_number_of_users(optio
 
 def test_other_files_have_no_default_load() -> None:
     assert read("mine.yaml", "mine.yaml").defaults == {}
-
-
-@pytest.mark.parametrize(
-    ("line", "free", "problem"),
-    [
-        ("-u 4", "", "name a script to run: rtbench run mine.yaml -u 4 --sessions 50"),
-        ("--unknown", "--unknown", "name a script to run"),
-        ("mine -u 4", "mine", "mine: no such file; did you mean mine.yaml?"),
-        ("hers -u 4", "hers", "hers: no such file; name a script to run"),
-        ("nowhere.yaml", "nowhere.yaml", "nowhere.yaml: no such file"),
-        ("mine.yaml nowhere.py", "mine.yaml nowhere.py", "nowhere.py: no such file"),
-        ("scripts", "scripts", "scripts is a folder: name scripts, such as scripts/mine.yaml"),
-        (
-            "notes.txt",
-            "notes.txt",
-            "notes.txt is not a script or a Locust file: use a file that ends in .yaml",
-        ),
-        ("plain", "plain", "plain is not a script"),
-        (
-            "reference mine.yaml",
-            "reference mine.yaml",
-            "reference is a complete workload: run it without other files",
-        ),
-        (
-            "reference reference-typed",
-            "reference reference-typed",
-            "reference is a complete workload",
-        ),
-        ("-f mine.yaml", "", "takes files without -f: rtbench run mine.yaml"),
-        ("--locustfile=mine.yaml", "", "takes files without -f"),
-    ],
-)
-def test_an_invalid_command_is_refused_with_the_correct_command(
-    line: str, free: str, problem: str
-) -> None:
-    with pytest.raises(UsageError) as refused:
-        read(line, free)
-
-    assert problem in str(refused.value)
 
 
 @pytest.mark.parametrize(
