@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import cycle, pairwise
+from itertools import cycle
 from typing import NamedTuple
 
 import pytest
@@ -44,13 +44,11 @@ class SpeechChange(NamedTuple):
     detected_frame: int
 
 
-def changes(
-    frames: str, silence_ms: float, stream: InputAudio | None = None
-) -> Iterator[SpeechChange]:
+def changes(frames: str, silence_ms: float) -> Iterator[SpeechChange]:
     """Yield the changes that are detected in frames of 10 ms. In `frames`, # is an active frame and
     . is an inactive one.
     """
-    stream = stream or InputAudio()
+    stream = InputAudio()
     stream.silence_ms = silence_ms
     audio = b"".join(
         RATED_FORMATS["pcm16"].encode(noise(240, 3277 if frame == "#" else 0)) for frame in frames
@@ -93,26 +91,6 @@ def test_the_threshold_maps_to_a_level_in_dbfs(threshold: float, dbfs: float) ->
 
 
 @thorough
-@given(
-    frames=st.text("#.", max_size=60),
-    cuts=st.lists(st.integers(0, 60)),
-    silence_ms=st.integers(0, 100),
-)
-def test_splitting_the_frames_does_not_change_the_result(
-    frames: str, cuts: list[int], silence_ms: int
-) -> None:
-    stream = InputAudio()
-    bounds = [0, *sorted(cuts), len(frames)]
-
-    pieces = [frames[begin:end] for begin, end in pairwise(bounds)]
-    seen = [change for piece in pieces for change in changes(piece, silence_ms, stream)]
-
-    whole = list(changes("".join(pieces), silence_ms))
-    assert seen == whole
-    assert [change.began for change in seen] == [place % 2 == 0 for place in range(len(seen))]
-
-
-@thorough
 @given(frames=st.text("#.", max_size=80), silence_ms=st.integers(1, 8).map(lambda tens: tens * 10))
 def test_speech_ends_exactly_after_its_silence(frames: str, silence_ms: int) -> None:
     for change in changes(frames, silence_ms):
@@ -135,12 +113,13 @@ def speech_in(
     sizes: Sequence[int] = (4800,),
     name: AudioFormatName = "pcm16",
     stream: InputAudio | None = None,
+    silence_ms: int = SILENCE_MS,
 ) -> list[SpeechEdge]:
     """Append the audio in pieces of these sizes, which repeat. Return the changes that are
     detected.
     """
     stream = stream or InputAudio()
-    stream.silence_ms = SILENCE_MS
+    stream.silence_ms = silence_ms
     found: list[SpeechEdge] = []
     for size in cycle(sizes):
         if not audio:
@@ -150,19 +129,22 @@ def speech_in(
     return found
 
 
+@thorough
 @given(
     parts_ms=st.lists(st.integers(0, 400), min_size=1, max_size=6),
     sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=8),
     name=st.sampled_from(NAMES),
+    silence_ms=st.integers(0, 200),
 )
 def test_splitting_the_audio_does_not_move_speech(
-    parts_ms: list[int], sizes: list[int], name: AudioFormatName
+    parts_ms: list[int], sizes: list[int], name: AudioFormatName, silence_ms: int
 ) -> None:
     audio = sound(*parts_ms, name=name)
 
-    assert speech_in(audio, [100 + size for size in sizes], name) == speech_in(
-        audio, [1 << 20], name
-    )
+    seen = speech_in(audio, [100 + size for size in sizes], name, silence_ms=silence_ms)
+
+    assert seen == speech_in(audio, [1 << 20], name, silence_ms=silence_ms)
+    assert [edge.began for edge in seen] == [place % 2 == 0 for place in range(len(seen))]
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 2000)), max_size=10))
