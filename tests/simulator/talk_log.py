@@ -27,6 +27,7 @@ from rtbench_simulator.services.gemini.behaviour import GeminiBehaviour
 from rtbench_simulator.services.gpt_live.behaviour import GptLiveBehaviour
 from rtbench_simulator.services.nova_sonic.behaviour import NovaBehaviour
 from rtbench_simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
+from rtbench_simulator.services.translation.behaviour import TranslationBehaviour
 from rtbench_simulator.services.voice_live import VOICE_LIVE
 from rtbench_simulator.services.xai import XAI
 from rtbench_simulator.simulated_session import SessionParts, SimulatedSession
@@ -116,6 +117,10 @@ def nova_text(text: str) -> list[Message]:
     ]
 
 
+def translation_setup(given: Message) -> list[Message]:
+    return [{"type": "session.update", "session": given}] if given else []
+
+
 DIALECTS = AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, XAI
 SERVICES = {dialect.name: of_dialect(dialect) for dialect in DIALECTS} | {
     f"{dialect.name}-transcribing": of_dialect(dialect.transcribing()) for dialect in DIALECTS[:4]
@@ -142,6 +147,12 @@ SERVICES |= {
         nova_text,
         lambda chunk: nova("audioInput", contentName="a", content=encoded(chunk)),
         format="pcm16@16000",
+    ),
+    "translation": Service(
+        partial(TranslationBehaviour, "m"),
+        translation_setup,
+        lambda text: [],
+        lambda chunk: {"type": "session.input_audio_buffer.append", "audio": encoded(chunk)},
     ),
     "gpt-live": Service(
         GptLiveBehaviour,

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from bench.observe.observation import TurnObservation
@@ -23,7 +22,6 @@ from rtbench_simulator.profile import LatencyGrowth, quiet_profile
 from rtbench_simulator.server_events import OutgoingEvent
 from rtbench_simulator.services.translation.behaviour import (
     AUDIO_DELTA,
-    SEGMENT_MS,
     TranslationBehaviour,
 )
 from tests.helpers import seated
@@ -72,44 +70,6 @@ def test_a_segment_is_translated_one_delay_after_its_end(frame_ms: int) -> None:
     (began,) = begun_ms(events)
     # not before the end of the segment is detected
     assert 1_000 + DELAY_MS <= began <= 1_000 + 500 + frame_ms + 200
-
-
-def test_the_translation_of_a_long_speech_overlaps_it() -> None:
-    began = begun_ms(heard(2 * SEGMENT_MS, 4_000))
-
-    assert len(began) == 2
-    assert SEGMENT_MS <= began[0] < 2 * SEGMENT_MS <= began[1]
-
-
-def test_a_session_that_is_closed_sends_the_rest_of_its_translations() -> None:
-    service = behaviour()
-    service.open(AT_NS)
-    audio = base64.b64encode(sound(1_000, 700)).decode()
-    service.receive({"type": "session.input_audio_buffer.append", "audio": audio}, AT_NS)
-    service.receive({"type": "session.close"}, AT_NS)
-    events = list(service.due(AT_NS + 10_000 * MS))
-
-    assert sum(event.utterance == 1 for event in events) == 10
-    assert (events[-1].type, events[-1].close) == ("session.closed", (1000, ""))
-
-
-@pytest.mark.parametrize(
-    ("event", "param"),
-    [
-        ({"type": "response.create"}, "type"),
-        ({"type": "session.input_audio_buffer.append"}, "audio"),
-        ({"type": "session.update", "session": {"voice": "marin"}}, "session.voice"),
-        ({"type": "session.update", "session": {"audio": {"input": {"language": "de"}}}},
-         "session.audio.input.language"),
-    ],
-)  # fmt: skip
-def test_an_event_of_another_service_is_refused(event: dict[str, Any], param: str) -> None:
-    service = behaviour()
-    service.open(AT_NS)
-    service.receive(event, AT_NS)
-    *_, refused = service.due(AT_NS + 10_000 * MS)
-
-    assert msgspec.json.decode(refused.body)["error"]["param"] == param
 
 
 class Interpreter:
