@@ -5,7 +5,7 @@ an event is no harm. The entry `events` of run.json states when the events happe
 
     before ────────────┬── event ──┬────
         window │       │ window    │
-               └ the same shares   └ dropped calls, new calls that failed, turns that were cut
+               └ the same shares   └ dropped calls, new calls that failed, turns that failed
 
 A share of an event counts what happened within a window from the event on. The same share of a
 window of this length, which ends at the first event, is its control.
@@ -69,8 +69,8 @@ MIN_CALLS = 5
 """The minimum number of calls, or turns, of a share and of its control."""
 DIFFERENCE = "difference"
 """The statistic that is a share minus its control."""
-DROPPED, NEW_FAILED, CUT = "dropped_share", "new_failed_share", "cut_share"
-SHARES = (DROPPED, NEW_FAILED, CUT)
+DROPPED, NEW_FAILED, FAILED_TURNS = "dropped_share", "new_failed_share", "failed_turn_share"
+SHARES = (DROPPED, NEW_FAILED, FAILED_TURNS)
 LATENCY = "latency"
 """The main latency of each turn, relative to that of its step before the events."""
 LONGEST_SILENCE = "longest_silence"
@@ -131,15 +131,15 @@ class EventsOfTarget:
         relative: Floats = self.latency / usual.reindex(self.turns.step).to_numpy()
         return relative
 
-    def until_ns(self, event: Happened) -> float:
-        """Return when the next event happened, or else the last call ended."""
-        later = (each.at_ns for each in self.events if each.at_ns > event.at_ns)
-        return next(later, max(self.ended_ns, event.at_ns))
+    def until_ns(self, at_ns: float) -> float:
+        """Return when the next event after an instant happened; inf if there is none."""
+        return next((event.at_ns for event in self.events if event.at_ns > at_ns), math.inf)
 
     def window_ns(self, event: Happened) -> float:
         """Return the length of the window of an event, and of its control."""
         # at the start of the run, few calls are in progress
-        lengths = (self.first_ns - self.begun_ns) / 2, self.until_ns(event) - event.at_ns
+        end_ns = min(self.until_ns(event.at_ns), self.ended_ns)
+        lengths = (self.first_ns - self.begun_ns) / 2, end_ns - event.at_ns
         return max(0.0, min(WINDOW_S * NS_PER_S, *lengths))
 
     def chosen(self, metric: str, at_ns: float, end_ns: float) -> tuple[Flags, Flags]:
@@ -147,10 +147,13 @@ class EventsOfTarget:
         happened.
         """
         calls = self.calls
-        if metric == CUT:
+        if metric == FAILED_TURNS:
             began_ns = self.turns.column(START)
             ended_ns = began_ns + self.turns.instant("ended")
-            return self.mine & (began_ns < at_ns) & (ended_ns > at_ns), self.turns.kind == FAILED
+            open_turns = (began_ns < at_ns) & (ended_ns > at_ns)
+            # silence may end a turn after the window
+            later = (began_ns >= at_ns) & (began_ns < end_ns) & (ended_ns <= self.until_ns(at_ns))
+            return self.mine & (open_turns | later), self.turns.kind == FAILED
         is_dropped = (calls["dropped"] | calls["failed"]) & (calls["ended_ns"] <= end_ns)
         has_failed = (calls["refused"] | is_dropped).to_numpy()
         if metric == NEW_FAILED:
@@ -209,7 +212,7 @@ def _shares(of: EventsOfTarget, event: Happened, subject: Subject, metric: str) 
     value, _ = values = [
         replace(
             share(of_arm, metric, arm, np.arange(arm.size), CONFIDENCE),
-            unit="turns" if metric == CUT else "calls",
+            unit="turns" if metric == FAILED_TURNS else "calls",
         )
         for of_arm, arm in ((subject, found), (before, control))
     ]
@@ -297,7 +300,7 @@ def _recovered(of: EventsOfTarget, event: Happened, tail: float) -> ThresholdEst
     began_ns = of.turns.column(START)
     is_before = began_ns < of.first_ns
     chosen = of.mine & ~np.isnan(of.latency)
-    chosen &= is_before | ((began_ns >= event.at_ns) & (began_ns < of.until_ns(event)))
+    chosen &= is_before | ((began_ns >= event.at_ns) & (began_ns < of.until_ns(event.at_ns)))
     gap_ns = event.at_ns - of.first_ns
     at_s = (began_ns + np.where(is_before, gap_ns, 0) - event.at_ns)[chosen] / NS_PER_S
     probes = ProbeTurns(at_s, of.latency[chosen], of.turns.step[chosen])

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from reports.analysis.events import (
     BEFORE_EVENT,
-    CUT,
     DROPPED,
+    FAILED_TURNS,
     HARM,
     LATENCY,
     NEW_FAILED,
@@ -21,7 +21,7 @@ from reports.text.reasons import reason_text
 WHAT = {
     DROPPED: ("calls in progress", "dropped"),
     NEW_FAILED: ("new calls", "failed"),
-    CUT: ("turns in progress", "failed"),
+    FAILED_TURNS: ("turns", "failed"),
 }
 LATENCIES = {f"{LATENCY} p50 {CHANGE}": "median latency", f"{LATENCY} p95 {CHANGE}": "p95 latency"}
 ByEvent = dict[tuple[str, str], tuple[ValuesOfSubject, ValuesOfSubject]]

@@ -14,9 +14,9 @@ from msgspec import structs
 from bench.record.folder import read_document, write_document
 from reports.analysis.check.check import check_of
 from reports.analysis.events import (
-    CUT,
     DIFFERENCE,
     DROPPED,
+    FAILED_TURNS,
     MIN_CALLS,
     NEW_FAILED,
     event_values,
@@ -197,7 +197,7 @@ def test_thresholds_limit_the_worst_event_of_a_run(harmful_run: Path, tmp_path: 
         ("dropped_share", "rate<50%"): "pass",
         ("dropped_share", "rate<30%"): "inconclusive",
         ("new_failed_share", "rate<99%"): "inconclusive",  # of six calls
-        ("cut_share", "rate<50%"): "pass",
+        ("failed_turn_share", "rate<50%"): "pass",
         ("recovery_time", "value<10s"): "fail",
     }
     thresholds = list(starmap(parse, results))
@@ -232,16 +232,14 @@ def test_cut_turns_and_calls_that_begin_after_an_event_and_fail_are_counted(tmp_
         return row | {"outcome": "closed:1001"} if is_later else row
 
     def cut(index: int, row: Row) -> Row:
-        if index >= 6:
-            return row
         at_ns = BEGAN_NS + EVENT_S * S
-        return row | {
-            "start_utc_ns": at_ns - S,
-            "outcome": "closed:1001",
-            "ended_at_ns": 2 * S,
-        }
+        if index < 6:
+            row |= {"start_utc_ns": at_ns - S, "ended_at_ns": 2 * S}
+        elif index < 10:  # silence from the event on, which ends after the window
+            row |= {"start_utc_ns": at_ns + S, "ended_at_ns": 150 * S}
+        return row | {"outcome": "timeout:first_delta"} if index < 10 else row
 
     row, _ = of_event(values_of(edit(edit(folder, "turns", cut), "sessions", call)))
-    assert row[CUT].events == 6
+    assert row[FAILED_TURNS].events == 10
     assert (row[DROPPED].events, row[DROPPED].n) == (1, LONG)
     assert (row[NEW_FAILED].events, row[NEW_FAILED].n) == (6, 6)

@@ -23,7 +23,7 @@ OF_PARTS = {
     "harm": ("%", "p(95)"),
     "dropped_share": ("share", "rate"),
     "new_failed_share": ("share", "rate"),
-    "cut_share": ("share", "rate"),
+    "failed_turn_share": ("share", "rate"),
 }
 """The unit of each value, and its aggregate in thresholds. Less of each is better."""
 
