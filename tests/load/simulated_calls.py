@@ -115,11 +115,12 @@ class SimulatedCall(Call):
         self.observers.append(SessionObserver(timeline))
         return cast(Any, self.observers[-1])
 
-    def has_step(self, *, waits: bool, from_ns: int = 0) -> bool:
+    def has_step(self, *, waits: bool, from_ns: int = 0, until_ns: int = NEVER) -> bool:
         place_ns = max(self.place_ns, from_ns)
         if waits and not self.is_ending():
             self.clock.now_ns = max(self.clock.now_ns, place_ns)
-        return self.clock.now_ns >= place_ns and not self.is_ending()
+        has_time = self.clock.now_ns <= until_ns and not self.is_ending()
+        return self.clock.now_ns >= place_ns and has_time
 
     def connect(self) -> bool:
         listener, script = self._listener, self._script

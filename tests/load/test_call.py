@@ -331,7 +331,7 @@ def test_a_python_task_reads_the_outcomes_of_turns_of_renewed_sessions(tmp_path:
     assert len(run.rows("sessions")) == 2
 
 
-@pytest.mark.parametrize("text", ["", "renew_after: 0.001\n"])
+@pytest.mark.parametrize("text", ["", "renew_after: 0.001\n", "reconnect: {}\n"])
 def test_a_call_leaves_no_reference_cycles(text: str, tmp_path: Path) -> None:
     """The test ignores the objects that existed before the call, because other tests of this
     process have left them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,17 @@ from bench.plan.script import load_script
 from bench.plan.steps import PauseStep
 from bench.plan.turns import Step
 from bench.services.openai.dialect import GA
+from bench.services.registry import DIALECTS
 from bench.session.session import Session
 from bench.wire.connection import ConnectionClosed
+from bench.wire.dialect import ClientMessage
+from bench.wire.settings import Message
 from tests.helpers import MS, S, Service, say
+from tests.helpers import build_script as prepared
 from tests.load.fake_live_run import FakeDialer, FakeRun
 from tests.load.simulated_calls import NEVER, PROFILE, CappedAgent, SimulatedCall
 from tests.memory_transport import PeerAnswer
-from tests.talking import SPEECH, VAD, PatientTransport, build_script, speak
+from tests.talking import SPEECH, START_NS, VAD, PatientTransport, build_script, speak
 
 LIMITS_OF_CALLS = Reconnect(within=20.0, attempts=3, backoff=Backoff(0.5, 2.0))
 REFUSED_CALL = 0
@@ -79,10 +83,12 @@ def dropped(
     refusal: str = "connect_failed:503",
     ends_ns: int = NEVER,
     limits: Reconnect = LIMITS_OF_CALLS,
+    place_ns: int = 0,
     **session: Any,
 ) -> DroppedCall:
     script = replace(build_script(*steps, **session), reconnect=limits)
     call = DroppedCall(script, drops_ns, refusal, ends_ns)
+    call.place_ns = place_ns
     call.talk()
     return call
 
@@ -133,6 +139,18 @@ def test_a_drop_between_two_turns_repeats_none_and_the_pause_goes_on() -> None:
     assert second.start_ns - first.instants["ended"] >= 30 * S
     assert call.sessions[1].turns_repeated == 0
     assert call.sessions[1].instants["last_heard"] == call.sessions[1].instants["dropped"]
+
+
+def test_a_pause_that_is_dropped_twice_does_not_end_the_call() -> None:
+    call = dropped(say(), PauseStep(30), say(), drops_ns=[10_000 * MS, 5_000 * MS])
+
+    assert [turn.outcome for turn in call.turns] == ["ok", "ok"]
+    assert [session.attempt for session in call.sessions] == [None, 1, 2]
+
+
+def test_a_call_gives_up_if_no_session_may_start_in_time() -> None:
+    call = dropped(say(), say(), drops_ns=[900 * MS], place_ns=START_NS + 60 * S)
+    assert [session.gave_up for session in call.sessions] == [WITHIN]
 
 
 def test_a_drop_after_the_last_turn_needs_no_further_session() -> None:
@@ -224,6 +242,31 @@ def test_the_wait_that_a_service_requests_is_longer() -> None:
     call.attempt(0)
     call.failed(replace(FAILED, headers={"retry-after": "7"}), 2 * S)
     assert call.due_ns >= 9 * S
+
+
+SAID = (Message(role="user", text="Hello"), Message(role="assistant", text="Hi"))
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "handle", "restored_by"),
+    [
+        ("gemini", {"sessionResumption": {}}, "handle-1", "handle"),
+        ("gemini", {}, "", "nothing"),
+        ("ga", {}, "", "history"),
+    ],
+)
+def test_a_session_restores_the_conversation_as_its_service_can(
+    name: str, extra: dict[str, Any], handle: str, restored_by: str
+) -> None:
+    script = prepared(say(), dialect=DIALECTS[name], extra=extra)
+    continued = script.continued(SAID, handle)
+
+    assert (b"handle-1" in b"".join(sent_by(continued))) is (restored_by == "handle")
+    assert len(continued.history) == (2 if restored_by == "history" else 0)
+
+
+def sent_by(script: PreparedScript) -> Iterator[bytes]:
+    return (step.data for step in script.setup_messages if isinstance(step, ClientMessage))
 
 
 def test_the_rows_of_a_call_that_came_back_name_the_attempt(tmp_path: Path) -> None:

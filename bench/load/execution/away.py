@@ -69,6 +69,7 @@ class Away:
         self._limits = limits
         self._draw = draw
         self.dropped_ns = dropped.facts.instants["ended"]
+        self.until_ns = self.dropped_ns + round(limits.within * NS_PER_S)
         turn = dropped.turns.last
         heard_ns = max(dropped.arrived_ns, dropped.turns.played_until_ns or 0)
         is_heard = cut > 0 and turn is not None and heard_ns > turn.start_ns
@@ -85,7 +86,7 @@ class Away:
         self.due_ns = due_ns([failed], self._attempts + 1, self._draw(), limits_ns)
         if self._attempts >= self._limits.attempts:
             self.end = ATTEMPTS
-        elif self.due_ns > self.dropped_ns + self._limits.within * NS_PER_S:
+        elif self.due_ns > self.until_ns:
             self.end = WITHIN
 
     def attempt(self, repeated: int) -> ContinuesCall:

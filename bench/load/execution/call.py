@@ -29,7 +29,7 @@ from weakref import WeakValueDictionary
 import gevent
 
 from bench.base.clock import monotonic_ns
-from bench.base.units import NS_PER_S
+from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.outcomes import OWN_FAULT, outcome_class
 from bench.load.execution.away import Away, TurnInProgress, is_dropped
 from bench.load.execution.pairs import Pair
@@ -47,7 +47,7 @@ from bench.plan.prepared import (
     PreparedTurn,
 )
 from bench.plan.random_choices import SessionChoices
-from bench.plan.reconnect import UNFINISHED
+from bench.plan.reconnect import UNFINISHED, WITHIN
 from bench.plan.steps import NO_ROW, StepReader, StepRules
 from bench.plan.turns import Step
 from bench.record.event_log import LoggedTransport
@@ -243,7 +243,8 @@ class Call:
             return self._renew() and (self._run_recorded(step) or self._continues)
         if isinstance(step, PreparedPause) and self._is_dropped:
             left_ns = begun_ns + step.duration_ns - self._connected.now_ns
-            return self._come_back() and self._connected.run_step(PreparedPause(max(0, left_ns)))
+            rest = PreparedPause(max(0, left_ns))
+            return self._come_back() and (self._connected.run_step(rest) or self._continues)
         return self._continues
 
     @property
@@ -354,9 +355,9 @@ class Call:
         """
         return self._renewal_is_due and self.has_step(waits=self._listener.timeline.is_over)
 
-    def has_step(self, *, waits: bool, from_ns: int = 0) -> bool:
+    def has_step(self, *, waits: bool, from_ns: int = 0, until_ns: int = NEVER_NS) -> bool:
         """Return whether the next session may start now, which is not before `from_ns`; if `waits`,
-        wait for that, unless the call must end.
+        wait for that until `until_ns`, unless the call must end.
         """
         pacer = self._assignment.target_state.pacer
         while True:
@@ -366,7 +367,7 @@ class Call:
                 self._booked_ns = pacer.reserve(now_ns)
             if self._booked_ns is not None and pacer.is_due(self._booked_ns, now_ns):
                 return True
-            if not waits or self.is_ending():
+            if not waits or self.is_ending() or now_ns > until_ns:
                 return False
             gevent.sleep(min(POLL_S, left_ns / NS_PER_S) if left_ns > 0 else POLL_S)
 
@@ -437,8 +438,9 @@ class Call:
         away = self._away
         while not away.end:
             timeline.apply(inputs.NotContinued(UNFINISHED))  # unless another session follows
-            if not self.has_step(waits=True, from_ns=away.due_ns):
-                return None
+            if not self.has_step(waits=True, from_ns=away.due_ns, until_ns=away.until_ns):
+                away.end = UNFINISHED if self.is_ending() else WITHIN
+                break
             self._next_session(away.attempt(cut), self._drop_session)
             timeline = self._listener.timeline
             if self.connect() and self.open():
