@@ -4,8 +4,10 @@ character.
 
 from __future__ import annotations
 
+import re
 import time
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -20,32 +22,23 @@ TEXTS = st.text(max_size=20) | st.text(
     max_size=12,
 )
 
+TABLE = Path(__file__).with_name("words.txt").read_text(encoding="utf-8")
+
+
+def rows(section: str) -> list[list[str]]:
+    lines = TABLE.partition(f"[{section}]\n")[2].partition("\n\n")[0].splitlines()
+    return [
+        re.sub(
+            r"\\u(\w{4})|\\U(\w{8})", lambda found: chr(int(found[1] or found[2], 16)), line[4:]
+        ).split(" → ")
+        for line in lines
+    ]
+
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("İstanbul", "istanbul"),
-        ("IŞIK", "ışık"),
-        ("STRASSE STRAẞE", "straße strasse"),
-        ("ΟΔΟΣ", "οδος"),
-        ("We’re", "We're"),
-        ("We＇re weʼre", "we´re we`re"),
-        ("oʻzbek", "o‘zbek"),
-        ("soft\u00adware \u200fabc\u200e", "software abc"),
-        ("می‌خواهم", "میخواهم"),
-        ("مُحَمَّدٌ مـــحمد", "محمد محمد"),
-        ("שָׁלוֹם צה״ל", 'שלום צה"ל'),
-        ("צה”ל צה„ל צה″ל צה''ל", 'צה"ל צה“ל צה״ל צה״ל'),
-        ("അവന\u0d4d\u200d ত\u09cd\u200d", "അവ\u0d7b ৎ"),
-        ("क\u093cलम", "\u0958लम"),
-        ("ﬁne ４７１１ Ａ", "fine 4711 a"),
-        ("४७११ ١٬٠٠٠", "4711 1,000"),
-        ("ｶﾞｷﾞ", "ガギ"),
-        ("well‑known", "well-known"),
-        ("ሰላም፡ልጅ", "ሰላም ልጅ"),
-        ("नमस्ते।", "नमस्ते"),
-        ("I ❤️ it 1️⃣ 葛󠄀", "i it 1 葛"),
-        ("น\u0e49\u0e33", "น\u0e49\u0e4d\u0e32"),
+        *rows("same"),
         *(
             (text, unicodedata.normalize("NFD", text))
             for text in ("ẹ̀kọ́", "Tiếng Việt", "한국어", "カギが", "أكل")
@@ -56,58 +49,17 @@ def test_typography_is_no_difference_between_words(one: str, other: str) -> None
     assert normalized_words(one) == normalized_words(other) != []
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("मेरी", "मेरा"),
-        ("किताब", "कीताब"),
-        ("க", "கி"),
-        ("বাংলা", "বংলা"),
-        ("അവൻ", "അവന്"),
-        ("ක", "කා"),
-        ("มา", "ม้า"),
-        ("café", "cafe"),
-        ("ọkọ", "oko"),
-        ("its", "it's"),
-        ("أكل", "اكل"),
-        ("が", "か"),
-        ("ދިވެހި", "ދވހ"),
-    ],
-)
+@pytest.mark.parametrize(("one", "other"), rows("other"))
 def test_marks_that_belong_to_the_spelling_make_a_difference(one: str, other: str) -> None:
     assert normalized_words(one) != normalized_words(other)
 
 
-@pytest.mark.parametrize(
-    ("text", "words", "characters"),
-    [
-        ("मेरी किताब कहाँ है", "मेरी|किताब|कहाँ|है", 0),
-        ("தமிழ் மொழி", "தமிழ்|மொழி", 0),
-        ("한국어 공부", "한국어|공부", 0),
-        ("我的包裹晚了两天。", "我|的|包|裹|晚|了|两|天", 8),
-        ("我有iPhone手机123个", "我|有|iphone|手|机|123|个", 5),
-        ("T恤", "t|恤", 1),
-        ("カタカナー・々", "カ|タ|カ|ナ|ー|々", 6),
-        ("มาช้า", "ม|า|ช้|า", 4),
-        ("ກິນເຂົ້າ", "ກິ|ນ|ເ|ຂົ້|າ", 5),
-        ("ပါဆယ်", "ပါ|ဆ|ယ်", 3),
-        ("ចង់", "ច|ង់", 2),
-        ("བོད་སྐད", "བོ|ད|སྐ|ད", 4),
-        ("𠮷野\U0002ebf0", "𠮷|野|\U0002ebf0", 3),
-        (
-            "It's 1,000.50, or 3.14. End: rock'n'roll 'quoted'",
-            "it's|1,000.50|or|3.14|end|rock'n'roll|quoted",
-            0,
-        ),
-        ("col·lecció snake_case", "col·lecció|snake_case", 0),
-        ("example.com e.g. AT&T 😀 –", "example|com|e|g|at|t", 0),
-    ],
-)
+@pytest.mark.parametrize(("text", "words", "characters"), rows("words"))
 def test_spaceless_scripts_are_divided_into_characters_and_other_scripts_into_words(
-    text: str, words: str, characters: int
+    text: str, words: str, characters: str
 ) -> None:
     assert normalized_words(text) == words.split("|")
-    assert character_count(normalized_words(text)) == characters
+    assert character_count(normalized_words(text)) == int(characters)
 
 
 @given(TEXTS)
@@ -128,22 +80,11 @@ def test_words_do_not_depend_on_case_or_on_the_normal_form(text: str) -> None:
         assert normalized_words(same) == words
 
 
-@pytest.mark.parametrize(
-    ("text", "phrase", "found"),
-    [
-        ("यह किताब है", "की", False),
-        ("यह किताब है", "किताब", True),
-        ("my category", "cat", False),
-        ("我的包裹晚了", "包裹", True),
-        ("我的包裹晚了", "的裹", False),
-        ("มาช้า", "ช", False),
-        ("We’re at the cafe\u0301.", "we're AT the café", True),
-    ],
-)
+@pytest.mark.parametrize(("text", "phrase", "found"), rows("phrases"))
 def test_a_phrase_is_contained_by_whole_words_or_by_characters(
-    text: str, phrase: str, found: bool
+    text: str, phrase: str, found: str
 ) -> None:
-    assert contains(text, phrase) is found
+    assert str(contains(text, phrase)) == found
 
 
 def test_a_number_with_a_comma_may_continue_in_the_next_part() -> None:
