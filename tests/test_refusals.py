@@ -21,6 +21,7 @@ from bench.plan.random_choices import load_rows
 from bench.record.upload import destination_of
 from bench.target.address import url_address
 from bench.target.network_path import parsed_proxy
+from bench.target.price_table import load_price_table
 from bench.target.target_settings import IN_FILE, ServiceOptions, TargetSettings
 from bench.target.targets import resolve_targets
 from reports.analysis.trends.trend import trend_spec
@@ -55,6 +56,7 @@ LINES: dict[str, Callable[[Any], object]] = {
 FILES: dict[str, Callable[[Any], object]] = {
     "profile.yaml": load_profile,
     "stages.yaml": load_schedule,
+    "prices.yaml": load_price_table,
     "calls.txt": load_recorded,
     "ci.yaml": read_thresholds,
     "rows.csv": load_rows,
