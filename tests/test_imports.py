@@ -182,6 +182,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "deepgram",
         "agents",
         "described_agents",
+        "described_services",
         "telephone",
         "webrtc",
         "nova_sonic",
@@ -1378,7 +1379,7 @@ kernel. They may only become smaller.
 DELEGATION = re.compile("delegat", re.IGNORECASE)
 SERVICE_NAME = re.compile(
     r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|"
-    r"telnyx|plivo|exotel|vonage|genesys|elevenlabs|"
+    r"telnyx|plivo|exotel|vonage|genesys|elevenlabs|assemblyai|"
     r"localai|huggingface|litellm|gemini|vertex.?ai|deepgram|nova.?sonic|vllm.?omni)(?![a-z])",
     re.IGNORECASE,
 )

@@ -32,7 +32,7 @@ from bench.services.pages.page import PageAudio
 from bench.services.pages.reader import TEXT
 from bench.services.pages.remedies import REMEDIES
 from bench.wire.audio import DECODED_OPUS, G711_ULAW, PCM16, AudioFormat, by_name
-from bench.wire.dialect import NOT_JSON, Dialect
+from bench.wire.dialect import NOT_JSON, Dialect, Peer
 from bench.wire.events import EventKind, ServerEvent
 from bench.wire.service import WEBRTC_AGENT, Service, Tracks
 from bench.wire.settings import SessionSettings, UnsupportedSetting
@@ -90,7 +90,7 @@ SIMULATED_PATH = "/agent/"
 """The path prefix of the simulator's agents. The name of the dialect follows it."""
 BY_NAME = {name: built_in(name) for name in PAGES}
 TWILIO, ACS, PCM = (BY_NAME[name] for name in ("twilio", "acs", "pcm"))
-AGENTS = tuple(BY_NAME.values())
+AGENTS = tuple(page for page in BY_NAME.values() if page.peer is Peer.AGENT)
 
 
 class TrackAgent(PageDialect):
@@ -154,7 +154,7 @@ def _tolerant(read: Callable[[bytes], ServerEvent]) -> Callable[[bytes], ServerE
 OFFERED = WebRtcAgent("webrtc", PCM16)
 OFFERED.output_formats = by_name(DECODED_OPUS)
 SERVICES = (
-    *map(service_of, AGENTS),
+    *map(service_of, BY_NAME.values()),
     Service(
         OFFERED.name,
         OFFERED.title,

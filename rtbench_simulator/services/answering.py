@@ -39,6 +39,11 @@ class RefusedError(Exception):
     """A message that the service refuses. Its arguments are those of `_refusal`."""
 
 
+def drop(series: PlannedSeries, _: int) -> None:
+    """Send nothing more of a series."""
+    series.dropped = True
+
+
 class SpokenReply(NamedTuple):
     """A reply to plan. It was requested at `asked_ns`, and the service begins it at `start_ns`.
 

@@ -31,8 +31,13 @@ from bench.wire.audio import ALL_FORMATS, AudioFormatName
 from bench.wire.dialect import BinaryMessage
 from rtbench_simulator.recorded_replies import AudioBlock, RecordedReply
 from rtbench_simulator.responses.function_calls import GeneratedCall
-from rtbench_simulator.server_events import Json, OutboxStep, OutgoingEvent, PlannedSeries
-from rtbench_simulator.services.answering import AnsweringSession, RefusedError, SpokenReply
+from rtbench_simulator.server_events import Json, OutboxStep, OutgoingEvent
+from rtbench_simulator.services.answering import (
+    AnsweringSession,
+    RefusedError,
+    SpokenReply,
+    drop,
+)
 from rtbench_simulator.serving.service import (
     SimulatedService,
     answer_at,
@@ -191,7 +196,7 @@ class DeepgramBehaviour(AnsweringSession):
         self._played_ns = 0
         if self._reply is not None:
             stop_ns = self._outbox.after(due_ns, self._profile.delays.cancelled)
-            self._outbox.plan_step(stop_ns, partial(_drop, self._reply))
+            self._outbox.plan_step(stop_ns, partial(drop, self._reply))
             self._reply = None
 
     # Replies.
@@ -250,10 +255,6 @@ def _sentences(reply: RecordedReply) -> Sequence[str]:
             found[begin] = "".join(reply.tokens[begin : number + 1]).strip()
             begin = number + 1
     return found
-
-
-def _drop(series: PlannedSeries, _: int) -> None:
-    series.dropped = True
 
 
 PATH = "/v1/agent/converse"

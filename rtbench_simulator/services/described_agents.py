@@ -31,7 +31,7 @@ from rtbench_simulator.services.agents import (
 SLOT = re.compile(r"\{(\w+)\}")
 Found = dict[str, Any]
 """The values that a message has in place of the names of its template."""
-OPTIONAL = frozenset({"=instructions", "=voice", "=model"})
+OPTIONAL = frozenset({"=instructions", "=voice", "=model", "=tools"})
 """Settings whose keys a message lacks if they are not set."""
 AT_START = frozenset({"session_created", "session_updated", "noted"})
 """The meanings of the messages, those with an example, that are sent when a call starts."""
@@ -109,9 +109,10 @@ class DescribedWire(AgentWire):
         self._formats = page["audio"]["formats"]
         self._sent: Json = page["send"]
         self._received: Json = page["receive"]
-        self._forms = {form["means"]: (name, form) for name, form in self._messages()}
+        self.forms = {form["means"]: (name, form) for name, form in self._messages()}
+        """For each meaning, the last message that has it, with its name."""
         self.plain = self._sent["audio"] == "binary"
-        self.clears = "clear" in self._forms
+        self.clears = "clear" in self.forms
         self.waits = any("await" in step for step in self._sent.get("open", ()))
         self._number = self._sent_texts = self._sent_pieces = 0
         self._uuid: str | None = None
@@ -120,24 +121,30 @@ class DescribedWire(AgentWire):
         for names, form in self._received.get("messages", {}).items():
             yield names.split("|")[0], form
 
-    def read(self, event: Json) -> AgentInput:
+    def parse(self, event: Json) -> tuple[str, Found]:
+        """Return the key of the file to whose template a message fits, and its values."""
         for role, template in self._templates():
             found = found_in(template, event)
-            if found is None or not self._is_expected(found):
-                continue
-            if role == "audio":
-                return AgentInput(role, audio=decoded(found["audio"]))
-            self._take_format(found)
-            id = found.get("digit") or found.get("text") or self._uuid
-            return AgentInput(role, id, opens=role == "open")
-        return AgentInput("invalid_event")
+            if found is not None and self._is_expected(found):
+                self._take_format(found)
+                return role, found
+        return "invalid_event", {}
+
+    def read(self, event: Json) -> AgentInput:
+        role, found = self.parse(event)
+        if role == "audio":
+            return AgentInput(role, audio=decoded(found["audio"]))
+        id = found.get("digit") or found.get("text") or self._uuid
+        return AgentInput(role, id if found else None, opens=role == "open")
 
     def _templates(self) -> Iterator[tuple[str, Any]]:
         if not self.plain:
             yield "audio", self._sent["audio"]
         opening = [step for step in self._sent.get("open", ()) if "await" not in step]
         yield from (("open", step) for step in reversed(opening))
-        yield from ((role, self._sent[role]) for role in ("key", "close") if role in self._sent)
+        for role in ("key", "text", "output", "close"):
+            if role in self._sent:
+                yield role, self._sent[role]
         answers = (form["answer"] for _, form in self._messages() if "answer" in form)
         yield from (("answer", template) for template in answers)
 
@@ -177,21 +184,22 @@ class DescribedWire(AgentWire):
         self._sent_pieces += 1
         if self._received.get("binary") == "audio":
             return "audio", BinaryMessage(audio)
-        return self._message("audio", audio=base64.b64encode(audio).decode())
+        return self.message("audio", audio=base64.b64encode(audio).decode())
 
     def clear(self) -> NamedBody | None:
-        return self._message("clear") if self.clears else None
+        return self.message("clear") if self.clears else None
 
     def mark(self, name: str) -> NamedBody | None:
-        if "mark" not in self._forms:
+        if "mark" not in self.forms:
             return None
-        _, form = self._forms["mark"]
-        return self._message("mark", **{"text" if "text" in form else "id": name})
+        _, form = self.forms["mark"]
+        return self.message("mark", **{"text" if "text" in form else "id": name})
 
-    def _message(self, means: str, **values: Any) -> NamedBody:
-        return self._written(*self._forms[means], **values)
+    def message(self, means: str, /, **values: Any) -> NamedBody:
+        """Return a message that has this meaning."""
+        return self._written(*self.forms[means], **values)
 
-    def _written(self, name: str, form: Json, **values: Any) -> NamedBody:
+    def _written(self, name: str, form: Json, /, **values: Any) -> NamedBody:
         self._sent_texts += 1
         facts = {"uuid": self._uuid, "number": self._sent_texts, "received": self._number}
         message = _filled(self._received.get("example", {}) | form.get("example", {}), facts)
@@ -222,6 +230,10 @@ def _put(message: Json, path: str, value: Any) -> None:
         message[key] = value
 
 
-DESCRIBED: Wires = {name: partial(DescribedWire, name) for name in files() if name not in WIRES}
+DESCRIBED: Wires = {
+    name: partial(DescribedWire, name)
+    for name, page in files().items()
+    if name not in WIRES and "turns" not in page
+}
 """The protocols of the agents without a class of their own."""
 SERVICE = simulated(DESCRIBED)

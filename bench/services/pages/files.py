@@ -1,6 +1,7 @@
 """The dialects of protocol files: those of users, and those of this package."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -31,12 +32,13 @@ def dialect_in(value: LocatedValue) -> PageDialect:
 def service_of(dialect: PageDialect) -> Service:
     """Return the service that has only this dialect."""
     page = dialect.page
-    key = page.key
+    key, address = page.key, urlsplit(page.url or "")
     return Service(
         dialect.name,
         dialect.title,
         dialect,
         page.url or "",
+        hosts=(host,) if address.scheme == "wss" and (host := address.hostname) else (),
         key_header=BEARER if key is None else KeyHeader(key.header, key.scheme),
         api_key_env=None if key is None else key.env,
     )

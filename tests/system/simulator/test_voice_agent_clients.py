@@ -3,7 +3,8 @@
 They need other package versions than ours, so RTBENCH_VOICE_AGENTS_PYTHON names a Python that has
 deepgram-sdk, elevenlabs, and vllm-omni without its dependencies, with pybase64 and websockets. As the SDK of
 AWS needs Python 3.12, RTBENCH_AWS_PYTHON names one that has aws-sdk-bedrock-runtime and awscrt, and
-RTBENCH_AWS_NODE a folder in which npm has installed @aws-sdk/client-bedrock-runtime.
+RTBENCH_AWS_NODE a folder in which npm has installed @aws-sdk/client-bedrock-runtime, and
+RTBENCH_ASSEMBLYAI_NODE one with @memberjunction/ai-assemblyai and ws.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def test_a_foreign_client_holds_a_conversation(program: str, tmp_path: Path) -> 
 
 AWS_PYTHON = os.environ.get("RTBENCH_AWS_PYTHON")
 AWS_NODE = os.environ.get("RTBENCH_AWS_NODE")
+ASSEMBLYAI_NODE = os.environ.get("RTBENCH_ASSEMBLYAI_NODE")
 SECRET = "a-secret-access-key"
 
 
@@ -52,9 +54,22 @@ def test_the_sdk_of_aws_for_python_holds_a_conversation(tmp_path: Path) -> None:
         check_conversation(AWS_PYTHON, program, simulator.port, WORDS, simulator.ca, SECRET)
 
 
+def in_folder(folder: str | None, name: str) -> Path:
+    """Return a copy of a program in a folder. Node looks for packages next to it."""
+    program = Path(str(folder)) / name
+    program.write_text((PROGRAMS / name).read_text())
+    return program
+
+
 @pytest.mark.skipif(AWS_NODE is None, reason="RTBENCH_AWS_NODE names no folder with the SDK")
 def test_the_sdk_of_aws_for_javascript_holds_a_conversation(tmp_path: Path) -> None:
-    program = Path(str(AWS_NODE)) / "by_bedrock_sdk.mjs"  # Node looks for packages next to it
-    program.write_text((PROGRAMS / "by_bedrock_sdk.mjs").read_text())
+    program = in_folder(AWS_NODE, "by_bedrock_sdk.mjs")
     with patient_simulator(tmp_path, "--key", SECRET) as simulator:
         check_conversation("node", program, simulator.port, WORDS, SECRET)
+
+
+@pytest.mark.skipif(ASSEMBLYAI_NODE is None, reason="RTBENCH_ASSEMBLYAI_NODE names no folder")
+def test_a_client_of_assemblyai_holds_a_conversation(tmp_path: Path) -> None:
+    program = in_folder(ASSEMBLYAI_NODE, "by_memberjunction.mjs")
+    with patient_simulator(tmp_path) as simulator:
+        check_conversation("node", program, simulator.port, WORDS)
