@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,57 +64,16 @@ def test_any_text_is_a_proxy_or_a_one_line_error(text: str) -> None:
     )
 
 
-A, B, ALL = "http://a:1", "http://b:1", ("all.example", "ALL_PROXY")
-USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
-    # A lower-case name has priority. The variable of the scheme has priority over the variable for
-    # all schemes.
-    ({}, HOST, 443, None),
-    ({"HTTPS_PROXY": A}, HOST, 443, ("a", "HTTPS_PROXY")),
-    ({"HTTPS_PROXY": A, "https_proxy": B}, HOST, 443, ("b", "https_proxy")),
-    ({"HTTPS_PROXY": A, "all_proxy": B}, HOST, 443, ("a", "HTTPS_PROXY")),
-    ({"ALL_PROXY": "socks5h://a"}, HOST, 443, ("a", "ALL_PROXY")),
-    ({"HTTPS_PROXY": A, "https_proxy": ""}, HOST, 443, None),
-    ({"HTTPS_PROXY": " "}, HOST, 443, None),
-    ({"HTTP_PROXY": A, "http_proxy": A}, HOST, 443, None),
-    # This machine needs no proxy.
-    *((EVERYWHERE, host, 443, None) for host in ("localhost", "127.0.0.1", "127.9.9.9", "::1")),
-    # NO_PROXY names hosts, suffixes, ports and networks,
-    *(
-        (EVERYWHERE | {"NO_PROXY": but}, host, port, None)
-        for but, host, port in (
-            ("*", HOST, 443),
-            (HOST, HOST, 443),
-            (".azure.com", HOST, 443),
-            ("*.azure.com", HOST, 443),
-            (f"{HOST}:443", HOST, 443),
-            ("10.0.0.0/8", "10.1.2.3", 443),
-            ("10.1.2.3:8443", "10.1.2.3", 8443),
-            ("2001:db8::/32", "2001:db8::4", 443),
-            ("[2001:db8::4]:443", "2001:db8::4", 443),
-            ("azure.com", f"{HOST}.", 443),
-        )
-    ),
-    # and NO_PROXY names nothing else.
-    *(
-        (EVERYWHERE | {"NO_PROXY": but}, host, 443, ALL)
-        for but, host in (
-            ("", HOST),
-            (".", HOST),
-            ("notazure.com", HOST),
-            (f"{HOST}:80", HOST),
-            ("10.0.0.0/8", "11.1.2.3"),
-            ("10.0.0.0/8", HOST),
-            (f"x.{HOST}", HOST),
-        )
-    ),
-]
+TABLE = Path(__file__).with_name("proxies.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("environ", "host", "port", "proxy"), USED)
-def test_the_environment_selects_the_proxy_of_a_host(
-    environ: dict[str, str], host: str, port: int, proxy: tuple[str, str] | None
-) -> None:
-    assert used(environ, host, port) == proxy
+@pytest.mark.parametrize("row", re.findall("^(?!#).*→.*$", TABLE, re.MULTILINE))
+def test_the_environment_selects_the_proxy_of_a_host(row: str) -> None:
+    variables, place, proxy = row.split("→ ")
+    host, port = place.split()
+    environ = dict(word.split("=", 1) for word in shlex.split(variables))
+
+    assert " ".join(used(environ, host, int(port)) or "-") == proxy
 
 
 @given(st.text(max_size=40), st.sampled_from([HOST, "10.0.0.1", "2001:db8::4"]))
