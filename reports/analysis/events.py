@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from reports.analysis.calls_in_time import calls_of, latencies_of
-from reports.analysis.overload import BEFORE, CHANGE, DRAWS, RECOVERY_TIME
+from reports.analysis.overload import CHANGE, DRAWS, RECOVERY_TIME
 from reports.data.parts import START, Parts, unusable
 from reports.data.runs import RunFrames
 from reports.data.samples import MetricSamples
@@ -53,6 +53,8 @@ from reports.statistics.threshold_estimate import (
     of_turns,
 )
 
+BEFORE = "before the events"
+"""The name of the part of a run before its events. No event has such a name."""
 EVENT, BEFORE_EVENT = "event", "before_event"
 """The keys of the groups of an event, and of its control."""
 WINDOW_S = 60.0

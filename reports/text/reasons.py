@@ -383,7 +383,12 @@ def _too_few_runs(numbers: Numbers) -> str:
     )
 
 
-PARTS = {"before": "before the peak", "peak": "for the peak", "after": "after the peak"}
+PARTS = {
+    "before": "before the peak",
+    "peak": "for the peak",
+    "after": "after the peak",
+    "before the events": "before the events",
+}
 NOT_RUN = {"peak": "the run ended before the peak", "after": "the run ended in the peak"}
 """Why a part of a run with a peak is missing."""
 OF_PARTS = {

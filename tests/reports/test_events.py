@@ -14,6 +14,7 @@ from msgspec import structs
 from bench.record.folder import read_document, write_document
 from reports.analysis.check.check import check_of
 from reports.analysis.events import (
+    BEFORE,
     DIFFERENCE,
     DROPPED,
     FAILED_TURNS,
@@ -30,6 +31,7 @@ from reports.metrics.thresholds import parse
 from reports.pages.run_report.sections.events import events
 from reports.results.value import Reason, Value, ValuesOfSubject
 from reports.text.events import event_lines, events_of, harm_text
+from reports.text.reasons import reason_text
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import BEGAN_NS, Plan, write
 
@@ -168,6 +170,8 @@ def test_a_value_that_may_not_be_used_shows_neither_harm_nor_its_absence(
 
     assert not harmed({slower.name: unusable})
     assert harm_text({slower.name: unusable}) == "unknown: the run ended before deploy"
+    reason = Reason("part_invalid", {"part": BEFORE, "cause": "send_delay"})
+    assert reason_text(reason) == "INVALID before the events: audio was sent late"
 
 
 def test_few_calls_or_turns_are_unknown_and_not_harmless(tmp_path: Path) -> None:
