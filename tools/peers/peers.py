@@ -108,6 +108,11 @@ def _output(*command: str) -> str:
 G711 = ("--dialect", "webrtc", "--codec", "PCMU")
 SIP = "sip:agent@127.0.0.1:{port}"
 TELEPHONE = ("--dialect", "sip", "--codec", "PCMU")
+WIDE = {
+    name: ("--dialect", "sip", "--codec", f"{name.replace('.', '').lower()},PCMU")
+    for name in ("G.722", "Opus")
+}
+"""The options of wideband calls, by the codec."""
 KAMAILIO = partial(of_debian, packages="kamailio rtpengine-daemon python3-numpy", needs="rtpengine")
 JANUS = partial(of_debian, packages="janus python3-numpy", needs="janus")
 WEBRTCBIN = (
@@ -235,7 +240,7 @@ PEERS = (
         "PJSIP",
         partial(python, packages=("pjsua2-python==2.15.1.post1", "numpy")),
         partial(_of_pip, package="pjsua2-python"),
-        ("pjsip_agent.py",),
+        ("pjsip_agent.py", "PCMU"),
         "PJSUA2, an account without registration, `AudioMediaPlayer` for each reply; PCMU",
         url=SIP,
         options=TELEPHONE,
@@ -253,11 +258,33 @@ PEERS = (
         "baresip",
         partial(of_debian, needs="baresip", packages="baresip-core python3-numpy"),
         partial(_of_dpkg, package="baresip-core"),
-        ("baresip_agent.py",),
+        ("baresip_agent.py", "g711"),
         "`answermode=auto`; its `ctrl_tcp` switches to `aufile` for each reply; PCMU",
         url=SIP,
         options=TELEPHONE,
         callers=1,
+    ),
+    Peer(
+        "PJSIP with G.722",
+        partial(python, packages=("pjsua2-python==2.15.1.post1", "numpy")),
+        partial(_of_pip, package="pjsua2-python"),
+        ("pjsip_agent.py", "G722"),
+        "as above, with the priority of its codecs; G.722 (its wheel has no Opus)",
+        url=SIP,
+        options=WIDE["G.722"],
+    ),
+    *(
+        Peer(
+            f"baresip with {name}",
+            partial(of_debian, needs="baresip", packages="baresip-core python3-numpy"),
+            partial(_of_dpkg, package="baresip-core"),
+            ("baresip_agent.py", name.replace(".", "").lower()),
+            f"as above, with its module of the codec; {name}",
+            url=SIP,
+            options=options,
+            callers=1,
+        )
+        for name, options in WIDE.items()
     ),
     Peer(
         "Kamailio with rtpengine",

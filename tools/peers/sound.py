@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from G722 import G722
 from numpy.typing import NDArray
 from opuslib_next.api import decoder
 from pylibsrtp import Error, Policy, Session
@@ -24,11 +25,12 @@ G711 = {0: G711_ULAW, 8: G711_ALAW}
 """The formats of payload types (RFC 3551)."""
 OPUS = 111
 """The payload type of Opus in the offers of this tool."""
-OPUS_HZ, OPUS_CLOCK_HZ, MAX_OPUS_SAMPLES = 24_000, 48_000, 2_880
-"""The rate of the decoded audio, that of the timestamps, and the longest packet. A player has the
-rate of the session: Opus smears a start, so at another rate its first audible sample may be another
-one.
+OPUS_HZ, WIDE_HZ, OPUS_CLOCK_HZ, MAX_OPUS_SAMPLES = 24_000, 16_000, 48_000, 2_880
+"""The rate of the decoded audio over WebRTC and by telephone, that of the timestamps, and the
+longest packet. A player has the rate of the session: Opus smears a start, so at another rate its
+first audible sample may be another one.
 """
+G722_TYPE = 9
 PAUSE_NS = 200 * NS_PER_MS
 """The time without audible samples between two sounds."""
 CLOCK_NS = 4 * NS_PER_S
@@ -81,9 +83,9 @@ def read_keys(path: Path) -> list[bytes]:
     return keys
 
 
-def heard(packets: Iterable[RtpSeen], keys: Sequence[bytes]) -> list[Heard]:
+def heard(packets: Iterable[RtpSeen], keys: Sequence[bytes], opus_hz: int = OPUS_HZ) -> list[Heard]:
     """Return the packets that have audio, in the order of their sequence numbers, source by
-    source.
+    source. Opus is decoded at the rate `opus_hz`.
     """
     sources: dict[int, dict[int, RtpSeen]] = {}
     last: dict[int, int] = {}
@@ -95,13 +97,14 @@ def heard(packets: Iterable[RtpSeen], keys: Sequence[bytes]) -> list[Heard]:
         sources.setdefault(packet.ssrc, {}).setdefault(number, packet)
     found: list[Heard] = []
     for source in sources.values():
-        found += _decoded([source[number] for number in sorted(source)], keys)
+        found += _decoded([source[number] for number in sorted(source)], keys, opus_hz)
     return found
 
 
-def _decoded(packets: Sequence[RtpSeen], keys: Sequence[bytes]) -> Iterator[Heard]:
+def _decoded(packets: Sequence[RtpSeen], keys: Sequence[bytes], opus_hz: int) -> Iterator[Heard]:
     session = _session(packets[0].datagram, keys)
-    state = decoder.create_state(OPUS_HZ, 1)
+    state = decoder.create_state(opus_hz, 1)
+    wide = G722(WIDE_HZ, 64_000)
     samples = (ctypes.c_int16 * MAX_OPUS_SAMPLES)()
     try:
         for packet in packets:
@@ -110,13 +113,17 @@ def _decoded(packets: Sequence[RtpSeen], keys: Sequence[bytes]) -> Iterator[Hear
             if (law := G711.get(data[1] & 0x7F)) is not None:
                 yield Heard(packet, law.decode(payload), law.rate_hz, law.rate_hz)
                 continue
+            if data[1] & 0x7F == G722_TYPE:
+                decoded = np.array(wide.decode(payload), np.int16)
+                yield Heard(packet, decoded, WIDE_HZ, G711_ULAW.rate_hz)
+                continue
             if data[1] & 0x7F != OPUS:
                 continue
             count = decoder.libopus_decode(
                 state, payload, len(payload), samples, MAX_OPUS_SAMPLES, False
             )
             yield Heard(
-                packet, np.array(samples[: max(count, 0)], np.int16), OPUS_HZ, OPUS_CLOCK_HZ
+                packet, np.array(samples[: max(count, 0)], np.int16), opus_hz, OPUS_CLOCK_HZ
             )
     finally:
         decoder.destroy(state)

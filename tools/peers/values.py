@@ -8,10 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.protocols.rtp.opus_packets import DELAY_NS
+from bench.protocols.rtp.rtp import G722_DELAY_NS
 from bench.record.folder import read_table
 from tools.peers.capture import Captured, RtpSeen
 from tools.peers.peers import Peer
-from tools.peers.sound import NS_PER_MS, NS_PER_S, OPUS, Sound, heard, sounds
+from tools.peers.sound import (
+    G722_TYPE,
+    NS_PER_MS,
+    NS_PER_S,
+    OPUS,
+    OPUS_HZ,
+    WIDE_HZ,
+    Sound,
+    heard,
+    sounds,
+)
 
 RTP_PORTS = range(20_000, 20_300)
 """The ports of the caller. No agent uses them."""
@@ -21,6 +32,8 @@ FRAME_NS = 20 * NS_PER_MS
 """The duration of the caller's packets. Its speech ends at the end of a packet."""
 LOUD = 1_000
 """The sample from which the caller's speech is no decay of its end."""
+DELAYS_NS = {OPUS: DELAY_NS, G722_TYPE: G722_DELAY_NS}
+"""The delay of decoded audio, by the payload type."""
 TRUE_TO_NS = 250_000
 """How exact the truth is."""
 
@@ -104,8 +117,11 @@ def compared(
     for packet in captured.packets:
         if packet.source_port in RTP_PORTS:
             sent.setdefault((packet.source_port, packet.ssrc), []).append(packet)
+    opus_hz = WIDE_HZ if "sip" in peer.options else OPUS_HZ
     calls = {
-        session["session_id"]: _call(session, sent, captured, keys) for session in sessions if sent
+        session["session_id"]: _call(session, sent, captured, keys, opus_hz)
+        for session in sessions
+        if sent
     }
     by_id = {session["session_id"]: session for session in sessions}
     values, unmatched = list[Value](), 0
@@ -125,6 +141,7 @@ def _call(
     sent: dict[tuple[int, int], list[RtpSeen]],
     captured: Captured,
     keys: Sequence[bytes],
+    opus_hz: int,
 ) -> Call:
     """Return the call of a session: the one that started with it, and sent as many packets."""
     opened_ns = session["start_utc_ns"] + session["opened_at_ns"]
@@ -144,9 +161,10 @@ def _call(
             if each.destination_port == port and from_ns <= each.at_ns <= until_ns
         ),
         keys,
+        opus_hz,
     )
-    own_sounds = sounds(heard(own, keys), LOUD)
-    delay_ns = DELAY_NS if own[0].datagram[1] & 0x7F == OPUS else 0
+    own_sounds = sounds(heard(own, keys, opus_hz), LOUD)
+    delay_ns = DELAYS_NS.get(own[0].datagram[1] & 0x7F, 0)
     ends_ns = [_last_sent(own, sound.end_ns - delay_ns) for sound in own_sounds]
     return Call(port, own, ends_ns, sounds(received))
 

@@ -1,7 +1,7 @@
 """An agent that controls baresip over its module `ctrl_tcp`, as baresipy does. It prints its port.
 
 baresip answers one call at a time. Its module `sndfile` writes what the caller says, and `aufile`
-plays a reply.
+plays a reply. The argument is the module of its codec.
 """
 
 import json
@@ -21,7 +21,9 @@ from sip_calls import HOST, write_tone
 SILENCE_S = 60
 """The silence after each recording: baresip ends the call at the end of one."""
 MODULES = "/usr/lib/baresip/modules"
-LOADED = ("account", "menu", "g711", "sndfile", "aubridge", "aufile", "ctrl_tcp")
+CODEC = sys.argv[1]
+RATE_HZ, CHANNELS = {"g711": (8_000, 1), "g722": (16_000, 1), "opus": (48_000, 2)}[CODEC]
+LOADED = ("account", "menu", CODEC, "sndfile", "aubridge", "aufile", "ctrl_tcp")
 CONFIG = """module_path {modules}
 sip_listen {host}:{port}
 net_interface {host}
@@ -38,8 +40,9 @@ def main():
     folder, port, control = Path.cwd(), free_port(), free_port()
     for old in folder.glob("dump-*"):
         old.unlink()
-    write_tone("voice.wav", silence_s=SILENCE_S)
-    write_tone("silence.wav", loudness=0, silence_s=SILENCE_S)
+    form = {"silence_s": SILENCE_S, "rate_hz": RATE_HZ, "channels": CHANNELS}
+    write_tone("voice.wav", **form)
+    write_tone("silence.wav", loudness=0, **form)
     text = CONFIG.format(modules=MODULES, host=HOST, port=port, folder=folder, control=control)
     Path("config").write_text(text + "".join(f"module {name}.so\n" for name in LOADED))
     Path("accounts").write_text(f"<sip:agent@{HOST}>;regint=0;answermode=auto\n")

@@ -1,17 +1,20 @@
 """An agent with PJSIP (PJSUA2), in the form of its documentation: an account without registration.
 It prints its port.
 
-Its default settings, except for one thread, no sound device, and an address.
+Its default settings, except for one thread, no sound device, an address, and its codec: the
+argument.
 """
 
 import os
+import sys
 
 import numpy as np
 import pjsua2 as pj
 from ports import free_port
 from python_talk import Talker
-from sip_calls import HOST, RATE_HZ, write_tone
+from sip_calls import HOST, write_tone
 
+CODEC, RATE_HZ = sys.argv[1], 8_000 if sys.argv[1] == "PCMU" else 16_000
 POLL_MS = 5
 endpoint = pj.Endpoint()
 calls: dict = {}
@@ -67,7 +70,7 @@ class Account(pj.Account):
 
 
 def main():
-    write_tone("voice.wav")
+    write_tone("voice.wav", rate_hz=RATE_HZ)
     printing = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # it prints before its settings are known
     endpoint.libCreate()
@@ -79,6 +82,8 @@ def main():
     transport.port, transport.boundAddress = free_port(), HOST
     endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
     endpoint.libStart()
+    for codec in endpoint.codecEnum2():
+        endpoint.codecSetPriority(codec.codecId, 255 if codec.codecId.startswith(CODEC) else 0)
     endpoint.audDevManager().setNullDev()
     account, settings = Account(), pj.AccountConfig()
     settings.idUri = f"sip:agent@{HOST}"

@@ -15,12 +15,11 @@ HOST, RATE_HZ = "127.0.0.1", 8_000
 ANSWERED = re.compile("(?:Via|From|To|Call-ID|CSeq|Record-Route) *:", re.IGNORECASE)
 
 
-def write_tone(path, loudness=1, silence_s=0):
+def write_tone(path, loudness=1, silence_s=0, rate_hz=RATE_HZ, channels=1):
+    samples = (tone(rate_hz) * loudness).astype("<i2").repeat(channels)
     with wave.open(path, "wb") as file:
-        file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
-        file.writeframes(
-            (tone(RATE_HZ) * loudness).astype("<i2").tobytes() + bytes(2 * RATE_HZ * silence_s)
-        )
+        file.setparams((channels, 2, rate_hz, 0, "NONE", ""))
+        file.writeframes(samples.tobytes() + bytes(2 * channels * rate_hz * silence_s))
 
 
 def serve(agent_of):
