@@ -103,6 +103,8 @@ ADDED = frozenset(
         "rtp_restarts",
         "other_hosts",
         "rtp_codec",
+        "rtp_transfers",
+        "rtp_transfer_silence_uncertainty_ns",
         "speech_left_at_ns",
         "input_transcription_error",
         "task_defined",
@@ -750,6 +752,16 @@ SESSIONS = (
         " that should have arrived, never arrived, were too late for a jitter buffer of 60 ms, and"
         " that this machine dropped unread; that the caller sent, and that the kernel of this"
         " machine refused to send",
+    ),
+    _whole(
+        "rtp_transfers",
+        "how often the agent held, moved or [transferred](agents.md#hold-and-transfer) a telephone"
+        " call",
+    ),
+    _whole(
+        "rtp_transfer_silence_uncertainty_ns",
+        "by how much the transfer silence may really have been shorter or longer",
+        audit=True,
     ),
     _whole(
         "rtp_uncounted_pauses rtp_restarts",

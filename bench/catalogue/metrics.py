@@ -828,6 +828,16 @@ CATALOGUE = {
             due="always",
         ),
         Metric(
+            "transfer_silence",
+            "Telephone calls: longest silence that the caller hears around a transfer, a hold, or a"
+            " change of the agent's address or codec, until the end of the last turn. Of the"
+            " silence before it, at most 3 s count.",
+            scope="session",
+            column="rtp_transfer_silence_ns",
+            unless=("rtp_transfers", 0),
+            due="always",
+        ),
+        Metric(
             "relay_rtt",
             "Calls over WebRTC that a TURN server relays: shortest round trip to this server until"
             " the end of the last turn. An upper bound, because it includes the server's time for a"

@@ -185,17 +185,22 @@ class CallMedia:
         """The number of bytes by which a received packet is longer than its audio."""
         return HEADER_BYTES + self._encryption.tag_bytes
 
-    def change(self, agreed: AgreedMedia) -> None:
+    def change(self, agreed: AgreedMedia) -> list[Frame]:
         """Use the addresses, the codec, the payload types and the SRTP keys of an agreement from
-        now on.
+        now on. Return the frames that another clock of the codec releases.
         """
         self.agreed = agreed
+        codec = self._codec(agreed.codec)
+        frames = self.buffer.change_clock(codec.clock_hz)
+        if codec.clock_hz != self.clock_hz:
+            self.clock_hz = codec.clock_hz
+            self.receiver.change_clock(codec.clock_hz)
         # The peer may restart its stream at the new address, even with the same SSRC.
         if agreed.peer != self.peer:
             self.receiver.rename()
         self.peer = agreed.peer
         self.peer_rtcp = agreed.peer_rtcp
-        self.sender.codec = self._codec(agreed.codec)
+        self.sender.codec = codec
         self.sender.payload_type = agreed.send_payload_type
         codecs = {payload_type: self._codec(name) for payload_type, name in agreed.receive_codecs}
         self.receiver.accept(codecs, agreed.receive_event_payload_type)
@@ -204,6 +209,7 @@ class CallMedia:
         self.audio_packets.use(None if agreed.send_key is None else self._encryption.protect)
         unprotect = None if agreed.receive_key is None else self._encryption.unprotect
         self.usual.use(agreed.peer, unprotect, self.overhead_bytes)
+        return frames
 
     def _codec(self, name: str) -> Codec:
         if name not in self._codecs:

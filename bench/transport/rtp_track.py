@@ -23,6 +23,7 @@ from bench.protocols.rtp.jitter import Frame
 from bench.protocols.rtp.packets import send_frame
 from bench.protocols.rtp.rtp import StreamNumbers, is_report
 from bench.protocols.sdp.offer_answer import AgreedMedia
+from bench.sound.transfer_silence import Piece, TransferSilence
 from bench.transport.datagrams import DatagramSender, DatagramSocket, media_sockets
 from bench.transport.event_loop import Listener
 from bench.transport.interface import ChunkSender, DeltaListener, OnMessage, PacedSender
@@ -76,6 +77,8 @@ class RtpTrack:
             self.rtcp.close()
             self.rtcp = self.rtp
         self._audio = audio
+        self.silence: TransferSilence | None = None
+        """The silence around transfers; None if the call is not searched for it."""
         self._packets: DatagramSender = self.rtp
         self._reports: DatagramSender = self.rtcp
         self.numbers = StreamNumbers.drawn(secrets.randbits)
@@ -124,7 +127,7 @@ class RtpTrack:
         """Use agreed media from now on. Audio from before the answer is not passed on."""
         if self.media is not None:
             self.read_audio()  # these packets belong to the earlier agreement
-            self.media.change(agreed)
+            self._release(self.media, self.media.change(agreed), monotonic_ns())
             self._use_peer(self.media)
             return
         self.media = self._new_media(agreed)
@@ -292,6 +295,8 @@ class RtpTrack:
     def take_deltas(self) -> list[MatchedDelta]:
         deltas = self.deltas
         self.deltas = []
+        if self.silence is not None:
+            self.silence.add([Piece(each.at_ns, each.uncertainty_ns, each.data) for each in deltas])
         return deltas
 
     def _pass_deltas(self) -> bool:
@@ -323,6 +328,8 @@ class RtpTrack:
                 wakes = on_message(frame)
                 continue
             at_ns, uncertainty_ns, audio, size = frame
+            if self.silence is not None:
+                self.silence.add([Piece(at_ns, uncertainty_ns, audio)])
             self.held_ns = max(0, available_ns - at_ns)
             wire_bytes = size and size + media.overhead_bytes
             wakes = on_message(
@@ -341,6 +348,8 @@ class RtpTrack:
         peer = media.rtcp.peer
         has_report = bool(peer.reports)
         dropped = self.rtp.dropped
+        silence = self.silence
+        found = silence.longest if silence is not None and silence.is_known else None
         return RtpMeasured(
             expected=receiver.expected,
             # a dropped packet has arrived; a socket of a data channel drops other packets, too
@@ -363,6 +372,9 @@ class RtpTrack:
             without_audio=receiver.counts.without_audio,
             dropped=dropped,
             codec=media.agreed.codec,
+            transfers=0 if self.silence is None else self.silence.count,
+            transfer_silence_ns=found and found.duration_ns,
+            transfer_silence_uncertainty_ns=found and found.uncertainty_ns,
         )
 
     def say_goodbye(self) -> None:

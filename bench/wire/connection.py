@@ -177,6 +177,8 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     because this process did not read them in time; None if they are not counted. `relay_rtt_ns` is
     the shortest round trip to the TURN server of the call, and `relay_path_rtt_ns` that through it
     to the peer; both are None if no server relays the call. `codec` is the agreed one.
+    `transfers` is how often the peer held, moved or transferred the call, and `transfer_silence_ns`
+    the longest silence around that; None if there was none, or if no sound has followed.
     """
 
     expected: int
@@ -200,6 +202,9 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     relay_path_rtt_ns: int | None = None
     starts_on_arrival: bool = False
     codec: str = ""
+    transfers: int = 0
+    transfer_silence_ns: int | None = None
+    transfer_silence_uncertainty_ns: int | None = None
 
 
 class ConnectionClosed(Input, frozen=True, tag="closed"):

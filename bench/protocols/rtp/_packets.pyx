@@ -150,11 +150,12 @@ cdef class UsualPackets:
 
     def __init__(self, receiver, buffer):
         self.receiver, self.buffer, self.source, self.payload_type = receiver, buffer, None, -1
-        self.clock_hz, self.hold_ns = buffer._clock_hz, buffer._hold_ns
+        self.hold_ns = buffer._hold_ns
 
     def use(self, peer, unprotect, long long overhead_bytes):
         """Use an agreement from now on. `unprotect` is None if packets are not encrypted."""
         self.peer, self.unprotect, self.overhead_bytes = peer, unprotect, overhead_bytes
+        self.clock_hz = self.buffer._clock_hz
         self.source, self.payload_type = None, -1
 
     def take(

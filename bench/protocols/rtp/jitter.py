@@ -267,6 +267,17 @@ class JitterBuffer:
         """
         self._codecs |= codecs
 
+    def change_clock(self, clock_hz: int) -> list[Frame]:
+        """Begin a stream whose codecs have another clock. Return the frames that still wait."""
+        frames: list[Frame] = []
+        if clock_hz != self._clock_hz:
+            self._release_before(NEVER_NS, frames)
+            if self._source >= 0:
+                self._end_stream()
+            self._source = -1
+            self._clock_hz = clock_hz
+        return frames
+
     def add(self, packet: ReceivedPacket) -> list[Frame]:
         """Add a packet that the receiver returned, of any kind. Return the frames that are now
         released.

@@ -466,6 +466,12 @@ class RtpReceiver:
         """Return whether the current source has been silent for `SILENT_NS`."""
         return at_ns - self._heard_ns >= SILENT_NS
 
+    def change_clock(self, rate_hz: int) -> None:
+        """Count the timestamps of further packets by another clock."""
+        self._rate_hz = rate_hz
+        self._last_ns = -1
+        self._highest_timestamp = None
+
     def rename(self) -> None:
         """Let another address be the named one from the next packet on."""
         self._is_named, self._parallel = False, (-1, -1)

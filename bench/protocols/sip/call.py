@@ -25,6 +25,8 @@ due, and sends what `pop_messages` returns. Instants and random tokens come from
 # `SipCall` has neither sockets nor timers nor a clock. A message that was lost is repeated by
 # `Transactions`, and the legs have the requests in a dialog.
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -35,7 +37,7 @@ from bench.base.units import NEVER_NS
 from bench.catalogue.causes import Cause, Code
 from bench.files.sanitize import CONTROL
 from bench.protocols.rtp.srtp import SrtpKey, without_keys
-from bench.protocols.sdp.offer_answer import AgreedMedia, accepted_answer, write_offer
+from bench.protocols.sdp.offer_answer import AgreedMedia, LocalMedia, accepted_answer, write_offer
 from bench.protocols.sip.bodies import described_in, description_of
 from bench.protocols.sip.call_record import CallEnding, CallSettings, CallState, EndedBy, ending_of
 from bench.protocols.sip.dialog import (
@@ -55,8 +57,15 @@ from bench.protocols.sip.header_values import parse_address
 from bench.protocols.sip.hops import ForeignHostError, Reach, Redirection, hop_of
 from bench.protocols.sip.leg import CallLeg, LegContext
 from bench.protocols.sip.leg_requests import answer_outside, answer_within, respond
-from bench.protocols.sip.messages import SipMessage, SipRequest, SipResponse, accept_message
+from bench.protocols.sip.messages import (
+    ALLOWED,
+    SipMessage,
+    SipRequest,
+    SipResponse,
+    accept_message,
+)
 from bench.protocols.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
+from bench.protocols.sip.transfer import Referral, notification, referral_of
 from bench.wire.addresses import HostPort
 
 MAX_LEGS = 10
@@ -131,6 +140,8 @@ class SipCall:
         self._is_cancelled = False
         self._is_cancel_sent = False
         self._ended_by: EndedBy = "caller"
+        self.referral: Referral | None = None
+        """The target to which the peer transfers the call, until `report_transfer` is final."""
         self._ring_end_ns = NEVER_NS
         party = self._party()
         caller = parse_address(settings.caller).uri
@@ -152,6 +163,7 @@ class SipCall:
             self.digest,
             True,
             settings.session_interval_s,
+            self._referred,
         )
 
     def _party(self) -> LocalParty:
@@ -258,6 +270,7 @@ class SipCall:
         self.invites += 1
         self.ringing_ns = None
         headers = [
+            ("Allow", ", ".join((*ALLOWED, "REFER"))),
             ("Supported", f"timer, {RELIABLE}"),
             *timer_headers(self._context.session_interval_s),
         ]
@@ -454,6 +467,55 @@ class SipCall:
         self._legs = {tag: leg for tag, leg in self._legs.items() if leg.state != "early"}
         if self._invite is not None and not self._invite.is_final:
             self._invite.end_ns = now_ns + TIMEOUT_NS  # a late 2xx still needs ACK and BYE
+
+    # Transfers
+
+    def _referred(self, leg: CallLeg, request: SipRequest) -> int:
+        """Return the status of a REFER: 202 if the call is transferred."""
+        if leg is not self._answered or self.referral is not None:
+            return 603
+        try:
+            referral = referral_of(request)
+            called = hop_of(self.settings.request_uri, self.settings.transport)[0]
+            hop = hop_of(referral.uri, self.settings.transport)
+        except ValueError:
+            return 400
+        if not self.reach.may_redirect(*hop, called):
+            return 603
+        self.referral = referral
+        return 202
+
+    def transferred(self, media: LocalMedia, tokens: RandomTokens) -> SipCall:
+        """Return the call to the target of the transfer. Without an outbound proxy, it gets no
+        credentials and no headers, because only the peer has named it.
+        """
+        settings, referral = self.settings, self.referral
+        assert referral is not None, "the call is transferred"
+        headers = settings.headers if settings.outbound_proxy else ()
+        if referral.replaces:
+            headers += (("Require", "replaces"), ("Replaces", referral.replaces))
+        login = settings.login if settings.outbound_proxy else None
+        address = settings.address if settings.outbound_proxy else ""
+        return SipCall(
+            replace(
+                settings,
+                request_uri=referral.uri,
+                media=media,
+                headers=headers,
+                login=login,
+                address=address,
+            ),
+            tokens,
+        )
+
+    def report_transfer(self, status: str, now_ns: int, *, is_final: bool = True) -> None:
+        """Report to the peer what became of the transfer."""
+        if self._answered is not None and self._answered.state == "confirmed":
+            party = self._context.party
+            parts = notification(status, is_final=is_final, contact=party.contact)
+            self._answered.request("NOTIFY", lambda response, request, at_ns: None, now_ns, *parts)
+        if is_final:
+            self.referral = None
 
     # Requests of the peer
 

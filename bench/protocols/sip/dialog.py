@@ -168,7 +168,7 @@ class Dialog:
                 ("Contact", f"<{party.contact}>"),
                 *(each for each in CAPABILITIES if each[0] not in given),
             ]
-        if body:
+        if body and method != "NOTIFY":
             written.append(("Content-Type", "application/sdp"))
         return OutgoingRequest(method, uri, tuple(written), body, to, transport)
 

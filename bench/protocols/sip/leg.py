@@ -41,7 +41,7 @@ from bench.protocols.sip.dialog import (
     timer_headers,
 )
 from bench.protocols.sip.digest import DigestClient
-from bench.protocols.sip.messages import Outgoing, SipMessage, SipResponse
+from bench.protocols.sip.messages import Outgoing, SipMessage, SipRequest, SipResponse
 from bench.protocols.sip.transactions import OutgoingRequest, Transactions
 from bench.wire.addresses import HostPort, whole_number
 
@@ -87,6 +87,8 @@ class LegContext:
     is_caller: bool
     session_interval_s: int | None = None
     """The session interval that this side wants."""
+    refer: Callable[[CallLeg, SipRequest], int] | None = None
+    """The function that returns the status of a REFER; None if this side is not transferred."""
 
 
 @dataclass(slots=True)

@@ -110,6 +110,9 @@ def answer_within(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> 
         _respond(leg, transaction, 503, now_ns)
     elif leg.state in ("ending", "ended"):
         _respond(leg, transaction, 481, now_ns)
+    elif request.method == "REFER" and leg.context.refer is not None:
+        contact = ("Contact", f"<{leg.context.party.contact}>")
+        _respond(leg, transaction, leg.context.refer(leg, request), now_ns, [contact])
     elif refusal := refusal_of(request):
         _respond(leg, transaction, refusal[0], now_ns, refusal[1])
     elif request.method in ("INVITE", "UPDATE"):

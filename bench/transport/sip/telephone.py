@@ -31,6 +31,7 @@ from bench.protocols.sdp.offer_answer import LocalMedia
 from bench.protocols.sip.call import SipCall
 from bench.protocols.sip.call_record import CallFacts, CallState, own_hang_up
 from bench.protocols.sip.hops import call_address
+from bench.sound.transfer_silence import TransferSilence
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.event_loop import Listener
 from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
@@ -50,8 +51,14 @@ from bench.wire.connection import ABNORMAL, NORMAL, ConnectionClosed, RtpMeasure
 from bench.wire.dialect import BinaryMessage
 from bench.wire.findings import CheckFinding
 
+MAX_TRANSFERS = 10
+"""The maximum number of times that a call is transferred."""
 GOODBYE_NS = NS_PER_S
 """The maximum time that a session waits for the answer to BYE."""
+
+
+def new_token() -> str:
+    return secrets.token_hex(8)
 
 
 def open_call(request: ConnectRequest) -> TelephoneCall:
@@ -129,6 +136,7 @@ class TelephoneCall(TelephoneAudio):
     ) -> None:
         audio = telephone_audio(path.codecs)
         super().__init__(RtpTrack(signalling.local.host, path.rtp_ports, audio))
+        self.track.silence = TransferSilence(audio)
         self._packets = PacketProbe()
         host = signalling.local.host.partition("%")[0]
         port = signalling.local.port
@@ -136,21 +144,34 @@ class TelephoneCall(TelephoneAudio):
         signalling.listener = self
         datagrams = () if signalling.socket is None else (signalling.socket,)
         self._listener = Listener((*datagrams, self.track.rtp, self.track.rtcp))
-        keys = new_keys(secrets.token_bytes) if path.srtp else ()
-        media = LocalMedia(
-            host, self.track.rtp.address[1], secrets.randbits(31), path.codecs, keys=keys
-        )
+        self._path = path
+        media = self._local_media(host)
         own = HostPort(bracketed(host), port)
         settings = call_settings(
             url, own, signalling.transport, signalling.peer, media, headers, path
         )
-        self._call = SipCall(settings, lambda: secrets.token_hex(8))
+        self._call = SipCall(settings, new_token)
+        self._next_call: SipCall | None = None
+        """The call to the target of a transfer, until it is answered or refused."""
+        self._earlier_calls: list[SipCall] = []
+        """The calls whose peers have transferred this one."""
         self._read_ns = self._signals_ns = 0
         """The instants of the next read of audio, and of the next work of the signalling."""
         self._uncertainties_ns: dict[int, int] = {}
         """The uncertainties of the arrivals of SIP messages until the call is answered."""
         self._peer = ""
         """The address from which SIP messages come."""
+
+    def _local_media(self, host: str) -> LocalMedia:
+        """Return the media of a call, with keys that no other peer knows."""
+        keys = new_keys(secrets.token_bytes) if self._path.srtp else ()
+        port = self.track.rtp.address[1]
+        return LocalMedia(host, port, secrets.randbits(31), self._path.codecs, keys=keys)
+
+    @property
+    def _calls(self) -> list[SipCall]:
+        next_call = [] if self._next_call is None else [self._next_call]
+        return [self._call, *next_call, *self._earlier_calls]
 
     # Dialing
 
@@ -198,13 +219,42 @@ class TelephoneCall(TelephoneAudio):
         self._send_signals()
 
     def _send_signals(self) -> None:
-        for message in self._call.pop_messages():
-            self._call.reach.note(message.hop.host, "SIP")
-            self._signalling.send(message)
+        for call in self._calls:
+            for message in call.pop_messages():
+                self._call.reach.note(message.hop.host, "SIP")
+                self._signalling.send(message)
         for hop, reason in self._signalling.pop_refusals():
             if self._call.awaits(hop):
                 self.on_broken(reason)
-        self._signals_ns = self._call.next_ns
+        self._signals_ns = min(call.next_ns for call in self._calls)
+
+    # Transfers
+
+    def _follow_transfer(self) -> None:
+        """Call the target to which the peer transfers the call, or continue with it if it has
+        answered. If it refuses, the call with the peer continues.
+        """
+        call, found, now_ns = self._call, self._next_call, monotonic_ns()
+        silence = self.track.silence
+        assert silence is not None
+        if found is None:
+            if call.referral is None or len(self._earlier_calls) >= MAX_TRANSFERS:
+                return
+            silence.begin(now_ns)
+            found = self._next_call = call.transferred(
+                self._local_media(call.settings.media.address), new_token
+            )
+            found.start(now_ns)
+            call.report_transfer("100 Trying", now_ns, is_final=False)
+        elif found.state is CallState.ANSWERED and found.media is not None:
+            call.report_transfer("200 OK", now_ns)
+            self._earlier_calls.append(call)
+            self._call, self._next_call = found, None  # the change of the media ends the transfer
+        elif found.ending is not None:
+            ending = found.ending
+            call.report_transfer(f"{ending.code or 503} {ending.phrase or 'Failed'}", now_ns)
+            self._next_call = None
+            silence.end(now_ns)
 
     # Receiving
 
@@ -226,18 +276,27 @@ class TelephoneCall(TelephoneAudio):
             return False
         for data, source, arrival in sock.receive():
             self._peer = str(source[0])
-            self._call.received(data, arrival.at_ns, HostPort(*source[:2]))
+            self._pass(data, HostPort(*source[:2]), arrival)
         return self._on_signals()
+
+    def _pass(self, data: bytes, source: HostPort, arrival: Arrival) -> None:
+        """Pass a message to its call: the current one, unless it names another one."""
+        calls = (each for each in self._calls[1:] if each.call_id.encode() in data)
+        next(calls, self._call).received(data, arrival.at_ns, source)
 
     def _on_signals(self) -> bool:
         """Do what received SIP messages require. Return True if the session must act."""
+        media = self.track.media
+        if media is not None:
+            self._follow_transfer()
         self._send_signals()
         if self._has_ended():
             return True
-        media = self.track.media
         agreed = self._call.media
         is_agreed_again = media is not None and agreed is not None and agreed is not media.agreed
         if is_agreed_again:  # the session listens again, with another function for its frames
+            assert media is not None
+            self._note_change(media.agreed.sends)
             self._start_media()
         return (
             self.track.pass_frames(self._on_message)
@@ -245,13 +304,24 @@ class TelephoneCall(TelephoneAudio):
             or (self._call.state is CallState.ANSWERED and media is None)
         )
 
+    def _note_change(self, could_send: bool) -> None:
+        """Note that the peer holds the call, resumes it, or changes its media."""
+        silence, agreed = self.track.silence, self._call.media
+        assert silence is not None
+        assert agreed is not None
+        now_ns = monotonic_ns()
+        if could_send or not agreed.sends:
+            silence.begin(now_ns)
+        if agreed.sends:
+            silence.end(now_ns)
+
     # The listener of the signalling
 
     def on_signal(self, data: bytes, source: HostPort, arrival: Arrival) -> None:
         if self.track.media is None:
             self._uncertainties_ns[arrival.at_ns] = arrival.uncertainty_ns
         self._peer = source.host
-        self._call.received(data, arrival.at_ns, source)
+        self._pass(data, source, arrival)
         if self._on_signals():
             self._listener.wake()
 
@@ -269,7 +339,10 @@ class TelephoneCall(TelephoneAudio):
     def _on_due(self) -> bool:
         now_ns = monotonic_ns()
         if self._signals_ns <= now_ns:
-            self._call.expire(now_ns)
+            for call in self._calls:
+                call.expire(now_ns)
+            if self._next_call is not None:
+                self._follow_transfer()
             self._send_signals()
         if self.track.next_ns <= now_ns:
             self.track.expire(now_ns)
@@ -277,7 +350,7 @@ class TelephoneCall(TelephoneAudio):
 
     def _has_ended(self) -> bool:
         """Note the end of the call. Return True if the call has ended."""
-        if self._call.state is CallState.ANSWERED:
+        if self._call.state is CallState.ANSWERED or self._next_call is not None:
             return False
         ending = self._call.ending
         cause = self._call.hang_up_cause
@@ -349,7 +422,8 @@ class TelephoneCall(TelephoneAudio):
     def _hang_up(self) -> None:
         call = self._call
         until_ns = monotonic_ns() + GOODBYE_NS
-        call.hang_up(monotonic_ns())
+        for each in self._calls:
+            each.hang_up(monotonic_ns())
         self._send_signals()
         while call.ending is None and monotonic_ns() < until_ns:
             self._listener.listen(until_ns, self._on_readable, lambda: call.next_ns, self._on_due)

@@ -9,6 +9,7 @@ order.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rtbench_simulator.ground_truth_log import read_truth
 from tests.faults.cells import TELEPHONE_CASES
 from tests.simulator_process import AUDIO, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import rtbench
-from tests.telephone_truth import STOPPED, reply_starts
+from tests.telephone_truth import FRAME_NS, STOPPED, reply_starts
 
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
@@ -151,3 +152,19 @@ def test_dropped_packets_are_counted(calls: Calls) -> None:
 
     assert dropped == 10  # five in each utterance
     assert calls.sessions["drop,count=5"]["rtp_lost"] in (5, dropped)
+
+
+def test_the_silence_around_a_change_of_the_media_is_that_of_the_truth(calls: Calls) -> None:
+    """Each of both replies has the fault. The last hold is longer than the call."""
+    transfers = {fault: calls.sessions[fault]["rtp_transfers"] for fault in TELEPHONE_CASES}
+    moved = calls.sessions["new_port"]
+    sent = [line for line in calls.packets("new_port") if line.get("audible_at_byte") is not None]
+    gaps_ns = [later["due_ns"] - line["due_ns"] - FRAME_NS for line, later in pairwise(sent)]
+    within_ns = moved["rtp_transfer_silence_uncertainty_ns"] + FRAME_NS
+
+    assert {fault: count for fault, count in transfers.items() if count} == {
+        "hold,duration_s=1": 2,
+        "new_port": 2,
+    }
+    assert calls.sessions["hold,duration_s=1"]["rtp_transfer_silence_ns"] is None
+    assert any(abs(gap - moved["rtp_transfer_silence_ns"]) <= within_ns for gap in gaps_ns)

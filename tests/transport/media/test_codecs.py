@@ -9,7 +9,14 @@ import pytest
 
 from bench.base.clock import Arrival
 from bench.protocols.call_media import CallMedia
-from bench.protocols.rtp.rtp import CODECS, RtpPacket, StreamNumbers, build_packet, parse_packet
+from bench.protocols.rtp.rtp import (
+    CODECS,
+    RtpPacket,
+    StreamNumbers,
+    build_packet,
+    codec_of_call,
+    parse_packet,
+)
 from bench.protocols.rtp.wideband import NarrowDecoder
 from bench.protocols.sdp.offer_answer import AgreedMedia
 from bench.wire.addresses import HostPort
@@ -105,3 +112,28 @@ def test_interpolated_g711_is_audible_when_its_first_sample_is(law: AudioFormat)
     assert end is not None
     assert 0 <= 2 * first - start <= 1
     assert 0 <= end - 2 * last <= 1
+
+
+def test_a_later_agreement_may_have_another_clock() -> None:
+    """A gateway to the telephone network may replace Opus, whose clock has 48 kHz."""
+    opus = replace(PLAIN, codec="OPUS", send_payload_type=111, receive_codecs=((111, "OPUS"),))
+    narrow = replace(PLAIN, receive_codecs=((0, "PCMU"),))
+    call = CallMedia(opus, StreamNumbers(1, 2, 3), "x@y", 0, 0, lambda: 0.5, PCM16_16K)
+    encode = codec_of_call("OPUS", PCM16_16K).encode
+    assert encode is not None
+    frames, timestamp = [], 0
+    for count in range(20):
+        if count == 10:
+            frames += call.change(narrow)
+        is_narrow = count >= 10
+        payload = G711_ULAW.encode(TONE) if is_narrow else encode(PCM16_16K.encode(WIDE_TONE))
+        packet = RtpPacket(0 if is_narrow else 111, count, timestamp, 7, payload)
+        frames += call.received(build_packet(*packet), Arrival(count * 20_000_000), call.peer)
+        timestamp += 160 if is_narrow else 960
+    sent = parse_packet(call.send_audio(PCM16_16K.encode(WIDE_TONE)))
+
+    assert [frame.at_ns for frame in frames] == [count * 20_000_000 for count in range(20)]
+    assert {len(frame.audio) for frame in frames} == {640}
+    assert call.receiver.lost == call.buffer.counts.lost == 0
+    assert sent is not None
+    assert len(sent.payload) == 160
