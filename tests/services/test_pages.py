@@ -16,7 +16,7 @@ from bench.files.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
 from bench.services.agents import AGENTS
 from bench.services.names import PAGES
 from bench.services.pages.page import COMPILED, FOLDER, compiled, page_schema
-from bench.services.registry import DIALECTS, UNKNOWN, dialect_of, user_service
+from bench.services.registry import DIALECTS, UNKNOWN, dialect_of, service_at, user_service
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.wire.dialect import (
@@ -174,6 +174,13 @@ def test_no_message_of_a_server_is_an_error_of_this_tool(name: str) -> None:
             assert event.kind is not EventKind.MALFORMED or event.reason
     for answer in codec.answers:
         json.loads(codec.encode(answer.kind, answer.data))
+
+
+@pytest.mark.parametrize("host", ["api.elevenlabs.io", "agents.assemblyai.com"])
+def test_a_hosted_service_is_recognized_by_its_host(host: str) -> None:
+    found = service_at(host, "")
+    assert found is not None
+    assert found.name == host.split(".")[1]
 
 
 NUMBERED = DIALECTS["elevenlabs"]
