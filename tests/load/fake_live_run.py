@@ -95,7 +95,11 @@ class FakeDialer:
     target: Target = HERE
 
     def open(
-        self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any]
+        self,
+        limits: Timeouts,
+        phases: ConnectTimings,
+        offer_members: Mapping[str, Any],
+        callee: object,
     ) -> SwitchingTransport:
         self.dialled += 1
         gevent.sleep(0)

@@ -148,6 +148,17 @@ def test_a_pause_that_is_dropped_twice_does_not_end_the_call() -> None:
     assert [session.attempt for session in call.sessions] == [None, 1, 2]
 
 
+def test_a_renewal_that_is_refused_is_followed_by_attempts() -> None:
+    script = build_script(say(), say())
+    script = replace(script, reconnect=LIMITS_OF_CALLS, renew_after_ns=1)
+    call = DroppedCall(script, [LASTS, REFUSED_CALL], "connect_failed:503", NEVER)
+    call.talk()
+
+    assert [turn.outcome for turn in call.turns] == ["ok", "ok"]
+    assert [session.attempt for session in call.sessions] == [None, None, 1]
+    assert [session.renewed for session in call.sessions] == [True, True, False]
+
+
 def test_a_call_gives_up_if_no_session_may_start_in_time() -> None:
     call = dropped(say(), say(), drops_ns=[900 * MS], place_ns=START_NS + 60 * S)
     assert [session.gave_up for session in call.sessions] == [WITHIN]

@@ -379,7 +379,9 @@ class Call:
         """
         played_until_ns = self._listener.timeline.turns.played_until_ns
         self._next_session(inputs.ContinuesCall(played_until_ns), self._connected.close)
-        return self.connect() and self.open()
+        if self.connect() and self.open():
+            return True
+        return self._script.reconnect is not None and self._connect_again(0) is not None
 
     # The return after a drop.
 
