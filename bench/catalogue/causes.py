@@ -137,6 +137,7 @@ class Code(Enum):
     SETTINGS_UNCONFIRMED = "session.updated was not received"
 
     # Telephone calls.
+    NO_CALL = "the agent did not call within {limit_s} s"
     ONLY_RANG = "it only rang"
     NO_RESPONSE_TO_INVITE = "there was no response to INVITE"
     MALFORMED = "{messages:malformed message was|malformed messages were} ignored"

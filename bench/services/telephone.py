@@ -65,6 +65,10 @@ ROWS = {
                 "the telephone rings, and no one answers: check that the agent is running; if it "
                 "answers late, raise `upgrade` among the script's `timeouts`"
             ),
+            Code.NO_CALL: (
+                "check that the agent calls the URL of the target, and that firewalls pass UDP; if"
+                " it calls late, raise `upgrade` among the script's `timeouts`"
+            ),
             Code.LAST_RESPONSE: (
                 "the SIP server answers, and the agent does not: check in the log of the server"
                 " where it sends the call; if it answers late, raise `upgrade` among the script's"
@@ -77,6 +81,9 @@ ROWS = {
             ),
         },
         remedy="the call was not answered in time: see the message, and the log of the SIP server",
+    ),
+    "connect_failed:dial": OutcomeRow(
+        remedy="run the command of `dial` (--dial) by hand, with the URL in place of {callee}"
     ),
     "timeout:tcp": OutcomeRow(
         remedy="no response: check host and port, and that no firewall drops the packets"

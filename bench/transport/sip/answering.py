@@ -30,7 +30,7 @@ from gevent.subprocess import DEVNULL, Popen
 from bench.base.clock import monotonic_ns
 from bench.base.installation import tool_version
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import ConnectError
+from bench.catalogue.causes import Cause, Code, ConnectError
 from bench.catalogue.outcomes import BUSY
 from bench.protocols.rtp.rtp import telephone_audio
 from bench.protocols.rtp.srtp import new_keys
@@ -257,7 +257,7 @@ class IncomingCall(TelephoneAudio):
             if self._dial_status:
                 status = f"the command of `dial` ended with status {self._dial_status}"
                 raise ConnectError("connect_failed:dial", status)
-            raise ConnectError("timeout:upgrade", f"the agent did not call within {limit_s:g} s")
+            raise ConnectError("timeout:upgrade", Cause(Code.NO_CALL, {"limit_s": f"{limit_s:g}"}))
         party = self.party
         while party is None or (party.ended_ns is None and party.acknowledged_ns is None):
             self._changed.wait()
@@ -281,7 +281,8 @@ class IncomingCall(TelephoneAudio):
             why = _REFUSED.get(party.code or 0, "")
             return ConnectError(f"connect_failed:{party.code}", why, headers)
         ended = "" if party.ending is None else f": {party.ending.text}"
-        stage = "media" if party.acknowledged_ns is not None else "sip"
+        is_described = party.media is not None or party.acknowledged_ns is None
+        stage = "sip" if is_described else "media"
         return ConnectError(f"connect_failed:{stage}", f"ended at its answer{ended}", headers)
 
     # The open call
