@@ -549,6 +549,9 @@ class SessionObservation(Instants, OneRow):
             return getattr(self, name)
         return None if self.rtp is None else getattr(self.rtp, name.replace("rtp_", ""))
 
+    def has(self, column: str, value: str | int) -> bool:
+        return bool(self.column(column) == value)
+
 
 TRANSCRIPTION_OBJECT = "realtime.transcription_session"
 """The `object` of a session that only transcribes."""
