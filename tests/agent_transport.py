@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
 from bench.wire.audio import AudioFormatName
-from bench.wire.dialect import BinaryMessage
 from rtbench_simulator.profile import AgentSettings, Profile, TurnTakingSettings, quiet_profile
 from rtbench_simulator.recorded_replies import load_replies
-from rtbench_simulator.server_events import OutgoingEvent
 from rtbench_simulator.services.agents import (
     WIRES,
     AgentBehaviour,
@@ -19,7 +16,7 @@ from rtbench_simulator.services.agents import (
     Wires,
 )
 from rtbench_simulator.services.described_agents import DESCRIBED
-from tests.memory_transport import LiveTransport, Matching, PeerAnswer
+from tests.memory_transport import LiveTransport, Matching, SimulatedPeer
 from tests.simulator.builders import constant, session_parts
 
 FORMAT: AudioFormatName = "pcm16@16000"
@@ -45,34 +42,17 @@ def build_profile(manners: AgentSettings | None = None, *, ignores: float = 0.0)
     )
 
 
-class Agent:
-    """One simulated call, as a `tests.memory_transport.LivePeer`.
-
-    `said` contains everything that the agent has sent.
-    """
+class Agent(SimulatedPeer[AgentBehaviour]):
+    """One simulated call."""
 
     def __init__(self, way: str, profile: Profile, at_ns: int) -> None:
-        self.behaviour = AgentBehaviour(wire_of(way), session_parts(profile, replies()))
+        super().__init__(AgentBehaviour(wire_of(way), session_parts(profile, replies())))
         self.behaviour.open(at_ns)
-        self.said: list[OutgoingEvent] = []
         self.heard: list[tuple[str, int]] = []
         """The names of the caller's messages, and the instants at which they were sent."""
 
     def hear(self, message: bytes, at_ns: int) -> None:
-        take = (
-            self.behaviour.receive_binary
-            if isinstance(message, BinaryMessage)
-            else self.behaviour.receive_text
-        )
-        self.heard.append((take(message, at_ns).type, at_ns))
-
-    def next_due_ns(self) -> int | None:
-        return self.behaviour.next_due_ns()
-
-    def say(self, now_ns: int) -> Iterable[PeerAnswer]:
-        for sent in self.behaviour.due(now_ns):
-            self.said.append(sent)
-            yield sent.due_ns, sent.body
+        self.heard.append((self.receive(message, at_ns).type, at_ns))
 
 
 class Transport(LiveTransport):

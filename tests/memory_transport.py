@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from websockets.frames import Frame, Opcode
@@ -31,6 +31,8 @@ from bench.wire.connection import (
 )
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
+from rtbench_simulator.server_events import OutgoingEvent
+from rtbench_simulator.simulated_session import EventReceipt, SimulatedSession
 
 PeerAnswer = tuple[int, bytes | ConnectionClosed]
 Peer = Callable[[bytes], Iterable[PeerAnswer]]
@@ -202,6 +204,33 @@ class LivePeer(Protocol):
 
     def say(self, now_ns: int) -> Iterable[PeerAnswer]:
         """Return (instant, message) of each message that is due."""
+
+
+SessionT = TypeVar("SessionT", bound=SimulatedSession)
+
+
+class SimulatedPeer(Generic[SessionT]):
+    """A `LivePeer` with one simulated session. `said` contains everything that it has sent."""
+
+    def __init__(self, behaviour: SessionT) -> None:
+        self.behaviour = behaviour
+        self.said: list[OutgoingEvent] = []
+
+    def hear(self, message: bytes, at_ns: int) -> None:
+        self.receive(message, at_ns)
+
+    def receive(self, message: bytes, at_ns: int) -> EventReceipt:
+        if isinstance(message, BinaryMessage):
+            return self.behaviour.receive_binary(message, at_ns)
+        return self.behaviour.receive_text(message, at_ns)
+
+    def next_due_ns(self) -> int | None:
+        return self.behaviour.next_due_ns()
+
+    def say(self, now_ns: int) -> Iterable[PeerAnswer]:
+        for sent in self.behaviour.due(now_ns):
+            self.said.append(sent)
+            yield sent.due_ns, sent.body
 
 
 class LiveTransport(MemoryTransport):

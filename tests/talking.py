@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
@@ -74,7 +74,7 @@ from tests.helpers import (
     transcribed,
     usage,
 )
-from tests.memory_transport import LiveTransport, PeerAnswer, VirtualClock
+from tests.memory_transport import LiveTransport, PeerAnswer, SimulatedPeer, VirtualClock
 from tests.simulator.builders import session_parts
 
 START_NS = 1_000 * S
@@ -137,7 +137,7 @@ REPLIES = [
 ]
 
 
-class Simulator:
+class Simulator(SimulatedPeer[Behaviour]):
     """A `LivePeer` with the behaviour of one simulated session. It records the messages that it
     received and sent.
 
@@ -154,22 +154,14 @@ class Simulator:
         wire: WireDialect | None = None,
     ) -> None:
         wire = wire or WIRES[dialect.name]
-        self.behaviour = Behaviour(wire, "gpt-realtime", session_parts(profile, replies, seed=seed))
+        parts = session_parts(profile, replies, seed=seed)
+        super().__init__(Behaviour(wire, "gpt-realtime", parts))
         self.behaviour.open(at_ns)
         self.heard: list[tuple[int, dict[str, Any]]] = []
-        self.said: list[OutgoingEvent] = []
 
     def hear(self, message: bytes, at_ns: int) -> None:
         self.heard.append((at_ns, msgspec.json.decode(message)))
-        self.behaviour.receive_text(message, at_ns)
-
-    def next_due_ns(self) -> int | None:
-        return self.behaviour.next_due_ns()
-
-    def say(self, now_ns: int) -> Iterable[PeerAnswer]:
-        for sent in self.behaviour.due(now_ns):
-            self.said.append(sent)
-            yield sent.due_ns, sent.body
+        super().hear(message, at_ns)
 
 
 class PatientTransport(LiveTransport):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,9 @@ from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.gpt_live.events import DELEGATED
 from rtbench_simulator.profile import quiet_profile
 from rtbench_simulator.recorded_replies import load_replies
-from rtbench_simulator.server_events import OutgoingEvent
 from rtbench_simulator.services.gpt_live.behaviour import GptLiveBehaviour
 from tests.helpers import seated
-from tests.memory_transport import LiveTransport, PeerAnswer
+from tests.memory_transport import LiveTransport, SimulatedPeer
 from tests.simulator.builders import JSON, constant, session_parts
 from tests.simulator.live_call import (
     CLIENT_MODE,
@@ -39,27 +37,9 @@ steps: [audio: {AUDIO}, audio: {AUDIO}]
 replies = cache(load_replies)
 
 
-class Service:
-    """A `tests.memory_transport.LivePeer` with one simulated session."""
-
-    def __init__(self) -> None:
-        self.behaviour = GptLiveBehaviour(session_parts(quiet_profile(), replies()))
-        self.said: list[OutgoingEvent] = []
-
-    def hear(self, message: bytes, at_ns: int) -> None:
-        self.behaviour.receive_text(message, at_ns)
-
-    def next_due_ns(self) -> int | None:
-        return self.behaviour.next_due_ns()
-
-    def say(self, now_ns: int) -> Iterable[PeerAnswer]:
-        for sent in self.behaviour.due(now_ns):
-            self.said.append(sent)
-            yield sent.due_ns, sent.body
-
-
 def test_gpt_live_answers_turns_without_delegation(tmp_path: Path) -> None:
-    path, service = tmp_path / "call.yaml", Service()
+    path = tmp_path / "call.yaml"
+    service = SimulatedPeer(GptLiveBehaviour(session_parts(quiet_profile(), replies())))
     path.write_text(SCRIPT)
     session, timeline, listening = seated(
         CompiledScript(load_script(path), GPT_LIVE).prepare_session(0, 0), LiveTransport(service)

@@ -25,7 +25,7 @@ from rtbench_simulator.services.translation.behaviour import (
     TranslationBehaviour,
 )
 from tests.helpers import seated
-from tests.memory_transport import LiveTransport, PeerAnswer
+from tests.memory_transport import LiveTransport, PeerAnswer, SimulatedPeer
 from tests.simulator.builders import AT_NS, MS, constant, session_parts, sound
 
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
@@ -72,32 +72,32 @@ def test_a_segment_is_translated_one_delay_after_its_end(frame_ms: int) -> None:
     assert 1_000 + DELAY_MS <= began <= 1_000 + 500 + frame_ms + 200
 
 
-class Interpreter:
-    """A `tests.memory_transport.LivePeer` that sends no silence. `begun` has the instant of each
-    translation's first delta, and the byte at which its segment ended; `heard_ns` the instants of
-    audible samples.
-    """
+class Interpreter(SimulatedPeer[TranslationBehaviour]):
+    """An interpreter that sends no silence."""
 
     def __init__(self, growth: LatencyGrowth | None = None) -> None:
-        self.behaviour = behaviour(growth)
-        self.begun: list[tuple[int, int]] = []
-        self.heard_ns: list[int] = []
+        super().__init__(behaviour(growth))
         self.behaviour.open(AT_NS)
 
-    def hear(self, message: bytes, at_ns: int) -> None:
-        self.behaviour.receive_text(message, at_ns)
-
-    def next_due_ns(self) -> int | None:
-        return self.behaviour.next_due_ns()
-
     def say(self, now_ns: int) -> Iterable[PeerAnswer]:
-        for sent in self.behaviour.due(now_ns):
-            if sent.type != AUDIO_DELTA or sent.utterance:
-                yield sent.due_ns, sent.body
-            if sent.facts and (byte := sent.facts.get("speech_at_byte")):
-                self.begun.append((sent.due_ns, byte))
-            if sent.audible_byte is not None:
-                self.heard_ns.append(sent.due_ns + PCM16.duration_ns(sent.audible_byte))
+        for answer in super().say(now_ns):
+            if self.said[-1].type != AUDIO_DELTA or self.said[-1].utterance:
+                yield answer
+
+    def begun(self) -> list[tuple[int, int]]:
+        """Return the instant of the first delta of each translation, and the byte at which its
+        segment ended.
+        """
+        facts = ((sent.due_ns, (sent.facts or {}).get("speech_at_byte")) for sent in self.said)
+        return [(due_ns, byte) for due_ns, byte in facts if byte]
+
+    def heard_ns(self) -> list[int]:
+        """Return the instants of audible samples."""
+        return [
+            sent.due_ns + PCM16.duration_ns(sent.audible_byte)
+            for sent in self.said
+            if sent.audible_byte is not None
+        ]
 
 
 def test_an_interpreter_may_stop_sending_while_it_is_silent(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_translation_that_begins_before_the_end_of_its_segment_has_a_start_off
     turn, peer = talk(tmp_path, 4)
     begun_ns = turn.instants["speech_start"] + turn.start_offset_ns
 
-    assert begun_ns == peer.heard_ns[0] + 50 * MS  # the jitter buffer
+    assert begun_ns == peer.heard_ns()[0] + 50 * MS  # the jitter buffer
     assert begun_ns < turn.instants["speech_end"]
     assert "voice_to_voice" not in turn.metrics_ns()
     assert turn.cut_off
@@ -166,8 +166,8 @@ def test_the_lag_of_a_long_talk_grows_as_the_delay_of_the_interpreter(
     growth = LatencyGrowth(per_min, 100) if per_min else None
     turn, peer = talk(tmp_path, 20, growth)
     start_ns = turn.instants["speech_start"]
-    lags = [at_ns - start_ns - PCM16.duration_ns(byte) for at_ns, byte in peer.begun]
-    ends_ns = [PCM16.duration_ns(byte) for _, byte in peer.begun]
+    lags = [at_ns - start_ns - PCM16.duration_ns(byte) for at_ns, byte in peer.begun()]
+    ends_ns = [PCM16.duration_ns(byte) for _, byte in peer.begun()]
     slope = statistics.linear_regression(ends_ns, lags).slope
     talk_ns = turn.instants["speech_end"] - start_ns
     grown_ns, error_ns = turn.transcript_lag_growth_ns, turn.transcript_lag_growth_error_ns
