@@ -221,6 +221,10 @@ BECAUSE = {
     "false_yield_rate": "the turn failed within 1 s",
     "truncation_correct_rate": "the session ended before the check did",
     "preamble_rate": "no event marks the answer",
+    **dict.fromkeys(
+        ("taken_for_mailbox_rate", "taken_for_person_rate", "early_message_rate"),
+        "the call ended before it was known",
+    ),
 }
 """Why a rate of a turn is unknown."""
 

@@ -31,7 +31,9 @@ from reports.pages.check.document import FORMATS
 from reports.pages.check.report import check_page
 from reports.statistics.differences import Inference
 from reports.text.check_sentences import why
+from reports.text.definitions import RATES as DEFINITIONS
 from reports.text.notices import notices
+from reports.text.reasons import BECAUSE
 from rtbench.capacity.level_evaluation import Analysis, counts_of, known_counts
 from rtbench.capacity.load_thresholds import ShareBounds
 from tests.examples import some
@@ -421,3 +423,10 @@ def test_frames_trends_and_files_of_a_check_have_the_number_of_unscored_turns(
         assert "60 of 120" in text.replace(NBSP, " "), name
     assert json.loads(texts["json"])["findings"][0]["value"]["unscored"] == 60
     assert stated in json.loads(texts["json"])["headline"].replace(" turns", f"{NBSP}turns")
+
+
+def test_each_rate_that_can_be_unscored_has_a_reason_and_a_definition() -> None:
+    unscored = {name for name, rate in RATES.items() if rate.due is not None}
+
+    assert unscored == set(BECAUSE)
+    assert set(RATES) == set(DEFINITIONS)
