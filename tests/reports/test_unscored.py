@@ -79,6 +79,15 @@ HALF = {
         {"truncate_sent_at_ns": 5, "truncation_correct": True}, {"truncate_sent_at_ns": 5} | FAILED
     ),
     "cut_off_rate": Half({"cut_off": False}, FAILED),
+    "taken_for_mailbox_rate": Half(
+        {"callee": "person", "taken_for_mailbox": False}, {"callee": "person"} | FAILED
+    ),
+    "taken_for_person_rate": Half(
+        {"callee": "mailbox", "taken_for_person": False}, {"callee": "mailbox"}
+    ),
+    "early_message_rate": Half(
+        {"callee": "mailbox", "spoke_before_beep": False}, {"callee": "mailbox"}
+    ),
     "preamble_rate": Half({"preamble": False, "received_audio_ns": 5}, {"received_audio_ns": 5}),
     "mcp_failure_rate": Half({"mcp_calls": 1, "mcp_call_failed": False}, {"mcp_calls": 1} | FAILED),
     "task_success_rate": Half({"task_defined": True, "task_success": True}, {"task_defined": True}),
