@@ -26,6 +26,7 @@ PARTS = {
     "sequential": "sequential",
     "statistics": "statistics_errors",
     "aborts": "aborts",
+    "events": "events",
 }
 
 if unknown := [name for name in sys.argv[1:] if name not in PARTS]:
