@@ -1,7 +1,7 @@
 """The silence that a caller hears around a transfer, a hold, or a change of the media. Pure."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.sound.onsets import OnsetDetector
 from bench.wire.audio import AudioFormat
+from bench.wire.connection import MatchedDelta
 
 BEFORE_NS = 3 * NS_PER_S
 """The time before a transfer whose silence counts: earlier silence is not that of the transfer."""
@@ -21,7 +22,7 @@ class Piece(NamedTuple):
 
     at_ns: int
     uncertainty_ns: int
-    audio: bytes
+    data: bytes
 
 
 class Silence(NamedTuple):
@@ -41,7 +42,7 @@ class TransferSilence:
         self.count = 0
         """The number of transfers."""
         self._audio = audio
-        self._recent: deque[Piece] = deque()
+        self._recent: deque[Piece | MatchedDelta] = deque()
         self._detector: OnsetDetector | None = None
         """None if no transfer waits for a sound."""
         self._begun_ns = self._over_ns = 0
@@ -76,20 +77,20 @@ class TransferSilence:
         if self._over_ns == NEVER_NS:
             self._over_ns = at_ns
 
-    def add(self, pieces: Iterable[Piece]) -> None:
+    def add(self, pieces: Sequence[Piece | MatchedDelta]) -> None:
         """Add the next audio that the caller hears."""
         recent = self._recent
-        for piece in pieces:
-            recent.append(piece)
-            if self._detector is not None:
+        recent.extend(pieces)
+        if self._detector is not None:
+            for piece in pieces:
                 self._search(piece)
         while recent and recent[-1].at_ns - recent[0].at_ns > BEFORE_NS:
             recent.popleft()
 
-    def _search(self, piece: Piece) -> None:
+    def _search(self, piece: Piece | MatchedDelta) -> None:
         detector = self._detector
         rate_hz = self._audio.rate_hz
-        at_ns, uncertainty_ns, audio = piece
+        at_ns, uncertainty_ns = piece.at_ns, piece.uncertainty_ns
         if detector is None:
             return
         unsent_ns = min(at_ns - self._position_ns, BEFORE_NS) if self._position_ns else 0
@@ -98,7 +99,7 @@ class TransferSilence:
             changes += [
                 (at_ns, *each) for each in detector.add(np.zeros(unsent, np.int16), sent=False)
             ]
-        samples = self._audio.decode(audio)
+        samples = self._audio.decode(piece.data)
         self._position_ns = at_ns + len(samples) * NS_PER_S // rate_hz
         changes += [(self._position_ns, *each) for each in detector.add(samples)]
         errors = self._audio.codec_errors

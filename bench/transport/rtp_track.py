@@ -296,7 +296,7 @@ class RtpTrack:
         deltas = self.deltas
         self.deltas = []
         if self.silence is not None:
-            self.silence.add([Piece(each.at_ns, each.uncertainty_ns, each.data) for each in deltas])
+            self.silence.add(deltas)
         return deltas
 
     def _pass_deltas(self) -> bool:

@@ -55,7 +55,7 @@ class Transferor:
 def answers(peer: HostilePeer) -> None:
     peer.answer()
     while peer.poll(0.01) is None:
-        peer.frame(NEW)
+        peer.frame(NEW, ssrc=9)
 
 
 def refuses(peer: HostilePeer) -> None:
