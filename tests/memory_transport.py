@@ -63,6 +63,8 @@ class MemoryTransport:
     """The delays of the transmit timestamps. None if there are none, as on a platform without
     such timestamps."""
     keeps_texts = False
+    stalled_ns = 0
+    """For how long no message is read before the first wake-up: the next read has them all."""
 
     def __init__(
         self, peer: Peer, greeting: Iterable[PeerAnswer] = (), clock: VirtualClock | None = None
@@ -139,7 +141,13 @@ class MemoryTransport:
         reply: DeltaListener | None = None,
         sender: PacedSender | None = None,
     ) -> None:
+        read_ns: int | None = None
         while self.closed is None:
+            if read_ns is not None:
+                self._come_about(read_ns)
+                if not self._due or self._due[0][0] > read_ns:
+                    self.clock.now_ns = max(self.clock.now_ns, read_ns)
+                    return
             due_ns = (
                 until_ns
                 if sender is None or sender.due_ns is None
@@ -160,7 +168,10 @@ class MemoryTransport:
                     answer, Arrival(at_ns, self.error_ns, self.kernel), frame_bytes(len(answer))
                 )
             ):
-                return
+                if read_ns is None and not self.stalled_ns:
+                    return
+                read_ns = read_ns or self.clock.now_ns + self.stalled_ns
+                self.stalled_ns = 0
 
     def add_template(
         self,

@@ -7,7 +7,7 @@ The only uncertainty is that of the detection of sounds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,12 @@ from rtbench_simulator.services.agents import FILLER_MS
 from rtbench_simulator.services.described_agents import DESCRIBED
 from tests.agent_transport import Agent, MatchingTransport, Transport, build_profile
 from tests.helpers import MS, seated
+from tests.simulator.builders import constant
 from tests.simulator_process import AUDIO
 
 WAYS = ("pcm", "twilio", "acs", *DESCRIBED)
+CONFIRMED = ("elevenlabs", "genesys")
+"""The ways in which the agent confirms the session before it speaks."""
 NUMBERED = ("elevenlabs",)
 """The ways in which each piece of audio has a number, which is read."""
 JITTER_NS, FRAME_NS = 50 * MS, 20 * MS
@@ -106,6 +109,22 @@ MANNERS = {
     "faint noise": AgentSettings(noise_dbfs=-65.0),
     "noise": AgentSettings(noise_dbfs=-50.0),
 }
+
+
+@pytest.mark.parametrize("way", CONFIRMED)
+def test_a_greeting_that_is_read_with_the_confirmation_of_the_session_is_heard(
+    scripts: dict[str, PreparedScript], way: str
+) -> None:
+    profile = build_profile()
+    at_once = replace(profile, delays=replace(profile.delays, first_audio=constant(0)))
+    transport = Transport(way, at_once)
+    transport.stalled_ns = 400 * MS
+
+    call = play(transport, scripts[way])
+
+    assert [turn.outcome for turn in call.turns] == ["ok", "interrupted", "ok"]
+    (begin,) = call.utterance_starts("greeting")
+    assert abs(call.greeted_ns - call.audible_ns(begin, BYTES_PER_S[way])) <= 1
 
 
 @pytest.mark.parametrize("manners", MANNERS)

@@ -130,6 +130,10 @@ class SessionIO:
     """A function of the transport that is called when `streaming` changes during a wait."""
     _defers = False
     """True if sound and frames may wait."""
+    _early: list[ReceivedMessage] | None = None
+    """Before the first turn, the messages that were read with one for which the session must wake,
+    until it sleeps again; None if none did. They may be the greeting of a turn that the session
+    begins when it wakes."""
 
     def __init__(
         self,
@@ -260,6 +264,7 @@ class SessionIO:
 
     def close(self) -> None:
         """Send a goodbye message, if the dialect has one, and close the connection."""
+        self._hear_early()
         goodbye = None if self._codec is None else self._codec.goodbye()
         if goodbye is not None and self._transport.closed is None:
             # only `close` waits for a peer that reads nothing
@@ -401,7 +406,7 @@ class SessionIO:
         self._matches = for_turn and not self.microphone.speaking
         self.streaming = self._matches and timeline.turns.is_streaming
         # a chunk that is due now may have results, to which the session must react before it sleeps
-        if not self.send_due():
+        if not (self._hear_early() or self.send_due()):
             reply = self if self._matches or (self._may_defer and self._defers) else None
             try:
                 self._transport.receive_until(until_ns, self._on_message, reply, self)
@@ -436,6 +441,9 @@ class SessionIO:
 
     def _on_message(self, message: ReceivedMessage) -> bool:
         """Handle a message. Return False if the session need not wake."""
+        if self._early is not None:
+            self._early.append(message)
+            return True
         # first, because the time at which the request left changes the instant from which this
         # message is measured
         if self._ticket:
@@ -471,7 +479,15 @@ class SessionIO:
                 return self._defer(delta, at_ns)
         is_woken = self._settle()
         has_answers = self._codec is not None and bool(self._codec.answers)
-        return self._apply(received) or is_woken or has_answers
+        must_wake = self._apply(received) or is_woken or has_answers
+        if must_wake and self._turn is None:
+            self._early = []
+        return must_wake
+
+    def _hear_early(self) -> bool:
+        """Handle the messages that were read early. Return True if the session must wake."""
+        early, self._early = self._early, None
+        return any([self._on_message(message) for message in early or ()])
 
     def _defer(self, received: MatchedDelta | Received, at_ns: int) -> bool:
         """Let a received input wait. Apply all that wait if they are many, or if the first is old.
