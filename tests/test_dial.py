@@ -31,6 +31,7 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
+from bench.plan.prepared import PreparedCallee
 from bench.services.openai.dialect import GA
 from bench.session.dial import Dialer, RunEnded, connect
 from bench.target.address import other_version
@@ -361,7 +362,11 @@ class FakeDialer:
         self._end = end
 
     def open(
-        self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any]
+        self,
+        limits: Timeouts,
+        phases: ConnectTimings,
+        offer_members: Mapping[str, Any],
+        callee: PreparedCallee | None,
     ) -> MemoryTransport:
         phases.instants.update(START)
         if isinstance(self._end, BaseException):

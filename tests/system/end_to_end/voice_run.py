@@ -30,6 +30,7 @@ OF_THE_RUN = {
     "worker",
     "host",
     "simulated",
+    "after_return",
     "start_utc_ns",
     "run_id",
     "session_id",

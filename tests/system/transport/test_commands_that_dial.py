@@ -9,7 +9,7 @@ import pytest
 from bench.catalogue.timeouts import Timeouts
 from tests.simulator_process import GUARD_S
 from tests.transport.sip.phone_line import LOOPBACK
-from tests.transport.sip.test_answering import free_port, result
+from tests.transport.sip.waiting_line import free_port, result
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,6 @@ def test_a_command_that_fails_ends_the_wait(command: str, outcome: str) -> None:
 def test_the_command_gets_the_address_of_the_line(tmp_path: Path) -> None:
     port = free_port()
     found = tmp_path / "callee"
-    result(port, Timeouts(upgrade=2), dial=f"echo {{callee}} > {found}")
+    result(port, dial=f"echo {{callee}} > {found}; exit 3")
 
     assert found.read_text() == f"sip:callee@{LOOPBACK}:{port}\n"

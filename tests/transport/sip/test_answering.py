@@ -11,14 +11,12 @@ from contextlib import contextmanager
 import pytest
 
 from bench.base.units import NS_PER_MS
-from bench.catalogue.causes import ConnectError
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.interface import ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip import answering
-from bench.transport.sip.answering import IncomingCall, open_answer
 from bench.wire.addresses import HostPort
 from tests.simulator_process import GUARD_S
-from tests.transport.sip.phone_line import ENOUGH, LOOPBACK
+from tests.transport.sip.phone_line import LOOPBACK
+from tests.transport.sip.waiting_line import ANSWERED, answered, free_port, result
 
 SDP = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
@@ -142,7 +140,6 @@ def _refused_extension(caller: Caller) -> None:
     caller.call()
 
 
-ANSWERED = "answered"
 CASES: dict[str, tuple[Behave, str]] = {
     "an INVITE with an offer": (Caller.call, ANSWERED),
     "an INVITE without an offer": (_without_offer, ANSWERED),
@@ -171,12 +168,6 @@ CASES: dict[str, tuple[Behave, str]] = {
 }
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((LOOPBACK, 0))
-        return int(sock.getsockname()[1])
-
-
 @contextmanager
 def calling(behave: Behave, port: int) -> Iterator[Caller]:
     answering._lines_at(HostPort(LOOPBACK, port))  # an INVITE before this would be lost
@@ -188,23 +179,6 @@ def calling(behave: Behave, port: int) -> Iterator[Caller]:
         thread.join(GUARD_S)
     finally:
         caller.close()
-
-
-def answered(port: int, limits: Timeouts = ENOUGH, **path: object) -> IncomingCall:
-    url = f"sip:callee@{LOOPBACK}:{port}"
-    changes = {"ring_ns": 20 * NS_PER_MS} | path
-    where = NetworkPath(**changes)  # type: ignore[arg-type]
-    return open_answer(ConnectRequest(url, (), None, limits, ConnectTimings(), where))
-
-
-def result(port: int, limits: Timeouts = ENOUGH, **path: object) -> str:
-    """Return how a line's wait for a call ends. Hang up an answered call."""
-    try:
-        call = answered(port, limits, **path)
-    except ConnectError as error:
-        return error.outcome
-    call.close()
-    return ANSWERED
 
 
 @pytest.mark.parametrize("name", CASES)
