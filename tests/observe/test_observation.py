@@ -177,6 +177,7 @@ def test_a_session_s_metrics_are_differences_of_its_instants() -> None:
         "peer_rtp_jitter": 2 * MS,
         "relay_rtt": 6 * MS,
         "relay_path_rtt": 9 * MS,
+        "transfer_silence": 800 * MS,
         "session_duration": 2_020 * MS,
     }
 
