@@ -564,6 +564,7 @@ class SessionIO:
 
     def _record_close(self) -> None:
         if self._transport.closed is not None:
+            self._hear_early()
             self._timeline.apply(self._transport.closed)
 
     # Actions of the timeline.

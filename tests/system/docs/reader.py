@@ -39,6 +39,8 @@ NOT_HERE = {
     "export VERSION": "asks docker",
     "until [ -n $(kubectl": "needs a cluster",
     "kubectl": "needs a cluster; tests/system/test_deploy.py reads the files",
+    "rtbench runs mark": "needs a run in progress; tests/system/end_to_end/test_events.py",
+    "rtbench run callee.yaml": "needs an agent that dials; end_to_end/test_agents_that_dial.py",
     "rtbench calibrate": "takes minutes; tests/system/end_to_end/test_calibrate.py",
     f"{CAPACITY} --thresholds": "takes minutes; tests/system/end_to_end/test_capacity.py",
     f"{CAPACITY} --require 300": "takes minutes; tests/system/end_to_end/test_capacity.py",
