@@ -7,6 +7,7 @@ The only uncertainty is that of the detection of sounds.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
 from bench.transport.fast.reader import COMPILED
 from bench.wire.audio import resolve_format
+from bench.wire.connection import ConnectionClosed
 from rtbench_simulator.profile import AgentSettings, Profile
 from rtbench_simulator.services.agents import FILLER_MS
 from rtbench_simulator.services.described_agents import DESCRIBED
 from tests.agent_transport import Agent, MatchingTransport, Transport, build_profile
 from tests.helpers import MS, seated
+from tests.memory_transport import MemoryTransport
 from tests.simulator.builders import constant
 from tests.simulator_process import AUDIO
 
@@ -125,6 +128,21 @@ def test_a_greeting_that_is_read_with_the_confirmation_of_the_session_is_heard(
     assert [turn.outcome for turn in call.turns] == ["ok", "interrupted", "ok"]
     (begin,) = call.utterance_starts("greeting")
     assert abs(call.greeted_ns - call.audible_ns(begin, BYTES_PER_S[way])) <= 1
+
+
+def test_all_that_is_read_with_the_close_of_a_call_is_handled_before_its_end(
+    scripts: dict[str, PreparedScript],
+) -> None:
+    told = [json.dumps({"type": "ping", "ping_event": {"event_id": n}}).encode() for n in range(4)]
+    transport = MemoryTransport(lambda _: (), [(0, data) for data in told])
+    transport.schedule([(0, ConnectionClosed(1011, 0))])
+    transport.stalled_ns = 1
+    session, timeline, _ = seated(scripts["elevenlabs"], transport)
+    timeline.apply(inputs.Connected({"opened": transport.now_ns()}, {}))
+
+    session.run()
+
+    assert (timeline.session().outcome, timeline.facts.events) == ("closed:1011", len(told))
 
 
 @pytest.mark.parametrize("manners", MANNERS)

@@ -264,7 +264,7 @@ class SessionIO:
 
     def close(self) -> None:
         """Send a goodbye message, if the dialect has one, and close the connection."""
-        self._hear_early()
+        self._hear_all_early()
         goodbye = None if self._codec is None else self._codec.goodbye()
         if goodbye is not None and self._transport.closed is None:
             # only `close` waits for a peer that reads nothing
@@ -489,6 +489,13 @@ class SessionIO:
         early, self._early = self._early, None
         return any([self._on_message(message) for message in early or ()])
 
+    def _hear_all_early(self) -> None:
+        """Handle the messages that were read early, also behind others for which the session must
+        wake: it sleeps no more.
+        """
+        while self._hear_early():
+            pass
+
     def _defer(self, received: MatchedDelta | Received, at_ns: int) -> bool:
         """Let a received input wait. Apply all that wait if they are many, or if the first is old.
         Return True if the session must wake.
@@ -564,7 +571,7 @@ class SessionIO:
 
     def _record_close(self) -> None:
         if self._transport.closed is not None:
-            self._hear_early()
+            self._hear_all_early()
             self._timeline.apply(self._transport.closed)
 
     # Actions of the timeline.
