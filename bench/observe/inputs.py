@@ -410,7 +410,7 @@ class RetrieveItem(Action, frozen=True):
 class AcknowledgeMark(Action, frozen=True):
     """The report to the service that all audio before one of its marks was played or dropped."""
 
-    mark: str
+    mark: ServerEvent
 
 
 class MeasureNetwork(Action, frozen=True):

@@ -92,8 +92,8 @@ class PlayoutQueue:
         """The value of `until_ns` if all timestamps are as early as possible."""
         self._due_ns = 0, 0
         """(earliest, latest) playback time of the next audio, if that audio arrives in time."""
-        self._waiting: deque[tuple[int, str]] = deque()
-        self._played: deque[str] = deque()
+        self._waiting: deque[tuple[int, ServerEvent]] = deque()
+        self._played: deque[ServerEvent] = deque()
 
     def play(self, at_ns: int, duration_ns: int, error_ns: int = 0) -> PlaybackTime:
         """Queue audio that arrived at `at_ns`, or up to `error_ns` earlier. Return the playback
@@ -117,9 +117,9 @@ class PlayoutQueue:
         playback_ns = max(at_ns, latest_ns)
         return PlaybackTime(playback_ns, playback_ns - max(earliest_at_ns, earliest_ns))
 
-    def mark(self, at_ns: int, name: str) -> None:
+    def mark(self, at_ns: int, event: ServerEvent) -> None:
         self._pass(at_ns)
-        self._waiting.append((max(at_ns, self.until_ns), name))
+        self._waiting.append((max(at_ns, self.until_ns), event))
         if len(self._waiting) > MAX_MARKERS:
             self.overflow = "marks", f"{MAX_MARKERS} marks wait for what was not played yet"
 
@@ -141,7 +141,7 @@ class PlayoutQueue:
             return 0
         return self._waiting[0][0] if self._waiting else NEVER_NS
 
-    def played_by(self, now_ns: int) -> list[str]:
+    def played_by(self, now_ns: int) -> list[ServerEvent]:
         self._pass(now_ns)
         played = self._played
         self._played = deque()
@@ -384,7 +384,7 @@ class ReplyDetector:
             ):
                 yield from self._on_change(event, sound, arrival)
             elif event.kind is EventKind.MARKED:
-                self.playout.mark(arrival.at_ns, event.text)
+                self.playout.mark(arrival.at_ns, event)
                 yield ServerEvent(EventKind.NOTED, event.name), arrival
             elif event.kind is EventKind.CLEARED:
                 yield from self._cleared(event, arrival)

@@ -201,7 +201,7 @@ class CallCodec:
         """
         return events
 
-    def acknowledge(self, mark: str) -> ClientMessage | None:
+    def acknowledge(self, mark: ServerEvent) -> ClientMessage | None:
         """Return the message that all audio before this mark was played or dropped; None if none
         is needed.
         """

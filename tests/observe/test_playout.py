@@ -72,39 +72,43 @@ def detected_events(
     ]
 
 
+def mark(text: str) -> ServerEvent:
+    return ServerEvent(EventKind.MARKED, "mark", text=text)
+
+
 def test_a_mark_is_played_when_all_audio_before_it_was_played() -> None:
     playout = PlayoutQueue()
     playout.play(0, 300 * MS)
-    playout.mark(10 * MS, "first")
+    playout.mark(10 * MS, mark("first"))
     playout.play(100 * MS, 200 * MS)
-    playout.mark(110 * MS, "second")
+    playout.mark(110 * MS, mark("second"))
 
     assert playout.due_ns == 300 * MS
     assert playout.played_by(299 * MS) == []
-    assert playout.played_by(300 * MS) == ["first"]
+    assert playout.played_by(300 * MS) == [mark("first")]
     assert playout.due_ns == 500 * MS
-    assert playout.played_by(500 * MS) == ["second"]
+    assert playout.played_by(500 * MS) == [mark("second")]
     assert playout.due_ns == NEVER_NS
 
 
 def test_cleared_marks_count_as_played_and_later_audio_is_played_at_once() -> None:
     playout = PlayoutQueue()
     playout.play(0, 3_000 * MS)
-    playout.mark(0, "dropped")
+    playout.mark(0, mark("dropped"))
     playout.clear(200 * MS)
     playout.play(210 * MS, 20 * MS)
 
-    assert playout.played_by(200 * MS) == ["dropped"]
+    assert playout.played_by(200 * MS) == [mark("dropped")]
     assert playout.until_ns == 230 * MS
 
 
 def test_the_queue_overflows_with_too_many_waiting_marks_or_too_much_audio() -> None:
     played, waiting, ahead = PlayoutQueue(), PlayoutQueue(), PlayoutQueue()
     for number in range(3 * MAX_MARKERS):
-        played.mark(number, str(number))
+        played.mark(number, mark(str(number)))
     waiting.play(0, 1)
     for number in range(MAX_MARKERS + 1):
-        waiting.mark(0, str(number))
+        waiting.mark(0, mark(str(number)))
 
     ahead.play(0, MAX_HOLD_NS + 1)
 
@@ -131,8 +135,8 @@ def test_every_mark_is_reported_once_in_order_and_never_early(
             case "p":
                 playout.play(now_ns, length)
             case "m":
-                playout.mark(now_ns, str(number))
-                made.append(str(number))
+                playout.mark(now_ns, mark(str(number)))
+                made.append(mark(str(number)))
             case "c":
                 playout.clear(now_ns)
         assert playout.due_ns <= max(now_ns, playout.until_ns) or len(played) == len(made)

@@ -14,7 +14,7 @@ import numpy as np
 from bench.services.agents import ACS, BY_NAME, PCM, TWILIO
 from bench.wire.audio import G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormat
 from bench.wire.dialect import BinaryMessage, CallCodec, ClientMessage, Dialect
-from bench.wire.events import EventKind, audio_payload
+from bench.wire.events import EventKind, ServerEvent, audio_payload
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from tests.helpers import event_of
 
@@ -25,9 +25,18 @@ SPOKEN = PCM16_16K.encode(
 )
 """20 ms of a tone at 16 kHz that rises from silence to full scale. Other rates use the same
 bytes."""
-
-
 CLEAR = "clear"
+NO_MARK = ServerEvent(EventKind.MARKED)
+ENDED = {
+    name: ServerEvent(EventKind.MARKED, mark, text='"said-1"')
+    for mark, names in {
+        "mark": ("twilio", "telnyx", "exotel"),
+        "checkpoint": ("plivo",),
+        "notify": ("vonage",),
+    }.items()
+    for name in names
+}
+"""A mark of each dialect that has marks."""
 
 
 class Case(NamedTuple):
@@ -92,7 +101,7 @@ def questions(
     keys = [] if dialect is PCM else [dialect.raw({"type": "dtmf", "digit": "5"}, "e")]
     end = [
         closing
-        for closing in (words.acknowledge('"said-1"'), words.goodbye())
+        for closing in (words.acknowledge(ENDED.get(dialect.name, NO_MARK)), words.goodbye())
         if closing is not None
     ]
     audio = dialect.append(case.format.encode(samples), "e")

@@ -24,7 +24,7 @@ from bench.wire.dialect import (
     ClientMessage,
     decoder_of,
 )
-from bench.wire.events import FunctionCall, audio_payload, wait_of
+from bench.wire.events import EventKind, FunctionCall, ServerEvent, audio_payload, wait_of
 from bench.wire.settings import (
     FunctionOutput,
     FunctionTool,
@@ -103,7 +103,8 @@ class Exchange:
         if act == "answer":
             return self.codec.answers.pop(0)
         if act in ("acknowledge", "goodbye"):
-            message: ClientMessage | None = getattr(self.codec, act)(*given)
+            marks = [ServerEvent(EventKind.MARKED, given[0], text=given[1])] if given else []
+            message: ClientMessage | None = getattr(self.codec, act)(*marks)
             assert message is not None
             return message
         arguments = {

@@ -14,7 +14,7 @@ import msgspec
 from bench.services.agents import ACS, PCM, TWILIO
 from bench.services.pages.dialect import PageDialect
 from bench.wire.dialect import AwaitedEvent, BinaryMessage, ClientMessage, Dialect
-from bench.wire.events import ServerEvent
+from bench.wire.events import EventKind, ServerEvent
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from tests.attack.cases import unescaped
 
@@ -33,7 +33,10 @@ SETTINGS = {
 KEY = {"type": "dtmf", "digit": "#"}
 FRAMES = 60 * 50 + 2
 """More than a minute of audio."""
-MARKS = ["", "said-1", "{uuid}{number}%\0", 'ä"\\']
+MARKS = [
+    ServerEvent(EventKind.MARKED, "mark", text=text)
+    for text in ("", "said-1", "{uuid}{number}%\0", 'ä"\\')
+]
 TEXTS = [
     *(
         f'{{"event": "{name}", "streamSid": {stream}, {more}}}'

@@ -48,7 +48,7 @@ def test_a_returned_mark_has_the_name_that_the_agent_gave_it(name: str) -> None:
         msgspec.json.encode({"event": "mark", "streamSid": STREAM, "mark": {"name": name}}), TWILIO
     )
     words = TWILIO.codec(CALL_ID)
-    mark = words.acknowledge(event.text)
+    mark = words.acknowledge(event)
 
     assert json.loads(words.encode(mark.kind, mark.data))["mark"]["name"] == name
 

@@ -147,9 +147,9 @@ class PageCodec(CallCodec):
             self._cleared = int(number)
         return event.kind is AUDIO_DELTA and int(number) <= self._cleared
 
-    def acknowledge(self, mark: str) -> ClientMessage | None:
-        answer = self._dialect.mark_answer
-        return answer and self._answer(answer, mark)
+    def acknowledge(self, mark: ServerEvent) -> ClientMessage | None:
+        answer = self._dialect.answers.get(mark.name)
+        return answer and self._answer(answer, mark.text)
 
     def _answer(self, template: Any, repeated: str) -> ClientMessage:
         values = {"text": ForeignText(repeated), "id": msgspec.Raw(repeated.encode())}
@@ -205,9 +205,6 @@ class PageDialect(FullDuplexDialect):
             self.binary_sound = ServerEvent(AUDIO_DELTA, AUDIO)
         forms = forms_of(page)
         self.answers = {name: form.answer for name, form in forms.items() if form.answer}
-        self.mark_answer = next(
-            (form.answer for form in forms.values() if form.means[0] == "mark"), None
-        )
         has_codec = self.form or self.answers or sent.close or received.stream
         self.codec = partial(PageCodec, self) if has_codec else CallCodec
         self.remedies = OwnRemedies(in_doctor={**REMEDIES.in_doctor, **(page.remedies or {})})
