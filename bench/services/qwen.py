@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from bench.services.openai.dialect import UNKNOWN
+from bench.services.openai.dialect import QWEN_NAME, SMART_TURN, UNKNOWN
 from bench.services.openai.preview import Preview, ShelledFunctions
 from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat, by_name
 from bench.wire.events import EventKind
 from bench.wire.service import Route, Service
-from bench.wire.settings import SessionSettings
+from bench.wire.settings import SessionSettings, SettingKeys, detector
 
 
 class Qwen(ShelledFunctions):
@@ -16,11 +16,17 @@ class Qwen(ShelledFunctions):
 
     By default, the caller's audio has 16 kHz and replies have 24 kHz; both formats are then the
     word `pcm`. For other rates, the formats are in `audio.input.format` and `audio.output.format`
-    (dashscope 2.0.2, `AudioFormatConfig`).
+    (dashscope 2.0.2, `AudioFormatConfig`). `smart_turn` is a mode of Qwen-Audio-Realtime, whose
+    keys are undocumented (Model Studio, "Qwen-Audio Realtime WebSocket API reference").
     """
 
-    name = "qwen"
+    name = QWEN_NAME
     transcribers = ()
+    setting_keys = SettingKeys(
+        detectors={
+            SMART_TURN: detector(SMART_TURN, "Detection by sound and meaning. Qwen-Audio only.", {})
+        }
+    )
     own_kinds = dict.fromkeys(
         ("conversation.item.input_audio_transcription.text", "session.finished"), EventKind.NOTED
     )

@@ -5,6 +5,7 @@ setting.
 from dataclasses import replace
 
 from bench.files.validation import Converted, OrNull
+from bench.services.openai.dialect import SMART_TURN
 from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat
 from rtbench_simulator.behaviour import WireDialect
 from rtbench_simulator.server_events import PREVIEW, Json
@@ -13,7 +14,12 @@ from rtbench_simulator.serving.service import AcceptedUpgrade, SimulatedService,
 from rtbench_simulator.session import checks, effective
 from rtbench_simulator.session.checks import SettingTable
 from rtbench_simulator.session.effective import NewSession, SessionForm
-from rtbench_simulator.session.session_schema import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION
+from rtbench_simulator.session.session_schema import (
+    FUNCTION,
+    PREVIEW_RESPONSE,
+    PREVIEW_SESSION,
+    turn_detection,
+)
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16, PCM16_48K)}
 IN_SHELL = checks.object_of({"type": checks.choice("function"), "function": FUNCTION}, "function")
@@ -37,6 +43,7 @@ QWEN_SESSION: SettingTable = {
     "output_audio_format": checks.choice("pcm", "pcm16", "pcm24"),
     "audio": {"input": QWEN_FORMAT, "output": QWEN_FORMAT},
     "input_audio_transcription": TRANSCRIBER,
+    "turn_detection": turn_detection(ga=False, further=SMART_TURN),
     "smooth_output": OrNull(checks.FLAG),
     "enable_search": checks.FLAG,
 }

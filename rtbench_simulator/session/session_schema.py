@@ -166,10 +166,11 @@ def format_of(spelled: Json) -> AudioFormat:
 # Input
 
 
-def turn_detection(*, ga: bool) -> Validator[Any]:
+def turn_detection(*, ga: bool, further: str = "") -> Validator[Any]:
     """Return a check of turn detection that adds the defaults of the type.
 
     A null means manual turns. In dialects other than GA, {"type": "none"} also means manual turns.
+    `further` is a type without settings of its own.
     """
     server: Json = {
         "type": "server_vad",
@@ -178,7 +179,8 @@ def turn_detection(*, ga: bool) -> Validator[Any]:
         "silence_duration_ms": 200,
     }
     server |= {"idle_timeout_ms": None} if ga else {}
-    defaults = (server, {"type": "semantic_vad", "eagerness": "auto"})
+    defaults = [server, {"type": "semantic_vad", "eagerness": "auto"}]
+    defaults += [{"type": further}] if further else []
     response_flags: Json = {"create_response": True, "interrupt_response": True}
     kinds: dict[str, Validator[Any]] = {
         default["type"]: detector(TURN_DETECTION_KEYS, default | response_flags)

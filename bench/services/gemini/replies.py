@@ -53,6 +53,8 @@ MODEL_TURN = "serverContent.modelTurn"
 INTERRUPTED = "serverContent.interrupted"
 GENERATED = "serverContent.generationComplete"
 TURN_COMPLETE = "serverContent.turnComplete"
+WAITING = "serverContent.waitingForInput"
+STATUS = "serverContent.interactionStatus"
 USAGE = "usageMetadata"
 INPUT_TEXT = "serverContent.inputTranscription"
 INTERIM_TEXT = "serverContent.interimInputTranscription"
@@ -115,6 +117,8 @@ class _Content(msgspec.Struct, rename="camel"):
     generation_complete: bool = False
     turn_complete: bool = False
     turn_complete_reason: str = ""
+    waiting_for_input: bool = False
+    interaction_status: str = ""
 
 
 class _Wire(msgspec.Struct, rename="camel"):
@@ -229,6 +233,11 @@ class SessionReader(ReplyReader):
             yield from self._generated(GENERATED)
         if content.turn_complete:
             yield from self._turn_completed(content.turn_complete_reason)
+        if content.waiting_for_input:
+            yield ServerEvent(EventKind.NOTED, WAITING)
+        if content.interaction_status:
+            status = slug(content.interaction_status.lower())
+            yield ServerEvent(EventKind.NOTED, f"{STATUS}:{status}")
 
     def _turn_completed(self, reason: str) -> Iterator[ServerEvent]:
         """Yield the end of the reply in progress, unless `turnComplete` is that of the reply before

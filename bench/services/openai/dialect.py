@@ -79,11 +79,15 @@ GA_NAME = "ga"
 PREVIEW_NAME = "preview"
 VOICE_LIVE_NAME = "voice-live"
 GPT_LIVE_NAME = "gpt-live"
+QWEN_NAME = "qwen"
+SMART_TURN = "smart_turn"
+"""Qwen-Audio's turn detection by sound and meaning."""
 TITLES = {
     GA_NAME: "GA",
     PREVIEW_NAME: "preview",
     VOICE_LIVE_NAME: "Voice Live",
     GPT_LIVE_NAME: "GPT-Live",
+    QWEN_NAME: "Qwen",
 }
 
 
@@ -117,6 +121,9 @@ OWNED = (
         (VOICE_LIVE_NAME,),
         "Azure's semantic VAD",
         lambda name: name.startswith("azure_"),
+    ),
+    DialectSetting(
+        ("turn_detection", "type"), (QWEN_NAME,), SMART_TURN, lambda name: name == SMART_TURN
     ),
     DialectSetting(("turn_detection", "auto_truncate"), (VOICE_LIVE_NAME,), "auto_truncate"),
     DialectSetting(
@@ -243,7 +250,7 @@ class OpenAIDialect(EventReader):
             (
                 setting
                 for setting in OWNED
-                if self.family not in setting.owners and _is_set(settings, setting)
+                if not {self.family, self.name} & {*setting.owners} and _is_set(settings, setting)
             ),
             None,
         )
