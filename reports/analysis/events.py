@@ -170,11 +170,12 @@ def events_of_target(run: RunFrames, samples: MetricSamples, target: int) -> Eve
     """Return the calls and turns of a target; None without an event that happened."""
     instants = [(each["name"], each["at_utc_ns"]) for each in run.metadata.get("events") or ()]
     events = tuple(Happened(name, at_ns) for name, at_ns in instants if at_ns is not None)
+    if not events:
+        return None
     turns = samples.turns
     name = turns.targets[target]
-    rows = rows_of(run.sessions, name)
-    calls = calls_of(rows, Parts((), (0.0, math.inf)))
-    if not events or calls.empty:
+    calls = calls_of(rows_of(run.sessions, name), Parts((), (0.0, math.inf)))
+    if calls.empty:
         return None
     mine = (turns.target == target) & (turns.kind != UNFINISHED)
     latency, lacking = latencies_of(samples, target)

@@ -51,11 +51,11 @@ class Drop(NamedTuple):
 
 
 def drops_of(rows: pd.DataFrame) -> Iterator[Drop]:
-    """Yield the drops in these sessions. A session may end one and, after a turn that succeeded,
-    begin another one.
+    """Yield the drops in the sessions of dropped calls. A session may end one and, after a turn
+    that succeeded, begin another one.
     """
-    known = rows[COLUMNS][(rows["attempt"].notna() | rows[GAVE_UP].notna()).to_numpy()]
-    known = known.astype(object).where(known.notna(), None)
+    known = rows[COLUMNS].astype(object)
+    known = known.where(known.notna(), None)
     sessions: list[Any] = known.sort_values("start_utc_ns", kind="stable").to_dict("records")
     attempts: list[list[Session]] = []
     for row in sorted(sessions, key=_call):
@@ -93,8 +93,10 @@ def _drop(attempts: Sequence[Session]) -> Drop:
 
 def return_values(sessions: pd.DataFrame, targets: Sequence[str]) -> Iterator[Value]:
     """Yield the values of each target with dropped calls. `sessions` are the measured sessions."""
+    was_dropped = sessions["attempt"].notna() | sessions[GAVE_UP].notna()
+    dropped = sessions[["target", *COLUMNS]][was_dropped.to_numpy()]
     for target in targets:
-        if drops := list(drops_of(rows_of(sessions, target))):
+        if drops := list(drops_of(rows_of(dropped, target))):
             yield from _of_target(Subject(target=target), drops)
 
 

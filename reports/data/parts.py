@@ -9,6 +9,7 @@ before, begins at infinity.
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple, get_args
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -48,10 +49,15 @@ class Parts(NamedTuple):
 
     def problems(self, run: RunFrames, target: str) -> dict[str, str]:
         """Return why each part of a target cannot be used; "" if it can."""
-        checks = stated_validity(run.metadata).checks
-        failed = [check.name for check in checks if check.result == "fail"]
-        of_all = next((name for name in failed if name not in get_args(RowCheck)), "")
-        return {name: of_all or self._problem(run, target, name) for name in self.names}
+        known = _KNOWN.setdefault(run, {})
+        if (self, target) not in known:
+            checks = stated_validity(run.metadata).checks
+            failed = [check.name for check in checks if check.result == "fail"]
+            of_all = next((name for name in failed if name not in get_args(RowCheck)), "")
+            known[self, target] = {
+                name: of_all or self._problem(run, target, name) for name in self.names
+            }
+        return known[self, target]
 
     def _problem(self, run: RunFrames, target: str, name: str) -> str:
         part = self.names.index(name)
@@ -87,6 +93,10 @@ class Parts(NamedTuple):
         evidence = ValidityData(mine, None, None, None, None, paced_audio=False)
         validity = evaluate_checks(replace(evidence, prevented_share=prevented))
         return validity.reasons if validity.status == "invalid" else []
+
+
+_KNOWN = WeakKeyDictionary[RunFrames, dict[tuple[Parts, str], dict[str, str]]]()
+"""The problems that were found: each threshold needs them, and all timestamps are read for them."""
 
 
 def unusable(

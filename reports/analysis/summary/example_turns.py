@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN
 from bench.files.safe_io import JsonError, open_file, read_json
 from bench.files.sanitize import escape_control
 from bench.record.metric_values import floats, measured_from_ns
@@ -30,6 +31,16 @@ from reports.statistics.quantiles import rank
 
 MAX_TURNS = 8
 OF_SLOW = ["session_id", "service_session_id", "request_id", "region", "event_log"]
+OF_TURN = ["session_id", "turn", "start_utc_ns"]
+SHOWN = ("ttfa", VOICE_TO_VOICE, "network_rtt", "retransmits")
+"""The metrics of a slow turn."""
+COLUMNS = list(
+    dict.fromkeys(
+        [*OF_TURN, "response_created_at_ns", ORIGIN]
+        + [f"{name}_at_ns" for name in MEASURED_FROM]
+        + [column for name in SHOWN for column in CATALOGUE[name].columns]
+    )
+)
 OF_STEP = 3
 OF_STEPS = 96
 """OF_STEP is the maximum number of turns of each step on each target. OF_STEPS is the maximum of
@@ -118,14 +129,11 @@ def _slow(
         [turns.rows[listing.sample.index[position]] for listing, position in ranked],
         return_inverse=True,
     )
-    rows = turns.frame.iloc[frame_rows]
-    stored = records(rows)
+    rows = turns.frame[COLUMNS].iloc[frame_rows]
+    stored = records(rows[OF_TURN])
     sessions = sessions_of(run, stored)
     responses = response_ids(run, frame_rows.tolist())
-    metrics = {
-        name: values_of(rows, name)
-        for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")
-    }
+    metrics = {name: values_of(rows, name) for name in SHOWN}
     created = floats(rows, "response_created_at_ns") - measured_from_ns(rows)
     slow = []
     for (listing, position), row in zip(ranked, at.tolist(), strict=True):

@@ -122,9 +122,10 @@ def failed_turns(run: RunFrames, turns: TurnArrays, chosen: Sequence[int]) -> li
     ]
 
 
-def failed_sessions(sessions: pd.DataFrame) -> list[FailureEntry]:
+def failed_sessions(sessions: pd.DataFrame, chosen: Sequence[int]) -> list[FailureEntry]:
+    """Return the entries of measured sessions. `chosen` is their positions."""
     columns = dict.fromkeys([*OF_SESSION, *OF_FAILURE, "target"])
-    stored = records(sessions[list(columns)])
+    stored = records(sessions[list(columns)].iloc[list(chosen)])
     return [
         FailureEntry(scope="session", target=str(row["target"]), **_shared(row, row))
         for row in stored

@@ -61,9 +61,7 @@ def listed_failures(
         listed[listed["scope"] == scope]["position"] for scope in ("turn", "session")
     )
     entries = dict(zip(of_turns.index, failed_turns(run, turns, of_turns.tolist()), strict=True))
-    entries |= zip(
-        of_sessions.index, failed_sessions(sessions.iloc[of_sessions.tolist()]), strict=True
-    )
+    entries |= zip(of_sessions.index, failed_sessions(sessions, of_sessions.tolist()), strict=True)
     examples = [hidden(entries.pop(rows[0])) for rows in chosen]
     others = sorted(map(hidden, entries.values()), key=lambda entry: entry.started_utc_ns)
     return ListedFailures(tuple(examples), tuple(others), len(found), len(groups))
@@ -104,16 +102,17 @@ def _failed_sessions(turns: TurnArrays, sessions: pd.DataFrame) -> pd.DataFrame:
     """Return the kind and the index of each failed session by time, if none of its turns has the
     same outcome.
     """
-    of_turns = turns.frame[["session_id", "outcome"]].iloc[turns.rows[turns.failed]]
-    named, known = (
-        pd.MultiIndex.from_frame(rows[["session_id", "outcome"]].astype(str))
-        for rows in (sessions, of_turns)
+    key = ["session_id", "outcome"]
+    of_turns = turns.frame[key].iloc[turns.rows[turns.failed]]
+    failed = np.flatnonzero(
+        ((sessions["outcome_class"] == "failed") & (sessions["outcome"] != OWN_FAULT)).to_numpy()
     )
-    failed = (sessions["outcome_class"] == "failed").to_numpy() & (
-        sessions["outcome"] != OWN_FAULT
-    ).to_numpy()
-    alone = np.flatnonzero(failed & ~named.isin(known))
-    listed = sessions.iloc[alone]
+    of_sessions = sessions[[*key, "target", "start_utc_ns"]].iloc[failed]
+    named, known = (
+        pd.MultiIndex.from_frame(rows[key].astype(str)) for rows in (of_sessions, of_turns)
+    )
+    is_alone = ~named.isin(known)
+    alone, listed = failed[is_alone], of_sessions[is_alone]
     return _by_time("session", alone, listed["target"].astype(str).to_numpy(), listed)
 
 
