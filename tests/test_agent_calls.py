@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from rtbench_simulator.profile import AgentSettings, Profile
 from rtbench_simulator.services.agents import FILLER_MS
 from rtbench_simulator.services.described_agents import DESCRIBED
 from tests.agent_transport import Agent, MatchingTransport, Transport, build_profile
+from tests.examples import some
 from tests.helpers import MS, seated
 from tests.memory_transport import MemoryTransport
 from tests.simulator.builders import constant
@@ -145,8 +147,7 @@ def test_all_that_is_read_with_the_close_of_a_call_is_handled_before_its_end(
     assert (timeline.session().outcome, timeline.facts.events) == ("closed:1011", len(told))
 
 
-@pytest.mark.parametrize("manners", MANNERS)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("way", "manners"), some([*product(WAYS, MANNERS)], 15))
 def test_the_first_sound_of_an_agent_is_measured_when_the_agent_sends_it(
     scripts: dict[str, PreparedScript], way: str, manners: str
 ) -> None:
@@ -180,8 +181,10 @@ def test_the_first_sound_of_an_agent_is_measured_when_the_agent_sends_it(
         )
 
 
-@pytest.mark.parametrize("manners", ["plain", "noise"])
-@pytest.mark.parametrize("way", ["pcm", "twilio", "acs", "genesys", *NUMBERED])
+@pytest.mark.parametrize(
+    ("manners", "way"),
+    some([*product(["plain", "noise"], ["pcm", "twilio", "acs", "genesys", *NUMBERED])], 5),
+)
 def test_sound_that_is_deferred_gives_the_same_turns_as_sound_that_a_log_gets_at_once(
     scripts: dict[str, PreparedScript], way: str, manners: str
 ) -> None:
@@ -225,7 +228,7 @@ def test_what_clears_the_queue_is_answered_at_once(
     assert len(answered_ns) == len(marks) + 1
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", some(WAYS, 4))
 def test_a_script_that_pauses_is_not_woken_by_every_frame(tmp_path: Path, way: str) -> None:
     waits = []
     for pause in ("", f"  - pause: {PAUSE_S}\n"):
@@ -239,7 +242,7 @@ def test_a_script_that_pauses_is_not_woken_by_every_frame(tmp_path: Path, way: s
     assert waits[1] - waits[0] < frames / 2
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", some(WAYS, 4, 1))
 def test_an_agent_that_ignores_an_interruption_goes_silent_at_the_end_of_its_speech(
     scripts: dict[str, PreparedScript], way: str
 ) -> None:

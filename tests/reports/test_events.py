@@ -114,8 +114,13 @@ def harmful(harmful_run: Path) -> list[Value]:
 
 
 @pytest.fixture(scope="module")
-def harmless(tmp_path_factory: pytest.TempPathFactory) -> list[Value]:
-    return values_of(run_of(tmp_path_factory.mktemp("events"), seed=2))
+def harmless_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_of(tmp_path_factory.mktemp("events"), seed=2)
+
+
+@pytest.fixture
+def harmless_copy(harmless_run: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(harmless_run, tmp_path / "run")
 
 
 def test_calls_that_an_event_ended_or_refused_are_counted(harmful: list[Value]) -> None:
@@ -144,8 +149,8 @@ def test_latency_is_slower_in_the_window_and_then_recovers(harmful: list[Value])
     assert recovery.low <= SLOW_S * 1000 <= recovery.high
 
 
-def test_without_harm_the_report_states_what_would_have_been_missed(harmless: list[Value]) -> None:
-    (line,) = event_lines(harmless, named=False)
+def test_without_harm_the_report_states_what_would_have_been_missed(harmless_run: Path) -> None:
+    (line,) = event_lines(values_of(harmless_run), named=False)
 
     assert line.startswith("deploy: no harm was seen; at most ")
     assert line.endswith(" would have been missed")
@@ -174,13 +179,11 @@ def test_a_value_that_may_not_be_used_shows_neither_harm_nor_its_absence(
     assert reason_text(reason) == "INVALID before the events: audio was sent late"
 
 
-def test_few_calls_or_turns_are_unknown_and_not_harmless(tmp_path: Path) -> None:
-    folder = run_of(tmp_path / "run")
-
+def test_few_calls_or_turns_are_unknown_and_not_harmless(harmless_copy: Path) -> None:
     def only(index: int, row: Row) -> Row:
         return row | {"start_utc_ns": row["start_utc_ns"] + (EVENT_S * S if index >= 3 else 0)}
 
-    row, _ = of_event(values_of(edit(folder, "sessions", only)))
+    row, _ = of_event(values_of(edit(harmless_copy, "sessions", only)))
     assert row[f"{DROPPED} {DIFFERENCE}"].reason is not None
     assert np.isnan(row[f"{DROPPED} {DIFFERENCE}"].value)
     assert MIN_CALLS > 3
@@ -225,9 +228,9 @@ def test_a_run_without_events_has_no_section(tmp_path: Path) -> None:
     assert judged.result == "not_evaluated"
 
 
-def test_cut_turns_and_calls_that_begin_after_an_event_and_fail_are_counted(tmp_path: Path) -> None:
-    folder = run_of(tmp_path / "run")
-
+def test_cut_turns_and_calls_that_begin_after_an_event_and_fail_are_counted(
+    harmless_copy: Path,
+) -> None:
     def call(index: int, row: Row) -> Row:
         if index == 0:  # it is connecting at the event
             row |= {"start_utc_ns": BEGAN_NS + EVENT_S * S - S, "session_updated_at_ns": None}
@@ -243,7 +246,8 @@ def test_cut_turns_and_calls_that_begin_after_an_event_and_fail_are_counted(tmp_
             row |= {"start_utc_ns": at_ns + S, "ended_at_ns": 150 * S}
         return row | {"outcome": "timeout:first_delta"} if index < 10 else row
 
-    row, _ = of_event(values_of(edit(edit(folder, "turns", cut), "sessions", call)))
+    edit(harmless_copy, "turns", cut)
+    row, _ = of_event(values_of(edit(harmless_copy, "sessions", call)))
     assert row[FAILED_TURNS].events == 10
     assert (row[DROPPED].events, row[DROPPED].n) == (1, LONG)
     assert (row[NEW_FAILED].events, row[NEW_FAILED].n) == (6, 6)

@@ -82,13 +82,14 @@ For all other runs, only the part before the folded sections is stored.
 
 
 @cache
-def forms_of(name: str) -> tuple[str, str, str, str]:
-    """Return a report of a run: its last line, its text on the terminal, its Markdown, and its
-    HTML.
+def forms_of(name: str) -> tuple[str, str, str, str, str]:
+    """Return a report of a run: its headline, its last line, its text on the terminal, its
+    Markdown, and its HTML.
     """
     summary = RUNS[name]()
     page = run_page(summary)
-    return run_essentials(summary), render_page(page), render_markdown(page), render_html(page)
+    first = run_headline(summary), run_essentials(summary)
+    return *first, render_page(page), render_markdown(page), render_html(page)
 
 
 def html_of(name: str) -> str:
@@ -96,7 +97,7 @@ def html_of(name: str) -> str:
 
 
 def run_words(name: str) -> str:
-    last_line, terminal, markdown, html = forms_of(name)
+    _, last_line, terminal, markdown, html = forms_of(name)
     # without every instant of each slow turn
     whole = re.sub(r'<section id="slow".*?</section>', "", html, flags=re.S)
     return joined(
@@ -112,13 +113,13 @@ def run_words(name: str) -> str:
 @pytest.mark.parametrize("name", RUNS)
 def test_the_headline_is_one_short_sentence_in_every_form(name: str) -> None:
     """It has no name of a metric, nor of an outcome."""
-    headline = run_headline(RUNS[name]())
+    headline, last_line, *forms = forms_of(name)
     plain = " ".join(headline.split())
 
     assert headline.endswith(".")
     assert len(headline.split()) <= 18
     assert not re.search(r"[a-z]_[a-z]|[a-z]:[a-z]|VAD|p95|\. [A-Z]", headline)
-    for form in (f"{forms_of(name)[0]}.".replace(" ·", ". ·"), *forms_of(name)[1:]):
+    for form in (f"{last_line}.".replace(" ·", ". ·"), *forms):
         assert plain in " ".join(unescape(form).split())
 
 
