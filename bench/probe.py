@@ -1,6 +1,6 @@
 """A probe: a session with one turn. It runs like a session of a run, and every event is logged."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -116,24 +116,35 @@ def listen(target: Target, script: PreparedScript, show: Callable[[int, bytes], 
     keyring = Keyring([target])
     start_first_thread()
     keyring.open()
+    timings = ConnectTimings()
+    steps = deque(script.setup_messages)
+    dialect = script.dialect
     try:
-        transport = Dialer(target, keyring).open(script.limits, ConnectTimings(), {})
-        start_ns = transport.now_ns()
-        codec = (script.dialect.codec or CallCodec)(transport.handshake.call_id)
-        for step in script.setup_messages:
-            if isinstance(step, AwaitedEvent):
-                break
-            data = codec.encode(step.kind, step.data)
-            transport.send(transport.fill(data) if transport.fill else data)
+        transport = Dialer(target, keyring).open(script.limits, timings, {})
+        opened_ns = timings.instants["opened"]
+        codec = (dialect.codec or CallCodec)(transport.handshake.call_id)
+
+        def send_due() -> None:
+            while steps and not isinstance(step := steps[0], AwaitedEvent):
+                data = codec.encode(step.kind, step.data)
+                transport.send(transport.fill(data) if transport.fill else data)
+                steps.popleft()
 
         def on_message(message: ReceivedMessage) -> bool:
             text = message.data
+            kinds = [event.kind for event in dialect.decode(text)]
             if not isinstance(text, BinaryMessage):
                 text = keyring.redact(text.decode("utf-8", "replace")).encode()
-            show(message.arrival.at_ns - start_ns, text)
-            return False
+            show(message.arrival.at_ns - opened_ns, text)
+            is_awaited = bool(steps) and steps[0].kind in kinds
+            if is_awaited:
+                steps.popleft()
+            return is_awaited
 
-        transport.receive_until(start_ns + LISTENING_S * NS_PER_S, on_message)
+        until_ns = transport.now_ns() + LISTENING_S * NS_PER_S
+        while transport.closed is None and transport.now_ns() < until_ns:
+            send_due()
+            transport.receive_until(until_ns, on_message)
         closed = transport.closed
         transport.close()
         return "" if closed is None else keyring.redact(f"{closed.code} {closed.reason}".strip())

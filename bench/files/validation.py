@@ -283,7 +283,7 @@ class MapOf(Validator[dict[str, T]]):
     def schema(self) -> Schema:
         return {
             "type": "object",
-            "propertyNames": {"pattern": f"^{self.pattern}{END}"},
+            "propertyNames": {"pattern": f"^({self.pattern}){END}"},
             "additionalProperties": self.shape.schema(),
             **({"minProperties": self.minimum} if self.minimum else {}),
             **({} if self.maximum is None else {"maxProperties": self.maximum}),

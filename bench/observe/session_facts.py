@@ -21,7 +21,7 @@ or has no such words. An expectation takes place if its event arrives in time.
 # last.
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, fields
 from typing import Any
 
@@ -227,8 +227,8 @@ class SessionFacts(SessionObservation):
     """The growing observation of one session, and what decides its later values."""
 
     start: InitVar[SessionStart] = field(kw_only=True)
-    announced: bool = True
-    """True if the service reports that the session is open."""
+    announced_by: Sequence[EventKind] = field(kw_only=True)
+    """`announced_by` of the dialect."""
     greeting_frame_ns: int = 0
     """The uncertainty of the frame with which the greeting starts, at its arrival."""
     greeting_onset_ns: int = 0
@@ -295,8 +295,8 @@ class SessionFacts(SessionObservation):
         self.instants["connect_start"] = self.start_ns + connected.auth_wait_ns
         self.instants.update(connected.instants)
         self.uncertainties_ns.update(connected.uncertainties_ns)
-        # an agent confirms no settings: its answer opens the session, and makes it ready
-        if not self.announced and (open_ns := connected.instants.get("opened")) is not None:
+        # many agents confirm no settings: their answer opens the session, and makes it ready
+        if not self.announced_by and (open_ns := connected.instants.get("opened")) is not None:
             error_ns = connected.uncertainties_ns.get("opened", 0)
             for instant in DESCRIPTIONS.values():
                 self.arrived(instant, Arrival(open_ns, error_ns))
@@ -305,9 +305,10 @@ class SessionFacts(SessionObservation):
         self.service_session_id = connected.call_id
 
     def set_description(self, event: ServerEvent, arrival: Arrival) -> None:
-        instant = DESCRIPTIONS[event.kind]
-        self.instants.setdefault(instant, arrival.at_ns)
-        self.uncertainties_ns.setdefault(instant, arrival.uncertainty_ns)
+        is_last = event.kind in self.announced_by[-1:]
+        for instant in DESCRIPTIONS.values() if is_last else (DESCRIPTIONS[event.kind],):
+            self.instants.setdefault(instant, arrival.at_ns)
+            self.uncertainties_ns.setdefault(instant, arrival.uncertainty_ns)
         if event.session:
             previous = self.effective_settings
             changed = event.session

@@ -151,7 +151,7 @@ class Timeline:
         self.limits = start.timeouts
         self._dialect = dialect
         self.facts = SessionFacts(
-            start=start, announced=dialect.announces, has_backend=dialect.has_tasks
+            start=start, announced_by=dialect.announced_by, has_backend=dialect.has_tasks
         )
         truncates = MessageKind.TRUNCATE in dialect.message_kinds.values()
         self.turns = PendingTurns(PlannedEvents(), truncates=truncates)

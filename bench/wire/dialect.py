@@ -273,9 +273,9 @@ class Dialect:
     """The kind of server."""
     content: Mapping[str, Any] | None = None
     """The content of the user's file that describes the dialect; None if the name is enough."""
-    announces = True
-    """True if the service reports that its session is open. Otherwise it is open as soon as its
-    connection is."""
+    announced_by: Sequence[EventKind] = (EventKind.SESSION_CREATED, EventKind.SESSION_UPDATED)
+    """The events that open a session, in their order. The last one makes the session ready. () if
+    it is ready as soon as its connection is open."""
     has_track = False
     """True if the audio is a track of packets in addition to the messages, as in a telephone
     call."""
@@ -407,7 +407,7 @@ class Dialect:
         """Return the steps of a session's set-up: messages to send and events to wait for, in their
         sequence.
 
-        The last step is to wait for an event of `EventKind.SESSION_UPDATED`, after which the
+        The last step is to wait for the last event of `announced_by`, after which the
         session is ready.
         """
         raise NotImplementedError

@@ -11,8 +11,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
+from bench.base.clock import Arrival
 from bench.base.errors import UsageError, each_error
+from bench.catalogue.timeouts import Timeouts
 from bench.files.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
+from bench.observe.inputs import Connected, SessionStart
+from bench.observe.session_facts import SessionFacts
 from bench.services.agents import AGENTS
 from bench.services.names import PAGES
 from bench.services.pages.page import COMPILED, FOLDER, compiled, page_schema
@@ -27,7 +31,7 @@ from bench.wire.dialect import (
     decoder_of,
     protocol_fact,
 )
-from bench.wire.events import EventKind
+from bench.wire.events import EventKind, ServerEvent
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from tests.observe.talk_log import cases
 from tests.services.hostile import hostile_messages
@@ -87,16 +91,10 @@ MISTAKES = {
     "means: clear": ("means: cleared", 17, "did you mean clear?"),
     ", audio: data.pcm": ("", 16, "means needs `audio`"),
     "data.pcm": ("data..pcm", 16, "the keys that lead to a value"),
-    "data.pcm}": ("type.pcm}", 12, "receive uses type in two ways"),
     "- {type: hello": ("- {await: speech}\n    - {type: hello", 7, "awaits speech, which must"),
     "close: {type: bye}": ("close: bye", 11, "close must be a table"),
     "  name: type\n": ("  name: type\n  stream: {at: id, is: x}\n", 14, "is must be a text with"),
     "title: my voice server\n": ("", 1, "needs `title`"),
-    "  name: type\n  messages": (
-        "  name: type\n  kind: type.of\n  messages",
-        12,
-        "uses type in two",
-    ),
     'pcm: "{audio}"}': ('pcm: "{audio}", at: "{audio_s}"}', 10, "the unknown value audio_s"),
 }
 
@@ -205,6 +203,28 @@ def test_audio_that_an_interruption_has_dropped_is_counted_and_not_heard() -> No
     dropped = [event.name for event in events[2:] if event.kind is EventKind.UNKNOWN]
     assert dropped == ["audio of an interrupted reply"] * 3
     assert len(events) == len(messages)
+
+
+AWAITING = [name for name in PAGES if DIALECTS[name].announced_by]
+
+
+@pytest.mark.parametrize("awaited", [*AWAITING, "session_created", "session_updated"])
+def test_the_last_message_that_opens_a_call_makes_its_session_ready(
+    awaited: str, tmp_path: Path
+) -> None:
+    opening = EXAMPLE.replace("open:\n", "open:\n    - {await: ready}\n").replace(
+        "ready|speech_end: {means: noted}", f"ready: {{means: {awaited}}}"
+    )
+    known = awaited in AWAITING
+    dialect = DIALECTS[awaited] if known else user_service(written(tmp_path, opening)).dialect
+    facts = SessionFacts(start=SessionStart(0, 1, Timeouts()), announced_by=dialect.announced_by)
+    facts.set_connection(Connected({"opened": 1}, {}))
+    assert not facts.is_ready
+
+    facts.set_description(ServerEvent(dialect.announced_by[-1], "ready"), Arrival(2, 0))
+
+    assert facts.is_ready
+    assert facts.instants["session_created"] == facts.instants["session_updated"] == 2
 
 
 def test_the_example_of_the_documents_sends_what_it_describes(tmp_path: Path) -> None:

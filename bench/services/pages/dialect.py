@@ -190,7 +190,8 @@ class PageDialect(FullDuplexDialect):
         """The function that reads a text message. It raises one of the errors in `NOT_JSON` if the
         message is unreadable."""
         used = {name for step in sent.open or () for name in all_names(step)}
-        self.announces = any(isinstance(step, Awaited) for step in sent.open or ())
+        opening = (self._awaited(step) for step in sent.open or () if isinstance(step, Awaited))
+        self.announced_by = tuple(step.kind for step in opening)
         self.settings = frozenset({"turn_detection", "input_format", "output_format"} | used)
         self.frame_ms = audio.frame_ms
         self.input_formats = _formats(audio.formats)

@@ -256,8 +256,9 @@ class ReceivedForm:
     )
     id: Path | None = field_key(
         PATH,
-        "Where the id of a call is, the number of audio, or the value of any type that `answer`"
-        " repeats. Audio is dropped if its number is not larger than that of the last `clear`.",
+        "Where the id of a function's call is, the service's id of the session in its description,"
+        " the number of audio, or the value of any type that `answer` repeats. Audio is dropped if"
+        " its number is not larger than that of the last `clear`.",
     )
     name: Path | None = field_key(PATH, "Where the name of a called function is.")
     arguments: Path | None = field_key(PATH, "Where its arguments are: a table, or JSON.")
@@ -358,6 +359,11 @@ class Page:
     def __post_init__(self) -> None:
         refused = OF_REPLIES if self.turns == "sound" else OF_SOUND
         meanings = [m for form in (self.receive.messages or {}).values() for m in form.means]
+        if "audio" not in meanings and self.receive.binary != "audio":
+            needed = "a message that means audio, or `binary: audio`"
+            raise InvalidCombinationError("receive", f"needs {needed}")
+        if self.turns == "replies" and "reply_done" not in meanings:
+            raise InvalidCombinationError("receive", "needs a message that means reply_done")
         if wrong := next((meaning for meaning in meanings if meaning in refused), None):
             other = "replies" if self.turns == "sound" else "sound"
             raise InvalidCombinationError("receive", f"has {wrong}, which needs `turns: {other}`")

@@ -16,7 +16,7 @@ import msgspec
 
 from bench.files.sanitize import slug
 from bench.files.validation import InvalidCombinationError, either
-from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
+from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS, string_in
 from bench.services.pages.page import (
     BINARY_AUDIO,
     FIRST,
@@ -42,6 +42,8 @@ ERROR = EventKind.ERROR
 AUDIO = "audio"
 TEXT = "text"
 """The names of messages that have none."""
+ITSELF = ""
+"""The key of a table that is a text in other messages."""
 KINDS: Mapping[str, EventKind] = {
     "clear": EventKind.CLEARED,
     "mark": EventKind.MARKED,
@@ -73,14 +75,16 @@ def forms_of(page: Page) -> dict[str, ReceivedForm]:
 
 
 class PageWire(NamedTuple):
-    """How a text message is decoded. `name_of` finds its name in the decoded fields, and `getters`
-    the value at each path. `binary_of` finds binary audio in the form that logs use; None if
-    binary messages are no audio. `is_named` is False if messages have no names of their own.
+    """How a text message is decoded. `name_of` finds its name in the decoded fields, and `texts`
+    and `raws` the text, or the JSON, at each path. `binary_of` finds binary audio in the form that
+    logs use; None if binary messages are no audio. `is_named` is False if messages have no names of
+    their own.
     """
 
     decode: Callable[[bytes], Any]
     name_of: Getter
-    getters: Mapping[Path, Getter]
+    texts: Mapping[Path, Getter]
+    raws: Mapping[Path, Getter]
     binary_of: Getter | None
     is_named: bool
 
@@ -92,15 +96,17 @@ def wire_of(page: Page) -> PageWire:
     names = received.name or ()
     if forms and not names:
         raise InvalidCombinationError("receive", "needs `name`: where the name of a message is")
+    awaitable = set(ANNOUNCING)
     for step in page.send.open or ():
         if isinstance(step, Awaited):
             form = forms.get(step.await_)
-            if form is None or form.means[0] not in ANNOUNCING:
+            if form is None or form.means[0] not in awaitable:
                 raise InvalidCombinationError(
                     "send",
                     f"awaits {step.await_}, which must be a message that means"
-                    f" {either(ANNOUNCING)}",
+                    f" {either(ANNOUNCING)}; each can be awaited once",
                 )
+            awaitable.remove(form.means[0])
     is_named = len(names) == 1
     texts: list[Path] = [*names] if is_named else []
     raws: list[Path] = [] if is_named else [*names]
@@ -110,16 +116,16 @@ def wire_of(page: Page) -> PageWire:
     for form in forms.values():
         if form.answer and not is_named:
             raise InvalidCombinationError("receive", "needs one `name` for messages with an answer")
-        texts += filter(None, (form.text, form.name, form.code))
-        raws += filter(None, (form.audio, form.id, form.arguments))
+        texts += filter(None, (form.text, form.name))
+        raws += filter(None, (form.audio, form.id, form.arguments, form.code))
     has_binary = received.binary == AUDIO
     binary: Path = ((BINARY,),)
-    kind, getters = _struct_of(texts, [*raws, binary] if has_binary else raws)
-    decode = msgspec.json.Decoder(kind).decode
-    name_of = getters[names[0]] if is_named else _name_of([getters[path] for path in names], forms)
+    kind, text_at, raw_at = _struct_of(texts, [*raws, binary] if has_binary else raws)
+    name_of = text_at[names[0]] if is_named else _name_of([raw_at[path] for path in names], forms)
     if received.kind:
-        name_of = _with_kind(name_of, getters[received.kind], forms)
-    return PageWire(decode, name_of, getters, getters[binary] if has_binary else None, is_named)
+        name_of = _with_kind(name_of, text_at[received.kind], forms)
+    decode = msgspec.json.Decoder(kind).decode
+    return PageWire(decode, name_of, text_at, raw_at, raw_at.get(binary), is_named)
 
 
 def reader_of(page: Page) -> Callable[[bytes], ServerEvent]:
@@ -127,17 +133,18 @@ def reader_of(page: Page) -> Callable[[bytes], ServerEvent]:
     `NOT_JSON` if the message is unreadable. Raise InvalidCombinationError.
     """
     received = page.receive
-    decode, name_of, getters, binary_of, is_named = wire_of(page)
-    stream_of = None if received.stream is None else getters[received.stream.at]
-    fixed = "" if is_named else TEXT
+    wire = wire_of(page)
+    decode, name_of, binary_of = wire.decode, wire.name_of, wire.binary_of
+    stream_of = None if received.stream is None else wire.texts[received.stream.at]
+    fixed = "" if wire.is_named else TEXT
     reads: dict[str, Read] = {}
     for name, form in forms_of(page).items():
         if form.audio is not None:
-            reads[name] = _audio(form.audio, stream_of, getters.get(form.id or ()))
+            reads[name] = _audio(wire.raws[form.audio], stream_of, wire.raws.get(form.id or ()))
         else:
             kind = KINDS[form.means[0]]
-            reads[name] = _simple(kind, form, getters, stream_of, fixed)
-    other = _simple(KINDS[received.others], ReceivedForm(()), getters, stream_of, fixed)
+            reads[name] = _simple(kind, form, wire, stream_of, fixed)
+    other = _simple(KINDS[received.others], ReceivedForm(()), wire, stream_of, fixed)
 
     def read(message: bytes) -> ServerEvent:
         fields = decode(message)
@@ -172,13 +179,9 @@ def _with_kind(name_of: Getter, kind_of: Getter, names: Container[str]) -> Gette
 
 
 # Nearly all messages are audio, so its reader calls as little as possible.
-def _audio(path: Path, stream_of: Getter | None, number_of: Getter | None) -> Read:
-    holder_of = _getter(path[:-1], None) if path[1:] else None
-    payload_of = _getter(path[-1:], EMPTY)
-
+def _audio(payload_of: Getter, stream_of: Getter | None, number_of: Getter | None) -> Read:
     def read(fields: Any, name: str) -> ServerEvent:
-        holder = fields if holder_of is None else holder_of(fields)
-        payload = EMPTY if holder is None else payload_of(holder)
+        payload = payload_of(fields)
         size = base64_bytes(payload)
         if number_of is not None:
             number = raw_text(number_of(fields))
@@ -198,16 +201,28 @@ def raw_text(raw: msgspec.Raw) -> str:
     return value.decode() if 0 < len(value) <= MAX_MESSAGE_CHARACTERS else "null"
 
 
+def _word_getter(find: Getter) -> Getter:
+    return lambda fields: word_at(find(fields))
+
+
+def word_at(raw: msgspec.Raw) -> str:
+    """Return a text, or another value as JSON; "" if it is missing."""
+    return string_in(raw) or bytes(raw).decode()
+
+
 def _simple(
     kind: EventKind,
     form: ReceivedForm,
-    getters: Mapping[Path, Getter],
+    wire: PageWire,
     stream: Getter | None,
     fixed: str,
 ) -> Read:
-    text = getters.get(form.text or ())
-    id = getters.get(form.id or ())
-    code = getters.get(form.code or ())
+    text = wire.texts.get(form.text or ())
+    id = wire.raws.get(form.id or ())
+    code = wire.raws.get(form.code or ())
+    session_id = stream
+    if id and form.means[0] in ANNOUNCING:
+        session_id = _word_getter(id)
 
     def read(fields: Any, name: str) -> ServerEvent:
         said = text(fields)[:MAX_MESSAGE_CHARACTERS] if text else ""
@@ -215,8 +230,10 @@ def _simple(
             kind,
             fixed or name[:MAX_ID_CHARACTERS],
             text=raw_text(id(fields)) if id else said,
-            session_id=stream(fields)[:MAX_ID_CHARACTERS] if stream else "",
-            failure=failure_of(code(fields) if code else "", said) if kind is ERROR else None,
+            session_id=session_id(fields)[:MAX_ID_CHARACTERS] if session_id else "",
+            failure=failure_of(word_at(code(fields)) if code else "", said)
+            if kind is ERROR
+            else None,
         )
 
     return read
@@ -231,50 +248,47 @@ def failure_of(code: str, text: str) -> ServiceFailure:
 # The struct of a message.
 
 
+# What is a text in one message may be a table or audio in another. Such a value stays JSON in the
+# struct, and is decoded when it is needed.
 def _struct_of(
     texts: Iterable[Path], raws: Iterable[Path]
-) -> tuple[type[msgspec.Struct], Mapping[Path, Getter]]:
-    """Return (the struct that has the values at these paths, a function for each that finds it in
-    the struct). A missing text is "", and another missing value `EMPTY`.
-
-    Raise InvalidCombinationError.
+) -> tuple[type[msgspec.Struct], Mapping[Path, Getter], Mapping[Path, Getter]]:
+    """Return (the struct that has the values at these paths, a function for each that finds a text
+    in the struct, and one for each other value). A missing text is "", and another missing value
+    `EMPTY`.
     """
-    leaves: dict[Path, Any] = dict.fromkeys(raws, EMPTY) | dict.fromkeys(texts, "")
+    uses = [*((path, "") for path in texts), *((path, EMPTY) for path in raws)]
     tree: dict[str, Any] = {}
-    for path, default in leaves.items():
+    for path, default in uses:
         _add(tree, path, default)
-    return _struct(tree), {path: _getter(path, default) for path, default in leaves.items()}
+    found = [{path: _getter(tree, path, of) for path, of in uses if of is it} for it in ("", EMPTY)]
+    return _struct(tree), *found
 
 
 def _add(tree: dict[str, Any], path: Path, default: Any) -> None:
     (spellings, *inner) = path
     for key in spellings:
+        branch = tree.setdefault(key, {})
         if inner:
-            branch = tree.setdefault(key, {})
-            if isinstance(branch, dict):
-                _add(branch, tuple(inner), default)
-                continue
-        elif tree.setdefault(key, default) is default:
-            continue
-        raise InvalidCombinationError(
-            "receive", f"uses {key} in two ways: a value is a text, audio, or a table with others"
-        )
+            _add(branch, tuple(inner), default)
+        else:
+            branch.setdefault(ITSELF, []).append(default)
 
 
-def _struct(tree: Mapping[str, Any]) -> type[msgspec.Struct]:
-    fields = [
-        (_field(key), _type(inner), None if isinstance(inner, dict) else inner)
-        for key, inner in tree.items()
-    ]
-    rename = {_field(key): key for key in tree}
-    return msgspec.defstruct("Fields", fields, rename=rename)
+def _struct(tree: Mapping[str, Any]) -> Any:
+    """Return the type of a table, or of a list."""
+    if tree.keys() - {ITSELF} == {FIRST}:
+        return list[_type(tree[FIRST])[0]]  # type: ignore[misc]
+    fields = [(_field(key), *_type(inner)) for key, inner in tree.items() if key != ITSELF]
+    return msgspec.defstruct("Fields", fields, rename={_field(key): key for key in tree})
 
 
-def _type(inner: Any) -> Any:
-    """Return the type of a value: of a leaf by its default, or of a table or list."""
-    if not isinstance(inner, dict):
-        return str if inner == "" else msgspec.Raw
-    return (list[_type(inner[FIRST])] if inner.keys() == {FIRST} else _struct(inner)) | None  # type: ignore[misc]
+def _type(branch: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the type of a value, and what stands for a missing one."""
+    if ITSELF not in branch:
+        return _struct(branch) | None, None
+    is_text = len(branch) == 1 and EMPTY not in branch[ITSELF]
+    return (str, "") if is_text else (msgspec.Raw, EMPTY)
 
 
 def _field(key: str) -> str:
@@ -282,22 +296,34 @@ def _field(key: str) -> str:
     return f"f{key.encode().hex()}"
 
 
-def _getter(path: Path, default: Any) -> Getter:
+def _getter(tree: Mapping[str, Any], path: Path, default: Any) -> Getter:
     (spellings, *inner) = path
-    absent = None if inner else default
-    first, *others = [
-        attrgetter(_field(key)) if key != FIRST else lambda held: held[0] if held else absent
-        for key in spellings
-    ]
-    found: Getter = first
+    found: Getter
+    found, *others = [_value_getter(tree[key], key, tuple(inner), default) for key in spellings]
     for other in others:
         found = _either(found, other)
+    return found
+
+
+def _value_getter(branch: Mapping[str, Any], key: str, inner: Path, default: Any) -> Getter:
+    kind, absent = _type(branch)
+    find: Getter = (
+        attrgetter(_field(key)) if key != FIRST else lambda held: held[0] if held else absent
+    )
     if not inner:
-        return found
-    rest = _getter(tuple(inner), default)
+        return find if kind is str or default is EMPTY else lambda wire: string_in(find(wire))
+    rest = _getter(branch, inner, default)
+    if kind is msgspec.Raw:
+        table = msgspec.json.Decoder(_struct(branch)).decode
+
+        def get_again(wire: Any) -> Any:
+            raw = bytes(find(wire))
+            return rest(table(raw)) if raw[:1] in (b"{", b"[") else default
+
+        return get_again
 
     def get(wire: Any) -> Any:
-        held = found(wire)
+        held = find(wire)
         return default if held is None else rest(held)
 
     return get

@@ -14,12 +14,11 @@ from bench.files.values import (
     MAX_ARGUMENTS_CHARACTERS,
     MAX_ID_CHARACTERS,
     MAX_TEXT_CHARACTERS,
-    string_in,
 )
 from bench.services.pages.dialect import PageDialect
 from bench.services.pages.page import Awaited, Page
 from bench.services.pages.page import Path as KeyPath
-from bench.services.pages.reader import TEXT, PageWire, forms_of, name_of_sent, wire_of
+from bench.services.pages.reader import TEXT, PageWire, forms_of, name_of_sent, wire_of, word_at
 from bench.services.pages.template import ForeignText
 from bench.services.replying import ReplyReader, lacking
 from bench.wire.dialect import BinaryMessage, ClientMessage, Feature, MessageKind, Peer, TurnSource
@@ -65,7 +64,7 @@ class ReplyingPage(PageDialect):
         named = {name_of_sent(page, sent.text, TYPED): MessageKind.REQUEST} if sent.text else {}
         if sent.output:
             named[name_of_sent(page, sent.output, OUTPUT)] = MessageKind.ITEM
-        if self.announces:
+        if self.announced_by:
             first = next(step for step in sent.open or () if not isinstance(step, Awaited))
             named[name_of_sent(page, first, TEXT)] = MessageKind.SET_UP
         self.message_kinds = MappingProxyType({**self.message_kinds, **named})
@@ -128,25 +127,26 @@ class PageReplies(ReplyReader):
         self._is_begun_by_audio = "reply_started" not in meanings
 
     def _events(self, message: bytes) -> Iterator[ServerEvent]:
-        decode, name_of, getters, binary_of, _ = self._wire
+        wire = self._wire
         if isinstance(message, BinaryMessage) and not self._page.has_binary_texts:
             event = self._page.read_binary(message)
             is_audio = event.kind is AUDIO_DELTA
             yield self._audio(event) if is_audio else event
             return
-        fields = decode(message)
-        name = name_of(fields)
+        fields = wire.decode(message)
+        name = wire.name_of(fields)
         form = self._forms.get(name)
-        if form is None or (binary_of is not None and len(binary_of(fields))):
+        if form is None or (wire.binary_of is not None and len(wire.binary_of(fields))):
             event = self._page.read(message)
             yield self._audio(event) if event.kind is AUDIO_DELTA else event
             return
 
-        def text(path: KeyPath | None, most: int = MAX_ID_CHARACTERS) -> str:
-            value = getters[path](fields) if path else ""
-            if isinstance(value, msgspec.Raw):
-                value = string_in(value) or (bytes(value).decode() if len(value) else "")
-            return str(value)[:most]
+        def text(path: KeyPath | None, most: int = MAX_TEXT_CHARACTERS) -> str:
+            found: str = wire.texts[path](fields) if path else ""
+            return found[:most]
+
+        def word(path: KeyPath | None, most: int = MAX_ID_CHARACTERS) -> str:
+            return word_at(wire.raws[path](fields))[:most] if path else ""
 
         for meaning in form.means:
             match meaning:
@@ -167,10 +167,10 @@ class PageReplies(ReplyReader):
                         EventKind.INPUT_TRANSCRIBED,
                         name,
                         item_id=f"input-{self._inputs}",
-                        text=text(form.text, MAX_TEXT_CHARACTERS),
+                        text=text(form.text),
                     )
                 case "output_transcript" if self._begins():
-                    said = self._said.add(text(form.text, MAX_TEXT_CHARACTERS))
+                    said = self._said.add(text(form.text))
                     payload = msgspec.Raw(msgspec.json.encode(said))
                     yield self._of_reply(
                         EventKind.TRANSCRIPT_DELTA,
@@ -179,8 +179,10 @@ class PageReplies(ReplyReader):
                         payload=payload,
                     )
                 case "function_call" if self._begins():
-                    arguments = text(form.arguments, MAX_ARGUMENTS_CHARACTERS)
-                    call = FunctionCall(text(form.id), text(form.name), arguments)
+                    arguments = word(form.arguments, MAX_ARGUMENTS_CHARACTERS)
+                    call = FunctionCall(
+                        word(form.id), text(form.name, MAX_ID_CHARACTERS), arguments
+                    )
                     yield self._of_reply(EventKind.CALL_DONE, name, calls=(call,))
                 case _:
                     yield self._page.read(message)
