@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.session_facts import ConversationLength, SessionFacts
+from bench.services.openai.dialect import GA
 from bench.wire.events import UNREAD, TokenUsage
 from tests.helpers import (
     AT_NS,
@@ -111,7 +112,9 @@ def test_a_response_cancelled_before_it_read_anything_does_not_hide_a_truncation
 def test_later_packets_of_a_telephone_call_bound_the_start_of_its_greeting(
     frame_ms: float, onset_ms: float, later_ms: float, expected_ms: float, is_measured_first: bool
 ) -> None:
-    facts = SessionFacts(start=inputs.SessionStart(AT_NS, 1, Timeouts()))
+    facts = SessionFacts(
+        start=inputs.SessionStart(AT_NS, 1, Timeouts()), announced_by=GA.announced_by
+    )
     greeting = build_observation(
         instants={"first_audible": at(600)},
         uncertainties_ns={"first_audible": round((frame_ms + onset_ms) * MS)},
@@ -133,7 +136,9 @@ def test_later_packets_of_a_telephone_call_bound_the_start_of_its_greeting(
 
 
 def test_the_start_of_a_reply_keeps_its_bound_if_its_packets_were_never_measured() -> None:
-    facts = SessionFacts(start=inputs.SessionStart(AT_NS, 1, Timeouts()))
+    facts = SessionFacts(
+        start=inputs.SessionStart(AT_NS, 1, Timeouts()), announced_by=GA.announced_by
+    )
     reply = build_observation(
         instants={"first_audible": at(600)}, uncertainties_ns={"first_audible": 20 * MS}
     )
@@ -145,7 +150,9 @@ def test_the_start_of_a_reply_keeps_its_bound_if_its_packets_were_never_measured
 def test_a_greeting_is_certain_if_its_first_packets_were_played_when_they_arrived(
     frame_ms: float, expected_ms: float
 ) -> None:
-    facts = SessionFacts(start=inputs.SessionStart(AT_NS, 1, Timeouts()))
+    facts = SessionFacts(
+        start=inputs.SessionStart(AT_NS, 1, Timeouts()), announced_by=GA.announced_by
+    )
     greeting = build_observation(
         instants={"first_audible": at(600)},
         uncertainties_ns={"first_audible": round(frame_ms * MS)},

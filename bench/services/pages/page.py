@@ -359,14 +359,14 @@ class Page:
     def __post_init__(self) -> None:
         refused = OF_REPLIES if self.turns == "sound" else OF_SOUND
         meanings = [m for form in (self.receive.messages or {}).values() for m in form.means]
+        if wrong := next((meaning for meaning in meanings if meaning in refused), None):
+            other = "replies" if self.turns == "sound" else "sound"
+            raise InvalidCombinationError("receive", f"has {wrong}, which needs `turns: {other}`")
         if "audio" not in meanings and self.receive.binary != "audio":
             needed = "a message that means audio, or `binary: audio`"
             raise InvalidCombinationError("receive", f"needs {needed}")
         if self.turns == "replies" and "reply_done" not in meanings:
             raise InvalidCombinationError("receive", "needs a message that means reply_done")
-        if wrong := next((meaning for meaning in meanings if meaning in refused), None):
-            other = "replies" if self.turns == "sound" else "sound"
-            raise InvalidCombinationError("receive", f"has {wrong}, which needs `turns: {other}`")
         if self.turns == "replies" and self.receive.stream:
             raise InvalidCombinationError("receive", "has a `stream`, for `turns: sound` only")
         if self.turns == "sound" and (self.send.text or self.send.output):
