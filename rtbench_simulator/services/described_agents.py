@@ -109,7 +109,11 @@ class DescribedWire(AgentWire):
         self._formats = page["audio"]["formats"]
         self._sent: Json = page["send"]
         self._received: Json = page["receive"]
-        self.forms = {form["means"]: (name, form) for name, form in self._messages()}
+        self.forms = {
+            means: (name, form)
+            for name, form in self._messages()
+            for means in ([form["means"]] if isinstance(form["means"], str) else form["means"])
+        }
         """For each meaning, the last message that has it, with its name."""
         self.plain = self._sent["audio"] == "binary"
         self.clears = "clear" in self.forms
@@ -142,7 +146,7 @@ class DescribedWire(AgentWire):
             yield "audio", self._sent["audio"]
         opening = [step for step in self._sent.get("open", ()) if "await" not in step]
         yield from (("open", step) for step in reversed(opening))
-        for role in ("key", "text", "output", "close"):
+        for role in ("key", "text", "output", "resume", "close"):
             if role in self._sent:
                 yield role, self._sent[role]
         answers = (form["answer"] for _, form in self._messages() if "answer" in form)
@@ -210,8 +214,8 @@ class DescribedWire(AgentWire):
             _put(message, self._received["kind"], kind)
         if "id" in form:
             values = {"id": self._sent_pieces} | values
-        for key, value in values.items():
-            _put(message, form[key], value)
+        for key in form.keys() & values.keys():
+            _put(message, form[key], values[key])
         if stream := self._received.get("stream"):
             _put(message, stream["at"], stream["is"].replace("{uuid}", self._uuid or ""))
         return name, msgspec.json.encode(message)

@@ -8,7 +8,7 @@ In the ground-truth log, a message has the name of its meaning, and the agent's 
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -45,6 +45,8 @@ PLACES = {
     "audio": "input",
 }
 """The place of faults that each message is."""
+RESUMABLE = 10_000
+"""The number of sessions that can be continued, which is that of the last ones that began."""
 MISSING_PLACES = ("input_delta",)
 MISSING_FAULTS = {
     **dict.fromkeys(
@@ -59,11 +61,13 @@ class DescribedSession(AnsweringSession):
     """One session of a service that a file describes."""
 
     fault_places = PLACES
+    begun: ClassVar[dict[str, Sequence[Json]]] = {}
+    """The functions of the sessions that did not say goodbye, by their ids."""
 
     def __init__(self, name: str, parts: SessionParts) -> None:
         super().__init__(parts, SILENCE_MS)
         self._wire = DescribedWire(name, None)
-        self._role = ""
+        self._role = self._id = ""
 
     def open(self, at_ns: int) -> None:
         due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
@@ -99,12 +103,11 @@ class DescribedSession(AnsweringSession):
             self._role, found = self._wire.parse(event)
         match self._role:
             case "open" if self._input is None:
-                self._input = InputSettings(self._wire.format)
-                self._output = self._wire.format.name
-                self._functions = found.get("tools", ())
-                due_ns = self._outbox.after(at_ns, self._profile.delays.session_updated)
-                self._plan(due_ns, "session_updated", {})
-                return {}
+                return self._begin(self.ids.session, found.get("tools", ()), at_ns)
+            case "resume" if self._input is None and found["id"] in self.begun:
+                return self._begin(found["id"], self.begun[found["id"]], at_ns)
+            case "resume":
+                raise RefusedError("session_not_found", "The session is unknown, or has ended.")
             case "audio" if self._input is not None:
                 heard = found["audio"]
                 audio = heard if isinstance(heard, bytes) else decoded(heard)
@@ -114,9 +117,23 @@ class DescribedSession(AnsweringSession):
                 return self._answer(at_ns, {})
             case "output":
                 return self._end_call(found["call_id"], at_ns)
-            case "answer" | "close":
+            case "answer":
+                return {}
+            case "close":
+                self.begun.pop(self._id, None)
                 return {}
         raise RefusedError("invalid_message", "The message is unknown, or not expected now.")
+
+    def _begin(self, id: str, functions: Sequence[Json], at_ns: int) -> ReceiptFields:
+        self._id, self._functions = id, functions
+        self._input = InputSettings(self._wire.format)
+        self._output = self._wire.format.name
+        self.begun[id] = functions
+        if len(self.begun) > RESUMABLE:
+            del self.begun[next(iter(self.begun))]
+        due_ns = self._outbox.after(at_ns, self._profile.delays.session_updated)
+        self._plan(due_ns, "session_updated", {"id": id})
+        return {}
 
     # The caller's speech.
 

@@ -26,6 +26,7 @@ from bench.target.targets import resolve_targets
 from bench.wire.dialect import (
     OTHER_STREAM,
     SOUND,
+    AwaitedEvent,
     ClientMessage,
     TurnSource,
     decoder_of,
@@ -225,6 +226,17 @@ def test_the_last_message_that_opens_a_call_makes_its_session_ready(
 
     assert facts.is_ready
     assert facts.instants["session_created"] == facts.instants["session_updated"] == 2
+
+
+def test_a_session_that_continues_another_one_begins_with_its_id() -> None:
+    dialect = DIALECTS["assemblyai"]
+    assert dialect.resumption is not None
+    given = SessionSettings(instructions="Be brief.", extra=dialect.resumption('s"{uuid}'))
+    first, awaited = dialect.setup_messages(given, "e")
+
+    assert isinstance(first, ClientMessage)
+    assert json.loads(first.data) == {"type": "session.resume", "session_id": 's"{uuid}'}
+    assert isinstance(awaited, AwaitedEvent)
 
 
 def test_the_example_of_the_documents_sends_what_it_describes(tmp_path: Path) -> None:

@@ -447,6 +447,8 @@ class Call:
             timeline = self._listener.timeline
             if self.connect() and self.open():
                 return away
+            if "opened" in timeline.facts.instants:
+                self._handle = ""  # the service knows it no more
             away.failed(timeline.session(), monotonic_ns())
         timeline.apply(inputs.NotContinued(away.end))
         return None
@@ -468,7 +470,8 @@ class Call:
         self.start(continuation.repeated)
         self._listener.timeline.apply(continuation)
         self._handle = before.facts.resumption or self._handle
-        self._script = self._script.continued(self._transcript.items, self._handle)
+        script = self._assignment.script
+        self._script = script.continued(self._transcript.items, self._handle)
 
 
 class StepRunner(CallSteps):

@@ -54,6 +54,8 @@ DIGITS = frozenset("0123456789*#ABCD")
 """The keys of a phone, including the four keys A to D of ITU-T Q.23, which few phones have."""
 OF_STREAM = frozenset({EventKind.AUDIO_DELTA, EventKind.MARKED, EventKind.CLEARED})
 MAX_DIGITS = 18
+RESUMED = "\0resumed"
+"""The key of `extra` with the session to continue, which no script can have."""
 INTERRUPTED = " of an interrupted reply"
 """The suffix of the name of audio whose number a `clear` has dropped."""
 APPEND = MessageKind.APPEND
@@ -208,6 +210,8 @@ class PageDialect(FullDuplexDialect):
         self.answers = {name: form.answer for name, form in forms.items() if form.answer}
         has_codec = self.form or self.answers or sent.close or received.stream
         self.codec = partial(PageCodec, self) if has_codec else CallCodec
+        if sent.resume:
+            self.resumption = lambda handle: {RESUMED: ForeignText(handle)}
         self.remedies = OwnRemedies(in_doctor={**REMEDIES.in_doctor, **(page.remedies or {})})
         self._audio_at = [form.audio for form in forms.values() if form.audio]
         if sent.audio != BINARY_AUDIO:
@@ -251,9 +255,13 @@ class PageDialect(FullDuplexDialect):
             "output_format": (audio.output_formats or audio.formats)[said.name],
             "output_rate_hz": said.rate_hz,
         }
+        steps = self.page.send.open or ()
+        if RESUMED in settings.extra:
+            values["id"] = settings.extra[RESUMED]
+            steps = (self.page.send.resume, *steps[1:])
         return tuple(
             self._awaited(step) if isinstance(step, Awaited) else self.message_of(step, values)
-            for step in self.page.send.open or ()
+            for step in steps
             if step != SPREAD or settings.extra
         )
 

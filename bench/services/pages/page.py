@@ -52,6 +52,7 @@ Meaning = Literal[
     "reply_done",
     "reply_cancelled",
     "function_call",
+    "resumable",
     "error",
     "closing",
     "noted",
@@ -66,6 +67,7 @@ OF_REPLIES = (
     "reply_done",
     "reply_cancelled",
     "function_call",
+    "resumable",
 )
 """The meanings of services whose replies are found in their audio, and of those that report
 them."""
@@ -74,6 +76,7 @@ NEEDS: Mapping[Meaning, tuple[str, ...]] = {
     "input_transcript": ("text",),
     "output_transcript": ("text",),
     "function_call": ("id", "name", "arguments"),
+    "resumable": ("id",),
 }
 """The keys of a message that a meaning needs."""
 BINARY_AUDIO = "binary"
@@ -237,6 +240,10 @@ class SentMessages:
     text: Any = field_key(_template("text"), "A typed text, which the service answers.")
     output: Any = field_key(
         _template("call_id", "name", "output"), "The output of a function that was called."
+    )
+    resume: Any = field_key(
+        _template("id"),
+        "The first message of a session that continues another one, by the `id` of `resumable`.",
     )
     close: Any = field_key(_template(), "The last message of a call.")
 

@@ -178,6 +178,8 @@ class PageReplies(ReplyReader):
                         payload_bytes=text_characters(payload),
                         payload=payload,
                     )
+                case "resumable":
+                    yield ServerEvent(EventKind.RESUMABLE, name, text=word(form.id))
                 case "function_call" if self._begins():
                     arguments = word(form.arguments, MAX_ARGUMENTS_CHARACTERS)
                     call = FunctionCall(
