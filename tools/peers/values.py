@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.catalogue.metrics import CATALOGUE
 from bench.protocols.rtp.opus_packets import DELAY_NS
 from bench.protocols.rtp.rtp import G722_DELAY_NS
 from bench.record.folder import read_table
+from bench.record.validity_data import row_bounds
 from tools.peers.capture import Captured, RtpSeen
 from tools.peers.peers import Peer
 from tools.peers.sound import (
@@ -106,8 +109,8 @@ def compared(
     run: Path, captured: Captured, keys: Sequence[bytes], peer: Peer, port: int
 ) -> Results:
     """Return the values of a run, whose calls have RTP_PORTS and reach the agent at a port."""
-    sessions = read_table(run, "sessions").to_pylist()
-    turns = read_table(run, "turns").to_pylist()
+    session_rows, turn_rows = read_table(run, "sessions"), read_table(run, "turns")
+    sessions, turns = session_rows.to_pylist(), turn_rows.to_pylist()
     failed = [
         row["outcome"] for row in (*sessions, *turns) if row["outcome"] not in ("ok", "interrupted")
     ]
@@ -124,12 +127,22 @@ def compared(
         if sent
     }
     by_id = {session["session_id"]: session for session in sessions}
+    ids = session_rows["session_id"].to_pylist()
+    greetings_ms = dict(zip(ids, row_bounds(session_rows, CATALOGUE["greeting"]), strict=True))
     values, unmatched = list[Value](), 0
-    for row in turns:
+    for row, bound_ms in zip(
+        turns, row_bounds(turn_rows, CATALOGUE["voice_to_voice"]), strict=True
+    ):
         if row["first_audible_at_ns"] is None:
             continue
+        call_id = row["session_id"]
+        is_greeting = row["speech_end_at_ns"] is None
         value = _value(
-            row, by_id[row["session_id"]], calls[row["session_id"]], captured.connects.get(port, ())
+            row,
+            by_id[call_id],
+            calls[call_id],
+            captured.connects.get(port, ()),
+            float(greetings_ms[call_id] if is_greeting else bound_ms),
         )
         unmatched += value is None
         values += [] if value is None else [value]
@@ -190,7 +203,11 @@ def _start_of_connecting(connects: Sequence[int], from_ns: int) -> int | None:
 
 
 def _value(
-    row: dict[str, Any], session: dict[str, Any], call: Call, connects: Sequence[int]
+    row: dict[str, Any],
+    session: dict[str, Any],
+    call: Call,
+    connects: Sequence[int],
+    bound_ms: float,
 ) -> Value | None:
     utc_ns = row["start_utc_ns"]
     reported_ns = utc_ns + row["first_audible_at_ns"] - JITTER_BUFFER_NS
@@ -199,13 +216,12 @@ def _value(
     if is_greeting:
         from_ns = session["start_utc_ns"] + session["connect_start_at_ns"]
         true_from_ns = _start_of_connecting(connects, from_ns)
-        bound_ns = session["greeting_audible_uncertainty_ns"]
     else:
         from_ns = utc_ns + row["speech_end_at_ns"]
         true_from_ns = nearest(call.speech_ends, from_ns)
-        bound_ns = row["first_audible_uncertainty_ns"]
-    if reply is None or true_from_ns is None or bound_ns is None:
+    if reply is None or true_from_ns is None or math.isnan(bound_ms):
         return None
+    bound_ns = round(bound_ms * NS_PER_MS)
     value_ns = reported_ns - from_ns
     latest_ns, earliest_ns = (at_ns - true_from_ns for at_ns in (reply.start_ns, reply.clock_ns))
     error_ns = value_ns - latest_ns
