@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, cast, get_args
 
 import pytest
@@ -36,6 +36,7 @@ from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import Dialect, Feature
 from bench.wire.settings import SessionSettings, TurnDetection
 from rtbench_simulator.profile import Profile, quiet_profile
+from tests.examples import some
 from tests.helpers import (
     FIRST_OF_FAMILIES,
     MS,
@@ -221,9 +222,14 @@ TALKS = [
 ]
 
 
-@pytest.mark.parametrize(("way", "dialect"), TALKS)
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("speed", [4.0, 0.8])
+@pytest.mark.parametrize(
+    ("way", "dialect", "format", "speed"),
+    [
+        pytest.param(*talk.values, format, speed, id=f"{talk.id}-{format}-{speed}")
+        for number, talk in enumerate(TALKS)
+        for format, speed in some([*product(FORMATS, (4.0, 0.8))], 3, number)
+    ],
+)
 def test_the_metrics_of_all_dialects_and_turn_detections_equal_the_ground_truth(
     way: str, speed: float, format: AudioFormatName, dialect: Dialect
 ) -> None:

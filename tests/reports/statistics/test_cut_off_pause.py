@@ -62,8 +62,8 @@ def test_the_edge_is_found_within_20_ms_although_some_cut_offs_are_inaudible_or_
     sessions: int, faster: float, false_share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DRAWS", 200)
-    near = covered = 0
-    for run in range(100):
+    near, covered, runs = 0, 0, trials(40, 100)
+    for run in range(runs):
         rng = np.random.default_rng([run, sessions])
         vad_ms = rng.uniform(400, 1_400)
         pauses = drawn_pauses_ms(run % 10, sessions)
@@ -74,8 +74,8 @@ def test_the_edge_is_found_within_20_ms_although_some_cut_offs_are_inaudible_or_
         near += abs(found.value - vad_ms) <= 20
         covered += found.low <= vad_ms <= found.high
 
-    assert near >= 99
-    assert covered >= 95
+    assert near >= 0.99 * runs
+    assert covered >= 0.95 * runs
 
 
 @cache
