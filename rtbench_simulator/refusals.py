@@ -93,6 +93,12 @@ NO_MODEL = RefusedUpgrade(
 )
 NO_SUCH_PATH = RefusedUpgrade(404, "404", "Resource not found")
 BAD_VERSION = RefusedUpgrade(400, "BadRequest", "API version not supported")
+PREVIEW_ONLY = RefusedUpgrade(
+    403,
+    "preview_feature_required",
+    "Voice agents is in preview. This operation requires the following opt-in preview feature(s):"
+    " VoiceAgents=V1Preview.",
+)
 TOO_MANY_HEADERS = RefusedUpgrade(
     431, "431", "Request Header Fields Too Large: more than 10 custom headers."
 )
@@ -137,6 +143,7 @@ BEFORE_UPGRADE: Mapping[str, RefusedUpgrade] = {
     ),
     "forbidden": RefusedUpgrade(403, "403", "Access denied due to Virtual Network/Firewall rules."),
     "no_deployment": NO_DEPLOYMENT,
+    "agent_disabled": RefusedUpgrade(409, "agent_disabled", "The agent is disabled."),
     "throttled": throttled(REFUSED_WAIT_NS),
     "internal": RefusedUpgrade(
         500, "InternalServerError", "The server had an error while processing your request."

@@ -83,6 +83,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "gpt_live",
         "translation",
         "voice_live",
+        "foundry",
         "xai",
         "qwen",
         "stepfun",
@@ -177,6 +178,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "xai",
         "qwen",
         "gpt_live",
+        "foundry",
         "translation",
         "gemini",
         "deepgram",
@@ -1379,7 +1381,7 @@ kernel. They may only become smaller.
 DELEGATION = re.compile("delegat", re.IGNORECASE)
 SERVICE_NAME = re.compile(
     r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|"
-    r"telnyx|plivo|exotel|vonage|genesys|elevenlabs|assemblyai|"
+    r"foundry(?:.?live)?|telnyx|plivo|exotel|vonage|genesys|elevenlabs|assemblyai|"
     r"localai|huggingface|litellm|gemini|vertex.?ai|deepgram|nova.?sonic|vllm.?omni)(?![a-z])",
     re.IGNORECASE,
 )

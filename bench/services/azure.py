@@ -58,7 +58,10 @@ _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication",
 def explain(refused: RefusedRequest, service: Service) -> str:
     """Return the remedy for a status; "" if it is none of Azure's. `service` is Azure."""
     message = refused.message
-    route = next((route for route in service.routes if route.path == refused.path), None)
+    routes = (route for route in service.routes if route.pattern.fullmatch(refused.path))
+    route = next(routes, None)
+    if route is not None and (remedy := route.explain(refused)):
+        return remedy
     ga, preview, *_ = service.routes
     match refused.status:
         case 400 if re.search(r"op+erationnotsupported", message, re.IGNORECASE):

@@ -23,6 +23,8 @@ DialectName = Literal[
     "voice-live",
     "gpt-live",
     "translation",
+    "foundry",
+    "foundry-live",
     "gemini",
     "deepgram",
     "nova-sonic",

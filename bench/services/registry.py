@@ -23,6 +23,7 @@ from bench.files.yaml_file import PythonValue, read_yaml
 from bench.services import (
     agents,
     azure,
+    foundry,
     glm,
     inworld,
     qwen,
@@ -50,7 +51,13 @@ from bench.wire.audio import PCM16
 from bench.wire.dialect import Dialect, Peer
 from bench.wire.service import WEBSOCKET, Link, Route, Service, Tracks
 
-ADDED_ROUTES = (voice_live.ROUTES, gpt_live.ROUTES, translation.ROUTES)
+ADDED_ROUTES = (
+    voice_live.ROUTES,
+    gpt_live.ROUTES,
+    translation.ROUTES,
+    foundry.ROUTES,
+    foundry.LIVE_ROUTES,
+)
 """The routes of products that several services have, by the names of the services."""
 
 

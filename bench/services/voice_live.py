@@ -246,6 +246,8 @@ class VoiceLive(Preview):
 
 VOICE_LIVE = VoiceLive()
 VERSIONS = ("2026-07-15", "2026-06-01-preview", "2026-04-10", "2025-10-01", "2025-05-01-preview")
+FOUNDRY_SCOPE = "https://ai.azure.com/.default"
+"""The scope of the clients of Voice Live (azure-ai-voicelive 1.3.1) and of Foundry's agents."""
 ROUTES: Mapping[str, Route] = {
     "azure": Route(
         "/voice-live/realtime",
@@ -253,8 +255,7 @@ ROUTES: Mapping[str, Route] = {
         title="Voice Live",
         needs=("model", "agent-name", "agent_id"),
         versions=VERSIONS,
-        # that of Voice Live's own client (azure-ai-voicelive 1.3.1)
-        scope="https://ai.azure.com/.default",
+        scope=FOUNDRY_SCOPE,
         roles=("Cognitive Services User", "Cognitive Services OpenAI User"),
         other_hosts={".openai.azure.com": ".services.ai.azure.com"},
         is_unique=True,

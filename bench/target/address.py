@@ -394,6 +394,9 @@ def _query_notices(
     if required_names and not may_lack_model and not any(name in query for name in required_names):
         remedy = f"add ?{required_names[0]}=NAME (or &{required_names[0]}=NAME)"
         raise SettingError("url", f"{source} must name the model at {path}: {remedy}")
+    for parameter, reason in route.refused.items():
+        if parameter in query.items():
+            raise SettingError("url", f"{source} has {'='.join(parameter)}, {reason}")
     version = query.get("api-version")
     if route.versions is None:
         return ()

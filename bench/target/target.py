@@ -235,7 +235,8 @@ class Address:
             (
                 route.headers
                 for route in routes
-                if (route.path, route.dialect) == (path, self.dialect)
+                if route.dialect is self.dialect
+                and (route.path == path or (route.is_unique and route.end_of(path)))
             ),
             (),
         )

@@ -30,6 +30,8 @@ FIRST_REGION = "us-east-1"
 VERSION = "{version}"
 """The placeholder for the version in the path of a route. Services add versions, and keep the
 rest of the path."""
+NAME = "{name}"
+"""The placeholder for a name in the path of a route."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ class RefusedRequest:
 
 @dataclass(frozen=True)
 class Route:
-    """A path, perhaps with any VERSION, at which a service has a dialect.
+    """A path, perhaps with any VERSION or NAME, at which a service has a dialect.
 
     `title` is the name of the product, if it is not that of the service. The query must have one of
     the parameters `needs`; the first one names the model. `versions` are the known api-versions, of
@@ -266,11 +268,14 @@ class Route:
     connects_per_min: float | None = None
     roles: tuple[str, ...] = ()
     is_unique: bool = False
+    refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    explain: Callable[[RefusedRequest], str] = lambda refused: ""
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """The regular expression of the path."""
-        return re.compile(re.escape(self.path).replace(re.escape(VERSION), r"[\w-]+"))
+        path = re.escape(self.path).replace(re.escape(VERSION), r"[\w-]+")
+        return re.compile(path.replace(re.escape(NAME), "[^/]+"))
 
     def end_of(self, path: str) -> str:
         """Return the end of a path that is a path of this route, without a gateway's prefix; ""

@@ -36,6 +36,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.units import NS_PER_S
@@ -69,8 +70,14 @@ from rtbench_simulator.simulated_session import SimulatedSession
 # an append may have 15 MiB, 20 in base64; a longer one is an error, not a close
 MAX_MESSAGE_BYTES = 32 << 20
 CLOSE_LIMIT_S = 5.0
+REALTIME = Subprotocol("realtime")
 FIRST_REQUEST_S = 60.0
 """The time after which a connection without a complete request is ended."""
+
+
+def _chosen(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Return the only subprotocol that the simulated services have, if it is offered."""
+    return REALTIME if REALTIME in offered else None
 
 
 class _SimulatedProtocol(ServerProtocol):
@@ -82,7 +89,7 @@ class _SimulatedProtocol(ServerProtocol):
     """
 
     def __init__(self, lateness: LatenessCounts, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(select_subprotocol=_chosen, **options)
         self._lateness = lateness
 
     def send_response(self, response: Response) -> None:

@@ -29,7 +29,7 @@ from bench.record.replay import ReplayedSession, replay_log
 from bench.services.agents import TWILIO
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.registry import DIALECT_REMEDIES
+from bench.services.registry import DIALECT_REMEDIES, DIALECTS
 from bench.target.target import Auth, Credential, EntraSignIn, Target
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.connection import ReceivedMessage
@@ -153,6 +153,24 @@ SILENT = f"nothing came within 30 s (timeout `first_delta`); {SERVICE_REPORTED}"
 )
 def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, expected: str) -> None:
     assert expected in explain(Refusal(outcome, [in_words(words)]), build_target(auth))
+
+
+@pytest.mark.parametrize(
+    ("words", "auth", "expected"),
+    [
+        ("HTTP 401: no", KEY, "no keys: set `auth: entra`"),
+        ("HTTP 401: PermissionDenied: no", ENTRA, "'Foundry User'"),
+        ("HTTP 404: no", ENTRA, "the project care has no voice agent a desk"),
+        ("HTTP 409: agent_disabled: no", ENTRA, "enable it in the project care"),
+    ],
+)
+def test_a_refusal_of_a_voice_agent_names_who_is_at_fault(
+    words: str, auth: Auth, expected: str
+) -> None:
+    path = "/api/projects/care/agents/a%20desk/endpoint/protocols/voice"
+    target = replace(build_target(auth), resource=path, dialect=DIALECTS["foundry"])
+    outcome = f"connect_failed:{words[5:8]}"
+    assert expected in explain(Refusal(outcome, [in_words(words)]), target)
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -127,6 +127,7 @@ def test_the_dialect_option_overrides_the_environment(
     assert [text.startswith(notice or "") for text in target.notices] == ([True] if notice else [])
 
 
+AGENT_URL = "wss://r.services.ai.azure.com/api/projects/p.1/agents/a/endpoint/protocols/voice"
 LIVE = {**AZURE, ENDPOINT: "https://res.services.ai.azure.com"}
 LIVE_URL = (
     "wss://res.services.ai.azure.com/voice-live/realtime?api-version=2026-04-10&model=my-deployment"
@@ -180,6 +181,8 @@ def test_another_variable_may_hold_the_key() -> None:
         ("ws://127.9.9.9:81/x", GA, "other"),
         ("ws://[::1]:8080/x?a=b&a=c&flag", GA, "other"),
         ("wss://res.services.ai.azure.com/x", GA, "azure"),
+        (AGENT_URL, DIALECTS["foundry"], "azure"),
+        (f"{AGENT_URL}/live/sessions?api-version=v1", DIALECTS["foundry-live"], "azure"),
         ("wss://r.openai.azure.us/x", GA, "azure"),
     ],
 )
@@ -218,6 +221,16 @@ def test_the_intent_of_an_address_makes_its_sessions_only_transcribe(
 
     assert (target.output, target.dialect) == ("transcript", dialect)
     assert target.script_settings == {"output": "transcript"}
+
+
+@pytest.mark.parametrize("host", ["r.services.ai.azure.com", "gateway.example/prefix"])
+def test_a_voice_agent_of_foundry_needs_its_scope_and_its_header(host: str) -> None:
+    url = AGENT_URL.replace("r.services.ai.azure.com", host)
+    target = resolve_target({}, url=url, auth="azure_cli")
+
+    assert isinstance(target.auth, EntraSignIn)
+    assert target.auth.scope == "https://ai.azure.com/.default"
+    assert ("Foundry-Features", "VoiceAgents=V1Preview") in target.headers
 
 
 def test_another_dialect_of_the_family_uses_the_path_of_ga(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ They need other package versions than ours, so RTBENCH_VOICE_AGENTS_PYTHON names
 deepgram-sdk, elevenlabs, and vllm-omni without its dependencies, with pybase64 and websockets. As the SDK of
 AWS needs Python 3.12, RTBENCH_AWS_PYTHON names one that has aws-sdk-bedrock-runtime and awscrt, and
 RTBENCH_AWS_NODE a folder in which npm has installed @aws-sdk/client-bedrock-runtime, and
-RTBENCH_ASSEMBLYAI_NODE one with @memberjunction/ai-assemblyai and ws.
+RTBENCH_FOUNDRY_NODE one with @azure/ai-projects, RTBENCH_FOUNDRY_PYTHON a Python with
+azure-ai-projects and websockets, RTBENCH_ASSEMBLYAI_NODE a folder with @memberjunction/ai-assemblyai and ws.
 """
 
 from __future__ import annotations
@@ -39,6 +40,27 @@ def check_conversation(*command: object) -> None:
 def test_a_foreign_client_holds_a_conversation(program: str, tmp_path: Path) -> None:
     with patient_simulator(tmp_path) as simulator:
         check_conversation(PYTHON, PROGRAMS / program, simulator.port, WORDS)
+
+
+FOUNDRY_PYTHON = os.environ.get("RTBENCH_FOUNDRY_PYTHON")
+FOUNDRY_NODE = os.environ.get("RTBENCH_FOUNDRY_NODE")
+
+
+@pytest.mark.skipif(FOUNDRY_PYTHON is None, reason="RTBENCH_FOUNDRY_PYTHON names no Python")
+def test_the_sdk_of_foundry_for_python_holds_a_conversation(tmp_path: Path) -> None:
+    program = PROGRAMS / "by_azure_ai_projects.py"
+    with patient_simulator(tmp_path, "--tls", "--key", SECRET) as simulator:
+        check_conversation(FOUNDRY_PYTHON, program, simulator.port, WORDS, simulator.ca, SECRET)
+
+
+@pytest.mark.skipif(FOUNDRY_NODE is None, reason="RTBENCH_FOUNDRY_NODE names no folder")
+def test_the_sdk_of_foundry_for_javascript_holds_a_conversation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = in_folder(FOUNDRY_NODE, "by_azure_ai_projects.mjs")
+    with patient_simulator(tmp_path, "--tls", "--key", SECRET) as simulator:
+        monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(simulator.ca))
+        check_conversation("node", program, simulator.port, SECRET)
 
 
 AWS_PYTHON = os.environ.get("RTBENCH_AWS_PYTHON")
