@@ -68,6 +68,7 @@ class SentEvent(msgspec.Struct, frozen=True, kw_only=True):
     call: str = ""
     audible_at_byte: NonNegative | None = None
     speech_at_byte: NonNegative = 0
+    echo_of: str = ""
     audio_to_byte: NonNegative = 0
     status: str = ""
     input_tokens: NonNegative = 0

@@ -273,6 +273,10 @@ class AgentSettings:
         Number(-90, 0), "Level of the background noise, which never stops."
     )
     filler: float = field_key(SHARE, "Share of the answers that begin with a filler.", 0.0)
+    crossed_share: float | None = field_key(
+        SHARE,
+        "The agent repeats the caller's words; in this share of the calls those of another caller.",
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.wire.audio import Samples
 
 MINUTE_NS = 60_000_000_000
 UNITS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
@@ -168,12 +169,14 @@ class ResponseSlots:
     `sessions`: the number of sessions that share the servers now. `responses`: the number of
     responses that the servers generated, with or without a wait. `dropped`: the number of requests
     whose connections are closed, because they are above the capacity
-    (`rtbench_simulator.overload`).
+    (`rtbench_simulator.overload`). `said`: the last words of the caller of each session whose agent
+    repeats them.
     """
 
     def __init__(self, count: int | None = None) -> None:
         self._free_ns = [0] * (count or 0)
         self.sessions = self.responses = self.dropped = 0
+        self.said: dict[str, Samples] = {}
 
     def begin_ns(self, at_ns: int) -> int:
         """Return the instant when a response can start that is requested at `at_ns`."""

@@ -81,6 +81,8 @@ ADDED = frozenset(
         "taken_for_mailbox",
         "taken_for_person",
         "spoke_before_beep",
+        "caller_mark",
+        "crossed_audio",
         *RTP_METRICS,
         "interruption_missed",
         "start_offset_ns",
@@ -564,6 +566,15 @@ TURNS = (
         "taken_for_person spoke_before_beep",
         "of mailboxes: whether the agent waited for an answer after the beep, and whether it spoke"
         " before the end of the beep; null if unknown",
+    ),
+    _whole(
+        "caller_mark",
+        "the [mark of the call](scripts.md#caller_marks) in the caller's speech; null without one",
+    ),
+    _flag(
+        "crossed_audio",
+        "whether the caller has heard the mark of another call, in this turn or before; null if no"
+        " mark was heard",
     ),
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
     _whole(

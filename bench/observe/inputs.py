@@ -278,12 +278,13 @@ class TurnsDelivered(Input, frozen=True, tag="deliver"):
     instant.
 
     `tasks_done` maps turn numbers to whether the turn has done its task. It has the turns that a
-    Python program judges.
+    Python program judges. `is_crossed` is whether the caller has heard the mark of another call.
     """
 
     at_ns: int
     turns: Sequence[int]
     tasks_done: Mapping[int, bool] = {}
+    is_crossed: bool | None = None
 
 
 AnyLogged = (

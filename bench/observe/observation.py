@@ -359,6 +359,8 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
     taken_for_mailbox: bool | None = None
     taken_for_person: bool | None = None
     spoke_before_beep: bool | None = None
+    caller_mark: int | None = None
+    crossed_audio: bool | None = None
     causes: tuple[Cause, ...] = ()
     """The causes of the outcome; () for an outcome that needs none."""
 

@@ -52,6 +52,7 @@ from bench.observe.turn import (
 from bench.observe.turn_observation import observation, task_success, without_packets
 from bench.plan.turn_plan import PERSONS, SuccessPredicate
 from bench.sound.item_sounds import SEARCHED, ItemSounds
+from bench.sound.marks import MarkDetector
 from bench.wire.audio import AudioFormatName, resolve_format
 from bench.wire.connection import NORMAL, MatchedDelta, ReceivedMessage, SentChunk, is_late
 from bench.wire.dialect import SOUND, Dialect, MessageKind, TurnSource
@@ -140,6 +141,7 @@ class Timeline:
         "arrived_ns",
         "facts",
         "limits",
+        "marks",
         "owners",
         "playout",
         "turns",
@@ -172,6 +174,9 @@ class Timeline:
         self._items = ItemSounds(with_ends=dialect.has_track)
         self.playout = PlayoutQueue() if self._detector is None else self._detector.playout
         """The caller's playout queue; empty if the service names its replies."""
+        self.marks: MarkDetector | None = None
+        """The marks in what the caller hears, if the calls have marks. The session passes all
+        received audio to it."""
         self._false_replies = FalseReplies(self.turns.events, self.owners)
         self._unanswered = UnansweredAudio(
             self.facts, self.turns, self._detector, has_track=dialect.has_track
@@ -250,6 +255,8 @@ class Timeline:
         )
         self.turns.start(turn)
         self._first = self._first or plan.number
+        if plan.mark is not None and self.marks is None:
+            self.marks = MarkDetector(plan.mark, self._format)
         facts.turns_started += 1
         self._endings.last_error = None
         if plan.greeting:
@@ -532,7 +539,9 @@ class Timeline:
         # an empty delta begins no item, so later deltas may be of an unknown item
         if event.payload_bytes <= 0:
             return False
-        if event.kind is AUDIO_DELTA and not (turn.reply.is_audible or self.needs_audio(event)):
+        if event.kind is AUDIO_DELTA and (
+            self.marks is not None or not (turn.reply.is_audible or self.needs_audio(event))
+        ):
             return False
         # the words of a matched delta are not kept, and may have to be scored
         if event.kind is not AUDIO_DELTA and turn.plan.reference.is_of_reply:
@@ -865,7 +874,12 @@ class Timeline:
                 number: answer for number, answer in answers.items() if answer is not None
             }
             self.apply(
-                inputs.TurnsDelivered(now_ns, [turn.plan.number for turn in done], tasks_done)
+                inputs.TurnsDelivered(
+                    now_ns,
+                    [turn.plan.number for turn in done],
+                    tasks_done,
+                    None if self.marks is None else self.marks.is_crossed,
+                )
             )
         return self.pop_delivered()
 
@@ -892,6 +906,8 @@ class Timeline:
         for turn in [turn for turn in self.turns.all if turn.plan.number in delivered.turns]:
             self.turns.remove(turn, delivered.at_ns)
             self.owners.forget(turn)
+            if self.marks is not None:
+                turn.caller_mark, turn.crossed_audio = self.marks.own, delivered.is_crossed
             if turn.plan.callee in PERSONS:
                 is_taken = not self.turns.is_answered_after(turn)
                 is_known = not is_taken or self.facts.outcome == HUNG_UP

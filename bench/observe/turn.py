@@ -208,6 +208,9 @@ class PendingTurn(Instants):
     such sound."""
     patience_ns: int | None = None
     """The time without an audible reply after which the caller hangs up; None if it does not."""
+    caller_mark: int | None = None
+    crossed_audio: bool | None = None
+    """Whether the caller has heard the mark of another call; None if no mark was heard."""
     taken_for_mailbox: bool | None = None
     """Whether the agent took the person of this turn for a mailbox; None if that is unknown."""
     is_judged: bool = False

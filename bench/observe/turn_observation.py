@@ -49,6 +49,8 @@ OF_TURN = (
     "false_reply",
     "patience_ns",
     "taken_for_mailbox",
+    "caller_mark",
+    "crossed_audio",
 )
 OF_MESSAGES = tuple(
     counted.name

@@ -5,10 +5,10 @@ recordings.
 """
 
 # A script is encoded at three times. The constructor encodes all speech, which takes most of the
-# time and memory. `prepare_session` composes a session of these messages, with its row of variables
-# and its random choices. If nothing differs between sessions, all of them get the same object
-# (`_only`). `step` prepares a single step during a session, for tasks in Python whose steps are not
-# known before.
+# time and memory: once for each mark, if calls have marks. `prepare_session` composes a session of
+# these messages, with its row of variables and its random choices. If nothing differs between
+# sessions, all of them with one mark get the same object (`_only`). `step` prepares a single step
+# during a session, for tasks in Python whose steps are not known before.
 #
 # A session that starts must not fail because of its script. So the constructor checks everything
 # that a dialect may lack, and a script with variables is checked with its texts when it is loaded.
@@ -23,6 +23,7 @@ from bench.plan.random_choices import GOLDEN_RATIO_STEP, SessionChoices
 from bench.plan.script import Script
 from bench.plan.steps import NO_ROW
 from bench.plan.turns import Preparation, Step
+from bench.sound.marks import COUNT
 from bench.wire.dialect import MESSAGE_ID, SET_UP_ID, AwaitedEvent, Dialect, Feature
 from bench.wire.settings import SessionSettings
 
@@ -44,30 +45,48 @@ class CompiledScript:
         _reject_unsupported(script, self._settings, dialect)
         self.script = script
         self.dialect = dialect
-        self._encoder = ScriptEncoder(
-            dialect,
-            script.session,
-            script.background_noise,
-            jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
-            answer_min_ns=round(script.answer_min_ms * NS_PER_MS),
-            fills=script.variables is not None,
-            chunk_ms=chunk_ms,
-        )
+        self._encoders = [
+            ScriptEncoder(
+                dialect,
+                script.session,
+                script.background_noise,
+                mark,
+                jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
+                answer_min_ns=round(script.answer_min_ms * NS_PER_MS),
+                fills=script.variables is not None,
+                chunk_ms=chunk_ms,
+            )
+            for mark in (range(1, COUNT + 1) if script.caller_marks else (None,))
+        ]
         self._history = tuple(dialect.message(message, MESSAGE_ID) for message in history_messages)
         self._numbered = tuple(_numbered(script))
-        for number, step in self._numbered:
-            step.encode_ahead(self._encoder, number)
-        for pcm in script.callee.recordings if script.callee else ():
-            self._encoder.mailbox(pcm)
+        for encoder in self._encoders:
+            for number, step in self._numbered:
+                step.encode_ahead(encoder, number)
+            for pcm in script.callee.recordings if script.callee else ():
+                encoder.mailbox(pcm)
         varies = script.variables is not None or any(turn.varies for turn in script.turns)
-        self._only = None if varies else self._session(0, SessionChoices(0, 0))
+        self._only = (
+            []
+            if varies
+            else [
+                self._session(place, SessionChoices(0, place))
+                for place in range(len(self._encoders))
+            ]
+        )
+        """The sessions, by their marks, if nothing else differs between them."""
+
+    def _encoder(self, choices: SessionChoices) -> ScriptEncoder:
+        """Return the encoder of a session, which has the mark of its call."""
+        return self._encoders[choices.number % len(self._encoders)]
 
     def prepare_session(self, number: int, seed: int) -> PreparedScript:
         """Return the prepared script of session `number`. Sessions are numbered from 0, over all
         processes.
         """
         choices = SessionChoices(seed, number)
-        prepared = self._only or self._session(number, choices)
+        shared = self._only[number % len(self._only)] if self._only else None
+        prepared = shared or self._session(number, choices)
         if self._only and any(step.draws for step in self.script.steps):
             pairs = zip(self._numbered, prepared.steps, strict=True)
             steps = (
@@ -97,7 +116,8 @@ class CompiledScript:
         prepared = self.prepare_session(number, seed)
         if (callee := self.script.callee) is None:
             return prepared
-        preparation = Preparation(self._encoder, 1, SessionChoices(seed, number), NO_ROW)
+        choices = SessionChoices(seed, number)
+        preparation = Preparation(self._encoder(choices), 1, choices, NO_ROW)
         return callee.drawn(prepared, self.script.turns[0], preparation)
 
     def step(
@@ -111,13 +131,14 @@ class CompiledScript:
         """
         if problem := step.unsupported_reason(self.dialect, self.script.session):
             raise UsageError(f"{step.verb} {problem}")
-        return step.prepared(Preparation(self._encoder, number, choices, row))
+        return step.prepared(Preparation(self._encoder(choices), number, choices, row))
 
     def _session(self, number: int, choices: SessionChoices) -> PreparedScript:
         script = self.script
         rows = script.variables.rows if script.variables else ()
         row = rows[number % len(rows)] if rows else NO_ROW
-        settings = self._encoder.with_instructions(self._settings, row)
+        encoder = self._encoder(choices)
+        settings = encoder.with_instructions(self._settings, row)
         steps = tuple(
             self.step(step, turn_number, choices, row) for turn_number, step in self._numbered
         )
@@ -133,9 +154,9 @@ class CompiledScript:
             steps=steps,
             silence_chunks=next(
                 (step.silence_chunks for step in steps if step.is_turn and step.silence_chunks),
-                self._encoder.silence(),
+                encoder.silence(),
             ),
-            jitter_buffer_ns=self._encoder.jitter_buffer_ns,
+            jitter_buffer_ns=encoder.jitter_buffer_ns,
             variables_row=number % len(rows) + 1 if rows else None,
             functions={function.tool.name: function for function in script.tools},
             choices=choices,

@@ -40,6 +40,7 @@ from bench.plan.recordings import (
     mixed,
     noise_alone,
     silence,
+    with_mark,
 )
 from bench.plan.turn_plan import (
     InterruptTrigger,
@@ -329,8 +330,8 @@ class ScriptEncoder:
     """An encoder of a script's texts and recordings for one dialect, each recording once.
 
     `fills` is True if texts have variables. `jitter_buffer_ns` is the audio that the simulated
-    player buffers before it plays. `answer_min_ns` is that of `TurnPlan`. `chunk_ms` is the
-    duration of a chunk if the script does not set it.
+    player buffers before it plays. `mark` and `answer_min_ns` are those of `TurnPlan`. `chunk_ms`
+    is the duration of a chunk if the script does not set it.
     """
 
     def __init__(
@@ -338,6 +339,7 @@ class ScriptEncoder:
         dialect: Dialect,
         session: SessionSettings,
         background: BackgroundNoise | None = None,
+        mark: int | None = None,
         *,
         jitter_buffer_ns: int = 0,
         answer_min_ns: int = 0,
@@ -347,6 +349,7 @@ class ScriptEncoder:
         self.dialect = dialect
         self.session = session
         self._background = background
+        self.mark = mark
         self._fills = fills
         self._default_chunk_ms = chunk_ms
         self.jitter_buffer_ns = jitter_buffer_ns
@@ -497,7 +500,8 @@ class ScriptEncoder:
     def _wire(self, pcm: Pcm) -> bytes:
         key = (pcm.digest, pcm.speech)  # the speech determines the level of the noise
         if key not in self._wires:
-            noisy = pcm if self._background is None else mixed(pcm, self._background)
+            marked = pcm if self.mark is None else with_mark(pcm, self.mark)
+            noisy = marked if self._background is None else mixed(marked, self._background)
             self._wires[key] = encoded(noisy, self.input_format)
         return self._wires[key]
 

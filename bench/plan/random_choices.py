@@ -135,7 +135,7 @@ class SessionChoices:
 
     def __init__(self, seed: int, number: int) -> None:
         self._seed = seed
-        self._number = number
+        self.number = number
         self._speech_pauses = 0
         self._generators: dict[tuple[int, ...], np.random.Generator] = {}
 
@@ -152,7 +152,7 @@ class SessionChoices:
         these sessions use the same order from other places. Thus few sessions use most pauses, and
         none of them much more often than others.
         """
-        block, place = divmod(self._number, count)
+        block, place = divmod(self.number, count)
         place += round(self._speech_pauses * GOLDEN_RATIO_STEP * count)
         self._speech_pauses += 1
         order = np.random.default_rng([self._seed, block, SPEECH_PAUSES]).permutation(count)
@@ -183,7 +183,7 @@ class SessionChoices:
     def share_of(self, shares: Mapping[str, float]) -> str:
         """Draw a name, with these chances. Any number of sessions has nearly these shares."""
         first = np.random.default_rng([self._seed, SHARES]).random()
-        left = (first + self._number * GOLDEN_RATIO_STEP) % 1 * sum(shares.values())
+        left = (first + self.number * GOLDEN_RATIO_STEP) % 1 * sum(shares.values())
         for name, share in shares.items():
             left -= share
             if left < 0:
@@ -201,7 +201,7 @@ class SessionChoices:
         used.
         """
         if stream not in self._generators:
-            self._generators[stream] = np.random.default_rng([self._seed, self._number, *stream])
+            self._generators[stream] = np.random.default_rng([self._seed, self.number, *stream])
         return self._generators[stream]
 
 

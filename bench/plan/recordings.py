@@ -34,6 +34,7 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.plan.audio_files import BLOCK_SAMPLES, open_audio
 from bench.sound.direct_current import without_direct_current
+from bench.sound.marks import marked
 from bench.wire.audio import AudioFormat
 
 WINDOW_MS = 20
@@ -513,6 +514,14 @@ class BackgroundNoise:
 
     noise: Pcm
     snr_db: float
+
+
+def with_mark(pcm: Pcm, mark: int) -> Pcm:
+    """Return a recording whose speech has a mark, clipped."""
+    samples = _floats(pcm).copy()
+    speech = slice(pcm.speech.begin, pcm.speech.end)
+    samples[speech] = marked(samples[speech], mark, RATE_HZ)
+    return replace(pcm, data=to_pcm16(samples).tobytes())
 
 
 def mixed(pcm: Pcm, background: BackgroundNoise) -> Pcm:

@@ -117,6 +117,11 @@ class Script:
     background_noise: BackgroundNoise | None = field_key(
         BACKGROUND_NOISE, "Noise behind the caller's voice."
     )
+    caller_marks: bool = field_key(
+        Boolean(),
+        "Two quiet tones in the speech of each call, by which an echo of another call is heard.",
+        False,
+    )
     tools: tuple[ScriptFunction, ...] = field_key(
         TOOLS, "Functions that the service may call, with their results.", absent=()
     )

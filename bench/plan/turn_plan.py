@@ -77,7 +77,8 @@ class TurnPlan:
     them. `interpreted` is the attribute `interprets` of the dialect. `only_transcribed` is True if
     the turn gets no reply: it ends with the transcript of the caller's audio. `callee` is the kind
     of callee in the first turn of a call that the agent makes. A MAILBOX hangs up when it has
-    recorded for `record_ns` after its beep.
+    recorded for `record_ns` after its beep. `mark` is the mark of the call in the caller's speech
+    (`bench.sound.marks`); None without one.
     """
 
     number: int
@@ -109,6 +110,7 @@ class TurnPlan:
     interpreted: bool = False
     callee: str = ""
     record_ns: int = 0
+    mark: int | None = None
 
     def owns(self, event_id: str) -> bool:
         """Return whether the turn sent the client event with this id."""

@@ -638,6 +638,7 @@ class AudioTurnBase(ScriptTurn):
         plan = replace(
             turn.plan,
             audio=pcm.path.name,
+            mark=encoder.mark,
             pause_ns=pcm.pause_ns,
             reference=replace(turn.plan.reference, words=words),
         )

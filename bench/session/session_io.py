@@ -34,6 +34,8 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Protocol
 
+import msgspec
+
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.observe import inputs
@@ -48,7 +50,7 @@ from bench.transport.fast.sending import Microphone, PlainChunks
 from bench.transport.interface import Transport
 from bench.wire.connection import MatchedDelta, ReceivedMessage, SendReceipt, SentChunk, is_late
 from bench.wire.dialect import SOUND, BinaryMessage, ClientMessage, MessageKind, decoder_of
-from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
+from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage, audio_payload
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 APPEND = MessageKind.APPEND
@@ -528,6 +530,8 @@ class SessionIO:
             self._listener.sent(sum(wire), sum(audio), lags_ns)
         for received in (deltas, sounds):
             if received:
+                if self._timeline.marks is not None:
+                    self._timeline.marks.add(b"".join(delta.data for delta in received))
                 self._listener.received_deltas(received)
         for frame in frames:
             self._listener.received(frame.events, frame.message, frame.handled_ns)
@@ -543,6 +547,10 @@ class SessionIO:
         events = received.events
         message = received.message
         timeline.apply(received)
+        if timeline.marks is not None:
+            for event in events:
+                if event.kind is EventKind.AUDIO_DELTA and isinstance(event.payload, msgspec.Raw):
+                    timeline.marks.add(audio_payload(event.payload) or b"")
         self._listener.received(events, message, received.handled_ns)
         # A wake-up costs more than decoding a message. Therefore a session that waits for the
         # turn's end wakes only if it must: after an event of `DECISIVE`, or for a deadline.

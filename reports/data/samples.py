@@ -462,12 +462,14 @@ def rate_counts(turns: TurnArrays, name: str) -> Events:
     """
     rate = RATES[name]
     ones = np.ones(turns.rows.size)
+    is_last = True
     if rate.of_calls:
-        abandoned = by_label(turns.frame["outcome"].cat, ABANDONED.__eq__, False, np.bool_)
         start_ns = turns.column("start_ns")
         last_ns = np.full(turns.sessions, -np.inf)
         np.maximum.at(last_ns, turns.session, start_ns)
         is_last = start_ns == last_ns[turns.session]
+    if name == "abandonment_rate":
+        abandoned = by_label(turns.frame["outcome"].cat, ABANDONED.__eq__, False, np.bool_)
         counts = is_last & ~np.isnan(turns.column(rate.column)) & (turns.kind != UNFINISHED)
         events = of_rows(abandoned, turns.rows)
         units = ones
@@ -475,7 +477,7 @@ def rate_counts(turns: TurnArrays, name: str) -> Events:
         values = turns.column(rate.column)
         events = values
         units = turns.column(rate.words_column) if rate.words_column else ones
-        counts = ~np.isnan(events) & ~np.isnan(units)
+        counts = is_last & ~np.isnan(events) & ~np.isnan(units)
     elif name == "stall_rate":
         events = turns.value("stall_count")
         units = ones
@@ -491,7 +493,7 @@ def rate_counts(turns: TurnArrays, name: str) -> Events:
         units = ones
     unscored = np.zeros(turns.rows.size)
     if rate.due is not None:
-        due = due_turns(turns, rate.due, counts) & ~counts & ~np.isnan(units)
+        due = due_turns(turns, rate.due, counts) & is_last & ~counts & ~np.isnan(units)
         unscored = np.where(due, units, 0.0)
     return Events(
         np.where(counts, events if rate.words_column else events > 0, np.nan),

@@ -41,8 +41,8 @@ class RateMetric(NamedTuple):
     characters_column: str = ""
     due: DueTurns | None = None
     of_calls: bool = False
-    """True if each call counts once, with its last turn. The event is that it was abandoned, and
-    `column` is that of turns in which this is possible."""
+    """True if each call counts once, with its last turn. If `column` is that of its patience, the
+    event is that it was abandoned."""
 
     @property
     def units(self) -> Literal["turns", "calls", "words"]:
@@ -90,6 +90,12 @@ RATES = {
             "lower",
             "cut_off",
             due=DueTurns("speech_start_at_ns", kind="failed", by_step=True),
+        ),
+        RateMetric(
+            "crossed_audio_rate",
+            column="crossed_audio",
+            due=DueTurns("caller_mark"),
+            of_calls=True,
         ),
         RateMetric(
             "taken_for_mailbox_rate",

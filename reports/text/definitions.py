@@ -34,6 +34,10 @@ RATES = {
     "cut_off_rate": (
         "Share of the VAD turns in which a reply was played before the end of the caller's speech."
     ),
+    "crossed_audio_rate": (
+        "Share of the calls with a mark in the caller's speech whose callers heard the mark of"
+        " another call."
+    ),
     "taken_for_mailbox_rate": (
         "Share of the persons whom the agent called and took for a mailbox: it hung up before it"
         " answered their second turn."

@@ -48,6 +48,7 @@ NOUNS = {
     "abandonment_rate": "abandoned call",
     "stall_rate": "stalled reply",
     "cut_off_rate": "turn cut off",
+    "crossed_audio_rate": "call with crossed audio",
     "taken_for_mailbox_rate": "person taken for a mailbox",
     "taken_for_person_rate": "mailbox taken for a person",
     "early_message_rate": "early message",
@@ -220,6 +221,7 @@ BECAUSE = {
     "yield_rate": "the turn failed before the player was silent",
     "false_yield_rate": "the turn failed within 1 s",
     "truncation_correct_rate": "the session ended before the check did",
+    "crossed_audio_rate": "the caller heard no mark",
     "preamble_rate": "no event marks the answer",
     **dict.fromkeys(
         ("taken_for_mailbox_rate", "taken_for_person_rate", "early_message_rate"),

@@ -258,15 +258,17 @@ def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[AgentFrame, ..
 
     They are cached, because each of hundreds of calls needs a frame every 20 ms.
     """
-    samples = reply_samples(reply, format)
+    return tuple(_frames(reply_samples(reply, format), format))
+
+
+def _frames(samples: Samples, format: AudioFormat) -> Iterator[AgentFrame]:
     size = format.rate_hz * FRAME_MS // 1000
     pieces = (
         samples[start : start + size] for start in range(0, len(samples) // size * size, size)
     )
-    return tuple(
-        AgentFrame(piece, audio := format.encode(piece), audible_byte(audio, format))
-        for piece in pieces
-    )
+    for piece in pieces:
+        audio = format.encode(piece)
+        yield AgentFrame(piece, audio, audible_byte(audio, format))
 
 
 def audible_ns(frames: Sequence[AgentFrame]) -> tuple[int, int]:
@@ -300,6 +302,11 @@ class AgentBehaviour(PlannedSession):
         self._frames: deque[AgentFrame] = deque()  # frames to send
         self._playing_until_ns = 0  # instant at which the caller has played all sent audio
         self._reply_count = 0
+        crossed_share = profile.agent.crossed_share
+        self._is_crossed = bool(crossed_share) and is_drawn(crossed_share or 0.0, self._rng)
+        self._caller_audio = bytearray() if crossed_share is not None else None
+        """All audio of the caller, if the agent repeats it."""
+        self._speech_from = 0
 
     def open(self, at_ns: int) -> None:
         if self._wire.plain and not self._wire.waits:
@@ -341,6 +348,8 @@ class AgentBehaviour(PlannedSession):
 
     def _on_audio(self, audio: bytes, at_ns: int) -> ReceiptFields:
         settings = InputSettings(self._wire.format)
+        if self._caller_audio is not None:
+            self._caller_audio += audio
         is_replying = bool(self._frames) or at_ns < self._playing_until_ns
         return self._turn_taking.append(
             audio, settings, at_ns, self._on_speech, is_replying=is_replying
@@ -349,9 +358,18 @@ class AgentBehaviour(PlannedSession):
     def _on_speech(self, speech: CallerSpeech, at_ns: int) -> None:
         if speech.stops_reply:
             self._outbox.plan_step(speech.stop_ns, self._stop_reply)
-        elif not speech.edge.began and speech.is_answered:
+        elif speech.edge.began:
+            self._speech_from = speech.edge.byte
+        elif speech.is_answered:
+            if self._caller_audio is not None:
+                said = bytes(self._caller_audio[self._speech_from : speech.edge.byte])
+                self._servers.said[self.ids.session] = self._wire.format.decode(said)
             facts = {"utterance": "answer", "speech_at_byte": speech.edge.byte}
             self._plan_speech(self._turn_taking.answer_ns(at_ns), facts)
+
+    def end(self) -> None:
+        self._servers.said.pop(self.ids.session, None)
+        super().end()
 
     # Utterances
 
@@ -388,6 +406,11 @@ class AgentBehaviour(PlannedSession):
 
     def _start_reply(self, facts: Json, max_ms: int | None, due_ns: int) -> OutgoingEvent | None:
         frames = list(frames_of(self._reply, self._wire.format))
+        if self._caller_audio is not None and facts["utterance"] == "answer":
+            own = self.ids.session
+            others = [session for session in self._servers.said if session != own]
+            facts["echo_of"] = others[-1] if self._is_crossed and others else own
+            frames = [*_frames(self._servers.said[facts["echo_of"]], self._wire.format)]
         if max_ms is not None:
             del frames[max_ms // FRAME_MS :]
         self._reply_count += 1

@@ -155,6 +155,8 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
         taken_for_mailbox=True,
         taken_for_person=False,
         spoke_before_beep=True,
+        caller_mark=61,
+        crossed_audio=True,
     )
     record = recorder.session(LABELS)
     record.turn_ended(turn)

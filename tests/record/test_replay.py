@@ -541,7 +541,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyLogged] = {
         inputs.SessionFailed("unfinished", AT_NS + MS, "the run ended"),
         inputs.ConnectionClosed(1008, AT_NS + MS, "policy", True, "reset", 5),
         inputs.ScriptFinished(AT_NS + MS),
-        inputs.TurnsDelivered(AT_NS + MS, [1], {1: True}),
+        inputs.TurnsDelivered(AT_NS + MS, [1], {1: True}, True),
     )
 }
 

@@ -79,6 +79,7 @@ HALF = {
         {"truncate_sent_at_ns": 5, "truncation_correct": True}, {"truncate_sent_at_ns": 5} | FAILED
     ),
     "cut_off_rate": Half({"cut_off": False}, FAILED),
+    "crossed_audio_rate": Half({"caller_mark": 5, "crossed_audio": False}, {"caller_mark": 5}),
     "taken_for_mailbox_rate": Half(
         {"callee": "person", "taken_for_mailbox": False}, {"callee": "person"} | FAILED
     ),
