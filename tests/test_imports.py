@@ -1381,7 +1381,7 @@ kernel. They may only become smaller.
 DELEGATION = re.compile("delegat", re.IGNORECASE)
 SERVICE_NAME = re.compile(
     r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|"
-    r"foundry(?:.?live)?|telnyx|plivo|exotel|vonage|genesys|elevenlabs|assemblyai|"
+    r"foundry(?:.?live)?|telnyx|plivo|exotel|vonage|genesys|elevenlabs|assemblyai|ultravox|"
     r"localai|huggingface|litellm|gemini|vertex.?ai|deepgram|nova.?sonic|vllm.?omni)(?![a-z])",
     re.IGNORECASE,
 )

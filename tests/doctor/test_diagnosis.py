@@ -209,8 +209,8 @@ def test_a_key_refused_by_another_service_has_no_azure_remedy(status: int) -> No
     [
         (
             "/ws",
-            "use --dialect acs, asterisk, elevenlabs, exotel, genesys, pcm, plivo, telnyx, twilio"
-            " or vonage",
+            "use --dialect acs, asterisk, elevenlabs, exotel, genesys, pcm, plivo, telnyx,"
+            " twilio, ultravox or vonage",
         ),
         ("/agent/acs?x=1", "use --dialect acs"),
         ("/v1/realtime?model=x", ""),

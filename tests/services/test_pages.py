@@ -231,7 +231,7 @@ def test_the_last_message_that_opens_a_call_makes_its_session_ready(
 def test_a_session_that_continues_another_one_begins_with_its_id() -> None:
     dialect = DIALECTS["assemblyai"]
     assert dialect.resumption is not None
-    given = SessionSettings(instructions="Be brief.", extra=dialect.resumption('s"{uuid}'))
+    given = SessionSettings(instructions="Be brief.", extra={**dialect.resumption('s"{uuid}')})
     first, awaited = dialect.setup_messages(given, "e")
 
     assert isinstance(first, ClientMessage)

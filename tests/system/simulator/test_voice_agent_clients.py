@@ -1,7 +1,7 @@
 """Clients of other services hold a conversation with the simulated ones: spoken and interrupted.
 
 They need other package versions than ours, so RTBENCH_VOICE_AGENTS_PYTHON names a Python that has
-deepgram-sdk, elevenlabs, and vllm-omni without its dependencies, with pybase64 and websockets. As the SDK of
+deepgram-sdk, elevenlabs, pipecat-ai, and vllm-omni without its dependencies, with pybase64 and websockets. As the SDK of
 AWS needs Python 3.12, RTBENCH_AWS_PYTHON names one that has aws-sdk-bedrock-runtime and awscrt, and
 RTBENCH_AWS_NODE a folder in which npm has installed @aws-sdk/client-bedrock-runtime, and
 RTBENCH_FOUNDRY_NODE one with @azure/ai-projects, RTBENCH_FOUNDRY_PYTHON a Python with
@@ -35,7 +35,8 @@ def check_conversation(*command: object) -> None:
     PYTHON is None, reason="RTBENCH_VOICE_AGENTS_PYTHON names no Python with the clients"
 )
 @pytest.mark.parametrize(
-    "program", ["by_deepgram_sdk.py", "by_elevenlabs_sdk.py", "by_vllm_omni.py"]
+    "program",
+    ["by_deepgram_sdk.py", "by_elevenlabs_sdk.py", "by_pipecat_ultravox.py", "by_vllm_omni.py"],
 )
 def test_a_foreign_client_holds_a_conversation(program: str, tmp_path: Path) -> None:
     with patient_simulator(tmp_path) as simulator:
