@@ -264,7 +264,8 @@ class IncomingCall(TelephoneAudio):
             self._changed.clear()
             party = self.party
         headers = stored_headers(self.call_id, self._invite)
-        if party.ended_ns is not None or party.media is None:
+        # ACK and BYE may have been read at once
+        if party.acknowledged_ns is None or party.media is None:
             raise self._failure(party, headers)
         # the INVITE may have waited in the socket
         invited_ns = max(party.invited_ns or 0, self._open_ns)

@@ -57,9 +57,7 @@ def answers_with(*lines: str) -> Behaviour:
     def behave(peer: HostilePeer) -> None:
         added = "".join(f"\r\n{line}" for line in lines).encode("latin-1")
         data = peer.ok().replace(b"\r\nFrom: ", added + b"\r\nFrom: ", 1)
-        peer.tag = "bad"
-        peer.send(data)
-        peer.wait_for("ACK", lambda: peer.send(data))
+        peer.settle(data)
 
     return behave
 
@@ -212,12 +210,12 @@ def intervals_that_are_too_small(peer: HostilePeer) -> None:
         peer.wait_for_invite()
 
 
+DESCRIPTIONS = hostile_cases(TABLE, "descriptions", by_name(answers))
 VERBS = by_name(
     ignored,
     changed,
     with_headers,
     answers_with,
-    answers,
     refuses,
     redirects,
     challenges,
@@ -236,4 +234,4 @@ VERBS = by_name(
     an_answer_after_cancel,
     intervals_that_are_too_small,
 )
-CASES = hostile_cases(TABLE, "answers", VERBS)
+CASES = hostile_cases(TABLE, "answers", VERBS) | DESCRIPTIONS

@@ -16,6 +16,7 @@ from bench.protocols.sip.call import MAX_LEGS
 from bench.protocols.sip.transactions import MAX_TRANSACTIONS
 from bench.transport.interface import DIRECT, ConnectRequest, ConnectTimings, NetworkPath
 from bench.transport.sip import telephone
+from bench.transport.sip.answering import IncomingCall
 from bench.transport.sip.signalling import MAX_HOPS
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.wire.connection import ReceivedMessage
@@ -70,7 +71,7 @@ def check(
     return line
 
 
-def used(call: TelephoneCall, *, waits_for_end: bool = False) -> tuple[str, str]:
+def used(call: TelephoneCall | IncomingCall, *, waits_for_end: bool = False) -> tuple[str, str]:
     """Listen until frames of MARKER arrive or the call ends, and then close the call. Return the
     outcome and the reason of the end.
     """
@@ -103,15 +104,20 @@ def used(call: TelephoneCall, *, waits_for_end: bool = False) -> tuple[str, str]
     return f"ends:{closed.code}", closed.reason
 
 
-def assert_bounded(call: TelephoneCall) -> None:
-    signalling = call._call
-    assert len(signalling._legs) <= MAX_LEGS
-    assert len(signalling._transactions._clients) <= MAX_TRANSACTIONS
-    assert len(signalling._transactions._servers) <= MAX_TRANSACTIONS
-    assert len(signalling.dropped) <= MAX_DROPPED_KINDS
-    ways = call._signalling
-    assert len(ways._addresses) + len(ways._unaddressed) <= MAX_HOPS
-    assert len(ways._connections) <= MAX_HOPS
+def assert_bounded(call: TelephoneCall | IncomingCall) -> None:
+    if isinstance(call, TelephoneCall):
+        transactions, dropped = call._call._transactions, call._call.dropped
+        assert len(call._call._legs) <= MAX_LEGS
+        ways = call._signalling
+        assert len(ways._addresses) + len(ways._unaddressed) <= MAX_HOPS
+        assert len(ways._connections) <= MAX_HOPS
+    else:
+        assert call.party is not None
+        transactions, dropped = call.party.transactions, call._lines.exchange.dropped
+        assert len(call._lines.exchange.calls) <= MAX_LEGS
+    assert len(transactions._clients) <= MAX_TRANSACTIONS
+    assert len(transactions._servers) <= MAX_TRANSACTIONS
+    assert len(dropped) <= MAX_DROPPED_KINDS
     assert len(call.track.frames) <= MAX_HELD_FRAMES
     assert (
         call.track.media is None

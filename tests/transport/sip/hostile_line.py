@@ -41,22 +41,30 @@ Header = tuple[str, str]
 class HostilePeer:
     """The peer of one call. Its behaviour sends any bytes, and waits for messages of the call."""
 
-    def __init__(self, line: HostileLine, invite: SipRequest) -> None:
-        self.line, self.invite = line, invite
+    def __init__(self, line: HostileLine, invite: SipRequest | None = None) -> None:
+        self.line = line
         self.source = ("", 0)
         self.inbox: queue.Queue[tuple[SipRequest | SipResponse, tuple[str, int]]] = queue.Queue()
         # the call sends RTCP to the port after RTP's
         self.rtp, self.rtcp = media_sockets(LOOPBACK, RTP_PORTS)
         self.stranger = udp_socket(LOOPBACK)
-        audio = parse_description(invite.body).audio
-        assert audio is not None
-        self.caller_rtp = LOOPBACK, audio.port
         self.contact = f"sip:agent@{LOOPBACK}:{line.port}"
         self.cseq = self.sequence = self.timestamp = 1_000
         self.tag = "bad"
         """The tag of this side, after the answer."""
         self.payload_type = 0
         """The payload type of the frames at the end."""
+        self.invite = invite or self.first_invite()
+        self.caller_rtp = described_audio(self.invite.body)
+
+    def first_invite(self) -> SipRequest:
+        """Return the INVITE of a peer that calls."""
+        raise NotImplementedError
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The headers From and To of the requests of this peer, without a tag of its own."""
+        return self.invite.first("To"), self.invite.first("From")
 
     def _sockets(self) -> Sequence[socket.socket]:
         return self.rtp, self.rtcp, self.stranger
@@ -160,8 +168,11 @@ class HostilePeer:
         contact: str | None = None,
     ) -> None:
         """Answer the call, and wait for the acknowledgement."""
-        data = self.ok(*headers, tag=tag, body=body, contact=contact)
         self.tag = tag
+        self.settle(self.ok(*headers, tag=tag, body=body, contact=contact))
+
+    def settle(self, data: bytes) -> None:
+        """Send an answer, and wait for the acknowledgement."""
         self.send(data)
         self.wait_for("ACK", lambda: self.send(data))
 
@@ -179,7 +190,7 @@ class HostilePeer:
         if cseq is None:
             self.cseq += 1
             cseq = self.cseq
-        to = self.invite.first("From")
+        own, to = self.names
         if own_tag is not None:
             to = f"{to.partition(';')[0]};tag={own_tag}"
         lines = [
@@ -191,7 +202,7 @@ class HostilePeer:
                 ),
             ),
             ("Max-Forwards", "70"),
-            ("From", f"{self.invite.first('To')};tag={tag or self.tag}"),
+            ("From", f"{own};tag={tag or self.tag}"),
             ("To", to),
             ("Call-ID", self.invite.call_id),
             ("CSeq", f"{cseq} {method}"),
@@ -249,6 +260,13 @@ class HostilePeer:
         self.rtcp.sendto(data, (LOOPBACK, self.caller_rtp[1] + 1))
 
 
+def described_audio(body: bytes) -> tuple[str, int]:
+    """Return the address of the audio of a description."""
+    audio = parse_description(body).audio
+    assert audio is not None
+    return LOOPBACK, audio.port
+
+
 Behaviour = Callable[[HostilePeer], object]
 
 
@@ -275,16 +293,21 @@ class HostileLine(HostileHost):
                 continue
             data, source = self.sock.recvfrom(65_535)
             self.heard.append(data)
-            message = parse_message(data)  # the call sends only valid messages
-            peer = self._peers.get(message.call_id)
-            if peer is None:
-                if not isinstance(message, SipRequest) or message.method != "INVITE":
-                    continue
-                peer = self._peers[message.call_id] = HostilePeer(self, message)
-                peer.source = source
-                self.start(partial(self._play, next(self._behaviours), peer))
-                continue
+            self.received(parse_message(data), source)  # the call sends only valid messages
+
+    def received(self, message: SipRequest | SipResponse, source: tuple[str, int]) -> None:
+        peer = self._peers.get(message.call_id)
+        if peer is not None:
             peer.inbox.put((message, source))
+        elif isinstance(message, SipRequest) and message.method == "INVITE":
+            peer = HostilePeer(self, message)
+            peer.source = source
+            self.add(message.call_id, peer)
+
+    def add(self, call_id: str, peer: HostilePeer) -> None:
+        """Let a peer play the next behaviour, and get the messages with a Call-ID."""
+        self._peers[call_id] = peer
+        self.start(partial(self._play, next(self._behaviours), peer))
 
     @staticmethod
     def _play(behaviour: Behaviour, peer: HostilePeer) -> None:
