@@ -68,12 +68,13 @@ class Prices:
 @dataclass(frozen=True)
 class PricingTerms:
     """The facts that determine a target's prices in advance: the requested model or deployment,
-    and own prices.
+    own prices, and the shortest duration that a session is billed.
     """
 
     requested_model: str | None = None
     own: Prices | None = None
     billing: Billing = Billing.MODELS
+    prepaid_s: float = 0.0
 
     @property
     def has_backend(self) -> bool:

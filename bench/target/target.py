@@ -349,7 +349,7 @@ class Target(Address):
         """The terms that determine the price of a turn, as far as they are known before the
         service has answered.
         """
-        return PricingTerms(self.model, self.prices, self.dialect.billing)
+        return PricingTerms(self.model, self.prices, self.dialect.billing, self.dialect.prepaid_s)
 
     @property
     def url(self) -> str:

@@ -309,6 +309,8 @@ class Dialect:
     of the call."""
     billing = Billing.MODELS
     """The way in which the service bills its sessions."""
+    prepaid_s = 0.0
+    """The duration that the creation of a session bills, and that its minutes include."""
     setting_keys = NO_KEYS
     """The keys of a script's `session` that only this service has."""
     remedies = NO_OWN

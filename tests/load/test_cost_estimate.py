@@ -32,6 +32,7 @@ from bench.plan.steps import PauseStep
 from bench.plan.turns import Step, TextTurn
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.dialect import GA
+from bench.services.registry import DIALECTS
 from bench.services.translation.dialect import TRANSLATION
 from bench.target.price_table import usage_usd
 from bench.target.target import Target
@@ -365,6 +366,14 @@ def live(model: str | None = None, prices: Prices | None = None) -> SessionCost:
     session = {"turn_detection": None, "model": "gpt-live-1", "delegation": delegation}
     called = replace(target(model=None, prices=prices), dialect=GPT_LIVE)
     return session_cost(called, [script(play(), **session)], LIVE_TABLE, AS_OF)
+
+
+def test_the_estimate_has_at_least_what_the_creation_of_a_session_bills() -> None:
+    called = replace(target(model=None), dialect=DIALECTS["gpt-live-webrtc"])
+    session = {"turn_detection": None, "model": "gpt-live-1"}
+    low_usd, _ = session_cost(called, [script(play(), **session)], LIVE_TABLE, AS_OF).usd or (0, 0)
+
+    assert low_usd == pytest.approx(0.6 / 4)
 
 
 def test_the_estimate_of_a_session_that_delegates_has_its_minutes_and_names_the_backend() -> None:

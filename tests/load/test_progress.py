@@ -517,6 +517,18 @@ def test_an_ended_session_costs_the_minutes_that_the_service_confirmed() -> None
     assert costs == pytest.approx([0.10, 0.15, 0.12])
 
 
+def test_a_session_costs_at_least_what_its_creation_bills() -> None:
+    spending = CostMeter({"live": BY_MINUTE}, {"calls": PricingTerms(prepaid_s=15.0)})
+    for target in ("calls", "sockets"):
+        spending.open(target, "live", 0)
+    second_ns = MINUTE_NS // 60
+    assert spending.usd_of_targets(3 * second_ns) == pytest.approx(
+        {"calls": 0.05 / 4, "sockets": 0.05 / 20}
+    )
+    spending.close("calls", "live", 0, 3 * second_ns)
+    assert spending.usd_of_targets(MINUTE_NS)["calls"] == pytest.approx(0.05 / 4)
+
+
 def after(*models: str | None) -> CostMeter:
     """Return the cost meter after one turn of each of these models."""
     spending = CostMeter(TABLE, {})

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, NamedTuple
 
 from bench.base.clock import monotonic_ns
-from bench.base.units import NS_PER_MINUTE, NS_PER_US
+from bench.base.units import NS_PER_MINUTE, NS_PER_S, NS_PER_US
 from bench.catalogue.metrics import (
     CAN_DECIDE,
     CATALOGUE,
@@ -464,12 +464,14 @@ class CostMeter:
 
         `billed_ns` is the billable duration that the service reported, and `paused_ns` the part of
         it in standby. If the service reported none, the duration is that from `opened_ns` to
-        `ended_ns`.
+        `ended_ns`, at least what the creation of a session bills.
         """
         if prices := self._minute_prices(target, model):
             self._open[target, prices.usd_per_minute] -= 1
             self._opened_ns[target, prices.usd_per_minute] -= opened_ns
-            minutes = (ended_ns - opened_ns if billed_ns is None else billed_ns) / NS_PER_MINUTE
+            if billed_ns is None:
+                billed_ns = max(ended_ns - opened_ns, self._prepaid_ns(target))
+            minutes = billed_ns / NS_PER_MINUTE
             self._usd[target] += minutes_usd(prices, minutes, (paused_ns or 0) / NS_PER_MINUTE)
 
     @property
@@ -487,6 +489,7 @@ class CostMeter:
         spent = self._usd.copy()
         for (target, usd_per_minute), count in self._open.items():
             open_ns = count * now_ns - self._opened_ns[target, usd_per_minute]
+            open_ns = max(open_ns, count * self._prepaid_ns(target))
             spent[target] += usd_per_minute * open_ns / NS_PER_MINUTE
         return dict(spent)
 
@@ -494,6 +497,9 @@ class CostMeter:
         """Return the prices of a session's minutes; None if its minutes have no price."""
         prices = self._tariff(target, BilledModel(model)).prices
         return prices if prices and prices.usd_per_minute else None
+
+    def _prepaid_ns(self, target: str) -> int:
+        return round(self._terms_of(target).prepaid_s * NS_PER_S)
 
     def _terms_of(self, target: str) -> PricingTerms:
         return self._terms.get(target, NO_TERMS)

@@ -27,7 +27,7 @@ Assumptions:
 - A session that only transcribes is billed by the minute of its audio: of the recordings, and with
   turn detection also of the pauses.
 - A session that is billed by the minute lasts as long as the caller's speech, pauses, functions and
-  replies together.
+  replies together, and at least as long as its creation bills.
 - If a backend of the service may do tasks, only the minutes are included. The
   number of tasks, and the text that the backend reads, are unknown in advance. The sentence says
   so.
@@ -174,7 +174,8 @@ def session_cost(
         low_usd, high_usd = (
             [usd_of(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH)
         )
-        usd = min(low_usd), max(high_usd)
+        prepaid_usd = target.terms.prepaid_s / S_PER_MINUTE * prices.usd_per_minute
+        usd = max(prepaid_usd, min(low_usd)), max(prepaid_usd, *high_usd)
     return SessionCost(
         target.label,
         model,

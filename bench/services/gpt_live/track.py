@@ -66,6 +66,7 @@ class GptLiveTrack(TrackDialect, GptLive):
     )
     binary_sound = BINARY_SOUND
     reader = LiveTrackReader
+    prepaid_s = 15.0  # OpenAI's guide of costs, "WebRTC initialization charges", November 2026
 
     def _session(self, settings: SessionSettings) -> dict[str, Any]:
         """Return the settings without the format, which the offer and the answer of the call

@@ -110,7 +110,8 @@ class UsageArrays(NamedTuple):
     def minutes(self) -> Floats:
         """The billable minutes of each session, as the service reported them.
 
-        If it reported none, they are the minutes for which the session was open. If sessions only
+        If it reported none, they are the minutes for which the session was open, and at least those
+        that its creation billed. If sessions only
         transcribe, they are the minutes of the audio that was sent. Entries of turns are 0; so are
         those of sessions that never opened.
         """
@@ -130,7 +131,14 @@ class UsageArrays(NamedTuple):
         open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(
             sessions["session_updated_at_ns"].notna()
         )
-        return self._of_sessions(sessions["billed_ns"].fillna(open_ns)) / NS_PER_MINUTE
+        prepaid_ns = sessions["target"].map(
+            {
+                label: dialect_of(entry).prepaid_s * NS_PER_S
+                for label, entry in target_entries(self.run.metadata).items()
+            }
+        )
+        at_least_ns = open_ns.where(open_ns.isna() | (open_ns > prepaid_ns), prepaid_ns)
+        return self._of_sessions(sessions["billed_ns"].fillna(at_least_ns)) / NS_PER_MINUTE
 
     @property
     def standby_minutes(self) -> Floats:
