@@ -3,19 +3,16 @@ larger parts.
 
 Larger parts: `_blocks` in observe/test_continued_sound.py and observe/test_onsets.py, `_compiled`
 in transport/test_frames.py and transport/test_reader.py, `_sending` in transport/test_frames.py and
-transport/test_plain_chunks.py, `_packets` in transport/media/test_usual_packets.py.
+transport/test_plain_chunks.py, `_packets` in transport/media/test_usual_packets.py, `_datagrams` in
+transport/test_datagrams.py, and `_loop` in transport/test_event_loop.py.
 """
 
 from __future__ import annotations
 
 import ast
-import select
-import socket
 import sys
-from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from unittest.mock import patch
 
 import numpy as np
@@ -24,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.compiled import compiled_module, twin
-from bench.transport import _datagrams_interpreted, _loop_interpreted, datagrams, loop_monitor
+from bench.transport import _loop_interpreted
 from bench.wire.audio import G711_ALAW, G711_ULAW, AudioFormat
 from tests.compiled import needs_compiler
 
@@ -91,57 +88,3 @@ def test_bytes_of_g711_are_expanded_as_by_numpy(data: bytes, audio: AudioFormat)
     table = audio.decode(bytes(range(256)))
 
     assert np.array_equal(audio.decode(data), table[np.frombuffer(data, np.uint8)])
-
-
-KINDS: tuple[ModuleType, ModuleType] = (datagrams, _datagrams_interpreted)
-SENT = st.lists(st.binary(max_size=2_000), max_size=6)
-
-
-@given(SENT, st.integers(1, 8))
-def test_both_readers_and_writers_of_datagrams_have_the_same_results(
-    sent: list[bytes], most: int
-) -> None:
-    results = []
-    for kind in KINDS:
-        with ExitStack() as opened:
-            ours, other = (
-                opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                for _ in range(2)
-            )
-            ours.bind(("127.0.0.1", 0))
-            ours.setblocking(False)
-            reader, writer = kind.DatagramReader(ours), kind.DatagramWriter(other)
-            refused = [isinstance(writer.send(data, ours.getsockname()), int) for data in sent]
-            reads = [reader.receive(0, most) for _ in range(len(sent) + 1)]
-            from_other = [
-                source == other.getsockname() for read, _ in reads for _, source, _ in read
-            ]
-            received = [data for read, _ in reads for data, _, _ in read]
-            results.append(
-                (
-                    refused,
-                    received,
-                    [len(read) <= most for read, _ in reads],
-                    reads[-1][1],
-                    from_other,
-                )
-            )
-
-    assert results[0] == results[1]
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="epoll is Linux's")
-@given(st.lists(st.booleans(), max_size=6))
-def test_both_find_the_same_readable_files(written: list[bool]) -> None:
-    with ExitStack() as opened:
-        poller = opened.enter_context(select.epoll())
-        for is_written in written:
-            one, other = socket.socketpair()
-            opened.enter_context(one)
-            opened.enter_context(other)
-            poller.register(one, select.EPOLLIN)
-            other.send(b"x" * is_written)
-        found = [each.readable(poller.fileno()) for each in (loop_monitor, _loop_interpreted)]  # type: ignore[attr-defined]
-
-    assert sorted(found[0] or []) == sorted(found[1] or [])
-    assert len(found[0] or []) == sum(written)
