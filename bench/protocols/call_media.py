@@ -169,6 +169,10 @@ class CallMedia:
         self._keys: deque[tuple[bytes, bool]] = deque()
         """The payloads of pressed keys, and whether each is the first one of its press."""
         self._key_timestamp = 0
+        self._left: HostPort | None = None
+        """The earlier address of the peer, if it has another one now."""
+        self._has_moved = False
+        """True if audio has come from the other one."""
         self.peer = self.peer_rtcp = HostPort("")
         """The addresses that receive RTP and RTCP, as the peer names them."""
         self.report_ns = now_ns + report_delay_ns(random_share(), is_first=True)
@@ -198,6 +202,8 @@ class CallMedia:
         # The peer may restart its stream at the new address, even with the same SSRC.
         if agreed.peer != self.peer:
             self.receiver.rename()
+            self._left = self.peer if self.peer.host else None
+            self._has_moved = False
         self.peer = agreed.peer
         self.peer_rtcp = agreed.peer_rtcp
         self.sender.codec = codec
@@ -257,6 +263,22 @@ class CallMedia:
         payloads = key_payloads(key, KEY_FRAMES, self.agreed.event_clock_hz // 50)
         self._keys += ((payload, number == 0) for number, payload in enumerate(payloads))
         return True
+
+    def admitted(self, datagrams: list[Datagram]) -> list[Datagram]:
+        """Return received datagrams without those of a peer that another one has replaced, even
+        with the same SSRC.
+        """
+        if self._left is None:
+            return datagrams
+        kept = []
+        for datagram in datagrams:
+            source = datagram[1][:2]
+            self._has_moved |= source == self.peer
+            if self._has_moved and source == self._left:
+                self.receiver.counts.strays += 1
+            else:
+                kept.append(datagram)
+        return kept
 
     def received(self, data: bytes, arrival: Arrival, source: SocketAddress) -> list[Frame]:
         """Return the frames that a packet releases. `source` is the host and port from which it

@@ -196,6 +196,8 @@ class RtpTrack:
         """
         now_ns = monotonic_ns()
         datagrams = self.rtp.receive()
+        if self.media is not None:
+            datagrams = self.media.admitted(datagrams)
         while datagrams:
             usual = self.accept_usual(datagrams, due_ns)
             for data, source, arrival in datagrams[usual : usual + 1]:

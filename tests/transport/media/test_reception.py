@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
 from bench.protocols.rtp.rtp import ReceivedPacket, RtpPacket, RtpReceiver, build_packet
 from tests.examples import thorough
+from tests.transport.media.path import PEER, PLAIN, START_NS, new_media
 
 FRAME_NS = 20 * NS_PER_MS
 
@@ -128,6 +131,30 @@ def test_a_source_that_sends_while_the_named_one_does_is_no_replacement_when_it_
 
     assert (subject.source > 0) is takes_over
     assert subject.ssrc == 1
+
+
+@pytest.mark.parametrize("new_ssrc", [1, 2])
+@pytest.mark.parametrize("ahead", [2, 30_000])
+def test_a_peer_that_another_one_has_replaced_is_not_heard_any_more(
+    new_ssrc: int, ahead: int
+) -> None:
+    media = new_media()
+    moved = "192.0.2.5", 6_000
+
+    def accepted(number: int, source: tuple[str, int], ssrc: int) -> int:
+        before = media.receiver.counts.received
+        arrival = Arrival(START_NS + number * FRAME_NS)
+        for data, address, at in media.admitted([(wire(number, ssrc=ssrc), source, arrival)]):
+            media.received(data, arrival, address[:2])
+            assert at is arrival
+        return media.receiver.counts.received - before
+
+    assert sum(accepted(number, PEER, 1) for number in range(10)) == 10
+    media.change(replace(PLAIN, address=moved[0], port=moved[1]))
+    assert sum(accepted(number, PEER, 1) for number in range(10, 20)) == 10
+    assert accepted(20 + ahead, moved, new_ssrc) == 1
+    assert sum(accepted(number, PEER, 1) for number in range(21, 300)) == 0
+    assert accepted(301 + ahead, moved, new_ssrc) == 1
 
 
 def test_alternating_delays_give_the_jitter_of_rfc_3550() -> None:
