@@ -299,10 +299,22 @@ PEERS = (
         "Kamailio with rtpengine that transcodes",
         KAMAILIO,
         _of_kamailio,
-        ("kamailio_agent.py", "transcoding"),
+        ("kamailio_agent.py", "transcoding", "PCMU", "PCMA"),
         "`rtpengine_offer` with `codec-mask-PCMU codec-transcode-PCMA`, before a bot; PCMU",
         url=SIP,
         options=TELEPHONE,
+    ),
+    *(
+        Peer(
+            f"Kamailio with rtpengine that transcodes {name}",
+            KAMAILIO,
+            _of_kamailio,
+            ("kamailio_agent.py", "transcoding", codec, "PCMU"),
+            f"as above, with `codec-mask-{codec} codec-transcode-PCMU`; {name}",
+            url=SIP,
+            options=("--dialect", "sip", "--codec", codec.lower()),
+        )
+        for name, codec in (("G.722", "G722"), ("Opus", "opus"))
     ),
 )
 

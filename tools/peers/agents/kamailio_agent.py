@@ -1,7 +1,8 @@
 """Kamailio with rtpengine in front of a bot, after the example of Kamailio's module rtpengine. It
 prints its port.
 
-With `transcoding`, rtpengine passes PCMU to the caller and PCMA to the bot.
+With `transcoding`, rtpengine passes one codec to the caller and another one to the bot: the
+arguments.
 """
 
 import os
@@ -18,7 +19,7 @@ from sip_calls import HOST
 
 OFFER = {
     "plain": "replace-origin replace-session-connection",
-    "transcoding": "replace-origin replace-session-connection codec-mask-PCMU codec-transcode-PCMA",
+    "transcoding": "replace-origin replace-session-connection codec-mask-{} codec-transcode-{}",
 }
 BEGIN = """if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
     record_route();
@@ -75,7 +76,7 @@ def main():
         [f"udp:{HOST}:{port}"],
         ["maxfwd", "rtpengine"],
         f'modparam("rtpengine", "rtpengine_sock", "udp:{HOST}:{control}")',
-        BEGIN.format(host=HOST, bot=bot_port, offer=OFFER[sys.argv[1]]),
+        BEGIN.format(host=HOST, bot=bot_port, offer=OFFER[sys.argv[1]].format(*sys.argv[2:])),
         WITHIN,
         ROUTES,
     )
