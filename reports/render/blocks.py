@@ -330,8 +330,8 @@ MEASURED_AGAINST: Inline = (
 
 @dataclass(frozen=True)
 class Page:
-    """The content of a page. `lead` is shown below the headline. `answer` is shown above the
-    sections.
+    """The content of a page. `lead` is shown below the headline and the badges. `answer` is shown
+    above the sections.
     """
 
     title: str
@@ -345,6 +345,8 @@ class Page:
     """The next steps. A page shows them below the answer, a terminal at the end."""
     definitions: Mapping[str, str] = field(default_factory=dict)
     """The definitions to which terms link, by the name of the term."""
+    second: Sequence[Inline] = ()
+    """The sentences between the headline and the badges."""
     notes: str = ""
     """The text next to the badges."""
     footer: Inline = ""

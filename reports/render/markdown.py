@@ -57,6 +57,7 @@ def _page(page: b.Page, in_answer: int, in_sections: int) -> str:
         ]
     blocks = [
         b.Heading(f"{page.badges[0].marker} {page.headline}"),
+        *map(b.Paragraph, page.second),
         b.Paragraph((*opening, page.notes) if page.notes else tuple(opening[:-1])),
         *_shortened([*page.lead, *(page.answer or ())], in_answer),
         *page.next,

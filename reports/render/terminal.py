@@ -62,6 +62,7 @@ def render_page(
     )
     answer = [
         *_lines(b.Paragraph(page.headline, "bold"), width, colour),
+        *(line for text in page.second for line in _lines(b.Paragraph(text), width, colour)),
         *_badges(page, width, colour),
     ]
     opening = breakable("".join(f"{line}\n" for line in answer))

@@ -13,7 +13,7 @@ from reports.analysis.events import (
     harmed,
 )
 from reports.analysis.overload import CHANGE
-from reports.formatting import change, count, format_duration, join_words, percent
+from reports.formatting import change, count, format_duration, join_words, percent, plural
 from reports.results.value import Value, ValuesOfSubject, by_subject
 from reports.text.phrases import INFINITE
 from reports.text.reasons import reason_text
@@ -48,21 +48,33 @@ def slower(percent_more: float) -> str:
 
 
 def harm_text(row: Mapping[str, Value]) -> str:
-    """Return the harm that an event did, or the largest harm that it may have done unseen."""
+    """Return the harm that an event did, or the largest harm that it may have done unseen. It has
+    the counts of what happened also if they cannot be compared with the time before.
+    """
     found = [_harm(name, row) for name in harmed(row)]
+    unknown = [name for name in HARM if name in row and unknown_text(row[name])]
+    known = [name for name in HARM if name in row and name not in unknown and row[name].high > 0]
+    shares = [name for name in unknown if (share := row.get(row[name].metric)) and share.events]
+    counts = join_words([_harm(name, row) for name in shares])
+    why = unknown_text(row[unknown[0]]) if unknown else ""
     if found:
-        return f"harm: {join_words(found)}"
-    unknown = [name for name in HARM if name in row and row[name].reason]
-    known = [
-        name
-        for name in HARM
-        if name in row and name not in unknown and 0 < row[name].high < math.inf
-    ]
+        not_compared = f"; {counts}, not compared: {why}" if counts else ""
+        return f"harm: {join_words(found)}{not_compared}"
+    counts = f"; {counts}" if counts else ""
     if not known:
-        return f"unknown: {reason_text(row[unknown[0]].reason)}" if unknown else "unknown"
+        return f"unknown: {why}{counts}" if unknown else "unknown"
     most = join_words([_most(name, row[name]) for name in known])
-    lacking = f"; {len(unknown)} of {len(HARM)} values are unknown" if unknown else ""
-    return f"no harm was seen; at most {most} would have been missed{lacking}"
+    lacking = f"; {len(unknown)} of {len(HARM)} values are unknown: {why}" if unknown else ""
+    return f"no harm was seen; at most {most} would have been missed{lacking}{counts}"
+
+
+def unknown_text(value: Value) -> str:
+    """Return why a difference or a change is unknown; "" if it is known."""
+    if value.reason or value.low > -100 or math.isfinite(value.high):
+        return reason_text(value.reason)
+    failed = f"{count(value.failed)} of " if value.failed else "only "
+    turns = plural(value.n, "turn")
+    return f"without bounds: {failed}{turns} {'failed' if value.failed else 'ended'}"
 
 
 def _harm(name: str, row: Mapping[str, Value]) -> str:
@@ -85,14 +97,16 @@ def _most(name: str, value: Value) -> str:
 def recovery_text(value: Value) -> str:
     """Return when latency was as before, with its interval."""
     if value.reason:
-        return reason_text(value.reason)
+        low = format_duration(value.low / 1000)
+        bound = f" (not before {low})" if value.low > 0 else ""
+        return f"{reason_text(value.reason)}{bound}"
     at, low, high = (format_duration(end / 1000) for end in (value.value, value.low, value.high))
     return f"after {at} ({low} to {high})"
 
 
 def event_lines(values: Iterable[Value], *, named: bool) -> list[str]:
-    """Return a line for each event. `named` adds the target."""
+    """Return a sentence for each event. `named` adds the target."""
     return [
-        f"{name}{f' on {target}' if named else ''}: {harm_text(row)}"
+        f"Event {name}{f' on {target}' if named else ''}: {harm_text(row)}."
         for (target, name), (row, _) in events_of(values).items()
     ]

@@ -437,8 +437,10 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "few_probe_turns": "probe callers had too few turns before or after the peak",
     "few_before_event": "too few calls or turns before the event (a later event has more)",
     "few_at_event": "too few calls or turns from the event on",
-    "few_turns_of_event": "too few turns before or after the event",
-    "not_recovered_event": "not shown within the run",
+    "few_turns_of_event": "too few turns: at a steady load it needs 48 in 12 s or more before the"
+    " first event, and 16 in 4 s or more after the event",
+    "not_recovered_event": "not shown within the run: more time after the event, or more calls,"
+    " may show it",
     "never_left": "latency never left the margin",
     "not_recovered": "not shown within the run (a longer --after, more --probes or a larger"
     " --margin may show it)",

@@ -28,9 +28,10 @@ from reports.data.runs import load_for_report
 from reports.data.samples import samples_of
 from reports.formatting import NBSP
 from reports.metrics.thresholds import parse
+from reports.pages.run_report import report
 from reports.pages.run_report.sections.events import events
 from reports.results.value import Reason, Value, ValuesOfSubject
-from reports.text.events import event_lines, events_of, harm_text
+from reports.text.events import event_lines, events_of, harm_text, recovery_text
 from reports.text.reasons import reason_text
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import BEGAN_NS, Plan, write
@@ -152,17 +153,61 @@ def test_latency_is_slower_in_the_window_and_then_recovers(harmful: list[Value])
 def test_without_harm_the_report_states_what_would_have_been_missed(harmless_run: Path) -> None:
     (line,) = event_lines(values_of(harmless_run), named=False)
 
-    assert line.startswith("deploy: no harm was seen; at most ")
-    assert line.endswith(" would have been missed")
+    assert line.startswith("Event deploy: no harm was seen; at most ")
+    assert line.endswith(" would have been missed.")
 
 
 def test_harm_is_counted_in_its_line(harmful: list[Value]) -> None:
     line, later = event_lines(harmful, named=False)
 
     assert line.startswith(
-        "deploy: harm: 10 of 40 calls in progress dropped (25 %)".replace(" %", "\xa0%")
+        "Event deploy: harm: 10 of 40 calls in progress dropped (25 %)".replace(" %", "\xa0%")
     )
-    assert later.startswith("later: no harm was seen")
+    assert later.startswith("Event later: no harm was seen")
+
+
+def test_events_follow_the_headline_and_have_a_link(
+    harmful_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "SECTIONS", {"Events": report.SECTIONS["Events"]})
+    page = report.run_page(summarise(load_for_report(harmful_run)))
+
+    assert page.links["Events"] == "events"
+    assert page.second[0].startswith("Event deploy: harm: ")
+
+
+FEW = Reason("few_before_event")
+FAILED = Value(
+    target="", metric=NEW_FAILED, statistic="rate", n=80, sessions=80, count=60, value=0.75
+)
+NOT_COMPARED = structs.replace(FAILED, statistic=DIFFERENCE, value=np.nan, reason=FEW)
+ENDLESS = Value(
+    target="",
+    metric="latency",
+    statistic="p95 change",
+    n=16,
+    sessions=16,
+    failed=9,
+    value=np.inf,
+    low=-100.0,
+)
+
+
+def test_counts_are_named_also_without_a_comparison_and_why_a_value_is_unknown(
+    harmful: list[Value],
+) -> None:
+    row = {value.name: value for value in (FAILED, NOT_COMPARED)}
+    few = "too few calls or turns before the event (a later event has more)"
+    counts = f"60 of 80 new calls failed (75{NBSP}%)"
+    assert harm_text(row) == f"unknown: {few}; {counts}"
+    harm = harm_text({**of_event(harmful)[0], **row})
+    assert harm.startswith("harm: 10 of 40")
+    assert harm.endswith(f"; {counts}, not compared: {few}")
+
+    endless = structs.replace(ENDLESS, high=np.inf)
+    assert harm_text({endless.name: endless}) == "unknown: without bounds: 9 of 16\xa0turns failed"
+    late = structs.replace(ENDLESS, low=12_000.0, reason=Reason("not_recovered_event"))
+    assert recovery_text(late).endswith(f"may show it (not before 12{NBSP}s)")
 
 
 def test_a_value_that_may_not_be_used_shows_neither_harm_nor_its_absence(

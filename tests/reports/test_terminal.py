@@ -31,6 +31,7 @@ from reports.render.blocks import (
     table,
 )
 from reports.render.html import render_html
+from reports.render.markdown import render_markdown
 from reports.render.terminal import BETWEEN_BADGES, render_lines, render_page
 from reports.render.waterfall import WaterfallRow, folded, message, waterfall
 from reports.text.validity import NOT_CALIBRATED, trust
@@ -181,16 +182,17 @@ def test_a_badge_that_says_who_answered_is_explained() -> None:
     )
 
 
-def test_the_answer_is_above_its_badges() -> None:
+def test_the_answer_and_a_second_sentence_are_above_its_badges() -> None:
     badge = Badge("ok", "✓", "VALID", "")
+    answer, second = "Callers wait 1.3 s.", "Event deploy: no harm was seen."
     page = Page(
-        "title", [badge], notes="the run", headline="Callers wait 1.3 s.", lead=[], sections=[]
+        "title", [badge], notes="the run", headline=answer, lead=[], sections=[], second=[second]
     )
 
-    assert render_page(page).splitlines()[0] == "Callers wait 1.3 s."
-    assert render_page(page).splitlines()[1].split() == ["the", "run", "✓", "VALID"]
-    html = render_html(page)
-    assert html.index("Callers wait 1.3 s.") < html.index("VALID")
+    assert render_page(page).splitlines()[:2] == [answer, second]
+    assert render_page(page).splitlines()[2].split() == ["the", "run", "✓", "VALID"]
+    for text in (render_html(page), render_markdown(page)):
+        assert text.index(answer) < text.index(second) < text.index("VALID")
 
 
 WATERFALL_ROWS = st.builds(

@@ -38,6 +38,7 @@ from reports.results.value import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
 from reports.text import cells, phrases, remarks, sentences, settings
 from reports.text.check_sentences import outcome_text, result_badge
 from reports.text.definitions import definitions
+from reports.text.events import event_lines
 from reports.text.notices import decision_notice, notices, uncertain_line
 from reports.text.phrases import INFINITE
 from reports.text.validity import verdict_count
@@ -154,6 +155,7 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
         badges=badges,
         notes=f"{summary.called} · {began} · {sentences.load_line(summary)}",
         headline=sentences.run_headline(summary),
+        second=event_lines(summary.events, named=summary.has_several_targets),
         lead=[
             *([b.Banner(failed_checks)] if failed_checks else []),
             *(b.Paragraph(b.coded(text), "lead") for text in texts if text),
@@ -326,9 +328,8 @@ def _facts(summary: Summary, of_check: Sequence[str]) -> b.Blocks:
 OPEN = True
 FOLDED = False
 SECTIONS: Mapping[str, Sequence[tuple[SectionMaker, bool | Callable[[Summary], bool]]]] = {
+    "Events": ((events.events, OPEN), (returns.returns, OPEN)),
     "Latency": (
-        (events.events, OPEN),
-        (returns.returns, OPEN),
         (overload.overload, OPEN),
         (sweep.sweep, OPEN),
         (latency.spread, OPEN),

@@ -13,14 +13,13 @@ from reports.results.value import Value, ValuesOfSubject
 from reports.text.events import (
     LATENCIES,
     WHAT,
-    event_lines,
     events_of,
     harm_text,
     points,
     recovery_text,
     slower,
+    unknown_text,
 )
-from reports.text.reasons import reason_text
 
 QUESTION = "What happened to callers at each event, and when was it over?"
 MEANING = (
@@ -49,10 +48,7 @@ def events(summary: Summary) -> Iterable[b.Section]:
                 text = f"{on}{harm_text(row)}."
                 blocks.append(b.Paragraph(f"{text[0].upper()}{text[1:]}"))
                 blocks.append(b.table(HEADS, list(_rows(row, before))))
-    lines = event_lines(summary.events, named=named)
-    yield b.Section(
-        "events", "Events", QUESTION, [*blocks, *b.note(MEANING)], brief=[*b.fact("events", lines)]
-    )
+    yield b.Section("events", "Events", QUESTION, [*blocks, *b.note(MEANING)])
 
 
 def _title(entry: Mapping[str, Any]) -> str:
@@ -97,6 +93,6 @@ def _share(value: Value) -> b.Cell:
 
 
 def _with_interval(value: Value, write: Any) -> b.Cell | str:
-    if value.reason:
-        return b.Cell(NONE, reason_text(value.reason))
+    if why := unknown_text(value):
+        return b.Cell("unknown", why)
     return b.Cell(write(value.value), f"{write(value.low)} to {write(value.high)}")
