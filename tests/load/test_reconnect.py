@@ -15,7 +15,7 @@ from bench.base.errors import ScriptError
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.load.execution.away import Away
-from bench.observe.inputs import SessionFailed, SessionStart
+from bench.observe.inputs import Connected, SessionFailed, SessionStart
 from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
@@ -53,7 +53,11 @@ class DroppingAgent(CappedAgent):
 
 
 class DroppedCall(SimulatedCall):
-    """A call whose sessions are dropped after these times in ns, or refused (REFUSED_CALL)."""
+    """A call whose sessions are dropped after these times in ns, or refused (REFUSED_CALL), which
+    `opens` before if its connection is accepted.
+    """
+
+    opens = False
 
     def __init__(
         self, script: PreparedScript, drops_ns: Sequence[int], refusal: str, ends_ns: int
@@ -67,6 +71,7 @@ class DroppedCall(SimulatedCall):
         drop_ns = self._drops_ns[number] if number < len(self._drops_ns) else LASTS
         timeline = self._listener.timeline
         if drop_ns == REFUSED_CALL:
+            timeline.apply(*[Connected({"opened": self.clock.now_ns}, {})] * self.opens)
             timeline.apply(SessionFailed(self._refusal, self.clock.now_ns))
             return False
         service = DroppingAgent(PROFILE, self._seed + number, self.clock.now_ns, drop_ns)
@@ -274,6 +279,23 @@ def test_a_session_restores_the_conversation_as_its_service_can(
 
     assert (b"handle-1" in b"".join(sent_by(continued))) is (restored_by == "handle")
     assert len(continued.history) == (2 if restored_by == "history" else 0)
+
+
+@pytest.mark.parametrize(("opens", "then"), [(False, "handle-1"), (True, "")])
+def test_a_handle_that_the_service_refuses_is_not_used_again(
+    opens: bool, then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handles: list[str] = []
+    monkeypatch.setattr(
+        PreparedScript, "continued", lambda self, _, handle: handles.append(handle) or self
+    )
+    script = replace(build_script(say(), say()), reconnect=LIMITS_OF_CALLS)
+    call = DroppedCall(script, [1_500 * MS, REFUSED_CALL], "failed:unknown", NEVER)
+    call.opens, call._handle = opens, "handle-1"
+    call.talk()
+
+    assert handles == ["handle-1", then]
+    assert call.turns[-1].outcome == "ok"
 
 
 def sent_by(script: PreparedScript) -> Iterator[bytes]:

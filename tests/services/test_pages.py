@@ -42,7 +42,7 @@ from tests.services.page_exchanges import exchanges
 
 ROOT = Path(__file__).parents[2]
 STORED = Path(__file__).parent / "page_exchanges.json"
-EXAMPLE, WITH_REPLIES = re.findall(
+EXAMPLE, WITH_REPLIES, RELAYED = re.findall(
     "```yaml\n(.*?)```", (ROOT / "docs" / "any-websocket.md").read_text(encoding="utf-8"), re.DOTALL
 )
 SCHEMA = Draft202012Validator(page_schema())
@@ -118,6 +118,13 @@ OF_REPLIES = {
     "means: reply_done": ("means: clear", "has clear, which needs `turns: sound`"),
     ", id: id, name: name": (", id: id", "means needs `name`"),
 }
+
+
+@pytest.mark.parametrize("example", [EXAMPLE, WITH_REPLIES, RELAYED])
+def test_each_example_of_the_documents_is_a_valid_file(example: str, tmp_path: Path) -> None:
+    dialect = user_service(written(tmp_path, example)).dialect
+
+    assert dialect.name == tree(example)["protocol"]
 
 
 @pytest.mark.parametrize("correct", ["", *OF_REPLIES])
