@@ -508,19 +508,9 @@ def any_event(totals: PerCluster) -> RatioEstimate:
 
 
 def newcombe(base: RatioEstimate, cand: RatioEstimate, level: float = LEVEL) -> tuple[float, float]:
-    """Return Newcombe's interval of the difference of two shares. It is computed from Wilson's
-    limits of each share.
-    """
-    z = float(ndtri(1 - level))
-
-    def upper(low: RatioEstimate, high: RatioEstimate) -> float:
-        ends = (
-            wilson(ratio.value, ratio.turns, sign * z) - ratio.value
-            for ratio, sign in ((high, 1), (low, -1))
-        )
-        return high.value - low.value + math.hypot(*ends)
-
-    return -upper(cand, base), upper(base, cand)
+    """Return Newcombe's interval of the difference of two shares, from the bounds of each share."""
+    d = cand.value - base.value
+    return d - _reach(cand, base, level), d + _reach(base, cand, level)
 
 
 def _jackknife_contributions(totals: PerCluster) -> Floats:
@@ -538,14 +528,6 @@ def _jackknife_contributions(totals: PerCluster) -> Floats:
 
 def _jackknife_variance(parts: Floats, clusters: int) -> float:
     return (clusters - 1) / clusters * float((parts**2).sum()) if clusters > 1 else math.nan
-
-
-def wilson(share: float, n: float, z: float) -> float:
-    """Return Wilson's limit of a share in n trials: the upper one if z is above 0, the lower one
-    if z is below 0.
-    """
-    root = math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return (share + z**2 / (2 * n) + z * root) / (1 + z**2 / n)
 
 
 def beyond(sample: Sample, cut: float, clusters: int, weights: Floats | None = None) -> PerCluster:
