@@ -112,11 +112,11 @@ class RunEvents:
 
     def __init__(
         self,
-        planned: Sequence[EventPlan] = (),
+        planned: Sequence[EventPlan],
         *,
-        changed: Callable[[list[dict[str, Any]]], object] = list,
-        say: Callable[[str], object] = str,
-        hide: Callable[[str], str] = str,
+        changed: Callable[[list[dict[str, Any]]], object],
+        say: Callable[[str], object],
+        hide: Callable[[str], str],
     ) -> None:
         self._changed, self._say, self._hide = changed, say, hide
         self.entries: list[dict[str, Any]] = []

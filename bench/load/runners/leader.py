@@ -366,7 +366,8 @@ class Leader(ProcessRole):
         files.write_document(folder, document)
         self.run.document = document
         self.run.folder = folder
-        self.run.events = self._new_events(events, folder, keyring)
+        played = self._new_events(events, folder, keyring)
+        self.run.closing.callback(played.close)
         self.apply(RunStarted())
         decided = (
             ()
@@ -386,7 +387,7 @@ class Leader(ProcessRole):
             keyring.close()  # the workers sign in themselves
         else:
             self._go_live(folder, slot, states, keyring)
-        self.run.events.begin(slot.started_ns)
+        played.begin(slot.started_ns)
 
     def _new_events(self, events: Sequence[EventPlan], folder: Path, keyring: Keyring) -> RunEvents:
         def changed(entries: list[dict[str, Any]]) -> None:
@@ -524,7 +525,7 @@ class Leader(ProcessRole):
             self.say(notice)
             run.document["notices"] = [*run.document.get("notices", ()), f"{notice}."]
         self._poll()
-        run.events.close()
+        run.closing.close()
         if run.monitor is not None:
             run.monitor.close()
             self._record_delays(run.monitor)

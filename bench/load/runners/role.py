@@ -21,6 +21,7 @@ import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,6 @@ from bench.base.cpu import niceness, set_niceness
 from bench.base.errors import USAGE_STATUS, RtbenchError
 from bench.base.stop_signals import stop_signals
 from bench.load import lifecycle
-from bench.load.events.played import RunEvents
 from bench.load.execution.live_run import ABORT_WAIT_S, LiveRun, unwritable, warm_up
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.session_registry import LocustCallbacks
@@ -83,8 +83,8 @@ class CurrentRun:
     """The monitor of the run, in the process that made the folder."""
     live: LiveRun | None = None
     """The sessions of the run, in processes with users: standalone processes and workers."""
-    events: RunEvents = field(default_factory=RunEvents)
-    """The events of the run, in the process that made the folder."""
+    closing: ExitStack = field(default_factory=ExitStack)
+    """What must be closed at the end of the run, in the process that made the folder."""
     summary: str = ""
     started: Event | None = None
     """An event that is set when the start has ended. A signal may end a run whose sessions are
