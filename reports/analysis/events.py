@@ -3,12 +3,14 @@
 Each event is compared with the time before the first event of the run, so that what happens without
 an event is no harm. The entry `events` of run.json states when the events happened.
 
-    before ────────────┬── event ──┬────
-        window │       │ window    │
-               └ the same shares   └ dropped calls, new calls that failed, turns that failed
+    before ──────────────┬── event ────────────┬── next event, or the end of the run
+      control │ window   │ window   │ followed │
+              └ followed ┘          └ new calls that failed, turns that failed
+                                               └ dropped calls
 
-A share of an event counts what happened within a window from the event on. The same share of a
-window of this length, which ends at the first event, is its control.
+A share of an event has the calls in progress at the event, or the calls or turns that began within
+a window from it on. Calls are followed until they end, or until the next event. The control has
+the same calls before the first event. Both are compared in the time for which both are followed.
 """
 
 import dataclasses
@@ -137,33 +139,37 @@ class EventsOfTarget:
         """Return when the next event after an instant happened; inf if there is none."""
         return next((event.at_ns for event in self.events if event.at_ns > at_ns), math.inf)
 
-    def window_ns(self, event: Happened) -> float:
-        """Return the length of the window of an event, and of its control."""
+    def compared_ns(self, event: Happened) -> float:
+        """Return for how long the calls of an event, and of its control, are compared."""
         # at the start of the run, few calls are in progress
         end_ns = min(self.until_ns(event.at_ns), self.ended_ns)
-        lengths = (self.first_ns - self.begun_ns) / 2, end_ns - event.at_ns
-        return max(0.0, min(WINDOW_S * NS_PER_S, *lengths))
+        return max(0.0, min((self.first_ns - self.begun_ns) / 2, end_ns - event.at_ns))
 
-    def chosen(self, metric: str, at_ns: float, end_ns: float) -> tuple[Flags, Flags]:
-        """Return which calls, or turns, a share counts in a window, and to which of them it
-        happened.
+    def window_ns(self, event: Happened) -> float:
+        """Return the length of the window of an event, and of its control."""
+        return min(WINDOW_S * NS_PER_S, self.compared_ns(event))
+
+    def arm(self, event: Happened, metric: str, at_ns: float, until_ns: float) -> Flags:
+        """Return to which of the calls, or turns, of a share from an instant on it happened. Calls
+        are followed until `until_ns`.
         """
         calls = self.calls
+        end_ns = at_ns + self.window_ns(event)
         if metric == FAILED_TURNS:
             began_ns = self.turns.column(START)
             ended_ns = began_ns + self.turns.instant("ended")
             open_turns = (began_ns < at_ns) & (ended_ns > at_ns)
             # silence may end a turn after the window
             later = (began_ns >= at_ns) & (began_ns < end_ns) & (ended_ns <= self.until_ns(at_ns))
-            return self.mine & (open_turns | later), self.turns.kind == FAILED
-        is_dropped = (calls["dropped"] | calls["failed"]) & (calls["ended_ns"] <= end_ns)
-        has_failed = (calls["refused"] | is_dropped).to_numpy()
+            failed: Flags = (self.turns.kind == FAILED)[self.mine & (open_turns | later)]
+            return failed
+        has_failed = calls["refused"] | calls["dropped"] | calls["failed"]
         if metric == NEW_FAILED:
-            is_new = calls["offered"] & (calls["began_ns"] >= at_ns) & (calls["began_ns"] < end_ns)
-            return is_new.to_numpy(), has_failed
-        is_call = calls["opened"] | calls["offered"]  # some may be connecting
-        in_progress = is_call & (calls["began_ns"] < at_ns) & (calls["ended_ns"] > at_ns)
-        return in_progress.to_numpy(), has_failed
+            chosen = calls["offered"] & (calls["began_ns"] >= at_ns) & (calls["began_ns"] < end_ns)
+        else:
+            is_call = calls["opened"] | calls["offered"]  # some may be connecting
+            chosen = is_call & (calls["began_ns"] < at_ns) & (calls["ended_ns"] > at_ns)
+        return (has_failed & (calls["ended_ns"] <= until_ns))[chosen].to_numpy()
 
 
 def events_of_target(run: RunFrames, samples: MetricSamples, target: int) -> EventsOfTarget | None:
@@ -208,9 +214,11 @@ def _of_event(of: EventsOfTarget, event: Happened) -> Iterator[Value]:
 
 
 def _shares(of: EventsOfTarget, event: Happened, subject: Subject, metric: str) -> Iterator[Value]:
-    """Yield a share of an event, and its difference from its control."""
-    control_ns = of.first_ns - of.window_ns(event)
-    control, found = (_arm(of, event, metric, at_ns) for at_ns in (control_ns, event.at_ns))
+    """Yield a share of an event, that of its control, and the difference of both."""
+    at_ns, compared_ns = event.at_ns, of.compared_ns(event)
+    control = of.arm(event, metric, of.first_ns - compared_ns, of.first_ns)
+    compared = of.arm(event, metric, at_ns, at_ns + compared_ns)
+    found = of.arm(event, metric, at_ns, of.until_ns(at_ns))
     before = replace(subject, group=Group(by=BEFORE_EVENT, name=event.name))
     value, _ = values = [
         replace(
@@ -224,16 +232,19 @@ def _shares(of: EventsOfTarget, event: Happened, subject: Subject, metric: str) 
         reason = Reason("few_before_event" if control.size < MIN_CALLS else "few_at_event")
         yield _no_value(subject, metric, DIFFERENCE, reason)
         return
-    ratios = [ratio_of((arm.astype(float), np.ones(arm.size))) for arm in (control, found)]
+    ratios = [ratio_of((arm.astype(float), np.ones(arm.size))) for arm in (control, compared)]
     low, high = newcombe(ratios[0], ratios[1], TAIL)
     difference = ratios[1].value - ratios[0].value
-    yield replace(value, statistic=DIFFERENCE, value=difference, low=low, high=high)
-
-
-def _arm(of: EventsOfTarget, event: Happened, metric: str, at_ns: float) -> Flags:
-    """Return to which of the calls or turns of a share it happened, in a window from an instant."""
-    chosen, happened = of.chosen(metric, at_ns, at_ns + of.window_ns(event))
-    return happened[chosen]
+    later = count_nonzero(found) - count_nonzero(compared)
+    numbers = {"calls": later, "after_s": compared_ns / NS_PER_S}
+    yield replace(
+        value,
+        statistic=DIFFERENCE,
+        value=difference,
+        low=low,
+        high=high,
+        reason=Reason("failed_later", numbers) if later and low <= 0 else None,
+    )
 
 
 def _no_value(subject: Subject, metric: str, statistic: str, reason: Reason) -> Value:
@@ -288,7 +299,7 @@ def _changes(of: EventsOfTarget, event: Happened, subject: Subject) -> Iterator[
 
 def _recovery(of: EventsOfTarget, event: Happened, subject: Subject) -> Value:
     """Return when latency was as before, in ms after an event."""
-    found = _recovered(of, event, TAIL)
+    found = _recovered(of, event, SHOWN_TAIL)
     counts = replace(counted(subject, RECOVERY_TIME, found.counts.turns), statistic="value")
     if math.isfinite(found.high):
         return replace(counts, value=found.value, low=found.low, high=found.high)
@@ -342,7 +353,7 @@ def _estimate(of: EventsOfTarget, event: Happened, metric: str, tail: float) -> 
     if not is_share:
         found = _recovered(of, event, tail)
         return dataclasses.replace(found, reason=reason or of.unscored or found.reason)
-    arm = _arm(of, event, metric, event.at_ns)
+    arm = of.arm(event, metric, event.at_ns, of.until_ns(event.at_ns))
     value = share(Subject(target=of.target), metric, arm, np.arange(arm.size), 1 - 2 * tail)
     counts = of_turns(np.ones(arm.size), 0)
     ends = value.low, value.high

@@ -13,6 +13,7 @@ from reports.formatting import (
     NBSP,
     breakable,
     count,
+    format_duration,
     format_number,
     join_present,
     join_words,
@@ -437,6 +438,10 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "few_probe_turns": "probe callers had too few turns before or after the peak",
     "few_before_event": "too few calls or turns before the event (a later event has more)",
     "few_at_event": "too few calls or turns from the event on",
+    "failed_later": lambda n: (
+        f"{plural(n['calls'], 'call')} failed later than {format_duration(n['after_s'])}"
+        " after it, which the time before is too short to compare with"
+    ),
     "few_turns_of_event": "too few turns: at a steady load it needs 48 in 12 s or more before the"
     " first event, and 16 in 4 s or more after the event",
     "not_recovered_event": "not shown within the run: more time after the event, or more calls,"

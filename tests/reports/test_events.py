@@ -48,14 +48,16 @@ def run_of(
     folder: Path,
     *,
     dropped: int = 0,
+    after_s: int = 1,
     refused: int = 0,
     times: float = 1.0,
     seed: int = 1,
     names: tuple[str | None, ...] = ("deploy",),
     **plan: Any,
 ) -> Path:
-    """Write a run with an event at EVENT_S, and perhaps a second one at SECOND_S. At the first,
-    `dropped` calls end, then `refused` calls do not open, and replies are slower for SLOW_S.
+    """Write a run with an event at EVENT_S, and perhaps a second one at SECOND_S. Then
+    `dropped` calls end `after_s` after the first, `refused` calls do not open, and replies are
+    slower for SLOW_S.
     """
     rng = np.random.default_rng(seed)
     entries = [
@@ -74,7 +76,7 @@ def run_of(
         row |= {"start_utc_ns": BEGAN_NS + begin_s(index) * S}
         row |= {"ended_at_ns": (END_S if index < LONG else 9) * S}
         if index < dropped:
-            return row | {"outcome": "closed:1001", "ended_at_ns": (EVENT_S + 1) * S}
+            return row | {"outcome": "closed:1001", "ended_at_ns": (EVENT_S + after_s) * S}
         first_refused = LONG + EVENT_S // 10
         if first_refused <= index < first_refused + refused:
             return row | {"outcome": "connect_failed:503", "session_updated_at_ns": None}
@@ -131,6 +133,20 @@ def test_calls_that_an_event_ended_or_refused_are_counted(harmful: list[Value]) 
     assert counts == {DROPPED: (10, LONG), NEW_FAILED: (4, 6)}
     assert (before[DROPPED].events, before[DROPPED].n, before[NEW_FAILED].n) == (0, LONG, 6)
     assert row[f"{DROPPED} {DIFFERENCE}"].low > 0
+
+
+@pytest.mark.parametrize(("after_s", "is_compared"), [(90, True), (150, False)])
+def test_calls_that_a_slow_stop_ends_are_counted_and_compared_if_they_can_be(
+    after_s: int, is_compared: bool, tmp_path: Path
+) -> None:
+    folder = run_of(tmp_path / "run", dropped=10, after_s=after_s, seed=2)
+    values = values_of(folder)
+    row, _ = of_event(values)
+
+    assert (row[DROPPED].events, row[DROPPED].n) == (10, LONG)
+    (line,) = event_lines(values, named=False)
+    later = f"10{NBSP}calls failed later than"
+    assert (bool(harmed(row)), later in line) == (is_compared, not is_compared)
 
 
 def test_each_event_is_compared_with_the_time_before_the_first(harmful: list[Value]) -> None:

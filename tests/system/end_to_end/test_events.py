@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from bench.base.units import NS_PER_S
+from bench.catalogue.outcomes import outcome_class
 from bench.record.folder import read_table
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import own_ports, rtbench, started, wait_for_rows
@@ -39,18 +41,23 @@ def test_calls_in_progress_are_dropped_and_new_ones_do_not_open(tmp_path: Path) 
     assert "'crash@6s: COMMAND'" in str(document["command"])
     at_ns = event["at_utc_ns"]
     sessions = read_table(run, "sessions").to_pandas()
-    end_ns = sessions["start_utc_ns"] + sessions["ended_at_ns"]
-    in_progress = (sessions["start_utc_ns"] < at_ns) & (end_ns > at_ns)
+    start_ns = sessions["start_utc_ns"]
+    in_progress = (start_ns < at_ns) & (start_ns + sessions["ended_at_ns"] > at_ns)
+    has_failed = sessions["outcome"].map(outcome_class) == "failed"
+    # a busy machine may run the command late: calls that begin before its end may still succeed
+    killed_ns = at_ns + event["took_s"] * NS_PER_S
+    assert has_failed[start_ns >= killed_ns].all()
     values = {
         (value["group"]["by"], value["metric"], value["statistic"]): value
         for value in json.loads((run / "summary.json").read_text())["events"]
     }
     dropped = values["event", "dropped_share", "rate"]
-    assert dropped["n"] == in_progress.sum()
+    assert (dropped["count"], dropped["n"]) == ((in_progress & has_failed).sum(), in_progress.sum())
     # a call whose last turn had ended may close before it learns of the end
-    assert dropped["count"] >= dropped["n"] - CALLERS // 2
+    assert dropped["count"] > 0
     opened = values["event", "new_failed_share", "rate"]
-    assert opened["count"] == opened["n"]
+    succeeded = (start_ns.between(at_ns, killed_ns) & ~has_failed).sum()
+    assert opened["n"] > opened["n"] - opened["count"] <= succeeded
     assert values["before_event", "new_failed_share", "rate"]["count"] == 0
 
 
