@@ -212,7 +212,7 @@ def away(limits: Reconnect, jitter: float = 0.0) -> Away:
     return Away(limits, timeline, 0, lambda: jitter)
 
 
-FAILED = SessionObservation(outcome="connect_failed:503")
+FAILED = SessionObservation(outcome="connect_failed:503", instants={"ended": 0})
 
 
 def test_each_wait_is_twice_as_long_until_the_longest_and_half_of_it_is_random() -> None:
@@ -223,7 +223,7 @@ def test_each_wait_is_twice_as_long_until_the_longest_and_half_of_it_is_random()
         found = [call.due_ns]
         while not call.end:
             call.attempt(0)
-            call.failed(FAILED, 0)
+            call.failed(FAILED)
             found.append(call.due_ns)
         waits_s.append([due_ns / NS_PER_S for due_ns in found[:5]])
     assert waits_s == [[0.5, 1, 2, 2, 2], [1, 2, 4, 4, 4]]
@@ -247,16 +247,15 @@ def test_attempts_stay_within_the_limits(
         now_ns = max(now_ns, call.due_ns)
         assert call.due_ns <= within * NS_PER_S
         assert call.attempt(0).attempt == number <= attempts
-        failed = replace(FAILED, start_ns=now_ns)
-        now_ns += round(took_s * NS_PER_S)
-        call.failed(failed, now_ns)
+        start_ns, now_ns = now_ns, now_ns + round(took_s * NS_PER_S)
+        call.failed(replace(FAILED, start_ns=start_ns, instants={"ended": now_ns}))
     assert call.end in (ATTEMPTS, WITHIN)
 
 
 def test_the_wait_that_a_service_requests_is_longer() -> None:
     call = away(Reconnect(within=60))
     call.attempt(0)
-    call.failed(replace(FAILED, headers={"retry-after": "7"}), 2 * S)
+    call.failed(replace(FAILED, headers={"retry-after": "7"}, instants={"ended": 2 * S}))
     assert call.due_ns >= 9 * S
 
 

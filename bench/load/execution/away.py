@@ -4,58 +4,21 @@ Pure: no clock, no socket.
 Attempts to connect follow the rule of refused callers (`due_ns`), within the limits of the script.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Protocol
 
-from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import EXPIRED, Family, is_permanent, outcome_class, parsed
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.catalogue.outcomes import Family, is_permanent, outcome_class, parsed
 from bench.load.execution.target_state import RefusedCall, due_ns
-from bench.observe.inputs import ContinuesCall
-from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.inputs import ContinuesCall, NotContinued
+from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
-from bench.plan.prepared import PreparedStep, PreparedTurn
 from bench.plan.reconnect import ATTEMPTS, REFUSED, UNFINISHED, WITHIN, Reconnect
 
 DROPS = frozenset(
     {Family.CLOSED, Family.SESSION_EXPIRED, Family.RENEWED, Family.THROTTLED, Family.TIMEOUT}
 )
 """How a session ends that its service closed, or from which nothing is received any more."""
-
-
-def is_dropped(timeline: Timeline) -> bool:
-    """Return whether the connection of a session that was open is dropped."""
-    return timeline.facts.is_ready and parsed(timeline.facts.outcome).family in DROPS
-
-
-class TurnInProgress:
-    """The steps of a call from its last turn on, and which turns the end of a session cut."""
-
-    def __init__(self) -> None:
-        self.steps: list[PreparedStep] = []
-        self._cut: dict[int, bool] = {}
-
-    def add(self, step: PreparedStep) -> None:
-        if not step.within_turn:
-            self.steps.clear()
-        self.steps.append(step)
-
-    def turn_ended(self, turn: TurnObservation, session_outcome: str) -> None:
-        self._cut[turn.turn] = turn.outcome in (session_outcome, EXPIRED)
-
-    def unfinished(self) -> Sequence[PreparedStep]:
-        """Return the steps from the first turn on that is not over, or was cut."""
-        for index, step in enumerate(self.steps):
-            if isinstance(step, PreparedTurn) and self._cut.get(step.plan.number, True):
-                return self.steps[index:]
-        return ()
-
-    def drop(self, count: int) -> None:
-        """Forget the last steps, which run again."""
-        del self.steps[len(self.steps) - count :]
-
-    def cut_in(self, steps: Sequence[PreparedStep]) -> int:
-        """Return how many turns of these steps were cut. Others have not begun."""
-        turns = (step for step in steps if isinstance(step, PreparedTurn))
-        return sum(self._cut.get(turn.plan.number, False) for turn in turns)
 
 
 class Away:
@@ -96,7 +59,7 @@ class Away:
         self._attempts += 1
         return ContinuesCall(None, self._attempts, self.dropped_ns, self.heard_ns, repeated)
 
-    def failed(self, session: SessionObservation, now_ns: int) -> None:
+    def failed(self, session: SessionObservation) -> None:
         """Plan the next attempt after one whose session did not open, or was dropped before a turn
         succeeded.
         """
@@ -105,4 +68,70 @@ class Away:
         elif is_permanent(session.outcome, session.causes):
             self.end = REFUSED
         else:
-            self._plan(RefusedCall(session.start_ns, now_ns, session.retry_after_ns))
+            ended_ns = session.instants["ended"]
+            self._plan(RefusedCall(session.start_ns, ended_ns, session.retry_after_ns))
+
+
+class Sessions(Protocol):
+    """The sessions of a call, of which the last one is current."""
+
+    @property
+    def timeline(self) -> Timeline:
+        """The timeline of the current session."""
+
+    def is_ending(self) -> bool: ...
+
+    def has_step(self, *, waits: bool, from_ns: int = 0, until_ns: int = NEVER_NS) -> bool:
+        """Return whether the next session may start now, which is not before `from_ns`; if `waits`,
+        wait for that until `until_ns`, unless the call must end.
+        """
+
+    def next_session(self, continuation: ContinuesCall) -> bool:
+        """Continue the call in a session that begins with the conversation until now. Return False
+        if it does not open.
+        """
+
+
+class Returning:
+    """How a call comes back after drops. `limits` are those of its script; None if it does not.
+    `draw` returns random numbers from 0 to 1.
+    """
+
+    def __init__(self, limits: Reconnect | None, draw: Callable[[], float]) -> None:
+        self._limits = limits
+        self._draw = draw
+        self._away: Away | None = None
+        """The attempts since the last drop; None after a turn has succeeded."""
+        self.has_returned = False
+        """True if a session of the call was an attempt to come back."""
+
+    def is_due(self, session: Timeline) -> bool:
+        """Return whether the connection of a session that was open is dropped."""
+        is_open = self._limits is not None and session.facts.is_ready
+        return is_open and parsed(session.facts.outcome).family in DROPS
+
+    def turn_succeeded(self) -> None:
+        self._away = None
+
+    def connect_again(self, sessions: Sessions, cut: int) -> Away | None:
+        """Attempt to connect until a session is open. Return None if the call gives up. `cut` is
+        the number of turns to say again.
+        """
+        if self._limits is None:
+            return None
+        if self._away is None:
+            self._away = Away(self._limits, sessions.timeline, cut, self._draw)
+        else:
+            self._away.failed(sessions.timeline.session())
+        away = self._away
+        while not away.end:
+            sessions.timeline.apply(NotContinued(UNFINISHED))  # unless another session follows
+            if not sessions.has_step(waits=True, from_ns=away.due_ns, until_ns=away.until_ns):
+                away.end = UNFINISHED if sessions.is_ending() else WITHIN
+                break
+            self.has_returned = True
+            if sessions.next_session(away.attempt(cut)):
+                return away
+            away.failed(sessions.timeline.session())
+        sessions.timeline.apply(NotContinued(away.end))
+        return None

@@ -18,10 +18,11 @@ sessions, or connects again after a drop.
 # measured. Then the step runs again in the next session. Any later end makes the turn fail.
 #
 # If the script has `reconnect`, a call whose connection was dropped comes back in the same way, as
-# clients do: after a wait (`Away`), with further attempts, and it runs the steps again from the
-# turn that the drop cut. This turn stays a failed one, and is one more turn of the next session.
+# clients do: after a wait, with further attempts (`Returning`), and it runs the steps again from
+# the turn that the drop cut. This turn stays a failed one, and is one more turn of the next
+# session.
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 from weakref import WeakValueDictionary
@@ -31,23 +32,22 @@ import gevent
 from bench.base.clock import monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.outcomes import OWN_FAULT, outcome_class
-from bench.load.execution.away import Away, TurnInProgress, is_dropped
+from bench.load.execution.away import Returning
+from bench.load.execution.call_transcript import CallTranscript
 from bench.load.execution.pairs import Pair
 from bench.load.execution.session_registry import RunListener, SessionRegistry
 from bench.load.execution.target_state import RefusedCall, TargetState
 from bench.load.planning.tasks import Caller, CallSteps, SessionEnded, Turn, run_task
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import (
-    PreparedEvent,
     PreparedPause,
     PreparedScript,
     PreparedStep,
-    PreparedTurn,
 )
 from bench.plan.random_choices import SessionChoices
-from bench.plan.reconnect import UNFINISHED, WITHIN
 from bench.plan.steps import NO_ROW, StepReader, StepRules
 from bench.plan.turns import Step
 from bench.record.event_log import LoggedTransport
@@ -57,8 +57,6 @@ from bench.session.session import Session
 from bench.transport.impaired import impaired
 from bench.transport.impairment.line import NetworkCounts
 from bench.transport.own_limits import own_limit
-from bench.wire.dialect import SaidItem
-from bench.wire.settings import FunctionOutput, Message
 
 POLL_S = 0.05
 """The interval at which a call without an open session checks whether its next session may
@@ -81,56 +79,6 @@ class CallAssignment:
     leaving: Callable[[], bool]
 
 
-class CallTranscript:
-    """The conversation of a call as a list of items, in the order of its steps.
-
-    The call's next session begins with them. `before` are the items of the conversation before the
-    call. Speech is represented by its transcript.
-    """
-
-    def __init__(self, before: Sequence[SaidItem]) -> None:
-        self._parts: list[list[SaidItem]] = [list(before)]
-        self._open: dict[int, list[SaidItem]] = {}
-        """The items of each turn that is still open, by the number of the turn."""
-
-    def add_step(self, step: PreparedStep) -> None:
-        """Add a step that is about to run. An out-of-band turn, which is not part of the
-        conversation, adds no item.
-        """
-        item = step.item if isinstance(step, PreparedTurn | PreparedEvent) else None
-        is_out_of_band = isinstance(step, PreparedTurn) and step.plan.out_of_band
-        self._parts.append([] if item is None or is_out_of_band else [item])
-        if isinstance(step, PreparedTurn) and not is_out_of_band:
-            self._open[step.plan.number] = self._parts[-1]
-
-    def drop_steps(self, count: int) -> None:
-        """Drop the last steps, which run again."""
-        for _ in range(count):
-            dropped = self._parts.pop()
-            self._open = {
-                number: other for number, other in self._open.items() if other is not dropped
-            }
-
-    def add_turn(self, turn: TurnObservation, outputs: dict[str, FunctionOutput]) -> None:
-        """Add the transcripts of an ended turn, and its function calls with their results,
-        removed from `outputs`.
-        """
-        turn_items = self._open.pop(turn.turn, [])  # an out-of-band turn has no items
-        if turn.input_text:
-            turn_items.append(Message(role="user", text=turn.input_text))
-        for reply_part in turn.reply_parts:
-            if isinstance(reply_part, str):
-                turn_items.append(Message(role="assistant", text=reply_part))
-            elif (
-                output := outputs.pop(reply_part.call_id, None)
-            ) is not None:  # calls without a result are left out
-                turn_items += [reply_part, output]
-
-    @property
-    def items(self) -> list[SaidItem]:
-        return [item for step_items in self._parts for item in step_items]
-
-
 class Call:
     """An open call. It has one or several sessions, one after the other. Each step runs in the
     current session.
@@ -142,11 +90,8 @@ class Call:
         self._script = assignment.script
         self._transcript = CallTranscript(self._script.history_items)
         self._number = self._turns_started = 0
-        self._in_progress = TurnInProgress()
-        self._away: Away | None = None
-        """The attempts since the last drop; None after a turn has succeeded."""
-        self._has_returned = False
-        """True if a session of the call was an attempt to come back."""
+        draw = Random(f"{assignment.seed}:{assignment.pair.number}").random
+        self._returning = Returning(self._script.reconnect, draw)
         self._handle = ""
         """The last handle with which the service restores the conversation."""
         self.on_turn: Callable[[TurnObservation], None] | None = None
@@ -231,14 +176,10 @@ class Call:
         elif not step.within_turn and self._may_renew() and not self._renew():
             return False
         begun_ns = self._connected.now_ns
-        turns_before = self._listener.timeline.facts.turns_started
+        turns_before = self.timeline.facts.turns_started
         if self._run_recorded(step):
             return True
-        if (
-            step.is_turn
-            and self._listener.timeline.facts.turns_started == turns_before
-            and self._may_renew()
-        ):
+        if step.is_turn and self.timeline.facts.turns_started == turns_before and self._may_renew():
             self._transcript.drop_steps(1)  # the session had ended before the caller's first sound
             return self._renew() and (self._run_recorded(step) or self._continues)
         if isinstance(step, PreparedPause) and self._is_dropped:
@@ -254,7 +195,6 @@ class Call:
 
     def _run_recorded(self, step: PreparedStep) -> bool:
         self._transcript.add_step(step)
-        self._in_progress.add(step)
         return self._connected.run_step(step)
 
     def wait_for_turn(self) -> None:
@@ -283,7 +223,7 @@ class Call:
         turns_planned = max(0, len(script.turns) * is_complete - turns_started)
         if number > 1:
             name = f"{labels.session_id}.{number}"
-            labels = replace(labels, session_id=name, after_return=self._has_returned)
+            labels = replace(labels, session_id=name, after_return=self._returning.has_returned)
             return self._sessions.start(assignment.target_state, script, labels, turns_planned)
         planned = {
             "intended_ns": assignment.pair.intended_ns,
@@ -294,12 +234,20 @@ class Call:
         )
 
     def _on_turn(self, turn: TurnObservation) -> None:
-        self._transcript.add_turn(turn, self._connected.function_outputs)
-        self._in_progress.turn_ended(turn, self._listener.timeline.facts.outcome)
+        outputs, outcome = self._connected.function_outputs, self.timeline.facts.outcome
+        self._transcript.add_turn(turn, outputs, outcome)
         if outcome_class(turn.outcome) == "success":
-            self._away = None
+            self._returning.turn_succeeded()
         if self.on_turn is not None:
             self.on_turn(turn)
+
+    @property
+    def timeline(self) -> Timeline:
+        return self._listener.timeline
+
+    @property
+    def _is_dropped(self) -> bool:
+        return self._returning.is_due(self.timeline)
 
     @property
     def _connected(self) -> Session:
@@ -328,7 +276,7 @@ class Call:
         """Open the connected session. Return False if the session ended before it was ready."""
         self._connected.open()
         self._listener.on_opened()
-        return not self._listener.timeline.is_over
+        return not self.timeline.is_over
 
     def _abort(self, run_end: RunEnded) -> None:
         if self._session is not None:
@@ -341,7 +289,7 @@ class Call:
 
     @property
     def _renewal_is_due(self) -> bool:
-        timeline = self._listener.timeline
+        timeline = self.timeline
         after_ns = self._script.renew_after_ns or 0
         is_old = False
         if after_ns and timeline.facts.turns_started and not timeline.is_over:
@@ -353,12 +301,10 @@ class Call:
         """Return whether the call must now continue in another session. Until that may start, an
         open one continues.
         """
-        return self._renewal_is_due and self.has_step(waits=self._listener.timeline.is_over)
+        return self._renewal_is_due and self.has_step(waits=self.timeline.is_over)
 
     def has_step(self, *, waits: bool, from_ns: int = 0, until_ns: int = NEVER_NS) -> bool:
-        """Return whether the next session may start now, which is not before `from_ns`; if `waits`,
-        wait for that until `until_ns`, unless the call must end.
-        """
+        """Return whether the next session may start now, as `Sessions.has_step` does."""
         pacer = self._assignment.target_state.pacer
         while True:
             now_ns = monotonic_ns()
@@ -372,29 +318,22 @@ class Call:
             gevent.sleep(min(POLL_S, left_ns / NS_PER_S) if left_ns > 0 else POLL_S)
 
     def _renew(self) -> bool:
-        """Continue the call in a session that begins with the conversation until now. Return False
-        if this fails.
+        """Continue the call in another session. Return False if this fails.
 
         If the service has sent a handle, it restores the conversation itself.
         """
-        played_until_ns = self._listener.timeline.turns.played_until_ns
-        self._next_session(inputs.ContinuesCall(played_until_ns), self._connected.close)
-        if self.connect() and self.open():
-            return True
-        return self._script.reconnect is not None and self._connect_again(0) is not None
+        played_until_ns = self.timeline.turns.played_until_ns
+        is_open = self.next_session(inputs.ContinuesCall(played_until_ns))
+        return is_open or self._returning.connect_again(self, 0) is not None
 
     # The return after a drop.
-
-    @property
-    def _is_dropped(self) -> bool:
-        return self._script.reconnect is not None and is_dropped(self._listener.timeline)
 
     def finish(self) -> None:
         """Wait for the end of the last turn. If a drop cut it, come back."""
         if self._script.reconnect is None or self._session is None:
             return
         self._connected.wait_for_turn()
-        while self._is_dropped and self._in_progress.unfinished() and self._come_back():
+        while self._is_dropped and self._transcript.unfinished and self._come_back():
             self._connected.wait_for_turn()
 
     def _come_back(self) -> bool:
@@ -404,11 +343,10 @@ class Call:
         steps: tuple[PreparedStep, ...] = ()
         while self._is_dropped:
             self._drop_session()  # delivers the turns
-            begun = self._in_progress.unfinished()
-            steps = steps or tuple(begun)
+            begun = self._transcript.unfinished
+            steps = steps or begun
             self._transcript.drop_steps(len(begun))
-            self._in_progress.drop(len(begun))
-            away = self._connect_again(self._in_progress.cut_in(steps))
+            away = self._returning.connect_again(self, self._transcript.cut_in(steps))
             if away is None:
                 self._drop_session()
                 self._session = None
@@ -424,54 +362,29 @@ class Call:
         if self._session is not None:
             self._session.drop()
 
-    def _connect_again(self, cut: int) -> Away | None:
-        """Attempt to connect until a session is open. Return None if the call gives up. `cut` is
-        the number of turns to say again.
+    def next_session(self, continuation: inputs.ContinuesCall) -> bool:
+        """Continue the call in a session that begins with the conversation until now. Return False
+        if it does not open.
         """
-        limits = self._script.reconnect
-        assert limits is not None, "only then a session is dropped"
-        timeline = self._listener.timeline
-        if self._away is None:
-            assignment = self._assignment
-            draw = Random(f"{assignment.seed}:{assignment.pair.number}").random
-            self._away = Away(limits, timeline, cut, draw)
-        else:
-            self._away.failed(timeline.session(), monotonic_ns())
-        away = self._away
-        while not away.end:
-            timeline.apply(inputs.NotContinued(UNFINISHED))  # unless another session follows
-            if not self.has_step(waits=True, from_ns=away.due_ns, until_ns=away.until_ns):
-                away.end = UNFINISHED if self.is_ending() else WITHIN
-                break
-            self._next_session(away.attempt(cut), self._drop_session)
-            timeline = self._listener.timeline
-            if self.connect() and self.open():
-                return away
-            if "opened" in timeline.facts.instants:
-                self._handle = ""  # the service knows it no more
-            away.failed(timeline.session(), monotonic_ns())
-        timeline.apply(inputs.NotContinued(away.end))
-        return None
-
-    def _next_session(
-        self, continuation: inputs.ContinuesCall, end_session: Callable[[], None]
-    ) -> None:
-        """End the current session by `end_session`, and start the record of the next one, which
-        begins with the conversation until now.
-        """
-        before = self._listener.timeline
+        before = self.timeline
         before.apply(inputs.ReplacedBySession())
         facts = before.facts
         self._turns_started += facts.turns_started - min(facts.turns_repeated, facts.turns_started)
-        end_session()
+        if continuation.attempt:
+            self._drop_session()
+        else:
+            self._connected.close()
         self._listener.session_ended()
         self._session = None
-        self._has_returned |= continuation.attempt > 0
         self.start(continuation.repeated)
-        self._listener.timeline.apply(continuation)
-        self._handle = before.facts.resumption or self._handle
+        self.timeline.apply(continuation)
+        self._handle = facts.resumption or self._handle
         script = self._assignment.script
         self._script = script.continued(self._transcript.items, self._handle)
+        is_open = self.connect() and self.open()
+        if not is_open and "opened" in self.timeline.facts.instants:
+            self._handle = ""  # the service knows it no more
+        return is_open
 
 
 class StepRunner(CallSteps):
