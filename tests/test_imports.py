@@ -219,7 +219,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "calls_in_time",
         "overload",
         "events",
-        "returns",
         "summary",
         "targets",
         "sample_size",

@@ -26,12 +26,13 @@ from typing import Any, Final, Literal, Protocol, TypeVar, get_args
 
 Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
-Due = Literal["begun", "always", "never"] | tuple[str, str | int] | int
+Due = Literal["begun", "always", "never", "dropped"] | tuple[str, str | int] | int
 """Which successful turns, or sessions, should have a metric if others of their step have it.
 
 - `begun`: those in which the metric began
 - `always`: all, except those that `unless` excludes
 - `never`: none, because it may rightly be absent
+- `dropped`: those with which a dropped call came back. One that gave up failed, others have none
 - a column and a value: those in which the metric began, and the column has the value
 - a number: those in which the caller speaks for at least this many ns
 """
@@ -770,6 +771,34 @@ CATALOGUE = {
             scope="session",
             less="caller_time_ns",
             signed=True,
+        ),
+        Metric(
+            "return_gap",
+            "Dropped calls that connect again: from the end of what the caller heard of the turn in"
+            " progress, or from the drop, to the first whole reply after the return. Infinite for a"
+            " call that gave up.",
+            "last_heard",
+            "heard_again",
+            scope="session",
+            due="dropped",
+        ),
+        Metric(
+            "reconnect_time",
+            "Dropped calls that connect again: from the drop to the open session. Infinite for a"
+            " call that gave up.",
+            "dropped",
+            "session_updated",
+            scope="session",
+            due="dropped",
+        ),
+        Metric(
+            "turns_repeated",
+            "Dropped calls that came back: the turns that began again, because the drop had cut"
+            " them.",
+            unit="n",
+            scope="session",
+            column="turns_repeated",
+            due="dropped",
         ),
         Metric(
             "idle_prompt",

@@ -46,7 +46,7 @@ from reports.data.samples import (
     session_sample,
 )
 from reports.data.turns import TurnArrays, column_of, measured_sessions, target_labels
-from reports.metrics.rate_metrics import RATES
+from reports.metrics.rate_metrics import OF_TURNS, RATES
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.render.blocks import source_marks, with_marker
 from reports.render.notebook import frame_html
@@ -167,7 +167,7 @@ class Run(runs.RunFrames):
         of_absent = codes[absent["session_id"].astype(str)]
         not_started = np.array([at_target, chosen.of_not_started, of_absent], int)
         rows = []
-        for name in RATES:
+        for name in OF_TURNS:
             events = rate_counts(turns, name)
             labels = started
             if name == "failure_rate":  # each turn that did not start counts as failed

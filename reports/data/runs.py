@@ -478,6 +478,7 @@ def session_frame(table: pa.Table, kept: Kept | None = None) -> pd.DataFrame:
             values_ns(table, metric) / (NS_PER_MS if metric.unit == "ms" else 1)
         )
         for metric in SESSION_METRICS
+        if metric.name not in columns
     }
     carried = {name: kept(bytes_per_s(table, name)) for name in CARRIED}
     return pd.DataFrame(columns | known | metrics | carried, copy=False)

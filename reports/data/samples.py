@@ -29,6 +29,7 @@ import pandas as pd
 
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, TRANSCRIPT_METRICS, Metric
 from bench.catalogue.outcomes import ABANDONED, is_throttled
+from bench.record.metric_values import floats
 from reports.data.runs import RunFrames, by_label, scripts_of
 from reports.data.turns import (
     FAILED,
@@ -366,7 +367,8 @@ def is_latency(metric: Metric) -> bool:
     return metric.is_latency and metric.better == "lower" and not metric.column
 
 
-OF_SAMPLE = ["outcome_class", "turns_started"]
+OF_DROPS = ["attempt", "session_updated_at_ns", "gave_up", "renewed", "turns_succeeded"]
+OF_SAMPLE = ["outcome_class", "turns_started", *OF_DROPS]
 """The columns of sessions that every sample needs, in addition to the column of its metric."""
 
 
@@ -387,13 +389,18 @@ def session_sample(
     - A metric of a column (jitter, packet loss) is no latency either: failed sessions with a value
       are in its sample, and those without are only counted. A successful session without a value is
       unscored if other sessions have one.
+    - A metric of dropped calls has a value for each that came back, and +inf for each that gave up.
+      Others, whose run ended before, are unscored.
     - A throughput has its value even if the session failed. If no session carried such bytes, for
       example audio in a run of text, no session has the metric.
     """
-    values = frame[column_of(name)].to_numpy(float)
+    values = floats(frame, column_of(name))
+    metric = CATALOGUE[name]
+    is_chosen = np.ones(values.size, bool) if chosen is None else chosen
+    if metric.due == "dropped":
+        return _of_drops(frame, metric, values, is_chosen)
     kind = frame["outcome_class"].cat.codes.to_numpy()
     has_value = ~np.isnan(values)
-    metric = CATALOGUE[name]
     carried = metric.unit == BYTES_PER_S
     if not (has_value.any() or (expected and has_value.size)) or (
         carried and not values[has_value].any()
@@ -407,7 +414,6 @@ def session_sample(
         failed |= (
             (kind == GOOD) & ~has_value & (frame["turns_started"].to_numpy(float, na_value=0.0) > 0)
         )
-    is_chosen = np.ones_like(has_value) if chosen is None else chosen
     rows = np.flatnonzero(is_chosen & ((has_value & ~failed) | (failed if is_wait else False)))
     sample_values = np.where(failed[rows], np.inf, values[rows])
     is_unfinished = is_chosen & (kind == UNFINISHED) & ~has_value
@@ -418,6 +424,33 @@ def session_sample(
         failed=count_nonzero(is_chosen & failed),
         censored=count_nonzero(is_unfinished),
         unscored_sessions=np.flatnonzero(is_unscored & (metric.due == "always")),
+    )
+
+
+def _of_drops(frame: pd.DataFrame, metric: Metric, values: Floats, chosen: Flags) -> Sample | None:
+    """Return the sample of a metric of dropped calls. A session with which a call came back may
+    also end another drop. An attempt that another one followed ends none.
+    """
+    is_attempt, is_open, has_end = (frame[name].notna().to_numpy() for name in OF_DROPS[:3])
+    is_renewed, has_success = (
+        (floats(frame, name) > 0) & chosen for name in ("renewed", "turns_succeeded")
+    )
+    is_last = chosen & ~is_renewed & ~has_end
+    returned = is_attempt & is_open & (is_last | has_success)
+    is_unknown = (frame["gave_up"] == "unfinished").to_numpy() & chosen
+    failed = np.flatnonzero(has_end & chosen & ~is_unknown)
+    is_unknown |= is_attempt & ~is_open & is_last
+    good = np.flatnonzero(returned & ~np.isnan(values))
+    lacking = np.flatnonzero(returned & np.isnan(values))
+    unscored = np.append(np.flatnonzero(is_unknown), lacking)
+    if not (good.size or failed.size or unscored.size):
+        return None
+    waiting = failed if is_latency(metric) else failed[:0]
+    return sample(
+        np.append(values[good], np.full(waiting.size, np.inf)),
+        np.append(good, waiting),
+        failed=failed.size,
+        unscored_sessions=unscored,
     )
 
 

@@ -72,5 +72,7 @@ def _no_value(metric: str, lacks: Mapping[str, str]) -> str:
     """
     if metric in RATES:
         rate = RATES[metric]
-        return lacks.get(rate.column, "") or lacks.get(rate.words_column, "")
+        if not rate.of_metric:
+            return lacks.get(rate.column, "") or lacks.get(rate.words_column, "")
+        metric = rate.of_metric
     return CATALOGUE[metric].lack_reason(lacks)

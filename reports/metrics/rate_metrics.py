@@ -43,11 +43,16 @@ class RateMetric(NamedTuple):
     of_calls: bool = False
     """True if each call counts once, with its last turn. If `column` is that of its patience, the
     event is that it was abandoned."""
+    of_metric: str = ""
+    """The metric of calls whose finite values are the events of the rate. The infinite ones are
+    calls without the event."""
 
     @property
     def units(self) -> Literal["turns", "calls", "words"]:
         """The unit of the denominator."""
-        return "words" if self.words_column else "calls" if self.of_calls else "turns"
+        if self.words_column:
+            return "words"
+        return "calls" if self.of_calls or self.of_metric else "turns"
 
     def unit(self, words: float, characters: float) -> RateUnit:
         """Return the unit of a denominator of `words` words, of which `characters` are
@@ -64,6 +69,7 @@ RATES = {
         RateMetric("failure_rate"),
         RateMetric("throttle_rate"),
         RateMetric("abandonment_rate", column="patience_ns", of_calls=True),
+        RateMetric("returned_share", "higher", of_metric="reconnect_time"),
         RateMetric("stall_rate", due=DueTurns("received_audio_ns", kind="success")),
         # a reply that ended by itself has no yield; one of a failed turn may have had one
         RateMetric(
@@ -142,6 +148,7 @@ RATES = {
 
 If a rate has no column, `bench.catalogue.metrics` defines its name.
 """
+OF_TURNS = tuple(name for name, rate in RATES.items() if not rate.of_metric)
 OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)
 MIN_RATE_UNITS = 10
 """The minimum number of turns or words for a rate; with fewer, only the two counts are shown."""

@@ -101,7 +101,10 @@ THRESHOLD_METRICS = {
         for metric in CATALOGUE.values()
         if metric.scope in ("turn", "session")
     },
-    **{rate.name: ThresholdMetric(rate.name, "share", rate.better) for rate in RATES.values()},
+    **{
+        rate.name: ThresholdMetric(rate.name, "share", rate.better, bool(rate.of_metric))
+        for rate in RATES.values()
+    },
     **{
         name: ThresholdMetric(name, cast(Unit, unit), "lower", True, only=OfParts(name))
         for name, (unit, _) in OF_PARTS.items()

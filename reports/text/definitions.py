@@ -9,6 +9,10 @@ RATES = {
         "Share of the planned turns that failed or did not start; unfinished ones are excluded."
     ),
     "throttle_rate": "Share of the ended turns that the service throttled.",
+    "returned_share": (
+        "Share of the dropped calls that connected again, and were not dropped before a turn"
+        " succeeded."
+    ),
     "stall_rate": (
         "Share of the successful turns with audio in which the simulated player ran out of audio."
     ),

@@ -373,7 +373,8 @@ def test_names_of_lacking_data_are_row_columns() -> None:
 def test_data_that_a_script_produces_is_not_listed_as_lacking(tmp_path: Path) -> None:
     (tmp_path / "before.jsonl").write_text('{"role": "user", "text": "Hello"}\n')
     session = "{turn_detection: {type: server_vad, idle_timeout_ms: 6000}}"
-    text = f"session: {session}\nhistory: before.jsonl\nrenew_after: 60\nsteps:\n  - text: One\n"
+    text = f"session: {session}\nhistory: before.jsonl\nrenew_after: 60\nreconnect: {{}}\nsteps:\n"
+    text += "  - text: One\n"
     found = scripts_lacking(tmp_path, text, arrives=True)
 
     assert found["session"].keys() == {"greeting_audible", "mcp_listed"}

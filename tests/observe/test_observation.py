@@ -172,6 +172,8 @@ def test_a_session_s_metrics_are_differences_of_its_instants() -> None:
         "greeting": 261 * MS,
         "answer_to_greeting": 241 * MS,
         "renewal_gap": 500 * MS,
+        "return_gap": 596 * MS,
+        "reconnect_time": 91 * MS,
         "idle_prompt": 10 * MS,
         "rtp_jitter": 3 * MS,
         "peer_rtp_jitter": 2 * MS,

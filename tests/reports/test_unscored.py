@@ -91,6 +91,7 @@ HALF = {
     ),
     "preamble_rate": Half({"preamble": False, "received_audio_ns": 5}, {"received_audio_ns": 5}),
     "mcp_failure_rate": Half({"mcp_calls": 1, "mcp_call_failed": False}, {"mcp_calls": 1} | FAILED),
+    "returned_share": "tests/reports/test_returns.py",
     "task_success_rate": Half({"task_defined": True, "task_success": True}, {"task_defined": True}),
     "input_wer": Half(WORDS, WORDS | {"input_word_errors": None}, 4),
     "reply_wer": Half(REPLY, REPLY | {"reply_word_errors": None}, 6),

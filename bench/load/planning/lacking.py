@@ -311,6 +311,11 @@ def _of_session(script: PreparedScript, *, arrives: bool) -> Iterator[tuple[str,
         yield "greeting_audible", "the script has no `wait_for: greeting` step"
     if script.renew_after_ns is None:
         yield "previous_reply_end", "its calls never renew their session (`renew_after`)"
+    if script.reconnect is None:
+        yield from dict.fromkeys(
+            ("dropped", "last_heard", "turns_repeated"),
+            "its calls never connect again (`reconnect`)",
+        ).items()
     if detection is None or detection.idle_timeout_ms is None:
         yield from dict.fromkeys(
             ("idle_prompt_due", "idle_prompt_received"), "the session has no `idle_timeout_ms`"

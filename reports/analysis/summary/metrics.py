@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 from msgspec import field
+from msgspec.structs import replace
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import CATALOGUE
@@ -17,6 +18,7 @@ from bench.record.histograms import MEASURED, HistogramKey
 from bench.record.metric_values import CARRIED, floats
 from reports.data.runs import RunFrames
 from reports.data.samples import (
+    OF_SAMPLE,
     Events,
     MetricSample,
     MetricSamples,
@@ -27,17 +29,19 @@ from reports.data.turns import (
     Pool,
     TurnArrays,
     column_of,
+    rows_of,
 )
 from reports.data.uncertainty import UncertainMetric, uncertain_reason
-from reports.engine.evaluate import by_target, counted, events_of, published, rates
-from reports.metrics.rate_metrics import OF_COLUMNS
+from reports.engine.evaluate import by_target, counted, events_of, published, rate, rates
+from reports.metrics.rate_metrics import OF_COLUMNS, RATES
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded
-from reports.results.value import LEVEL_KEYS, LEVELS, Reason, Value, by_level
+from reports.results.value import LEVEL_KEYS, LEVELS, Group, Reason, Subject, Value, by_level
 from reports.statistics.counting import Flags, count_nonzero
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 
 ALL = "all"
+RETURNED, GAVE_UP = "returned_share", "gave_up"
 
 
 class MetricSummary(MainMetric, kw_only=True):
@@ -144,7 +148,7 @@ def session_metrics(
     """Yield the summaries of metrics of sessions, for each target that has the metric. `names` are
     the metrics. `expected` are the metrics that a target should have, as (metric, target).
     """
-    columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
+    columns = list(dict.fromkeys([*map(column_of, names), *OF_SAMPLE]))
     measured = sessions[columns]
     target = sessions["target"]
     of_target = {label: measured[(target == label).to_numpy()] for label in targets}
@@ -203,6 +207,27 @@ def turn_rates(turns: TurnArrays) -> Iterator[Value]:
     for name in (of_column.name for of_column in OF_COLUMNS):
         of_targets = rates(turns, by_target(turns), {name: rate_counts(turns, name)})
         yield from (published(value) for value in of_targets if value.n or value.unscored)
+
+
+def call_rates(sessions: pd.DataFrame, targets: Iterable[str]) -> Iterator[Value]:
+    """Yield the share of dropped calls that came back, for each target that has any."""
+    metric = RATES[RETURNED].of_metric
+    for target in targets:
+        if (of := session_sample(rows_of(sessions, target), metric)) is not None:
+            trials = np.repeat([1.0, 0.0], (of.n, of.unscored))
+            returned = trials * np.isfinite(np.append(of.values, of.unscored_sessions))
+            calls = np.append(of.sessions, of.unscored_sessions)
+            events = Events(returned, trials, 1 - trials)
+            value = published(rate(Subject(target=target), RETURNED, events, calls))
+            yield replace(value, unit=RATES[RETURNED].units)
+
+
+def gave_up(sessions: pd.DataFrame, targets: Iterable[str]) -> Iterator[Value]:
+    """Yield the number of dropped calls that gave up, by reason."""
+    for target in targets:
+        for reason, number in rows_of(sessions, target)[GAVE_UP].value_counts().items():
+            group = Group(by=GAVE_UP, name=str(reason))
+            yield counted(Subject(target=target, group=group), GAVE_UP, number)
 
 
 def cancelled_splits(turns: TurnArrays) -> Flags:

@@ -30,7 +30,7 @@ from reports.data.runs import (
 from reports.data.samples import rate_counts, rate_unit
 from reports.data.turns import TurnArrays
 from reports.data.uncertainty import UncertainMetric
-from reports.metrics.rate_metrics import RATES
+from reports.metrics.rate_metrics import OF_TURNS
 from reports.render.blocks import MARKS
 from reports.results.json_entries import Count, JsonEntry, Known, Number, Rounded
 from reports.results.value import Reason, Reasons
@@ -299,7 +299,7 @@ def unscored_rates(turns: TurnArrays) -> Iterator[Reason]:
     """Yield a reason for each rate of a target of which turns could not be scored. `causes` has the
     number of turns for each reported cause; `turns` and `applies` are the turns.
     """
-    for name in RATES:
+    for name in OF_TURNS:
         counts = rate_counts(turns, name)
         for target, label in enumerate(turns.targets):
             mine = np.flatnonzero((turns.target == target) & counts.counted)

@@ -15,7 +15,6 @@ from bench.catalogue.metrics import DEFINITIONS_VERSION, TRANSCRIPT_METRICS
 from bench.record.metric_values import CARRIED
 from reports.analysis.events import event_values
 from reports.analysis.overload import overload_values
-from reports.analysis.returns import return_values
 from reports.analysis.summary import metrics, run_validity
 from reports.analysis.summary.calls import TelephoneCalls, telephone_calls
 from reports.analysis.summary.cost import RunCost, money_of
@@ -137,11 +136,12 @@ class ValuesOfTargets(JsonEntry, kw_only=True):
     turn_metrics: tuple[MetricSummary, ...]
     """all metrics of turns, for each pool, and for each step of a pool"""
     rates: tuple[Value, ...]
-    """rates of turns, by column; empty if no turn counts"""
+    """rates of turns, by column, and of dropped calls; empty if none counts"""
     outcomes: dict[str, OutcomesEntry]
     scenario: str
     counts: tuple[Value, ...]
-    """stalls, turn detection and TCP retransmissions of each target"""
+    """stalls, turn detection and TCP retransmissions of each target; dropped calls that gave up,
+    by reason"""
     target_settings: tuple[TargetFacts, ...]
     targets: tuple[str, ...]
     session_metrics: tuple[MetricSummary, ...]
@@ -202,8 +202,6 @@ class RunResults(ValuesOfTargets, kw_only=True):
     """of a load with a peak: calls, latency, harm and recovery; otherwise empty"""
     events: tuple[Value, ...]
     """of each event of the run: what happened to callers; otherwise empty"""
-    returns: tuple[Value, ...]
-    """of scripts with `reconnect`: dropped calls that came back, and the gap; otherwise empty"""
     sweep: tuple[Value, ...]
     """of a run with --vary: latencies and cut-offs of each setting, and how they follow it"""
     event_metrics: tuple[HistogramSummary, ...]
@@ -409,15 +407,14 @@ def summarise(run: RunFrames) -> Summary:
         planned_events=notes.planned_events,
         data_notes=notes,
         calls=tuple(telephone_calls(metadata, sessions, targets)),
-        rates=tuple(metrics.turn_rates(turns)),
+        rates=(*metrics.turn_rates(turns), *metrics.call_rates(sessions, targets)),
         within=tuple(deadline_shares(run, samples, sessions)),
         tools=tuple(tool_turns(run, samples)),
         turn_taking=tuple(turn_taking(turns)),
         overload=tuple(overload_values(run, samples)),
         events=tuple(event_values(run, samples)),
-        returns=tuple(return_values(sessions, targets)),
         sweep=tuple(sweep_values(run, samples)),
-        counts=tuple(metrics.turn_counts(turns)),
+        counts=(*metrics.turn_counts(turns), *metrics.gave_up(sessions, targets)),
         session_metrics=(*connecting, *metrics.slopes(samples, run.uncertain_metrics)),
         carried=tuple(metrics.session_metrics(sessions, targets, tuple(CARRIED))),
         event_metrics=tuple(metrics.events(run, targets)),

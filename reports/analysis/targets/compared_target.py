@@ -9,6 +9,7 @@ It is also a cluster. But a pair counts only if each of its sessions has a row.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
@@ -265,7 +266,7 @@ class ComparedTarget:
         """Return the number of turns, sessions or words that a value should contain, but that
         could not be scored.
         """
-        if spec.metric not in RATES:
+        if (spec := _of_metric(spec)).metric not in RATES:
             return self._sample(spec).unscored if spec.metric in CATALOGUE else 0
         events, mine = self._rated(spec)
         return int(events.unscored[mine].sum())
@@ -354,6 +355,8 @@ class ComparedTarget:
         """Return the number of events and the number of units (turns or words) of a rate in each
         cluster.
         """
+        if (of_metric := _of_metric(spec)) is not spec:
+            return self.in_time(of_metric, sys.float_info.max)
         of_turns, mine = self._rated(spec)
         if self.unscored_as:
             of_turns = of_turns.scored_as(float(self.unscored_as == "highest"))
@@ -472,13 +475,13 @@ class ComparedTarget:
         unscored = self.unscored(spec)
         if not unscored:
             return None
-        if spec.metric in RATES:
+        if (counted := _of_metric(spec)).metric in RATES:
             events, mine = self._rated(spec)
             unit: str = rate_unit(self.turns, spec.metric, np.flatnonzero(mine))
             of = int(np.nansum(events.trials[mine])) + unscored
         else:
-            unit = "sessions" if CATALOGUE[spec.metric].scope == "session" else "turns"
-            of = self._sample(spec).planned
+            unit = "sessions" if CATALOGUE[counted.metric].scope == "session" else "turns"
+            of = self._sample(counted).planned
         return some_unscored(spec.metric, unscored, of, unit)
 
     def doubt(self, spec: MetricSpec) -> Reason | None:
@@ -499,6 +502,14 @@ class ComparedTarget:
         name.
         """
         return list(dict.fromkeys(self.turns.steps))
+
+
+def _of_metric(spec: MetricSpec) -> MetricSpec:
+    """Return the spec of the metric of calls of which a rate counts the finite values; `spec` if it
+    is no such rate.
+    """
+    rate = RATES.get(spec.metric)
+    return replace(spec, metric=rate.of_metric) if rate and rate.of_metric else spec
 
 
 Targets = Sequence[ComparedTarget]

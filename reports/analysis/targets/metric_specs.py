@@ -13,7 +13,7 @@ from bench.catalogue.metrics import CATALOGUE, ORIGIN
 from reports.analysis.targets.compared_target import Targets
 from reports.data.samples import FUNCTION_VOICE_TO_VOICE, MAINS, VOICE_TO_VOICE
 from reports.metrics.metric_spec import POINTS, MetricSpec
-from reports.metrics.rate_metrics import OF_COLUMNS
+from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.quantile import MARGINS, Quantile, margin_of
 from reports.metrics.statistic_types.rate import Rate, Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum
@@ -42,6 +42,8 @@ SECONDARY = (
     ("greeting", 0.5),
     ("answer_to_greeting", 0.5),
     ("post_dial_delay", 0.5),
+    ("return_gap", 0.5),
+    ("reconnect_time", 0.5),
     ("audio_sent", 0.5),
     ("audio_received", 0.5),
 )
@@ -56,7 +58,11 @@ frequent stratum."""
 SLOPE_MS = 10.0
 """The accepted increase of a latency in ms per 1,000 tokens. It is 0.1 s in a conversation of
 10,000 tokens."""
-COMPARED = tuple(rate.name for rate in OF_COLUMNS if rate.better != "neither")
+COMPARED = tuple(
+    rate.name
+    for rate in RATES.values()
+    if (rate.column or rate.of_metric) and rate.better != "neither"
+)
 MEASURED_FROM_DIFFERS = {"measured_from": (True,), "speech_end": (True, False)}
 """The metrics for which turns that differ in `measured_from` are in different strata.
 

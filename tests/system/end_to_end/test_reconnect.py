@@ -35,14 +35,9 @@ def test_calls_that_a_restart_dropped_come_back(tmp_path: Path) -> None:
     assert not found.unlogged
     assert not found.misplaced
     assert found.again <= found.cut_turns
-    values = {
-        (value["metric"], value["statistic"]): value
-        for value in json.loads((run / "summary.json").read_text())["returns"]
-        if not value.get("group")
-    }
-    share = values["returned_share", "rate"]
+    rates = json.loads((run / "summary.json").read_text())["rates"]
+    (share,) = (rate for rate in rates if rate["metric"] == "returned_share")
     assert share["count"] == found.returned > 0
-    assert share["n"] + values["returns_unknown", "count"]["n"] >= found.returned
     # a busy machine may delay single values
     assert abs(median(found.gap_errors_ms)) < 5
     assert "Calls that came back" in (run / "report.md").read_text()

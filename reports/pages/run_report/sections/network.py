@@ -76,6 +76,7 @@ OF_CALLS = (
     "response_time",
     "renewal_gap",
     "idle_prompt",
+    *(metric.name for metric in CATALOGUE.values() if metric.due == "dropped"),
     *SLOPES,
 )
 """The metrics of sessions that are not about connecting."""
