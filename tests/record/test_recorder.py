@@ -108,56 +108,21 @@ def test_a_turn_in_progress_has_a_row_until_it_ends(folder: Path) -> None:
     assert [row["turn"] for row in rows(folder, "turns")] == [1]
 
 
-def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: Recorder) -> None:
-    turn = build_observation(
-        audio="opening_hours.wav",
-        vad_splits=1,
-        answer_response_id="resp_2",
-        turn_type="function_calls+filler",
-        context_tokens=1_400,
-        context_cached_tokens=1_300,
-        preamble=True,
-        yielded=False,
-        false_yield=True,
-        truncation_correct=True,
-        false_reply=False,
-        patience_ns=4_000_000_000,
-        cut_off=True,
-        interruption="noise",
-        interruption_missed=False,
-        function_calls=2,
-        function_execution_ns=50,
-        mcp_calls=3,
-        mcp_execution_ns=55,
-        mcp_call_failed=True,
-        mcp_error="docs.search: http_error 503",
-        input_transcription_error="server_error: Input transcription failed",
-        delegations=1,
-        dead_air_ns=60,
-        late_audio_ns=70,
-        unplayed_audio_ns=80,
-        received_audio_ns=85,
-        overlap_ns=90,
-        onset_uncertainty_ns=95,
-        input_audio_ns=96,
-        input_transcript_deltas=97,
-        transcript_lag_ns=98,
-        transcript_lag_max_ns=99,
-        transcript_lag_uncertainty_ns=100,
-        transcript_lag_max_uncertainty_ns=101,
-        transcript_lag_growth_ns=103,
-        transcript_lag_growth_error_ns=104,
-        start_offset_ns=105,
-        start_offset_uncertainty_ns=106,
-        transcription_speed=1.5,
-        speech_pause_ns=102,
-        callee="mailbox",
-        taken_for_mailbox=True,
-        taken_for_person=False,
-        spoke_before_beep=True,
-        caller_mark=61,
-        crossed_audio=True,
+def filled(turn: TurnObservation) -> TurnObservation:
+    """Return the turn with a value of its own in each column for which it has none."""
+    types = {"bool": bool, "double": float, "string": str}
+    return structs.replace(
+        turn,
+        **{
+            field.name: types.get(str(field.type), int)(place)
+            for place, field in enumerate(files.SCHEMAS["turns"])
+            if field.name in turn.__struct_fields__ and not getattr(turn, field.name)
+        },
     )
+
+
+def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: Recorder) -> None:
+    turn = filled(build_observation(turn_type="function_calls+filler"))
     record = recorder.session(LABELS)
     record.turn_ended(turn)
     recorder.flush()

@@ -28,6 +28,8 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_quantile, "__defaults__", (DRAWS,))
     monkeypatch.setattr("reports.analysis.check.baselines.RESAMPLES", DRAWS)
     monkeypatch.setattr("reports.analysis.comparisons.measurements.DRAWS", DRAWS)
+    monkeypatch.setattr("reports.analysis.events.DRAWS", DRAWS)
+    monkeypatch.setattr("reports.analysis.overload.DRAWS", DRAWS)
 
 
 @pytest.fixture
