@@ -107,6 +107,7 @@ class TransferSilence:
             sound_ns = end_ns - back * NS_PER_S // rate_hz
             if what == "begins":
                 self._heard(sound_ns, sound_ns, error_ns + uncertainty_ns + errors.start_ns)
+                self._quiet = (max(sound_ns, self._quiet[0]), error_ns + uncertainty_ns)
                 continue
             if what == "sounds":  # also after a pause that is too short to end the sound
                 self._heard(max(at_ns, self._quiet[0]), sound_ns, self._position_ns - at_ns)

@@ -56,6 +56,18 @@ def test_it_reaches_from_the_last_sound_before_a_transfer_to_the_first_one_after
     assert subject.longest.duration_ns == pytest.approx(3 * NS_PER_S, abs=100 * NS_PER_MS)
 
 
+@pytest.mark.parametrize("late_ms", range(0, 100, 7))
+def test_the_silence_is_exact_wherever_its_ends_lie_in_packets(late_ms: int) -> None:
+    subject = TransferSilence(G711_ULAW)
+    buzz = np.where(np.arange(6_400) % 16 < 8, 8_000, -8_000).astype(np.int16)
+    stream = [buzz, silence(2 + late_ms / 1_000), buzz]
+    heard(subject, pieces(np.concatenate(stream)), begin=1.5, end=1.6)
+
+    assert subject.longest is not None
+    error_ns = subject.longest.duration_ns - (2_000 + late_ms) * NS_PER_MS
+    assert abs(error_ns) <= subject.longest.uncertainty_ns + NS_PER_MS
+
+
 def test_a_sound_during_the_transfer_divides_it() -> None:
     subject = TransferSilence(G711_ULAW)
     stream = [SPEECH, silence(2), SPEECH, silence(1), SPEECH, silence(5), SPEECH]
