@@ -15,6 +15,10 @@ BEFORE_NS = 3 * NS_PER_S
 """The time before a transfer whose silence counts: earlier silence is not that of the transfer."""
 
 
+MAX_PLACES = 200
+"""The number of pieces in which a change may be found later."""
+
+
 class Piece(NamedTuple):
     """Audio, and the latest instant at which it is played, which may be earlier by the
     uncertainty.
@@ -48,6 +52,11 @@ class TransferSilence:
         self._begun_ns = self._over_ns = 0
         self._position_ns = 0
         """The end of the searched audio."""
+        self._samples = 0
+        """The number of searched samples."""
+        self._places: deque[tuple[int, int, int]] = deque(maxlen=MAX_PLACES)
+        """The last pieces that were searched: the number of the first sample, the instant, and its
+        uncertainty."""
         self._quiet = (0, 0)
         """The end of the last sound, and its uncertainty."""
 
@@ -66,6 +75,8 @@ class TransferSilence:
             return
         self._begun_ns = at_ns
         self._detector = OnsetDetector(self._audio.rate_hz)
+        self._places.clear()
+        self._samples = 0
         first_ns = max(at_ns - BEFORE_NS, self._recent[0].at_ns) if self._recent else at_ns
         self._position_ns = 0
         self._quiet = (first_ns, 0)
@@ -96,26 +107,42 @@ class TransferSilence:
         unsent_ns = min(at_ns - self._position_ns, BEFORE_NS) if self._position_ns else 0
         changes = []
         if (unsent := unsent_ns * rate_hz // NS_PER_S) > 0:
-            changes += [
-                (at_ns, *each) for each in detector.add(np.zeros(unsent, np.int16), sent=False)
-            ]
+            silence = self._place(at_ns - unsent_ns, 0, unsent)
+            found = detector.add(np.zeros(unsent, np.int16), sent=False)
+            changes += [(silence, *each) for each in found]
         samples = self._audio.decode(piece.data)
         self._position_ns = at_ns + len(samples) * NS_PER_S // rate_hz
-        changes += [(self._position_ns, *each) for each in detector.add(samples)]
+        total = self._place(at_ns, uncertainty_ns, len(samples))
+        changes += [(total, *each) for each in detector.add(samples)]
         errors = self._audio.codec_errors
-        for end_ns, what, back, error_ns in changes:
-            sound_ns = end_ns - back * NS_PER_S // rate_hz
+        for end, what, back, error_ns in changes:
             if what == "begins":
-                self._heard(sound_ns, sound_ns, error_ns + uncertainty_ns + errors.start_ns)
-                self._quiet = (max(sound_ns, self._quiet[0]), error_ns + uncertainty_ns)
+                sound_ns, clock_ns = self._instant(end - back)
+                error_ns += clock_ns
+                self._heard(sound_ns, sound_ns, error_ns + errors.start_ns)
+                self._quiet = (max(sound_ns, self._quiet[0]), error_ns)
                 continue
+            sound_ns, clock_ns = self._instant(end - back - 1)
+            sound_ns += NS_PER_S // rate_hz
             if what == "sounds":  # also after a pause that is too short to end the sound
                 self._heard(max(at_ns, self._quiet[0]), sound_ns, self._position_ns - at_ns)
             error_ns = error_ns if what == "ends" else detector.fading_ns
             self._quiet = (
                 max(sound_ns, self._quiet[0]),
-                error_ns + uncertainty_ns + errors.end_ns,
+                error_ns + clock_ns + errors.end_ns,
             )
+
+    def _place(self, at_ns: int, uncertainty_ns: int, samples: int) -> int:
+        """Note the instant of the next samples that are searched. Return the number of all."""
+        self._places.append((self._samples, at_ns, uncertainty_ns))
+        self._samples += samples
+        return self._samples
+
+    def _instant(self, sample: int) -> tuple[int, int]:
+        """Return when a sample is played, by the instant of its own piece, and the uncertainty."""
+        places = (place for place in reversed(self._places) if place[0] <= sample)
+        first, at_ns, uncertainty_ns = next(places, self._places[0])
+        return at_ns + (sample - first) * NS_PER_S // self._audio.rate_hz, uncertainty_ns
 
     def _heard(self, at_ns: int, until_ns: int, error_ns: int) -> None:
         """Note a sound: its start with the error of it, and an instant at which it continues."""

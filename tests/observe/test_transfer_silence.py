@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 
@@ -57,15 +59,24 @@ def test_it_reaches_from_the_last_sound_before_a_transfer_to_the_first_one_after
 
 
 @pytest.mark.parametrize("late_ms", range(0, 100, 7))
-def test_the_silence_is_exact_wherever_its_ends_lie_in_packets(late_ms: int) -> None:
+def test_the_silence_is_exact_wherever_its_ends_lie_in_packets_with_jitter(late_ms: int) -> None:
+    chance = Random(late_ms)
     subject = TransferSilence(G711_ULAW)
     buzz = np.where(np.arange(6_400) % 16 < 8, 8_000, -8_000).astype(np.int16)
     stream = [buzz, silence(2 + late_ms / 1_000), buzz]
-    heard(subject, pieces(np.concatenate(stream)), begin=1.5, end=1.6)
+    delays = [chance.randrange(NS_PER_MS) for _ in range(500)]
+    sent = pieces(np.concatenate(stream))
+    late = [
+        piece._replace(at_ns=piece.at_ns + delay_ns)
+        for piece, delay_ns in zip(sent, delays, strict=False)
+    ]
+    heard(subject, late, begin=1.5, end=1.6)
 
     assert subject.longest is not None
-    error_ns = subject.longest.duration_ns - (2_000 + late_ms) * NS_PER_MS
-    assert abs(error_ns) <= subject.longest.uncertainty_ns + NS_PER_MS
+    start_ns = (2_800 + late_ms) * NS_PER_MS
+    moved_ns = delays[start_ns // FRAME_NS] - delays[799 * NS_PER_MS // FRAME_NS]
+    error_ns = subject.longest.duration_ns - (2_000 + late_ms) * NS_PER_MS - moved_ns
+    assert abs(error_ns) <= subject.longest.uncertainty_ns + NS_PER_MS // 100
 
 
 def test_a_sound_during_the_transfer_divides_it() -> None:
