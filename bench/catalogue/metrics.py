@@ -56,7 +56,7 @@ ORIGIN = "measured_from"
 names."""
 REGULAR = "regular"
 """The turn type of turns that have none of the properties TURN_TYPES."""
-TURN_TYPES = ("function_calls", "after_interruption", "after_truncation", "filler")
+TURN_TYPES = ("function_calls", "after_interruption", "after_truncation", "wake_up", "filler")
 """Properties of turns. Turns that have one are not pooled with other turns of the same step.
 
 The column `turn_type` contains the properties of a turn in this order, joined by `+`. All turns of

@@ -91,6 +91,8 @@ SESSION_KINDS = frozenset(
         EventKind.SESSION_CLOSED,
         EventKind.GOING_AWAY,
         EventKind.RESUMABLE,
+        EventKind.PAUSED,
+        EventKind.RESUMED,
         EventKind.MALFORMED,
         EventKind.ERROR,
     }
@@ -250,6 +252,7 @@ class Timeline:
         # next turn.
         turn.false_reply = self._false_replies.pop()
         turn.patience_ns = round(self.limits.patience * NS_PER_S) or None
+        turn.is_wake_up = facts.is_paused
         turn.responses.may_have_filler = plan.fillers or self._dialect.fills_waits(
             facts.effective_settings
         )
@@ -564,6 +567,10 @@ class Timeline:
             self.facts.is_expiring = True
         elif event.kind is EventKind.RESUMABLE:
             self.facts.resumption = event.text
+        elif event.kind in (EventKind.PAUSED, EventKind.RESUMED):
+            self.facts.is_paused = event.kind is EventKind.PAUSED
+            if self.turns.last is not None:
+                self.turns.last.is_wake_up |= not self.facts.is_paused
         elif event.kind is EventKind.MCP_LISTED:
             self.facts.mcp_listed(arrival)
         elif event.kind is EventKind.MCP_NOT_LISTED:

@@ -208,6 +208,8 @@ class PendingTurn(Instants):
     such sound."""
     patience_ns: int | None = None
     """The time without an audible reply after which the caller hangs up; None if it does not."""
+    is_wake_up: bool = False
+    """True if the service was in standby when the turn began, or woke up in it."""
     caller_mark: int | None = None
     crossed_audio: bool | None = None
     """Whether the caller has heard the mark of another call; None if no mark was heard."""

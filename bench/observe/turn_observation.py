@@ -142,6 +142,7 @@ def turn_type(turn: PendingTurn) -> str:
             turn.interrupts is not None and turn.interrupts.stopped_ns is not None
         ),
         "after_truncation": turn.responses.after_truncation,
+        "wake_up": turn.is_wake_up,
         "filler": turn.responses.may_have_filler or bool(turn.responses.fillers),
     }
     return turn_type_of([name for name, is_different in differences.items() if is_different])

@@ -47,6 +47,10 @@ class EventKind(Enum):
     session."""
     RESUMABLE = auto()
     """The service sends a handle (`text`) with which another session can continue this one."""
+    PAUSED = auto()
+    """The service is in standby: it does not listen, except for speech that wakes it up."""
+    RESUMED = auto()
+    """The service listens again after standby."""
     SPEECH_STARTED = auto()
     SPEECH_STOPPED = auto()
     COMMITTED = auto()

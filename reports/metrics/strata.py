@@ -2,7 +2,8 @@
 instant. Pure.
 
 Turns of different strata are never pooled. A turn has a type if it called functions, followed an
-interruption or a truncation, or belongs to a session with fillers. Other turns are regular.
+interruption or a truncation, woke the service up, or belongs to a session with fillers. Other
+turns are regular.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ TURN_TYPES = {
     "function_calls": "with function calls",
     "after_interruption": "after an interruption",
     "after_truncation": "after a truncation",
+    "wake_up": "after standby",
     "filler": "with fillers",
 }
 """The texts for turn types (`bench.catalogue.metrics.TURN_TYPES`). The turns of one step may

@@ -52,6 +52,7 @@ APPEND = "session.input_audio.append"
 COMMENTARY = "session.commentary.append"
 BACKEND_ITEM = "response.item.create"
 BACKEND_REQUEST = "response.create"
+NO_STANDBY = "only sessions over WebRTC have standby: set `transport: webrtc`"
 STORED: Mapping[Keys, str] = MappingProxyType(
     {
         ("model",): "use `model`",
@@ -60,6 +61,8 @@ STORED: Mapping[Keys, str] = MappingProxyType(
         ("input",): "use `history`",
         ("delegation",): "use `delegation`",
         ("store",): "this tool cannot fork sessions, and so needs no stored one",
+        ("idle_timeout_s",): NO_STANDBY,
+        ("wake_policy",): NO_STANDBY,
         ("triggers",): "the tokens of that backend are not reported, so their cost is unknown",
     }
 )
@@ -115,6 +118,7 @@ class GptLive(OpenAIDuplexDialect):
     name = GPT_LIVE_NAME
     title = "GPT-Live"
     append_name = APPEND
+    stored = STORED
     reader = LiveReader
     settings = frozenset(
         {
@@ -174,7 +178,7 @@ class GptLive(OpenAIDuplexDialect):
         if (count := len(settings.history)) > MAX_HISTORY:
             problem = f"the history has {count} messages: GPT-Live accepts at most {MAX_HISTORY}"
             return UnsupportedSetting(("history",), problem)
-        return undone(self._session(settings), settings.extra, STORED)
+        return undone(self._session(settings), settings.extra, self.stored)
 
     # Sent messages.
 

@@ -46,6 +46,8 @@ from bench.wire.events import (
 )
 
 STARTED = "session.started"
+PAUSED = "session.paused"
+RESUMED = "session.resumed"
 DELEGATED = "session.delegation.created"
 COMMENTARY_ACCEPTED = "session.commentary.appended"
 BACKEND_EVENT = "response.event"
@@ -130,6 +132,14 @@ def _accepted(wire: Wire) -> Sequence[ServerEvent]:
     )
 
 
+def _paused(wire: Wire) -> Sequence[ServerEvent]:
+    return (ServerEvent(EventKind.PAUSED, PAUSED),)
+
+
+def _resumed(wire: Wire) -> Sequence[ServerEvent]:
+    return (ServerEvent(EventKind.RESUMED, RESUMED),)
+
+
 def _error(wire: Wire) -> Sequence[ServerEvent]:
     return (
         ServerEvent(
@@ -139,7 +149,14 @@ def _error(wire: Wire) -> Sequence[ServerEvent]:
 
 
 DECODERS: Mapping[str, Callable[[Wire], Sequence[ServerEvent]]] = MappingProxyType(
-    {STARTED: _started, CLOSED: _closed, COMMENTARY_ACCEPTED: _accepted, ERROR: _error}
+    {
+        STARTED: _started,
+        PAUSED: _paused,
+        RESUMED: _resumed,
+        CLOSED: _closed,
+        COMMENTARY_ACCEPTED: _accepted,
+        ERROR: _error,
+    }
 )
 
 

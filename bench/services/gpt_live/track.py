@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from bench.files.values import object_in
-from bench.services.gpt_live.dialect import APPEND, GptLive
+from bench.services.gpt_live.dialect import APPEND, NO_STANDBY, STORED, GptLive
 from bench.services.gpt_live.events import DECODERS, LiveReader, Wire
 from bench.services.openai.events import failure_of
 from bench.services.openai.track import AUDIO, TrackDialect, audio_of
@@ -66,6 +66,9 @@ class GptLiveTrack(TrackDialect, GptLive):
     )
     binary_sound = BINARY_SOUND
     reader = LiveTrackReader
+    stored = MappingProxyType(
+        {keys: remedy for keys, remedy in STORED.items() if remedy is not NO_STANDBY}
+    )
     prepaid_s = 15.0  # OpenAI's guide of costs, "WebRTC initialization charges", November 2026
 
     def _session(self, settings: SessionSettings) -> dict[str, Any]:

@@ -82,6 +82,8 @@ class OutputStream:
     def __init__(self, format: AudioFormat) -> None:
         self.count = 0
         self.caller_speaks = False
+        self.paused_ms: float | None = None
+        """The time in standby; None if the session has none."""
         self._format = format
         self._planned: list[Utterance] = []
         self._spoken: Utterance | None = None  # the utterance of which a part remains to be said
@@ -103,7 +105,11 @@ class OutputStream:
 
     @property
     def usage(self) -> Json:
-        return {"seconds": self.end_ms // 1000}
+        seconds = self.end_ms // 1000
+        if self.paused_ms is None:
+            return {"seconds": seconds}
+        paused = min(seconds, int(self.paused_ms) // 1000)
+        return {"seconds": seconds, "active_seconds": seconds - paused, "paused_seconds": paused}
 
     @property
     def context_tokens(self) -> int:

@@ -132,7 +132,14 @@ def _started(table: SettingTable, default: Json) -> Validator[Json]:
 STARTED = _started(SESSION, DEFAULT_SESSION)
 """The validator of the settings of a session that a client starts. It adds defaults."""
 OFFERED = _started(
-    {**SESSION, "audio": {"output": OUTPUT}},
+    {
+        **SESSION,
+        "audio": {"output": OUTPUT},
+        "idle_timeout_s": checks.whole(1, 1 << 20),
+        "wake_policy": checks.object_of(
+            {"type": checks.choice("speech"), "vad_threshold": checks.number(0, 1)}, "type"
+        ),
+    },
     DEFAULT_SESSION | {"audio": {"output": {"voice": VOICE}}},
 )
 """The same for settings in the offer of a call, which have no format (`MediaSessionConfig` of
