@@ -36,7 +36,7 @@ from reports.engine.evaluate import by_target, counted, events_of, published, ra
 from reports.metrics.rate_metrics import OF_COLUMNS, RATES
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded
-from reports.results.value import LEVEL_KEYS, LEVELS, Group, Reason, Subject, Value, by_level
+from reports.results.value import LEVEL_KEYS, LEVELS, Reason, Subject, Value, by_level
 from reports.statistics.counting import Flags, count_nonzero
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 
@@ -226,8 +226,7 @@ def gave_up(sessions: pd.DataFrame, targets: Iterable[str]) -> Iterator[Value]:
     """Yield the number of dropped calls that gave up, by reason."""
     for target in targets:
         for reason, number in rows_of(sessions, target)[GAVE_UP].value_counts().items():
-            group = Group(by=GAVE_UP, name=str(reason))
-            yield counted(Subject(target=target, group=group), GAVE_UP, number)
+            yield counted(Subject(target=target), f"{GAVE_UP}_{reason}", number)
 
 
 def cancelled_splits(turns: TurnArrays) -> Flags:

@@ -55,7 +55,8 @@ def returned_calls(run: Path, log: Path, away_s: float) -> ReturnedCalls:
     lines = list(read_truth(log))
     faults = [line for line in lines if line.get("direction") == "fault"]
     fault_ns = min(line["at_ns"] for line in faults)
-    struck = {line["session"] for line in faults} - {None}
+    # the simulator ends one connection after another
+    struck_ns = {line["session"]: line["at_ns"] for line in faults if line["session"]}
     rows: list[Row] = read_table(run, "sessions").to_pylist()
     turns: list[Row] = read_table(run, "turns").to_pylist()
     sent: dict[str, list[Line]] = {}
@@ -67,7 +68,7 @@ def returned_calls(run: Path, log: Path, away_s: float) -> ReturnedCalls:
     over = {
         row["service_session_id"]
         for row in rows
-        if row["service_session_id"] in struck - dropped and row["outcome"] == "ok"
+        if row["service_session_id"] in struck_ns.keys() - dropped and row["outcome"] == "ok"
     }
     cut = {row["session_id"]: row for row in turns if row["outcome"].startswith("closed:")}
     errors_ms: list[float] = []
@@ -88,11 +89,12 @@ def returned_calls(run: Path, log: Path, away_s: float) -> ReturnedCalls:
                 continue
             returned += 1
             if row["heard_again_at_ns"] is not None:
-                before = sent[first["service_session_id"]], cut.get(first["session_id"]), fault_ns
+                session = first["service_session_id"]
+                before = sent[session], cut.get(first["session_id"]), struck_ns[session]
                 errors_ms.append(_beyond_ms(row, sent[row["service_session_id"]], before))
     again = sum(row["turns_repeated"] for row in rows)
     return ReturnedCalls(
-        struck,
+        {*struck_ns},
         dropped,
         over,
         returned,

@@ -23,14 +23,12 @@ def returns(summary: Summary) -> b.Section | None:
     if not shares:
         return None
     rows = [row for row in summary.session_metrics if CATALOGUE[row.metric].due == "dropped"]
-    gave_up = {
-        (value.target, value.part): value.n for value in summary.counts if value.metric == GAVE_UP
-    }
+    counts = {(value.target, value.metric): value.n for value in summary.counts}
     lines: list[b.Line] = [
         [
             target_cell(summary, share.target),
             cells.share_cell(share),
-            *(count(gave_up.get((share.target, reason), 0)) for reason in REASONS),
+            *(count(counts.get((share.target, f"{GAVE_UP}_{why}"), 0)) for why in REASONS),
         ]
         for share in shares
     ]
