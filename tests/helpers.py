@@ -428,17 +428,6 @@ def hears(talk: Talk, at_ms: float, item_id: str = "item_1", **audio: int) -> No
     talk.hear(at_ms + 5, committed(item_id))
 
 
-def speaks(
-    talk: Talk, number: int = 1, begin_ms: float = 0, end_ms: float = 1_000, **changes: Any
-) -> None:
-    """Send the speech of a VAD turn. The service reports the start of speech 60 ms after the
-    start of the turn.
-    """
-    talk.begin_speech(begin_ms, number, **changes)
-    talk.hear(begin_ms + 60, speech_started(f"item_{number}"))
-    talk.end_speech(end_ms)
-
-
 def answers(talk: Talk, at_ms: float, response_id: str = "r1") -> None:
     """Receive a complete response that is created at this instant.
 
@@ -487,8 +476,6 @@ def png(width: int, height: int) -> bytes:
 
 
 # Scripts.
-
-PLAIN = ResponseSettings()
 
 
 def say(label: str = "say", **response: Any) -> TextTurn:
@@ -792,9 +779,6 @@ class Played:
             (at_ns - self.start_ns, msgspec.json.decode(data))
             for at_ns, data in self.transport.sent
         ]
-
-    def sent_types(self) -> list[str]:
-        return [event["type"] for _, event in self.sent]
 
     def sent_at(self, type_: str) -> list[int]:
         return [at_ns for at_ns, event in self.sent if event["type"] == type_]

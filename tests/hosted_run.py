@@ -11,10 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from bench.record import folder as files
 from rtbench_simulator.ground_truth_log import read_truth
 from tests.hosts import Hosts, hosts, started
 from tests.simulator_process import QUICK, ROOT
@@ -153,18 +152,6 @@ class HostedRun:
     @property
     def truth(self) -> Path:
         return self.folder / "truth.jsonl"
-
-    def wait_for_turns(self, count: int) -> None:
-        """Wait until the master has stored at least `count` turns."""
-        until = time.monotonic() + GUARD_S
-        while self._turns() < count:
-            assert time.monotonic() < until, self.log("master")
-            time.sleep(0.1)
-
-    def _turns(self) -> int:
-        with suppress(ValueError, OSError):
-            return sum(len(batch) for batch in files.spooled_batches(self.run, "turns"))
-        return 0
 
     def true_turns(self) -> set[str]:
         """Return the IDs of all responses that the simulator completed."""

@@ -140,14 +140,6 @@ class Hosts:
         """Connect a host to the network again."""
         run("ip", "-n", self.space("hub"), "link", "set", name, "up")
 
-    def deafen(self, name: str) -> None:
-        """Make the master unreachable from a host. The service stays reachable."""
-        run("ip", "-n", self.space(name), "route", "add", "blackhole", f"{self.hub_address}/32")
-
-    def undeafen(self, name: str) -> None:
-        """Make the master reachable from a host again."""
-        run("ip", "-n", self.space(name), "route", "del", "blackhole", f"{self.hub_address}/32")
-
 
 @contextmanager
 def hosts(names: Sequence[str], hidden: Path) -> Iterator[Hosts]:

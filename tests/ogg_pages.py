@@ -10,8 +10,6 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-PACKET_HZ = 48_000
-"""The unit of the positions in Ogg Opus."""
 PACKET_SAMPLES = 960
 """The samples of one packet of libsndfile, 20 ms, in this unit."""
 

@@ -42,21 +42,12 @@ from tests.faults.cells import cells
 
 LOGIN_REFUSED = "the peer refused the user or the password"
 NO_DIGEST = "its kind of sign-in is not supported"
-NO_READ = "the peer accepted no data"
 OTHER_CERTIFICATE = (
     "the certificate of the peer's DTLS does not have the fingerprint of its session description"
 )
 OTHER_KEY = "packets that SRTP rejected"
 OTHER_TYPES = "packets with another payload type"
 SERVICE_REPORTED = "the service reported: "
-TEXT_SESSION = "the session is a text session"
-UNDETECTED = (
-    "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
-)
-UNHEARD = (
-    "the service detected no speech (does it have a VAD, does it detect turns, is its threshold too"
-    " high?)"
-)
 
 OUTCOMES = sorted({outcome for cell in cells() for outcome in cell.outcomes})
 OTHERS = (
@@ -118,9 +109,6 @@ def test_a_certificate_that_is_not_that_of_the_description_is_named(problem: str
 
 def test_a_silent_handshake_after_ice_is_not_said_to_be_blocked_udp() -> None:
     assert remedy_of("timeout:dtls", (), REMEDIES_OF_OFFERS).startswith("UDP passes")
-
-
-SILENT = "nothing came within the limit"
 
 
 DETAILS = Path(__file__).with_name("remedies.txt").read_text(encoding="utf-8").split("\n\n")[1:]

@@ -91,7 +91,7 @@ def assert_no_invented_metrics(turn: TurnObservation, session: SessionObservatio
 
 # Tests of single cases in detail.
 
-PCM, TWILIO, ACS = (VOICES[name] for name in ("pcm", "twilio", "acs"))
+PCM, TWILIO = (VOICES[name] for name in ("pcm", "twilio"))
 
 
 def since_ms(call: Call, at_ns: int) -> float:

@@ -19,7 +19,6 @@ BYTES_PER_MS = 48
 """PCM16 of 24 kHz."""
 AUDIBLE = 104
 """−50 dBFS."""
-FIRST_DELTA_S = 30
 AUDIO, TRANSCRIPT = "response.output_audio.delta", "response.output_audio_transcript.delta"
 Turn = dict[str, Any]
 Line = dict[str, Any]

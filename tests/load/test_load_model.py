@@ -27,7 +27,7 @@ from bench.load.planning.load_model import (
     with_scenario_defaults,
 )
 from bench.load.planning.run_options import Options
-from bench.load.planning.stages import LoadSchedule, LoadStage, load_schedule, rate_per_s
+from bench.load.planning.stages import LoadSchedule, LoadStage, rate_per_s
 from tests.load.options import parsed
 
 LEVELS = st.floats(0, 1_000)
@@ -37,12 +37,6 @@ COURSES = st.builds(
     LEVELS,
     st.lists(st.builds(LoadStage, st.floats(0, 100), LEVELS), min_size=1, max_size=6).map(tuple),
 )
-
-
-def read_schedule(folder: Path, text: str) -> LoadSchedule:
-    path = folder / "stages.yaml"
-    path.write_text(text)
-    return load_schedule(path)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.examples import thorough
 
 MS = 1_000_000
 AT_NS = 7_000 * MS
-PCM, ULAW = FORMATS["pcm16"], FORMATS["g711_ulaw"]
+PCM = FORMATS["pcm16"]
 FORMAT_NAMES = st.sampled_from(sorted(FORMATS))
 
 

@@ -24,7 +24,6 @@ from bench.files.yaml_file import PythonValue
 from bench.plan.script import SCRIPT, load_script, script_schema
 from bench.plan.script_keys import TIMEOUTS
 from bench.plan.steps import EXPECTED_EVENTS, STEP_TABLES
-from bench.target.target_settings import targets_schema
 from tests.examples import thorough
 from tests.plan.missing_texts import missing_texts
 from tests.simulator_process import AUDIO
@@ -321,10 +320,7 @@ def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
 # The schemas for editors name the wrong key. They do not only report that some key is wrong.
 
 
-OF_SCRIPTS, OF_TARGETS = (
-    Draft202012Validator(script_schema()),
-    Draft202012Validator(targets_schema()),
-)
+OF_SCRIPTS = Draft202012Validator(script_schema())
 STEPS: dict[str, Any] = {
     "text": {"text": "Hello"},
     "audio": {"audio": "a.wav"},

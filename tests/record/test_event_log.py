@@ -40,7 +40,7 @@ from tests.memory_transport import MemoryTransport
 
 SECRET = "0123456789abcdef-KEY"
 HIDE = Credential("api-key", SECRET).redact
-QUIET, LOUD = bytes(4_800), bytes(960) + b"\x00\x40" * 1_920
+LOUD = bytes(960) + b"\x00\x40" * 1_920
 
 
 def audio(payload: bytes) -> bytes:

@@ -24,7 +24,7 @@ from bench.record.finalize import finalize
 from bench.record.histograms import read
 from bench.record.recorder import RowContext
 from bench.record.writers import writer_is_gone
-from tests.helpers import AT_NS, MS, S, at, build_observation
+from tests.helpers import MS, S, at, build_observation
 from tests.record.builders import build_run, contents, finished, kill, labels, leave, tables
 
 
@@ -115,44 +115,7 @@ def test_a_killed_run_has_the_rows_and_totals_of_a_clean_run(
     assert cut["ended_utc_ns"] == ended["ended_utc_ns"]
 
 
-IN_CLEAR = {
-    "connect_start": AT_NS,
-    "dns_done": at(1),
-    "tcp_done": at(3),
-    "opened": at(20),
-    "ended": at(99),
-}
-PLANNED = {"intended_start": at(-7), "connect_start": AT_NS, "ended": at(99)}
-SPOKEN = {"speech_end": at(1), "speech_stopped": at(201), "first_audio": at(501), "ended": at(900)}
 TYPED = {"request_sent": at(0), "first_audio": at(200), "ended": at(900)}
-Counted = dict[tuple[str, str], list[int] | int]
-COUNTED: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], Counted]] = {
-    # (turns, sessions; by (metric, step): the values in µs, or their number)
-    "without TLS the upgrade begins at the TCP connection": (
-        [],
-        [{"instants": IN_CLEAR}, {}],
-        {("connect_upgrade", "all"): [12_000, 17_000], ("connect_tls", "all"): 1},
-    ),
-    "start delays of sessions": (
-        [],
-        [{"instants": PLANNED}, {}],
-        {("start_delay", "all"): [7_000]},
-    ),
-    "turns that count from different instants are not pooled": (
-        [{"instants": SPOKEN}, {"instants": SPOKEN}, {"instants": TYPED}],
-        [],
-        {("ttfa", "voice_turns.greeting"): 1, ("ttfa", "voice_turns.greeting.speech_end"): 2},
-    ),
-    "behind a proxy ttfa_minus_rtt is absent": (
-        [{"rtt_scope": scope} for scope in ("proxy", "service", None)],
-        [{"auth_wait_ns": 40 * MS}],
-        {
-            ("ttfa_minus_rtt", "voice_turns.greeting"): 2,
-            ("network_rtt", "voice_turns.greeting"): 3,
-            ("auth_wait", "all"): 1,
-        },
-    ),
-}
 
 
 def test_labels_beyond_the_32nd_share_a_histogram_after_a_kill_and_a_clean_end(

@@ -80,57 +80,6 @@ def _refused(row: Row) -> Row:
 
 
 FAILED = {"outcome": "timeout:response"}
-THREE = Plan(sessions=120, targets=("a", "b", "c"), paired=True)
-
-
-def failing(of: Callable[[Row], bool]) -> Change:
-    return lambda row: row | (FAILED if of(row) else {})
-
-
-SOME = {f"s{number:05d}" for number in range(5, 80, 2)}
-BAD = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
-MEDIAN = r"Callers wait \S+ m?s for a reply on a \(median\).*"
-SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
-    # (plan, targets whose sessions were refused, change of turns, headline, next sentence)
-    "a target with only failed turns": (
-        PAIRED,
-        "",
-        failing(lambda row: row["target"] == "dead"),
-        r".*; no turn succeeded on dead\.",
-        r".* 160 of 160 on dead\), as timeout:response\..*",
-    ),
-    "a target without a median is only in the table": (
-        PAIRED,
-        "",
-        failing(lambda row: row["session_id"] in SOME),
-        MEDIAN,
-        r".*152 of 160 on dead.*",
-    ),
-    "targets without a turn are named together": (
-        THREE,
-        "b c",
-        None,
-        r".*; no turn succeeded on 2 targets\.",
-        (
-            r"320 of 480 planned turns failed .* 320 not started, their sessions ended as"
-            r" connect_failed:tcp\..*"
-        ),
-    ),
-    "how many of the planned turns did not start": (
-        Plan(sessions=71, refused=29),
-        "",
-        None,
-        ".*",
-        r".*; 116 not started, their sessions ended as .*",
-    ),
-    "failures are listed by target": (
-        PAIRED,
-        "",
-        failing(lambda row: (row["session_id"], row["turn"]) in BAD),
-        ".*",
-        r"3 of 320 turns failed \(0.94 %; 3 of 160 on dead\), as timeout:response\..*",
-    ),
-}
 
 
 def test_failed_turns_and_turns_not_started_form_one_rate_in_every_form() -> None:

@@ -29,7 +29,6 @@ from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.summary.summary import summarise
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import load_for_report
-from reports.data.uncertainty import UncertainMetric, uncertain_reason
 from reports.engine.judge import Judged
 from reports.formatting import NBSP, change, format_number, ms
 from reports.pages.check.report import check_page
@@ -53,12 +52,6 @@ from tests.reports.synthetic import Plan, write
 LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
 
 
-NOTE = (
-    "Timestamp uncertainty is too high for response_total: comparisons of it and thresholds on it"
-    " include the uncertainty: response_total may be off by 31 ms (p99; limit 20 ms)."
-)
-
-
 WHY = "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)"
 
 
@@ -69,14 +62,6 @@ def off_by(folder: Path, milliseconds: int) -> Path:
     bounds = {"response_done_uncertainty_ns": milliseconds * 1_000_000}
     exact = dict.fromkeys(("request_sent_uncertainty_ns", "speech_end_uncertainty_ns"), 0)
     return edit(folder, "uncertainty", lambda _, row: row | exact | bounds)
-
-
-def reason_of(metric: str, value: float | None, limit: float, unit: str) -> str:
-    return plain(
-        reason_text(
-            uncertain_reason([UncertainMetric("sim", metric, value, limit, unit)], "sim", metric)
-        )
-    )
 
 
 def plain(text: str) -> str:

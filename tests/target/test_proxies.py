@@ -20,7 +20,6 @@ from bench.target.network_path import (
 )
 from bench.transport.interface import Proxy
 
-SECRET = "s3cr3t-of-the-proxy"
 HOST = "res.openai.azure.com"
 EVERYWHERE = {"ALL_PROXY": "http://all.example:1"}
 

@@ -39,9 +39,6 @@ FAILURES = MetricSpec("failure_rate", Rate(), Margin(points=0.01))
 FAILING = Plan(sessions=12, turns=5, failed=0.2)
 
 
-REFUSED = Plan(sessions=20, turns=5, refused=3)
-
-
 def metric_of(metric: str = "ttfa", p: float = 0.95, **more: Any) -> MetricSpec:
     return MetricSpec(metric, Quantile(p), margin_of(p), **more)
 
@@ -243,19 +240,6 @@ def test_an_impossible_comparison_is_refused(
                 for side in named
             ]
         )
-
-
-LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
-    # (runs by folder name, labels of the targets)
-    "a run gives all of its targets in the order of its document": (
-        {"a": Plan(sessions=6, targets=("zeta", "alpha", "mid"))},
-        ["zeta", "alpha", "mid"],
-    ),
-    "targets with the same label have their folder in the label": (
-        {"monday": SMALL, "friday": SMALL},
-        ["sim (monday)", "sim (friday)"],
-    ),
-}
 
 
 TITLES: dict[str, tuple[list[str], list[str]]] = {

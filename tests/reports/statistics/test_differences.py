@@ -282,7 +282,7 @@ def test_more_sessions_are_suggested_only_if_they_would_decide() -> None:
     assert more_sessions(0.05, replace(error, se=math.nan)) is None
 
 
-PAIRS, COUNTED = trials(150, 300), trials(500, 2000)
+PAIRS = trials(150, 300)
 
 
 @pytest.mark.parametrize("paired", [False, True])

@@ -19,7 +19,6 @@ from tests.transport.sip.scripted_peer import ANSWER, tokens
 
 FOLDER = Path(__file__).parent / "calls"
 LOGIN = DigestLogin("alice", "correct horse")
-FORGOTTEN = "-"
 
 
 def plan_of(given: dict[str, Any]) -> AnswerPlan:

@@ -29,7 +29,7 @@ from bench.wire.addresses import HostPort
 from tests.examples import thorough
 from tests.transport.media.path import START_NS, audio
 
-SUITE_80, SUITE_32 = SUITES
+SUITE_80, _ = SUITES
 FRAME_NS = 20 * NS_PER_MS
 PLAIN = AgreedMedia(
     "192.0.2.4", 5000, "PCMU", 0, ((0, "PCMU"),), 101, 101, "sendrecv", HostPort("192.0.2.4", 5001)
