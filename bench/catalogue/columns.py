@@ -106,6 +106,7 @@ ADDED = frozenset(
         "other_hosts",
         "rtp_codec",
         "rtp_transfers",
+        "calls_without_line",
         "rtp_transfer_silence_uncertainty_ns",
         "speech_left_at_ns",
         "input_transcription_error",
@@ -768,6 +769,12 @@ SESSIONS = (
         "rtp_transfers",
         "how often the agent held, moved or [transferred](agents.md#hold-and-transfer) a telephone"
         " call",
+    ),
+    _whole(
+        "calls_without_line",
+        "how many [calls of the agent](agents.md#agents-that-dial) were refused because no line was"
+        " free, since the earlier session of the process that counted them; null if this tool"
+        " called",
     ),
     _whole(
         "rtp_transfer_silence_uncertainty_ns",

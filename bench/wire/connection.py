@@ -179,6 +179,8 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     to the peer; both are None if no server relays the call. `codec` is the agreed one.
     `transfers` is how often the peer held, moved or transferred the call, and `transfer_silence_ns`
     the longest silence around that; None if there was none, or if no sound has followed.
+    `calls_without_line` is how many calls of an agent that dials were refused because no line was
+    free, since an earlier session reported them; None if this tool calls.
     """
 
     expected: int
@@ -205,6 +207,7 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     transfers: int = 0
     transfer_silence_ns: int | None = None
     transfer_silence_uncertainty_ns: int | None = None
+    calls_without_line: int | None = None
 
 
 class ConnectionClosed(Input, frozen=True, tag="closed"):

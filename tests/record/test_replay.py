@@ -534,6 +534,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyLogged] = {
             3,
             2_000 * MS,
             5 * MS,
+            4,
         ),
         inputs.DeadlinePassed(AT_NS + MS),
         inputs.TurnEnded(AT_NS + MS),

@@ -128,6 +128,7 @@ def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unkn
         "other_hosts": "192.0.2.9 (audio)",
         "rtp_uncounted_pauses": 2,
         "rtp_restarts": 1,
+        "calls_without_line": 3,
     }
     summary = summary_of_calls(tmp_path / "run", {"rtp_lost": 3}, elsewhere, elsewhere)
     (calls,) = summary.calls
@@ -140,6 +141,7 @@ def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unkn
     assert "this machine could not send 14 packets" in plain(text)
     assert "the timestamps of the agent's RTP do not count 4 pauses" in plain(text)
     assert "the agent's RTP began again 2 ×" in plain(text)
+    assert "no line was free for 6 calls" in plain(text)
     assert "hosts that only the agent named: 192.0.2.9 (audio) in 2 calls" in plain(text)
 
 
@@ -150,6 +152,8 @@ def test_counts_that_an_older_tool_did_not_record_are_unknown(tmp_path: Path) ->
     (calls,) = summarise(load_for_report(path.parent)).calls
 
     assert (calls.unsent_packets, calls.uncounted_pauses, calls.restarts) == (None, None, None)
+    assert calls.without_line is None
+    assert calls.verdicts == ()
 
 
 RANG_NS, ANSWERED_NS = 20 * NS_PER_MS, 3000 * NS_PER_MS

@@ -26,6 +26,7 @@ from dataclasses import replace
 import gevent
 from gevent.event import Event
 from gevent.subprocess import DEVNULL, Popen
+from msgspec.structs import replace as replace_struct
 
 from bench.base.clock import monotonic_ns
 from bench.base.installation import tool_version
@@ -114,6 +115,10 @@ class Lines:
         )
         self.waiting: deque[IncomingCall] = deque()
         self._calls: dict[str, IncomingCall] = {}
+        self._without_line = 0
+        """The number of calls that were refused because no line was free, and that no session has
+        counted yet."""
+        self.exchange.refused = self._refused
         self._listener = Listener((socket,))
         gevent.spawn(self._run)
 
@@ -122,8 +127,17 @@ class Lines:
         if call is None and self.waiting:
             call = self._calls[request.call_id] = self.waiting.popleft()
             call.called(request)
-        no_line = AnswerPlan(LocalMedia(self.host, 0, 0), code=BUSY_HERE)
-        return no_line if call is None else call.plan
+        if call is not None:
+            return call.plan
+        self._refused(0)
+        return AnswerPlan(LocalMedia(self.host, 0, 0), code=BUSY_HERE)
+
+    def _refused(self, now_ns: int) -> None:
+        self._without_line += 1
+
+    def pop_without_line(self) -> int:
+        count, self._without_line = self._without_line, 0
+        return count
 
     def _run(self) -> None:
         while True:
@@ -180,6 +194,7 @@ class IncomingCall(TelephoneAudio):
         self._invite: SipRequest | None = None
         self._agreed: AgreedMedia | None = None
         self._other_hosts = ""
+        self._without_line = 0
         self._open_ns = monotonic_ns()
         self._opened_ns = 0
         """The instant after the answer was sent; 0 before."""
@@ -328,7 +343,10 @@ class IncomingCall(TelephoneAudio):
         return True
 
     def network(self) -> RtpMeasured | None:
-        return self.track.measured(self._other_hosts)
+        if measured := self.track.measured(self._other_hosts):
+            self._without_line += self._lines.pop_without_line()
+            measured = replace_struct(measured, calls_without_line=self._without_line)
+        return measured
 
     def check_answer(self) -> Iterator[CheckFinding]:
         yield from ()

@@ -14,8 +14,10 @@ import pandas as pd
 
 from bench.catalogue.outcomes import HANG_UP, NO_MEDIA, NO_SOUND, refusal_status
 from reports.analysis.summary.targets import called_by_telephone
+from reports.data.samples import Events
 from reports.data.turns import FAILED, rows_of
-from reports.engine.evaluate import counted, share
+from reports.engine.evaluate import counted, rate, share
+from reports.metrics.rate_metrics import RATES
 from reports.results.json_entries import Count, JsonEntry
 from reports.results.value import RATE, Group, Subject, Value
 from reports.statistics.counting import count_nonzero
@@ -43,6 +45,9 @@ OF_CALLS = [
     "other_hosts",
     "rtp_uncounted_pauses",
     "rtp_restarts",
+    "calls_without_line",
+    "callee",
+    "session_id",
 ]
 
 
@@ -88,6 +93,10 @@ class TelephoneCalls(JsonEntry, kw_only=True):
     counted"""
     restarts: Count | None
     """how often the agent's RTP stream began again; null: not counted"""
+    without_line: Count | None
+    """the agent's calls that were refused because no line was free; null: not counted"""
+    verdicts: tuple[Value, ...]
+    """the agent's calls by kind of callee: `count` with a wrong verdict, of `n` that are scored"""
     other_hosts: tuple[Value, ...]
     """hosts that only the agent named and that received something: the most frequent"""
 
@@ -98,18 +107,21 @@ class TelephoneCalls(JsonEntry, kw_only=True):
 
 
 def telephone_calls(
-    document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]
+    document: Mapping[str, Any],
+    sessions: pd.DataFrame,
+    targets: Sequence[str],
+    turns: pd.DataFrame,
 ) -> Iterable[TelephoneCalls]:
-    """Yield the calls of each target that is called by telephone. `sessions` are the measured
-    sessions.
+    """Yield the calls of each target that is called by telephone. `sessions` and `turns` are the
+    measured ones.
     """
     called = called_by_telephone(document)
     for target in targets:
         if target in called:
-            yield _calls_of(target, rows_of(sessions[OF_CALLS], target))
+            yield _calls_of(target, rows_of(sessions[OF_CALLS], target), turns)
 
 
-def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
+def _calls_of(target: str, calls: pd.DataFrame, turns: pd.DataFrame) -> TelephoneCalls:
     outcome = calls["outcome"].astype(object)
     is_open = calls["opened_at_ns"].notna().to_numpy()
     has_failed = (calls["outcome_class"].cat.codes == FAILED).to_numpy()
@@ -141,8 +153,26 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
         dropped_packets=_counted(calls["rtp_dropped"]),
         uncounted_pauses=_counted(calls["rtp_uncounted_pauses"]),
         restarts=_counted(calls["rtp_restarts"]),
+        without_line=_counted(calls["calls_without_line"]),
+        verdicts=tuple(_verdicts(target, calls.iloc[tried], turns)),
         other_hosts=_other_hosts(target, calls),
     )
+
+
+def _verdicts(target: str, calls: pd.DataFrame, turns: pd.DataFrame) -> Iterable[Value]:
+    """Yield the share of calls with a wrong verdict for each kind of callee."""
+    first = turns[turns["callee"].notna()].set_index("session_id")
+    for kind, of_kind in calls.groupby("callee", observed=True):
+        columns = [
+            of.column for of in RATES.values() if of.due is not None and kind in of.due.labels
+        ]
+        found = first.reindex(of_kind["session_id"])[columns].astype(object)
+        is_wrong = (found == True).any(axis=1).to_numpy(bool)  # noqa: E712
+        is_right = (found == False).all(axis=1).to_numpy(bool) & bool(columns)  # noqa: E712
+        scored = (is_wrong | is_right).astype(float)
+        events = Events(is_wrong.astype(float), scored, 1 - scored)
+        subject = Subject(target=target, group=Group(by="callee", name=str(kind)))
+        yield rate(subject, "wrong_verdicts", events, np.arange(len(of_kind)))
 
 
 def _reasons(target: str, calls: pd.DataFrame, column: str) -> tuple[Value, ...]:

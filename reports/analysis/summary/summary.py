@@ -406,7 +406,7 @@ def summarise(run: RunFrames) -> Summary:
         endings=endings,
         planned_events=notes.planned_events,
         data_notes=notes,
-        calls=tuple(telephone_calls(metadata, sessions, targets)),
+        calls=tuple(telephone_calls(metadata, sessions, targets, turns.frame)),
         rates=(*metrics.turn_rates(turns), *metrics.call_rates(sessions, targets)),
         within=tuple(deadline_shares(run, samples, sessions)),
         tools=tuple(tool_turns(run, samples)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+import gevent
 import pytest
 
 from bench.catalogue.timeouts import Timeouts
@@ -12,7 +13,7 @@ from tests.examples import some
 from tests.transport.sip import hostile_media as media
 from tests.transport.sip.hostile_callers import CASES, MEDIA, calling, check
 from tests.transport.sip.hostile_line import HostilePeer
-from tests.transport.sip.waiting_line import ANSWERED, answered, free_port, result
+from tests.transport.sip.waiting_line import answered, free_port, result
 
 
 def without_audio(caller: HostilePeer) -> None:
@@ -35,11 +36,27 @@ def test_a_wideband_call_still_plays_the_frames_of_its_caller_after(name: str) -
     check(HostileCase([media.WIDE_CASES[name]], *WORKS), ("OPUS", "G722", "PCMU", "PCMA"))
 
 
-def test_a_call_without_a_free_line_is_refused_as_busy_and_so_is_one_of_a_busy_line() -> None:
+def is_refused(caller: HostilePeer) -> None:
+    caller.wait_for(486, lambda: caller.send(caller.ok()))
+
+
+def test_a_call_without_a_free_line_is_refused_as_busy_and_counted_by_the_next_one() -> None:
     port = free_port()
     with calling(HostilePeer.answer, port):
-        assert result(port) == ANSWERED
-    with calling(lambda caller: caller.wait_for(486, caller.send(caller.ok())), port):  # type: ignore[func-returns-value, arg-type]
+        call = answered(port)
+        with calling(is_refused, port) as line:
+            while not any(b" 486 " in data for data in line.heard):
+                gevent.sleep(0.01)
+        assert [measured.calls_without_line for _ in range(2) if (measured := call.network())] == [
+            1,
+            1,
+        ]
+        call.close()
+
+
+def test_a_busy_line_is_busy() -> None:
+    port = free_port()
+    with calling(is_refused, port):
         assert result(port, is_busy=True) == "busy"
 
 

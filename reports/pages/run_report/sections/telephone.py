@@ -70,6 +70,7 @@ DISTURBANCES = {
     "unsent_packets": ("packets not sent", "refused by the kernel of this machine"),
     "dropped_packets": ("packets dropped here", "not read in time by the load generator"),
     "uncounted_pauses": ("pauses not counted", "by the timestamps of the agent's RTP"),
+    "without_line": ("refused, no free line", "calls of the agent; add lines with `-u`"),
     "restarts": ("RTP began again", "another source, numbers, timestamps or delay"),
 }
 ALWAYS = 2
@@ -104,6 +105,21 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         if any(counts):
             rows.append([name, *(NONE if n is None else count(n) for n in counts), meaning])
     blocks: b.Blocks = [b.table(heads, rows)]
+    kinds: list[b.Line] = [
+        [
+            of.part,
+            of.target,
+            count(of.n + of.unscored),
+            count(of.n - of.events),
+            count(of.events),
+            count(of.unscored),
+        ]
+        for calls in called
+        for of in calls.verdicts
+    ]
+    if kinds:
+        verdicts = (b.TextColumn("callee"), TARGET, "calls", "right", "wrong", "not scored")
+        blocks += [b.Heading("Verdicts of the agent"), b.table(verdicts, kinds)]
     others: list[b.Line] = [
         [hosts.part, of.target, count(hosts.n)] for of in called for hosts in of.other_hosts
     ]
@@ -197,7 +213,10 @@ def _counts_text(calls: TelephoneCalls) -> str:
         (calls.without_sound, "answered without a sound"),
     )
     parts += [f"{plural(n, 'call')} {what}" for n, what in silent if n]
-    unsent, dropped, pauses, restarts = (getattr(calls, name) or 0 for name in DISTURBANCES)
+    unsent, dropped, pauses, without_line, restarts = (
+        getattr(calls, name) or 0 for name in DISTURBANCES
+    )
+    parts += [f"no line was free for {plural(without_line, 'call')}"] if without_line else []
     parts += [f"this machine could not send {plural(unsent, 'packet')}"] if unsent else []
     parts += (
         [f"this machine dropped {plural(dropped, 'packet')} that had arrived"] if dropped else []
