@@ -30,6 +30,8 @@ SIMULATED = (  # the dialects of addresses of the simulator
     "voice-live",
     "gpt-live",
     "translation",
+    "foundry",
+    "foundry-live",
     "gemini",
     "deepgram",
     "nova-sonic",
