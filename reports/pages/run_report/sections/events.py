@@ -23,7 +23,8 @@ from reports.text.events import (
 
 QUESTION = "What happened to callers at each event, and when was it over?"
 MEANING = (
-    "Before: the same in a window of the same length, up to a minute, that ends at the first event."
+    "Before: the same before the first event. Calls are followed until they end, or until the next"
+    " event; differences are of the time for which both are followed."
     " Differences have intervals of 98 %, so that at most 5 % of events without harm show any."
     " Latency: of turns in the window, relative to the median of their step before the events."
     " Recovered: latency is within 10 % of that before."
