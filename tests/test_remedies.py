@@ -38,6 +38,7 @@ from bench.services.openai.dialect import WITHOUT_DETECTION
 from bench.services.registry import SERVICES, retirement_of
 from bench.services.telephone import OF_SIP, REMEDIES, ROWS
 from bench.target.price_table import load_price_table
+from reports.analysis.summary.ignored_settings import remedies_with
 from tests.faults.cells import cells
 
 LOGIN_REFUSED = "the peer refused the user or the password"
@@ -109,6 +110,11 @@ def test_a_certificate_that_is_not_that_of_the_description_is_named(problem: str
 
 def test_a_silent_handshake_after_ice_is_not_said_to_be_blocked_udp() -> None:
     assert remedy_of("timeout:dtls", (), REMEDIES_OF_OFFERS).startswith("UDP passes")
+
+
+@pytest.mark.parametrize(("auth", "words"), [(None, "no key was sent"), ("key", "copy the key")])
+def test_the_remedy_of_a_run_knows_whether_a_key_was_sent(auth: str | None, words: str) -> None:
+    assert words in remedy_of("connect_failed:401", (), remedies_with([], NO_OWN, {"auth": auth}))
 
 
 DETAILS = Path(__file__).with_name("remedies.txt").read_text(encoding="utf-8").split("\n\n")[1:]

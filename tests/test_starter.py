@@ -154,15 +154,16 @@ def test_the_workflow_installs_a_wheel_from_the_folder_that_init_names(
 
 
 def test_the_first_run_of_a_new_folder_starts_its_simulator(tmp_path: Path) -> None:
-    output = call("init", tmp_path, "--with", "barge-in").output
-    commands = [
-        line
-        for line in (output + (tmp_path / "README.md").read_text()).splitlines()
-        if "rtbench run " in line
-    ]
+    texts = (
+        call("init", tmp_path, "--with", "barge-in").output,
+        (tmp_path / "README.md").read_text(),
+    )
+    (first, extra), (documented,) = (
+        [line for line in text.splitlines() if "rtbench run " in line] for text in texts
+    )
 
-    assert len(commands) == 3
-    assert all(" --simulator" in command for command in commands)
+    assert first == documented
+    assert all(" --simulator --simulator-profile quiet" in command for command in (first, extra))
 
 
 def test_the_first_workflow_has_enough_calls_to_decide_its_thresholds(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from bench.base.errors import ScriptError, UsageError
 from bench.base.suggestions import no_such_file
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.other_names import OTHER_NAMES
+from bench.files.yaml_file import read_yaml
 from bench.load.planning.command_line import secret_option
 from bench.plan.script import load_script
 from bench.target.address import url_address
@@ -17,6 +18,7 @@ from bench.target.target import clean
 from bench.target.target_settings import IN_FILE, ServiceOptions, TargetSettings
 from bench.target.targets import check_targets
 from reports.metrics.rate_metrics import RATES
+from reports.metrics.thresholds import read_thresholds
 from rtbench.cli.app import MODULES, OTHER_COMMANDS
 from rtbench_simulator.serving.server import listen
 
@@ -41,6 +43,19 @@ def test_a_file_without_a_similar_one_has_no_suggestion(path: str, tmp_path: Pat
 
 
 MINE = "steps: [{text: Hello}]"
+
+
+@pytest.mark.parametrize(("name", "meant"), [("the file", "mine-ci"), ("the script", "mine")])
+def test_only_a_yaml_file_of_the_wanted_kind_is_suggested(
+    name: str, meant: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(MINE)
+    (tmp_path / "mine-ci.yaml").write_text("ttfa: p(50)<9s")
+
+    with pytest.raises(UsageError, match=rf"did you mean .*/{meant}\.yaml\?"):
+        read_yaml(tmp_path / "mine-c.yaml", name)
+    with pytest.raises(UsageError, match="is a script, not thresholds"):
+        read_thresholds(tmp_path / "mine.yaml")
 
 
 @pytest.mark.parametrize(

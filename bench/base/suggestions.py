@@ -1,6 +1,7 @@
 """The name that a user probably meant by an unknown one: pieces of error messages."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -29,16 +30,34 @@ def near_options(unknown: str, flags: Iterable[str]) -> list[str]:
     return [names[name] for name in near]
 
 
-def no_such_file(path: Path, suffixes: Collection[str], presets: Collection[str] = ()) -> str:
+_SCRIPT = re.compile(rb"^steps\s*:", re.MULTILINE)
+
+
+def _is_script(path: Path) -> bool:
+    return _SCRIPT.search(path.read_bytes()) is not None
+
+
+def no_such_file(
+    path: Path,
+    suffixes: Collection[str],
+    presets: Collection[str] = (),
+    *,
+    scripts: bool | None = None,
+) -> str:
     """Return the problem with a file that does not exist, and the file or preset that was probably
     meant.
 
     `suffixes` are those of files that are possible here, such as `.wav`. `presets` are the names
-    that the user may write instead of a file.
+    that the user may write instead of a file. `scripts` is whether YAML files must be scripts, or
+    must be none; None if both are possible.
     """
     try:
         siblings = [
-            entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in suffixes
+            entry.name
+            for entry in path.parent.iterdir()
+            if entry.suffix.lower() in suffixes
+            and entry.is_file()
+            and (scripts is None or entry.suffix == ".py" or _is_script(entry) == scripts)
         ]
     except (OSError, ValueError):  # no such folder, or a NUL in the name
         siblings = []

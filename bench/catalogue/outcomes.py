@@ -124,6 +124,7 @@ DOCTOR = (
     "run `rtbench doctor` with the same --url or --targets, and key: it checks each step of the"
     " connection, and prints what to do about the first step that fails"
 )
+NO_KEY = "no key was sent: name the variable that contains it: --api-key-env NAME"
 REFUSED_KEY = (
     "copy the key of this resource again into its variable (that of --api-key-env, if it is given);"
     " with Entra ID, check role, tenant and this machine's clock; `rtbench doctor` with the same"

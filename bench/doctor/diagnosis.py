@@ -101,7 +101,6 @@ RECEIVED = frozenset(
 )
 """The outcomes whose causes state what the client received. The remedy for such an outcome
 depends on them."""
-NO_KEY = "no key was sent: name the variable that contains it: --api-key-env NAME"
 OF_SCHEMES = {
     "basic": (
         "the server requires a user and a password: set --auth basic, with USER:PASSWORD in the"
@@ -241,7 +240,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         case 403 if signed == "nothing" and not (
             known and known.clouds and known.has_host(target.host)
         ):
-            return NO_KEY
+            return outcomes.NO_KEY
         case 403:
             return (
                 "the key or token is refused, or is not allowed to do this: check that it belongs"
@@ -323,7 +322,8 @@ def unauthorized(causes: Sequence[Cause], claims: Mapping[str, str], target: Tar
     if remedy := _other_sign_in(causes, target):
         return remedy
     if signed == "nothing":
-        return f"{NO_KEY}, or sign in with --auth entra" if known and known.clouds else NO_KEY
+        is_azure = known is not None and known.clouds
+        return outcomes.NO_KEY + (", or sign in with --auth entra" if is_azure else "")
     if signed == "entra":
         aud = claims.get("aud")
         sent = f" (the token is for {aud})" if aud else ""
@@ -331,7 +331,7 @@ def unauthorized(causes: Sequence[Cause], claims: Mapping[str, str], target: Tar
             f"the token is refused{sent}: check that it is for this cloud and tenant, and that this"
             " machine's clock is right"
         )
-    if known is None or not known.key_page or not (known.has_host(target.host) or target.loopback):
+    if known is None or not known.key_page or not known.has_host(target.host):
         return (
             f"the key in the header {_sent_header(target)[0]} is refused: check the variable that"
             " --api-key-env names, and that the server reads the key from this header"

@@ -289,18 +289,21 @@ def read_yaml(path: Path, name: str) -> YamlValue:
     """Return the content of a YAML file; null if it is empty. Raise ScriptError if it is
     unreadable or not YAML.
     """
-    return parsed_yaml(path, read_text(path), name)
+    return parsed_yaml(path, read_text(path, scripts=name == "the script"), name)
 
 
-def read_text(path: Path, suffixes: Collection[str] = YAML_SUFFIXES) -> str:
+def read_text(
+    path: Path, suffixes: Collection[str] = YAML_SUFFIXES, *, scripts: bool | None = None
+) -> str:
     """Return the text of a UTF-8 file. Raise ScriptError if the file cannot be read, is too
-    large, or is not UTF-8. `suffixes` are those of its kind.
+    large, or is not UTF-8. `suffixes` are those of its kind, and `scripts` is whether it is a
+    script; None if both are possible.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ScriptError(path, None, no_such_file(path, suffixes)) from None
+        raise ScriptError(path, None, no_such_file(path, suffixes, scripts=scripts)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ScriptError(
             path, None, f"cannot be read: {getattr(error, 'strerror', None) or error}"

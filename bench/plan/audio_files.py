@@ -56,6 +56,7 @@ SEVERAL = 61
 """The error codes of libsndfile for a file whose format it does not know, and for a WAV after the
 audio of another one."""
 FIRST_BYTES = 64
+LFS = "version https://git-lfs"
 """The number of bytes at the start of a file that show which other file it is."""
 MIN_REST_BYTES = 8
 """The minimum number of bytes after the stated audio that may be audio. Fewer are no more than 1
@@ -298,9 +299,10 @@ def _check_kind(path: Path, opened: io.FileIO) -> None:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
     if text := _text(first):
+        remedy = "git lfs pull gets the audio" if text.startswith(LFS) else "name an audio file"
         raise UsageError(
-            f"{path}: is not readable audio: it is a text that begins with '{excerpt(text)}'; get"
-            " the audio again (with Git LFS: git lfs pull)"
+            f"{path}: is not readable audio: it is a text that begins with '{excerpt(text)}';"
+            f" {remedy}"
         )
     is_wav = first[:4] == b"RIFF" and first[12:16] == b"fmt "
     for at, magic, kind, codec in _OTHERS:

@@ -59,7 +59,9 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
         try:
             return load(value.folder / path)
         except UsageError as error:
-            raise value.refuse(str(error)) from None
+            is_moved = Path(path).exists() and not (value.folder / path).exists()
+            hint = "; paths are relative to the folder of this file" if is_moved else ""
+            raise value.refuse(f"{error}{hint}") from None
 
     return Converted(String(), load_path)
 

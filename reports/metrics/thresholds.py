@@ -455,6 +455,8 @@ def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]
 
     Raise UsageError if the table has no threshold, or one that `parse` rejects.
     """
+    if root.within("steps"):
+        raise root.error("is a script, not thresholds")
     thresholds = []
     mistakes = Mistakes()
     for value, metric, text, abort in _entries(root, mistakes):

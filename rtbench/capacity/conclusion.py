@@ -65,17 +65,17 @@ def status_of(
     lowest_fail: int | None,
 ) -> VerdictStatus:
     """Return the exit status of a search. It passes if the required load passed; if none is
-    required, if any load did.
+    required, if any load did. It fails if the first load, and so each, surely violates the
+    threshold.
     """
     ends = highest_pass, lowest_fail
     is_sure = estimate.code == "fails_at_first"
     if not levels and (is_sure or not plan.verify):
         ends = estimate.numbers.get("low"), estimate.numbers.get("high")
     passes, fails = ends
-    load = plan.required or 1
-    if passes is not None and passes >= load:
+    if passes is not None and passes >= (plan.required or 1):
         return PASS_STATUS
-    if fails is not None and fails <= load:
+    if fails is not None and fails <= (plan.required or (fails if is_sure else 1)):
         return FAIL_STATUS
     last = levels[-1].result if levels else None
     is_invalid = estimate.code == "unknown" or last == "not_evaluated"

@@ -178,7 +178,8 @@ def _open(name: str, runs_dir: Path) -> None:
         write_report(summarise(path))
     import webbrowser
 
-    webbrowser.open(page.resolve().as_uri())
+    if not webbrowser.open(page.resolve().as_uri()):
+        print("no browser was found, so nothing was opened:")
     print_path(page)
 
 

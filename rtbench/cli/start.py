@@ -144,19 +144,13 @@ def init(
         files = {**files, **service_files(service)}
     _write_and_print(folder, files)
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
-    simulator = "--simulator" if service is None else f"--simulator --dialect {service}"
     doctor = "doctor --targets twilio (or acs, pcm, sip)" if agent else "doctor --offline"
     if service is not None:
         doctor += " --targets simulator"  # the others need their keys
-    script, targets = (
-        ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", simulator)
-    )
-    load = f"-u 5 --sessions 20 {targets}"
+    readme = files[Path("README.md")].decode().splitlines()
     print(f"Next: {escape_control(enter)}rtbench {doctor}")
-    print(
-        f"Then (see README.md): rtbench run scenarios/scripts/{script} {load} --thresholds"
-        " scenarios/ci.yaml"
-    )
+    print("Then (see README.md):")
+    print(next(line for line in readme if line.startswith("rtbench run ")))
     wheels = escape_control(str(folder / "wheels"))
     print(
         f"The workflow installs a wheel from {wheels}, because rtbench is not published yet: `make"
@@ -164,7 +158,7 @@ def init(
         " commit it"
     )
     for name in further:
-        command = f"rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 {simulator}"
+        command = f"rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 {simulated(service)}"
         print(f"{name}: {escape_control(enter)}{command}")
 
 
@@ -232,7 +226,7 @@ def service_files(name: str) -> Files:
     values = {
         "title": service.title,
         "service": name,
-        "simulator": f"--simulator --simulator-profile quiet --dialect {name}",
+        "simulator": simulated(name),
         "url": urls_at(f"127.0.0.1:{SIMULATOR_PORT}")[name],
         "variable": service.api_key_env,
         "page": f" ({service.key_page})" if service.key_page else "",
@@ -243,6 +237,12 @@ def service_files(name: str) -> Files:
         Path(path): Template(_starter(template).decode()).substitute(values).encode()
         for path, template in templates.items()
     }
+
+
+def simulated(service: str | None) -> str:
+    """Return the options that call the simulator, which plays a service without failures."""
+    quiet = "--simulator --simulator-profile quiet"
+    return quiet if service is None else f"{quiet} --dialect {service}"
 
 
 def agent_files(ci: CiSystem) -> Files:

@@ -147,6 +147,7 @@ def test_a_first_load_that_fails_needs_no_level() -> None:
     numbers = CROSSED.numbers | {"low": 0, "high": 2}
 
     assert concluded([], Reason("fails_at_first", numbers), required=2).exit_status == 1
+    assert concluded([], Reason("fails_at_first", numbers)).exit_status == 1
     assert concluded([], Reason("crossed", numbers), required=2).exit_status == 3
     assert concluded([], Reason("unknown", {"reason": WHY}), required=2).exit_status == 4
 

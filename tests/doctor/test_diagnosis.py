@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.catalogue.causes import Cause, Code, in_words
+from bench.catalogue.outcomes import NO_KEY
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
-    NO_KEY,
     Refusal,
     any_failed,
     explain,
@@ -169,11 +169,14 @@ def test_a_refusal_by_another_service_without_a_key_asks_for_a_key(status: int) 
         assert "Networking" not in output
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_key_refused_by_another_service_has_no_azure_remedy(status: int) -> None:
-    target = replace(
-        build_target(resource="/v1/realtime?model=x"), host="voice.test", service="other"
-    )
+@pytest.mark.parametrize(
+    ("status", "host", "service"),
+    [(401, "voice.test", "other"), (403, "voice.test", "other"), (401, "127.0.0.1", "azure")],
+)
+def test_a_key_refused_by_another_service_has_no_azure_remedy(
+    status: int, host: str, service: str
+) -> None:
+    target = replace(build_target(resource="/v1/realtime?model=x"), host=host, service=service)
     output = explain(
         Refusal(f"connect_failed:{status}", [in_words(f"HTTP {status}: Forbidden")]), target
     )

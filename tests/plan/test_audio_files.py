@@ -215,10 +215,13 @@ OTHER: dict[str, tuple[bytes, str]] = {
         b'{"error": {"message": "Inval\xc3\xafd voice"}}',
         'a text that begins with .{"error"',
     ),
-    "a text that is cut within a character": (b"hello, this is no audio \xc3", "is a text that"),
+    "a text that is cut within a character": (
+        b"hello, this is no audio \xc3",
+        "is a text that.*; name an audio file$",
+    ),
     "Git LFS": (
         b"version https://git-lfs.github.com/spec/v1\noid x\n",
-        "begins with 'version https://git-lfs.* get the audio again .with Git LFS: git lfs pull.$",
+        "begins with 'version https://git-lfs.*; git lfs pull gets the audio$",
     ),
     "a WAV that was read as a text": (
         encoded().decode("latin-1").encode(),

@@ -203,7 +203,7 @@ def test_open_shows_the_newest_page_and_creates_a_missing_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("webbrowser.open", lambda page: opened.append(page) or len(opened) == 1)
     run(tmp_path / "old")
     newest = run(tmp_path / "new", 1)
     (newest / "report.html").write_text("made before")
@@ -213,7 +213,7 @@ def test_open_shows_the_newest_page_and_creates_a_missing_one(
     assert (newest / "report.html").read_text() == "made before"
     assert (
         rtbench("report", "--open", "old", "--runs-dir", tmp_path).stdout
-        == f"{tmp_path / 'old' / 'report.html'}\n"
+        == f"no browser was found, so nothing was opened:\n{tmp_path / 'old' / 'report.html'}\n"
     )
     assert (tmp_path / "old" / "report.html").stat().st_size
     assert opened == [(tmp_path / name / "report.html").as_uri() for name in ("new", "old")]

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from bench.base.clock import Arrival
 from bench.base.errors import UsageError, each_error
+from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.files.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
 from bench.observe.inputs import Connected, SessionStart
@@ -132,7 +133,10 @@ def test_a_file_has_only_meanings_of_its_source_of_turns(correct: str, tmp_path:
     wrong, problem = OF_REPLIES.get(correct, ("", ""))
     path = written(tmp_path, WITH_REPLIES.replace(correct, wrong, 1) if correct else WITH_REPLIES)
     if not problem:
-        assert user_service(path).dialect.turn_source is TurnSource.REPLIES
+        dialect = user_service(path).dialect
+        assert dialect.turn_source is TurnSource.REPLIES
+        assert "means reply_done" in remedy_of("timeout:next_delta", (), dialect.remedies)
+        assert "means audio" in remedy_of("failed:no_audio", (), dialect.remedies)
         return
     with pytest.raises(UsageError, match=re.escape(problem)):
         user_service(path)

@@ -120,7 +120,7 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
         unknown = next(iter(paths), None)
         if unknown is None:
             raise UsageError(NO_FILE)
-        problem = no_such_file(paths[unknown], FILE_SUFFIXES, BUILT_IN)
+        problem = no_such_file(paths[unknown], FILE_SUFFIXES, BUILT_IN, scripts=True)
         raise UsageError(
             f"{words[unknown]}: {problem}{'' if problem.endswith('?') else f'; {NO_FILE}'}"
         )
@@ -159,7 +159,7 @@ def refuse_other_files(paths: Iterable[Path]) -> None:
     """Raise UsageError if one of the paths is not a script or a Locust file."""
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path}: {no_such_file(path, FILE_SUFFIXES, BUILT_IN)}")
+            raise UsageError(f"{path}: {no_such_file(path, FILE_SUFFIXES, BUILT_IN, scripts=True)}")
         if path.is_dir():
             raise UsageError(f"{path} is a folder: name scripts, such as {path / 'mine.yaml'}")
         if path.suffix not in FILE_SUFFIXES:

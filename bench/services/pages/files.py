@@ -5,10 +5,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from bench.catalogue.outcomes import OwnRemedies
 from bench.files.validation import AnyJson, StructOf
 from bench.files.yaml_file import LocatedValue, PythonValue
 from bench.services.pages.dialect import PageDialect
 from bench.services.pages.page import COMPILED, FOLDER, PAGE
+from bench.services.pages.remedies import OF_REPLIES
 from bench.services.pages.replying_page import ReplyingPage
 from bench.wire.service import BEARER, KeyHeader, Service
 
@@ -26,6 +28,8 @@ def dialect_in(value: LocatedValue) -> PageDialect:
     """Return the dialect of the content of a user's file. Raise UsageError with the place."""
     dialect = DIALECT.read(value)
     dialect.content = AnyJson().read(value)
+    if isinstance(dialect, ReplyingPage):
+        dialect.remedies = OwnRemedies(OF_REPLIES, in_doctor=dialect.remedies.in_doctor)
     return dialect
 
 

@@ -1,6 +1,7 @@
 """The remedies for outcomes of calls to an agent."""
 
-from bench.catalogue.outcomes import ENDLESS, NO_PATH, OwnRemedies
+from bench.catalogue.causes import Code
+from bench.catalogue.outcomes import ENDLESS, NO_PATH, OutcomeRow, OwnRemedies
 
 OF_AGENTS = {
     "connect_failed:401": (
@@ -33,3 +34,14 @@ SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
 REMEDIES = OwnRemedies(
     in_doctor=OF_AGENTS | {outcome: OF_AGENTS[same] for outcome, same in SAME.items()}
 )
+OF_REPLIES = {
+    outcome: OutcomeRow(remedy=remedy, causes={Code.REPLY_COMPLETE: remedy})
+    for outcomes, part, means in (
+        (("timeout:next_delta", "timeout:response"), "ends a reply", "reply_done"),
+        (("failed:no_audio",), "has its audio", "audio"),
+        (("failed:no_text",), "has its text", "output_transcript"),
+    )
+    for outcome in outcomes
+    for remedy in [f"check `receive` of the protocol file: the message that {part} means {means}"]
+}
+"""The remedies for outcomes to which a wrong description of replies leads, in a user's file."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from bench.catalogue.causes import Cause, Code
 from bench.catalogue.outcomes import (
     CANCELLED_SPLIT,
+    NO_KEY,
     NO_REPLY,
     OF_IGNORED_SETTING,
     OutcomeRow,
@@ -83,11 +84,16 @@ def ignored_settings(document: Document, sessions: pd.DataFrame) -> tuple[Ignore
     )
 
 
-def remedies_with(ignored: Iterable[IgnoredSetting], own: OwnRemedies) -> OwnRemedies:
+def remedies_with(
+    ignored: Iterable[IgnoredSetting], own: OwnRemedies, entry: Mapping[str, Any]
+) -> OwnRemedies:
     """Return the remedies of a target, in which ignored settings precede those of the failures
-    that they cause.
+    that they cause, and a key that was not sent one that is refused. `entry` is that of the target
+    in run.json.
     """
-    rows = {
+    lacks_key = entry.get("auth", "") is None and own.of_refusal is None
+    rows = {"connect_failed:401": OutcomeRow(remedy=NO_KEY)} if lacks_key else {}
+    rows |= {
         outcome: OutcomeRow(remedy=OF_IGNORED_SETTING.format(one.cause.text))
         for one in ignored
         for outcome in CAUSES.get(one.setting.name.partition(".")[0], ())

@@ -131,7 +131,9 @@ class Outcomes:
 
         return tuple(
             remedies_with(
-                [one for one in self.ignored if one.target == target], dialect_of(entry).remedies
+                [one for one in self.ignored if one.target == target],
+                dialect_of(entry).remedies,
+                entry,
             )
             for target, entry in self.described.items()
         )
