@@ -55,5 +55,6 @@ def _answer(request: UpgradeRequest) -> AcceptedUpgrade | RefusedUpgrade | None:
 SERVICE = SimulatedService(
     _answer,
     websocket_urls(foundry=AGENT, foundry_live=f"{AGENT}/live/sessions"),
+    titles={"foundry": "Foundry agent", "foundry_live": "Foundry, live"},
     limits_headers=True,
 )
