@@ -99,9 +99,12 @@ def quantity(value: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration, such as `42 s`, `20 min`, or `1 h 30 min`."""
+    """Return a duration, such as `42 s`, `1 min 40 s`, `20 min`, or `1 h 30 min`."""
     if seconds < 99.5 and seconds != 60:
         return f"{format_number(round(seconds, 1) if seconds < 10 else round(seconds))}{NBSP}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 10 and rest:
+        return f"{minutes}{NBSP}min {rest}{NBSP}s"
     minutes = round(seconds / 60)
     if minutes < 100:
         return f"{minutes}{NBSP}min"

@@ -160,11 +160,13 @@ def open_end_sign(estimate: Estimate) -> str:
 
 def failures(result: MainResult) -> Cell:
     """Return a cell with the share of planned turns that failed or did not start, above the counts.
-    Example: `52.9 %` above `45 of these 85`.
+    Example: `52.9 %` above `45 of these 85`, or `45 of 85 planned` if some did not start.
     """
+    planned = count(result.turns_planned)
+    of = f"{planned} planned" if result.turns_planned > result.turns else f"these {planned}"
     return Cell(
         percent(result.failed_or_not_started, result.turns_planned),
-        f"{count(result.failed_or_not_started)} of these {count(result.turns_planned)}",
+        f"{count(result.failed_or_not_started)} of {of}",
         style="bad-ink" if result.failed_or_not_started else "",
     )
 
@@ -207,12 +209,12 @@ def cause(summary: Summary) -> str:
 
 
 def check_text(check: Check) -> str:
-    """Return the value and the limit of a check as a text, such as `ttfa may be off by 2.9 ms
-    (p99; limit 3.8 ms)`.
+    """Return the value and the limit of a check as a text, such as `timestamps of ttfa may be off
+    by 2.9 ms (p99; limit 3.8 ms)`.
     """
     text = CHECKS[check.name].value.format(check_value(check, check.value))
     if check.name == "timestamp_uncertainty" and check.note:
-        text = text.replace("timestamps", check.note, 1)
+        text = text.replace("timestamps", f"timestamps of {check.note}", 1)
         for origin, origin_text in MEASURED_FROM_TEXTS.items():
             text = text.replace(f"from {origin}", f"from {origin_text}")
     if check.name == "rtp_stream":
@@ -271,9 +273,9 @@ class ResultRows(NamedTuple):
         return join_present(" · ", which, "uncertain in this run" if result.uncertain else "")
 
 
-def main_metrics(summary: Summary) -> set[str]:
-    """Return the names of the metrics in the first table."""
-    return {result.metric for group in tables(summary) for result in group.rows}
+def main_metrics(summary: Summary) -> list[str]:
+    """Return the names of the metrics in the first table, in its order."""
+    return list(dict.fromkeys(row.metric for group in tables(summary) for row in group.rows))
 
 
 def tables(summary: Summary) -> list[ResultRows]:
@@ -375,6 +377,11 @@ def row_target(row: MetricSummary) -> str:
     """
     name = row.target if measured_from_text(row.metric, row.stratum) else row.title
     return f"{name} · uncertain in this run" if row.uncertain else name
+
+
+LATE_AUDIO = "audio arrived late, from the service or the network"
+"""Why a reply stalls. Arrivals are those at this machine, so a process that reads late is no
+cause."""
 
 
 def stalled_cell(stalled: int, replies: int) -> str:
@@ -510,8 +517,7 @@ def detection(counts: ValuesOfSubject) -> list[str]:
     early = counts["end_detected_early"]
     split, splits = (counts[name].n for name in ("turns_split", "splits"))
     if split:
-        commits = "commit" if splits == 1 else "commits"
-        extra = f" ({count(splits)} extra {commits})" if splits else ""
+        extra = f", or split by {plural(splits, 'extra commit')}" if splits else ""
         faults.append(f"{plural(split, 'turn')} cut off before the caller had finished{extra}")
     if early.count:
         of = f"{count(early.count)} of {plural(early.n, 'turn')}"

@@ -173,7 +173,9 @@ def check_headline(checked: CheckResult) -> str:
     if checked.exit_status == INVALID_STATUS:
         if causes := checked.validity.reasons:
             text = _first([*map(reason_line, validity.summarized(causes))], "reason")
-            return f"{validity.LEAD if checked.causes else NO_VERDICT}: {text}"
+            # the values are usable, only not for a verdict
+            is_unguarded = all(cause.code == "not_started" for cause in checked.causes)
+            return f"{NO_VERDICT if is_unguarded else validity.LEAD}: {text}"
         return (
             f"{NO_VERDICT}:"
             f" {_first([*map(result_sentence, checked.of('not_evaluated'))], 'threshold')}"
@@ -238,7 +240,7 @@ def _notes(checked: CheckResult) -> list[Reason]:
         return unique(checked.notes)
     from reports.text.comparison_sentences import run_reasons
 
-    relative = {one.spec.metric for one in checked.thresholds if one.relative}
+    relative = [*dict.fromkeys(one.spec.metric for one in checked.thresholds if one.relative)]
     of_runs = (reason for targets in checked.compared for reason in run_reasons(targets, relative))
     return unique([*checked.notes, *of_runs])
 
@@ -257,7 +259,7 @@ def notices(checked: CheckResult) -> list[str]:
     """Return the notices on the comparison, on the thresholds, and on the runs, without
     `explanations`.
     """
-    absolute = {one.spec.metric for one in checked.thresholds if not one.relative}
+    absolute = [*dict.fromkeys(one.spec.metric for one in checked.thresholds if not one.relative)]
     texts = [reason_text(note) for note in _notes(checked) if note.code not in EXPLAINING]
     run = checked.run
     if run is not None and checked.data_notes is not None:

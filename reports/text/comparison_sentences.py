@@ -179,7 +179,7 @@ def all_notices(comparison: Comparison) -> list[Reason]:
     """Return the notices on the comparison, then those on each run, which have no code of their
     own.
     """
-    primary = {compared.spec.metric for compared in comparison.primary}
+    primary = [*dict.fromkeys(compared.spec.metric for compared in comparison.primary)]
     return [*comparison.notices, *run_reasons(comparison.targets, primary)]
 
 
@@ -195,7 +195,7 @@ def run_reasons(targets: Targets, metrics: Collection[str]) -> list[Reason]:
         ignored = target.outcomes.ignored
         notes = data_notes(target.run, target.turns, measured_sessions(target.run), ignored)
         for line in dict.fromkeys(
-            (*run_notices(target.run, notes), uncertain_line(target.run, metrics))
+            (*run_notices(target.run, notes), uncertain_line(target.run, [*metrics]))
         ):
             labels.setdefault(line, []).append(target.label)
     return [

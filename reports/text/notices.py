@@ -5,7 +5,7 @@ that differ.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -296,9 +296,10 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
             yield f"{whose}{model} {retirement.text(today)}, as of the day of this run."
 
 
-def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> str:
-    """Return a notice on the metrics whose timestamps are too uncertain, with the worst of them; ""
-    if there are none. `metrics` are the metrics to consider; None for all.
+def uncertain_line(run: RunFrames, metrics: Sequence[str] | None = None) -> str:
+    """Return a notice on the metrics whose timestamps are too uncertain; "" if there are none.
+    `metrics` are the metrics to consider: the first uncertain one is named with its uncertainty.
+    With None, they are all metrics, and the worst is named.
     """
     # the headline reports these
     early = {entry.metric for entry in run.uncertain_metrics if entry.is_early}
@@ -310,9 +311,11 @@ def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> st
     names = list(dict.fromkeys(entry.metric for entry in uncertain))
     if not names:
         return ""
+    if metrics is not None:
+        names.sort(key=metrics.index)
     # the uncertainty relative to its limit
     worst = max(
-        uncertain,
+        (entry for entry in uncertain if metrics is None or entry.metric == names[0]),
         key=lambda entry: (
             entry.value / entry.limit if entry.value is not None and entry.limit else math.inf
         ),

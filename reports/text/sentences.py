@@ -15,6 +15,7 @@ from reports.analysis.summary.summary import MainResult, Summary
 from reports.analysis.summary.targets import FAIR
 from reports.data.runs import part_of, target_entries
 from reports.data.samples import VOICE_TO_VOICE
+from reports.data.uncertainty import uncertain_reason
 from reports.formatting import (
     AT_LEAST,
     NBSP,
@@ -220,7 +221,13 @@ def run_second(summary: Summary) -> str:
     replies = sum(value.n for value in stalls)
     stalled = sum(value.events for value in stalls)
     if stalled:
-        sentences.append(f"{cells.stalled_cell(stalled, replies)}.")
+        reasons = (
+            uncertain_reason(summary.run.uncertain_metrics, target, "stall_rate")
+            for target in summary.targets
+        )
+        uncertain = reason_text(next(filter(None, reasons), None))
+        text = f"{cells.stalled_cell(stalled, replies)}: {cells.LATE_AUDIO}"
+        sentences.append(f"{join_present('; ', text, uncertain)}.")
     starved = sum(sum(ending.counts) for ending in outcomes.turns if ending.outcome == STARVED)
     prevented, calls = (
         sum(sum(ending.counts) for ending in endings if is_own_limit(ending.outcome))
@@ -519,15 +526,19 @@ def _failures(summary: Summary) -> list[str]:
 
 
 def _mostly(endings: Sequence[OutcomeCount]) -> str:
-    """Return the most frequent outcome, such as `most often as closed:1006 (17)`. If it is the only
-    outcome, return a text such as `as closed:1006`.
+    """Return the most frequent outcome and the number of the others, such as `most often as
+    closed:1006 (17; others 3)`. If it is the only outcome, return a text such as `as closed:1006`;
+    of two, return both.
     """
-    commonest = max(endings, key=lambda ending: sum(ending.counts))
-    return (
-        f"most often as {commonest.outcome} ({count(sum(commonest.counts))})"
-        if len(endings) > 1
-        else f"as {commonest.outcome}"
-    )
+    ordered = sorted(endings, key=lambda ending: -sum(ending.counts))
+    numbers = [sum(ending.counts) for ending in ordered]
+    if len(ordered) == 1:
+        return f"as {ordered[0].outcome}"
+    if len(ordered) == 2:
+        pairs = zip(ordered, numbers, strict=True)
+        return f"as {join_words([f'{ending.outcome} ({count(n)})' for ending, n in pairs])}"
+    others = f"{count(numbers[0])}; others {count(sum(numbers[1:]))}"
+    return f"most often as {ordered[0].outcome} ({others})"
 
 
 def too_few_text(summary: Summary) -> list[str]:

@@ -16,7 +16,7 @@ from reports.formatting import (
     usd,
 )
 from reports.metrics.thresholds import requested_thresholds
-from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
+from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, coded, table
 from reports.render.svg import (
     WIDE,
     PixelScale,
@@ -97,8 +97,8 @@ def capacity_page(capacity: CapacityDocument) -> Page:
         badges=[SIMULATED] if capacity.simulated else [],
         headline=as_sentence(answer),
         lead=[
-            *(Paragraph(as_sentence(detail), "lead") for detail in details),
-            *(Paragraph(as_sentence(reason_text(note)), "lead") for note in capacity.notes),
+            *(Paragraph(coded(as_sentence(detail)), "lead") for detail in details),
+            *(Paragraph(coded(as_sentence(reason_text(note))), "lead") for note in capacity.notes),
             Paragraph(f"{method}."),
             Paragraph(facts, "meta"),
         ],
@@ -264,7 +264,7 @@ def _chart(
     for load in (*ends, *loads):
         if all(abs(x(load) - x(tick)) >= MIN_TICK_DISTANCE_PX for tick in marked):
             marked.append(load)
-    plot.x_axis(x, marked, count, CALLS)
+    plot.x_axis(x, sorted(marked), count, CALLS)
     y = scale(plot.y0, plot.y1)
     plot.y_axis(y, ticks, write)
     if len(ends) == 2:

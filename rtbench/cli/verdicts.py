@@ -338,7 +338,6 @@ def check(
 
     run = Path(name or FOLDER)
     files = []
-    reported = None
     try:
         files = requested_files([*(write or ()), *([f"junit={junit}"] if junit else [])])
         run = _whole_run(name)
@@ -352,7 +351,6 @@ def check(
         for file in (*files_of(run), *files):
             with _optional():
                 write_refusal(*file, str(error))
-        _notice_report_of(reported, run)
         raise
     comment = None
     page = check_page(result)

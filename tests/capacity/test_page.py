@@ -57,12 +57,14 @@ def test_the_labels_of_close_loads_do_not_overlap() -> None:
     few = [level(load, None, 300) for load in (2, 4, 8)]
     close = [level(load, None, 300) for load in range(100, 130)]
     unknown = Reason("no_turns")
-    ticks, of_close = (
-        re.findall(r">(\d+)</text>", "".join(failure_chart(searched([], at, unknown), at).parts))
-        for at in (few, close)
+    crossed = Reason("crossed", {"low": 8, "high": 16})
+    ticks, of_close, above = (
+        re.findall(r">(\d+)</text>", "".join(failure_chart(searched([], at, why), at).parts))
+        for at, why in ((few, unknown), (close, unknown), (few, crossed))
     )
 
-    assert sorted(ticks) == ["2", "4", "8"]
+    assert ticks == ["2", "4", "8"]
+    assert above == ["2", "4", "8", "16"]
     assert 1 < len(of_close) < len(close)
 
 

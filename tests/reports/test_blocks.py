@@ -270,7 +270,15 @@ def test_numbers_have_at_most_three_significant_digits(value: float | None, text
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(42.3, "42 s"), (1200, "20 min"), (5400, "90 min"), (6600, "1 h 50 min"), (2.34, "2.3 s")],
+    [
+        (42.3, "42 s"),
+        (100, "1 min 40 s"),
+        (120, "2 min"),
+        (1200, "20 min"),
+        (5400, "90 min"),
+        (6600, "1 h 50 min"),
+        (2.34, "2.3 s"),
+    ],
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert formatting.format_duration(seconds).replace(NBSP, " ") == text

@@ -29,6 +29,7 @@ from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.summary.summary import summarise
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import load_for_report
+from reports.data.uncertainty import UncertainMetric
 from reports.engine.judge import Judged
 from reports.formatting import NBSP, change, format_number, ms
 from reports.pages.check.report import check_page
@@ -38,6 +39,7 @@ from reports.statistics.differences import Difference
 from reports.text import check_sentences, verdicts
 from reports.text import comparison_sentences as compare_sentences
 from reports.text.check_sentences import inconclusive_text, why
+from reports.text.notices import uncertain_line
 from reports.text.phrases import interval
 from reports.text.reasons import reason_text
 from tests.reports import shared, synthetic
@@ -50,6 +52,19 @@ from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan, write
 
 LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
+
+
+def test_a_notice_names_the_uncertainty_of_the_first_main_metric() -> None:
+    run = read(ENOUGH)
+    entries = {"ttft": (24.0, 1.0), "voice_to_voice": (30.0, 20.0)}
+    run.__dict__["uncertain_metrics"] = tuple(
+        UncertainMetric("sim", metric, *numbers, "ms") for metric, numbers in entries.items()
+    )
+
+    first = plain(uncertain_line(run, ["voice_to_voice", "ttft"]))
+    assert "for voice_to_voice and ttft" in first
+    assert "voice_to_voice may be off by 30 ms (p99; limit 20 ms)" in first
+    assert "ttft may be off by 24 ms" in plain(uncertain_line(run))
 
 
 WHY = "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)"

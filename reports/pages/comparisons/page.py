@@ -8,7 +8,7 @@ from reports.analysis.comparisons.comparison import Comparison, Design
 from reports.analysis.comparisons.measurements import Shift
 from reports.analysis.sequential.decide import Decision
 from reports.analysis.targets.fairness import FairnessCheck
-from reports.data.runs import titles_of
+from reports.data.runs import target_entries, titles_of
 from reports.formatting import (
     NBSP,
     NONE,
@@ -254,7 +254,10 @@ def _lead(comparison: Comparison) -> b.Blocks:
     notices = [reason_text(reason) for reason in reasons if reason.code not in EXPLAINING]
     why = [*filter(None, [assumption(comparison)])]
     why += [reason_text(reason) for reason in reasons if reason.code in EXPLAINING]
-    about = [*runs(comparison), _sizes(comparison)]
+    entries = [(of.name, target_entries(of.run.metadata)) for of in comparison.targets]
+    named = [(name, of.get(name, {}).get("region")) for name, of in entries]
+    regions = [f"{name}: {region}" for name, region in named if region]
+    about = [*runs(comparison), _sizes(comparison), escape_control(", ".join(regions))]
     return [
         *([b.Banner([(b.Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([b.Paragraph(second, "lead")] if second else []),

@@ -28,6 +28,7 @@ from reports.statistics.rates import RatioEstimate, points_difference
 from reports.statistics.threshold_estimate import of_equal_sessions
 from reports.text.check_sentences import (
     against_text,
+    check_headline,
     explanations,
     interval_text,
     notices,
@@ -482,6 +483,7 @@ def test_a_run_with_over_a_tenth_of_turns_not_started_needs_a_failure_threshold(
             'add failure_rate: ["rate<0.01"]'
         ),
     )
+    assert check_headline(silent).startswith("not evaluated: 33.3")
     assert (verdicts(asked), asked.exit_status, asked.causes) == (["pass", "pass"], 0, ())
 
 

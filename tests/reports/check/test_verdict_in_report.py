@@ -82,7 +82,7 @@ def test_a_check_names_the_command_that_renews_a_report_with_an_earlier_check(
     call_or_raise("report", folder)
 
     assert f"report.html shows an earlier check: rtbench report {folder} renews it" in other
-    assert other == refused
+    assert "earlier check" not in refused
     assert (unchecked, same) == ("", "")
     assert "✓ PASS" in badges(folder)
 

@@ -172,9 +172,7 @@ def playback(summary: Summary) -> b.Section | None:
             for event_metric in summary.event_metrics
             if event_metric.metric == "delta_gap"
         ]
-        blocks += b.line(
-            f"{stalled}: the simulated player ran out of audio during the reply." if stalled else ""
-        )
+        blocks += b.line(f"{stalled}: {cells.LATE_AUDIO}." if stalled else "")
         if replies:
             blocks += [
                 b.Details(

@@ -87,7 +87,8 @@ def uncertain_metrics(summary: Summary) -> b.Blocks:
     """Return the list of metrics that are uncertain in this run, each with its uncertainty; []
     if there are none.
     """
-    title = uncertain_line(summary.run)
+    shown = cells.main_metrics(summary) if affects_results(summary) else None
+    title = uncertain_line(summary.run, shown)
     rows = list[b.Line]()
     for metric in (metric for metric in summary.run.uncertain_metrics if not metric.is_early):
         value, limit = (

@@ -10,7 +10,7 @@ from reports.analysis.summary.over_time import OverTime, over_time, steps_over_t
 from reports.analysis.summary.summary import Summary
 from reports.data.samples import VOICE_TO_VOICE
 from reports.data.turns import Pool
-from reports.formatting import NONE, clock, format_duration, join_present, join_words, plural
+from reports.formatting import NONE, clock, count, format_duration, join_present, join_words, plural
 from reports.metrics.strata import Stratum
 from reports.pages.run_report import bar_charts, charts, time_panels
 from reports.pages.run_report.metric_tables import TARGET, quantile_cells, target_cell
@@ -77,8 +77,11 @@ def histograms(summary: Summary) -> list[tuple[str, b.Figure]]:
             frame := histogram_of(summary.samples[name], pools)
         ):
             read = f"{title}: share of the turns by latency; dotted: p50 and p95, if published"
-            if any(target.failed for target in frame.targets):
-                read += "; right: failed, or not started"
+            failed = [of for of in frame.targets if of.failed]
+            if failed:
+                read += "; right: of the same turns, those that failed, or did not start"
+                one = f" ({count(failed[0].failed)} of {count(failed[0].n)})"
+                read += one if len(frame.targets) == 1 else ""
             plot = bar_charts.histogram(frame, title)
             narrow = Markup(bar_charts.histogram(frame, title, NARROW).svg())
             figures.append((title, plot_figure(plot, f"{read}.", stops=(), narrow=narrow)))
@@ -116,6 +119,9 @@ def _pools(summary: Summary) -> Iterable[tuple[str, list[Pool], str]]:
             )
 
 
+BY_EVENTS = "the events of this run may be the cause"
+
+
 def time(summary: Summary) -> b.Section | None:
     """Return the section on latency over time; None if there are no values."""
     frame = over_time(summary)
@@ -125,12 +131,15 @@ def time(summary: Summary) -> b.Section | None:
         "Did latency change during the run?" if frame.is_plottable else "When did turns fail?"
     )
     drift = remarks.drift_text(summary.drift)
+    suspected = remarks.drift_suspected(summary.drift)
+    if suspected and summary.events:
+        drift, suspected = f"{drift} {BY_EVENTS}.", f"{suspected}; {BY_EVENTS}"
     figure = plot_figure(
         time_panels.time_panels(frame),
         join_present(" ", *_reading(summary, frame)),
         below=b.note((b.Term("drift"), f": {drift}")) if drift else [],
     )
-    brief = b.fact("drift", [remarks.drift_suspected(summary.drift)])
+    brief = b.fact("drift", [suspected])
     return b.Section("time", "Latency over time", question, [figure], brief=brief)
 
 
