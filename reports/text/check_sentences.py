@@ -261,6 +261,10 @@ def notices(checked: CheckResult) -> list[str]:
     """
     absolute = [*dict.fromkeys(one.spec.metric for one in checked.thresholds if not one.relative)]
     texts = [reason_text(note) for note in _notes(checked) if note.code not in EXPLAINING]
+    if any(one.relative and one.runs_differ for one in checked.of("inconclusive")):
+        from reports.text.metric_sentences import RUNS_DIFFER
+
+        texts.append(RUNS_DIFFER)
     run = checked.run
     if run is not None and checked.data_notes is not None:
         unread = unread_notice(run.metadata)  # a warning of the check, or without effect on it

@@ -9,6 +9,8 @@ from typing import Any
 from bench.record.document import Check
 from reports.analysis.summary.targets import FAIR
 from reports.formatting import count, excerpt, format_duration, join_words, percent, plural
+from reports.statistics.differences import LEVEL
+from reports.statistics.unseen import sessions_without
 from reports.text.phrases import CHECKS, check_values
 from reports.text.settings import condition_name
 
@@ -113,7 +115,14 @@ def _not_started(numbers: Numbers) -> str:
         f"{percent(lost, numbers['planned'])} of the planned"
         f" turns{f' of {target}' if target else ''} {failed}"
     )
-    return f'{what}, but no threshold limits failures: add failure_rate: ["rate<0.01"]'
+    sessions = numbers.get("sessions", 0)
+    limits = (f": add failure_rate: rate<{limit}%" for limit, needs in LIMITS if sessions >= needs)
+    remedy = next(limits, "") if lost < numbers["planned"] else ""
+    return f"{what}, but no threshold limits failures{remedy}"
+
+
+LIMITS = [(limit, sessions_without(limit / 100, LEVEL) or 0) for limit in (1, 2, 5, 10, 20, 50)]
+"""Limits on failures in percent, and the number of sessions that decides each."""
 
 
 OF_RUN: Mapping[str, Sentence] = {

@@ -13,6 +13,7 @@ from reports.formatting import (
     NBSP,
     breakable,
     count,
+    excerpt,
     format_duration,
     format_number,
     join_present,
@@ -355,6 +356,12 @@ def _save(what: str, numbers: Numbers) -> str:
     )
 
 
+def _no_run_stored(numbers: Numbers) -> str:
+    known = excerpt(", ".join(numbers.get("known", ())), 200)
+    other = f" (stored: {known}; a run and its stored runs need the same --name)" if known else ""
+    return f"no run is stored in {numbers['folder']} yet{other}: {_save('one', numbers)}"
+
+
 def _older_version(numbers: Numbers) -> str:
     runs = plural(numbers["stored_runs"], "stored run")
     return (
@@ -459,7 +466,7 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "drift": "latency of one target drifted during the run",
     "bursts": "failures or slow turns of one target occurred in bursts",
     "not_positive": "a mean is not positive",
-    "no_run_stored": lambda n: f"no run is stored in {n['folder']} yet: {_save('one', n)}",
+    "no_run_stored": _no_run_stored,
     "only_checked_run_stored": lambda n: (
         f"the only run stored in {n['folder']} is the checked run: {_save('another', n)}"
     ),

@@ -422,6 +422,7 @@ def _not_started(target: ComparedTarget, targets: Targets) -> Reason:
     counts = {
         "failed_or_not_started": outcomes.failed_or_not_started,
         "not_started": outcomes.turns_not_started,
+        "sessions": sum(outcomes.sessions.values()),
     }
     return Reason(
         "not_started",

@@ -78,7 +78,9 @@ def eligible(
     ]
     if not stored:
         subfolder = escape_control(str(baseline_folder(folder, scenario, stored_target)))
-        names = {"folder": subfolder, "baselines_dir": folder_text}
+        others = {(one.baseline.scenario, one.baseline.target) for one in read_baselines(folder)}
+        known = sorted(escape_control("/".join(names)) for names in others)
+        names = {"folder": subfolder, "baselines_dir": folder_text, "known": known}
         reason = Reason("only_checked_run_stored" if files else "no_run_stored", names)
         return ComparableRuns(notes=tuple(left_out), not_stored=reason)
     if len(stored) < len(files):

@@ -424,6 +424,17 @@ def test_a_run_ended_by_interim_analyses_is_provisional_against_stored_runs(tmp_
     assert "now was ended by interim analyses" in notices(found)
 
 
+def test_that_only_runs_of_another_name_are_stored_is_stated_with_their_names(
+    tmp_path: Path,
+) -> None:
+    folder = stored(tmp_path / "baselines", "now")
+    found = check_of(read(scenario="after"), baseline=str(folder))
+
+    assert "/after/sim yet (stored: voice_turns/sim; a run and its stored runs need the same" in (
+        why(found.thresholds[0])
+    )
+
+
 @pytest.mark.parametrize("itself", [False, True])
 def test_that_no_run_is_stored_is_stated_once_and_nothing_is_stated_about_lengths(
     tmp_path: Path, itself: bool

@@ -37,6 +37,7 @@ from reports.text.check_sentences import (
     warnings,
     why,
 )
+from reports.text.metric_sentences import RUNS_DIFFER
 from reports.text.reasons import reason_line, reason_text
 from tests.reports.check.examples import (
     ENOUGH,
@@ -263,6 +264,19 @@ def test_a_regression_fails_and_an_equal_run_passes(tmp_path: Path) -> None:
     assert [found.exit_status for found in by_default] == [1, 0]
 
 
+def test_a_margin_that_the_difference_of_two_runs_leaves_open_advises_one_run(
+    tmp_path: Path,
+) -> None:
+    base = str(run(tmp_path / "base", replace(ENOUGH, seed=8)))
+    narrow, wide = (
+        check_of(read(ENOUGH), thresholds(f"ttfa: med<+{margin}%"), base) for margin in (3, 90)
+    )
+
+    assert (narrow.exit_status, wide.exit_status) == (3, 0)
+    assert RUNS_DIFFER in notices(narrow)
+    assert RUNS_DIFFER not in notices(wide)
+
+
 def test_each_target_is_compared_with_the_same_target_of_another_run(tmp_path: Path) -> None:
     now, then = read(PAIRED), run(tmp_path / "then", replace(PAIRED, seed=8))
     found = check_of(now, thresholds("ttfa: med<+10%", "ttfa{target:after}: p(95)<+20%"), str(then))
@@ -339,7 +353,7 @@ def test_only_stored_runs_under_the_same_conditions_are_used(tmp_path: Path) -> 
     found = check_of(read(), thresholds(*RELATIVE), str(folder))
 
     assert against_text(found) == "2\u00a0stored runs of sim"
-    assert notices(found) == ["1\u00a0stored run of sim excluded because of: client version."]
+    assert notices(found)[0] == "1\u00a0stored run of sim excluded because of: client version."
     assert explanations(found)[-1] == reason_text(Reason("run_sd_assumed"))
 
 
@@ -421,6 +435,24 @@ def test_a_target_without_a_threshold_is_not_tested(tmp_path: Path, kind: str) -
     assert [item.target for item in found.thresholds] == ["after"]
 
 
+@pytest.mark.parametrize(
+    ("sessions", "lost", "remedy"),
+    [
+        (299, 9, ": add failure_rate: rate<1%"),
+        (30, 9, ": add failure_rate: rate<10%"),
+        (4, 9, ""),
+        (30, 90, ""),
+    ],
+)
+def test_the_offered_limit_on_failures_is_one_that_the_calls_can_decide(
+    sessions: int, lost: int, remedy: str
+) -> None:
+    counts = {"sessions": sessions, "planned": 90, "failed_or_not_started": lost, "target": None}
+    text = reason_text(Reason("not_started", counts | {"not_started": lost}))
+
+    assert text.partition("no threshold limits failures")[2] == remedy
+
+
 def test_turns_not_started_without_a_threshold_on_failures_cause_a_warning() -> None:
     now = read(replace(ENOUGH, refused=5, failed=0.0))
     silent, asked = (
@@ -432,7 +464,7 @@ def test_turns_not_started_without_a_threshold_on_failures_cause_a_warning() -> 
     assert tuple(warnings(silent)) == (
         (
             "7.7\u00a0% of the planned turns did not start, but no threshold limits failures: "
-            'add failure_rate: ["rate<0.01"]'
+            "add failure_rate: rate<5%"
         ),
     )
     assert warnings(asked) == []
@@ -480,7 +512,7 @@ def test_a_run_with_over_a_tenth_of_turns_not_started_needs_a_failure_threshold(
     assert tuple(map(reason_text, silent.causes)) == (
         (
             "33.3\u00a0% of the planned turns did not start, but no threshold limits failures: "
-            'add failure_rate: ["rate<0.01"]'
+            "add failure_rate: rate<5%"
         ),
     )
     assert check_headline(silent).startswith("not evaluated: 33.3")
