@@ -320,11 +320,14 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
     with_median = [result for result in summary.results if result.at(0.5).has_interval]
     short = [] if decision_notice(summary.run) else with_median or summary.results
     quantiles = (("a median", 0.5), ("p95", 0.95))
-    needed = [
-        (name, max((_required_sessions(summary, result, p) for result in short), default=0))
-        for name, p in quantiles
-    ]
-    return [_longer(summary, name, sessions) for name, sessions in needed if sessions]
+    longer = []
+    for name, p in quantiles:
+        needed = [(_required_sessions(summary, of, p), of.stratum) for of in short]
+        kinds = {stratum for sessions, stratum in needed if sessions}
+        which = f"{name} of every kind of turn" if len(kinds) > 1 else name
+        if kinds:
+            longer.append(_longer(summary, which, max(sessions for sessions, _ in needed)))
+    return longer
 
 
 SUPPORT = (
