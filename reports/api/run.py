@@ -52,7 +52,7 @@ from reports.render.blocks import source_marks, with_marker
 from reports.render.notebook import frame_html
 from reports.results.value import LEVELS
 from reports.statistics.counting import Flags, split
-from reports.statistics.quantiles import NO_VALUES, Sample, quantiles
+from reports.statistics.quantiles import NO_VALUES, Sample, quantiles, settled
 
 
 class _Group(NamedTuple):
@@ -136,7 +136,13 @@ class Run(runs.RunFrames):
         for name in metrics_with_names(metric):
             rows = [
                 tables.quantile_row(
-                    self, name, group.target, group.stratum, group.keys, group.sample, estimate
+                    self,
+                    name,
+                    group.target,
+                    group.stratum,
+                    group.keys,
+                    group.sample,
+                    settled(estimate, group.sample),
                 )
                 for group in self._groups(name, columns, chosen)
                 for estimate in quantiles(group.sample, ps)

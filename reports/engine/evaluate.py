@@ -21,7 +21,7 @@ from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.results.value import COUNT, LEVEL_NAMES, MEAN, MEDIAN, RATE, Group, Subject, Value
 from reports.statistics.counting import Flags, Floats, Integers, dense_codes, distinct
-from reports.statistics.quantiles import CONFIDENCE, Sample, quantiles
+from reports.statistics.quantiles import CONFIDENCE, Sample, quantiles, settled
 from reports.statistics.rates import ratio_of
 
 AVERAGES: Mapping[str, Callable[[Floats], Any]] = {MEDIAN: np.median, MEAN: np.mean}
@@ -236,7 +236,7 @@ def quantile_values(
     a reason.
     """
     for level, estimate in zip(levels, quantiles(of, levels, confidence), strict=True):
-        shown = estimate.published()
+        shown = settled(estimate, of).published()
         yield Value(
             **asdict(subject),
             metric=metric,

@@ -171,6 +171,17 @@ class QuantileEstimate(Estimate, JsonEntry):
         )
 
 
+def settled(estimate: QuantileEstimate, sample: Sample) -> QuantileEstimate:
+    """Return the estimate with the reason that it lies among failed turns if, by the lower bound of
+    their share, so many fail that no number of sessions makes it finite.
+    """
+    if not estimate.in_failures:
+        return estimate
+    share = _share_from(sample.succeeded.size, sample, np.bincount(sample.sessions), None)
+    known = lower_share(*share, (1 - CONFIDENCE) / 2) >= 1 - estimate.p
+    return replace(estimate, reason=IN_FAILURES) if known else estimate
+
+
 NO_VALUES = Sample(np.zeros(0), np.zeros(0, int))
 
 

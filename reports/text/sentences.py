@@ -4,6 +4,7 @@ import math
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from bench.catalogue.metrics import CATALOGUE, ORIGIN
@@ -341,35 +342,51 @@ MARGIN_OF_EXAMPLE = 1.2
 digits."""
 
 
-def next_step(summary: Summary, *, checked: bool = False) -> str:
-    """Return the next step for the user, as sentences. Return "" for an invalid run, because its
-    remedy is shown instead. `checked` is True if the run was checked.
+def next_step(summary: Summary) -> str:
+    """Return the next step for the user, as sentences; "" for an invalid run, because its remedy is
+    shown instead. `next_commands` has its commands.
     """
     if summary.validity.status == "invalid":
         return ""
-    with_median = [result for result in summary.results if result.at(0.5).has_interval]
     plays = "; ".join(
         f"for {run.percentile}, use {run.options} or more{run.amount}"
         for run in longer_runs(summary)
     )
-    folder = summary.run.folder.resolve()
-    run = escape_control(f"{folder.parent.name}/{folder.name}")
-    reported = (
-        f"{SUPPORT} `rtbench report {run} --only failed` writes a page for it. "
-        if summary.context_failures
-        else ""
+    return join_present(
+        " ",
+        SUPPORT if summary.context_failures else "",
+        f"{capitalize(plays)}." if plays else "",
+        "Commands to paste:" if next_commands(summary) else "",
     )
-    longer = reported + (f"{capitalize(plays)}. " if plays else "")
-    if not with_median:
-        return longer.rstrip()
-    if summary.has_several_targets and not decision_notice(summary.run):
-        return f"{longer}`rtbench compare {run}` tests these differences; this report does not."
-    compares = f"`rtbench compare {run} OTHER` compares it with another run"
+
+
+def next_commands(summary: Summary, *, checked: bool = False) -> list[tuple[str, str]]:
+    """Return (purpose, command) of each next step that a user can paste into a shell; [] for an
+    invalid run. `checked` is True if the run was checked.
+    """
+    if summary.validity.status == "invalid":
+        return []
+    folder = summary.run.folder.resolve()
+    run = f"{folder.parent.name}/{folder.name}"
+    recorded = str(next(iter(summary.run.metadata.get("command") or ()), ""))
+    program = shlex.quote(recorded if Path(recorded).name == "rtbench" else "rtbench")
+    longer = {f"for {one.percentile}": one.command for one in longer_runs(summary)}
+    with_median = [result for result in summary.results if result.at(0.5).has_interval]
     finite = next((result for result in with_median if math.isfinite(result.at(0.5).high)), None)
-    if checked or _tested(summary) or summary.overload or finite is None:
-        return f"{longer}{compares}."
-    threshold = _limit_above(finite, {result.stratum for result in summary.results})
-    return f'{longer}`rtbench check {run} --thresholds "{threshold}"` tests a limit; {compares}.'
+    steps = (
+        {"a page for the support": f"report {run} --only failed"}
+        if summary.context_failures
+        else {}
+    )
+    if with_median and summary.has_several_targets:
+        steps["to test the differences"] = f"compare {run}"
+    elif with_median:
+        if finite and not (checked or _tested(summary) or summary.overload):
+            limit = _limit_above(finite, {result.stratum for result in summary.results})
+            steps["to test a limit"] = f'check {run} --thresholds "{limit}"'
+        steps["to compare with another run"] = f"compare {run} OTHER"
+    own = {purpose: escape_control(f"{program} {step}") for purpose, step in steps.items()}
+    return [(purpose, text) for purpose, text in {**longer, **own}.items() if text]
 
 
 def _limit_above(result: MainResult, strata: Collection[Stratum]) -> str:

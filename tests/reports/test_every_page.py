@@ -33,7 +33,7 @@ from reports.pages.run_report.report import run_page
 from reports.render.html import render_html
 from reports.render.markdown import plain, render_markdown
 from reports.results.value import Reason
-from reports.text.sentences import next_step, run_headline, run_second
+from reports.text.sentences import next_commands, run_headline, run_second
 from tests.reports import synthetic
 from tests.reports.comparisons.invented import comparison, invented_targets
 from tests.reports.edited import Row, edit
@@ -308,8 +308,9 @@ def test_the_name_of_a_folder_is_escaped_in_all_outputs(tmp_path: Path) -> None:
     paths = write_report(summary)
     texts = run_text(summary), paths.markdown.read_text(), paths.html.read_text()
 
-    assert next_step(summary) == escape_control(next_step(summary))
-    assert escape_control(f"runs{name}/run{name}") in next_step(summary)
+    commands = "".join(text for _, text in next_commands(summary))
+    assert commands == escape_control(commands)
+    assert escape_control(f"runs{name}/run{name}") in commands
     for text in texts:
         assert not re.search(
             "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##vso\\[", text

@@ -15,7 +15,7 @@ from reports.analysis.summary.summary import Summary
 from reports.formatting import NBSP
 from reports.metrics.thresholds import parse
 from reports.statistics.quantiles import quantiles, sample
-from reports.text.sentences import longer_runs, next_step, run_headline
+from reports.text.sentences import longer_runs, next_commands, next_step, run_headline
 from tests.examples import few
 from tests.reports.forms import run_forms, run_text
 from tests.reports.shared import summary_of
@@ -118,20 +118,39 @@ def advice(plan: Plan, **given: Any) -> str:
             "rtbench run mine.yaml --sessions 12 --name x",
             "rtbench run mine.yaml --sessions 45 --name x",
         ),
-        ("rtbench quickstart --sessions=12", "rtbench quickstart --sessions 45"),
+        (
+            ".venv/bin/rtbench quickstart --sessions=12",
+            ".venv/bin/rtbench quickstart --sessions 45",
+        ),
     ],
 )
 def test_the_advice_is_a_command_that_can_be_pasted(command: str, longer: str) -> None:
-    """On a terminal of any width, the command is on its own line."""
+    """On a terminal of any width, each command is on its own line."""
     summary = summary_of(Plan(sessions=12, turns=4), command=command.split())
+    commands = [text for _, text in next_commands(summary)]
 
     assert [run.command for run in longer_runs(summary)] == [longer]
-    assert longer in run_text(summary, width=40).splitlines()
+    assert commands[0] == longer
+    assert len(commands) == 3
+    assert set(commands) <= set(run_text(summary, width=40).splitlines())
+    if "rtbench" in longer:
+        assert {text.split()[0] for text in commands} == {command.split()[0]}
+
+
+@pytest.mark.parametrize(("failed", "stays"), [(0.1, False), (0.25, True)])
+def test_a_quantile_that_failures_keep_infinite_is_offered_no_longer_run(
+    failed: float, stays: bool
+) -> None:
+    summary = summary_of(Plan(sessions=30, turns=3, failed=failed), command=["rtbench", "run"])
+    text = " ".join(run_text(summary).replace(NBSP, " ").split())
+
+    assert ("p95 stays ∞ while more than 5 % of turns fail" in text) == stays
+    assert ("--sessions 48" in text) != stays
 
 
 def test_the_suggested_limit_leaves_out_turns_that_are_measured_from_another_instant() -> None:
     summary = summary_of(Plan(sessions=60, kinds=("typed", "vad")))
-    suggested = re.search(r'--thresholds "(.*?): (.*?)"', next_step(summary))
+    suggested = re.search(r'--thresholds "(.*?): (.*?)"', str(next_commands(summary)))
     assert suggested is not None
     threshold = parse(suggested[1], suggested[2])
 

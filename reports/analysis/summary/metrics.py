@@ -38,7 +38,7 @@ from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded
 from reports.results.value import LEVEL_KEYS, LEVELS, Reason, Subject, Value, by_level
 from reports.statistics.counting import Flags, count_nonzero
-from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
+from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles, settled
 
 ALL = "all"
 RETURNED, GAVE_UP = "returned_share", "gave_up"
@@ -97,7 +97,7 @@ def metric_summaries(
     for sessions.
     """
     succeeded = sample.succeeded
-    estimates = [estimate.published() for estimate in quantiles(sample, LEVELS)]
+    estimates = [settled(one, sample).published() for one in quantiles(sample, LEVELS)]
     return MetricSummary(
         metric,
         *(pool.stratum if pool else NO_STRATUM),

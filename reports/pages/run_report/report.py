@@ -11,7 +11,7 @@ from bench.catalogue.metrics import CATALOGUE, DEFINITIONS_VERSION
 from bench.files.sanitize import escape_control
 from reports.analysis.check.results import CheckDocument
 from reports.analysis.summary.summary import MainResult, Summary
-from reports.formatting import NBSP, capitalize, count, format_number, format_utc, plural
+from reports.formatting import NBSP, capitalize, count, format_number, format_utc, percent, plural
 from reports.pages.run_report.sections import (
     arrivals,
     audio,
@@ -142,11 +142,6 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
         sentences.remedy(summary),
         *sentences.early_replies(summary),
     )
-    longer = [
-        b.Command(f"for {run.percentile}", run.command)
-        for run in sentences.longer_runs(summary)
-        if run.command
-    ]
     badges = badges_of(summary, checked)
     return b.Page(
         title=" · ".join(
@@ -168,10 +163,11 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
             *_facts(summary, checked.notices if checked else ()),
         ],
         next=[
-            *b.fact(
-                "next step", [b.coded(sentences.next_step(summary, checked=checked is not None))]
+            *b.fact("next step", [b.coded(sentences.next_step(summary))]),
+            *(
+                b.Command(*step)
+                for step in sentences.next_commands(summary, checked=checked is not None)
             ),
-            *longer,
         ],
         sections=sections,
         definitions=definitions,
@@ -261,8 +257,9 @@ def main_results(summary: Summary) -> b.Blocks:
             result.at(p).required for result in results if result.at(p).status == "too_few_sessions"
         ]
         caption += f"; {LEVEL_NAMES[p]} needs {count(min(required))} sessions" if required else ""
-    if any(result.at(p).status == "in_failures" for result in results for p in ps):
-        caption += f"; {INFINITE}: a failed turn counts as infinite latency"
+    for p in (p for p in ps if any(result.at(p).status == "in_failures" for result in results)):
+        failing = percent(round(1 - p, 9), 1)
+        caption += f"; {LEVEL_NAMES[p]} stays {INFINITE} while more than {failing} of turns fail"
     style = "struck" if summary.validity.status == "invalid" else ""
     reading = [
         *b.note(ENDLESS),
