@@ -250,7 +250,7 @@ ENDS: dict[str, tuple[dict[str, Any], bool, str, str]] = {
     "an analysis": (
         {"stop_reason": "west is slower", "interim_analyses": {"made": 2, "stopped": True}},
         True,
-        "Stopped at interim analysis 2 of 3, 80 pairs over 3 min.",
+        "Stopped at interim analysis 2 of 3, 80 pairs over 2 min 49 s.",
         "stopped at interim analysis 2 of 3",
     ),
     "an overload": (
