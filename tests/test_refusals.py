@@ -106,7 +106,7 @@ def test_what_a_user_writes_wrong_is_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in THERE:
-        Path(name).touch()
+        Path(name).write_text("steps: []\n" if name == "mine.yaml" else "", encoding="utf-8")
     Path("scripts").mkdir()
     given: Any = text
     if kind in FILES:

@@ -468,11 +468,11 @@ def test_mcp_servers_are_refused_in_a_session_without_replies(with_servers: Path
         CompiledScript(load_script(with_servers), GA)
 
 
-@pytest.mark.parametrize(
-    "dialect",
-    [each for each in DIALECTS.values() if each not in (GA, GA_TRACK, GA_NARROW_TRACK, VOICE_LIVE)],
-)
-def test_mcp_servers_are_refused_in_one_line_by_all_dialects_but_ga_and_voice_live(
+WITH_MCP = (GA, GA_TRACK, GA_NARROW_TRACK, VOICE_LIVE, DIALECTS["foundry"])
+
+
+@pytest.mark.parametrize("dialect", [each for each in DIALECTS.values() if each not in WITH_MCP])
+def test_mcp_servers_are_refused_in_one_line_by_all_dialects_without_them(
     dialect: Dialect, with_servers: Path
 ) -> None:
     if dialect.only_detection:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.services.foundry import OPT_IN
 from rtbench_simulator.overload import OverloadedSlots, OverloadRules
 from rtbench_simulator.profile import Slowdown
 from rtbench_simulator.quota import (
@@ -163,7 +164,7 @@ OF_UPGRADES = [name for name in urls_at("") if name not in ("agent_sip", "agent_
 @pytest.mark.parametrize("name", OF_UPGRADES)
 def test_a_session_of_any_service_counts_as_open_until_its_end(name: str) -> None:
     url = urlsplit(urls_at("simulator.test")[name])
-    headers = {"content-type": MEDIA_TYPE}
+    headers = {"content-type": MEDIA_TYPE, OPT_IN[0].lower(): OPT_IN[1]}
     request = UpgradeRequest.of(f"{url.path}?{url.query}", headers)
     accepted = next(filter(None, (service.answer(request) for service in SERVICES)))
     assert isinstance(accepted, AcceptedUpgrade)
