@@ -443,7 +443,7 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "part_not_run": lambda n: NOT_RUN.get(n["part"], f"the run ended before {n['part']}"),
     "not_monotone": "the values of the settings go up and down",
     "few_probe_turns": "probe callers had too few turns before or after the peak",
-    "few_before_event": "too few calls or turns before the event (a later event has more)",
+    "few_before_event": "too few calls or turns before the event: place it later",
     "few_at_event": "too few calls or turns from the event on",
     "failed_later": lambda n: (
         f"{plural(n['calls'], 'call')} failed later than {format_duration(n['after_s'])}"

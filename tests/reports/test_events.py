@@ -213,7 +213,7 @@ def test_counts_are_named_also_without_a_comparison_and_why_a_value_is_unknown(
     harmful: list[Value],
 ) -> None:
     row = {value.name: value for value in (FAILED, NOT_COMPARED)}
-    few = "too few calls or turns before the event (a later event has more)"
+    few = "too few calls or turns before the event: place it later"
     counts = f"60 of 80 new calls failed (75{NBSP}%)"
     assert harm_text(row) == f"unknown: {few}; {counts}"
     harm = harm_text({**of_event(harmful)[0], **row})
