@@ -239,8 +239,9 @@ class SessionFacts(SessionObservation):
     """The last handle with which another session can continue this one; "" if the service has
     sent none."""
     is_expiring: bool = False
-    is_paused: bool = False
     """True if the service has announced that it will close the connection."""
+    is_paused: bool = False
+    """True if the service is in standby."""
     last_sent_ns: int = 0
     """The instant at which the last message was sent; 0 if there is none."""
     history_left: int = 0

@@ -56,8 +56,9 @@ SEVERAL = 61
 """The error codes of libsndfile for a file whose format it does not know, and for a WAV after the
 audio of another one."""
 FIRST_BYTES = 64
-LFS = "version https://git-lfs"
 """The number of bytes at the start of a file that show which other file it is."""
+LFS = "version https://git-lfs"
+"""The start of a file that Git LFS has in place of its content."""
 MIN_REST_BYTES = 8
 """The minimum number of bytes after the stated audio that may be audio. Fewer are no more than 1
 ms."""

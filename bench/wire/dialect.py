@@ -409,8 +409,8 @@ class Dialect:
         """Return the steps of a session's set-up: messages to send and events to wait for, in their
         sequence.
 
-        The last step is to wait for the last event of `announced_by`, after which the
-        session is ready.
+        The last step is to wait for the last event of `announced_by`, after which the session is
+        ready.
         """
         raise NotImplementedError
 

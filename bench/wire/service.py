@@ -255,6 +255,8 @@ class Route:
     not have the path to the end of the host that has it. `connects_per_min` is the quota of new
     connections. `is_unique` is True if no other service has such a path, so that the path
     identifies the service at any host. `roles` are the roles of Entra ID that permit sessions.
+    `refused` maps parameters of the query, with their values, to the reason why this tool refuses
+    them. `explain` returns the remedy for a refusal here; "" if it is that of the service.
     """
 
     path: str

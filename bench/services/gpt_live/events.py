@@ -132,14 +132,6 @@ def _accepted(wire: Wire) -> Sequence[ServerEvent]:
     )
 
 
-def _paused(wire: Wire) -> Sequence[ServerEvent]:
-    return (ServerEvent(EventKind.PAUSED, PAUSED),)
-
-
-def _resumed(wire: Wire) -> Sequence[ServerEvent]:
-    return (ServerEvent(EventKind.RESUMED, RESUMED),)
-
-
 def _error(wire: Wire) -> Sequence[ServerEvent]:
     return (
         ServerEvent(
@@ -151,8 +143,8 @@ def _error(wire: Wire) -> Sequence[ServerEvent]:
 DECODERS: Mapping[str, Callable[[Wire], Sequence[ServerEvent]]] = MappingProxyType(
     {
         STARTED: _started,
-        PAUSED: _paused,
-        RESUMED: _resumed,
+        PAUSED: lambda wire: (ServerEvent(EventKind.PAUSED, PAUSED),),
+        RESUMED: lambda wire: (ServerEvent(EventKind.RESUMED, RESUMED),),
         CLOSED: _closed,
         COMMENTARY_ACCEPTED: _accepted,
         ERROR: _error,

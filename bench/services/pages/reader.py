@@ -219,10 +219,8 @@ def _simple(
 ) -> Read:
     text = wire.texts.get(form.text or ())
     id = wire.raws.get(form.id or ())
-    code = wire.raws.get(form.code or ())
-    session_id = stream
-    if id and form.means[0] in ANNOUNCING:
-        session_id = _word_getter(id)
+    code = _word_getter(wire.raws[form.code]) if form.code else None
+    session_id = _word_getter(id) if id and form.means[0] in ANNOUNCING else stream
 
     def read(fields: Any, name: str) -> ServerEvent:
         said = text(fields)[:MAX_MESSAGE_CHARACTERS] if text else ""
@@ -231,9 +229,7 @@ def _simple(
             fixed or name[:MAX_ID_CHARACTERS],
             text=raw_text(id(fields)) if id else said,
             session_id=session_id(fields)[:MAX_ID_CHARACTERS] if session_id else "",
-            failure=failure_of(word_at(code(fields)) if code else "", said)
-            if kind is ERROR
-            else None,
+            failure=failure_of(code(fields) if code else "", said) if kind is ERROR else None,
         )
 
     return read

@@ -129,7 +129,7 @@ class Lines:
             call.called(request)
         if call is not None:
             return call.plan
-        self._refused(0)
+        self._without_line += 1
         return AnswerPlan(LocalMedia(self.host, 0, 0), code=BUSY_HERE)
 
     def _refused(self, now_ns: int) -> None:

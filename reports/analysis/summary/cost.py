@@ -111,9 +111,8 @@ class UsageArrays(NamedTuple):
         """The billable minutes of each session, as the service reported them.
 
         If it reported none, they are the minutes for which the session was open, and at least those
-        that its creation billed. If sessions only
-        transcribe, they are the minutes of the audio that was sent. Entries of turns are 0; so are
-        those of sessions that never opened.
+        that its creation billed. If sessions only transcribe, they are the minutes of the audio
+        that was sent. Entries of turns are 0; so are those of sessions that never opened.
         """
         sessions = self.run.sessions
         if not self.are_answered:
