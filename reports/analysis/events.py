@@ -46,8 +46,8 @@ from reports.statistics.counting import Flags, Floats, count_nonzero, dense_code
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import newcombe, ratio_of
+from reports.statistics.recovery import MIN_BEFORE, MIN_SLOTS, ProbeTurns, recovery_of
 from reports.statistics.recovery import TAIL as SHOWN_TAIL
-from reports.statistics.recovery import ProbeTurns, recovery_of
 from reports.statistics.threshold_estimate import (
     ThresholdEstimate,
     few_sessions,
@@ -324,7 +324,12 @@ def _recovered(of: EventsOfTarget, event: Happened, tail: float) -> ThresholdEst
     value, low, high = (1000 * time_s for time_s in times_s)
     failed = count_nonzero(np.isinf(probes.latency))
     counts = of_turns(np.bincount(of.turns.session[chosen]), failed)
-    reason = Reason("few_turns_of_event") if outcome == "too_few" else None
+    needed = {
+        f"{name}_{unit}": slots * size
+        for name, slots in (("before", MIN_BEFORE), ("after", MIN_SLOTS))
+        for unit, size in (("turns", TURNS_PER_SLOT), ("s", MIN_SLOT_S))
+    }
+    reason = Reason("few_turns_of_event", needed) if outcome == "too_few" else None
     return ThresholdEstimate(value, low, high, low, high, counts, reason)
 
 

@@ -449,8 +449,11 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
         f"{plural(n['calls'], 'call')} failed later than {format_duration(n['after_s'])}"
         " after it, which the time before is too short to compare with"
     ),
-    "few_turns_of_event": "too few turns: at a steady load it needs 48 in 12 s or more before the"
-    " first event, and 16 in 4 s or more after the event",
+    "few_turns_of_event": lambda n: (
+        f"too few turns: at a steady load it needs {n['before_turns']} in {n['before_s']:g} s or"
+        f" more before the first event, and {n['after_turns']} in {n['after_s']:g} s or more after"
+        " the event"
+    ),
     "not_recovered_event": "not shown within the run: more time after the event, or more calls,"
     " may show it",
     "never_left": "latency never left the margin",
